@@ -1,0 +1,5 @@
+//! What the roles of websockify share: the configuration, the messages between processes, and the
+//! system calls that need care.
+
+pub mod addr;
+pub mod config;
