@@ -3,3 +3,6 @@
 
 pub mod addr;
 pub mod config;
+pub mod ipc;
+pub mod log;
+pub mod sys;

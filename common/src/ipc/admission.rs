@@ -1,0 +1,102 @@
+//! Between a gateway, which asks, and the connector, which decides and dials.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use serde::{Deserialize, Serialize};
+
+use super::wire::{self, Encoded, Message, WireError};
+use super::{ClientAddr, ConnectionId};
+
+/// What a gateway asks.
+#[derive(Debug, PartialEq, Eq)]
+pub enum GatewayToConnector {
+    /// May this connection have a target, and which?
+    Admit(AdmissionRequest),
+}
+
+/// What the connector decides upon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdmissionRequest {
+    /// The connection.
+    pub id: ConnectionId,
+    /// Where it comes from.
+    pub client: ClientAddr,
+}
+
+impl Message for GatewayToConnector {
+    fn encode(&self) -> Result<Encoded<'_>, WireError> {
+        match self {
+            Self::Admit(request) => wire::body(1, request, None),
+        }
+    }
+
+    fn decode(tag: u8, body: &[u8], fd: Option<OwnedFd>) -> Result<Self, WireError> {
+        wire::without_fd(fd)?;
+        match tag {
+            1 => Ok(Self::Admit(wire::fields(tag, body)?)),
+            _ => Err(WireError::Tag(tag)),
+        }
+    }
+}
+
+/// What the connector answers.
+#[derive(Debug)]
+pub enum ConnectorToGateway {
+    /// The target's end of the session.
+    Connected {
+        /// Whose.
+        id: ConnectionId,
+        /// A connected, non-blocking stream socket.
+        target: OwnedFd,
+    },
+    /// There is none.
+    Refused {
+        /// Whose.
+        id: ConnectionId,
+        /// Why, as far as the client may know.
+        refusal: Refusal,
+    },
+}
+
+/// Why a connection gets no target. Details are in the connector's log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refusal {
+    /// The target refused, did not answer in time, or its name has no address.
+    Unreachable,
+    /// We ourselves have run out of something.
+    Overloaded,
+}
+
+impl Message for ConnectorToGateway {
+    fn encode(&self) -> Result<Encoded<'_>, WireError> {
+        match self {
+            Self::Connected { id, target } => wire::body(1, id, Some(target.as_fd())),
+            Self::Refused { id, refusal } => wire::body(2, &(id, refusal), None),
+        }
+    }
+
+    fn decode(tag: u8, body: &[u8], fd: Option<OwnedFd>) -> Result<Self, WireError> {
+        match tag {
+            1 => Ok(Self::Connected { id: wire::fields(tag, body)?, target: wire::with_fd(fd)? }),
+            2 => {
+                wire::without_fd(fd)?;
+                let (id, refusal) = wire::fields(tag, body)?;
+                Ok(Self::Refused { id, refusal })
+            }
+            _ => Err(WireError::Tag(tag)),
+        }
+    }
+}
+
+/// The connection whose target was lost on the way, because the gateway has too many descriptors
+/// open, read from what is left of its message.
+///
+/// # Errors
+///
+/// When it was another message.
+pub fn lost_target(datagram: &[u8]) -> Result<ConnectionId, WireError> {
+    match datagram {
+        &[_, 1, ref body @ ..] => wire::fields(1, body),
+        _ => Err(WireError::Truncated),
+    }
+}

@@ -1,0 +1,146 @@
+//! One end of a channel between two processes.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use tokio::io::Interest;
+
+use super::wire::{self, MAX_BYTES, Message, WireError};
+use crate::sys::reactor::{After, Registered};
+use crate::sys::seqpacket;
+
+/// One end of a channel, in the event loop of the thread that owns it.
+#[derive(Debug)]
+pub struct Channel {
+    socket: Registered,
+    buffer: RefCell<Box<[u8]>>,
+}
+
+/// What a channel gives.
+#[derive(Debug)]
+pub enum Received<M> {
+    /// A message.
+    Message(M),
+    /// A message whose descriptor the kernel could not install, because this process has too many
+    /// open. Only its bytes came.
+    DescriptorLost(Vec<u8>),
+}
+
+/// Why nothing more comes over a channel.
+#[derive(Debug, thiserror::Error)]
+pub enum ChannelError {
+    /// The other end is closed: its process has ended.
+    #[error("the other end is closed")]
+    Closed,
+    /// The other end breaks protocol.
+    #[error("protocol violation: {0}")]
+    Violation(#[from] WireError),
+    /// The kernel says no.
+    #[error(transparent)]
+    Io(io::Error),
+}
+
+impl From<io::Error> for ChannelError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Self::Closed,
+            _ => Self::Io(error),
+        }
+    }
+}
+
+impl Channel {
+    /// Two new ends, to be given to two processes.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's, when descriptors run out.
+    pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+        seqpacket::pair()
+    }
+
+    /// Registers an end with the current event loop.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn new(fd: OwnedFd) -> io::Result<Self> {
+        // Whoever made it: an end that blocks would stop the whole event loop.
+        rustix::io::ioctl_fionbio(&fd, true)?;
+        let socket = Registered::new(fd, Interest::READABLE | Interest::WRITABLE)?;
+        Ok(Self { socket, buffer: RefCell::new(vec![0; MAX_BYTES].into()) })
+    }
+
+    /// The next message.
+    ///
+    /// # Errors
+    ///
+    /// When the other end is closed or breaks protocol; nothing more can come then.
+    pub async fn receive<M: Message>(&self) -> Result<M, ChannelError> {
+        match self.receive_or_lose().await? {
+            Received::Message(message) => Ok(message),
+            Received::DescriptorLost(_) => Err(WireError::Truncated.into()),
+        }
+    }
+
+    /// The next message, or what is left of one whose descriptor was lost.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::receive`].
+    pub async fn receive_or_lose<M: Message>(&self) -> Result<Received<M>, ChannelError> {
+        poll_fn(|cx| {
+            let mut buffer = self.buffer.borrow_mut();
+            self.socket.poll_read(cx, |fd| {
+                let received = seqpacket::receive(fd, &mut buffer)?;
+                Ok((received.map(|datagram| interpret(&buffer, datagram)), After::Ready))
+            })
+        })
+        .await?
+        .unwrap_or(Err(ChannelError::Closed))
+    }
+
+    /// Sends a message, waiting while the other end is behind.
+    ///
+    /// # Errors
+    ///
+    /// When the other end is closed or the message can't be sent.
+    pub async fn send<M: Message>(&self, message: &M) -> Result<(), ChannelError> {
+        let encoded = message.encode()?;
+        poll_fn(|cx| {
+            self.socket.poll_write(cx, |fd| {
+                seqpacket::send(fd, encoded.bytes(), encoded.fd)?;
+                Ok(((), After::Ready))
+            })
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Sends a message if the other end has room for it; says whether it had.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::send`].
+    pub fn try_send<M: Message>(&self, message: &M) -> Result<bool, ChannelError> {
+        let encoded = message.encode()?;
+        match seqpacket::send(self.socket.as_fd(), encoded.bytes(), encoded.fd) {
+            Ok(()) => Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(e) => Err(e.into()),
+        }
+    }
+}
+
+fn interpret<M: Message>(buffer: &[u8], datagram: seqpacket::Datagram) -> Result<Received<M>, ChannelError> {
+    let bytes = buffer.get(..datagram.len).ok_or(WireError::Truncated)?;
+    if !datagram.truncated {
+        return Ok(Received::Message(wire::decode(bytes, datagram.fd)?));
+    }
+    if datagram.fd.is_none() && datagram.len < MAX_BYTES {
+        return Ok(Received::DescriptorLost(bytes.to_vec()));
+    }
+    Err(WireError::Truncated.into())
+}

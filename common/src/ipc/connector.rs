@@ -1,0 +1,106 @@
+//! Between the supervisor and the connector, and the demo's echo target, which is told as little.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use serde::{Deserialize, Serialize};
+
+use super::wire::{self, Encoded, Message, WireError};
+use super::{ConnectionId, GatewayId};
+
+/// What a connector is told.
+#[derive(Debug)]
+pub enum SupervisorToConnector {
+    /// First of all: a [`super::setup::ConnectorSetup`] as a file in memory. Answer with `Ready`.
+    Setup(OwnedFd),
+    /// A channel to a gateway.
+    Gateway {
+        /// Which gateway has the other end.
+        id: GatewayId,
+        /// Our end.
+        channel: OwnedFd,
+    },
+}
+
+impl Message for SupervisorToConnector {
+    fn encode(&self) -> Result<Encoded<'_>, WireError> {
+        match self {
+            Self::Setup(fd) => wire::body(1, &(), Some(fd.as_fd())),
+            Self::Gateway { id, channel } => wire::body(2, id, Some(channel.as_fd())),
+        }
+    }
+
+    fn decode(tag: u8, body: &[u8], fd: Option<OwnedFd>) -> Result<Self, WireError> {
+        match tag {
+            1 => wire::fields(tag, body).and_then(|()| Ok(Self::Setup(wire::with_fd(fd)?))),
+            2 => Ok(Self::Gateway { id: wire::fields(tag, body)?, channel: wire::with_fd(fd)? }),
+            _ => Err(WireError::Tag(tag)),
+        }
+    }
+}
+
+/// What a connector says.
+#[derive(Debug, PartialEq, Eq)]
+pub enum ConnectorToSupervisor {
+    /// Set up, and gateways may ask.
+    Ready,
+    /// The setup can't work; a human should read why.
+    Failed(String),
+    /// A connection got its target: a session begins.
+    Opened(Opened),
+}
+
+/// A session that begins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Opened {
+    /// Its connection.
+    pub id: ConnectionId,
+    /// What it is connected to.
+    pub target: String,
+}
+
+impl Message for ConnectorToSupervisor {
+    fn encode(&self) -> Result<Encoded<'_>, WireError> {
+        match self {
+            Self::Ready => wire::body(1, &(), None),
+            Self::Failed(why) => wire::body(2, why, None),
+            Self::Opened(opened) => wire::body(3, opened, None),
+        }
+    }
+
+    fn decode(tag: u8, body: &[u8], fd: Option<OwnedFd>) -> Result<Self, WireError> {
+        wire::without_fd(fd)?;
+        match tag {
+            1 => wire::fields(tag, body).map(|()| Self::Ready),
+            2 => Ok(Self::Failed(wire::fields(tag, body)?)),
+            3 => Ok(Self::Opened(wire::fields(tag, body)?)),
+            _ => Err(WireError::Tag(tag)),
+        }
+    }
+}
+
+/// What the demo's echo target is told.
+#[derive(Debug)]
+pub enum SupervisorToEcho {
+    /// First of all: a [`super::setup::EchoSetup`] as a file in memory.
+    Setup(OwnedFd),
+    /// The listening socket.
+    Listener(OwnedFd),
+}
+
+impl Message for SupervisorToEcho {
+    fn encode(&self) -> Result<Encoded<'_>, WireError> {
+        match self {
+            Self::Setup(fd) => wire::body(1, &(), Some(fd.as_fd())),
+            Self::Listener(fd) => wire::body(2, &(), Some(fd.as_fd())),
+        }
+    }
+
+    fn decode(tag: u8, body: &[u8], fd: Option<OwnedFd>) -> Result<Self, WireError> {
+        let () = wire::fields(tag, body)?;
+        match tag {
+            1 => Ok(Self::Setup(wire::with_fd(fd)?)),
+            2 => Ok(Self::Listener(wire::with_fd(fd)?)),
+            _ => Err(WireError::Tag(tag)),
+        }
+    }
+}

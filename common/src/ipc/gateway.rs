@@ -1,0 +1,199 @@
+//! Between the supervisor and a gateway.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use serde::{Deserialize, Serialize};
+
+use super::wire::{self, Encoded, Message, WireError};
+use super::{ClientAddr, ConnectionId};
+
+/// A connection that the supervisor has accepted and hands over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// Its number.
+    pub id: ConnectionId,
+    /// Where it comes from.
+    pub client: ClientAddr,
+}
+
+/// What a gateway is told.
+#[derive(Debug)]
+pub enum SupervisorToGateway {
+    /// First of all: a [`super::setup::GatewaySetup`] as a file in memory.
+    Setup(OwnedFd),
+    /// The folder with the web's files.
+    WebRoot(OwnedFd),
+    /// A channel to a connector, in place of any earlier one.
+    Connector(OwnedFd),
+    /// A certificate chain (list of DER, leaf first) as a file in memory. It comes into force with
+    /// the next `Signer`.
+    Certificate(OwnedFd),
+    /// A channel to the signer of the last certificate, in place of any earlier one.
+    Signer(OwnedFd),
+    /// A connection to serve.
+    Connection {
+        /// What is known about it.
+        accepted: Accepted,
+        /// Its socket.
+        socket: OwnedFd,
+    },
+    /// Everything needed to begin was sent: answer with `Ready`.
+    Begin,
+    /// End all sessions with Close 1001, then the process.
+    Stop,
+}
+
+impl Message for SupervisorToGateway {
+    fn encode(&self) -> Result<Encoded<'_>, WireError> {
+        match self {
+            Self::Setup(fd) => wire::body(1, &(), Some(fd.as_fd())),
+            Self::WebRoot(fd) => wire::body(2, &(), Some(fd.as_fd())),
+            Self::Connector(fd) => wire::body(3, &(), Some(fd.as_fd())),
+            Self::Certificate(fd) => wire::body(4, &(), Some(fd.as_fd())),
+            Self::Signer(fd) => wire::body(5, &(), Some(fd.as_fd())),
+            Self::Connection { accepted, socket } => wire::body(6, accepted, Some(socket.as_fd())),
+            Self::Begin => wire::body(7, &(), None),
+            Self::Stop => wire::body(8, &(), None),
+        }
+    }
+
+    fn decode(tag: u8, body: &[u8], fd: Option<OwnedFd>) -> Result<Self, WireError> {
+        if tag == 6 {
+            return Ok(Self::Connection { accepted: wire::fields(tag, body)?, socket: wire::with_fd(fd)? });
+        }
+        let () = wire::fields(tag, body)?;
+        match tag {
+            1 => Ok(Self::Setup(wire::with_fd(fd)?)),
+            2 => Ok(Self::WebRoot(wire::with_fd(fd)?)),
+            3 => Ok(Self::Connector(wire::with_fd(fd)?)),
+            4 => Ok(Self::Certificate(wire::with_fd(fd)?)),
+            5 => Ok(Self::Signer(wire::with_fd(fd)?)),
+            7 => wire::without_fd(fd).map(|()| Self::Begin),
+            8 => wire::without_fd(fd).map(|()| Self::Stop),
+            _ => Err(WireError::Tag(tag)),
+        }
+    }
+}
+
+/// The connection whose socket was lost on the way, read from what is left of its message.
+///
+/// # Errors
+///
+/// When it was another message.
+pub fn lost_connection(datagram: &[u8]) -> Result<ConnectionId, WireError> {
+    match datagram {
+        &[_, 6, ref body @ ..] => Ok(wire::fields::<Accepted>(6, body)?.id),
+        _ => Err(WireError::Truncated),
+    }
+}
+
+/// What a gateway says.
+#[derive(Debug, PartialEq, Eq)]
+pub enum GatewayToSupervisor {
+    /// Set up, and connections may come.
+    Ready,
+    /// The setup can't work; a human should read why.
+    Failed(String),
+    /// What has happened to connections since the last report.
+    Report(Report),
+}
+
+/// What has happened to connections. At most [`Report::MAX_ENTRIES`] in each list.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Their first byte is about to be read, so that nobody else can serve them any more.
+    pub begun: Vec<ConnectionId>,
+    /// Their socket could not be received: too many descriptors are open.
+    pub lost: Vec<ConnectionId>,
+    /// They have ended.
+    pub ended: Vec<Ended>,
+}
+
+impl Report {
+    /// So many entries of each list fit into a message whatever they say.
+    pub const MAX_ENTRIES: usize = 64;
+
+    /// Nothing to report.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.begun.is_empty() && self.lost.is_empty() && self.ended.is_empty()
+    }
+
+    /// One of the lists can take no more.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        [self.begun.len(), self.lost.len(), self.ended.len()].iter().any(|len| *len >= Self::MAX_ENTRIES)
+    }
+}
+
+/// A connection that has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// Which.
+    pub id: ConnectionId,
+    /// What its session did, if it became one.
+    pub session: Option<SessionSummary>,
+}
+
+/// What a session did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionSummary {
+    /// Bytes of payload to the target.
+    pub to_target: u64,
+    /// Bytes of payload to the client.
+    pub to_client: u64,
+    /// Who ended it.
+    pub closed_by: ClosedBy,
+    /// Status code of the Close frame that ended it (RFC 6455 section 7.4), 1005 for one without code
+    /// and 1006 for none at all.
+    pub close_code: u16,
+}
+
+/// Who ended a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClosedBy {
+    /// It sent Close or ended its TCP connection.
+    Client,
+    /// It ended or broke its connection.
+    Target,
+    /// The client broke RFC 6455.
+    Violation,
+    /// Silence longer than allowed.
+    Timeout,
+    /// The service was stopped.
+    Shutdown,
+}
+
+impl ClosedBy {
+    /// One word for records.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Target => "target",
+            Self::Violation => "violation",
+            Self::Timeout => "timeout",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+impl Message for GatewayToSupervisor {
+    fn encode(&self) -> Result<Encoded<'_>, WireError> {
+        match self {
+            Self::Ready => wire::body(1, &(), None),
+            Self::Failed(why) => wire::body(2, why, None),
+            Self::Report(report) => wire::body(3, report, None),
+        }
+    }
+
+    fn decode(tag: u8, body: &[u8], fd: Option<OwnedFd>) -> Result<Self, WireError> {
+        wire::without_fd(fd)?;
+        match tag {
+            1 => wire::fields(tag, body).map(|()| Self::Ready),
+            2 => Ok(Self::Failed(wire::fields(tag, body)?)),
+            3 => Ok(Self::Report(wire::fields(tag, body)?)),
+            _ => Err(WireError::Tag(tag)),
+        }
+    }
+}

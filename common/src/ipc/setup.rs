@@ -1,0 +1,141 @@
+//! What the roles are told before they begin.
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::wire::WireError;
+use crate::addr::TargetAddr;
+use crate::sys::memory_file;
+
+/// The user and group that a role becomes before it reads a byte from anyone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunAs {
+    /// User number, never 0.
+    pub uid: u32,
+    /// Group number; supplementary groups are dropped.
+    pub gid: u32,
+}
+
+/// What a gateway is told. Every value is in force for the process's life.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatewaySetup {
+    /// Whom to become; nobody else when the supervisor isn't root.
+    pub run_as: Option<RunAs>,
+    /// What plain requests get.
+    pub page: Page,
+    /// TLS towards clients, if any.
+    pub tls: Option<TlsTerms>,
+    /// TLS towards the target, if any.
+    pub target_tls: Option<TargetTlsTerms>,
+    /// Pass text messages on instead of refusing them.
+    pub accept_text: bool,
+    /// Interval of pings.
+    pub heartbeat: Option<Duration>,
+    /// Deadline of the first byte.
+    pub first_byte: Duration,
+    /// Deadline of the TLS handshake.
+    pub tls_handshake: Duration,
+    /// Deadline of a request head.
+    pub request_head: Duration,
+    /// Deadline of an answer from the connector: its own deadline and some more.
+    pub admission: Duration,
+    /// Deadline of the end of a session once either side has ended.
+    pub close_handshake: Duration,
+    /// Longest silence of a session.
+    pub idle: Option<Duration>,
+    /// Requests on one connection.
+    pub keep_alive_requests: u32,
+    /// Log more.
+    pub verbose: bool,
+}
+
+/// What plain requests get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Page {
+    /// Nothing but a refusal.
+    None,
+    /// Files beneath the folder that is passed as a descriptor.
+    Files {
+        /// Show folders without an index as a list.
+        listing: bool,
+    },
+    /// The built-in demo page.
+    Demo,
+}
+
+/// On what terms clients may speak TLS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TlsTerms {
+    /// Refuse clients that don't.
+    pub required: bool,
+    /// Refuse TLS 1.2.
+    pub only_1_3: bool,
+    /// Authorities (DER) for clients' certificates; present when these are asked for.
+    pub client_authorities: Option<Vec<Vec<u8>>>,
+    /// How to name the certificate's file to a human.
+    pub certificate_name: String,
+}
+
+/// How the target proves who it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetTlsTerms {
+    /// Authorities (DER) to trust.
+    pub authorities: Vec<Vec<u8>>,
+    /// The name that its certificate must carry.
+    pub server_name: String,
+}
+
+/// What the connector is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectorSetup {
+    /// Whom to become.
+    pub run_as: Option<RunAs>,
+    /// Where every session goes.
+    pub target: TargetAddr,
+    /// Sessions with the target use TLS, which its log line tells.
+    pub target_tls: bool,
+    /// Try IPv6 addresses first.
+    pub prefer_ipv6: bool,
+    /// Deadline of resolving and connecting together.
+    pub connect: Duration,
+}
+
+/// What the signer is told.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct SignerSetup {
+    /// Whom to become.
+    pub run_as: Option<RunAs>,
+    /// Text of the PEM file with the private key.
+    pub key_pem: Vec<u8>,
+    /// Pass phrase of the key.
+    pub password: Option<String>,
+}
+
+/// What the demo's echo target is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EchoSetup {
+    /// Whom to become.
+    pub run_as: Option<RunAs>,
+}
+
+/// Writes a setup into a file in memory that can be sent to any number of roles.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn file(setup: &impl Serialize) -> std::io::Result<OwnedFd> {
+    let bytes = postcard::to_stdvec(setup).map_err(std::io::Error::other)?;
+    memory_file::sealed(&bytes)
+}
+
+/// Reads a setup from a file that [`file`] made.
+///
+/// # Errors
+///
+/// The kernel's, or that it holds something else.
+pub fn read<T: DeserializeOwned>(fd: OwnedFd) -> std::io::Result<T> {
+    let content = memory_file::content(fd)?;
+    super::wire::fields(0, &content).map_err(|_: WireError| WireError::Body(0).into())
+}

@@ -1,0 +1,128 @@
+//! Between the signer, which holds a TLS key, and those who need its signatures.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use serde::{Deserialize, Serialize};
+
+use super::wire::{self, Encoded, Message, WireError};
+
+/// What a signer is told by the supervisor.
+#[derive(Debug)]
+pub enum SupervisorToSigner {
+    /// First of all: a [`super::setup::SignerSetup`] as a file in memory. Answer with `Ready`.
+    Setup(OwnedFd),
+    /// A channel to a gateway.
+    Gateway(OwnedFd),
+}
+
+impl Message for SupervisorToSigner {
+    fn encode(&self) -> Result<Encoded<'_>, WireError> {
+        match self {
+            Self::Setup(fd) => wire::body(1, &(), Some(fd.as_fd())),
+            Self::Gateway(fd) => wire::body(2, &(), Some(fd.as_fd())),
+        }
+    }
+
+    fn decode(tag: u8, body: &[u8], fd: Option<OwnedFd>) -> Result<Self, WireError> {
+        let () = wire::fields(tag, body)?;
+        match tag {
+            1 => Ok(Self::Setup(wire::with_fd(fd)?)),
+            2 => Ok(Self::Gateway(wire::with_fd(fd)?)),
+            _ => Err(WireError::Tag(tag)),
+        }
+    }
+}
+
+/// What a signer says to the supervisor.
+#[derive(Debug, PartialEq, Eq)]
+pub enum SignerToSupervisor {
+    /// The key is loaded.
+    Ready(KeyDescription),
+    /// It can't be; a human should read why.
+    Failed(String),
+}
+
+/// What everybody may know about a key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyDescription {
+    /// SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7), DER.
+    pub public_key: Vec<u8>,
+    /// The signature schemes that it can serve (RFC 8446 section 4.2.3), best first.
+    pub schemes: Vec<u16>,
+}
+
+impl Message for SignerToSupervisor {
+    fn encode(&self) -> Result<Encoded<'_>, WireError> {
+        match self {
+            Self::Ready(key) => wire::body(1, key, None),
+            Self::Failed(why) => wire::body(2, why, None),
+        }
+    }
+
+    fn decode(tag: u8, body: &[u8], fd: Option<OwnedFd>) -> Result<Self, WireError> {
+        wire::without_fd(fd)?;
+        match tag {
+            1 => Ok(Self::Ready(wire::fields(tag, body)?)),
+            2 => Ok(Self::Failed(wire::fields(tag, body)?)),
+            _ => Err(WireError::Tag(tag)),
+        }
+    }
+}
+
+/// What a gateway asks of a signer.
+#[derive(Debug, PartialEq, Eq)]
+pub enum GatewayToSigner {
+    /// Sign a structure of a TLS handshake.
+    Sign {
+        /// Signature scheme (RFC 8446 section 4.2.3).
+        scheme: u16,
+        /// What is to be signed, before hashing.
+        message: Vec<u8>,
+    },
+}
+
+impl Message for GatewayToSigner {
+    fn encode(&self) -> Result<Encoded<'_>, WireError> {
+        match self {
+            Self::Sign { scheme, message } => wire::body(1, &(scheme, message), None),
+        }
+    }
+
+    fn decode(tag: u8, body: &[u8], fd: Option<OwnedFd>) -> Result<Self, WireError> {
+        wire::without_fd(fd)?;
+        match tag {
+            1 => {
+                let (scheme, message) = wire::fields(tag, body)?;
+                Ok(Self::Sign { scheme, message })
+            }
+            _ => Err(WireError::Tag(tag)),
+        }
+    }
+}
+
+/// What a signer answers.
+#[derive(Debug, PartialEq, Eq)]
+pub enum SignerToGateway {
+    /// The signature.
+    Signature(Vec<u8>),
+    /// The message is not a structure of a TLS handshake, or the scheme is not the key's.
+    Refused,
+}
+
+impl Message for SignerToGateway {
+    fn encode(&self) -> Result<Encoded<'_>, WireError> {
+        match self {
+            Self::Signature(signature) => wire::body(1, signature, None),
+            Self::Refused => wire::body(2, &(), None),
+        }
+    }
+
+    fn decode(tag: u8, body: &[u8], fd: Option<OwnedFd>) -> Result<Self, WireError> {
+        wire::without_fd(fd)?;
+        match tag {
+            1 => Ok(Self::Signature(wire::fields(tag, body)?)),
+            2 => wire::fields(tag, body).map(|()| Self::Refused),
+            _ => Err(WireError::Tag(tag)),
+        }
+    }
+}

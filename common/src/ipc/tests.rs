@@ -1,0 +1,110 @@
+use std::net::{Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+
+use super::channel::{Channel, ChannelError};
+use super::gateway::{
+    Accepted, ClosedBy, Ended, GatewayToSupervisor, Report, SessionSummary, SupervisorToGateway,
+};
+use super::wire::{self, MAX_BYTES, Message, WireError};
+use super::{ClientAddr, ConnectionId};
+use crate::sys::seqpacket;
+
+fn some_fd() -> OwnedFd {
+    std::fs::File::open("/dev/null").unwrap().into()
+}
+
+fn channel_pair() -> (Channel, Channel) {
+    let (a, b) = Channel::pair().unwrap();
+    (Channel::new(a).unwrap(), Channel::new(b).unwrap())
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_connection_arrives_with_its_socket() {
+    let (supervisor, gateway) = channel_pair();
+    let accepted = Accepted {
+        id: ConnectionId(7),
+        client: ClientAddr::Ip(SocketAddr::from((Ipv6Addr::LOCALHOST, 40000))),
+    };
+    let message = SupervisorToGateway::Connection { accepted: accepted.clone(), socket: some_fd() };
+    supervisor.send(&message).await.unwrap();
+    match gateway.receive().await.unwrap() {
+        SupervisorToGateway::Connection { accepted: received, .. } => assert_eq!(received, accepted),
+        other => panic!("received {other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn the_largest_report_fits_into_a_message() {
+    let (gateway, supervisor) = channel_pair();
+    let ended = Ended {
+        id: ConnectionId(u64::MAX),
+        session: Some(SessionSummary {
+            to_target: u64::MAX,
+            to_client: u64::MAX,
+            closed_by: ClosedBy::Shutdown,
+            close_code: u16::MAX,
+        }),
+    };
+    let report = Report {
+        begun: vec![ConnectionId(u64::MAX); Report::MAX_ENTRIES],
+        lost: vec![ConnectionId(u64::MAX); Report::MAX_ENTRIES],
+        ended: vec![ended; Report::MAX_ENTRIES],
+    };
+    assert!(report.is_full());
+    gateway.send(&GatewayToSupervisor::Report(report.clone())).await.unwrap();
+    assert_eq!(
+        supervisor.receive::<GatewayToSupervisor>().await.unwrap(),
+        GatewayToSupervisor::Report(report)
+    );
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_closed_end_is_told() {
+    let (gateway, supervisor) = channel_pair();
+    drop(gateway);
+    assert!(matches!(supervisor.receive::<GatewayToSupervisor>().await, Err(ChannelError::Closed)));
+    assert!(matches!(supervisor.send(&SupervisorToGateway::Stop).await, Err(ChannelError::Closed)));
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_datagram_that_is_too_long_is_refused() {
+    let (a, b) = Channel::pair().unwrap();
+    let supervisor = Channel::new(b).unwrap();
+    seqpacket::send(std::os::fd::AsFd::as_fd(&a), &vec![1; MAX_BYTES + 1], None).unwrap();
+    let received = supervisor.receive::<GatewayToSupervisor>().await;
+    assert!(matches!(received, Err(ChannelError::Violation(WireError::Truncated))), "{received:?}");
+}
+
+#[test]
+fn what_is_no_message_is_refused() {
+    let decode = |bytes: &[u8], fd| wire::decode::<SupervisorToGateway>(bytes, fd).map(|_| ());
+    let stop = SupervisorToGateway::Stop.encode().unwrap().bytes().to_vec();
+    assert!(decode(&stop, None).is_ok());
+    assert!(matches!(decode(&stop, Some(some_fd())), Err(WireError::Descriptor)), "a fd that nobody wants");
+    assert!(
+        matches!(decode(&[stop.as_slice(), &[0]].concat(), None), Err(WireError::Body(8))),
+        "trailing byte"
+    );
+    assert!(matches!(decode(&[1, 1], None), Err(WireError::Descriptor)), "a setup without its file");
+    assert!(matches!(decode(&[1, 99], None), Err(WireError::Tag(99))));
+    assert!(matches!(decode(&[9, 8], None), Err(WireError::Version(9))));
+    assert!(matches!(decode(&[1], None), Err(WireError::Truncated)));
+    assert!(matches!(decode(&[], None), Err(WireError::Truncated)));
+    assert!(matches!(decode(&[1, 6, 7], Some(some_fd())), Err(WireError::Body(6))), "half an address");
+}
+
+#[test]
+fn no_prefix_and_no_flipped_bit_of_a_message_panics() {
+    let accepted = Accepted { id: ConnectionId(300), client: ClientAddr::Unix("/run/x.sock".into()) };
+    let message = SupervisorToGateway::Connection { accepted, socket: some_fd() };
+    let bytes = message.encode().unwrap().bytes().to_vec();
+    for cut in 0..bytes.len() {
+        assert!(wire::decode::<SupervisorToGateway>(&bytes[..cut], Some(some_fd())).is_err());
+    }
+    for bit in 0..bytes.len() * 8 {
+        let mut changed = bytes.clone();
+        changed[bit / 8] ^= 1 << (bit % 8);
+        let _ = wire::decode::<SupervisorToGateway>(&changed, Some(some_fd()));
+        let _ = wire::decode::<GatewayToSupervisor>(&changed, None);
+    }
+}

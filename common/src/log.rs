@@ -1,0 +1,185 @@
+//! Log lines of the roles. A role has no log of its own: it sends records to the supervisor, which
+//! alone holds the standard error stream, the journal or the log file.
+
+use std::fmt::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde::{Deserialize, Serialize};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::layer::{Context, Layer};
+
+use crate::ipc::wire::{self, Encoded, Message, WireError};
+use crate::sys::seqpacket;
+
+/// Longest text of a record in bytes; the rest is cut off.
+const MAX_TEXT: usize = 2048;
+
+/// One line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// How much it matters.
+    pub severity: Severity,
+    /// The client that it is about.
+    pub client: Option<String>,
+    /// What happened. May hold what clients sent: escape it before a human sees it.
+    pub text: String,
+    /// So many records before this one were dropped, because nobody read them.
+    pub dropped: u32,
+}
+
+/// How much a record matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Severity {
+    /// Shown with `--verbose`.
+    Debug,
+    /// Normal events.
+    Info,
+    /// Trouble that the service survives and that an administrator may want to end.
+    Warning,
+    /// Our own failure.
+    Error,
+}
+
+impl From<&Level> for Severity {
+    fn from(level: &Level) -> Self {
+        match *level {
+            Level::ERROR => Self::Error,
+            Level::WARN => Self::Warning,
+            Level::INFO => Self::Info,
+            _ => Self::Debug,
+        }
+    }
+}
+
+impl Message for Record {
+    fn encode(&self) -> Result<Encoded<'_>, WireError> {
+        wire::body(1, self, None)
+    }
+
+    fn decode(tag: u8, body: &[u8], fd: Option<OwnedFd>) -> Result<Self, WireError> {
+        wire::without_fd(fd)?;
+        match tag {
+            1 => wire::fields(tag, body),
+            _ => Err(WireError::Tag(tag)),
+        }
+    }
+}
+
+/// Makes records of this process's tracing events and sends them to the supervisor.
+///
+/// It never waits: when the supervisor is behind, records are dropped and counted.
+#[derive(Debug)]
+pub struct RoleLog {
+    socket: OwnedFd,
+    verbose: bool,
+    dropped: AtomicU32,
+}
+
+impl RoleLog {
+    /// Logs to `socket`, debug records only if `verbose`.
+    #[must_use]
+    pub fn new(socket: OwnedFd, verbose: bool) -> Self {
+        Self { socket, verbose, dropped: AtomicU32::new(0) }
+    }
+}
+
+impl<S: Subscriber> Layer<S> for RoleLog {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>, _: Context<'_, S>) -> bool {
+        let level = *metadata.level();
+        // Events of libraries are for their authors.
+        level <= if self.verbose { Level::DEBUG } else { Level::INFO }
+            && metadata.target().starts_with("websockify")
+    }
+
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let record = Record {
+            severity: event.metadata().level().into(),
+            client: fields.client,
+            text: fields.message.0,
+            dropped: self.dropped.swap(0, Ordering::Relaxed),
+        };
+        let sent =
+            record.encode().is_ok_and(|m| seqpacket::send(self.socket.as_fd(), m.bytes(), None).is_ok());
+        if !sent {
+            self.dropped.fetch_add(record.dropped.saturating_add(1), Ordering::Relaxed);
+        }
+    }
+}
+
+/// The fields of an event that a record keeps.
+#[derive(Default)]
+struct Fields {
+    message: Bounded,
+    client: Option<String>,
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        match field.name() {
+            // Bounded text has no other error than being full.
+            "message" => _ = write!(self.message, "{value:?}"),
+            "client" => self.client = Some(format!("{value:?}")),
+            _ => {}
+        }
+    }
+}
+
+/// Text that stops growing at [`MAX_TEXT`].
+#[derive(Default)]
+struct Bounded(String);
+
+impl Write for Bounded {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = MAX_TEXT.saturating_sub(self.0.len());
+        if text.len() <= room {
+            self.0.push_str(text);
+            return Ok(());
+        }
+        self.0.extend(text.char_indices().take_while(|(at, c)| at + c.len_utf8() <= room).map(|(_, c)| c));
+        self.0.push('…');
+        Err(fmt::Error)
+    }
+}
+
+/// Text from somebody else, made safe for a terminal and a log: control characters and those that
+/// change the direction of writing are shown as escapes.
+#[derive(Clone, Copy, Debug)]
+pub struct Escaped<'a>(pub &'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars() {
+            if c.is_control()
+                || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+            {
+                write!(f, "{}", c.escape_default())?;
+            } else {
+                f.write_char(c)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_from_a_client_reaches_the_terminal_raw() {
+        let forged = "a\r\nroot: all is well\u{1b}[2J\u{202e}x ü";
+        assert_eq!(Escaped(forged).to_string(), "a\\r\\nroot: all is well\\u{1b}[2J\\u{202e}x ü");
+    }
+
+    #[test]
+    fn text_is_cut_between_characters() {
+        let mut bounded = Bounded::default();
+        assert!(write!(bounded, "{}", "ü".repeat(MAX_TEXT)).is_err());
+        assert_eq!(bounded.0.len(), MAX_TEXT + '…'.len_utf8());
+        assert!(write!(bounded, "more").is_err());
+    }
+}

@@ -1,0 +1,29 @@
+//! Descriptors that a process was started with.
+
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+
+static TAKEN: AtomicU64 = AtomicU64::new(0);
+
+/// Takes ownership of descriptor `number`, which whoever started this process left open for it, and
+/// makes it close-on-exec. Each can be taken once.
+///
+/// # Errors
+///
+/// `NotFound` when the descriptor isn't open, was taken before, or is not one of the first 64.
+pub fn take(number: RawFd) -> io::Result<OwnedFd> {
+    let bit = u32::try_from(number).ok().and_then(|n| 1u64.checked_shl(n));
+    let Some(bit) = bit else { return Err(io::ErrorKind::NotFound.into()) };
+    if TAKEN.fetch_or(bit, Ordering::Relaxed) & bit != 0 {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    // SAFETY: borrowed only for the call, which fails with EBADF when nothing is open there.
+    let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(number) };
+    fcntl(borrowed, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(|_| io::ErrorKind::NotFound)?;
+    // SAFETY: open, as the call above has shown; inherited, so no part of this program has opened it
+    // or owns it; and handed out once, as the flag above makes sure.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}

@@ -1,0 +1,44 @@
+//! Data too long for a datagram, handed to another role as a sealed file in memory (memfd_create(2)).
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+/// Longest content that is accepted, 4 MiB: a system's bundle of authorities takes a quarter of it.
+pub const MAX_BYTES: usize = 4 << 20;
+
+/// Puts `content` into a file that nobody can change any more.
+///
+/// # Errors
+///
+/// The kernel's, when memory or descriptors run out.
+pub fn sealed(content: &[u8]) -> io::Result<OwnedFd> {
+    let fd = memfd_create(c"websockify", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
+    let mut file = File::from(fd);
+    file.write_all(content)?;
+    let seals =
+        SealFlag::F_SEAL_SEAL | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE;
+    fcntl(file.as_fd(), FcntlArg::F_ADD_SEALS(seals))?;
+    Ok(file.into())
+}
+
+/// Reads all of a file that `sealed` made. It reads from the start, whatever was read before, so one
+/// file can serve many roles.
+///
+/// # Errors
+///
+/// The kernel's; `InvalidData` when the content is longer than [`MAX_BYTES`].
+pub fn content(fd: OwnedFd) -> io::Result<Vec<u8>> {
+    let file = File::from(fd);
+    let len = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+    if len > MAX_BYTES {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "longer than any configuration"));
+    }
+    let mut content = vec![0; len];
+    file.read_exact_at(&mut content, 0)?;
+    Ok(content)
+}

@@ -1,0 +1,10 @@
+//! The system calls that need care, behind safe interfaces. All unsafe code outside of `rebind` is
+//! here, each piece with the facts that make it right.
+#![allow(unsafe_code)]
+
+pub mod inherited;
+pub mod listener;
+pub mod memory_file;
+pub mod reactor;
+pub mod seqpacket;
+pub mod stream;

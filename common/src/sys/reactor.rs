@@ -1,0 +1,98 @@
+//! A socket registered with the event loop of the thread.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// A non-blocking socket whose readiness the event loop reports. Closed on drop.
+#[derive(Debug)]
+pub struct Registered(AsyncFd<OwnedFd>);
+
+/// What an operation left behind in the kernel, so that the next one need not ask in vain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// There may be more: try again before waiting.
+    Ready,
+    /// Everything was taken: wait for the next event. The event loop is edge triggered, so what
+    /// arrives later is reported anew.
+    Drained,
+}
+
+impl Registered {
+    /// Registers `fd`, which must be non-blocking, with the current event loop.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's, when the event loop can't take another descriptor.
+    pub fn new(fd: OwnedFd, interest: Interest) -> io::Result<Self> {
+        // SAFETY: `OwnedFd` names the same open descriptor from construction to drop, it is not
+        // handed out for closing while `AsyncFd` holds it, and its `as_raw_fd` always answers alike.
+        let registered = unsafe { AsyncFd::register_with_interest(fd, interest) };
+        Ok(Self(registered.map_err(io::Error::from)?))
+    }
+
+    /// Runs `operation` as soon as there is something to read.
+    ///
+    /// # Errors
+    ///
+    /// Those of `operation`, except for `WouldBlock` and `Interrupted`.
+    pub fn poll_read<T>(
+        &self,
+        cx: &mut Context<'_>,
+        mut operation: impl FnMut(BorrowedFd<'_>) -> io::Result<(T, After)>,
+    ) -> Poll<io::Result<T>> {
+        loop {
+            let mut guard = ready!(self.0.poll_read_ready(cx))?;
+            match operation(self.0.get_ref().as_fd()) {
+                Ok((value, After::Ready)) => return Poll::Ready(Ok(value)),
+                Ok((value, After::Drained)) => {
+                    guard.clear_ready();
+                    return Poll::Ready(Ok(value));
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => guard.clear_ready(),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Poll::Ready(Err(e)),
+            }
+        }
+    }
+
+    /// Runs `operation` as soon as there is room to write.
+    ///
+    /// # Errors
+    ///
+    /// Those of `operation`, except for `WouldBlock` and `Interrupted`.
+    pub fn poll_write<T>(
+        &self,
+        cx: &mut Context<'_>,
+        mut operation: impl FnMut(BorrowedFd<'_>) -> io::Result<(T, After)>,
+    ) -> Poll<io::Result<T>> {
+        loop {
+            let mut guard = ready!(self.0.poll_write_ready(cx))?;
+            match operation(self.0.get_ref().as_fd()) {
+                Ok((value, After::Ready)) => return Poll::Ready(Ok(value)),
+                Ok((value, After::Drained)) => {
+                    guard.clear_ready();
+                    return Poll::Ready(Ok(value));
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => guard.clear_ready(),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Poll::Ready(Err(e)),
+            }
+        }
+    }
+
+    /// Takes the socket out of the event loop again.
+    #[must_use]
+    pub fn into_inner(self) -> OwnedFd {
+        self.0.into_inner()
+    }
+}
+
+impl AsFd for Registered {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.get_ref().as_fd()
+    }
+}
