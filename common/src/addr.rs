@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 /// Where a listener is bound.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -33,6 +34,56 @@ pub enum TargetAddr {
     Unix(PathBuf),
 }
 
+/// Why a text is no address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum AddrError {
+    /// Not `port` or `host:port`.
+    #[error("no host: an address is written host:port, such as localhost:5900 or [::1]:5900")]
+    NoHost,
+    /// What follows the last colon is not a port.
+    #[error("no port: a port is a number from {min} to 65535")]
+    Port {
+        /// 0 where the kernel may choose, else 1.
+        min: u16,
+    },
+}
+
+impl ListenAddr {
+    /// Reads `port`, `:port` or `host:port`. As in the original the last colon separates, so that
+    /// brackets around an IPv6 address may be missing, and an empty host means all addresses.
+    ///
+    /// # Errors
+    /// If there is no port from 0 to 65535.
+    pub fn parse_tcp(text: &str) -> Result<Self, AddrError> {
+        let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
+        let port = port.trim().parse().map_err(|_| AddrError::Port { min: 0 })?;
+        let host = without_brackets(host);
+        Ok(Self::Tcp { host: (!host.is_empty()).then(|| host.to_owned()), port })
+    }
+}
+
+impl TargetAddr {
+    /// Reads `host:port`, split at the last colon as for listeners. An empty host is this machine, as
+    /// in the original.
+    ///
+    /// # Errors
+    /// If there is no colon, or no port from 1 to 65535.
+    pub fn parse_tcp(text: &str) -> Result<Self, AddrError> {
+        let (host, port) = text.rsplit_once(':').ok_or(AddrError::NoHost)?;
+        let port = match port.trim().parse() {
+            Ok(0) | Err(_) => return Err(AddrError::Port { min: 1 }),
+            Ok(port) => port,
+        };
+        let host = without_brackets(host);
+        Ok(Self::Tcp { host: if host.is_empty() { "localhost" } else { host }.to_owned(), port })
+    }
+}
+
+/// A host as it stands in `getaddrinfo`: without the brackets of IPv6 addresses.
+fn without_brackets(host: &str) -> &str {
+    host.trim_matches(['[', ']'])
+}
+
 /// A host as it stands before a port: IPv6 addresses get brackets (RFC 3986 section 3.2.2).
 fn bracketed(host: &str) -> String {
     if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
@@ -53,6 +104,56 @@ impl fmt::Display for TargetAddr {
         match self {
             Self::Tcp { host, port } => write!(f, "{}:{port}", bracketed(host)),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listen(text: &str) -> Result<(Option<String>, u16), AddrError> {
+        ListenAddr::parse_tcp(text).map(|addr| match addr {
+            ListenAddr::Tcp { host, port } => (host, port),
+            ListenAddr::Unix(_) => unreachable!("a TCP address was asked for"),
+        })
+    }
+
+    #[test]
+    fn listeners_are_read_as_in_the_original() {
+        let host = |text: &str| Some(text.to_owned());
+        assert_eq!(listen("6080"), Ok((None, 6080)));
+        assert_eq!(listen(":6080"), Ok((None, 6080)));
+        assert_eq!(listen("[]:6080"), Ok((None, 6080)));
+        assert_eq!(listen("0"), Ok((None, 0)));
+        assert_eq!(listen(" 6080 "), Ok((None, 6080)));
+        assert_eq!(listen("localhost:6080"), Ok((host("localhost"), 6080)));
+        assert_eq!(listen("[::1]:6080"), Ok((host("::1"), 6080)));
+        assert_eq!(listen("::1:6080"), Ok((host("::1"), 6080)));
+        assert_eq!(listen("[fe80::1%eth0]:6080"), Ok((host("fe80::1%eth0"), 6080)));
+        for wrong in ["", ":", "a", "localhost:", "localhost:http", "65536", "-1", "1.5", "unix:/x", "[::1]"]
+        {
+            assert_eq!(listen(wrong), Err(AddrError::Port { min: 0 }), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn targets_are_read_as_in_the_original() {
+        let read = |text: &str| TargetAddr::parse_tcp(text).map(|addr| addr.to_string());
+        assert_eq!(read("localhost:5900").as_deref(), Ok("localhost:5900"));
+        assert_eq!(read(":5900").as_deref(), Ok("localhost:5900"));
+        assert_eq!(read("::1:5900").as_deref(), Ok("[::1]:5900"));
+        assert_eq!(read("[::1]:5900").as_deref(), Ok("[::1]:5900"));
+        assert_eq!(read("5900"), Err(AddrError::NoHost));
+        assert_eq!(read("localhost:0"), Err(AddrError::Port { min: 1 }));
+        assert_eq!(read("localhost:vnc"), Err(AddrError::Port { min: 1 }));
+    }
+
+    #[test]
+    fn what_is_shown_can_be_read_again() {
+        for text in [":6080", "localhost:6080", "[::1]:6080"] {
+            let addr = ListenAddr::parse_tcp(text).unwrap();
+            assert_eq!(addr.to_string(), text);
         }
     }
 }

@@ -1,1 +1,121 @@
-fn main() {}
+//! `websockify`: takes listeners, starts the other roles, hands accepted connections to them, and never
+//! reads a byte that a client or any other network peer sent.
+
+// The path of a connection.
+mod accept;
+mod connections;
+mod listen;
+mod pool;
+
+// The roles beside the gateways.
+mod connector;
+mod echo;
+mod identity;
+mod role;
+mod setup;
+
+// The service around them.
+mod banner;
+mod log;
+mod notify;
+mod service;
+mod signals;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::thread::sleep;
+use std::time::Duration;
+
+use common::config::Config;
+use common::config::check::Severity;
+use common::config::cli::{self, Command, CommandLine};
+use common::exit_code;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use tokio::task::LocalSet;
+
+/// How often and how long a killed role is waited for.
+const REAP_ROUNDS: u32 = 100;
+const REAP_PAUSE: Duration = Duration::from_millis(5);
+
+fn main() -> ExitCode {
+    let CommandLine { command, notes, .. } = match cli::from_args(std::env::args_os()) {
+        Ok(line) => line,
+        Err(error) => {
+            complain(&error);
+            return error.exit_code().into();
+        }
+    };
+    for note in notes {
+        complain(&note);
+    }
+    match command {
+        Command::Print(text) => match writeln!(io::stdout(), "{}", text.trim_end()) {
+            Ok(()) => exit_code::SUCCESS.into(),
+            Err(_) => exit_code::FAILURE.into(),
+        },
+        Command::Check(config) => check(&config, Severity::Warning).into(),
+        // Warnings are for those who ask: a certificate may well come later.
+        Command::Run(config) => match check(&config, Severity::Error) {
+            exit_code::SUCCESS => run(*config).into(),
+            failed => failed.into(),
+        },
+    }
+}
+
+/// Says what is wrong with a configuration, as far as it is as bad as `least`; the exit code tells
+/// whether it can work.
+fn check(config: &Config, least: Severity) -> u8 {
+    let problems = config.check();
+    for problem in problems.iter().filter(|problem| problem.severity >= least) {
+        complain(problem);
+    }
+    let fatal = problems.iter().any(|problem| problem.severity == Severity::Error);
+    if fatal { exit_code::CONFIG } else { exit_code::SUCCESS }
+}
+
+fn run(config: Config) -> u8 {
+    let guard = log::start(config.verbose);
+    raise_descriptor_limit();
+    let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let served = match event_loop {
+        Ok(event_loop) => LocalSet::new().block_on(&event_loop, service::run(config)),
+        Err(error) => Err(error.into()),
+    };
+    reap_roles();
+    let failed = served.is_err();
+    if let Err(error) = served {
+        tracing::error!(target: "websockify::main", "websockify: error: {error}");
+    }
+    // Writes the last lines.
+    drop(guard);
+    if failed { exit_code::FAILURE } else { exit_code::SUCCESS }
+}
+
+/// Waits for the roles, which were killed when their handles were dropped, so that none is left behind
+/// when we are gone.
+fn reap_roles() {
+    for _ in 0..REAP_ROUNDS {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) => sleep(REAP_PAUSE),
+            Ok(_) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// Uses all descriptors that we may: each session takes two in its gateway. Most systems set a low
+/// soft limit only for programs that use select(2).
+fn raise_descriptor_limit() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        if soft < hard {
+            // What is refused leaves us with the limit that there is.
+            let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+        }
+    }
+}
+
+/// One message before the log is there. Nobody may read it, and nothing can be done about that.
+fn complain(message: &dyn std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "{message}");
+}

@@ -1,10 +1,31 @@
 //! The effective configuration of one instance, whether it came from the command line of the
 //! original or from a TOML file. Every value is checked and ready to use.
 
+pub mod check;
+pub mod cli;
+mod duration;
+pub mod file;
+mod keys;
+mod later;
+pub mod print;
+mod similar;
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::addr::{ListenAddr, TargetAddr};
+
+/// Mode of unix listeners' sockets where none is given: the owner alone, as the original.
+pub const DEFAULT_LISTEN_MODE: u32 = 0o600;
+
+/// Interval of pings where TOML gives none: below the minute after which many middleboxes forget idle
+/// connections.
+pub const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(30);
+
+/// Most gateway processes that may be asked for; more than processors never pay.
+pub const MAX_WORKERS: u16 = 1024;
 
 /// One instance: what it listens on, what it connects to, and on what terms.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use super::signer::KeyDescription;
 use super::wire::WireError;
 use crate::addr::TargetAddr;
 use crate::sys::memory_file;
@@ -107,10 +108,21 @@ pub struct ConnectorSetup {
 pub struct SignerSetup {
     /// Whom to become.
     pub run_as: Option<RunAs>,
+    /// The certificate (DER) that the key must belong to.
+    pub certificate: Vec<u8>,
     /// Text of the PEM file with the private key.
     pub key_pem: Vec<u8>,
     /// Pass phrase of the key.
     pub password: Option<String>,
+}
+
+/// What clients see of us in a TLS handshake.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerIdentity {
+    /// Certificates (DER), the leaf first.
+    pub chain: Vec<Vec<u8>>,
+    /// The leaf's key.
+    pub key: KeyDescription,
 }
 
 /// What the demo's echo target is told.

@@ -1,11 +1,11 @@
 //! Byte streams between us and a client or a target: TCP and unix sockets alike.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use rustix::net::{RecvFlags, SendFlags, Shutdown};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
 use super::reactor::{After, Registered};
@@ -62,6 +62,20 @@ impl StreamSocket {
         self.0.poll_write(cx, |fd| {
             let sent = rustix::net::send(fd, buf, SendFlags::NOSIGNAL)?;
             Ok((sent, after(sent, buf.len())))
+        })
+    }
+
+    /// Writes from several buffers with one call, as much as the kernel takes.
+    ///
+    /// # Errors
+    ///
+    /// The connection's.
+    pub fn poll_send_vectored(&self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let asked = bufs.iter().map(|buf| buf.len()).sum();
+        self.0.poll_write(cx, |fd| {
+            let mut no_control = SendAncillaryBuffer::default();
+            let sent = rustix::net::sendmsg(fd, bufs, &mut no_control, SendFlags::NOSIGNAL)?;
+            Ok((sent, after(sent, asked)))
         })
     }
 

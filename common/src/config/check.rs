@@ -1,0 +1,170 @@
+//! What can be wrong with a configuration that is written correctly: files, folders and users that are
+//! not there. Certificates and keys are only looked at as files here.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::path::Path;
+
+use super::{Config, Target, Tls, Web};
+use crate::addr::{ListenAddr, TargetAddr};
+
+/// Longest path of a unix socket: `sun_path` of unix(7) less its terminating zero.
+const MAX_SOCKET_PATH_BYTES: usize = 107;
+
+/// Something that [`Config::check`] found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Whether the instance can't work, or only deserves a second look.
+    pub severity: Severity,
+    /// The key that it is about, with its table: `web.root`.
+    pub key: &'static str,
+    /// What is wrong.
+    pub text: String,
+    /// What to do.
+    pub help: &'static str,
+}
+
+/// How bad a problem is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// It works, though perhaps not as meant.
+    Warning,
+    /// It can't work.
+    Error,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let severity = match self.severity {
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+        };
+        write!(f, "{severity}: {}: {}\nhelp: {}", self.key, self.text, self.help)
+    }
+}
+
+impl Config {
+    /// Looks at what the configuration names. Nothing is changed, and no name is resolved. The answer
+    /// holds for the user who asks and for now.
+    #[must_use]
+    pub fn check(&self) -> Vec<Problem> {
+        let mut found = Found(Vec::new());
+        found.listeners(&self.listen);
+        if let Target::Static(TargetAddr::Unix(path)) = &self.target {
+            found.socket_path("target", path);
+        }
+        if let Some(path) = self.target_tls.as_ref().and_then(|tls| tls.ca_file.as_deref()) {
+            found.file("target-tls.ca-file", path, Severity::Error);
+        }
+        if let Some(user) = &self.user {
+            found.user(user);
+        }
+        if let Some(Web::Files { root, .. }) = &self.web {
+            found.folder("web.root", root);
+        }
+        if let Some(tls) = &self.tls {
+            found.tls(tls);
+        }
+        found.0
+    }
+}
+
+struct Found(Vec<Problem>);
+
+impl Found {
+    fn add(&mut self, severity: Severity, key: &'static str, text: String, help: &'static str) {
+        self.0.push(Problem { severity, key, text, help });
+    }
+
+    fn listeners(&mut self, listeners: &[ListenAddr]) {
+        for (index, listener) in listeners.iter().enumerate() {
+            if listeners[..index].contains(listener) && !is_any_port(listener) {
+                self.add(
+                    Severity::Error,
+                    "listen",
+                    format!("{listener} is listed twice"),
+                    "list each address once",
+                );
+            }
+            if let ListenAddr::Unix(path) = listener {
+                self.socket_path("listen", path);
+                let parent = path.parent().unwrap_or(Path::new("/"));
+                if !parent.is_dir() {
+                    self.add(
+                        Severity::Error,
+                        "listen",
+                        format!("there is no folder {} for the socket", parent.display()),
+                        "create the folder, or name another path",
+                    );
+                }
+            }
+        }
+    }
+
+    fn socket_path(&mut self, key: &'static str, path: &Path) {
+        let length = path.as_os_str().len();
+        if length > MAX_SOCKET_PATH_BYTES {
+            self.add(
+                Severity::Error,
+                key,
+                format!("the socket's path is {length} bytes long, more than {MAX_SOCKET_PATH_BYTES}"),
+                "name a shorter path",
+            );
+        }
+    }
+
+    fn file(&mut self, key: &'static str, path: &Path, severity: Severity) {
+        let readable = match fs::metadata(path) {
+            Ok(metadata) if metadata.is_dir() => Err("is a folder".to_owned()),
+            // Opening a pipe would wait for its other end.
+            Ok(metadata) if metadata.is_file() => {
+                File::open(path).map(drop).map_err(|error| format!("can't be opened: {error}"))
+            }
+            Ok(_) => Ok(()),
+            Err(error) => Err(format!("can't be opened: {error}")),
+        };
+        if let Err(problem) = readable {
+            let text = format!("{} {problem}", path.display());
+            self.add(severity, key, text, "name a file that can be read");
+        }
+    }
+
+    fn folder(&mut self, key: &'static str, path: &Path) {
+        if let Err(error) = fs::read_dir(path) {
+            let text = format!("{} can't be opened as a folder: {error}", path.display());
+            self.add(Severity::Error, key, text, "name a folder that can be read");
+        }
+    }
+
+    fn user(&mut self, name: &str) {
+        const HELP: &str = "create the user, or name another one";
+        match nix::unistd::User::from_name(name) {
+            Ok(Some(_)) => {}
+            Ok(None) => {
+                self.add(Severity::Error, "user", format!("there is no user '{}'", name.escape_debug()), HELP)
+            }
+            Err(error) => self.add(
+                Severity::Error,
+                "user",
+                format!("can't look up user '{}': {error}", name.escape_debug()),
+                HELP,
+            ),
+        }
+    }
+
+    /// As in the original a certificate may come later; until then clients with TLS are refused.
+    fn tls(&mut self, tls: &Tls) {
+        let severity = if tls.required { Severity::Error } else { Severity::Warning };
+        self.file("tls.certificate", &tls.certificate, severity);
+        if let Some(key) = &tls.key {
+            self.file("tls.key", key, severity);
+        }
+        if let Some(path) = &tls.client_ca {
+            self.file("tls.client-ca", path, Severity::Error);
+        }
+    }
+}
+
+fn is_any_port(listener: &ListenAddr) -> bool {
+    matches!(listener, ListenAddr::Tcp { port: 0, .. })
+}

@@ -1,0 +1,133 @@
+//! The command line: that of the original `websockify` 0.13.0, and a few options of our own.
+//!
+//! Parsing has three steps, each in its own file: `expand` settles which option each word means, as
+//! Python's optparse does; `options` is the list of options for clap; `convert` turns what was given
+//! into a [`Config`]. Nothing here prints or ends the process.
+
+mod convert;
+mod error;
+mod expand;
+mod options;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
+
+use super::{Config, file, keys, print};
+pub use error::CliError;
+pub(super) use options::Options;
+
+/// What a command line asks for.
+#[derive(Debug)]
+pub struct CommandLine {
+    /// What to do.
+    pub command: Command,
+    /// The file of `--config`, to be read again at a reload.
+    pub file: Option<PathBuf>,
+    /// Remarks for the log, one line each: what was accepted and has no effect.
+    pub notes: Vec<String>,
+}
+
+/// What to do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Serve.
+    Run(Box<Config>),
+    /// Only tell whether [`Config::check`] finds problems (`--check`).
+    Check(Box<Config>),
+    /// Print this text to standard output: help, version, or a configuration as TOML.
+    Print(String),
+}
+
+/// Reads a command line, the program's name first.
+///
+/// # Errors
+/// With the text for standard error and the exit code: [`crate::exit_code::USAGE`] for what is wrong on
+/// the command line, [`crate::exit_code::CONFIG`] for what is wrong in the file of `--config`.
+pub fn from_args(args: impl IntoIterator<Item = OsString>) -> Result<CommandLine, CliError> {
+    let definition = Options::command();
+    let words = expand::expand(args.into_iter().skip(1), &definition)?;
+    // Nothing comes after a request for help.
+    match words.last() {
+        Some(word) if word == "--help" => return Ok(print(long_help(definition))),
+        Some(word) if word == "-h" => return Ok(print(short_help(definition))),
+        _ => {}
+    }
+    let program = OsString::from("websockify");
+    let (matches, options) = definition
+        .try_get_matches_from(std::iter::once(program).chain(words))
+        .and_then(|matches| Options::from_arg_matches(&matches).map(|options| (matches, options)))
+        .map_err(|error| CliError::from_clap(&error))?;
+    if options.version {
+        return Ok(print(format!("websockify {}\n", env!("CARGO_PKG_VERSION"))));
+    }
+
+    if [options.check, options.dump, options.print_config].into_iter().filter(|given| *given).count() > 1 {
+        return Err(CliError::usage("only one of --check, --dump and --print-config can be used"));
+    }
+    let mut notes = Vec::new();
+    let (config, file) = match convert::given(options.config.as_ref()) {
+        Some(path) => {
+            refuse_beside_config(&matches)?;
+            let path = convert::absolute(path)?;
+            let mut config = file::load(&path).map_err(CliError::in_file)?;
+            config.verbose |= options.verbose;
+            (config, Some(path))
+        }
+        None => (convert::to_config(&options, &mut notes)?, None),
+    };
+    let command = if options.check {
+        Command::Check(Box::new(config))
+    } else if options.dump {
+        Command::Print(print::dump(&config).map_err(CliError::usage)?)
+    } else if options.print_config {
+        Command::Print(print::print_config(&config).map_err(CliError::usage)?)
+    } else {
+        Command::Run(Box::new(config))
+    };
+    Ok(CommandLine { command, file, notes })
+}
+
+fn print(text: String) -> CommandLine {
+    CommandLine { command: Command::Print(text), file: None, notes: Vec::new() }
+}
+
+fn short_help(definition: clap::Command) -> String {
+    definition
+        .help_template("Usage: {usage}\n\n{about}\n\n{options}\n\n--help shows all options and examples.\n")
+        .render_help()
+        .to_string()
+}
+
+fn long_help(definition: clap::Command) -> String {
+    definition
+        .help_template("Usage: {usage}\n\n{about}\n\n{all-args}{after-help}\n")
+        .after_long_help(options::EXAMPLES)
+        .render_long_help()
+        .to_string()
+}
+
+/// A file says everything; options beside it would leave in doubt which of them counts.
+fn refuse_beside_config(matches: &ArgMatches) -> Result<(), CliError> {
+    const ALLOWED: [&str; 4] = ["config", "check", "dump", "verbose"];
+    let given = matches
+        .ids()
+        .map(clap::Id::as_str)
+        .find(|id| !ALLOWED.contains(id) && matches.value_source(id) == Some(ValueSource::CommandLine));
+    let Some(id) = given else { return Ok(()) };
+    let option = id.replace('_', "-");
+    Err(if option == "addresses" {
+        CliError::usage("Too many arguments")
+            .help("with --config the addresses stand in the file, as `listen` and `target`")
+    } else {
+        let error = CliError::usage(format!("--{option} can't be used with --config"));
+        match keys::key_of_option(&option) {
+            Some(key) => error.help(format!("write `{key}` into the file")),
+            None => error,
+        }
+    })
+}

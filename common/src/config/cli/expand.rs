@@ -1,0 +1,140 @@
+//! Settles which option each word of a command line means, by the rules of Python's optparse, on which
+//! the command line of the original rests.
+//!
+//! clap's own rules differ where it counts: an option's value may be any word, even one that begins
+//! with a dash; and an abbreviation that was unique in the original must stay so, whatever options we
+//! add. What comes out has whole names, and values behind `=`.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+use super::error::CliError;
+use crate::config::later::LATER;
+use crate::config::similar::most_similar;
+
+/// Options that the original doesn't have: abbreviations mean them only where they meant nothing there.
+pub(super) const OUR_OPTIONS: [&str; 8] =
+    ["config", "check", "dump", "print-config", "version", "workers", "user", "demo"];
+
+#[derive(Clone, Copy)]
+struct Known<'a> {
+    name: &'a str,
+    takes_value: bool,
+    later: bool,
+}
+
+/// Writes out the names of options in `args` and joins values to them.
+pub(super) fn expand(
+    args: impl IntoIterator<Item = OsString>,
+    definition: &clap::Command,
+) -> Result<Vec<OsString>, CliError> {
+    let known = known_options(definition);
+    let mut args = args.into_iter();
+    let mut words = Vec::new();
+    while let Some(arg) = args.next() {
+        let bytes = arg.as_bytes();
+        if bytes == b"--" {
+            return Err(not_yet("wrapping a program (`--`)"));
+        } else if let Some(long) = bytes.strip_prefix(b"--") {
+            let (name, value) = match long.iter().position(|byte| *byte == b'=') {
+                Some(at) => (&long[..at], Some(OsStr::from_bytes(&long[at + 1..]).to_owned())),
+                None => (long, None),
+            };
+            let option = find(&String::from_utf8_lossy(name), &known)?;
+            if option.later {
+                return Err(not_yet(&format!("--{}", option.name)));
+            }
+            words.push(with_value(option, value, &mut args)?);
+            // As in the original, what follows is not looked at.
+            if matches!(option.name, "help" | "version") {
+                break;
+            }
+        } else if bytes.len() > 1 && bytes[0] == b'-' {
+            let letters = arg.to_string_lossy();
+            words.extend(short_options(&letters[1..])?);
+            if letters.contains('h') {
+                break;
+            }
+        } else {
+            words.push(arg);
+        }
+    }
+    Ok(words)
+}
+
+/// The options of this version and of later ones.
+fn known_options(definition: &clap::Command) -> Vec<Known<'_>> {
+    let now = definition.get_arguments().filter_map(|arg| {
+        let takes_value = arg.get_action().takes_values();
+        arg.get_long().map(|name| Known { name, takes_value, later: false })
+    });
+    let later =
+        LATER.iter().map(|later| Known { name: later.option, takes_value: later.takes_value, later: true });
+    now.chain(later).collect()
+}
+
+fn find<'a>(name: &str, known: &[Known<'a>]) -> Result<Known<'a>, CliError> {
+    if let Some(exact) = known.iter().find(|option| option.name == name) {
+        return Ok(*exact);
+    }
+    let (ours, originals): (Vec<Known<'a>>, Vec<Known<'a>>) = known
+        .iter()
+        .filter(|option| option.name.starts_with(name))
+        .partition(|option| OUR_OPTIONS.contains(&option.name));
+    let mut candidates = if originals.is_empty() { ours } else { originals };
+    candidates.sort_by_key(|option| option.name);
+    match candidates.as_slice() {
+        [only] => Ok(*only),
+        [] => Err(no_such_option(name, known)),
+        _ => {
+            let names: Vec<_> = candidates.iter().map(|option| format!("--{}", option.name)).collect();
+            Err(CliError::usage(format!("ambiguous option: --{name} ({}?)", names.join(", "))))
+        }
+    }
+}
+
+fn no_such_option(name: &str, known: &[Known<'_>]) -> CliError {
+    let error = CliError::usage(format!("no such option: --{}", name.escape_debug()));
+    let names = known.iter().filter(|option| !option.later).map(|option| option.name);
+    match most_similar(name, names) {
+        Some(similar) => error.help(format!("did you mean --{similar}?")),
+        None => error.help("websockify --help lists all options"),
+    }
+}
+
+fn with_value(
+    option: Known<'_>,
+    value: Option<OsString>,
+    rest: &mut impl Iterator<Item = OsString>,
+) -> Result<OsString, CliError> {
+    let name = option.name;
+    let mut word = OsString::from(format!("--{name}"));
+    if option.takes_value {
+        let Some(value) = value.or_else(|| rest.next()) else {
+            return Err(CliError::usage(format!("--{name} option requires 1 argument")));
+        };
+        word.push("=");
+        word.push(value);
+    } else if value.is_some() {
+        return Err(CliError::usage(format!("--{name} option does not take a value")));
+    }
+    Ok(word)
+}
+
+/// `-6v`: none of the short options takes a value.
+fn short_options(letters: &str) -> Result<Vec<OsString>, CliError> {
+    letters
+        .chars()
+        .map(|letter| match letter {
+            'v' | '6' | 'h' => Ok(format!("-{letter}").into()),
+            'D' => Err(not_yet("-D (--daemon)")),
+            _ => Err(CliError::usage(format!("no such option: -{}", letter.escape_debug()))
+                .help("websockify --help lists all options")),
+        })
+        .collect()
+}
+
+fn not_yet(what: &str) -> CliError {
+    CliError::usage(format!("{what} is not in this version yet"))
+        .help("leave it out, or use the original websockify until a later version has it")
+}

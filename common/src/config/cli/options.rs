@@ -1,0 +1,148 @@
+//! The options of this version, as given on the command line and not yet understood. Comments on the
+//! fields are what `--help` shows; `-h` shows the first paragraph of those that are used most.
+//!
+//! What the original has besides stands in `later.rs`.
+
+use std::ffi::OsString;
+
+use clap::Parser;
+
+/// The forms of a command line, as shown by help and before each usage error.
+pub(super) const USAGE: &str = "\
+websockify [options] [source_addr:]source_port target_addr:target_port
+       websockify [options] --unix-target=FILE [source_addr:]source_port
+       websockify [options] --config=FILE
+       websockify [options] --demo [[source_addr:]source_port]";
+
+/// The end of `--help`.
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  websockify --web /usr/share/novnc 6080 localhost:5900
+          noVNC on port 6080, for a VNC server on this machine
+  websockify --cert fullchain.pem --key privkey.pem --ssl-only 443 localhost:5900
+          only encrypted connections (wss://, https://)
+  websockify --unix-target /run/vnc.sock '[::1]:6080'
+          from port 6080 of ::1 to a unix socket
+  websockify --demo
+          a page to try it out, on http://127.0.0.1:6080/
+  websockify --print-config --web /usr/share/novnc 6080 localhost:5900
+          the configuration file that says the same
+
+Addresses are split at their last colon; IPv6 addresses may stand in brackets.
+Long options may be abbreviated as long as they are unique.
+Exit status: 0 after a stop by SIGTERM or SIGINT, 1 on failure, 2 for wrong usage,
+78 for a wrong configuration file.";
+
+/// Forwards WebSocket connections to TCP and unix sockets: lets browsers reach VNC and other servers.
+#[derive(Debug, Parser)]
+#[command(
+    name = "websockify",
+    override_usage = USAGE,
+    args_override_self = true,
+    disable_help_flag = true,
+    disable_version_flag = true
+)]
+#[group(skip)]
+pub(crate) struct Options {
+    /// Where to listen and what to connect to.
+    #[arg(hide = true)]
+    pub(super) addresses: Vec<OsString>,
+
+    /// Listen on a unix socket instead of a port.
+    #[arg(long, value_name = "FILE", help_heading = "Listening")]
+    pub(super) unix_listen: Option<OsString>,
+    /// Mode of the unix socket, octal, default 0600.
+    #[arg(long, value_name = "MODE", help_heading = "Listening", hide_short_help = true)]
+    pub(super) unix_listen_mode: Option<String>,
+    /// Take the listening socket from standard input.
+    #[arg(long, help_heading = "Listening", hide_short_help = true)]
+    pub(super) inetd: bool,
+    /// Where a name has IPv4 and IPv6 addresses, prefer IPv6.
+    #[arg(short = '6', long, help_heading = "Listening")]
+    pub(super) prefer_ipv6: bool,
+
+    /// Connect to a unix socket instead of an address.
+    #[arg(long, value_name = "FILE", help_heading = "Target")]
+    pub(super) unix_target: Option<OsString>,
+    /// Speak TLS to the target, and verify its certificate.
+    #[arg(long, help_heading = "Target")]
+    pub(super) ssl_target: bool,
+    /// Serve a built-in demo page with a built-in target.
+    ///
+    /// Listens on 127.0.0.1:6080 if no address is given.
+    #[arg(long, help_heading = "Target")]
+    pub(super) demo: bool,
+
+    /// Certificate chain in PEM, default self.pem in the current folder.
+    ///
+    /// May hold the key as well. As long as there is no such file, connections with TLS are refused.
+    #[arg(long, value_name = "FILE", help_heading = "TLS")]
+    pub(super) cert: Option<OsString>,
+    /// Private key in PEM, default the file of --cert.
+    #[arg(long, value_name = "FILE", help_heading = "TLS")]
+    pub(super) key: Option<OsString>,
+    /// Pass phrase of the private key. Other users of this machine can see it in the list of processes;
+    /// `key-password-file` in a configuration file hides it.
+    #[arg(long, value_name = "TEXT", help_heading = "TLS", hide_short_help = true)]
+    pub(super) key_password: Option<String>,
+    /// Refuse connections without TLS.
+    #[arg(long, help_heading = "TLS")]
+    pub(super) ssl_only: bool,
+    /// Lowest version of TLS: default (which is tlsv1_2), tlsv1_2 or tlsv1_3.
+    #[arg(long, value_name = "VERSION", help_heading = "TLS", hide_short_help = true)]
+    pub(super) ssl_version: Option<String>,
+    /// Refuse clients without a valid certificate.
+    #[arg(long, help_heading = "TLS", hide_short_help = true)]
+    pub(super) verify_client: bool,
+    /// Authorities for --verify-client in PEM, default the system's.
+    #[arg(long, value_name = "FILE", help_heading = "TLS", hide_short_help = true)]
+    pub(super) cafile: Option<OsString>,
+
+    /// Serve the files beneath a folder on the same port.
+    #[arg(long, value_name = "DIR", help_heading = "Web server")]
+    pub(super) web: Option<OsString>,
+    /// Don't list folders that have no index page.
+    #[arg(long, help_heading = "Web server")]
+    pub(super) file_only: bool,
+
+    /// Send a ping every N seconds, default 0: never.
+    ///
+    /// A client from which nothing comes for two intervals is dropped.
+    #[arg(long, value_name = "N", help_heading = "Sessions")]
+    pub(super) heartbeat: Option<String>,
+
+    /// Processes that serve clients: a number, or auto (default), which begins with one and grows with
+    /// load up to the number of processors.
+    #[arg(long, value_name = "N", help_heading = "Service", hide_short_help = true)]
+    pub(super) workers: Option<String>,
+    /// User to serve clients as when started as root. Default: websockify if there is such a user, else
+    /// nobody.
+    #[arg(long, value_name = "NAME", help_heading = "Service", hide_short_help = true)]
+    pub(super) user: Option<String>,
+    /// Log more.
+    #[arg(short, long, help_heading = "Service")]
+    pub(super) verbose: bool,
+    /// Accepted for compatibility, without effect.
+    #[arg(long, help_heading = "Service", hide_short_help = true)]
+    pub(super) libserver: bool,
+
+    /// Take the whole configuration from a TOML file.
+    #[arg(long, value_name = "FILE", help_heading = "Configuration")]
+    pub(super) config: Option<OsString>,
+    /// Check the configuration and exit: quietly with 0, or with a message.
+    #[arg(long, help_heading = "Configuration")]
+    pub(super) check: bool,
+    /// Print the effective configuration with all defaults as TOML and exit.
+    #[arg(long, help_heading = "Configuration")]
+    pub(super) dump: bool,
+    /// Print the shortest TOML file that equals this command line and exit.
+    #[arg(long, help_heading = "Configuration")]
+    pub(super) print_config: bool,
+
+    /// Print help: a screen for -h, everything for --help.
+    #[arg(short, long, help_heading = "Help")]
+    pub(super) help: bool,
+    /// Print the version.
+    #[arg(long, help_heading = "Help")]
+    pub(super) version: bool,
+}

@@ -1,0 +1,93 @@
+//! Durations as administrators write them in TOML: a whole number and a unit, `30s`.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+/// Longer durations are surely mistakes, and sums with them must not overflow.
+pub(super) const MAX: Duration = Duration::from_secs(366 * DAY);
+
+const DAY: u64 = 24 * 60 * 60;
+
+/// Milliseconds in each unit, largest first.
+const UNITS: [(&str, u64); 5] = [("d", DAY * 1000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+
+/// Why a text is no duration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub(super) enum DurationError {
+    #[error("no unit")]
+    NoUnit,
+    #[error("not a whole number and a unit")]
+    Syntax,
+    #[error("zero")]
+    Zero,
+    #[error("longer than a year")]
+    TooLong,
+}
+
+/// Reads `250ms`, `30s`, `5m`, `2h` or `1d`; a space before the unit is allowed.
+pub(super) fn parse(text: &str) -> Result<Duration, DurationError> {
+    let text = text.trim();
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    if number.is_empty() {
+        return Err(DurationError::Syntax);
+    }
+    let unit = unit.trim_start();
+    if unit.is_empty() {
+        return Err(DurationError::NoUnit);
+    }
+    let (_, scale) = UNITS.iter().find(|(name, _)| *name == unit).ok_or(DurationError::Syntax)?;
+    let number: u64 = number.parse().map_err(|_| DurationError::TooLong)?;
+    let duration = Duration::from_millis(number.checked_mul(*scale).ok_or(DurationError::TooLong)?);
+    if duration.is_zero() {
+        Err(DurationError::Zero)
+    } else if duration > MAX {
+        Err(DurationError::TooLong)
+    } else {
+        Ok(duration)
+    }
+}
+
+/// Writes `duration` in the largest unit that it is a whole multiple of. Parts of a millisecond, which
+/// no configuration can give, are dropped.
+pub(super) fn format(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    let whole = UNITS.iter().find(|(_, scale)| millis > 0 && millis % u128::from(*scale) == 0);
+    let (unit, scale) = whole.unwrap_or(&("ms", 1));
+    format!("{}{unit}", millis / u128::from(*scale))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        for text in ["1ms", "250ms", "1500ms", "30s", "90s", "5m", "61m", "2h", "1d"] {
+            assert_eq!(format(parse(text).unwrap()), text);
+        }
+        assert_eq!(parse("120 s"), Ok(Duration::from_secs(120)));
+        assert_eq!(format(Duration::from_secs(120)), "2m");
+    }
+
+    #[test]
+    fn other_texts_are_refused() {
+        use DurationError::{NoUnit, Syntax, TooLong, Zero};
+        let wrong = [
+            ("30", NoUnit),
+            ("", Syntax),
+            ("s", Syntax),
+            ("-1s", Syntax),
+            ("1.5s", Syntax),
+            ("5min", Syntax),
+            ("1h30m", Syntax),
+            ("0s", Zero),
+            ("367d", TooLong),
+            ("99999999999999999999999d", TooLong),
+            ("18446744073709551615d", TooLong),
+        ];
+        for (text, error) in wrong {
+            assert_eq!(parse(text), Err(error), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! From keys as written to a configuration: defaults, paths, and what one key says about another.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+
+use super::error::Problem;
+use super::read_text;
+use super::value::{Listeners, TargetTlsValue, Value};
+use super::written::{Keys, LimitKeys, TimeoutKeys, TlsKeys, WebKeys};
+use crate::addr::{ListenAddr, TargetAddr};
+use crate::config::{
+    Config, DEFAULT_HEARTBEAT, DEFAULT_LISTEN_MODE, Limits, Secret, Target, TargetTls, Timeouts, Tls, Web,
+    Workers,
+};
+
+/// Longest pass phrase file that is read.
+const MAX_PASSWORD_BYTES: u64 = 4096;
+
+pub(super) fn to_config(keys: Keys, path: &Path) -> Result<Config, Problem> {
+    // A file named without a folder stands in the current one, which then is the empty path.
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let target = target(keys.target, keys.demo)?;
+    Ok(Config {
+        name: instance_name(path),
+        listen: listen(keys.listen, keys.inetd)?,
+        inetd: keys.inetd,
+        listen_mode: keys.listen_mode.map_or(DEFAULT_LISTEN_MODE, |Value(mode)| mode.0),
+        prefer_ipv6: keys.prefer_ipv6,
+        target_tls: target_tls(keys.target_tls, &target, folder)?,
+        target,
+        workers: or(keys.workers, Workers::Auto),
+        user: keys.user.map(unwrap),
+        web: web(keys.web, keys.demo, folder)?,
+        tls: keys.tls.map(|keys| tls(keys, folder)).transpose()?,
+        text: or(keys.text, Default::default()),
+        heartbeat: or(keys.heartbeat, Some(DEFAULT_HEARTBEAT)),
+        timeouts: timeouts(keys.timeouts),
+        limits: limits(keys.limits),
+        verbose: keys.verbose,
+    })
+}
+
+fn unwrap<T>(value: Value<T>) -> T {
+    value.0
+}
+
+fn or<T>(value: Option<Value<T>>, default: T) -> T {
+    value.map_or(default, unwrap)
+}
+
+/// `vnc` for `/etc/websockify/vnc.toml`.
+fn instance_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+    name.strip_suffix(".toml").unwrap_or(&name).to_owned()
+}
+
+fn listen(listen: Option<Spanned<Listeners>>, inetd: bool) -> Result<Vec<ListenAddr>, Problem> {
+    match listen {
+        None => Ok(Vec::new()),
+        Some(listen) if inetd => Err(Problem::new(
+            listen.span(),
+            "`listen` can't be used with `inetd`",
+            "with inetd the listening socket is standard input; leave one of the two out",
+        )),
+        Some(listen) => Ok(listen.into_inner().0),
+    }
+}
+
+fn target(target: Option<Spanned<Value<TargetAddr>>>, demo: bool) -> Result<Target, Problem> {
+    match target {
+        Some(target) if demo => Err(beside_demo("target", target.span())),
+        Some(target) => Ok(Target::Static(target.into_inner().0)),
+        None if demo => Ok(Target::Demo),
+        None => Err(Problem::missing(
+            "`target` is missing",
+            "add what to connect to at the top of the file, such as target = \"localhost:5900\"",
+        )),
+    }
+}
+
+fn target_tls(
+    keys: Option<Spanned<TargetTlsValue>>,
+    target: &Target,
+    folder: &Path,
+) -> Result<Option<TargetTls>, Problem> {
+    let Some(keys) = keys else { return Ok(None) };
+    let span = keys.span();
+    let Some(keys) = keys.into_inner().0 else { return Ok(None) };
+    match target {
+        Target::Demo => Err(beside_demo("target-tls", span)),
+        Target::Static(TargetAddr::Unix(_)) if keys.server_name.is_none() => Err(Problem::new(
+            span,
+            "`target-tls` needs `server-name` for a unix socket",
+            "add the name that the target's certificate carries: server-name = \"…\"",
+        )),
+        Target::Static(_) => Ok(Some(TargetTls {
+            ca_file: keys.ca_file.map(|Value(path)| folder.join(path)),
+            server_name: keys.server_name.map(unwrap),
+        })),
+    }
+}
+
+fn web(keys: Option<Spanned<WebKeys>>, demo: bool, folder: &Path) -> Result<Option<Web>, Problem> {
+    match keys {
+        Some(keys) if demo => Err(beside_demo("web", keys.span())),
+        Some(keys) => {
+            let keys = keys.into_inner();
+            Ok(Some(Web::Files { root: folder.join(keys.root.0), listing: keys.listing }))
+        }
+        None => Ok(demo.then_some(Web::Demo)),
+    }
+}
+
+fn tls(keys: TlsKeys, folder: &Path) -> Result<Tls, Problem> {
+    if let Some(client_ca) = keys.client_ca.as_ref().filter(|_| !keys.verify_client) {
+        return Err(Problem::new(
+            client_ca.span(),
+            "`client-ca` has no effect without `verify-client`",
+            "add verify-client = true, or leave it out",
+        ));
+    }
+    let in_folder = |Value(path): Value<PathBuf>| folder.join(path);
+    Ok(Tls {
+        certificate: in_folder(keys.certificate),
+        key: keys.key.map(in_folder),
+        key_password: keys.key_password_file.map(|file| key_password(file, folder)).transpose()?,
+        required: keys.required,
+        minimum_version: or(keys.minimum_version, Default::default()),
+        verify_client: keys.verify_client,
+        client_ca: keys.client_ca.map(|path| in_folder(path.into_inner())),
+    })
+}
+
+/// The file's text without the newline at its end.
+fn key_password(file: Spanned<Value<PathBuf>>, folder: &Path) -> Result<Secret, Problem> {
+    let span = file.span();
+    let path = folder.join(file.into_inner().0);
+    let mut text = read_text(&path, MAX_PASSWORD_BYTES).map_err(|problem| {
+        Problem::new(
+            span,
+            format!("{} {problem}", path.display()),
+            "name a file with the pass phrase of the key and nothing else",
+        )
+    })?;
+    text.truncate(text.trim_end_matches(['\n', '\r']).len());
+    Ok(Secret::new(text))
+}
+
+fn timeouts(keys: TimeoutKeys) -> Timeouts {
+    let default = Timeouts::default();
+    Timeouts {
+        first_byte: or(keys.first_byte, default.first_byte),
+        tls_handshake: or(keys.tls_handshake, default.tls_handshake),
+        request_head: or(keys.request_head, default.request_head),
+        connect: or(keys.connect, default.connect),
+        close_handshake: or(keys.close_handshake, default.close_handshake),
+        idle: or(keys.idle, default.idle),
+        stop: or(keys.stop, default.stop),
+    }
+}
+
+fn limits(keys: LimitKeys) -> Limits {
+    let default = Limits::default();
+    Limits {
+        connections: keys.connections.map(unwrap).or(default.connections),
+        keep_alive_requests: or(keys.keep_alive_requests, default.keep_alive_requests),
+    }
+}
+
+fn beside_demo(key: &str, span: Range<usize>) -> Problem {
+    Problem::new(
+        span,
+        format!("`{key}` can't be used with `demo`"),
+        "the demo brings its own page and target; leave one of the two out",
+    )
+}

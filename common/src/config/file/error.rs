@@ -1,0 +1,151 @@
+//! Shows what is wrong in a configuration file, and where.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use crate::config::later::is_later_key;
+use crate::config::similar::most_similar;
+
+/// Separates the help from the text in messages that pass through serde, which has room for one string.
+pub(super) const HELP: &str = "\nhelp: ";
+
+/// Longest part of an offending line that is shown, in characters.
+const MAX_SHOWN: usize = 100;
+
+/// What is wrong in a configuration file. `Display` gives the text for the administrator, without a
+/// newline at its end: `error: FILE:LINE:COLUMN: text`, the line with a caret, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileError {
+    file: PathBuf,
+    place: Option<Place>,
+    text: String,
+    help: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Place {
+    /// From 1.
+    line: usize,
+    /// From 1, in characters.
+    column: usize,
+    /// The line, unless it must not be shown.
+    shown: Option<String>,
+    /// How many characters are wrong, at least 1.
+    width: usize,
+}
+
+/// What is wrong, with a range of bytes in place of line and column.
+#[derive(Debug)]
+pub(super) struct Problem {
+    span: Option<Range<usize>>,
+    text: String,
+    help: Option<String>,
+}
+
+impl Problem {
+    pub(super) fn new(span: Range<usize>, text: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { span: Some(span), text: text.into(), help: Some(help.into()) }
+    }
+
+    /// Something that is missing has no place.
+    pub(super) fn missing(text: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { span: None, text: text.into(), help: Some(help.into()) }
+    }
+
+    /// What the `toml` crate and the types in `value` say, in our words.
+    pub(super) fn from_toml(error: &toml::de::Error) -> Self {
+        let (text, help) = match error.message().split_once(HELP) {
+            Some((text, help)) => (text.to_owned(), Some(help.to_owned())),
+            None => in_our_words(error.message()),
+        };
+        Self { span: error.span(), text, help }
+    }
+
+    pub(super) fn in_text(self, file: &Path, text: &str) -> FileError {
+        let place = self.span.map(|span| Place::find(text, span));
+        FileError { file: file.to_owned(), place, text: self.text, help: self.help }
+    }
+}
+
+/// Rewrites serde's messages: "unknown field `a`, expected one of `b`, `c`", "missing field `a`", and
+/// "invalid type: string "a", expected a boolean".
+fn in_our_words(message: &str) -> (String, Option<String>) {
+    if let Some((found, expected)) =
+        message.strip_prefix("invalid type: ").and_then(|rest| rest.split_once(", expected "))
+    {
+        let expected = if expected == "a boolean" { "true or false without quotes" } else { expected };
+        return (format!("expected {expected}, found {found}"), None);
+    }
+    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    match quoted.as_slice() {
+        [key, known @ ..] if message.starts_with("unknown field") => {
+            let key_shown = key.escape_debug();
+            if is_later_key(key) {
+                let help = "leave it out until a later version has it";
+                return (format!("`{key_shown}` is not in this version yet"), Some(help.to_owned()));
+            }
+            let help = match most_similar(key, known.iter().copied()) {
+                Some(similar) => format!("did you mean `{similar}`?"),
+                None => format!("possible keys here: {}", known.join(", ")),
+            };
+            (format!("unknown key `{key_shown}`"), Some(help))
+        }
+        [key, ..] if message.starts_with("missing field") => {
+            (format!("`{key}` is missing"), Some(format!("add a line `{key} = …` to this table")))
+        }
+        _ => (message.replace('\n', ", "), None),
+    }
+}
+
+impl Place {
+    fn find(text: &str, span: Range<usize>) -> Self {
+        let before = text.get(..span.start).unwrap_or(text);
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let column = before[line_start..].chars().count() + 1;
+        let line_text = text[line_start..].lines().next().unwrap_or_default();
+        let line_end = line_start + line_text.len();
+        let wrong = text.get(span.start..span.end.min(line_end)).unwrap_or_default();
+        // What is meant to be hidden in another file must not get into logs when it is not.
+        let secret = line_text.contains("password") && !line_text.contains("password-file");
+        let printable = |c: char| if c.is_control() { ' ' } else { c };
+        let shown = line_text.trim_end().chars().take(MAX_SHOWN).map(printable).collect();
+        Self {
+            line: before.matches('\n').count() + 1,
+            column,
+            shown: (!secret && column <= MAX_SHOWN).then_some(shown),
+            width: wrong.chars().count().clamp(1, (MAX_SHOWN + 1).saturating_sub(column).max(1)),
+        }
+    }
+}
+
+impl FileError {
+    /// Something is wrong with the file as a whole.
+    pub(super) fn whole(file: &Path, text: String) -> Self {
+        Self { file: file.to_owned(), place: None, text, help: None }
+    }
+}
+
+impl fmt::Display for FileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error: {}:", self.file.display())?;
+        match &self.place {
+            None => write!(f, " {}", self.text)?,
+            Some(place) => {
+                write!(f, "{}:{}: {}", place.line, place.column, self.text)?;
+                if let Some(shown) = &place.shown {
+                    let number = place.line.to_string();
+                    let margin = " ".repeat(number.len());
+                    let caret = " ".repeat(place.column - 1) + &"^".repeat(place.width);
+                    write!(f, "\n{margin} |\n{number} | {shown}\n{margin} | {caret}")?;
+                }
+            }
+        }
+        match &self.help {
+            Some(help) => write!(f, "\nhelp: {help}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for FileError {}

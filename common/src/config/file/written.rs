@@ -1,0 +1,80 @@
+//! The keys of the file, as written. What each means and its default stands at [`crate::config::Config`].
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::value::{Listeners, Mode, TargetTlsValue, Value};
+use crate::addr::TargetAddr;
+use crate::config::{TextMessages, TlsVersion, Workers};
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(super) struct Keys {
+    pub(super) listen: Option<Spanned<Listeners>>,
+    pub(super) listen_mode: Option<Value<Mode>>,
+    pub(super) inetd: bool,
+    pub(super) prefer_ipv6: bool,
+    pub(super) demo: bool,
+    pub(super) target: Option<Spanned<Value<TargetAddr>>>,
+    pub(super) target_tls: Option<Spanned<TargetTlsValue>>,
+    pub(super) workers: Option<Value<Workers>>,
+    pub(super) user: Option<Value<String>>,
+    pub(super) heartbeat: Option<Value<Option<Duration>>>,
+    pub(super) text: Option<Value<TextMessages>>,
+    pub(super) verbose: bool,
+    pub(super) web: Option<Spanned<WebKeys>>,
+    pub(super) tls: Option<TlsKeys>,
+    pub(super) timeouts: TimeoutKeys,
+    pub(super) limits: LimitKeys,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(super) struct TargetTlsKeys {
+    pub(super) ca_file: Option<Value<PathBuf>>,
+    pub(super) server_name: Option<Value<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct WebKeys {
+    pub(super) root: Value<PathBuf>,
+    #[serde(default)]
+    pub(super) listing: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct TlsKeys {
+    pub(super) certificate: Value<PathBuf>,
+    pub(super) key: Option<Value<PathBuf>>,
+    pub(super) key_password_file: Option<Spanned<Value<PathBuf>>>,
+    #[serde(default)]
+    pub(super) required: bool,
+    pub(super) minimum_version: Option<Value<TlsVersion>>,
+    #[serde(default)]
+    pub(super) verify_client: bool,
+    pub(super) client_ca: Option<Spanned<Value<PathBuf>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(super) struct TimeoutKeys {
+    pub(super) first_byte: Option<Value<Duration>>,
+    pub(super) tls_handshake: Option<Value<Duration>>,
+    pub(super) request_head: Option<Value<Duration>>,
+    pub(super) connect: Option<Value<Duration>>,
+    pub(super) close_handshake: Option<Value<Duration>>,
+    pub(super) idle: Option<Value<Option<Duration>>>,
+    pub(super) stop: Option<Value<Duration>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(super) struct LimitKeys {
+    pub(super) connections: Option<Value<u32>>,
+    pub(super) keep_alive_requests: Option<Value<u32>>,
+}

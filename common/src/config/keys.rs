@@ -1,0 +1,30 @@
+//! Which key of TOML says the same as which option of the command line.
+
+/// Each option of the command line with its key. The address arguments are `listen` and `target`.
+pub(super) const OPTION_KEYS: &[(&str, &str)] = &[
+    ("unix-listen", "listen"),
+    ("unix-listen-mode", "listen-mode"),
+    ("inetd", "inetd"),
+    ("prefer-ipv6", "prefer-ipv6"),
+    ("unix-target", "target"),
+    ("ssl-target", "target-tls"),
+    ("demo", "demo"),
+    ("workers", "workers"),
+    ("user", "user"),
+    ("heartbeat", "heartbeat"),
+    ("verbose", "verbose"),
+    ("web", "web.root"),
+    ("file-only", "web.listing"),
+    ("cert", "tls.certificate"),
+    ("key", "tls.key"),
+    ("key-password", "tls.key-password-file"),
+    ("ssl-only", "tls.required"),
+    ("ssl-version", "tls.minimum-version"),
+    ("verify-client", "tls.verify-client"),
+    ("cafile", "tls.client-ca"),
+];
+
+/// The key that says the same as `option`.
+pub(super) fn key_of_option(option: &str) -> Option<&'static str> {
+    OPTION_KEYS.iter().find(|(name, _)| *name == option).map(|(_, key)| *key)
+}

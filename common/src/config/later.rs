@@ -1,0 +1,50 @@
+//! What the original has and this version doesn't have yet. It is recognised, so that it is refused in
+//! plain words instead of being ignored or taken for something else.
+//!
+//! Who builds one of these moves its line to `cli/options.rs` and `keys.rs`.
+
+/// An option of the original that this version doesn't have yet.
+pub(super) struct Later {
+    /// The long option, without dashes.
+    pub(super) option: &'static str,
+    /// Whether a value follows.
+    pub(super) takes_value: bool,
+    /// The key that it will have in TOML, a table or a single key.
+    pub(super) key: Option<&'static str>,
+}
+
+/// All of them but two spellings that `cli/expand.rs` refuses: `-D` is `--daemon`, and `--` begins the
+/// wrapped program of `[wrap]`.
+pub(super) const LATER: &[Later] = &[
+    flag("traffic", Some("log")),
+    value("record", Some("record")),
+    flag("daemon", None),
+    flag("run-once", Some("run-once")),
+    value("timeout", Some("timeout")),
+    value("idle-timeout", Some("idle-timeout")),
+    value("ssl-ciphers", Some("ciphers")),
+    flag("web-auth", Some("auth")),
+    value("wrap-mode", Some("wrap")),
+    value("target-config", Some("token")),
+    value("token-plugin", Some("token")),
+    value("token-source", Some("token")),
+    flag("host-token", Some("token")),
+    value("auth-plugin", Some("auth")),
+    value("auth-source", Some("auth")),
+    value("log-file", Some("log")),
+    value("syslog", Some("log")),
+    flag("legacy-syslog", Some("log")),
+];
+
+const fn flag(option: &'static str, key: Option<&'static str>) -> Later {
+    Later { option, takes_value: false, key }
+}
+
+const fn value(option: &'static str, key: Option<&'static str>) -> Later {
+    Later { option, takes_value: true, key }
+}
+
+/// Whether `key` belongs to something that this version doesn't have yet.
+pub(super) fn is_later_key(key: &str) -> bool {
+    LATER.iter().any(|later| later.key == Some(key))
+}

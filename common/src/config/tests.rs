@@ -1,0 +1,273 @@
+//! What holds between the command line, the file, and what is printed.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::CommandFactory;
+
+use super::check::Severity;
+use super::*;
+
+/// Keys without an option: what the original doesn't have and one doesn't change for a single run.
+const ONLY_IN_FILE: [&str; 12] = [
+    "text",
+    "target-tls.ca-file",
+    "target-tls.server-name",
+    "timeouts.first-byte",
+    "timeouts.tls-handshake",
+    "timeouts.request-head",
+    "timeouts.connect",
+    "timeouts.close-handshake",
+    "timeouts.idle",
+    "timeouts.stop",
+    "limits.connections",
+    "limits.keep-alive-requests",
+];
+
+/// Options without a key: they say what to do with a configuration, or nothing at all.
+const ONLY_ON_COMMAND_LINE: [&str; 7] =
+    ["config", "check", "dump", "print-config", "help", "version", "libserver"];
+
+fn path() -> &'static Path {
+    Path::new("/etc/websockify/vnc.toml")
+}
+
+/// The keys that serde knows in a table (`""` for the top), from the help for an unknown one.
+fn keys_of(table: &str) -> Option<Vec<String>> {
+    let header = if table.is_empty() { String::new() } else { format!("[{table}]\n") };
+    let error = file::parse(&format!("{header}zzz = 1\n"), path()).unwrap_err().to_string();
+    let (_, keys) = error.split_once("help: possible keys here: ")?;
+    Some(keys.split(", ").map(str::to_owned).collect())
+}
+
+#[test]
+fn every_option_has_a_key_and_the_other_way_round() {
+    let definition = cli::Options::command();
+    let options: BTreeSet<_> = definition.get_arguments().filter_map(|arg| arg.get_long()).collect();
+    let with_key = keys::OPTION_KEYS.iter().map(|(option, _)| *option);
+    let expected: BTreeSet<_> = with_key.chain(ONLY_ON_COMMAND_LINE).collect();
+    assert_eq!(options, expected);
+
+    let mut keys = BTreeSet::new();
+    for key in keys_of("").unwrap() {
+        match keys_of(&key) {
+            Some(below) => keys.extend(below.into_iter().map(|name| format!("{key}.{name}"))),
+            None => _ = keys.insert(key),
+        }
+    }
+    // A key, and a table as well.
+    keys.insert("target-tls".to_owned());
+    let with_option = keys::OPTION_KEYS.iter().map(|(_, key)| *key);
+    // The address arguments have keys that options have as well.
+    let expected: BTreeSet<_> = with_option.chain(ONLY_IN_FILE).map(str::to_owned).collect();
+    assert_eq!(keys, expected);
+}
+
+#[test]
+fn what_comes_later_is_not_there_yet() {
+    let definition = cli::Options::command();
+    let keys = keys_of("").unwrap();
+    for later in later::LATER {
+        assert!(definition.get_arguments().all(|arg| arg.get_long() != Some(later.option)));
+        assert!(later.key.is_none_or(|key| !keys.contains(&key.to_owned())));
+    }
+}
+
+fn tcp(host: &str, port: u16) -> ListenAddr {
+    ListenAddr::Tcp { host: (!host.is_empty()).then(|| host.to_owned()), port }
+}
+
+fn target(host: &str, port: u16) -> Target {
+    Target::Static(TargetAddr::Tcp { host: host.to_owned(), port })
+}
+
+fn minimal() -> Config {
+    file::parse("target = \"localhost:5900\"", path()).unwrap()
+}
+
+/// Many configurations, each different from `minimal` in one part, with names that need quoting.
+fn variations() -> Vec<Config> {
+    const ODD: &str = "/a b/\"quoted\"\\n'\u{1}\t\nü#[x]";
+    let odd = || PathBuf::from(ODD);
+    let tls = || Tls {
+        certificate: odd(),
+        key: None,
+        key_password: None,
+        required: false,
+        minimum_version: TlsVersion::V1_2,
+        verify_client: false,
+        client_ca: None,
+    };
+    let change: [fn(&mut Config); 14] = [
+        |_| {},
+        |c| c.inetd = true,
+        |c| c.listen_mode = 0,
+        |c| c.listen_mode = 0o777,
+        |c| c.prefer_ipv6 = true,
+        |c| (c.target, c.web) = (Target::Demo, Some(Web::Demo)),
+        |c| c.target_tls = Some(TargetTls::default()),
+        |c| c.workers = Workers::Fixed(1),
+        |c| c.user = Some("a \"b\" \\ 'c' #".to_owned()),
+        |c| c.text = TextMessages::Accept,
+        |c| c.verbose = true,
+        |c| c.limits = Limits { connections: Some(u32::MAX), keep_alive_requests: 1 },
+        |c| c.timeouts.idle = Some(Duration::from_millis(1)),
+        |c| c.timeouts.stop = duration::MAX,
+    ];
+    let mut all: Vec<Config> = change
+        .iter()
+        .map(|change| {
+            let mut config = minimal();
+            change(&mut config);
+            config
+        })
+        .collect();
+    let mut add = |part: Config| all.push(part);
+    for listen in [
+        vec![tcp("", 0)],
+        vec![tcp("::1", 65535)],
+        vec![tcp("unix", 6080)],
+        vec![tcp("a\"b", 1)],
+        vec![ListenAddr::Unix(odd())],
+        vec![tcp("", 6080), tcp("localhost", 80), ListenAddr::Unix("/run/x".into())],
+    ] {
+        add(Config { listen, ..minimal() });
+    }
+    for target in
+        [target("::1", 1), target("a\\b", 2), target("unix", 3), Target::Static(TargetAddr::Unix(odd()))]
+    {
+        add(Config { target, ..minimal() });
+    }
+    let name = Some("vnc.example".to_owned());
+    add(Config {
+        target_tls: Some(TargetTls { ca_file: Some(odd()), server_name: name.clone() }),
+        ..minimal()
+    });
+    add(Config { target_tls: Some(TargetTls { ca_file: None, server_name: name }), ..minimal() });
+    for listing in [true, false] {
+        add(Config { web: Some(Web::Files { root: odd(), listing }), ..minimal() });
+    }
+    add(Config { tls: Some(tls()), ..minimal() });
+    add(Config { tls: Some(Tls { key: Some(odd()), required: true, ..tls() }), ..minimal() });
+    add(Config { tls: Some(Tls { minimum_version: TlsVersion::V1_3, ..tls() }), ..minimal() });
+    add(Config { tls: Some(Tls { verify_client: true, client_ca: Some(odd()), ..tls() }), ..minimal() });
+    for heartbeat in [None, Some(Duration::from_millis(1001)), Some(Duration::from_secs(7200))] {
+        add(Config { heartbeat, ..minimal() });
+    }
+    for millis in [1, 999, 1000, 90_000, 3_600_000] {
+        let one = Duration::from_millis(millis);
+        let timeouts = Timeouts {
+            first_byte: one,
+            tls_handshake: one * 2,
+            request_head: one * 3,
+            connect: one * 4,
+            close_handshake: one * 5,
+            idle: Some(one * 6),
+            stop: one * 7,
+        };
+        add(Config { timeouts, ..minimal() });
+    }
+    all
+}
+
+#[test]
+fn what_is_printed_can_be_read_again() {
+    for config in variations() {
+        for text in [print::dump(&config).unwrap(), print::print_config(&config).unwrap()] {
+            assert_eq!(file::parse(&text, path()).as_ref(), Ok(&config), "{text}");
+        }
+    }
+}
+
+#[test]
+fn only_what_differs_from_defaults_is_printed() {
+    assert_eq!(print::print_config(&minimal()).unwrap(), "target = \"localhost:5900\"\n");
+    assert!(print::dump(&minimal()).unwrap().contains("heartbeat = \"30s\"  # default\n"));
+}
+
+#[test]
+fn pass_phrases_are_never_printed() {
+    let mut config = minimal();
+    config.tls = Some(Tls {
+        certificate: "/a".into(),
+        key: None,
+        key_password: Some(Secret::new("geheim".to_owned())),
+        required: false,
+        minimum_version: TlsVersion::V1_2,
+        verify_client: false,
+        client_ca: None,
+    });
+    for text in [print::dump(&config).unwrap(), print::print_config(&config).unwrap()] {
+        assert!(!text.contains("geheim") && text.contains("#key-password-file"), "{text}");
+        assert!(file::parse(&text, path()).is_ok());
+    }
+    assert!(!format!("{config:?}").contains("geheim"));
+}
+
+#[test]
+fn a_path_that_is_not_utf_8_is_not_printed_wrongly() {
+    use std::os::unix::ffi::OsStrExt;
+    let root = PathBuf::from(std::ffi::OsStr::from_bytes(b"/\xff"));
+    let config = Config { web: Some(Web::Files { root, listing: false }), ..minimal() };
+    assert!(print::dump(&config).is_err());
+}
+
+#[test]
+fn the_check_finds_what_is_not_there() {
+    assert_eq!(minimal().check(), []);
+    let long = PathBuf::from(format!("/{}", "x".repeat(107)));
+    let missing = PathBuf::from("/nonexistent/file");
+    let mut config = minimal();
+    config.listen = vec![tcp("", 1), tcp("", 1), tcp("", 0), tcp("", 0), ListenAddr::Unix(missing.clone())];
+    config.target = Target::Static(TargetAddr::Unix(long));
+    config.target_tls = Some(TargetTls { ca_file: Some(missing.clone()), server_name: None });
+    config.user = Some("no such user".to_owned());
+    config.web = Some(Web::Files { root: "/etc/passwd".into(), listing: false });
+    config.tls = Some(Tls {
+        certificate: missing.clone(),
+        key: Some("/".into()),
+        key_password: None,
+        required: true,
+        minimum_version: TlsVersion::V1_2,
+        verify_client: true,
+        client_ca: Some(missing),
+    });
+    let found = config.check();
+    let keys: Vec<_> = found.iter().map(|problem| problem.key).collect();
+    assert_eq!(
+        keys,
+        [
+            "listen",
+            "listen",
+            "target",
+            "target-tls.ca-file",
+            "user",
+            "web.root",
+            "tls.certificate",
+            "tls.key",
+            "tls.client-ca"
+        ]
+    );
+    assert!(found.iter().all(|problem| problem.severity == Severity::Error), "{found:#?}");
+    config.tls.as_mut().unwrap().required = false;
+    let certificate = config.check().into_iter().find(|problem| problem.key == "tls.certificate").unwrap();
+    assert_eq!(certificate.severity, Severity::Warning);
+    assert!(certificate.to_string().starts_with("warning: tls.certificate: /nonexistent/file can't be"));
+}
+
+#[test]
+fn the_example_is_right_and_names_every_key() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples/vnc.toml");
+    let config = file::load(&path).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(config.name, "vnc");
+    assert_eq!(config.listen, [tcp("", 6080)]);
+    assert_eq!(config.target, target("localhost", 5901));
+    assert_eq!(config.timeouts.idle, Some(Duration::from_secs(7200)));
+    let text = std::fs::read_to_string(&path).unwrap();
+    for (_, key) in keys::OPTION_KEYS {
+        let name = key.rsplit('.').next().unwrap();
+        // The demo is for a try, not for a service.
+        assert!(name == "demo" || text.contains(&format!("{name} =")), "{key}");
+    }
+}

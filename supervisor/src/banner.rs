@@ -1,0 +1,63 @@
+//! The lines that a start prints, which scripts wait for and search.
+
+use std::os::fd::AsFd;
+
+use common::config::{Config, Target, Tls, Web};
+
+use crate::listen::Listening;
+
+/// Prints the settings in the words of the original.
+pub(crate) fn print(config: &Config, listeners: &[Listening]) {
+    let say = |text: String| tracing::info!(target: "websockify::banner", "{text}");
+    say("WebSocket server settings:".into());
+    let from = source(config, listeners);
+    match (config.inetd, listeners) {
+        (true, _) => say("  - Listen for inetd connections".into()),
+        (false, [Listening { unix_path: Some(path), .. }]) => {
+            say(format!("  - Listen on unix socket {}", path.display()));
+        }
+        _ => say(format!("  - Listen on {from}")),
+    }
+    match &config.web {
+        Some(Web::Files { root, listing: true }) => {
+            say(format!("  - Web server. Web root: {}", root.display()))
+        }
+        Some(Web::Files { root, listing: false }) => {
+            say(format!("  - Web server (no directory listings). Web root: {}", root.display()));
+        }
+        Some(Web::Demo) => say(format!("  - Demo page: http://{from}/")),
+        None => {}
+    }
+    match &config.tls {
+        Some(Tls { certificate, required, .. }) if certificate.exists() => {
+            say("  - SSL/TLS support".into());
+            if *required {
+                say("  - Deny non-SSL/TLS connections".into());
+            }
+        }
+        _ => say("  - No SSL/TLS support (no cert file)".into()),
+    }
+    let secured = if config.target_tls.is_some() { " (using SSL)" } else { "" };
+    match &config.target {
+        Target::Static(target) => say(format!("  - proxying from {from} to {target}{secured}")),
+        Target::Demo => say(format!("  - proxying from {from} to the built-in echo")),
+    }
+}
+
+/// Where clients come from: as configured, or what the passed sockets say.
+fn source(config: &Config, listeners: &[Listening]) -> String {
+    if config.inetd {
+        return "inetd".into();
+    }
+    if !config.listen.is_empty() && config.listen.len() == listeners.len() {
+        return config.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    }
+    let name = |one: &Listening| match &one.unix_path {
+        Some(path) => path.display().to_string(),
+        None => rustix::net::getsockname(one.socket.as_fd())
+            .ok()
+            .and_then(|address| std::net::SocketAddr::try_from(address).ok())
+            .map_or_else(|| "a passed socket".into(), |address| address.to_string()),
+    };
+    listeners.iter().map(name).collect::<Vec<_>>().join(", ")
+}

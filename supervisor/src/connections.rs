@@ -1,0 +1,235 @@
+//! The table of accepted connections: who serves each, and what becomes of it.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+use common::ipc::gateway::{Accepted, ClosedBy, Ended, SessionSummary};
+use common::ipc::{ClientAddr, ConnectionId, GatewayId};
+
+/// Gateways that may die over one connection before it is given up: what crashes one gateway must not
+/// roll through all of them.
+const MAX_GATEWAYS: u8 = 2;
+
+/// All connections that a gateway has and that have not ended.
+#[derive(Debug, Default)]
+pub(crate) struct Connections {
+    open: HashMap<ConnectionId, Connection>,
+    last: u64,
+    totals: Totals,
+}
+
+/// One connection.
+#[derive(Debug)]
+struct Connection {
+    client: ClientAddr,
+    gateway: GatewayId,
+    /// Our copy of its socket, until the gateway has begun to read from it.
+    unbegun: Option<OwnedFd>,
+    /// How many gateways it was given to before.
+    tried: u8,
+    session: Option<Box<Session>>,
+}
+
+/// A connection that has a target.
+#[derive(Debug)]
+struct Session {
+    target: String,
+    since: Instant,
+}
+
+/// A connection to be handed to a gateway.
+#[derive(Debug)]
+pub(crate) struct Unserved {
+    /// What is known about it.
+    pub(crate) accepted: Accepted,
+    /// Its socket.
+    pub(crate) socket: OwnedFd,
+    /// How many gateways have had it and died.
+    pub(crate) tried: u8,
+}
+
+/// Sums since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    /// Sessions that are open.
+    pub(crate) sessions: u64,
+    /// Sessions that were opened.
+    pub(crate) opened: u64,
+    /// Bytes of payload, both directions, of sessions that have ended.
+    pub(crate) bytes: u64,
+}
+
+/// What is left of the connections of a gateway that has died.
+#[derive(Debug, Default)]
+pub(crate) struct Orphans {
+    /// Nobody has read from these: another gateway can serve them.
+    pub(crate) unserved: Vec<Unserved>,
+    /// So many sessions are lost.
+    pub(crate) lost_sessions: usize,
+}
+
+impl Connections {
+    /// A number and our record for a connection that was just accepted.
+    pub(crate) fn accept(&mut self, client: ClientAddr, socket: OwnedFd) -> Unserved {
+        self.last += 1;
+        Unserved { accepted: Accepted { id: ConnectionId(self.last), client }, socket, tried: 0 }
+    }
+
+    /// `gateway` was given the connection.
+    pub(crate) fn handed_over(&mut self, unserved: Unserved, gateway: GatewayId) {
+        let Unserved { accepted, socket, tried } = unserved;
+        let connection =
+            Connection { client: accepted.client, gateway, unbegun: Some(socket), tried, session: None };
+        self.open.insert(accepted.id, connection);
+    }
+
+    /// `gateway` is about to read from the connection: our copy of its socket is closed, as it would
+    /// keep the client from seeing the end.
+    pub(crate) fn begun(&mut self, id: ConnectionId, gateway: GatewayId) {
+        if let Some(connection) = self.of(id, gateway) {
+            connection.unbegun = None;
+        }
+    }
+
+    /// `gateway` could not receive the socket. Gives the connection back for another try.
+    pub(crate) fn lost(&mut self, id: ConnectionId, gateway: GatewayId) -> Option<Unserved> {
+        self.of(id, gateway)?.unbegun.as_ref()?;
+        let Connection { client, unbegun, tried, .. } = self.open.remove(&id)?;
+        Some(Unserved { accepted: Accepted { id, client }, socket: unbegun?, tried })
+    }
+
+    /// The connector has given the connection a target.
+    pub(crate) fn opened(&mut self, id: ConnectionId, target: String) {
+        let Some(connection) = self.open.get_mut(&id) else { return };
+        if connection.session.is_none() {
+            connection.session = Some(Box::new(Session { target, since: Instant::now() }));
+            self.totals.sessions += 1;
+            self.totals.opened += 1;
+        }
+    }
+
+    /// The connection has ended; says whether it was one of `gateway`'s.
+    pub(crate) fn ended(&mut self, ended: &Ended, gateway: GatewayId) -> bool {
+        if self.of(ended.id, gateway).is_none() {
+            return false;
+        }
+        if let Some(connection) = self.open.remove(&ended.id) {
+            self.close(ended.id, &connection, ended.session.as_ref());
+        }
+        true
+    }
+
+    /// Takes out everything that a gateway had, because it has died.
+    pub(crate) fn orphaned(&mut self, gateway: GatewayId) -> Orphans {
+        let mut orphans = Orphans::default();
+        let ids: Vec<_> =
+            self.open.iter().filter(|(_, one)| one.gateway == gateway).map(|(id, _)| *id).collect();
+        for id in ids {
+            let Some(mut connection) = self.open.remove(&id) else { continue };
+            orphans.lost_sessions += usize::from(connection.session.is_some());
+            self.close(id, &connection, None);
+            let tried = connection.tried + 1;
+            if let (Some(socket), true) = (connection.unbegun.take(), tried < MAX_GATEWAYS) {
+                let accepted = Accepted { id, client: connection.client };
+                orphans.unserved.push(Unserved { accepted, socket, tried });
+            }
+        }
+        orphans
+    }
+
+    /// Sums since the start.
+    pub(crate) fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    fn of(&mut self, id: ConnectionId, gateway: GatewayId) -> Option<&mut Connection> {
+        self.open.get_mut(&id).filter(|connection| connection.gateway == gateway)
+    }
+
+    /// Writes the closing record of a session: one for each, whoever has ended it.
+    fn close(&mut self, id: ConnectionId, connection: &Connection, summary: Option<&SessionSummary>) {
+        let Some(session) = &connection.session else { return };
+        self.totals.sessions -= 1;
+        let (to_target, to_client) = summary.map_or((0, 0), |sum| (sum.to_target, sum.to_client));
+        self.totals.bytes = self.totals.bytes.saturating_add(to_target).saturating_add(to_client);
+        let closed_by = summary.map_or("crash", |sum| ClosedBy::as_str(sum.closed_by));
+        let close_code = summary.map_or(1006, |sum| sum.close_code);
+        let duration = session.since.elapsed().as_secs_f64();
+        tracing::info!(
+            target: "websockify::session",
+            session = id.0,
+            client = %connection.client,
+            target_address = session.target,
+            bytes_in = to_target,
+            bytes_out = to_client,
+            closed_by,
+            close_code,
+            duration,
+            "session {id} to {} closed by {closed_by} ({close_code}) after {duration:.1} s, \
+             {to_target} bytes in, {to_client} bytes out",
+            session.target,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GATEWAY: GatewayId = GatewayId(1);
+    const OTHER: GatewayId = GatewayId(2);
+
+    fn handed_over(connections: &mut Connections) -> ConnectionId {
+        let socket = std::fs::File::open("/dev/null").unwrap().into();
+        let unserved = connections.accept(ClientAddr::Unix("/run/x".into()), socket);
+        let id = unserved.accepted.id;
+        connections.handed_over(unserved, GATEWAY);
+        id
+    }
+
+    #[test]
+    fn a_connection_that_nobody_has_read_survives_its_gateway() {
+        let mut connections = Connections::default();
+        let (fresh, begun) = (handed_over(&mut connections), handed_over(&mut connections));
+        connections.begun(begun, GATEWAY);
+        let orphans = connections.orphaned(GATEWAY);
+        assert_eq!(orphans.unserved.iter().map(|one| one.accepted.id).collect::<Vec<_>>(), [fresh]);
+        assert!(connections.open.is_empty());
+    }
+
+    #[test]
+    fn a_connection_that_kills_gateways_is_given_up() {
+        let mut connections = Connections::default();
+        handed_over(&mut connections);
+        for expected in [1, 0] {
+            let orphans = connections.orphaned(GATEWAY);
+            assert_eq!(orphans.unserved.len(), expected);
+            for unserved in orphans.unserved {
+                connections.handed_over(unserved, GATEWAY);
+            }
+        }
+    }
+
+    #[test]
+    fn a_gateway_has_no_say_over_connections_of_another() {
+        let mut connections = Connections::default();
+        let id = handed_over(&mut connections);
+        connections.begun(id, OTHER);
+        assert!(!connections.ended(&Ended { id, session: None }, OTHER));
+        assert_eq!(connections.orphaned(GATEWAY).unserved.len(), 1, "still there, still not begun");
+    }
+
+    #[test]
+    fn every_session_is_counted_once() {
+        let mut connections = Connections::default();
+        let id = handed_over(&mut connections);
+        connections.opened(id, "localhost:5901".into());
+        connections.opened(id, "localhost:5901".into());
+        assert_eq!(connections.totals(), Totals { sessions: 1, opened: 1, bytes: 0 });
+        let session =
+            SessionSummary { to_target: 3, to_client: 4, closed_by: ClosedBy::Client, close_code: 1000 };
+        assert!(connections.ended(&Ended { id, session: Some(session) }, GATEWAY));
+        assert_eq!(connections.totals(), Totals { sessions: 0, opened: 1, bytes: 7 });
+    }
+}

@@ -1,0 +1,100 @@
+//! The connector: started first, kept alive, and introduced to every gateway.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use common::ipc::channel::{Channel, ChannelError};
+use common::ipc::connector::{ConnectorToSupervisor, SupervisorToConnector};
+use common::ipc::gateway::SupervisorToGateway;
+use tokio::time::timeout;
+
+use crate::pool::Gateway;
+use crate::role::{self, Backoff, Role};
+use crate::service::{Service, ServiceError};
+
+/// Starts the connector and waits until it is ready.
+pub(crate) async fn start(service: &Service) -> Result<Role, ServiceError> {
+    let role = Role::start("connector")?;
+    let prepared = async {
+        role.channel.send(&SupervisorToConnector::Setup(service.setups.connector.try_clone()?)).await?;
+        role.channel.receive::<ConnectorToSupervisor>().await
+    };
+    let failed = |reason: String| ServiceError::Role { role: "connector", reason };
+    match timeout(role::START_DEADLINE, prepared).await {
+        Ok(Ok(ConnectorToSupervisor::Ready)) => {
+            *service.connector.borrow_mut() = Some(role.channel.clone());
+            Ok(role)
+        }
+        Ok(Ok(ConnectorToSupervisor::Failed(reason))) => Err(failed(reason)),
+        Ok(Ok(ConnectorToSupervisor::Opened(_))) => Err(failed("it spoke before it was ready".into())),
+        Ok(Err(error)) => Err(failed(error.to_string())),
+        Err(_) => Err(failed("not ready in time".into())),
+    }
+}
+
+/// Gives a gateway and the connector a channel between them. Does nothing while there is no connector:
+/// the next one is introduced to every gateway.
+pub(crate) async fn introduce(service: &Service, gateway: &Gateway) -> Result<(), ChannelError> {
+    let Some(connector) = service.connector.borrow().clone() else { return Ok(()) };
+    let (for_gateway, channel) = Channel::pair()?;
+    connector.send(&SupervisorToConnector::Gateway { id: gateway.id, channel }).await?;
+    gateway.channel.send(&SupervisorToGateway::Connector(for_gateway)).await
+}
+
+/// Keeps the connector: takes what it says, and when it has died starts another in its place.
+/// Sessions that are open don't need it.
+pub(crate) async fn keep(service: Rc<Service>, first: Role) {
+    let mut backoff = Backoff::new();
+    let mut started = Some(first);
+    while let Some(role) = started.take() {
+        let since = Instant::now();
+        let error = listen(&service, &role.channel).await;
+        *service.connector.borrow_mut() = None;
+        let pid = role.process.pid;
+        let status = role.process.kill().await;
+        if service.stopping.get() {
+            return;
+        }
+        tracing::error!(
+            target: "websockify::connector",
+            "the connector (pid {pid}) is gone ({error}; {}); starting another",
+            role::describe(status),
+        );
+        while started.is_none() {
+            backoff.pause(since.elapsed()).await;
+            match start(&service).await {
+                Ok(again) => started = Some(again),
+                Err(error) => tracing::error!(target: "websockify::connector", "{error}; trying again"),
+            }
+        }
+        for gateway in service.pool.all() {
+            // A gateway that can't be told is dead; the one that follows it is introduced.
+            let _ = introduce(&service, &gateway).await;
+        }
+    }
+}
+
+async fn listen(service: &Service, channel: &Channel) -> ChannelError {
+    loop {
+        match channel.receive().await {
+            Ok(message) => take(service, message),
+            Err(error) => return error,
+        }
+    }
+}
+
+/// Takes what the connector has said so far.
+pub(crate) fn take_pending(service: &Service) {
+    let Some(connector) = service.connector.borrow().clone() else { return };
+    // An error is seen by its keeper as well.
+    while let Ok(Some(message)) = connector.try_receive() {
+        take(service, message);
+    }
+}
+
+fn take(service: &Service, message: ConnectorToSupervisor) {
+    if let ConnectorToSupervisor::Opened(opened) = message {
+        service.connections.borrow_mut().opened(opened.id, opened.target);
+        service.changed.notify_one();
+    }
+}

@@ -1,0 +1,165 @@
+//! The certificate that clients see and the signer that holds its key.
+//!
+//! Both files are looked at before each connection is handed on, as the original does: a certificate
+//! that appears late or is renewed is in force for the next client, without a reload.
+
+use std::cell::{Cell, RefCell};
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::rc::{Rc, Weak};
+use std::time::Instant;
+
+use common::config::{Config, Secret};
+use common::ipc::channel::{Channel, ChannelError};
+use common::ipc::gateway::SupervisorToGateway;
+use common::ipc::setup::{self, RunAs, ServerIdentity, SignerSetup};
+use common::ipc::signer::{KeyDescription, SignerToSupervisor, SupervisorToSigner};
+use tokio::task::spawn_local;
+use tokio::time::timeout;
+
+use crate::pool::Gateway;
+use crate::role::{self, Backoff, Process, Role};
+use crate::service::Service;
+use crate::setup::certificates;
+
+/// The files, and what was made of them.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    files: Option<Files>,
+    run_as: Option<RunAs>,
+    seen: Cell<Option<Stamps>>,
+    current: RefCell<Option<Rc<Current>>>,
+}
+
+#[derive(Debug)]
+struct Files {
+    certificate: PathBuf,
+    key: PathBuf,
+    password: Option<Secret>,
+}
+
+/// A certificate in force.
+#[derive(Debug)]
+struct Current {
+    /// A [`ServerIdentity`] as a file in memory.
+    certificate: OwnedFd,
+    signer: Rc<Channel>,
+}
+
+/// What tells one state of a file from another: device, inode, size, and time of change.
+type Stamp = (u64, u64, u64, i64, i64);
+type Stamps = (Option<Stamp>, Option<Stamp>);
+
+fn stamp(metadata: &Metadata) -> Stamp {
+    (metadata.dev(), metadata.ino(), metadata.size(), metadata.ctime(), metadata.ctime_nsec())
+}
+
+impl Files {
+    fn stamps(&self) -> Stamps {
+        let of = |path: &PathBuf| fs::metadata(path).ok().as_ref().map(stamp);
+        let certificate = of(&self.certificate);
+        (certificate, if self.key == self.certificate { certificate } else { of(&self.key) })
+    }
+}
+
+impl Identity {
+    /// Nothing is read yet.
+    pub(crate) fn new(config: &Config, run_as: Option<RunAs>) -> Self {
+        let files = config.tls.as_ref().map(|tls| Files {
+            certificate: tls.certificate.clone(),
+            key: tls.key.clone().unwrap_or_else(|| tls.certificate.clone()),
+            password: tls.key_password.clone(),
+        });
+        Self { files, run_as, seen: Cell::new(None), current: RefCell::default() }
+    }
+
+    /// Reads the files if they have changed. What can't be used is logged once, and what was in force
+    /// stays so.
+    pub(crate) async fn refresh(&self, service: &Rc<Service>) {
+        let Some(files) = &self.files else { return };
+        let stamps = files.stamps();
+        if self.seen.get() == Some(stamps) {
+            return;
+        }
+        self.seen.set(Some(stamps));
+        if stamps.0.is_none() {
+            return;
+        }
+        match load(files, self.run_as).await {
+            Ok((certificate, signer)) => {
+                let current = Rc::new(Current { certificate, signer: signer.channel.clone() });
+                spawn_local(keep(service.clone(), Rc::downgrade(&current), signer.process));
+                // With the one before, its channel goes, and with that its signer.
+                *self.current.borrow_mut() = Some(current);
+                for gateway in service.pool.all() {
+                    // A gateway that can't be told is dead; the one that follows it is told.
+                    let _ = introduce(service, &gateway).await;
+                }
+            }
+            Err(reason) => tracing::error!(
+                target: "websockify::identity",
+                "the certificate {:?} can't be used: {reason}",
+                files.certificate,
+            ),
+        }
+    }
+}
+
+/// Reads both files, and starts a signer that holds the key.
+async fn load(files: &Files, run_as: Option<RunAs>) -> Result<(OwnedFd, Role), String> {
+    let chain = certificates(&files.certificate, "certificate").map_err(|e| e.to_string())?;
+    let key_pem = fs::read(&files.key).map_err(|e| format!("cannot read the key {:?}: {e}", files.key))?;
+    let signer_setup = setup::file(&SignerSetup {
+        run_as,
+        certificate: chain.first().cloned().unwrap_or_default(),
+        key_pem,
+        password: files.password.as_ref().map(|secret| secret.reveal().to_owned()),
+    });
+    let (signer, key) = start(signer_setup.map_err(|e| e.to_string())?).await?;
+    let certificate = setup::file(&ServerIdentity { chain, key }).map_err(|e: io::Error| e.to_string())?;
+    Ok((certificate, signer))
+}
+
+async fn start(signer_setup: OwnedFd) -> Result<(Role, KeyDescription), String> {
+    let role = Role::start("signer").map_err(|e| format!("cannot start the signer: {e}"))?;
+    let prepared = async {
+        role.channel.send(&SupervisorToSigner::Setup(signer_setup)).await?;
+        role.channel.receive::<SignerToSupervisor>().await
+    };
+    match timeout(role::START_DEADLINE, prepared).await {
+        Ok(Ok(SignerToSupervisor::Ready(key))) => Ok((role, key)),
+        Ok(Ok(SignerToSupervisor::Failed(reason))) => Err(reason),
+        Ok(Err(error)) => Err(format!("the signer failed: {error}")),
+        Err(_) => Err("the signer was not ready in time".into()),
+    }
+}
+
+/// Gives a gateway the certificate in force and a channel to its signer, if there is one.
+pub(crate) async fn introduce(service: &Service, gateway: &Gateway) -> Result<(), ChannelError> {
+    let Some(current) = service.identity.current.borrow().clone() else { return Ok(()) };
+    let (for_gateway, for_signer) = Channel::pair()?;
+    current.signer.send(&SupervisorToSigner::Gateway(for_signer)).await?;
+    gateway.channel.send(&SupervisorToGateway::Certificate(current.certificate.try_clone()?)).await?;
+    gateway.channel.send(&SupervisorToGateway::Signer(for_gateway)).await
+}
+
+/// Waits for the end of a signer. One that was replaced ends by itself; when the one in force dies,
+/// the files are read anew, since nobody else has the key.
+async fn keep(service: Rc<Service>, current: Weak<Current>, mut signer: Process) {
+    let since = Instant::now();
+    let status = signer.wait().await.ok();
+    if service.stopping.get() || current.upgrade().is_none() {
+        return;
+    }
+    tracing::error!(
+        target: "websockify::identity",
+        "the signer (pid {}) is gone ({}); starting another",
+        signer.pid, role::describe(status),
+    );
+    Backoff::new().pause(since.elapsed()).await;
+    service.identity.seen.set(None);
+    Box::pin(service.identity.refresh(&service)).await;
+}

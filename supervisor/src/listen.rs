@@ -1,0 +1,207 @@
+//! The listening sockets: passed by systemd or inetd, or opened here.
+
+use std::fs;
+use std::io;
+use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use common::addr::ListenAddr;
+use common::config::Config;
+use common::sys::inherited;
+use common::sys::listener::{self, NotAListener};
+use listenfd::ListenFd;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+
+/// Connections that the kernel keeps for us until they are accepted. It is cut to
+/// `net.core.somaxconn`; a burst of clients must not be refused while a gateway starts.
+const BACKLOG: i32 = 4096;
+
+/// A socket that listens.
+#[derive(Debug)]
+pub(crate) struct Listening {
+    /// The socket.
+    pub(crate) socket: OwnedFd,
+    /// The path that clients of a unix socket are known by.
+    pub(crate) unix_path: Option<PathBuf>,
+    /// We have made that path and remove it at the end.
+    owned_path: bool,
+}
+
+/// Why there is no listener.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ListenError {
+    /// Resolving, binding or listening failed.
+    #[error("cannot listen on {address}: {source}{}", hint(.source))]
+    Open {
+        /// As configured.
+        address: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Something else was passed.
+    #[error("socket {number} passed by the service manager ({name:?}) can't be used: {reason}")]
+    Passed {
+        /// Its descriptor.
+        number: i32,
+        /// Its `FileDescriptorName=`.
+        name: String,
+        /// What is wrong.
+        reason: NotAListener,
+    },
+    /// Something else is standard input.
+    #[error("standard input can't be used for --inetd: {0}")]
+    Stdin(NotAListener),
+    /// Standard input is closed.
+    #[error("standard input is closed, --inetd needs a listening socket there")]
+    NoStdin,
+    /// `LISTEN_FDS` is broken.
+    #[error("the service manager passed sockets that don't exist: {0}")]
+    Environment(io::Error),
+    /// Nothing to listen on.
+    #[error("no listener: add listen = \"PORT\" to the configuration, or start websockify@.socket")]
+    Nothing,
+}
+
+fn hint(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => " (another program listens there: end it or choose another port)",
+        io::ErrorKind::PermissionDenied => " (ports below 1024 need root or CAP_NET_BIND_SERVICE)",
+        io::ErrorKind::AddrNotAvailable => " (no interface of this machine has this address)",
+        _ => "",
+    }
+}
+
+/// All listeners of an instance: those passed by systemd if any, else standard input with
+/// `--inetd`, else those of the configuration.
+pub(crate) fn all(config: &Config) -> Result<Vec<Listening>, ListenError> {
+    let mut listening = passed()?;
+    if listening.is_empty() && config.inetd {
+        let socket = inherited::take(0).map_err(|_| ListenError::NoStdin)?;
+        listener::check(socket.as_fd()).map_err(ListenError::Stdin)?;
+        listening.push(Listening::passed(socket));
+    }
+    if listening.is_empty() {
+        for address in &config.listen {
+            let opened = open(address, config.prefer_ipv6, config.listen_mode);
+            listening
+                .push(opened.map_err(|source| ListenError::Open { address: address.to_string(), source })?);
+        }
+    }
+    if listening.is_empty() {
+        return Err(ListenError::Nothing);
+    }
+    for one in &listening {
+        listener::set_inherited_options(one.socket.as_fd());
+    }
+    Ok(listening)
+}
+
+/// The sockets that systemd has passed (sd_listen_fds(3)), each checked.
+fn passed() -> Result<Vec<Listening>, ListenError> {
+    let mut passed = ListenFd::from_env();
+    let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+    let mut names = names.split(':');
+    let mut listening = Vec::with_capacity(passed.len());
+    for index in 0..passed.len() {
+        let name = names.next().unwrap_or_default().to_owned();
+        let number = passed.take_raw_fd(index).map_err(ListenError::Environment)?;
+        let number = number.ok_or_else(|| ListenError::Environment(io::ErrorKind::NotFound.into()))?;
+        let socket = inherited::take(number).map_err(ListenError::Environment)?;
+        listener::check(socket.as_fd()).map_err(|reason| ListenError::Passed {
+            number,
+            name: name.clone(),
+            reason,
+        })?;
+        listening.push(Listening::passed(socket));
+    }
+    Ok(listening)
+}
+
+impl Listening {
+    fn passed(socket: OwnedFd) -> Self {
+        let path = rustix::net::getsockname(&socket).ok();
+        let path = path.and_then(|address| SocketAddrUnix::try_from(address).ok());
+        let path = path.and_then(|address| Some(PathBuf::from(address.path()?.to_str().ok()?)));
+        Self { socket, unix_path: path, owned_path: false }
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        if let (Some(path), true) = (&self.unix_path, self.owned_path) {
+            // Somebody else may have removed it; nothing is left to do then.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+fn open(address: &ListenAddr, prefer_ipv6: bool, mode: u32) -> io::Result<Listening> {
+    match address {
+        ListenAddr::Unix(path) => open_unix(path, mode),
+        ListenAddr::Tcp { host, port } => Ok(Listening {
+            socket: open_tcp(host.as_deref(), *port, prefer_ipv6)?,
+            unix_path: None,
+            owned_path: false,
+        }),
+    }
+}
+
+/// Without a host: one socket for all addresses of both families, or of IPv4 where the kernel has no
+/// IPv6. A name that has several addresses listens on the first of the preferred family, as the
+/// original does.
+fn open_tcp(host: Option<&str>, port: u16, prefer_ipv6: bool) -> io::Result<OwnedFd> {
+    let Some(host) = host else {
+        let all = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+        return match bind_tcp(all) {
+            Err(e) if rustix::io::Errno::from_io_error(&e) == Some(rustix::io::Errno::AFNOSUPPORT) => {
+                bind_tcp(SocketAddr::from(([0, 0, 0, 0], port)))
+            }
+            other => other,
+        };
+    };
+    let mut addresses: Vec<_> = (host, port).to_socket_addrs()?.collect();
+    addresses.sort_by_key(|address| address.is_ipv6() != prefer_ipv6);
+    match addresses.first() {
+        Some(first) => bind_tcp(*first),
+        None => Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address")),
+    }
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    // A restart must not wait until the kernel has forgotten the connections of the last run.
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, address.ip() != Ipv6Addr::UNSPECIFIED)?;
+    }
+    rustix::net::bind(&socket, &address)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(socket)
+}
+
+/// The socket gets its mode before anyone can connect: it is bound with the umask of the mode, and
+/// listens only then.
+fn open_unix(path: &Path, mode: u32) -> io::Result<Listening> {
+    remove_stale(path)?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    let listening = Listening { socket, unix_path: Some(path.to_owned()), owned_path: true };
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    rustix::net::listen(&listening.socket, BACKLOG)?;
+    Ok(listening)
+}
+
+/// Removes a socket that a killed program left behind: nobody listens on it.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    let is_socket = fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
+    if is_socket && UnixStream::connect(path).is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused) {
+        fs::remove_file(path)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,49 @@
+//! What the service manager is told (sd_notify(3)). Without one nothing is sent.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::time::sleep;
+
+use crate::service::Service;
+
+/// The status line changes at most this often.
+const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+
+fn tell(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!(target: "websockify::notify", "cannot notify the service manager: {error}");
+    }
+}
+
+/// Clients can be served.
+pub(crate) fn ready() {
+    tell(&[NotifyState::Ready]);
+}
+
+/// The end has begun.
+pub(crate) fn stopping() {
+    tell(&[NotifyState::Stopping, NotifyState::Status("ending sessions")]);
+}
+
+/// Keeps the status line true.
+pub(crate) async fn keep_status(service: Rc<Service>) {
+    loop {
+        let totals = service.connections.borrow().totals();
+        let status =
+            format!("{} sessions, {} total, {} bytes relayed", totals.sessions, totals.opened, totals.bytes);
+        tell(&[NotifyState::Status(&status)]);
+        sleep(STATUS_INTERVAL).await;
+        service.changed.notified().await;
+    }
+}
+
+/// Feeds the watchdog at twice the rate that it asks for, if it asks.
+pub(crate) async fn keep_watchdog() {
+    let Some(interval) = sd_notify::watchdog_enabled() else { return };
+    loop {
+        tell(&[NotifyState::Watchdog]);
+        sleep(interval / 2).await;
+    }
+}

@@ -1,0 +1,342 @@
+//! The gateways: which of them gets a connection, how many there are, and what happens when one dies.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use common::config::{Config, Workers};
+use common::ipc::GatewayId;
+use common::ipc::channel::{Channel, ChannelError};
+use common::ipc::gateway::{GatewayToSupervisor, Report, SupervisorToGateway};
+use nix::sys::resource::{Resource, getrlimit};
+use nix::time::{ClockId, clock_getcpuclockid};
+use nix::unistd::Pid;
+use tokio::sync::Notify;
+use tokio::task::spawn_local;
+use tokio::time::{sleep, timeout};
+
+use crate::connections::Unserved;
+use crate::role::{self, Backoff, Role};
+use crate::service::{Service, ServiceError};
+use crate::{connector, identity};
+
+/// Descriptors that a gateway needs besides its connections.
+const RESERVED_DESCRIPTORS: u64 = 16;
+
+/// Descriptors of a connection: the client's and the target's.
+const DESCRIPTORS_PER_CONNECTION: u64 = 2;
+
+/// How long a gateway may leave its channel unread before it counts as hung.
+const HAND_OVER_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Pause before a connection is offered again that a gateway could not receive.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often the load of the gateways is looked at, at most.
+const LOAD_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Share of a processor above which a gateway counts as busy.
+const BUSY: f64 = 0.6;
+
+/// All gateways of an instance.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    gateways: RefCell<Vec<Rc<Gateway>>>,
+    /// How many there are at first, and how many there may be.
+    bounds: (usize, usize),
+    /// Connections that one gateway can have.
+    capacity: u64,
+    /// Connections that all may have together.
+    limit: u64,
+    last: Cell<u32>,
+    measured: Cell<Option<(Instant, Duration)>>,
+    growing: Cell<bool>,
+    /// A gateway has more room than before.
+    room: Notify,
+}
+
+/// A gateway that is ready.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    /// Its number.
+    pub(crate) id: GatewayId,
+    /// The channel to it.
+    pub(crate) channel: Rc<Channel>,
+    pid: i32,
+    load: Cell<u64>,
+    ended: Notify,
+    is_ended: Cell<bool>,
+}
+
+/// A gateway's process, for who keeps it alive.
+pub(crate) type Started = (Rc<Gateway>, Role);
+
+impl Pool {
+    /// An empty pool with the bounds of `config` and of the limit of open files.
+    pub(crate) fn new(config: &Config) -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let bounds = match config.workers {
+            Workers::Auto => (1, processors),
+            Workers::Fixed(count) => (count.into(), count.into()),
+        };
+        let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
+        let capacity = (descriptors.saturating_sub(RESERVED_DESCRIPTORS) / DESCRIPTORS_PER_CONNECTION).max(1);
+        let all = capacity.saturating_mul(bounds.1 as u64);
+        Self {
+            gateways: RefCell::default(),
+            bounds,
+            capacity,
+            limit: config.limits.connections.map_or(all, |limit| all.min(limit.into())),
+            last: Cell::new(0),
+            measured: Cell::new(None),
+            growing: Cell::new(false),
+            room: Notify::new(),
+        }
+    }
+
+    /// How many gateways there are from the start.
+    pub(crate) fn initial(&self) -> usize {
+        self.bounds.0
+    }
+
+    /// Those that are ready.
+    pub(crate) fn all(&self) -> Vec<Rc<Gateway>> {
+        self.gateways.borrow().clone()
+    }
+
+    /// Waits until some gateway can take a connection.
+    pub(crate) async fn room(&self) {
+        while self.least_loaded().is_none() {
+            self.room.notified().await;
+        }
+    }
+
+    /// The gateway with the fewest connections, if it can take one more.
+    fn least_loaded(&self) -> Option<Rc<Gateway>> {
+        let gateways = self.gateways.borrow();
+        let total: u64 = gateways.iter().map(|gateway| gateway.load.get()).sum();
+        let least = gateways.iter().min_by_key(|gateway| gateway.load.get())?;
+        (total < self.limit && least.load.get() < self.capacity).then(|| least.clone())
+    }
+
+    /// Tells every gateway to end its sessions and itself; gives those that were told.
+    pub(crate) fn stop(&self) -> Vec<Rc<Gateway>> {
+        let gateways = self.all();
+        for gateway in &gateways {
+            // One that is gone or does not read is ended by its keeper or at our own end.
+            let _ = gateway.channel.try_send(&SupervisorToGateway::Stop);
+        }
+        gateways
+    }
+
+    /// Whether all gateways are so busy that one more would help, which is looked at now and then.
+    fn should_grow(&self) -> bool {
+        let gateways = self.gateways.borrow();
+        if gateways.len() >= self.bounds.1 || self.growing.get() {
+            return false;
+        }
+        let now = Instant::now();
+        if self.measured.get().is_some_and(|(then, _)| now - then < LOAD_INTERVAL) {
+            return false;
+        }
+        let used = gateways.iter().map(|gateway| gateway.processor_time()).sum::<Duration>();
+        let Some((then, used_then)) = self.measured.replace(Some((now, used))) else { return false };
+        let share = used.saturating_sub(used_then).as_secs_f64() / (now - then).as_secs_f64();
+        share > BUSY * gateways.len() as f64
+    }
+}
+
+impl Gateway {
+    /// Waits until its process has ended.
+    pub(crate) async fn ended(&self) {
+        while !self.is_ended.get() {
+            self.ended.notified().await;
+        }
+    }
+
+    fn processor_time(&self) -> Duration {
+        clock_getcpuclockid(Pid::from_raw(self.pid)).and_then(ClockId::now).map_or(Duration::ZERO, Into::into)
+    }
+}
+
+/// Gives a connection to the least loaded gateway, waiting until one can take it.
+pub(crate) async fn hand_over(service: &Rc<Service>, mut unserved: Unserved) {
+    let pool = &service.pool;
+    if pool.should_grow() {
+        pool.growing.set(true);
+        spawn_local(grow(service.clone()));
+    }
+    loop {
+        pool.room().await;
+        let Some(gateway) = pool.least_loaded() else { continue };
+        let Unserved { accepted, socket, tried } = unserved;
+        let message = SupervisorToGateway::Connection { accepted, socket };
+        let sent = timeout(HAND_OVER_DEADLINE, gateway.channel.send(&message)).await;
+        let SupervisorToGateway::Connection { accepted, socket } = message else { return };
+        unserved = Unserved { accepted, socket, tried };
+        match sent {
+            Ok(Ok(())) => {
+                gateway.load.set(gateway.load.get() + 1);
+                service.connections.borrow_mut().handed_over(unserved, gateway.id);
+                return;
+            }
+            // Its keeper sees the same and takes it out of the pool.
+            Ok(Err(ChannelError::Closed)) => remove(service, &gateway),
+            Ok(Err(error)) => {
+                tracing::error!(target: "websockify::pool", "giving up a connection: {error}");
+                return;
+            }
+            Err(_) => {
+                tracing::error!(target: "websockify::pool", "gateway {} hangs", gateway.id);
+                remove(service, &gateway);
+                kill(gateway.pid);
+            }
+        }
+    }
+}
+
+/// Ends a gateway that does not do its work; its keeper clears up behind it.
+fn kill(pid: i32) {
+    // It is our child and nobody has waited for it yet, so the number is still its own.
+    let _ = nix::sys::signal::kill(Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+}
+
+fn remove(service: &Service, gateway: &Gateway) {
+    service.pool.gateways.borrow_mut().retain(|other| other.id != gateway.id);
+}
+
+async fn grow(service: Rc<Service>) {
+    match start(&service).await {
+        Ok(started) => {
+            spawn_local(keep(service.clone(), started));
+        }
+        Err(error) => {
+            tracing::warn!(target: "websockify::pool", "going on without a further gateway: {error}");
+        }
+    }
+    service.pool.growing.set(false);
+}
+
+/// Starts a gateway and waits until it is ready for connections.
+pub(crate) async fn start(service: &Rc<Service>) -> Result<Started, ServiceError> {
+    let role = Role::start("gateway")?;
+    let pool = &service.pool;
+    pool.last.set(pool.last.get() + 1);
+    let id = GatewayId(pool.last.get());
+    let gateway = Rc::new(Gateway {
+        id,
+        channel: role.channel.clone(),
+        pid: role.process.pid,
+        load: Cell::new(0),
+        ended: Notify::new(),
+        is_ended: Cell::new(false),
+    });
+    let prepared = timeout(role::START_DEADLINE, prepare(service, &gateway)).await;
+    let failed = |reason: String| ServiceError::Role { role: "gateway", reason };
+    prepared.map_err(|_| failed("not ready in time".into()))?.map_err(failed)?;
+    pool.gateways.borrow_mut().push(gateway.clone());
+    pool.room.notify_waiters();
+    tracing::debug!(target: "websockify::pool", "gateway {id} (pid {}) is ready", gateway.pid);
+    Ok((gateway, role))
+}
+
+/// Sends a gateway all that it needs and waits for its word.
+async fn prepare(service: &Service, gateway: &Gateway) -> Result<(), String> {
+    let told = async {
+        let setups = &service.setups;
+        let channel = &gateway.channel;
+        channel.send(&SupervisorToGateway::Setup(setups.gateway.try_clone()?)).await?;
+        if let Some(root) = &setups.web_root {
+            channel.send(&SupervisorToGateway::WebRoot(root.try_clone()?)).await?;
+        }
+        connector::introduce(service, gateway).await?;
+        identity::introduce(service, gateway).await?;
+        channel.send(&SupervisorToGateway::Begin).await?;
+        channel.receive().await
+    };
+    match told.await {
+        Ok(GatewayToSupervisor::Ready) => Ok(()),
+        Ok(GatewayToSupervisor::Failed(reason)) => Err(reason),
+        Ok(GatewayToSupervisor::Report(_)) => Err("it reported before it was ready".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Keeps a gateway: reads what it says, and when it has died starts another in its place.
+pub(crate) async fn keep(service: Rc<Service>, first: Started) {
+    let mut backoff = Backoff::new();
+    let mut started = Some(first);
+    while let Some((gateway, role)) = started.take() {
+        let since = Instant::now();
+        let error = listen(&service, &gateway).await;
+        remove(&service, &gateway);
+        let status = role.process.kill().await;
+        gateway.is_ended.set(true);
+        gateway.ended.notify_waiters();
+        let orphans = service.connections.borrow_mut().orphaned(gateway.id);
+        service.changed.notify_one();
+        if service.stopping.get() {
+            return;
+        }
+        tracing::error!(
+            target: "websockify::pool",
+            "gateway {} (pid {}) is gone ({error}; {}), {} sessions are lost; starting another",
+            gateway.id, gateway.pid, role::describe(status), orphans.lost_sessions,
+        );
+        for unserved in orphans.unserved {
+            let service = service.clone();
+            spawn_local(async move { hand_over(&service, unserved).await });
+        }
+        while started.is_none() && !service.stopping.get() {
+            backoff.pause(since.elapsed()).await;
+            match start(&service).await {
+                Ok(again) => started = Some(again),
+                Err(error) => tracing::error!(target: "websockify::pool", "{error}; trying again"),
+            }
+        }
+    }
+}
+
+/// Reads what a gateway says until it dies or breaks protocol.
+async fn listen(service: &Rc<Service>, gateway: &Rc<Gateway>) -> ChannelError {
+    loop {
+        match gateway.channel.receive().await {
+            Ok(GatewayToSupervisor::Report(report)) => take_report(service, gateway, report),
+            Ok(_) => return ChannelError::Closed,
+            Err(error) => return error,
+        }
+    }
+}
+
+fn take_report(service: &Rc<Service>, gateway: &Rc<Gateway>, report: Report) {
+    // A session that ends was opened before; the connector may have said so on its own channel only
+    // just now.
+    connector::take_pending(service);
+    let mut connections = service.connections.borrow_mut();
+    for id in report.begun {
+        connections.begun(id, gateway.id);
+    }
+    for id in report.lost {
+        if let Some(unserved) = connections.lost(id, gateway.id) {
+            lighten(service, gateway);
+            let service = service.clone();
+            spawn_local(async move {
+                sleep(RETRY_PAUSE).await;
+                hand_over(&service, unserved).await;
+            });
+        }
+    }
+    for ended in &report.ended {
+        if connections.ended(ended, gateway.id) {
+            lighten(service, gateway);
+        }
+    }
+    if !report.ended.is_empty() {
+        service.changed.notify_one();
+    }
+}
+
+fn lighten(service: &Service, gateway: &Gateway) {
+    gateway.load.set(gateway.load.get().saturating_sub(1));
+    service.pool.room.notify_waiters();
+}

@@ -1,0 +1,126 @@
+//! Starting and ending the processes of the other roles.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::rc::Rc;
+use std::time::Duration;
+
+use common::ipc::channel::Channel;
+use common::log::Record;
+use tokio::process::{Child, Command};
+
+use crate::log;
+
+/// How long a role may take from its start until it says that it is ready.
+pub(crate) const START_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The shortest and the longest pause before a role that has died is started again.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(10));
+
+/// A role that lived this long was in order: the next pause is the shortest again.
+const HEALTHY: Duration = Duration::from_secs(30);
+
+/// Another role: its process, and the channel to it.
+#[derive(Debug)]
+pub(crate) struct Role {
+    /// The channel; the process ends when it is closed.
+    pub(crate) channel: Rc<Channel>,
+    /// The process.
+    pub(crate) process: Process,
+}
+
+/// The process of another role. Killed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+    /// Its process id.
+    pub(crate) pid: i32,
+}
+
+impl Role {
+    /// Starts `websockify-worker NAME` with nothing but its channel as standard input, its log as
+    /// standard output, and our standard error for the last words of a panic.
+    ///
+    /// It gets a process group of its own: an interrupt from the keyboard is for the supervisor,
+    /// which then ends sessions in good order.
+    pub(crate) fn start(name: &'static str) -> io::Result<Self> {
+        let (ours, theirs) = Channel::pair()?;
+        let (log, their_log) = Channel::pair()?;
+        let mut command = std::process::Command::new(worker_program()?);
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        command.arg(name).env_clear().current_dir("/");
+        command.stdin(Stdio::from(blocking(theirs)?)).stdout(Stdio::from(their_log));
+        let child = Command::from(command).kill_on_drop(true).spawn()?;
+        let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).unwrap_or(0);
+        tokio::task::spawn_local(forward_log(name, Channel::new(log)?));
+        Ok(Self { channel: Rc::new(Channel::new(ours)?), process: Process { child, pid } })
+    }
+}
+
+impl Process {
+    /// Waits until the process has ended.
+    pub(crate) async fn wait(&mut self) -> io::Result<ExitStatus> {
+        self.child.wait().await
+    }
+
+    /// Kills the process at once and waits for its end, so that it can't serve anybody any more.
+    pub(crate) async fn kill(mut self) -> Option<ExitStatus> {
+        let _ = self.child.start_kill();
+        self.child.wait().await.ok()
+    }
+}
+
+/// Roles read their channel with blocking calls until they know enough to start an event loop.
+fn blocking(fd: OwnedFd) -> io::Result<OwnedFd> {
+    rustix::io::ioctl_fionbio(&fd, false)?;
+    Ok(fd)
+}
+
+/// `websockify-worker`, beside this program or where packages put it.
+fn worker_program() -> io::Result<PathBuf> {
+    let this = std::env::current_exe()?;
+    let folder = this.parent().ok_or(io::ErrorKind::NotFound)?;
+    let places = ["websockify-worker", "../libexec/websockify/websockify-worker"];
+    places.iter().map(|place| folder.join(place)).find(|path| path.is_file()).ok_or_else(|| {
+        let text = format!(
+            "websockify-worker is neither in {0} nor in {0}/../libexec/websockify; install it there",
+            folder.display()
+        );
+        io::Error::new(io::ErrorKind::NotFound, text)
+    })
+}
+
+/// Passes the records of a role on until it ends.
+async fn forward_log(role: &'static str, channel: Channel) {
+    // An end that breaks protocol has nothing more to say that could be believed.
+    while let Ok(record) = channel.receive::<Record>().await {
+        log::role_record(role, &record);
+    }
+}
+
+/// The pause before a role that dies again and again is started once more.
+#[derive(Debug)]
+pub(crate) struct Backoff(Duration);
+
+impl Backoff {
+    /// Starts with the shortest pause.
+    pub(crate) fn new() -> Self {
+        Self(BACKOFF.0)
+    }
+
+    /// Waits, given how long the role lived; longer each time that it died early.
+    pub(crate) async fn pause(&mut self, lived: Duration) {
+        if lived >= HEALTHY {
+            self.0 = BACKOFF.0;
+        }
+        tokio::time::sleep(self.0).await;
+        self.0 = BACKOFF.1.min(self.0 * 2);
+    }
+}
+
+/// How a process has ended, for humans.
+pub(crate) fn describe(status: Option<ExitStatus>) -> String {
+    status.map_or_else(|| "end unknown".into(), |status| status.to_string())
+}

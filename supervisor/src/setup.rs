@@ -1,0 +1,194 @@
+//! What the roles are told: their parts of the configuration, with every file already read.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use common::addr::TargetAddr;
+use common::config::{Config, Target, TextMessages, TlsVersion, Web};
+use common::ipc::setup::{
+    self, ConnectorSetup, EchoSetup, GatewaySetup, Page, RunAs, TargetTlsTerms, TlsTerms,
+};
+use nix::unistd::{Uid, User};
+use rustls_pki_types::{CertificateDer, pem::PemObject};
+
+/// The users to become when no other is configured, first one found.
+const DEFAULT_USERS: [&str; 2] = ["websockify", "nobody"];
+
+/// What the roles of one configuration are told.
+#[derive(Debug)]
+pub(crate) struct Setups {
+    /// Whom every role becomes.
+    pub(crate) run_as: Option<RunAs>,
+    /// A [`GatewaySetup`] as a file in memory.
+    pub(crate) gateway: OwnedFd,
+    /// The web's folder, if there is one.
+    pub(crate) web_root: Option<OwnedFd>,
+    /// A [`ConnectorSetup`] as a file in memory.
+    pub(crate) connector: OwnedFd,
+    /// An [`EchoSetup`] as a file in memory.
+    pub(crate) echo: OwnedFd,
+}
+
+/// What can't be read or found.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SetupError {
+    /// A file of ours.
+    #[error("cannot read {what} {path:?}: {source}")]
+    Read {
+        /// What it is for.
+        what: &'static str,
+        /// Where it should be.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A file without what it is for.
+    #[error("no certificate in {0:?}: it should hold PEM blocks \"BEGIN CERTIFICATE\"")]
+    NoCertificate(PathBuf),
+    /// The user to become.
+    #[error("no such user: {0:?}; create it, or name another with user = \"…\" or --user")]
+    NoUser(String),
+    /// Nobody to become.
+    #[error(
+        "running as root needs a user for the unprivileged roles: create \"websockify\", or name one with user = \"…\" or --user"
+    )]
+    NoDefaultUser,
+    /// Root for everything.
+    #[error("user {0:?} is root: name a user without privilege")]
+    RootUser(String),
+    /// A file in memory can't be made.
+    #[error("cannot hand the configuration to the roles: {0}")]
+    Memory(#[from] io::Error),
+}
+
+impl Setups {
+    /// Reads everything that roles need and can't open themselves. `target` is where sessions go.
+    pub(crate) fn read(config: &Config, target: &TargetAddr) -> Result<Self, SetupError> {
+        let run_as = run_as(config.user.as_deref())?;
+        let web_root = match &config.web {
+            Some(Web::Files { root, .. }) => Some(folder(root)?),
+            _ => None,
+        };
+        let gateway = setup::file(&gateway(config, target, run_as)?)?;
+        let connector = setup::file(&ConnectorSetup {
+            run_as,
+            target: target.clone(),
+            target_tls: config.target_tls.is_some(),
+            prefer_ipv6: config.prefer_ipv6,
+            connect: config.timeouts.connect,
+        })?;
+        let echo = setup::file(&EchoSetup { run_as })?;
+        Ok(Self { run_as, gateway, web_root, connector, echo })
+    }
+}
+
+fn gateway(config: &Config, target: &TargetAddr, run_as: Option<RunAs>) -> Result<GatewaySetup, SetupError> {
+    let timeouts = config.timeouts;
+    Ok(GatewaySetup {
+        run_as,
+        page: match &config.web {
+            None => Page::None,
+            Some(Web::Files { listing, .. }) => Page::Files { listing: *listing },
+            Some(Web::Demo) => Page::Demo,
+        },
+        tls: tls_terms(config)?,
+        target_tls: target_tls_terms(config, target)?,
+        accept_text: config.text == TextMessages::Accept,
+        heartbeat: config.heartbeat,
+        first_byte: timeouts.first_byte,
+        tls_handshake: timeouts.tls_handshake,
+        request_head: timeouts.request_head,
+        // The connector's own deadline must be the one that strikes first.
+        admission: timeouts.connect + Duration::from_secs(2),
+        close_handshake: timeouts.close_handshake,
+        idle: timeouts.idle,
+        keep_alive_requests: config.limits.keep_alive_requests,
+        verbose: config.verbose,
+    })
+}
+
+fn tls_terms(config: &Config) -> Result<Option<TlsTerms>, SetupError> {
+    let Some(tls) = &config.tls else { return Ok(None) };
+    let client_authorities = match (tls.verify_client, &tls.client_ca) {
+        (false, _) => None,
+        (true, Some(path)) => Some(certificates(path, "authorities for clients")?),
+        (true, None) => Some(system_authorities()),
+    };
+    Ok(Some(TlsTerms {
+        required: tls.required,
+        only_1_3: tls.minimum_version == TlsVersion::V1_3,
+        client_authorities,
+        certificate_name: tls.certificate.display().to_string(),
+    }))
+}
+
+fn target_tls_terms(config: &Config, target: &TargetAddr) -> Result<Option<TargetTlsTerms>, SetupError> {
+    let Some(tls) = &config.target_tls else { return Ok(None) };
+    let authorities = match &tls.ca_file {
+        Some(path) => certificates(path, "authorities for the target")?,
+        None => system_authorities(),
+    };
+    let server_name = match (&tls.server_name, target) {
+        (Some(name), _) => name.clone(),
+        (None, TargetAddr::Tcp { host, .. }) => host.clone(),
+        (None, TargetAddr::Unix(_)) => "localhost".into(),
+    };
+    Ok(Some(TargetTlsTerms { authorities, server_name }))
+}
+
+/// The certificates of a PEM file, at least one.
+pub(crate) fn certificates(path: &Path, what: &'static str) -> Result<Vec<Vec<u8>>, SetupError> {
+    let pem = fs::read(path).map_err(|source| SetupError::Read { what, path: path.into(), source })?;
+    let found: Vec<Vec<u8>> =
+        CertificateDer::pem_slice_iter(&pem).filter_map(|one| Some(one.ok()?.to_vec())).collect();
+    if found.is_empty() { Err(SetupError::NoCertificate(path.into())) } else { Ok(found) }
+}
+
+/// The authorities that the system trusts, or those of `$SSL_CERT_FILE` and `$SSL_CERT_DIR`.
+fn system_authorities() -> Vec<Vec<u8>> {
+    let found = rustls_native_certs::load_native_certs();
+    for error in found.errors {
+        tracing::warn!(target: "websockify::setup", "ignoring authorities of the system: {error}");
+    }
+    found.certs.into_iter().map(|one| one.to_vec()).collect()
+}
+
+/// The web's folder as a directory descriptor: gateways open files relative to it.
+fn folder(path: &Path) -> Result<OwnedFd, SetupError> {
+    let read = |source| SetupError::Read { what: "the web's folder", path: path.into(), source };
+    let folder = File::open(path).map_err(read)?;
+    if !folder.metadata().map_err(read)?.is_dir() {
+        return Err(read(io::ErrorKind::NotADirectory.into()));
+    }
+    Ok(folder.into())
+}
+
+/// The user that the roles become; none unless we are root.
+fn run_as(user: Option<&str>) -> Result<Option<RunAs>, SetupError> {
+    if !Uid::effective().is_root() {
+        return Ok(None);
+    }
+    let find = |name: &str| User::from_name(name).map_err(|e| SetupError::Memory(e.into()));
+    let found = match user {
+        Some(name) => find(name)?.ok_or_else(|| SetupError::NoUser(name.into()))?,
+        None => {
+            let mut defaults = DEFAULT_USERS.iter().filter_map(|name| find(name).transpose());
+            defaults.next().ok_or(SetupError::NoDefaultUser)??
+        }
+    };
+    if found.uid.is_root() {
+        return Err(SetupError::RootUser(found.name));
+    }
+    Ok(Some(RunAs { uid: found.uid.as_raw(), gid: found.gid.as_raw() }))
+}
+
+/// Where sessions of a static target go; none for the demo, whose target is made at start.
+pub(crate) fn static_target(config: &Config) -> Option<&TargetAddr> {
+    match &config.target {
+        Target::Static(target) => Some(target),
+        Target::Demo => None,
+    }
+}

@@ -1,0 +1,155 @@
+//! Resolving a target's name and connecting to it.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use common::addr::TargetAddr;
+use common::ipc::admission::Refusal;
+use common::ipc::setup::ConnectorSetup;
+use common::sys::reactor::{After, Registered};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, addr::SocketAddrArg, sockopt};
+use tokio::io::Interest;
+use tokio::net::lookup_host;
+use tokio::time::{Instant, timeout_at};
+
+/// The shortest time that each of several addresses gets.
+const MIN_ATTEMPT: Duration = Duration::from_secs(1);
+
+/// Why a target can't be reached.
+#[derive(Debug)]
+pub(super) enum DialError {
+    /// Its name has no address.
+    Name(io::Error),
+    /// No address could be connected to; the reason of the last.
+    Connect(io::Error),
+    /// The deadline has passed.
+    TimedOut,
+}
+
+impl DialError {
+    /// What the client may know.
+    pub(super) fn refusal(&self) -> Refusal {
+        let (Self::Name(error) | Self::Connect(error)) = self else { return Refusal::Unreachable };
+        match Errno::from_io_error(error) {
+            Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::ADDRNOTAVAIL) => {
+                Refusal::Overloaded
+            }
+            _ => Refusal::Unreachable,
+        }
+    }
+}
+
+impl fmt::Display for DialError {
+    /// In the form of the original's log lines.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(error) => write!(f, "cannot resolve the name: {error}"),
+            Self::Connect(error) => match error.raw_os_error() {
+                Some(number) => {
+                    let text = error.to_string();
+                    let text = text.split(" (os error").next().unwrap_or_default();
+                    write!(f, "[Errno {number}] {text}")
+                }
+                None => error.fmt(f),
+            },
+            Self::TimedOut => f.write_str("timed out"),
+        }
+    }
+}
+
+/// The original's words for what is about to happen.
+pub(super) fn announcement(target: &TargetAddr) -> String {
+    match target {
+        TargetAddr::Tcp { .. } => format!("connecting to: {target}"),
+        TargetAddr::Unix(path) => format!("connecting to unix socket: {}", path.display()),
+    }
+}
+
+/// Connects to the target: to the first of its addresses that answers.
+pub(super) async fn dial(setup: &ConnectorSetup) -> Result<OwnedFd, DialError> {
+    let deadline = Instant::now() + setup.connect;
+    match &setup.target {
+        TargetAddr::Unix(path) => {
+            timeout_at(deadline, connect_unix(path)).await.map_err(|_| DialError::TimedOut)?
+        }
+        TargetAddr::Tcp { host, port } => {
+            let addresses = timeout_at(deadline, resolve(host, *port, setup.prefer_ipv6));
+            let addresses = addresses.await.map_err(|_| DialError::TimedOut)??;
+            connect_first(&addresses, deadline).await
+        }
+    }
+}
+
+/// The addresses of a name, those of the preferred family first.
+async fn resolve(host: &str, port: u16, prefer_ipv6: bool) -> Result<Vec<SocketAddr>, DialError> {
+    if let Ok(address) = host.parse() {
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
+    let mut addresses: Vec<_> = lookup_host((host, port)).await.map_err(DialError::Name)?.collect();
+    addresses.sort_by_key(|address| address.is_ipv6() != prefer_ipv6);
+    addresses.dedup();
+    Ok(addresses)
+}
+
+/// Tries each address in turn. None may use up the time of those behind it.
+async fn connect_first(addresses: &[SocketAddr], deadline: Instant) -> Result<OwnedFd, DialError> {
+    let no_address = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    let mut last = DialError::Name(no_address);
+    for (index, address) in addresses.iter().enumerate() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let others = u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
+        let until = deadline.min(Instant::now() + (left / others).max(MIN_ATTEMPT));
+        match timeout_at(until, connect_tcp(*address)).await {
+            Ok(Ok(socket)) => return Ok(socket),
+            Ok(Err(error)) => last = DialError::Connect(error),
+            Err(_) => last = DialError::TimedOut,
+        }
+    }
+    Err(last)
+}
+
+async fn connect_tcp(address: SocketAddr) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+    let socket = socket(family)?;
+    // Keystrokes must not wait for more of them; dead targets must be noticed.
+    sockopt::set_tcp_nodelay(&socket, true)?;
+    sockopt::set_socket_keepalive(&socket, true)?;
+    connect(socket, &address).await
+}
+
+async fn connect_unix(path: &Path) -> Result<OwnedFd, DialError> {
+    let address = SocketAddrUnix::new(path).map_err(|errno| DialError::Connect(errno.into()))?;
+    loop {
+        let socket = socket(AddressFamily::UNIX).map_err(DialError::Connect)?;
+        match connect(socket, &address).await {
+            // The target's backlog is full, and unix sockets don't tell when it no longer is.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            other => return other.map_err(DialError::Connect),
+        }
+    }
+}
+
+fn socket(family: AddressFamily) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(rustix::net::socket_with(family, SocketType::STREAM, flags, None)?)
+}
+
+async fn connect(socket: OwnedFd, address: &impl SocketAddrArg) -> io::Result<OwnedFd> {
+    match rustix::net::connect(&socket, address) {
+        Ok(()) => return Ok(socket),
+        Err(Errno::INPROGRESS) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let socket = Registered::new(socket, Interest::WRITABLE)?;
+    poll_fn(|cx| socket.poll_write(cx, |_| Ok(((), After::Ready)))).await?;
+    sockopt::socket_error(socket.as_fd())??;
+    Ok(socket.into_inner())
+}

@@ -1,0 +1,64 @@
+//! The demo's target: sends back what it gets. A role like the others, so that the demo shows the path
+//! that every session takes.
+
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use common::ipc::channel::Channel;
+use common::ipc::connector::SupervisorToEcho;
+use common::ipc::setup::{self, EchoSetup};
+use common::sys::listener::Listener;
+use common::sys::stream::StreamSocket;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::{LocalSet, spawn_local};
+
+use crate::{role, sandbox};
+
+/// Bytes that one connection may have on their way back.
+const BUFFER_BYTES: usize = 64 << 10;
+
+/// Runs the role until its channel is closed.
+///
+/// # Errors
+///
+/// When the supervisor sends something else than expected, or the kernel refuses what is needed.
+pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
+    let event_loop = role::event_loop()?;
+    LocalSet::new().block_on(&event_loop, async {
+        let control = Channel::new(control)?;
+        let (Ok(SupervisorToEcho::Setup(file)), Ok(SupervisorToEcho::Listener(listener))) =
+            (control.receive().await, control.receive().await)
+        else {
+            return Err(role::unexpected("no listener"));
+        };
+        let setup: EchoSetup = setup::read(file)?;
+        sandbox::enter(setup.run_as)?;
+        role::log_to(log, false);
+        let listener = Listener::new(listener)?;
+        loop {
+            tokio::select! {
+                accepted = poll_fn(|cx| listener.poll_accept(cx)) => match accepted {
+                    Ok((socket, _)) => _ = spawn_local(echo(socket)),
+                    Err(error) => {
+                        tracing::warn!(target: "websockify::echo", "cannot accept: {error}");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                },
+                _ = control.receive::<SupervisorToEcho>() => return Ok(()),
+            }
+        }
+    })
+}
+
+/// Errors end one connection and are nobody's business.
+async fn echo(socket: OwnedFd) -> io::Result<()> {
+    let mut stream = StreamSocket::new(socket)?;
+    let mut buffer = vec![0; BUFFER_BYTES];
+    loop {
+        let len = stream.read(&mut buffer).await?;
+        let Some(received @ [_, ..]) = buffer.get(..len) else { return Ok(()) };
+        stream.write_all(received).await?;
+    }
+}

@@ -1,0 +1,83 @@
+//! A connection from its arrival to its end: first byte, TLS, HTTP, and what follows from the request.
+
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use common::ipc::gateway::Accepted;
+use common::sys::stream::StreamSocket;
+use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
+
+use super::Gateway;
+use super::http;
+use super::sessions::Connection;
+use super::tls::{self, HandshakeError};
+use super::transport::ClientStream;
+
+/// First bytes of a TLS record (RFC 8446 section 5.1) and of SSL 2, as the original tells them apart.
+const TLS_FIRST_BYTES: [u8; 2] = [0x16, 0x80];
+
+/// Serves one connection. What goes wrong is the client's fault and ends with it.
+pub(super) async fn serve(gateway: Rc<Gateway>, accepted: Accepted, socket: OwnedFd) {
+    let Accepted { id, client } = accepted;
+    let connection = gateway.sessions.enter(id, client, gateway.outbox.clone());
+    if let Err(error) = serve_socket(&gateway, &connection, socket).await {
+        tracing::debug!(target: "websockify::connection", client = %connection.address, "{error}");
+    }
+}
+
+async fn serve_socket(gateway: &Rc<Gateway>, connection: &Rc<Connection>, socket: OwnedFd) -> io::Result<()> {
+    let socket = StreamSocket::new(socket)?;
+    let first = poll_fn(|cx| {
+        if connection.poll_stopping(cx) {
+            return std::task::Poll::Ready(Ok(None));
+        }
+        socket.poll_peek(cx)
+    });
+    // A client that says nothing, or goes without a word, is closed without a word.
+    let Ok(Some(first)) = timeout(gateway.setup.first_byte, first).await.unwrap_or(Ok(None)) else {
+        return Ok(());
+    };
+    gateway.outbox.begun(connection.id).await;
+    let stream = if TLS_FIRST_BYTES.contains(&first) {
+        secure(gateway, connection, socket).await?
+    } else if gateway.setup.tls.as_ref().is_some_and(|tls| tls.required) {
+        tracing::info!(
+            target: "websockify::connection",
+            client = %connection.address, "non-SSL connection received but disallowed",
+        );
+        None
+    } else {
+        Some(ClientStream::Plain(socket))
+    };
+    match stream {
+        Some(stream) => http::service::serve(gateway.clone(), connection.clone(), stream).await,
+        None => Ok(()),
+    }
+}
+
+/// The TLS handshake; nothing if there is no certificate to show.
+async fn secure(
+    gateway: &Gateway,
+    connection: &Connection,
+    mut socket: StreamSocket,
+) -> io::Result<Option<ClientStream>> {
+    let Some(acceptor) = gateway.tls.acceptor() else {
+        if let Some(terms) = &gateway.setup.tls {
+            tracing::info!(
+                target: "websockify::connection",
+                client = %connection.address,
+                "SSL connection but '{}' not found", terms.certificate_name,
+            );
+        }
+        socket.write_all(&tls::NO_CERTIFICATE_ALERT).await?;
+        return Ok(None);
+    };
+    match timeout(gateway.setup.tls_handshake, acceptor.accept(socket)).await {
+        Ok(Ok(stream)) => Ok(Some(ClientStream::Tls(Box::new(stream)))),
+        Ok(Err(error)) => Err(HandshakeError::Failed(error).into()),
+        Err(_) => Err(HandshakeError::TimedOut.into()),
+    }
+}

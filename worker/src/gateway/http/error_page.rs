@@ -1,0 +1,34 @@
+//! What a client sees when its request is refused.
+
+use hyper::{Response, StatusCode};
+
+use super::body::Body;
+use super::html;
+
+/// A page that says no more than the status does: reasons belong in the log. The caller adds the
+/// headers that the status asks for, such as `Allow` or `WWW-Authenticate`.
+pub fn error_page(status: StatusCode) -> Response<Body> {
+    let reason = status.canonical_reason().unwrap_or("Error");
+    html::page(status, &format!("{} {reason}", status.as_u16()), "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper::header;
+
+    #[test]
+    fn says_the_status_and_keeps_browsers_from_guessing() {
+        let response = error_page(StatusCode::NOT_FOUND);
+        assert_eq!(response.status(), StatusCode::NOT_FOUND);
+        assert_eq!(response.headers()[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+        assert_eq!(response.headers()[header::CONTENT_LENGTH], response.body().len().to_string().as_str());
+        assert!(format!("{:?}", response.body()).contains("<h1>404 Not Found</h1>"));
+    }
+
+    #[test]
+    fn an_unassigned_status_has_a_page_too() {
+        let response = error_page(StatusCode::from_u16(799).unwrap());
+        assert!(format!("{:?}", response.body()).contains("<h1>799 Error</h1>"));
+    }
+}

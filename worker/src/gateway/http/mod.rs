@@ -1,0 +1,8 @@
+//! HTTP/1.1: which request gets what.
+
+pub mod body;
+pub mod error_page;
+pub(crate) mod html;
+pub(super) mod page;
+pub mod response;
+pub(super) mod service;

@@ -1,0 +1,82 @@
+//! What plain requests get: files, the demo page, or nothing.
+
+use std::os::fd::OwnedFd;
+
+use common::ipc::setup::Page;
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+
+use super::body::Body;
+use super::error_page::error_page;
+use super::response::response;
+use crate::gateway::web::WebRoot;
+
+/// The demo's page, whole.
+const DEMO: &str = include_str!("../../../demo/index.html");
+
+/// What the demo's page may do: run its own script and style, and talk to where it came from. The
+/// other two isolate it from other sites, for which browsers give it a finer clock.
+const DEMO_HEADERS: [(HeaderName, &str); 3] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
+         img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-embedder-policy"), "require-corp"),
+];
+
+/// The pages of an instance.
+pub(in crate::gateway) enum Pages {
+    /// None.
+    None,
+    /// Files of a folder.
+    Files(WebRoot),
+    /// The demo's page.
+    Demo,
+}
+
+impl Pages {
+    /// The pages of a setup; `root` is the folder of files.
+    pub(in crate::gateway) fn new(page: Page, root: Option<OwnedFd>) -> Result<Self, String> {
+        match (page, root) {
+            (Page::Files { listing }, Some(root)) => {
+                WebRoot::new(root, listing).map(Self::Files).map_err(|error| error.to_string())
+            }
+            (Page::Files { .. }, None) => Err("there is no folder for the web".into()),
+            (Page::Demo, _) => Ok(Self::Demo),
+            (Page::None, _) => Ok(Self::None),
+        }
+    }
+
+    /// Answers a request that asks for no WebSocket.
+    pub(super) fn respond<B>(&self, request: &Request<B>) -> Response<Body> {
+        match (self, request.method()) {
+            (_, method) if method != Method::GET && method != Method::HEAD => not_allowed(),
+            (Self::None, _) => not_allowed(),
+            (Self::Files(root), _) => root.respond(request),
+            (Self::Demo, _) => demo(request.uri().path()),
+        }
+    }
+}
+
+/// As the original, which knows no method for anything but WebSockets unless it serves files.
+fn not_allowed() -> Response<Body> {
+    let mut response = error_page(StatusCode::METHOD_NOT_ALLOWED);
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+fn demo(path: &str) -> Response<Body> {
+    if path != "/" {
+        return error_page(StatusCode::NOT_FOUND);
+    }
+    let mut response = response(StatusCode::OK, Body::bytes(DEMO));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    for (name, value) in DEMO_HEADERS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}

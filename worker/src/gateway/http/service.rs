@@ -1,0 +1,222 @@
+//! One connection's requests, until one of them opens a WebSocket.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use common::ipc::admission::{AdmissionRequest, Refusal};
+use common::sys::stream::StreamSocket;
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{self, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::task::spawn_local;
+
+use super::body::Body;
+use super::error_page::error_page;
+use crate::gateway::Gateway;
+use crate::gateway::pump::{self, Session};
+use crate::gateway::sessions::Connection;
+use crate::gateway::transport::{ClientStream, Transport};
+use crate::gateway::websocket::handshake;
+
+/// Longest request head; also how much of a file may wait for a client.
+const MAX_HEAD_BYTES: usize = 16 << 10;
+
+/// Most header lines of a request. Browsers send about 20.
+const MAX_HEADERS: usize = 64;
+
+/// Serves requests over `stream` until the connection ends or becomes a session, which then goes on in
+/// a task of its own.
+pub(in crate::gateway) async fn serve(
+    gateway: Rc<Gateway>,
+    connection: Rc<Connection>,
+    stream: ClientStream,
+) -> io::Result<()> {
+    let client = Rc::new(Client {
+        secure: matches!(stream, ClientStream::Tls(_)),
+        requests: Cell::new(0),
+        gateway: gateway.clone(),
+        connection: connection.clone(),
+    });
+    let service = service_fn(move |request| {
+        let client = client.clone();
+        async move { Ok::<_, Infallible>(client.respond(request).await) }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(gateway.setup.request_head)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .max_headers(MAX_HEADERS)
+        // As people are used to reading them.
+        .title_case_headers(true)
+        // A client may end its side and still wait for the answer.
+        .half_close(true)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut served = pin!(served);
+    let mut asked_to_stop = false;
+    poll_fn(|cx| {
+        if connection.poll_stopping(cx) && !asked_to_stop {
+            asked_to_stop = true;
+            served.as_mut().graceful_shutdown();
+        }
+        match served.as_mut().poll(cx) {
+            Poll::Ready(ended) => Poll::Ready(ended.map_err(io::Error::other)),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// Who sends the requests of one connection.
+struct Client {
+    secure: bool,
+    requests: Cell<u32>,
+    gateway: Rc<Gateway>,
+    connection: Rc<Connection>,
+}
+
+impl Client {
+    async fn respond(&self, mut request: Request<Incoming>) -> Response<Body> {
+        self.requests.set(self.requests.get() + 1);
+        let mut response = if !request.body().is_end_stream() {
+            // Nothing here wants a body, and one that nobody reads is how requests are smuggled.
+            closing(error_page(StatusCode::BAD_REQUEST))
+        } else if handshake::is_asked(&request) {
+            self.upgrade(&mut request).await
+        } else {
+            self.gateway.pages.respond(&request)
+        };
+        if self.requests.get() >= self.gateway.setup.keep_alive_requests
+            && response.status() != StatusCode::SWITCHING_PROTOCOLS
+        {
+            response = closing(response);
+        }
+        if response.status().is_client_error() || response.status().is_server_error() {
+            self.log_refusal(&response);
+        }
+        response.headers_mut().insert(header::SERVER, HeaderValue::from_static("websockify"));
+        response
+    }
+
+    /// The line that the original logs for each refused request.
+    fn log_refusal(&self, response: &Response<Body>) {
+        let status = response.status();
+        tracing::info!(
+            target: "websockify::http",
+            client = %self.connection.address,
+            "code {}, message {}", status.as_u16(), status.canonical_reason().unwrap_or_default(),
+        );
+    }
+
+    /// Opens a WebSocket, if the request is in order and there is a target.
+    async fn upgrade(&self, request: &mut Request<Incoming>) -> Response<Body> {
+        let opening = match handshake::check(request) {
+            Ok(opening) => opening,
+            Err(refused) => return refusal(refused),
+        };
+        let client = tracing::field::display(&self.connection.address);
+        let kind = if self.secure { "SSL/TLS (wss://)" } else { "Plain non-SSL (ws://)" };
+        tracing::info!(target: "websockify::http", client = &client, "{kind} WebSocket connection");
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        if path != "/" {
+            tracing::info!(target: "websockify::http", client = &client, "Path: '{}'", without_token(path));
+        }
+        let target = match self.target().await {
+            Ok(target) => Some(target),
+            Err(Refusal::Unreachable) => None,
+            Err(Refusal::Overloaded) => {
+                let mut response = closing(error_page(StatusCode::SERVICE_UNAVAILABLE));
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+                return response;
+            }
+        };
+        let upgrade = hyper::upgrade::on(request);
+        spawn_local(begin_session(self.gateway.clone(), self.connection.clone(), upgrade, target));
+        opening.response(Body::empty())
+    }
+
+    /// The target's end of the session.
+    async fn target(&self) -> Result<Transport, Refusal> {
+        let gateway = &self.gateway;
+        let connector = gateway.connector.borrow().clone().ok_or(Refusal::Overloaded)?;
+        let request = AdmissionRequest { id: self.connection.id, client: self.connection.address.clone() };
+        let target = connector.admit(request, gateway.setup.admission).await?;
+        let socket = StreamSocket::new(target).map_err(|_| Refusal::Overloaded)?;
+        let Some(tls) = &gateway.target_tls else { return Ok(Transport::Plain(socket)) };
+        tls.connect(socket, gateway.setup.tls_handshake).await.map_err(|error| {
+            tracing::warn!(
+                target: "websockify::http",
+                client = %self.connection.address, "TLS with the target failed: {error}",
+            );
+            Refusal::Unreachable
+        })
+    }
+}
+
+/// Takes the connection over from HTTP and runs its session.
+async fn begin_session(
+    gateway: Rc<Gateway>,
+    connection: Rc<Connection>,
+    upgrade: OnUpgrade,
+    target: Option<Transport>,
+) {
+    // A client that goes before it has read the answer has no session.
+    let Ok(upgraded) = upgrade.await else { return };
+    let Ok(parts) = upgraded.downcast::<TokioIo<ClientStream>>() else { return };
+    let client = Transport::from(parts.io.into_inner());
+    // What HTTP has read too much is copied: its buffer is far larger, and a session may be long.
+    let terms = pump::Terms::of(&gateway.setup);
+    drop(gateway);
+    let session = match target {
+        Some(target) => Session::with_target(client, target, parts.read_buf.to_vec(), terms),
+        None => Session::without_target(client, terms),
+    };
+    session.run(&connection).await;
+}
+
+fn refusal(refused: handshake::Refused) -> Response<Body> {
+    let mut response = closing(error_page(refused.status()));
+    if refused == handshake::Refused::Version {
+        response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    }
+    response
+}
+
+fn closing(mut response: Response<Body>) -> Response<Body> {
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// A path for the log: the value of `token`, which is as good as a password, is left out.
+fn without_token(path: &str) -> String {
+    let Some((path, query)) = path.split_once('?') else { return path.to_owned() };
+    let kept: Vec<_> = query
+        .split('&')
+        .map(|field| match field.split_once('=') {
+            Some(("token", _)) => "token=…",
+            _ => field,
+        })
+        .collect();
+    format!("{path}?{}", kept.join("&"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_token;
+
+    #[test]
+    fn tokens_are_not_logged() {
+        assert_eq!(without_token("/websockify"), "/websockify");
+        assert_eq!(without_token("/?token=secret"), "/?token=…");
+        assert_eq!(without_token("/x?a=1&token=secret&b=?token=2"), "/x?a=1&token=…&b=?token=2");
+    }
+}

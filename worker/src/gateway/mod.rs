@@ -1,0 +1,139 @@
+//! The gateway: the only role that reads what a client sends.
+
+// The path of a connection, in its order.
+pub mod admission;
+pub mod connection;
+pub mod http;
+pub mod pump;
+pub mod tls;
+pub mod transport;
+pub mod web;
+pub mod websocket;
+
+// What connections share.
+mod outbox;
+mod sessions;
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use common::ipc::channel::{Channel, ChannelError, Received};
+use common::ipc::gateway::{GatewayToSupervisor, SupervisorToGateway, lost_connection};
+use common::ipc::setup::{self, GatewaySetup, Page};
+use common::ipc::wire::WireError;
+use tokio::task::{LocalSet, spawn_local};
+
+use crate::{role, sandbox};
+use admission::Connector;
+use http::page::Pages;
+use outbox::Outbox;
+use sessions::Sessions;
+use tls::Tls;
+
+/// What the connections of a gateway share. They all run on one thread.
+pub struct Gateway {
+    setup: GatewaySetup,
+    pages: Pages,
+    tls: Tls,
+    target_tls: Option<tls::target::TargetTls>,
+    connector: RefCell<Option<Rc<Connector>>>,
+    sessions: Sessions,
+    outbox: Rc<Outbox>,
+}
+
+/// Runs the role until its channel is closed.
+///
+/// # Errors
+///
+/// When the supervisor sends something else than expected, or the kernel refuses what is needed.
+pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
+    let event_loop = role::event_loop()?;
+    LocalSet::new().block_on(&event_loop, async {
+        let supervisor = Rc::new(Channel::new(control)?);
+        let Ok(SupervisorToGateway::Setup(file)) = supervisor.receive().await else {
+            return Err(role::unexpected("no setup"));
+        };
+        let setup: GatewaySetup = setup::read(file)?;
+        let web_root = match setup.page {
+            Page::Files { .. } => match supervisor.receive().await {
+                Ok(SupervisorToGateway::WebRoot(folder)) => Some(folder),
+                _ => return Err(role::unexpected("no web root")),
+            },
+            Page::None | Page::Demo => None,
+        };
+        sandbox::enter(setup.run_as)?;
+        role::log_to(log, setup.verbose);
+        match Gateway::new(setup, web_root, supervisor.clone()) {
+            Ok(gateway) => gateway.serve(&supervisor).await,
+            Err(reason) => {
+                // A supervisor that is gone needs no reason.
+                let _ = supervisor.send(&GatewayToSupervisor::Failed(reason)).await;
+                Ok(())
+            }
+        }
+    })
+}
+
+impl Gateway {
+    fn new(
+        setup: GatewaySetup,
+        web_root: Option<OwnedFd>,
+        supervisor: Rc<Channel>,
+    ) -> Result<Rc<Self>, String> {
+        let target_tls = setup.target_tls.as_ref().map(tls::target::TargetTls::new).transpose()?;
+        Ok(Rc::new(Self {
+            pages: Pages::new(setup.page, web_root)?,
+            tls: Tls::new(setup.tls.as_ref())?,
+            target_tls,
+            setup,
+            connector: RefCell::default(),
+            sessions: Sessions::default(),
+            outbox: Outbox::new(supervisor),
+        }))
+    }
+
+    /// Does what the supervisor says until it ends, or until all sessions have after `Stop`.
+    async fn serve(self: Rc<Self>, supervisor: &Channel) -> io::Result<()> {
+        let reporter = spawn_local(self.outbox.clone().keep_reporting());
+        loop {
+            tokio::select! {
+                biased;
+                () = self.sessions.stopped() => break,
+                received = supervisor.receive_or_lose() => match received {
+                    Ok(Received::Message(message)) => self.obey(message, supervisor).await?,
+                    Ok(Received::DescriptorLost(datagram)) => {
+                        self.outbox.lost(lost_connection(&datagram)?);
+                    }
+                    Err(ChannelError::Closed) => return Ok(()),
+                    Err(error) => return Err(io::Error::other(error)),
+                },
+            }
+        }
+        self.outbox.reported().await;
+        reporter.abort();
+        Ok(())
+    }
+
+    async fn obey(self: &Rc<Self>, message: SupervisorToGateway, supervisor: &Channel) -> io::Result<()> {
+        match message {
+            SupervisorToGateway::Connection { accepted, socket } => {
+                spawn_local(connection::serve(self.clone(), accepted, socket));
+            }
+            SupervisorToGateway::Connector(channel) => {
+                *self.connector.borrow_mut() = Some(Connector::new(Channel::new(channel)?));
+            }
+            SupervisorToGateway::Certificate(file) => self.tls.stage(setup::read(file)?),
+            SupervisorToGateway::Signer(channel) => self.tls.activate(channel),
+            SupervisorToGateway::Begin => {
+                supervisor.send(&GatewayToSupervisor::Ready).await.map_err(io::Error::other)?;
+            }
+            SupervisorToGateway::Stop => self.sessions.stop(),
+            SupervisorToGateway::Setup(_) | SupervisorToGateway::WebRoot(_) => {
+                return Err(WireError::Descriptor.into());
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,55 @@
+//! Bytes that could not be written yet.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use crate::gateway::transport::Transport;
+
+/// What one side has not taken. Never more than one read of the other side, since that is not read
+/// meanwhile, and a control frame. Empty, it holds no memory.
+#[derive(Debug, Default)]
+pub(super) struct Backlog {
+    bytes: Vec<u8>,
+    written: usize,
+}
+
+impl Backlog {
+    /// Nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Bytes that wait.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len() - self.written
+    }
+
+    /// Forgets what waits.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Writes `bytes` behind what waits; keeps what `to` does not take.
+    pub(super) fn send(&mut self, cx: &mut Context<'_>, to: &mut Transport, bytes: &[u8]) -> io::Result<()> {
+        let mut rest = bytes;
+        while self.is_empty() && !rest.is_empty() {
+            match to.poll_send(cx, rest)? {
+                Poll::Ready(sent) => rest = rest.get(sent..).unwrap_or_default(),
+                Poll::Pending => break,
+            }
+        }
+        self.bytes.extend_from_slice(rest);
+        Ok(())
+    }
+
+    /// Writes what waits, and brings everything to the socket.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>, to: &mut Transport) -> Poll<io::Result<()>> {
+        while let Some(rest @ [_, ..]) = self.bytes.get(self.written..) {
+            self.written += ready!(to.poll_send(cx, rest))?;
+        }
+        if !self.bytes.is_empty() {
+            self.clear();
+        }
+        to.poll_flush(cx)
+    }
+}

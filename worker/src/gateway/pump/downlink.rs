@@ -1,0 +1,92 @@
+//! From the target to the client: bytes become frames.
+
+use std::io;
+use std::task::{Context, Poll};
+
+use common::ipc::gateway::ClosedBy;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
+
+use super::scratch::Scratch;
+use super::{Downlink, Session};
+use crate::gateway::websocket::close::ControlPayload;
+use crate::gateway::websocket::frame::{MAX_SERVER_HEADER, control_frame, write_header};
+
+impl Session {
+    /// Moves what can be moved; says whether anything was.
+    pub(super) fn poll_downlink(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> bool {
+        if self.downlink == Downlink::Closed {
+            return false;
+        }
+        let waited = !self.to_client.is_empty();
+        let moved = self.try_downlink(cx, scratch).unwrap_or_else(|_| {
+            self.client_lost(ClosedBy::Client);
+            true
+        });
+        moved || waited && self.to_client.is_empty()
+    }
+
+    /// As [`Self::poll_downlink`]; an error is the client's.
+    fn try_downlink(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> io::Result<bool> {
+        if self.to_client.poll_flush(cx, &mut self.client)?.is_pending() {
+            return Ok(false);
+        }
+        self.send_control_frames(cx)?;
+        match self.downlink {
+            Downlink::Open => self.read_target(cx, scratch),
+            Downlink::Closing(payload) => {
+                self.downlink = Downlink::Finishing;
+                self.to_client.send(cx, &mut self.client, &control_frame(Control::Close, &payload))?;
+                Ok(true)
+            }
+            Downlink::Finishing => {
+                if self.client.poll_shutdown(cx)?.is_pending() {
+                    return Ok(false);
+                }
+                self.downlink = Downlink::Closed;
+                Ok(true)
+            }
+            Downlink::Closed => Ok(false),
+        }
+    }
+
+    /// Sends what may stand between any two frames. None may follow a Close frame.
+    fn send_control_frames(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if !matches!(self.downlink, Downlink::Open | Downlink::Closing(_)) {
+            return Ok(());
+        }
+        if let Some(pong) = self.decoder.take_pong() {
+            self.to_client.send(cx, &mut self.client, &control_frame(Control::Pong, &pong))?;
+        }
+        if std::mem::take(&mut self.ping_due) {
+            let ping = control_frame(Control::Ping, &ControlPayload::EMPTY);
+            self.to_client.send(cx, &mut self.client, &ping)?;
+        }
+        Ok(())
+    }
+
+    /// Reads from the target and sends it as one frame.
+    fn read_target(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> io::Result<bool> {
+        let Some(target) = &mut self.target else { return Ok(false) };
+        let Scratch { data, ciphertext } = scratch;
+        let space = data.get_mut(MAX_SERVER_HEADER..).unwrap_or_default();
+        let received = match target.poll_recv(cx, space, ciphertext) {
+            Poll::Pending => return Ok(false),
+            Poll::Ready(Ok(received)) => received,
+            Poll::Ready(Err(_)) => {
+                self.target_lost();
+                let reason = ControlPayload::close(CloseCode::Error, "Target connection failed");
+                self.end_downlink(ClosedBy::Target, reason);
+                return Ok(true);
+            }
+        };
+        if received == 0 {
+            self.end_downlink(ClosedBy::Target, ControlPayload::close(CloseCode::Normal, "Target closed"));
+            return Ok(true);
+        }
+        let start = write_header(data, MAX_SERVER_HEADER, OpCode::Data(Data::Binary), received);
+        let frame = data.get(start..MAX_SERVER_HEADER + received).unwrap_or_default();
+        self.bytes_to_client += received as u64;
+        self.to_client.send(cx, &mut self.client, frame)?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,28 @@
+//! Buffers that belong to the thread: sessions borrow them for one turn, so that an idle session has
+//! none.
+
+use std::cell::RefCell;
+
+/// Size of each buffer. Larger ones leave the processor's cache and cost more than the calls they
+/// spare.
+pub(super) const BYTES: usize = 256 << 10;
+
+/// The buffers of this thread.
+pub(super) struct Scratch {
+    /// For payload.
+    pub(super) data: Box<[u8]>,
+    /// For the ciphertext that payload comes from.
+    pub(super) ciphertext: Box<[u8]>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> =
+        RefCell::new(Scratch { data: vec![0; BYTES].into(), ciphertext: vec![0; BYTES].into() });
+}
+
+impl Scratch {
+    /// Lends the buffers. `turn` must not ask for them again.
+    pub(super) fn with<T>(turn: impl FnOnce(&mut Self) -> T) -> T {
+        SCRATCH.with(|scratch| turn(&mut scratch.borrow_mut()))
+    }
+}

@@ -1,0 +1,31 @@
+//! On what terms sessions run.
+
+use std::time::Duration;
+
+use common::ipc::setup::GatewaySetup;
+
+/// The part of a gateway's setup that concerns sessions.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// Text messages are passed on like binary ones.
+    pub accept_text: bool,
+    /// Interval of pings. A client that is silent for two is gone.
+    pub heartbeat: Option<Duration>,
+    /// Longest silence of both sides.
+    pub idle: Option<Duration>,
+    /// From the first end to the last, as long as nothing moves.
+    pub close_handshake: Duration,
+}
+
+impl Terms {
+    /// Those of a gateway.
+    #[must_use]
+    pub fn of(setup: &GatewaySetup) -> Self {
+        Self {
+            accept_text: setup.accept_text,
+            heartbeat: setup.heartbeat,
+            idle: setup.idle,
+            close_handshake: setup.close_handshake,
+        }
+    }
+}

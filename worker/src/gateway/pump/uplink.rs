@@ -1,0 +1,97 @@
+//! From the client to the target: frames become bytes.
+
+use std::task::{Context, Poll};
+
+use common::ipc::gateway::ClosedBy;
+
+use super::scratch::Scratch;
+use super::{Session, Uplink};
+use crate::gateway::websocket::frame::End;
+
+impl Session {
+    /// Moves what can be moved; says whether anything was.
+    pub(super) fn poll_uplink(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> bool {
+        let waited = !self.to_target.is_empty();
+        if !self.flush_target(cx) {
+            return false;
+        }
+        if self.uplink == Uplink::Draining {
+            return self.shut_target(cx);
+        }
+        self.client_is_read && self.read_client(cx, scratch) || waited
+    }
+
+    /// Writes what the target has not taken; says whether it has taken all. Until then the client is
+    /// not read.
+    fn flush_target(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(target) = self.target.as_mut().filter(|_| self.uplink != Uplink::Closed) else {
+            return true;
+        };
+        match self.to_target.poll_flush(cx, target) {
+            Poll::Pending => return false,
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(_)) => self.target_lost(),
+        }
+        true
+    }
+
+    /// Tells the target that nothing more comes.
+    fn shut_target(&mut self, cx: &mut Context<'_>) -> bool {
+        if let Some(target) = &mut self.target {
+            // A target that is gone needs not be told.
+            if target.poll_shutdown(cx).is_pending() {
+                return false;
+            }
+        }
+        self.uplink = Uplink::Closed;
+        true
+    }
+
+    fn read_client(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> bool {
+        if !self.early.is_empty() {
+            let mut early = std::mem::take(&mut self.early);
+            self.take_frames(cx, &mut early);
+            return true;
+        }
+        let Scratch { data, ciphertext } = scratch;
+        match self.client.poll_recv(cx, data, ciphertext) {
+            Poll::Pending => return false,
+            Poll::Ready(Ok(0)) => {
+                self.closed_by(ClosedBy::Client);
+                self.end_uplink();
+                self.client_is_read = false;
+            }
+            Poll::Ready(Ok(received)) => {
+                self.heard = true;
+                self.take_frames(cx, data.get_mut(..received).unwrap_or_default());
+            }
+            Poll::Ready(Err(_)) => self.client_lost(ClosedBy::Client),
+        }
+        true
+    }
+
+    /// Writes the payload of what has arrived to the target, and acts upon what ends it.
+    fn take_frames(&mut self, cx: &mut Context<'_>, received: &mut [u8]) {
+        if self.violated {
+            return;
+        }
+        let decoded = self.decoder.decode(received);
+        let payload = received.get(decoded.payload).unwrap_or_default();
+        if let (Uplink::Open, Some(target), false) = (self.uplink, &mut self.target, payload.is_empty()) {
+            match self.to_target.send(cx, target, payload) {
+                Ok(()) => self.bytes_to_target += payload.len() as u64,
+                Err(_) => self.target_lost(),
+            }
+        }
+        match decoded.end {
+            None => {}
+            Some(End::Close(close)) => {
+                self.end_uplink();
+                self.client_is_read = false;
+                self.close_code_seen(close.code);
+                self.end_downlink(ClosedBy::Client, close.echo);
+            }
+            Some(End::Violation(violation)) => self.violate(violation),
+        }
+    }
+}

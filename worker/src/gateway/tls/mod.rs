@@ -1,0 +1,135 @@
+//! TLS towards clients: the certificate in force, with a signer elsewhere.
+
+mod signing;
+pub mod target;
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use common::ipc::setup::{ServerIdentity, TlsTerms};
+use common::sys::stream::StreamSocket;
+use rustls::crypto::CryptoProvider;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls_pki_types::CertificateDer;
+use tokio_rustls::TlsAcceptor;
+
+use signing::RemoteKey;
+
+/// The alert `handshake_failure` as a record (RFC 8446 section 6), for clients that come when there is
+/// no certificate.
+pub(super) const NO_CERTIFICATE_ALERT: [u8; 7] = [0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x28];
+
+/// For those who refuse TLS 1.2.
+const ONLY_1_3: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
+
+/// What all handshakes share.
+pub(super) struct Tls {
+    versions: &'static [&'static SupportedProtocolVersion],
+    client_verifier: Option<Arc<dyn ClientCertVerifier>>,
+    staged: RefCell<Option<ServerIdentity>>,
+    acceptor: RefCell<Option<TlsAcceptor>>,
+}
+
+/// How a handshake fails.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum HandshakeError {
+    /// The client does not speak as it should, or not what we speak.
+    #[error("TLS handshake failed: {0}")]
+    Failed(io::Error),
+    /// It took too long.
+    #[error("TLS handshake timed out")]
+    TimedOut,
+}
+
+impl From<HandshakeError> for io::Error {
+    fn from(error: HandshakeError) -> Self {
+        Self::other(error)
+    }
+}
+
+pub(super) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+/// Certificates that are trusted to sign others. Those that can't be read are left out: systems have
+/// odd ones among theirs.
+fn roots(authorities: &[Vec<u8>]) -> Arc<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(authorities.iter().map(|der| CertificateDer::from(der.as_slice())));
+    Arc::new(roots)
+}
+
+impl Tls {
+    /// On these terms, without a certificate so far.
+    pub(super) fn new(terms: Option<&TlsTerms>) -> Result<Self, String> {
+        let only_1_3 = terms.is_some_and(|terms| terms.only_1_3);
+        let versions = if only_1_3 { ONLY_1_3 } else { rustls::ALL_VERSIONS };
+        let authorities = terms.and_then(|terms| terms.client_authorities.as_ref());
+        let client_verifier = authorities.map(|authorities| {
+            let builder = WebPkiClientVerifier::builder_with_provider(roots(authorities), provider());
+            let verifier = builder.build();
+            verifier.map_err(|error| format!("the authorities for clients can't be used: {error}"))
+        });
+        Ok(Self {
+            versions,
+            client_verifier: client_verifier.transpose()?,
+            staged: RefCell::default(),
+            acceptor: RefCell::default(),
+        })
+    }
+
+    /// Takes a certificate that comes into force with its signer.
+    pub(super) fn stage(&self, identity: ServerIdentity) {
+        *self.staged.borrow_mut() = Some(identity);
+    }
+
+    /// Takes the signer's channel. Handshakes from now on use it and its certificate; what can't be
+    /// used is logged, and what was in force stays so.
+    pub(super) fn activate(&self, signer: OwnedFd) {
+        let Some(identity) = self.staged.take() else { return };
+        match self.config(identity, signer) {
+            Ok(config) => *self.acceptor.borrow_mut() = Some(TlsAcceptor::from(Arc::new(config))),
+            Err(error) => {
+                tracing::error!(target: "websockify::tls", "the certificate can't be used: {error}");
+            }
+        }
+    }
+
+    fn config(&self, identity: ServerIdentity, signer: OwnedFd) -> Result<ServerConfig, rustls::Error> {
+        let chain = identity.chain.into_iter().map(CertificateDer::from).collect();
+        let certified = CertifiedKey::new(chain, Arc::new(RemoteKey::new(&identity.key, signer)));
+        let builder =
+            ServerConfig::builder_with_provider(provider()).with_protocol_versions(self.versions)?;
+        let builder = match &self.client_verifier {
+            Some(verifier) => builder.with_client_cert_verifier(verifier.clone()),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+        // HTTP/2 has no Upgrade (RFC 9113 section 8.6).
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(config)
+    }
+
+    /// For the next handshake; nothing while there is no certificate.
+    pub(super) fn acceptor(&self) -> Option<Acceptor> {
+        self.acceptor.borrow().clone().map(Acceptor)
+    }
+}
+
+/// Accepts one handshake.
+pub(super) struct Acceptor(TlsAcceptor);
+
+impl Acceptor {
+    /// Does the handshake. A client that fails gets an alert that says why.
+    pub(super) async fn accept(
+        self,
+        socket: StreamSocket,
+    ) -> io::Result<tokio_rustls::server::TlsStream<StreamSocket>> {
+        self.0.accept(socket).await
+    }
+}

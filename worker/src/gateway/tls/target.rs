@@ -1,0 +1,57 @@
+//! TLS towards the target (`--ssl-target`).
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::ipc::setup::TargetTlsTerms;
+use common::sys::stream::StreamSocket;
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::{provider, roots};
+use crate::gateway::transport::Transport;
+
+/// How targets prove who they are.
+pub struct TargetTls {
+    connector: TlsConnector,
+    server_name: ServerName<'static>,
+}
+
+impl TargetTls {
+    /// Trusts the authorities of `terms`.
+    ///
+    /// # Errors
+    ///
+    /// What in the terms can't work.
+    pub fn new(terms: &TargetTlsTerms) -> Result<Self, String> {
+        let server_name = ServerName::try_from(terms.server_name.clone())
+            .map_err(|_| format!("{:?} is no name for a certificate", terms.server_name))?;
+        let roots = roots(&terms.authorities);
+        if roots.is_empty() {
+            return Err("no authority to verify the target's certificate with: install \
+                        ca-certificates, or set ca-file in [target-tls]"
+                .into());
+        }
+        let config = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)), server_name })
+    }
+
+    /// Does the handshake over a connected socket.
+    ///
+    /// # Errors
+    ///
+    /// The connection's, or that the target is not who it should be.
+    pub async fn connect(&self, socket: StreamSocket, patience: Duration) -> io::Result<Transport> {
+        let connected = self.connector.connect(self.server_name.clone(), socket);
+        let stream = timeout(patience, connected).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        let (socket, session) = stream.into_inner();
+        Ok(Transport::tls(socket, session.into()))
+    }
+}

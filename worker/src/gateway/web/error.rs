@@ -1,0 +1,93 @@
+//! Why a file is not sent, and what the client sees of it.
+
+use std::io;
+
+use hyper::http::HeaderValue;
+use hyper::{Response, StatusCode, header};
+use nix::errno::Errno;
+
+use crate::gateway::http::body::Body;
+use crate::gateway::http::error_page::error_page;
+
+/// Why a request for a file is refused. The first three are the client's business; the others are
+/// ours and belong in the log.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WebError {
+    /// Not a path.
+    #[error("malformed path")]
+    Malformed,
+    /// Nothing there, or nothing that we serve: it lies outside the web folder, or is a device.
+    #[error("no such file")]
+    NotFound,
+    /// The gateway's user may not read it.
+    #[error("permission denied")]
+    Forbidden,
+    /// Out of descriptors or memory: later it may work.
+    #[error("cannot open a file of the web folder for now: {0}")]
+    Busy(io::Error),
+    /// The disk or the set-up is at fault.
+    #[error("cannot read the web folder: {0}")]
+    Failed(io::Error),
+}
+
+impl From<Errno> for WebError {
+    fn from(errno: Errno) -> Self {
+        match errno {
+            // EXDEV: the way led out of the web folder. ENXIO: a socket.
+            Errno::ENOENT
+            | Errno::ENOTDIR
+            | Errno::EXDEV
+            | Errno::ELOOP
+            | Errno::ENAMETOOLONG
+            | Errno::ENXIO
+            | Errno::ENODEV => Self::NotFound,
+            Errno::EACCES | Errno::EPERM => Self::Forbidden,
+            Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::EAGAIN => Self::Busy(errno.into()),
+            _ => Self::Failed(errno.into()),
+        }
+    }
+}
+
+impl WebError {
+    /// The answer to the client.
+    pub(super) fn to_response(&self) -> Response<Body> {
+        match self {
+            Self::Malformed => error_page(StatusCode::BAD_REQUEST),
+            Self::NotFound => error_page(StatusCode::NOT_FOUND),
+            Self::Forbidden => error_page(StatusCode::FORBIDDEN),
+            Self::Busy(_) => {
+                let mut response = error_page(StatusCode::SERVICE_UNAVAILABLE);
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+                response
+            }
+            Self::Failed(_) => error_page(StatusCode::INTERNAL_SERVER_ERROR),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_failure_has_its_status() {
+        for (errno, status) in [
+            (Errno::ENOENT, 404),
+            (Errno::EXDEV, 404),
+            (Errno::ENAMETOOLONG, 404),
+            (Errno::EACCES, 403),
+            (Errno::EMFILE, 503),
+            (Errno::ENFILE, 503),
+            (Errno::ENOMEM, 503),
+            (Errno::EIO, 500),
+            (Errno::ENOSYS, 500),
+        ] {
+            assert_eq!(WebError::from(errno).to_response().status(), status, "{errno}");
+        }
+    }
+
+    #[test]
+    fn a_shortage_says_when_to_come_back() {
+        assert_eq!(WebError::from(Errno::EMFILE).to_response().headers()[header::RETRY_AFTER], "1");
+    }
+}

@@ -1,0 +1,65 @@
+//! The page that lists a folder.
+
+use std::os::fd::OwnedFd;
+
+use hyper::{Response, StatusCode};
+use nix::dir::{Dir, Type};
+use nix::errno::Errno;
+
+use super::path::{RequestPath, encode};
+use crate::gateway::http::body::Body;
+use crate::gateway::http::html::{escape, page};
+
+/// The most names that one page shows. A longer page would keep the sessions of the same gateway
+/// waiting while it is put together, and nobody reads it.
+const MAX_NAMES: usize = 10_000;
+
+/// A line of the listing.
+struct Line {
+    name: Vec<u8>,
+    is_folder: bool,
+}
+
+/// Lists the files and folders of `folder`, which `path` led to. Symbolic links are listed without
+/// a look at where they lead; devices, FIFOs and sockets are left out, since they are not served.
+pub(super) fn list(path: &RequestPath, folder: OwnedFd) -> Result<Response<Body>, Errno> {
+    let (mut lines, is_complete) = read(folder)?;
+    lines.sort_by_cached_key(|line| (String::from_utf8_lossy(&line.name).to_lowercase(), line.name.clone()));
+
+    let mut content = String::from("<ul>\n");
+    if !path.is_root() {
+        content.push_str("<li><a href=\"../\">../</a></li>\n");
+    }
+    for Line { name, is_folder } in &lines {
+        let slash = if *is_folder { "/" } else { "" };
+        let (link, text) = (encode(name), escape(&String::from_utf8_lossy(name)));
+        content.push_str(&format!("<li><a href=\"{link}{slash}\">{text}{slash}</a></li>\n"));
+    }
+    content.push_str("</ul>\n");
+    if !is_complete {
+        content.push_str(&format!("<p>There are more: only {MAX_NAMES} names are shown.</p>\n"));
+    }
+    Ok(page(StatusCode::OK, &format!("Directory listing for {}", path.display()), &content))
+}
+
+/// Reads the names, and whether these are all.
+fn read(folder: OwnedFd) -> Result<(Vec<Line>, bool), Errno> {
+    let mut lines = Vec::new();
+    for entry in Dir::from_fd(folder)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        let is_served = matches!(
+            entry.file_type(),
+            None | Some(Type::File) | Some(Type::Directory) | Some(Type::Symlink)
+        );
+        if !is_served || name == b"." || name == b".." {
+            continue;
+        }
+        if lines.len() == MAX_NAMES {
+            return Ok((lines, false));
+        }
+        let is_folder = entry.file_type() == Some(Type::Directory);
+        lines.push(Line { name: name.to_vec(), is_folder });
+    }
+    Ok((lines, true))
+}

@@ -1,0 +1,169 @@
+//! The static files that the gateway serves beside the WebSocket: noVNC, as a rule.
+//!
+//! request path (`path`) → lookup beneath the web folder (`open`) → file (`file`, with
+//! `conditional`, `range` and `media_type`) or folder (its index, a redirect, or `listing`).
+//!
+//! Nothing outside the folder is ever opened, by any spelling or symbolic link. Files whose names
+//! begin with a dot are served like all others, as the original does (and as `/.well-known/` needs):
+//! a web folder is public, and no place for a `.git` or a password file.
+//!
+//! The code is our own upon `httpdate`, `mime_guess` and `percent-encoding`. `hyper-staticfile`, the
+//! closest library, would take a file opener of ours, but resolves `..` instead of refusing it, puts
+//! decoded names into redirects, and knows neither `If-None-Match` nor listings.
+//!
+//! System calls: `openat2`, `newfstatat`, `pread64` and `close`; for listings also `getdents64` and
+//! `fcntl` with `F_GETFL` and `F_SETFD`.
+
+mod conditional;
+mod error;
+mod file;
+mod listing;
+mod media_type;
+mod open;
+mod path;
+mod range;
+
+#[cfg(test)]
+mod tests;
+
+use std::os::fd::OwnedFd;
+
+use hyper::http::HeaderValue;
+use hyper::{Method, Request, Response, StatusCode, header};
+use nix::errno::Errno;
+
+use self::error::WebError;
+use self::open::{Beneath, Entry};
+use self::path::RequestPath;
+use super::http::body::Body;
+use super::http::error_page::error_page;
+use super::http::response::response;
+
+/// The files that stand for their folder, in the order in which they are looked for.
+const INDEXES: [&str; 2] = ["index.html", "index.htm"];
+
+/// noVNC's page, which has no index beside it.
+const NOVNC: &str = "vnc.html";
+
+/// A web folder.
+#[derive(Debug)]
+pub struct WebRoot {
+    files: Beneath,
+    listing: bool,
+}
+
+/// Why a folder can't be served.
+#[derive(Debug, thiserror::Error)]
+pub enum WebRootError {
+    /// The kernel is too old, or something hides the call.
+    #[error(
+        "the web folder cannot be served without openat2(2): it takes Linux 5.6 or newer, and a container's \
+         seccomp filter that allows the call"
+    )]
+    NoOpenat2,
+    /// The gateway's user may not enter it.
+    #[error(
+        "the gateway's user may not enter the web folder: give it, or everybody, the right to (chmod o+rx)"
+    )]
+    Forbidden,
+    /// It is something else.
+    #[error("the web folder is not a folder")]
+    NotAFolder,
+    /// Anything else.
+    #[error("cannot open the web folder: {0}")]
+    Failed(std::io::Error),
+}
+
+impl From<Errno> for WebRootError {
+    fn from(errno: Errno) -> Self {
+        match errno {
+            // Old container filters answer unknown calls with EPERM, which this lookup never gives.
+            Errno::ENOSYS | Errno::EPERM => Self::NoOpenat2,
+            Errno::EACCES => Self::Forbidden,
+            Errno::ENOTDIR => Self::NotAFolder,
+            errno => Self::Failed(errno.into()),
+        }
+    }
+}
+
+impl WebRoot {
+    /// Serves an open folder (`O_PATH` is enough). `listing` is whether a folder without an index is
+    /// answered with a list of what is in it, as the original does without `--file-only`.
+    ///
+    /// The descriptor holds on to the folder itself: one that is later put in its place under the
+    /// same name is not seen.
+    ///
+    /// # Errors
+    /// When a lookup in it fails. Called within the sandbox, this shows that the sandbox allows it.
+    pub fn new(folder: OwnedFd, listing: bool) -> Result<Self, WebRootError> {
+        Ok(Self { files: Beneath::new(folder)?, listing })
+    }
+
+    /// Answers a request. It waits for nothing but the disk.
+    pub fn respond<B>(&self, request: &Request<B>) -> Response<Body> {
+        let mut response = match *request.method() {
+            Method::GET | Method::HEAD => self.find(request).unwrap_or_else(|error| {
+                if let WebError::Busy(_) | WebError::Failed(_) = error {
+                    tracing::warn!(path = ?request.uri().path(), "{error}");
+                }
+                error.to_response()
+            }),
+            _ => method_not_allowed(),
+        };
+        if request.method() == Method::HEAD {
+            *response.body_mut() = Body::empty();
+        }
+        response
+    }
+
+    fn find<B>(&self, request: &Request<B>) -> Result<Response<Body>, WebError> {
+        let path = RequestPath::parse(request.uri().path())?;
+        if path.names_folder {
+            return self.folder(request, &path);
+        }
+        match self.files.open(&path.relative())? {
+            Entry::File(file, stat) => Ok(file::send(request, path.name(), file, &stat)),
+            Entry::Folder(_) => redirect(request, StatusCode::MOVED_PERMANENTLY, path.url() + "/"),
+        }
+    }
+
+    /// Answers for a folder: with its index, else a listing, else noVNC's page.
+    fn folder<B>(&self, request: &Request<B>, path: &RequestPath) -> Result<Response<Body>, WebError> {
+        for index in INDEXES {
+            match self.files.open(&path.join(index).relative()) {
+                Ok(Entry::File(file, stat)) => return Ok(file::send(request, index.as_bytes(), file, &stat)),
+                Ok(Entry::Folder(_)) | Err(WebError::NotFound) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if self.listing {
+            match self.files.open(&path.relative())? {
+                Entry::Folder(folder) => return Ok(listing::list(path, folder)?),
+                Entry::File(..) => return Err(WebError::NotFound),
+            }
+        }
+        let novnc = path.join(NOVNC);
+        if path.is_root() && matches!(self.files.open(&novnc.relative())?, Entry::File(..)) {
+            return redirect(request, StatusCode::FOUND, novnc.url());
+        }
+        Err(WebError::NotFound)
+    }
+}
+
+/// Sends the client to another path on this server, with the same query.
+fn redirect<B>(request: &Request<B>, status: StatusCode, url: String) -> Result<Response<Body>, WebError> {
+    let location = match request.uri().query() {
+        Some(query) => format!("{url}?{query}"),
+        None => url,
+    };
+    let mut response = response(status, Body::empty());
+    let location = HeaderValue::try_from(location).map_err(|_| WebError::Malformed)?;
+    response.headers_mut().insert(header::LOCATION, location);
+    Ok(response)
+}
+
+fn method_not_allowed() -> Response<Body> {
+    let mut response = error_page(StatusCode::METHOD_NOT_ALLOWED);
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+    response
+}

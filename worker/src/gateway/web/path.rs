@@ -1,0 +1,179 @@
+//! The path of a request as the name of a file beneath the web folder.
+//!
+//! This is the first of two fences. It refuses what no honest client sends, so that nothing below
+//! has to think of it. The second, [`super::open`], holds whatever comes through here.
+
+use std::borrow::Cow;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStringExt;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
+
+use super::error::WebError;
+
+/// What is escaped in the links that we write: all but the unreserved characters of RFC 3986, so
+/// that no name can be taken for a scheme, another host or the end of an attribute.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// A name of one file or folder as it stands in a URL.
+pub(super) fn encode(name: &[u8]) -> Cow<'_, str> {
+    percent_encode(name, RESERVED).into()
+}
+
+/// A decoded request path. Its segments are real names: not empty, not `.` or `..`, and without
+/// slashes or NUL.
+#[derive(Debug)]
+pub(super) struct RequestPath {
+    segments: Vec<Vec<u8>>,
+    /// Whether it ends in a slash, and thereby means a folder.
+    pub(super) names_folder: bool,
+}
+
+impl RequestPath {
+    /// Decodes the path of a URL, once. Empty segments and `.` mean nothing, as for the kernel.
+    ///
+    /// # Errors
+    /// `Malformed` when it is no path at all, `NotFound` when no file can have such a name. `..`
+    /// counts as such a name rather than being resolved: clients resolve it before they ask.
+    pub(super) fn parse(path: &str) -> Result<Self, WebError> {
+        let path = path.strip_prefix('/').ok_or(WebError::Malformed)?;
+        let mut segments = Vec::new();
+        let mut names_folder = true;
+        for raw in path.split('/') {
+            let name = decode(raw)?;
+            names_folder = matches!(name.as_slice(), b"" | b".");
+            if names_folder {
+                continue;
+            }
+            if name == b".." || name.contains(&b'/') {
+                return Err(WebError::NotFound);
+            }
+            segments.push(name);
+        }
+        Ok(Self { segments, names_folder })
+    }
+
+    /// Whether this is the web folder itself.
+    pub(super) fn is_root(&self) -> bool {
+        self.segments.is_empty()
+    }
+
+    /// The last segment; empty for the web folder itself.
+    pub(super) fn name(&self) -> &[u8] {
+        self.segments.last().map_or(b"", Vec::as_slice)
+    }
+
+    /// The path of a file in this folder.
+    pub(super) fn join(&self, name: &str) -> Self {
+        let mut segments = self.segments.clone();
+        segments.push(name.into());
+        Self { segments, names_folder: false }
+    }
+
+    /// The path relative to the web folder, for the kernel.
+    pub(super) fn relative(&self) -> OsString {
+        if self.is_root() {
+            return OsStr::new(".").to_owned();
+        }
+        OsString::from_vec(self.segments.join(&b'/'))
+    }
+
+    /// The path as it stands in a URL, path-absolute and without a slash at the end. It never begins
+    /// with `//` or `/\`, which browsers take for the name of another host.
+    pub(super) fn url(&self) -> String {
+        self.segments.iter().fold(String::new(), |url, name| url + "/" + &encode(name))
+    }
+
+    /// The folder's path for people to read, with a slash at both ends.
+    pub(super) fn display(&self) -> String {
+        self.segments.iter().fold("/".to_owned(), |text, name| text + &String::from_utf8_lossy(name) + "/")
+    }
+}
+
+/// Undoes the percent-encoding of one segment.
+fn decode(raw: &str) -> Result<Vec<u8>, WebError> {
+    let escapes_are_whole = raw
+        .split('%')
+        .skip(1)
+        .all(|rest| rest.len() >= 2 && rest.bytes().take(2).all(|digit| digit.is_ascii_hexdigit()));
+    let name: Vec<u8> = percent_decode_str(raw).collect();
+    if !escapes_are_whole || name.contains(&0) {
+        return Err(WebError::Malformed);
+    }
+    Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn ordinary_paths() {
+        for (path, relative, url, names_folder) in [
+            ("/", ".", "", true),
+            ("/vnc.html", "vnc.html", "/vnc.html", false),
+            ("/app/", "app", "/app", true),
+            ("/app/ui.js", "app/ui.js", "/app/ui.js", false),
+            ("//evil.example//x", "evil.example/x", "/evil.example/x", false),
+            ("/./a/.//b/.", "a/b", "/a/b", true),
+            ("/%2e/a", "a", "/a", false),
+            ("/a%20b/%C3%A4%ff", "a b/ä\u{fffd}", "/a%20b/%C3%A4%FF", false),
+            ("/%5cevil.example", "\\evil.example", "/%5Cevil.example", false),
+            ("/..%5c..%5cetc", "..\\..\\etc", "/..%5C..%5Cetc", false),
+            ("/%252e%252e", "%2e%2e", "/%252e%252e", false),
+            ("/...", "...", "/...", false),
+            ("/javascript:x", "javascript:x", "/javascript%3Ax", false),
+        ] {
+            let parsed = RequestPath::parse(path).unwrap();
+            assert_eq!(parsed.relative().to_string_lossy(), relative, "{path}");
+            assert_eq!(parsed.url(), url, "{path}");
+            assert_eq!(parsed.names_folder, names_folder, "{path}");
+        }
+    }
+
+    #[test]
+    fn paths_that_no_file_can_have() {
+        for path in
+            ["/..", "/../", "/a/../b", "/%2e%2e/", "/.%2E", "/%2f", "/a%2fb", "/..%2f..%2fetc", "/a/.."]
+        {
+            assert!(matches!(RequestPath::parse(path), Err(WebError::NotFound)), "{path}");
+        }
+    }
+
+    #[test]
+    fn malformed_paths() {
+        for path in
+            ["", "*", "a", "http://host/", "/%", "/%2", "/%zz", "/%%", "/a%+1", "/%00", "/a%00.html", "/%é"]
+        {
+            assert!(matches!(RequestPath::parse(path), Err(WebError::Malformed)), "{path}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_string_is_refused_or_stays_beneath(path in any::<String>()) {
+            check(&path);
+            check(&format!("/{path}"));
+        }
+
+        #[test]
+        fn every_mixture_of_dots_slashes_and_escapes(path in "/([./\\\\%2eEfF05cC]|%2e|%2f|%5c|%25){0,24}") {
+            check(&path);
+        }
+    }
+
+    fn check(path: &str) {
+        let Ok(parsed) = RequestPath::parse(path) else { return };
+        let relative = parsed.relative();
+        let relative = std::path::Path::new(&relative);
+        assert!(
+            relative.components().all(|part| {
+                matches!(part, std::path::Component::Normal(_) | std::path::Component::CurDir)
+            })
+        );
+        let url = parsed.url() + "/";
+        assert!(url.starts_with('/') && !url.starts_with("//") && !url.contains('\\'));
+        assert_eq!(RequestPath::parse(&url).unwrap().relative(), parsed.relative());
+    }
+}

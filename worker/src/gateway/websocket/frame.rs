@@ -1,0 +1,290 @@
+//! Frames as a stream (RFC 6455 section 5): headers and payload in whatever pieces arrive.
+//!
+//! The decoder keeps at most one header and one control frame, never data: payload is unmasked where
+//! it stands and is the caller's at once. What a header announces allocates nothing.
+
+use std::ops::Range;
+
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
+
+use super::close::{self, Close, ControlPayload, MAX_CONTROL, Violation};
+use super::mask::Mask;
+
+/// Longest header of a client's frame: 2 bytes, a 64-bit length, a masking key.
+const MAX_CLIENT_HEADER: usize = 14;
+
+/// Longest header of a server's frame: without a key.
+pub const MAX_SERVER_HEADER: usize = 10;
+
+const FIN: u8 = 0x80;
+const RESERVED_BITS: u8 = 0x70;
+const MASKED: u8 = 0x80;
+
+/// Decodes the frames of one client.
+#[derive(Debug)]
+pub struct Decoder {
+    accept_text: bool,
+    /// The beginning of a header of which more has to come.
+    header: [u8; MAX_CLIENT_HEADER],
+    header_len: usize,
+    frame: Frame,
+    /// A message has begun and its last fragment has not come.
+    in_message: bool,
+    control: ControlPayload,
+    pong_due: Option<ControlPayload>,
+    /// Frames that have begun.
+    frames: u64,
+}
+
+/// The frame that payload belongs to.
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    kind: Kind,
+    /// Payload that has not come yet.
+    remaining: u64,
+    mask: Mask,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Data,
+    Ping,
+    Pong,
+    Close,
+}
+
+/// What was in a buffer.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Decoded {
+    /// Where the payload of data frames is now, without anything between.
+    pub payload: Range<usize>,
+    /// What ends the session, if anything does. Bytes behind it are ignored.
+    pub end: Option<End>,
+}
+
+/// What a client may end its frames with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// A Close frame.
+    Close(Close),
+    /// Something that the protocol does not allow.
+    Violation(Violation),
+}
+
+/// A header, and how many bytes it took.
+struct Header {
+    first: u8,
+    payload_len: u64,
+    mask: Mask,
+    len: usize,
+}
+
+impl Decoder {
+    /// Waits for the first frame. Text messages are violations unless `accept_text`.
+    #[must_use]
+    pub fn new(accept_text: bool) -> Self {
+        Self {
+            accept_text,
+            header: [0; MAX_CLIENT_HEADER],
+            header_len: 0,
+            frame: Frame { kind: Kind::Data, remaining: 0, mask: Mask::default() },
+            in_message: false,
+            control: ControlPayload::EMPTY,
+            pong_due: None,
+            frames: 0,
+        }
+    }
+
+    /// How many frames have begun so far.
+    #[must_use]
+    pub fn frames(&self) -> u64 {
+        self.frames
+    }
+
+    /// The payload of the last ping that was not answered yet. Answering the last of several is enough
+    /// (RFC 6455 section 5.5.3).
+    pub fn take_pong(&mut self) -> Option<ControlPayload> {
+        self.pong_due.take()
+    }
+
+    /// Whether a ping waits for its answer.
+    #[must_use]
+    pub fn owes_pong(&self) -> bool {
+        self.pong_due.is_some()
+    }
+
+    /// Decodes what has arrived. Payload is unmasked and moved together in place.
+    pub fn decode(&mut self, buf: &mut [u8]) -> Decoded {
+        let mut payload = 0..0;
+        let mut at = 0;
+        while at < buf.len() {
+            if self.frame.remaining == 0 {
+                match self.header(buf.get(at..).unwrap_or_default()) {
+                    Ok(Some(used)) => at += used,
+                    Ok(None) => break,
+                    Err(violation) => return Decoded { payload, end: Some(End::Violation(violation)) },
+                }
+            }
+            let rest = buf.len() - at;
+            let len = usize::try_from(self.frame.remaining).map_or(rest, |remaining| remaining.min(rest));
+            self.frame.remaining -= len as u64;
+            if self.frame.kind == Kind::Data {
+                // The first payload stays where it is, what follows moves down behind it.
+                let to = if payload.is_empty() { at } else { payload.end };
+                self.frame.mask.unmask_down(buf, at, to, len);
+                if len > 0 {
+                    payload = if payload.is_empty() { at..at + len } else { payload.start..to + len };
+                }
+            } else {
+                self.frame.mask.unmask_down(buf, at, at, len);
+                self.control.extend(buf.get(at..at + len).unwrap_or_default());
+            }
+            at += len;
+            if self.frame.remaining == 0 && self.frame.kind != Kind::Data {
+                if let Some(end) = self.control_frame() {
+                    return Decoded { payload, end: Some(end) };
+                }
+            }
+        }
+        Decoded { payload, end: None }
+    }
+
+    /// Reads a header from the beginning of `bytes`, or puts its first part aside. Gives the number of
+    /// bytes that it took.
+    fn header(&mut self, bytes: &[u8]) -> Result<Option<usize>, Violation> {
+        if self.header_len == 0 {
+            if let Some(header) = parse(bytes)? {
+                self.begin(&header)?;
+                return Ok(Some(header.len));
+            }
+        }
+        let kept = self.header_len;
+        let room = self.header.get_mut(kept..).unwrap_or_default();
+        let added = room.len().min(bytes.len());
+        for (place, byte) in room.iter_mut().zip(bytes) {
+            *place = *byte;
+        }
+        self.header_len = kept + added;
+        let Some(header) = parse(self.header.get(..self.header_len).unwrap_or_default())? else {
+            return Ok(None);
+        };
+        self.header_len = 0;
+        self.begin(&header)?;
+        Ok(Some(header.len - kept))
+    }
+
+    /// Begins the frame of a header, if it is allowed here.
+    fn begin(&mut self, header: &Header) -> Result<(), Violation> {
+        let fin = header.first & FIN != 0;
+        let kind = match OpCode::from(header.first & 0x0f) {
+            OpCode::Data(Data::Continue) if self.in_message => Kind::Data,
+            OpCode::Data(Data::Continue) => return Err(Violation::UnexpectedContinuation),
+            OpCode::Data(Data::Text) if !self.accept_text => return Err(Violation::Text),
+            OpCode::Data(Data::Binary | Data::Text) if self.in_message => {
+                return Err(Violation::ExpectedContinuation);
+            }
+            OpCode::Data(Data::Binary | Data::Text) => Kind::Data,
+            OpCode::Control(Control::Ping) => Kind::Ping,
+            OpCode::Control(Control::Pong) => Kind::Pong,
+            OpCode::Control(Control::Close) => Kind::Close,
+            OpCode::Data(Data::Reserved(_)) | OpCode::Control(Control::Reserved(_)) => {
+                return Err(Violation::UnknownOpcode(header.first & 0x0f));
+            }
+        };
+        if kind == Kind::Data {
+            self.in_message = !fin;
+        } else if !fin {
+            return Err(Violation::FragmentedControl);
+        } else if header.payload_len > MAX_CONTROL as u64 {
+            return Err(Violation::LongControl);
+        } else {
+            self.control = ControlPayload::EMPTY;
+        }
+        self.frame = Frame { kind, remaining: header.payload_len, mask: header.mask };
+        self.frames += 1;
+        Ok(())
+    }
+
+    /// Acts upon a control frame that is complete.
+    fn control_frame(&mut self) -> Option<End> {
+        match std::mem::replace(&mut self.frame.kind, Kind::Data) {
+            Kind::Ping => self.pong_due = Some(self.control),
+            Kind::Close => return Some(close::read(self.control).map_or_else(End::Violation, End::Close)),
+            Kind::Pong | Kind::Data => {}
+        }
+        None
+    }
+}
+
+/// Reads a client's header if all of it is there.
+fn parse(bytes: &[u8]) -> Result<Option<Header>, Violation> {
+    let &[first, second, ref rest @ ..] = bytes else { return Ok(None) };
+    if first & RESERVED_BITS != 0 {
+        return Err(Violation::ReservedBits);
+    }
+    if second & MASKED == 0 {
+        return Err(Violation::Unmasked);
+    }
+    let (payload_len, key, len) = match (second & !MASKED, rest) {
+        (126, &[a, b, k0, k1, k2, k3, ..]) => {
+            let payload_len = u16::from_be_bytes([a, b]).into();
+            if payload_len < 126 {
+                return Err(Violation::BadLength);
+            }
+            (payload_len, [k0, k1, k2, k3], 8)
+        }
+        (127, &[a, b, c, d, e, f, g, h, k0, k1, k2, k3, ..]) => {
+            let payload_len = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+            if payload_len <= u16::MAX.into() || payload_len > i64::MAX as u64 {
+                return Err(Violation::BadLength);
+            }
+            (payload_len, [k0, k1, k2, k3], 14)
+        }
+        (126 | 127, _) => return Ok(None),
+        (short, &[k0, k1, k2, k3, ..]) => (short.into(), [k0, k1, k2, k3], 6),
+        _ => return Ok(None),
+    };
+    Ok(Some(Header { first, payload_len, mask: Mask::new(key), len }))
+}
+
+/// Writes the header of a server's frame of `payload_len` bytes so that it ends at `at`, and gives
+/// where it begins. There must be [`MAX_SERVER_HEADER`] bytes before `at`.
+pub fn write_header(buf: &mut [u8], at: usize, opcode: OpCode, payload_len: usize) -> usize {
+    let first = FIN | u8::from(opcode);
+    let mut header = [first, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let header = match (u8::try_from(payload_len), u16::try_from(payload_len)) {
+        (Ok(short @ ..126), _) => {
+            header[1] = short;
+            &header[..2]
+        }
+        (_, Ok(medium)) => {
+            header[1] = 126;
+            header[2..4].copy_from_slice(&medium.to_be_bytes());
+            &header[..4]
+        }
+        _ => {
+            header[1] = 127;
+            header[2..10].copy_from_slice(&(payload_len as u64).to_be_bytes());
+            &header[..]
+        }
+    };
+    let start = at.saturating_sub(header.len());
+    if let Some(place) = buf.get_mut(start..start + header.len()) {
+        place.copy_from_slice(header);
+    }
+    start
+}
+
+/// A whole control frame of ours.
+#[must_use]
+pub fn control_frame(control: Control, payload: &ControlPayload) -> Vec<u8> {
+    let payload = payload.as_slice();
+    let mut frame = vec![0; MAX_SERVER_HEADER];
+    let start = write_header(&mut frame, MAX_SERVER_HEADER, OpCode::Control(control), payload.len());
+    frame.drain(..start);
+    frame.extend_from_slice(payload);
+    frame
+}
+
+#[cfg(test)]
+mod tests;

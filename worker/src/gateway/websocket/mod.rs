@@ -1,0 +1,8 @@
+//! RFC 6455 without any I/O: the opening handshake, frames, masking, and closing.
+
+#![forbid(unsafe_code)]
+
+pub mod close;
+pub mod frame;
+pub mod handshake;
+pub mod mask;

@@ -1,0 +1,8 @@
+//! The roles of websockify that work without privilege, one process each.
+
+pub mod connector;
+pub mod echo;
+pub mod gateway;
+mod role;
+pub mod sandbox;
+pub mod signer;

@@ -1,0 +1,80 @@
+//! The signer: holds the TLS key, and signs structures of TLS handshakes for gateways, nothing else.
+
+mod key;
+mod structure;
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use common::ipc::channel::{Channel, ChannelError};
+use common::ipc::setup::{self, SignerSetup};
+use common::ipc::signer::{GatewayToSigner, SignerToGateway, SignerToSupervisor, SupervisorToSigner};
+use tokio::task::{LocalSet, spawn_local};
+
+use crate::{role, sandbox};
+use key::Key;
+
+/// Runs the role until its channel is closed.
+///
+/// # Errors
+///
+/// When the supervisor sends something else than expected, or the kernel refuses what is needed.
+pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
+    let event_loop = role::event_loop()?;
+    LocalSet::new().block_on(&event_loop, async {
+        let supervisor = Channel::new(control)?;
+        let Ok(SupervisorToSigner::Setup(file)) = supervisor.receive().await else {
+            return Err(role::unexpected("no setup"));
+        };
+        let setup: SignerSetup = setup::read(file)?;
+        sandbox::enter(setup.run_as)?;
+        role::log_to(log, false);
+        let key = match Key::load(&setup) {
+            Ok(key) => key,
+            Err(error) => {
+                let failed = SignerToSupervisor::Failed(error.to_string());
+                // A supervisor that is gone needs no reason.
+                let _ = supervisor.send(&failed).await;
+                return Ok(());
+            }
+        };
+        drop(setup);
+        serve(&supervisor, Rc::new(key)).await;
+        Ok(())
+    })
+}
+
+async fn serve(supervisor: &Channel, key: Rc<Key>) {
+    if supervisor.send(&SignerToSupervisor::Ready(key.description())).await.is_err() {
+        return;
+    }
+    while let Ok(SupervisorToSigner::Gateway(channel)) = supervisor.receive().await {
+        match Channel::new(channel) {
+            Ok(channel) => _ = spawn_local(serve_gateway(key.clone(), channel)),
+            Err(error) => tracing::error!(target: "websockify::signer", "no channel to a gateway: {error}"),
+        }
+    }
+}
+
+/// Signs for one gateway until it ends or asks for what no gateway asks.
+async fn serve_gateway(key: Rc<Key>, channel: Channel) {
+    loop {
+        let (scheme, message) = match channel.receive().await {
+            Ok(GatewayToSigner::Sign { scheme, message }) => (scheme, message),
+            Err(ChannelError::Closed) => return,
+            Err(error) => {
+                tracing::error!(target: "websockify::signer", "giving up a gateway: {error}");
+                return;
+            }
+        };
+        let answer = key.sign(scheme, &message).map_or(SignerToGateway::Refused, SignerToGateway::Signature);
+        let refused = answer == SignerToGateway::Refused;
+        if refused {
+            tracing::error!(target: "websockify::signer", "a gateway asked to sign what is no TLS handshake");
+        }
+        if channel.send(&answer).await.is_err() || refused {
+            return;
+        }
+    }
+}
