@@ -3,9 +3,11 @@
 
 use std::fmt::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
@@ -16,6 +18,13 @@ use crate::sys::seqpacket;
 /// Longest text of a record in bytes; the rest is cut off.
 const MAX_TEXT: usize = 2048;
 
+/// Bytes of text above which records don't wait for more. Beside it there is room in a message for one
+/// more text and for the clients' addresses.
+const MAX_BATCH: usize = 4096;
+
+/// How long a record may wait for others.
+const MAX_DELAY: Duration = Duration::from_millis(5);
+
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
@@ -25,8 +34,6 @@ pub struct Record {
     pub client: Option<String>,
     /// What happened. May hold what clients sent: escape it before a human sees it.
     pub text: String,
-    /// So many records before this one were dropped, because nobody read them.
-    pub dropped: u32,
 }
 
 /// How much a record matters.
@@ -53,7 +60,16 @@ impl From<&Level> for Severity {
     }
 }
 
-impl Message for Record {
+/// The records of one turn or more of a role's event loop.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Records {
+    /// So many before these were dropped, because nobody read them.
+    pub dropped: u32,
+    /// In their order.
+    pub records: Vec<Record>,
+}
+
+impl Message for Records {
     fn encode(&self) -> Result<Encoded<'_>, WireError> {
         wire::body(1, self, None)
     }
@@ -67,21 +83,74 @@ impl Message for Record {
     }
 }
 
-/// Makes records of this process's tracing events and sends them to the supervisor.
+/// Records on their way to the supervisor, gathered so that one message carries all of a turn.
 ///
-/// It never waits: when the supervisor is behind, records are dropped and counted.
+/// Nothing here waits for the supervisor: when it is behind, records are dropped and counted.
+#[derive(Debug)]
+pub struct Outgoing {
+    socket: OwnedFd,
+    waiting: Mutex<(Records, usize)>,
+    filled: Notify,
+}
+
+impl Outgoing {
+    /// Sends over `socket`.
+    #[must_use]
+    pub fn new(socket: OwnedFd) -> Arc<Self> {
+        Arc::new(Self { socket, waiting: Mutex::default(), filled: Notify::new() })
+    }
+
+    fn push(&self, record: Record) {
+        // Whoever panicked with the lock held has left whole records.
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.1 += record.text.len();
+        waiting.0.records.push(record);
+        if waiting.1 > MAX_BATCH {
+            self.send(&mut waiting);
+        }
+        self.filled.notify_one();
+    }
+
+    /// Sends what waits.
+    pub fn flush(&self) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if !waiting.0.records.is_empty() {
+            self.send(&mut waiting);
+        }
+    }
+
+    fn send(&self, waiting: &mut (Records, usize)) {
+        let (records, _) = std::mem::take(waiting);
+        let sent =
+            records.encode().is_ok_and(|m| seqpacket::send(self.socket.as_fd(), m.bytes(), None).is_ok());
+        if !sent {
+            let lost = u32::try_from(records.records.len()).unwrap_or(u32::MAX);
+            waiting.0.dropped = records.dropped.saturating_add(lost);
+        }
+    }
+
+    /// Sends what comes in, a moment after it came.
+    pub async fn keep_flushing(self: Arc<Self>) {
+        loop {
+            self.filled.notified().await;
+            tokio::time::sleep(MAX_DELAY).await;
+            self.flush();
+        }
+    }
+}
+
+/// Makes records of this process's tracing events.
 #[derive(Debug)]
 pub struct RoleLog {
-    socket: OwnedFd,
+    outgoing: Arc<Outgoing>,
     verbose: bool,
-    dropped: AtomicU32,
 }
 
 impl RoleLog {
-    /// Logs to `socket`, debug records only if `verbose`.
+    /// Gives records to `outgoing`, debug records only if `verbose`.
     #[must_use]
-    pub fn new(socket: OwnedFd, verbose: bool) -> Self {
-        Self { socket, verbose, dropped: AtomicU32::new(0) }
+    pub fn new(outgoing: Arc<Outgoing>, verbose: bool) -> Self {
+        Self { outgoing, verbose }
     }
 }
 
@@ -96,17 +165,11 @@ impl<S: Subscriber> Layer<S> for RoleLog {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let record = Record {
+        self.outgoing.push(Record {
             severity: event.metadata().level().into(),
             client: fields.client,
             text: fields.message.0,
-            dropped: self.dropped.swap(0, Ordering::Relaxed),
-        };
-        let sent =
-            record.encode().is_ok_and(|m| seqpacket::send(self.socket.as_fd(), m.bytes(), None).is_ok());
-        if !sent {
-            self.dropped.fetch_add(record.dropped.saturating_add(1), Ordering::Relaxed);
-        }
+        });
     }
 }
 

@@ -29,6 +29,9 @@ struct Connection {
     /// How many gateways it was given to before.
     tried: u8,
     session: Option<Box<Session>>,
+    /// Its gateway says that its session has ended, and the connector's word that it began, which comes
+    /// another way, is still to come.
+    ended: Option<SessionSummary>,
 }
 
 /// A connection that has a target.
@@ -79,8 +82,14 @@ impl Connections {
     /// `gateway` was given the connection.
     pub(crate) fn handed_over(&mut self, unserved: Unserved, gateway: GatewayId) {
         let Unserved { accepted, socket, tried } = unserved;
-        let connection =
-            Connection { client: accepted.client, gateway, unbegun: Some(socket), tried, session: None };
+        let connection = Connection {
+            client: accepted.client,
+            gateway,
+            unbegun: Some(socket),
+            tried,
+            session: None,
+            ended: None,
+        };
         self.open.insert(accepted.id, connection);
     }
 
@@ -107,17 +116,32 @@ impl Connections {
             self.totals.sessions += 1;
             self.totals.opened += 1;
         }
+        if let Some(summary) = connection.ended.take() {
+            self.close(id, Some(&summary));
+        }
     }
 
     /// The connection has ended; says whether it was one of `gateway`'s.
-    pub(crate) fn ended(&mut self, ended: &Ended, gateway: GatewayId) -> bool {
-        if self.of(ended.id, gateway).is_none() {
+    pub(crate) fn ended(&mut self, ended: Ended, gateway: GatewayId) -> bool {
+        let Some(connection) = self.of(ended.id, gateway) else { return false };
+        if connection.ended.is_some() {
             return false;
         }
-        if let Some(connection) = self.open.remove(&ended.id) {
-            self.close(ended.id, &connection, ended.session.as_ref());
+        if connection.session.is_none() && ended.session.is_some() {
+            connection.ended = ended.session;
+        } else {
+            self.close(ended.id, ended.session.as_ref());
         }
         true
+    }
+
+    /// The connector is gone, and what it has not said will never be said.
+    pub(crate) fn connector_gone(&mut self) {
+        let waiting: Vec<_> =
+            self.open.iter().filter(|(_, one)| one.ended.is_some()).map(|(id, _)| *id).collect();
+        for id in waiting {
+            self.opened(id, "unknown".into());
+        }
     }
 
     /// Takes out everything that a gateway had, because it has died.
@@ -126,9 +150,8 @@ impl Connections {
         let ids: Vec<_> =
             self.open.iter().filter(|(_, one)| one.gateway == gateway).map(|(id, _)| *id).collect();
         for id in ids {
-            let Some(mut connection) = self.open.remove(&id) else { continue };
+            let Some(mut connection) = self.close(id, None) else { continue };
             orphans.lost_sessions += usize::from(connection.session.is_some());
-            self.close(id, &connection, None);
             let tried = connection.tried + 1;
             if let (Some(socket), true) = (connection.unbegun.take(), tried < MAX_GATEWAYS) {
                 let accepted = Accepted { id, client: connection.client };
@@ -147,9 +170,12 @@ impl Connections {
         self.open.get_mut(&id).filter(|connection| connection.gateway == gateway)
     }
 
-    /// Writes the closing record of a session: one for each, whoever has ended it.
-    fn close(&mut self, id: ConnectionId, connection: &Connection, summary: Option<&SessionSummary>) {
-        let Some(session) = &connection.session else { return };
+    /// Takes a connection out. If it had a session, writes its closing record: one for each, whoever has
+    /// ended it.
+    fn close(&mut self, id: ConnectionId, summary: Option<&SessionSummary>) -> Option<Connection> {
+        let connection = self.open.remove(&id)?;
+        let summary = connection.ended.as_ref().or(summary);
+        let Some(session) = &connection.session else { return Some(connection) };
         self.totals.sessions -= 1;
         let (to_target, to_client) = summary.map_or((0, 0), |sum| (sum.to_target, sum.to_client));
         self.totals.bytes = self.totals.bytes.saturating_add(to_target).saturating_add(to_client);
@@ -170,6 +196,7 @@ impl Connections {
              {to_target} bytes in, {to_client} bytes out",
             session.target,
         );
+        Some(connection)
     }
 }
 
@@ -216,8 +243,27 @@ mod tests {
         let mut connections = Connections::default();
         let id = handed_over(&mut connections);
         connections.begun(id, OTHER);
-        assert!(!connections.ended(&Ended { id, session: None }, OTHER));
+        assert!(!connections.ended(Ended { id, session: None }, OTHER));
         assert_eq!(connections.orphaned(GATEWAY).unserved.len(), 1, "still there, still not begun");
+    }
+
+    #[test]
+    fn a_session_may_end_before_its_begin_is_told() {
+        for connector_dies in [false, true] {
+            let mut connections = Connections::default();
+            let id = handed_over(&mut connections);
+            let summary =
+                SessionSummary { to_target: 1, to_client: 2, closed_by: ClosedBy::Client, close_code: 1000 };
+            assert!(connections.ended(Ended { id, session: Some(summary.clone()) }, GATEWAY));
+            assert!(!connections.ended(Ended { id, session: Some(summary) }, GATEWAY), "told twice");
+            if connector_dies {
+                connections.connector_gone();
+            } else {
+                connections.opened(id, "localhost:5901".into());
+            }
+            assert_eq!(connections.totals(), Totals { sessions: 0, opened: 1, bytes: 3 });
+            assert!(connections.open.is_empty());
+        }
     }
 
     #[test]
@@ -229,7 +275,7 @@ mod tests {
         assert_eq!(connections.totals(), Totals { sessions: 1, opened: 1, bytes: 0 });
         let session =
             SessionSummary { to_target: 3, to_client: 4, closed_by: ClosedBy::Client, close_code: 1000 };
-        assert!(connections.ended(&Ended { id, session: Some(session) }, GATEWAY));
+        assert!(connections.ended(Ended { id, session: Some(session) }, GATEWAY));
         assert_eq!(connections.totals(), Totals { sessions: 0, opened: 1, bytes: 7 });
     }
 }

@@ -4,8 +4,9 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use common::ipc::channel::{Channel, ChannelError};
-use common::ipc::connector::{ConnectorToSupervisor, SupervisorToConnector};
+use common::ipc::connector::{ConnectorToSupervisor, Dialled, SupervisorToConnector};
 use common::ipc::gateway::SupervisorToGateway;
+use common::log::Escaped;
 use tokio::time::timeout;
 
 use crate::pool::Gateway;
@@ -26,7 +27,7 @@ pub(crate) async fn start(service: &Service) -> Result<Role, ServiceError> {
             Ok(role)
         }
         Ok(Ok(ConnectorToSupervisor::Failed(reason))) => Err(failed(reason)),
-        Ok(Ok(ConnectorToSupervisor::Opened(_))) => Err(failed("it spoke before it was ready".into())),
+        Ok(Ok(ConnectorToSupervisor::Dialled(_))) => Err(failed("it spoke before it was ready".into())),
         Ok(Err(error)) => Err(failed(error.to_string())),
         Err(_) => Err(failed("not ready in time".into())),
     }
@@ -50,6 +51,7 @@ pub(crate) async fn keep(service: Rc<Service>, first: Role) {
         let since = Instant::now();
         let error = listen(&service, &role.channel).await;
         *service.connector.borrow_mut() = None;
+        service.connections.borrow_mut().connector_gone();
         let pid = role.process.pid;
         let status = role.process.kill().await;
         if service.stopping.get() {
@@ -83,18 +85,30 @@ async fn listen(service: &Service, channel: &Channel) -> ChannelError {
     }
 }
 
-/// Takes what the connector has said so far.
-pub(crate) fn take_pending(service: &Service) {
-    let Some(connector) = service.connector.borrow().clone() else { return };
-    // An error is seen by its keeper as well.
-    while let Ok(Some(message)) = connector.try_receive() {
-        take(service, message);
+fn take(service: &Service, message: ConnectorToSupervisor) {
+    let ConnectorToSupervisor::Dialled(all) = message else { return };
+    for dialled in all {
+        log_dialled(&dialled);
+        if dialled.failure.is_none() {
+            service.connections.borrow_mut().opened(dialled.id, dialled.target);
+        }
     }
+    service.changed.notify_one();
 }
 
-fn take(service: &Service, message: ConnectorToSupervisor) {
-    if let ConnectorToSupervisor::Opened(opened) = message {
-        service.connections.borrow_mut().opened(opened.id, opened.target);
-        service.changed.notify_one();
+/// The original's lines. The connector is no more trusted than other roles.
+fn log_dialled(dialled: &Dialled) {
+    let client = Escaped(&dialled.client).to_string();
+    let target = Escaped(&dialled.target).to_string();
+    let secured = if dialled.secured { " (using SSL)" } else { "" };
+    match target.strip_prefix("unix:") {
+        Some(path) => {
+            tracing::info!(target: "websockify::connector", client, "connecting to unix socket: {path}");
+        }
+        None => tracing::info!(target: "websockify::connector", client, "connecting to: {target}{secured}"),
+    }
+    if let Some(failure) = &dialled.failure {
+        let failure = Escaped(failure);
+        tracing::info!(target: "websockify::connector", client, "Failed to connect to {target}: {failure}");
     }
 }

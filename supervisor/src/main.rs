@@ -32,7 +32,8 @@ use common::config::cli::{self, Command, CommandLine};
 use common::exit_code;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use tokio::task::LocalSet;
+use tokio::runtime::LocalOptions;
+use tokio::task::spawn_local;
 
 /// How often and how long a killed role is waited for.
 const REAP_ROUNDS: u32 = 100;
@@ -75,11 +76,14 @@ fn check(config: &Config, least: Severity) -> u8 {
 }
 
 fn run(config: Config) -> u8 {
-    let guard = log::start(config.verbose);
+    let lines = log::start(config.verbose);
     raise_descriptor_limit();
-    let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let served = match event_loop {
-        Ok(event_loop) => LocalSet::new().block_on(&event_loop, service::run(config)),
+    let mut event_loop = tokio::runtime::Builder::new_current_thread();
+    let served = match event_loop.enable_all().build_local(LocalOptions::default()) {
+        Ok(event_loop) => event_loop.block_on(async {
+            spawn_local(lines.clone().keep_writing());
+            service::run(config).await
+        }),
         Err(error) => Err(error.into()),
     };
     reap_roles();
@@ -87,8 +91,7 @@ fn run(config: Config) -> u8 {
     if let Err(error) = served {
         tracing::error!(target: "websockify::main", "websockify: error: {error}");
     }
-    // Writes the last lines.
-    drop(guard);
+    lines.write_last();
     if failed { exit_code::FAILURE } else { exit_code::SUCCESS }
 }
 

@@ -309,9 +309,6 @@ async fn listen(service: &Rc<Service>, gateway: &Rc<Gateway>) -> ChannelError {
 }
 
 fn take_report(service: &Rc<Service>, gateway: &Rc<Gateway>, report: Report) {
-    // A session that ends was opened before; the connector may have said so on its own channel only
-    // just now.
-    connector::take_pending(service);
     let mut connections = service.connections.borrow_mut();
     for id in report.begun {
         connections.begun(id, gateway.id);
@@ -326,12 +323,10 @@ fn take_report(service: &Rc<Service>, gateway: &Rc<Gateway>, report: Report) {
             });
         }
     }
-    for ended in &report.ended {
+    for ended in report.ended {
         if connections.ended(ended, gateway.id) {
             lighten(service, gateway);
         }
-    }
-    if !report.ended.is_empty() {
         service.changed.notify_one();
     }
 }

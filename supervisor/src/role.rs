@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use common::ipc::channel::Channel;
-use common::log::Record;
+use common::log::Records;
 use tokio::process::{Child, Command};
 
 use crate::log;
@@ -95,8 +95,8 @@ fn worker_program() -> io::Result<PathBuf> {
 /// Passes the records of a role on until it ends.
 async fn forward_log(role: &'static str, channel: Channel) {
     // An end that breaks protocol has nothing more to say that could be believed.
-    while let Ok(record) = channel.receive::<Record>().await {
-        log::role_record(role, &record);
+    while let Ok(records) = channel.receive::<Records>().await {
+        log::role_records(role, &records);
     }
 }
 

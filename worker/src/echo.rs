@@ -12,7 +12,7 @@ use common::ipc::setup::{self, EchoSetup};
 use common::sys::listener::Listener;
 use common::sys::stream::StreamSocket;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::spawn_local;
 
 use crate::{role, sandbox};
 
@@ -25,8 +25,7 @@ const BUFFER_BYTES: usize = 64 << 10;
 ///
 /// When the supervisor sends something else than expected, or the kernel refuses what is needed.
 pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
-    let event_loop = role::event_loop()?;
-    LocalSet::new().block_on(&event_loop, async {
+    role::run(async {
         let control = Channel::new(control)?;
         let (Ok(SupervisorToEcho::Setup(file)), Ok(SupervisorToEcho::Listener(listener))) =
             (control.receive().await, control.receive().await)
@@ -35,7 +34,7 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
         };
         let setup: EchoSetup = setup::read(file)?;
         sandbox::enter(setup.run_as)?;
-        role::log_to(log, false);
+        let log = role::log_to(log, false);
         let listener = Listener::new(listener)?;
         loop {
             tokio::select! {
@@ -46,7 +45,10 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
                         tokio::time::sleep(Duration::from_millis(100)).await;
                     }
                 },
-                _ = control.receive::<SupervisorToEcho>() => return Ok(()),
+                _ = control.receive::<SupervisorToEcho>() => {
+                    log.flush();
+                    return Ok(());
+                }
             }
         }
     })

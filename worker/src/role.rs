@@ -2,20 +2,30 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
-use common::log::RoleLog;
+use common::log::{Outgoing, RoleLog};
+use tokio::runtime::LocalOptions;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+/// Names that are resolved at a time.
+const MAX_RESOLVERS: usize = 16;
+
 /// Logs to the supervisor from now on.
-pub(crate) fn log_to(log: OwnedFd, verbose: bool) {
-    tracing_subscriber::registry().with(RoleLog::new(log, verbose)).init();
+pub(crate) fn log_to(log: OwnedFd, verbose: bool) -> Arc<Outgoing> {
+    let outgoing = Outgoing::new(log);
+    tracing_subscriber::registry().with(RoleLog::new(outgoing.clone(), verbose)).init();
+    tokio::task::spawn_local(outgoing.clone().keep_flushing());
+    outgoing
 }
 
-/// An event loop of this thread alone: roles have no other threads, except where `getaddrinfo`, which
-/// can't wait otherwise, needs them.
-pub(crate) fn event_loop() -> io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_io().enable_time().max_blocking_threads(16).build()
+/// Runs a role on an event loop of this thread alone. There are no other threads, except where
+/// `getaddrinfo`, which can't wait otherwise, needs them.
+pub(crate) fn run<F: Future<Output = io::Result<()>>>(role: F) -> io::Result<()> {
+    let mut event_loop = tokio::runtime::Builder::new_current_thread();
+    event_loop.enable_io().enable_time().max_blocking_threads(MAX_RESOLVERS);
+    event_loop.build_local(LocalOptions::default())?.block_on(role)
 }
 
 /// What went wrong before a role could say so itself.

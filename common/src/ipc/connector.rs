@@ -45,17 +45,32 @@ pub enum ConnectorToSupervisor {
     Ready,
     /// The setup can't work; a human should read why.
     Failed(String),
-    /// A connection got its target: a session begins.
-    Opened(Opened),
+    /// Targets were dialled for connections; at most [`Dialled::MAX_BATCH`] of them in a message.
+    Dialled(Vec<Dialled>),
 }
 
-/// A session that begins.
+/// What came of dialling a target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Opened {
-    /// Its connection.
+pub struct Dialled {
+    /// For which connection.
     pub id: ConnectionId,
-    /// What it is connected to.
+    /// The client, for the log.
+    pub client: String,
+    /// The target.
     pub target: String,
+    /// The session uses TLS with the target.
+    pub secured: bool,
+    /// Why it can't be reached; otherwise a session begins.
+    pub failure: Option<String>,
+}
+
+impl Dialled {
+    /// So many fit into a message, as long as they keep to the lengths below.
+    pub const MAX_BATCH: usize = 16;
+
+    /// Longest address of a client (unix socket paths are shorter), target, or reason of a failure,
+    /// bytes.
+    pub const MAX_TEXT: usize = 300;
 }
 
 impl Message for ConnectorToSupervisor {
@@ -63,7 +78,7 @@ impl Message for ConnectorToSupervisor {
         match self {
             Self::Ready => wire::body(1, &(), None),
             Self::Failed(why) => wire::body(2, why, None),
-            Self::Opened(opened) => wire::body(3, opened, None),
+            Self::Dialled(dialled) => wire::body(3, dialled, None),
         }
     }
 
@@ -72,7 +87,7 @@ impl Message for ConnectorToSupervisor {
         match tag {
             1 => wire::fields(tag, body).map(|()| Self::Ready),
             2 => Ok(Self::Failed(wire::fields(tag, body)?)),
-            3 => Ok(Self::Opened(wire::fields(tag, body)?)),
+            3 => Ok(Self::Dialled(wire::fields(tag, body)?)),
             _ => Err(WireError::Tag(tag)),
         }
     }

@@ -118,12 +118,6 @@ impl Report {
     pub fn is_empty(&self) -> bool {
         self.begun.is_empty() && self.lost.is_empty() && self.ended.is_empty()
     }
-
-    /// One of the lists can take no more.
-    #[must_use]
-    pub fn is_full(&self) -> bool {
-        [self.begun.len(), self.lost.len(), self.ended.len()].iter().any(|len| *len >= Self::MAX_ENTRIES)
-    }
 }
 
 /// A connection that has ended.

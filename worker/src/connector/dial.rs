@@ -12,6 +12,7 @@ use common::addr::TargetAddr;
 use common::ipc::admission::Refusal;
 use common::ipc::setup::ConnectorSetup;
 use common::sys::reactor::{After, Registered};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, addr::SocketAddrArg, sockopt};
 use tokio::io::Interest;
@@ -60,14 +61,6 @@ impl fmt::Display for DialError {
             },
             Self::TimedOut => f.write_str("timed out"),
         }
-    }
-}
-
-/// The original's words for what is about to happen.
-pub(super) fn announcement(target: &TargetAddr) -> String {
-    match target {
-        TargetAddr::Tcp { .. } => format!("connecting to: {target}"),
-        TargetAddr::Unix(path) => format!("connecting to unix socket: {}", path.display()),
     }
 }
 
@@ -147,6 +140,12 @@ async fn connect(socket: OwnedFd, address: &impl SocketAddrArg) -> io::Result<Ow
         Ok(()) => return Ok(socket),
         Err(Errno::INPROGRESS) => {}
         Err(error) => return Err(error.into()),
+    }
+    // A target on this machine has answered by now: no need to wait for what is there.
+    let mut ready = [PollFd::new(&socket, PollFlags::OUT)];
+    if poll(&mut ready, Some(&Timespec::default()))? == 1 {
+        sockopt::socket_error(&socket)??;
+        return Ok(socket);
     }
     let socket = Registered::new(socket, Interest::WRITABLE)?;
     poll_fn(|cx| socket.poll_write(cx, |_| Ok(((), After::Ready)))).await?;

@@ -5,18 +5,21 @@
 
 mod dial;
 
+use std::cell::RefCell;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::ipc::GatewayId;
 use common::ipc::admission::{AdmissionRequest, ConnectorToGateway, GatewayToConnector, Refusal};
 use common::ipc::channel::{Channel, ChannelError};
-use common::ipc::connector::{ConnectorToSupervisor, Opened, SupervisorToConnector};
+use common::ipc::connector::{ConnectorToSupervisor, Dialled, SupervisorToConnector};
 use common::ipc::setup::{self, ConnectorSetup};
-use tokio::sync::Semaphore;
-use tokio::task::{LocalSet, spawn_local};
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::spawn_local;
+use tokio::time::sleep;
 
 use crate::{role, sandbox};
 
@@ -27,11 +30,17 @@ const MAX_DIALLING: usize = 256;
 /// Requests of one gateway that may wait. A gateway with more is told that we are overloaded.
 const MAX_WAITING: usize = 4096;
 
+/// How long the word of a dialled target may wait for others.
+const MAX_DELAY: Duration = Duration::from_millis(5);
+
 /// What all requests share.
 struct Connector {
     setup: ConnectorSetup,
     supervisor: Channel,
     dialling: Semaphore,
+    /// What the supervisor is still to be told.
+    dialled: RefCell<Vec<Dialled>>,
+    dialled_more: Notify,
 }
 
 /// Runs the role until its channel is closed.
@@ -40,17 +49,23 @@ struct Connector {
 ///
 /// When the supervisor sends something else than expected, or the kernel refuses what is needed.
 pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
-    let event_loop = role::event_loop()?;
-    LocalSet::new().block_on(&event_loop, async {
+    role::run(async {
         let supervisor = Channel::new(control)?;
         let Ok(SupervisorToConnector::Setup(file)) = supervisor.receive().await else {
             return Err(role::unexpected("no setup"));
         };
         let setup: ConnectorSetup = setup::read(file)?;
         sandbox::enter(setup.run_as)?;
-        role::log_to(log, false);
-        let connector = Connector { setup, supervisor, dialling: Semaphore::new(MAX_DIALLING) };
+        let log = role::log_to(log, false);
+        let connector = Connector {
+            setup,
+            supervisor,
+            dialling: Semaphore::new(MAX_DIALLING),
+            dialled: RefCell::default(),
+            dialled_more: Notify::new(),
+        };
         serve(Rc::new(connector)).await;
+        log.flush();
         Ok(())
     })
 }
@@ -59,6 +74,7 @@ async fn serve(connector: Rc<Connector>) {
     if connector.supervisor.send(&ConnectorToSupervisor::Ready).await.is_err() {
         return;
     }
+    spawn_local(keep_telling(connector.clone()));
     while let Ok(SupervisorToConnector::Gateway { id, channel }) = connector.supervisor.receive().await {
         match Channel::new(channel) {
             Ok(channel) => _ = spawn_local(serve_gateway(connector.clone(), id, Rc::new(channel))),
@@ -96,30 +112,48 @@ async fn serve_gateway(connector: Rc<Connector>, id: GatewayId, channel: Rc<Chan
 /// Answers one request.
 async fn answer(connector: &Connector, channel: &Channel, request: AdmissionRequest) {
     let setup = &connector.setup;
-    let client = request.client.to_string();
-    let secured = if setup.target_tls { " (using SSL)" } else { "" };
-    tracing::info!(
-        target: "websockify::connector",
-        client, "{}{secured}", dial::announcement(&setup.target),
-    );
     // The semaphore is never closed.
     let Ok(_turn) = connector.dialling.acquire().await else { return };
-    match dial::dial(setup).await {
-        Ok(target) => {
-            let opened = Opened { id: request.id, target: setup.target.to_string() };
-            // Said before the gateway is told, so that the supervisor knows of a session before it can
-            // end. Whoever is gone needs no word any more: the role ends with its own channel.
-            let _ = connector.supervisor.send(&ConnectorToSupervisor::Opened(opened)).await;
-            let _ = channel.send(&ConnectorToGateway::Connected { id: request.id, target }).await;
-        }
-        Err(error) => {
-            tracing::info!(
-                target: "websockify::connector",
-                client, "Failed to connect to {}: {error}", setup.target,
-            );
-            refuse(channel, &request, error.refusal()).await;
+    let dialled = dial::dial(setup).await;
+    let told = Dialled {
+        id: request.id,
+        client: bounded(request.client.to_string()),
+        target: bounded(setup.target.to_string()),
+        secured: setup.target_tls,
+        failure: dialled.as_ref().err().map(|error| bounded(error.to_string())),
+    };
+    connector.dialled.borrow_mut().push(told);
+    connector.dialled_more.notify_one();
+    match dialled {
+        // A gateway that is gone needs no answer.
+        Ok(target) => _ = channel.send(&ConnectorToGateway::Connected { id: request.id, target }).await,
+        Err(error) => refuse(channel, &request, error.refusal()).await,
+    }
+}
+
+/// Tells the supervisor what was dialled, a moment later and many at a time.
+async fn keep_telling(connector: Rc<Connector>) {
+    loop {
+        connector.dialled_more.notified().await;
+        sleep(MAX_DELAY).await;
+        let mut dialled = connector.dialled.take().into_iter();
+        loop {
+            let batch: Vec<_> = dialled.by_ref().take(Dialled::MAX_BATCH).collect();
+            if batch.is_empty() {
+                break;
+            }
+            if connector.supervisor.send(&ConnectorToSupervisor::Dialled(batch)).await.is_err() {
+                return;
+            }
         }
     }
+}
+
+/// Text that is no longer than the supervisor takes.
+fn bounded(mut text: String) -> String {
+    let end = (0..=Dialled::MAX_TEXT).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    text.truncate(end);
+    text
 }
 
 async fn refuse(channel: &Channel, request: &AdmissionRequest, refusal: Refusal) {

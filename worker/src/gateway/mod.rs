@@ -18,12 +18,14 @@ use std::cell::RefCell;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use common::ipc::channel::{Channel, ChannelError, Received};
 use common::ipc::gateway::{GatewayToSupervisor, SupervisorToGateway, lost_connection};
 use common::ipc::setup::{self, GatewaySetup, Page};
 use common::ipc::wire::WireError;
-use tokio::task::{LocalSet, spawn_local};
+use common::log::Outgoing;
+use tokio::task::spawn_local;
 
 use crate::{role, sandbox};
 use admission::Connector;
@@ -41,6 +43,7 @@ pub struct Gateway {
     connector: RefCell<Option<Rc<Connector>>>,
     sessions: Sessions,
     outbox: Rc<Outbox>,
+    log: Arc<Outgoing>,
 }
 
 /// Runs the role until its channel is closed.
@@ -49,8 +52,7 @@ pub struct Gateway {
 ///
 /// When the supervisor sends something else than expected, or the kernel refuses what is needed.
 pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
-    let event_loop = role::event_loop()?;
-    LocalSet::new().block_on(&event_loop, async {
+    role::run(async {
         let supervisor = Rc::new(Channel::new(control)?);
         let Ok(SupervisorToGateway::Setup(file)) = supervisor.receive().await else {
             return Err(role::unexpected("no setup"));
@@ -64,8 +66,8 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
             Page::None | Page::Demo => None,
         };
         sandbox::enter(setup.run_as)?;
-        role::log_to(log, setup.verbose);
-        match Gateway::new(setup, web_root, supervisor.clone()) {
+        let log = role::log_to(log, setup.verbose);
+        match Gateway::new(setup, web_root, supervisor.clone(), log) {
             Ok(gateway) => gateway.serve(&supervisor).await,
             Err(reason) => {
                 // A supervisor that is gone needs no reason.
@@ -81,6 +83,7 @@ impl Gateway {
         setup: GatewaySetup,
         web_root: Option<OwnedFd>,
         supervisor: Rc<Channel>,
+        log: Arc<Outgoing>,
     ) -> Result<Rc<Self>, String> {
         let target_tls = setup.target_tls.as_ref().map(tls::target::TargetTls::new).transpose()?;
         Ok(Rc::new(Self {
@@ -91,6 +94,7 @@ impl Gateway {
             connector: RefCell::default(),
             sessions: Sessions::default(),
             outbox: Outbox::new(supervisor),
+            log,
         }))
     }
 
@@ -111,7 +115,9 @@ impl Gateway {
                 },
             }
         }
-        self.outbox.reported().await;
+        // A supervisor that is gone needs no report.
+        let _ = self.outbox.report().await;
+        self.log.flush();
         reporter.abort();
         Ok(())
     }

@@ -1,14 +1,19 @@
-//! What is to be reported to the supervisor, gathered so that one message tells of all connections
-//! that moved in the same turn of the event loop.
+//! What is to be reported to the supervisor. That the first byte of a connection is about to be read
+//! is said at once; the ends of connections wait a moment, for company.
 
 use std::cell::RefCell;
 use std::mem::take;
 use std::rc::Rc;
+use std::time::Duration;
 
 use common::ipc::ConnectionId;
-use common::ipc::channel::Channel;
+use common::ipc::channel::{Channel, ChannelError};
 use common::ipc::gateway::{Ended, GatewayToSupervisor, Report};
 use tokio::sync::Notify;
+use tokio::time::sleep;
+
+/// How long an entry may wait for others.
+const MAX_DELAY: Duration = Duration::from_millis(5);
 
 /// Entries that wait for the next report.
 #[derive(Debug)]
@@ -16,24 +21,24 @@ pub(super) struct Outbox {
     supervisor: Rc<Channel>,
     waiting: RefCell<Report>,
     filled: Notify,
-    sent: Notify,
 }
 
 impl Outbox {
     /// An empty one.
     pub(super) fn new(supervisor: Rc<Channel>) -> Rc<Self> {
-        let (filled, sent) = (Notify::new(), Notify::new());
-        Rc::new(Self { supervisor, waiting: RefCell::default(), filled, sent })
+        Rc::new(Self { supervisor, waiting: RefCell::default(), filled: Notify::new() })
     }
 
-    /// Says that the first byte of a connection is about to be read, and waits until the supervisor
+    /// Says that the first byte of a connection is about to be read, and returns when the supervisor
     /// can know: were the byte read before and this process killed, the connection would be given to
     /// another gateway with its beginning missing.
-    pub(super) async fn begun(&self, id: ConnectionId) {
-        let sent = self.sent.notified();
+    ///
+    /// # Errors
+    ///
+    /// When the supervisor is gone.
+    pub(super) async fn begun(&self, id: ConnectionId) -> Result<(), ChannelError> {
         self.waiting.borrow_mut().begun.push(id);
-        self.filled.notify_one();
-        sent.await;
+        self.report().await
     }
 
     /// Says that a connection came without its socket.
@@ -48,10 +53,20 @@ impl Outbox {
         self.filled.notify_one();
     }
 
-    /// Waits until everything so far was reported.
-    pub(super) async fn reported(&self) {
-        while !self.waiting.borrow().is_empty() {
-            self.sent.notified().await;
+    /// Reports everything so far.
+    pub(super) async fn report(&self) -> Result<(), ChannelError> {
+        let Report { begun, lost, ended } = take(&mut *self.waiting.borrow_mut());
+        let (mut begun, mut lost, mut ended) = (begun.into_iter(), lost.into_iter(), ended.into_iter());
+        loop {
+            let report = Report {
+                begun: begun.by_ref().take(Report::MAX_ENTRIES).collect(),
+                lost: lost.by_ref().take(Report::MAX_ENTRIES).collect(),
+                ended: ended.by_ref().take(Report::MAX_ENTRIES).collect(),
+            };
+            if report.is_empty() {
+                return Ok(());
+            }
+            self.supervisor.send(&GatewayToSupervisor::Report(report)).await?;
         }
     }
 
@@ -59,24 +74,10 @@ impl Outbox {
     pub(super) async fn keep_reporting(self: Rc<Self>) {
         loop {
             self.filled.notified().await;
-            // Whatever else is ready in this turn may still add to the report.
-            tokio::task::yield_now().await;
-            let Report { begun, lost, ended } = take(&mut *self.waiting.borrow_mut());
-            let mut lists = (begun.into_iter(), lost.into_iter(), ended.into_iter());
-            loop {
-                let report = Report {
-                    begun: lists.0.by_ref().take(Report::MAX_ENTRIES).collect(),
-                    lost: lists.1.by_ref().take(Report::MAX_ENTRIES).collect(),
-                    ended: lists.2.by_ref().take(Report::MAX_ENTRIES).collect(),
-                };
-                if report.is_empty() {
-                    break;
-                }
-                if self.supervisor.send(&GatewayToSupervisor::Report(report)).await.is_err() {
-                    return;
-                }
+            sleep(MAX_DELAY).await;
+            if self.report().await.is_err() {
+                return;
             }
-            self.sent.notify_waiters();
         }
     }
 }

@@ -41,7 +41,7 @@ pub enum Transport {
 pub struct TlsTransport {
     socket: StreamSocket,
     session: rustls::Connection,
-    shut_down: bool,
+    notified: bool,
 }
 
 impl From<ClientStream> for Transport {
@@ -61,7 +61,7 @@ impl Transport {
     #[must_use]
     pub fn tls(socket: StreamSocket, mut session: rustls::Connection) -> Self {
         session.set_buffer_limit(Some(TLS_BUFFER_BYTES));
-        Self::Tls(Box::new(TlsTransport { socket, session, shut_down: false }))
+        Self::Tls(Box::new(TlsTransport { socket, session, notified: false }))
     }
 
     /// Whether the client sees a lock in its address bar.
@@ -112,16 +112,21 @@ impl Transport {
         }
     }
 
-    /// Tells the other side that nothing more will be sent.
+    /// Tells the other side that nothing more will be sent. If the socket is `closed_next`, closing it
+    /// says so, and needs no call of its own.
     ///
     /// # Errors
     ///
     /// The connection's.
-    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Plain(socket) => Poll::Ready(socket.shutdown_write()),
-            Self::Tls(tls) => tls.poll_shutdown(cx),
-        }
+    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>, closed_next: bool) -> Poll<io::Result<()>> {
+        let socket = match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(tls) => {
+                ready!(tls.poll_close_notify(cx))?;
+                &tls.socket
+            }
+        };
+        Poll::Ready(if closed_next { Ok(()) } else { socket.shutdown_write() })
     }
 }
 
@@ -189,13 +194,12 @@ impl TlsTransport {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.shut_down {
+    fn poll_close_notify(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.notified {
             self.session.send_close_notify();
-            self.shut_down = true;
+            self.notified = true;
         }
-        ready!(self.poll_flush(cx))?;
-        Poll::Ready(self.socket.shutdown_write())
+        self.poll_flush(cx)
     }
 }
 

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use common::ipc::channel::{Channel, ChannelError};
 use common::ipc::setup::{self, SignerSetup};
 use common::ipc::signer::{GatewayToSigner, SignerToGateway, SignerToSupervisor, SupervisorToSigner};
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::spawn_local;
 
 use crate::{role, sandbox};
 use key::Key;
@@ -21,15 +21,14 @@ use key::Key;
 ///
 /// When the supervisor sends something else than expected, or the kernel refuses what is needed.
 pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
-    let event_loop = role::event_loop()?;
-    LocalSet::new().block_on(&event_loop, async {
+    role::run(async {
         let supervisor = Channel::new(control)?;
         let Ok(SupervisorToSigner::Setup(file)) = supervisor.receive().await else {
             return Err(role::unexpected("no setup"));
         };
         let setup: SignerSetup = setup::read(file)?;
         sandbox::enter(setup.run_as)?;
-        role::log_to(log, false);
+        let log = role::log_to(log, false);
         let key = match Key::load(&setup) {
             Ok(key) => key,
             Err(error) => {
@@ -41,6 +40,7 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
         };
         drop(setup);
         serve(&supervisor, Rc::new(key)).await;
+        log.flush();
         Ok(())
     })
 }

@@ -14,7 +14,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Parts, Upgraded};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::task::spawn_local;
@@ -22,7 +22,7 @@ use tokio::task::spawn_local;
 use super::body::Body;
 use super::error_page::error_page;
 use crate::gateway::Gateway;
-use crate::gateway::pump::{self, Session};
+use crate::gateway::pump::{Session, Terms};
 use crate::gateway::sessions::Connection;
 use crate::gateway::transport::{ClientStream, Transport};
 use crate::gateway::websocket::handshake;
@@ -140,7 +140,8 @@ impl Client {
             }
         };
         let upgrade = hyper::upgrade::on(request);
-        spawn_local(begin_session(self.gateway.clone(), self.connection.clone(), upgrade, target));
+        let terms = Terms::of(&self.gateway.setup);
+        spawn_local(begin_session(self.connection.clone(), upgrade, target, terms));
         opening.response(Body::empty())
     }
 
@@ -164,23 +165,27 @@ impl Client {
 
 /// Takes the connection over from HTTP and runs its session.
 async fn begin_session(
-    gateway: Rc<Gateway>,
     connection: Rc<Connection>,
     upgrade: OnUpgrade,
     target: Option<Transport>,
+    terms: Terms,
 ) {
     // A client that goes before it has read the answer has no session.
     let Ok(upgraded) = upgrade.await else { return };
-    let Ok(parts) = upgraded.downcast::<TokioIo<ClientStream>>() else { return };
-    let client = Transport::from(parts.io.into_inner());
-    // What HTTP has read too much is copied: its buffer is far larger, and a session may be long.
-    let terms = pump::Terms::of(&gateway.setup);
-    drop(gateway);
-    let session = match target {
-        Some(target) => Session::with_target(client, target, parts.read_buf.to_vec(), terms),
+    if let Some(session) = session(upgraded, target, terms) {
+        session.run(&connection).await;
+    }
+}
+
+/// The session of an upgraded connection. Nothing of HTTP outlives this: what it has read too much is
+/// copied out of its far larger buffer, since a session may be long.
+fn session(upgraded: Upgraded, target: Option<Transport>, terms: Terms) -> Option<Session> {
+    let Parts { io, read_buf, .. } = upgraded.downcast::<TokioIo<ClientStream>>().ok()?;
+    let client = Transport::from(io.into_inner());
+    Some(match target {
+        Some(target) => Session::with_target(client, target, read_buf.to_vec(), terms),
         None => Session::without_target(client, terms),
-    };
-    session.run(&connection).await;
+    })
 }
 
 fn refusal(refused: handshake::Refused) -> Response<Body> {

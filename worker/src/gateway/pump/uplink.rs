@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use common::ipc::gateway::ClosedBy;
 
 use super::scratch::Scratch;
-use super::{Session, Uplink};
+use super::{Downlink, Session, Uplink};
 use crate::gateway::websocket::frame::End;
 
 impl Session {
@@ -37,9 +37,10 @@ impl Session {
 
     /// Tells the target that nothing more comes.
     fn shut_target(&mut self, cx: &mut Context<'_>) -> bool {
+        let closed_next = self.downlink != Downlink::Open && !self.client_is_read;
         if let Some(target) = &mut self.target {
             // A target that is gone needs not be told.
-            if target.poll_shutdown(cx).is_pending() {
+            if target.poll_shutdown(cx, closed_next).is_pending() {
                 return false;
             }
         }
