@@ -18,12 +18,13 @@ use crate::sys::seqpacket;
 /// Longest text of a record in bytes; the rest is cut off.
 const MAX_TEXT: usize = 2048;
 
-/// Bytes of text above which records don't wait for more. Beside it there is room in a message for one
-/// more text and for the clients' addresses.
+/// Bytes of text and addresses above which records don't wait for more. Beside them a message has room
+/// for one more record and for what encoding adds.
 const MAX_BATCH: usize = 4096;
 
-/// How long a record may wait for others.
-const MAX_DELAY: Duration = Duration::from_millis(5);
+/// How long a record may wait for others: less than the connector's word about a target, so that the
+/// lines of a connection come in their order while there is little to do.
+const MAX_DELAY: Duration = Duration::from_millis(2);
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,7 +104,7 @@ impl Outgoing {
     fn push(&self, record: Record) {
         // Whoever panicked with the lock held has left whole records.
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.1 += record.text.len();
+        waiting.1 += record.text.len() + record.client.as_ref().map_or(0, String::len);
         waiting.0.records.push(record);
         if waiting.1 > MAX_BATCH {
             self.send(&mut waiting);

@@ -1,7 +1,6 @@
 //! The lines that a start prints, which scripts wait for and search.
 
-use std::os::fd::AsFd;
-
+use common::addr::TargetAddr;
 use common::config::{Config, Target, Tls, Web};
 
 use crate::listen::Listening;
@@ -10,7 +9,8 @@ use crate::listen::Listening;
 pub(crate) fn print(config: &Config, listeners: &[Listening]) {
     let say = |text: String| tracing::info!(target: "websockify::banner", "{text}");
     say("WebSocket server settings:".into());
-    let from = source(config, listeners);
+    let names: Vec<_> = listeners.iter().map(|one| one.name.as_str()).collect();
+    let from = if config.inetd { "inetd".into() } else { names.join(", ") };
     match (config.inetd, listeners) {
         (true, _) => say("  - Listen for inetd connections".into()),
         (false, [Listening { unix_path: Some(path), .. }]) => {
@@ -39,25 +39,10 @@ pub(crate) fn print(config: &Config, listeners: &[Listening]) {
     }
     let secured = if config.target_tls.is_some() { " (using SSL)" } else { "" };
     match &config.target {
+        Target::Static(TargetAddr::Unix(path)) => {
+            say(format!("  - proxying from {from} to {}", path.display()));
+        }
         Target::Static(target) => say(format!("  - proxying from {from} to {target}{secured}")),
         Target::Demo => say(format!("  - proxying from {from} to the built-in echo")),
     }
-}
-
-/// Where clients come from: as configured, or what the passed sockets say.
-fn source(config: &Config, listeners: &[Listening]) -> String {
-    if config.inetd {
-        return "inetd".into();
-    }
-    if !config.listen.is_empty() && config.listen.len() == listeners.len() {
-        return config.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    }
-    let name = |one: &Listening| match &one.unix_path {
-        Some(path) => path.display().to_string(),
-        None => rustix::net::getsockname(one.socket.as_fd())
-            .ok()
-            .and_then(|address| std::net::SocketAddr::try_from(address).ok())
-            .map_or_else(|| "a passed socket".into(), |address| address.to_string()),
-    };
-    listeners.iter().map(name).collect::<Vec<_>>().join(", ")
 }

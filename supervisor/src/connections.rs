@@ -11,19 +11,27 @@ use common::ipc::{ClientAddr, ConnectionId, GatewayId};
 /// roll through all of them.
 const MAX_GATEWAYS: u8 = 2;
 
+/// The target of a session whose connector died before it could name it.
+const UNKNOWN: &str = "unknown";
+
 /// All connections that a gateway has and that have not ended.
 #[derive(Debug, Default)]
 pub(crate) struct Connections {
     open: HashMap<ConnectionId, Connection>,
     last: u64,
     totals: Totals,
+    /// How many connectors have died: what they had not said is lost.
+    dead_connectors: u32,
 }
 
 /// One connection.
 #[derive(Debug)]
 struct Connection {
     client: ClientAddr,
+    since: Instant,
     gateway: GatewayId,
+    /// How many connectors had died when it came.
+    dead_connectors: u32,
     /// Our copy of its socket, until the gateway has begun to read from it.
     unbegun: Option<OwnedFd>,
     /// How many gateways it was given to before.
@@ -38,7 +46,6 @@ struct Connection {
 #[derive(Debug)]
 struct Session {
     target: String,
-    since: Instant,
 }
 
 /// A connection to be handed to a gateway.
@@ -84,7 +91,9 @@ impl Connections {
         let Unserved { accepted, socket, tried } = unserved;
         let connection = Connection {
             client: accepted.client,
+            since: Instant::now(),
             gateway,
+            dead_connectors: self.dead_connectors,
             unbegun: Some(socket),
             tried,
             session: None,
@@ -112,7 +121,7 @@ impl Connections {
     pub(crate) fn opened(&mut self, id: ConnectionId, target: String) {
         let Some(connection) = self.open.get_mut(&id) else { return };
         if connection.session.is_none() {
-            connection.session = Some(Box::new(Session { target, since: Instant::now() }));
+            connection.session = Some(Box::new(Session { target }));
             self.totals.sessions += 1;
             self.totals.opened += 1;
         }
@@ -127,20 +136,24 @@ impl Connections {
         if connection.ended.is_some() {
             return false;
         }
-        if connection.session.is_none() && ended.session.is_some() {
-            connection.ended = ended.session;
-        } else {
+        if connection.session.is_some() || ended.session.is_none() {
             self.close(ended.id, ended.session.as_ref());
+            return true;
+        }
+        connection.ended = ended.session;
+        if connection.dead_connectors != self.dead_connectors {
+            self.opened(ended.id, UNKNOWN.into());
         }
         true
     }
 
     /// The connector is gone, and what it has not said will never be said.
     pub(crate) fn connector_gone(&mut self) {
+        self.dead_connectors += 1;
         let waiting: Vec<_> =
             self.open.iter().filter(|(_, one)| one.ended.is_some()).map(|(id, _)| *id).collect();
         for id in waiting {
-            self.opened(id, "unknown".into());
+            self.opened(id, UNKNOWN.into());
         }
     }
 
@@ -176,25 +189,38 @@ impl Connections {
         let connection = self.open.remove(&id)?;
         let summary = connection.ended.as_ref().or(summary);
         let Some(session) = &connection.session else { return Some(connection) };
+        let target = &session.target;
+        if let Some(closed_by) = summary.map(|sum| sum.closed_by) {
+            // The original's lines, which go with --verbose.
+            match closed_by {
+                ClosedBy::Client => {
+                    tracing::debug!(target: "websockify::session", "{target}: Client closed connection")
+                }
+                ClosedBy::Target => {
+                    tracing::debug!(target: "websockify::session", "{target}: Target closed connection")
+                }
+                _ => {}
+            }
+            tracing::debug!(target: "websockify::session", "{target}: Closed target");
+        }
         self.totals.sessions -= 1;
         let (to_target, to_client) = summary.map_or((0, 0), |sum| (sum.to_target, sum.to_client));
         self.totals.bytes = self.totals.bytes.saturating_add(to_target).saturating_add(to_client);
         let closed_by = summary.map_or("crash", |sum| ClosedBy::as_str(sum.closed_by));
         let close_code = summary.map_or(1006, |sum| sum.close_code);
-        let duration = session.since.elapsed().as_secs_f64();
+        let duration = connection.since.elapsed().as_secs_f64();
         tracing::info!(
             target: "websockify::session",
             session = id.0,
             client = %connection.client,
-            target_address = session.target,
+            target_address = target,
             bytes_in = to_target,
             bytes_out = to_client,
             closed_by,
             close_code,
             duration,
-            "session {id} to {} closed by {closed_by} ({close_code}) after {duration:.1} s, \
+            "session {id} to {target} closed by {closed_by} ({close_code}) after {duration:.1} s, \
              {to_target} bytes in, {to_client} bytes out",
-            session.target,
         );
         Some(connection)
     }
@@ -264,6 +290,18 @@ mod tests {
             assert_eq!(connections.totals(), Totals { sessions: 0, opened: 1, bytes: 3 });
             assert!(connections.open.is_empty());
         }
+    }
+
+    #[test]
+    fn a_session_whose_connector_died_silently_is_recorded_all_the_same() {
+        let mut connections = Connections::default();
+        let id = handed_over(&mut connections);
+        connections.connector_gone();
+        let session =
+            SessionSummary { to_target: 1, to_client: 2, closed_by: ClosedBy::Client, close_code: 1000 };
+        assert!(connections.ended(Ended { id, session: Some(session) }, GATEWAY));
+        assert_eq!(connections.totals(), Totals { sessions: 0, opened: 1, bytes: 3 });
+        assert!(connections.open.is_empty());
     }
 
     #[test]

@@ -32,6 +32,7 @@ pub(crate) struct Identity {
     run_as: Option<RunAs>,
     seen: Cell<Option<Stamps>>,
     current: RefCell<Option<Rc<Current>>>,
+    backoff: RefCell<Option<Backoff>>,
 }
 
 #[derive(Debug)]
@@ -73,7 +74,13 @@ impl Identity {
             key: tls.key.clone().unwrap_or_else(|| tls.certificate.clone()),
             password: tls.key_password.clone(),
         });
-        Self { files, run_as, seen: Cell::new(None), current: RefCell::default() }
+        Self {
+            files,
+            run_as,
+            seen: Cell::new(None),
+            current: RefCell::default(),
+            backoff: RefCell::default(),
+        }
     }
 
     /// Reads the files if they have changed. What can't be used is logged once, and what was in force
@@ -159,7 +166,15 @@ async fn keep(service: Rc<Service>, current: Weak<Current>, mut signer: Process)
         "the signer (pid {}) is gone ({}); starting another",
         signer.pid, role::describe(status),
     );
-    Backoff::new().pause(since.elapsed()).await;
-    service.identity.seen.set(None);
-    Box::pin(service.identity.refresh(&service)).await;
+    drop(current);
+    let identity = &service.identity;
+    *identity.current.borrow_mut() = None;
+    // One that dies again and again is started at longer and longer intervals.
+    let mut backoff = identity.backoff.take().unwrap_or_else(Backoff::new);
+    while identity.current.borrow().is_none() && !service.stopping.get() {
+        backoff.pause(since.elapsed()).await;
+        identity.seen.set(None);
+        Box::pin(identity.refresh(&service)).await;
+    }
+    identity.backoff.replace(Some(backoff));
 }

@@ -24,6 +24,8 @@ const BACKLOG: i32 = 4096;
 pub(crate) struct Listening {
     /// The socket.
     pub(crate) socket: OwnedFd,
+    /// Its address as people know it: as configured, or the socket's own if it was passed.
+    pub(crate) name: String,
     /// The path that clients of a unix socket are known by.
     pub(crate) unix_path: Option<PathBuf>,
     /// We have made that path and remove it at the end.
@@ -125,7 +127,13 @@ impl Listening {
         let path = rustix::net::getsockname(&socket).ok();
         let path = path.and_then(|address| SocketAddrUnix::try_from(address).ok());
         let path = path.and_then(|address| Some(PathBuf::from(address.path()?.to_str().ok()?)));
-        Self { socket, unix_path: path, owned_path: false }
+        let tcp = rustix::net::getsockname(&socket).ok().and_then(|any| SocketAddr::try_from(any).ok());
+        let name = match (&path, tcp) {
+            (Some(path), _) => path.display().to_string(),
+            (None, Some(address)) => address.to_string(),
+            (None, None) => "a passed socket".into(),
+        };
+        Self { socket, name, unix_path: path, owned_path: false }
     }
 }
 
@@ -143,6 +151,7 @@ fn open(address: &ListenAddr, prefer_ipv6: bool, mode: u32) -> io::Result<Listen
         ListenAddr::Unix(path) => open_unix(path, mode),
         ListenAddr::Tcp { host, port } => Ok(Listening {
             socket: open_tcp(host.as_deref(), *port, prefer_ipv6)?,
+            name: address.to_string(),
             unix_path: None,
             owned_path: false,
         }),
@@ -184,14 +193,14 @@ fn bind_tcp(address: SocketAddr) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// The socket gets its mode before anyone can connect: it is bound with the umask of the mode, and
-/// listens only then.
+/// The socket gets its mode before anyone can connect: it listens only then.
 fn open_unix(path: &Path, mode: u32) -> io::Result<Listening> {
     remove_stale(path)?;
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
-    let listening = Listening { socket, unix_path: Some(path.to_owned()), owned_path: true };
+    let name = path.display().to_string();
+    let listening = Listening { socket, name, unix_path: Some(path.to_owned()), owned_path: true };
     fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     rustix::net::listen(&listening.socket, BACKLOG)?;
     Ok(listening)

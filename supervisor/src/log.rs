@@ -61,8 +61,8 @@ pub(crate) fn role_records(role: &'static str, records: &Records) {
     }
 }
 
-/// The original's format: the bare text, or `CLIENT - - [TIME] CLIENT: text` for what concerns a
-/// client, with the local time.
+/// The original's format: the bare text, or `CLIENT - - [TIME] text` for what concerns a client, with
+/// the local time.
 struct Plain(Arc<Lines>);
 
 impl<S: Subscriber> Layer<S> for Plain {
@@ -73,7 +73,7 @@ impl<S: Subscriber> Layer<S> for Plain {
         self.0.push(&match fields.client {
             Some(client) => {
                 let now = chrono::Local::now().format("%d/%b/%Y %H:%M:%S");
-                format!("{client} - - [{now}] {client}: {text}\n")
+                format!("{client} - - [{now}] {text}\n")
             }
             None => format!("{text}\n"),
         });

@@ -1,5 +1,6 @@
 //! `websockify`: takes listeners, starts the other roles, hands accepted connections to them, and never
 //! reads a byte that a client or any other network peer sent.
+#![forbid(unsafe_code)]
 
 // The path of a connection.
 mod accept;
@@ -30,6 +31,7 @@ use common::config::Config;
 use common::config::check::Severity;
 use common::config::cli::{self, Command, CommandLine};
 use common::exit_code;
+use common::sys::inherited;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use tokio::runtime::LocalOptions;
@@ -77,6 +79,9 @@ fn check(config: &Config, least: Severity) -> u8 {
 
 fn run(config: Config) -> u8 {
     let lines = log::start(config.verbose);
+    if let Err(error) = inherited::close_others_on_exec() {
+        tracing::warn!(target: "websockify::main", "roles may get descriptors that are not theirs: {error}");
+    }
     raise_descriptor_limit();
     let mut event_loop = tokio::runtime::Builder::new_current_thread();
     let served = match event_loop.enable_all().build_local(LocalOptions::default()) {

@@ -1,4 +1,5 @@
 //! The roles of websockify that work without privilege, one process each.
+#![forbid(unsafe_code)]
 
 pub mod connector;
 pub mod echo;

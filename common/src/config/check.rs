@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs::{self, File};
 use std::path::Path;
 
-use super::{Config, Target, Tls, Web};
+use super::{Config, DEFAULT_CERTIFICATE, Target, Tls, Web};
 use crate::addr::{ListenAddr, TargetAddr};
 
 /// Longest path of a unix socket: `sun_path` of unix(7) less its terminating zero.
@@ -155,7 +155,11 @@ impl Found {
     /// As in the original a certificate may come later; until then clients with TLS are refused.
     fn tls(&mut self, tls: &Tls) {
         let severity = if tls.required { Severity::Error } else { Severity::Warning };
-        self.file("tls.certificate", &tls.certificate, severity);
+        // The command line names this one when nobody else does, and it need not be there.
+        let unnamed = tls.certificate.ends_with(DEFAULT_CERTIFICATE) && !tls.certificate.exists();
+        if tls.required || !unnamed {
+            self.file("tls.certificate", &tls.certificate, severity);
+        }
         if let Some(key) = &tls.key {
             self.file("tls.key", key, severity);
         }

@@ -17,6 +17,9 @@ use std::time::Duration;
 
 use crate::addr::{ListenAddr, TargetAddr};
 
+/// The certificate of a command line without `--cert`, in the current folder.
+pub const DEFAULT_CERTIFICATE: &str = "self.pem";
+
 /// Mode of unix listeners' sockets where none is given: the owner alone, as the original.
 pub const DEFAULT_LISTEN_MODE: u32 = 0o600;
 

@@ -74,6 +74,8 @@ impl Message for SignerToSupervisor {
 pub enum GatewayToSigner {
     /// Sign a structure of a TLS handshake.
     Sign {
+        /// Stands in the answer, so that a late one is not taken for another's.
+        id: u64,
         /// Signature scheme (RFC 8446 section 4.2.3).
         scheme: u16,
         /// What is to be signed, before hashing.
@@ -84,7 +86,7 @@ pub enum GatewayToSigner {
 impl Message for GatewayToSigner {
     fn encode(&self) -> Result<Encoded<'_>, WireError> {
         match self {
-            Self::Sign { scheme, message } => wire::body(1, &(scheme, message), None),
+            Self::Sign { id, scheme, message } => wire::body(1, &(id, scheme, message), None),
         }
     }
 
@@ -92,8 +94,8 @@ impl Message for GatewayToSigner {
         wire::without_fd(fd)?;
         match tag {
             1 => {
-                let (scheme, message) = wire::fields(tag, body)?;
-                Ok(Self::Sign { scheme, message })
+                let (id, scheme, message) = wire::fields(tag, body)?;
+                Ok(Self::Sign { id, scheme, message })
             }
             _ => Err(WireError::Tag(tag)),
         }
@@ -104,24 +106,35 @@ impl Message for GatewayToSigner {
 #[derive(Debug, PartialEq, Eq)]
 pub enum SignerToGateway {
     /// The signature.
-    Signature(Vec<u8>),
+    Signature {
+        /// Of the question.
+        id: u64,
+        /// As the scheme has it.
+        signature: Vec<u8>,
+    },
     /// The message is not a structure of a TLS handshake, or the scheme is not the key's.
-    Refused,
+    Refused {
+        /// Of the question.
+        id: u64,
+    },
 }
 
 impl Message for SignerToGateway {
     fn encode(&self) -> Result<Encoded<'_>, WireError> {
         match self {
-            Self::Signature(signature) => wire::body(1, signature, None),
-            Self::Refused => wire::body(2, &(), None),
+            Self::Signature { id, signature } => wire::body(1, &(id, signature), None),
+            Self::Refused { id } => wire::body(2, id, None),
         }
     }
 
     fn decode(tag: u8, body: &[u8], fd: Option<OwnedFd>) -> Result<Self, WireError> {
         wire::without_fd(fd)?;
         match tag {
-            1 => Ok(Self::Signature(wire::fields(tag, body)?)),
-            2 => wire::fields(tag, body).map(|()| Self::Refused),
+            1 => {
+                let (id, signature) = wire::fields(tag, body)?;
+                Ok(Self::Signature { id, signature })
+            }
+            2 => Ok(Self::Refused { id: wire::fields(tag, body)? }),
             _ => Err(WireError::Tag(tag)),
         }
     }

@@ -31,7 +31,7 @@ const MAX_DIALLING: usize = 256;
 const MAX_WAITING: usize = 4096;
 
 /// How long the word of a dialled target may wait for others.
-const MAX_DELAY: Duration = Duration::from_millis(5);
+const MAX_DELAY: Duration = Duration::from_millis(8);
 
 /// What all requests share.
 struct Connector {

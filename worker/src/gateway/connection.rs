@@ -24,7 +24,7 @@ pub(super) async fn serve(gateway: Rc<Gateway>, accepted: Accepted, socket: Owne
     let Accepted { id, client } = accepted;
     let connection = gateway.sessions.enter(id, client, gateway.outbox.clone());
     if let Err(error) = serve_socket(&gateway, &connection, socket).await {
-        tracing::debug!(target: "websockify::connection", client = %connection.address, "{error}");
+        tracing::info!(target: "websockify::connection", client = %connection.address, "{error}");
     }
 }
 
@@ -46,7 +46,7 @@ async fn serve_socket(gateway: &Rc<Gateway>, connection: &Rc<Connection>, socket
     } else if gateway.setup.tls.as_ref().is_some_and(|tls| tls.required) {
         tracing::info!(
             target: "websockify::connection",
-            client = %connection.address, "non-SSL connection received but disallowed",
+            "{}: non-SSL connection received but disallowed", connection.address,
         );
         None
     } else {
@@ -68,8 +68,7 @@ async fn secure(
         if let Some(terms) = &gateway.setup.tls {
             tracing::info!(
                 target: "websockify::connection",
-                client = %connection.address,
-                "SSL connection but '{}' not found", terms.certificate_name,
+                "{}: SSL connection but '{}' not found", connection.address, terms.certificate_name,
             );
         }
         socket.write_all(&tls::NO_CERTIFICATE_ALERT).await?;

@@ -12,8 +12,9 @@ use common::ipc::gateway::{Ended, GatewayToSupervisor, Report};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-/// How long an entry may wait for others.
-const MAX_DELAY: Duration = Duration::from_millis(5);
+/// How long an entry may wait for others: longer than the connector's word about a target, so that a
+/// session is seldom over before it is known to have begun.
+const MAX_DELAY: Duration = Duration::from_millis(15);
 
 /// Entries that wait for the next report.
 #[derive(Debug)]

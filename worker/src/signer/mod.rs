@@ -60,16 +60,19 @@ async fn serve(supervisor: &Channel, key: Rc<Key>) {
 /// Signs for one gateway until it ends or asks for what no gateway asks.
 async fn serve_gateway(key: Rc<Key>, channel: Channel) {
     loop {
-        let (scheme, message) = match channel.receive().await {
-            Ok(GatewayToSigner::Sign { scheme, message }) => (scheme, message),
+        let (id, scheme, message) = match channel.receive().await {
+            Ok(GatewayToSigner::Sign { id, scheme, message }) => (id, scheme, message),
             Err(ChannelError::Closed) => return,
             Err(error) => {
                 tracing::error!(target: "websockify::signer", "giving up a gateway: {error}");
                 return;
             }
         };
-        let answer = key.sign(scheme, &message).map_or(SignerToGateway::Refused, SignerToGateway::Signature);
-        let refused = answer == SignerToGateway::Refused;
+        let signature = key.sign(scheme, &message);
+        let refused = signature.is_none();
+        let answer = signature.map_or(SignerToGateway::Refused { id }, |signature| {
+            SignerToGateway::Signature { id, signature }
+        });
         if refused {
             tracing::error!(target: "websockify::signer", "a gateway asked to sign what is no TLS handshake");
         }

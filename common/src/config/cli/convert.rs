@@ -8,12 +8,9 @@ use super::error::CliError;
 use super::options::Options;
 use crate::addr::{AddrError, ListenAddr, TargetAddr};
 use crate::config::{
-    Config, DEFAULT_LISTEN_MODE, Limits, MAX_WORKERS, Secret, Target, TargetTls, TextMessages, Timeouts, Tls,
-    TlsVersion, Web, Workers, duration,
+    Config, DEFAULT_CERTIFICATE, DEFAULT_LISTEN_MODE, Limits, MAX_WORKERS, Secret, Target, TargetTls,
+    TextMessages, Timeouts, Tls, TlsVersion, Web, Workers, duration,
 };
-
-/// The certificate of the original where none is named.
-const DEFAULT_CERTIFICATE: &str = "self.pem";
 
 /// Where the demo listens where no address is given: reachable from this machine alone.
 const DEMO_LISTEN: &str = "127.0.0.1:6080";

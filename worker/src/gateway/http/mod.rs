@@ -6,3 +6,4 @@ pub(crate) mod html;
 pub(super) mod page;
 pub mod response;
 pub(super) mod service;
+mod stall;

@@ -15,12 +15,13 @@ use hyper::header::{self, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::{OnUpgrade, Parts, Upgraded};
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::task::spawn_local;
 
 use super::body::Body;
 use super::error_page::error_page;
+use super::stall::WriteDeadline;
 use crate::gateway::Gateway;
 use crate::gateway::pump::{Session, Terms};
 use crate::gateway::sessions::Connection;
@@ -59,7 +60,7 @@ pub(in crate::gateway) async fn serve(
         .title_case_headers(true)
         // A client may end its side and still wait for the answer.
         .half_close(true)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(WriteDeadline::new(stream)), service)
         .with_upgrades();
     let mut served = pin!(served);
     let mut asked_to_stop = false;
@@ -100,6 +101,14 @@ impl Client {
         {
             response = closing(response);
         }
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            tracing::debug!(
+                target: "websockify::http",
+                client = %self.connection.address,
+                "\"{} {} {:?}\" {} -",
+                request.method(), shown_path(request.uri()), request.version(), response.status().as_u16(),
+            );
+        }
         if response.status().is_client_error() || response.status().is_server_error() {
             self.log_refusal(&response);
         }
@@ -123,12 +132,13 @@ impl Client {
             Ok(opening) => opening,
             Err(refused) => return refusal(refused),
         };
-        let client = tracing::field::display(&self.connection.address);
+        let address = &self.connection.address;
+        let client = tracing::field::display(address);
         let kind = if self.secure { "SSL/TLS (wss://)" } else { "Plain non-SSL (ws://)" };
-        tracing::info!(target: "websockify::http", client = &client, "{kind} WebSocket connection");
-        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        tracing::info!(target: "websockify::http", client = &client, "{address}: {kind} WebSocket connection");
+        let path = shown_path(request.uri());
         if path != "/" {
-            tracing::info!(target: "websockify::http", client = &client, "Path: '{}'", without_token(path));
+            tracing::info!(target: "websockify::http", client = &client, "{address}: Path: '{path}'");
         }
         let target = match self.target().await {
             Ok(target) => Some(target),
@@ -180,8 +190,8 @@ async fn begin_session(
 /// The session of an upgraded connection. Nothing of HTTP outlives this: what it has read too much is
 /// copied out of its far larger buffer, since a session may be long.
 fn session(upgraded: Upgraded, target: Option<Transport>, terms: Terms) -> Option<Session> {
-    let Parts { io, read_buf, .. } = upgraded.downcast::<TokioIo<ClientStream>>().ok()?;
-    let client = Transport::from(io.into_inner());
+    let Parts { io, read_buf, .. } = upgraded.downcast::<TokioIo<WriteDeadline<ClientStream>>>().ok()?;
+    let client = Transport::from(io.into_inner().into_inner());
     Some(match target {
         Some(target) => Session::with_target(client, target, read_buf.to_vec(), terms),
         None => Session::without_target(client, terms),
@@ -201,7 +211,12 @@ fn closing(mut response: Response<Body>) -> Response<Body> {
     response
 }
 
-/// A path for the log: the value of `token`, which is as good as a password, is left out.
+/// A request's path for the log.
+fn shown_path(uri: &Uri) -> String {
+    without_token(uri.path_and_query().map_or("/", |path| path.as_str()))
+}
+
+/// A path without the value of `token`, which is as good as a password.
 fn without_token(path: &str) -> String {
     let Some((path, query)) = path.split_once('?') else { return path.to_owned() };
     let kept: Vec<_> = query

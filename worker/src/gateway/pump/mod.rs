@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! uplink    client → target   Open ──► Draining ──► Closed
-//! downlink  target → client   Open ──► Closing(Close frame) ──► Closed
+//! downlink  target → client   Open ──► Closing(Close frame) ──► Finishing ──► Closed
 //! ```
 //!
 //! | what happens              | uplink   | downlink           | the client is read |
@@ -15,6 +15,7 @@
 //! | client unreachable        | Draining | Closed             | no more            |
 //! | FIN from the target       | goes on  | Closing(1000)      | until it ends too  |
 //! | target broken             | Closed   | Closing(1011)      | and thrown away    |
+//! | silence for too long      | goes on  | Closing(1001)      | until it ends too  |
 //! | the service stops         | goes on  | Closing(1001)      | until it ends too  |
 //!
 //! The session is over when both directions are closed and nothing of the client needs to be read any
@@ -159,7 +160,11 @@ impl Session {
 
     /// Runs the session to its end, which it reports to `connection`.
     pub(super) async fn run(mut self, connection: &Connection) {
+        let had_target = self.target.is_some();
         poll_fn(|cx| self.poll(cx, connection)).await;
+        if !had_target {
+            return;
+        }
         connection.session_ended(SessionSummary {
             to_target: self.bytes_to_target,
             to_client: self.bytes_to_client,

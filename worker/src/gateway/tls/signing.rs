@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::ipc::signer::{GatewayToSigner, KeyDescription, SignerToGateway};
 use common::ipc::wire::{self, MAX_BYTES, Message};
@@ -25,12 +25,13 @@ pub(super) struct RemoteKey {
     line: Arc<Line>,
 }
 
-/// The channel to the signer: one question, one answer.
-///
-/// rustls wants an answer at once, so it is waited for. None is asked any more once one was late:
-/// its answer could be taken for that of the next question.
+/// The channel to the signer: one question at a time, for which rustls wants an answer at once.
 #[derive(Debug)]
-struct Line(Mutex<Option<OwnedFd>>);
+struct Line {
+    channel: OwnedFd,
+    /// The number of the last question.
+    last: Mutex<u64>,
+}
 
 /// Signs with one scheme.
 #[derive(Debug)]
@@ -45,7 +46,7 @@ impl RemoteKey {
         Self {
             public_key: key.public_key.clone(),
             schemes: key.schemes.iter().copied().map(SignatureScheme::from).collect(),
-            line: Arc::new(Line(Mutex::new(Some(channel)))),
+            line: Arc::new(Line { channel, last: Mutex::new(0) }),
         }
     }
 }
@@ -73,8 +74,7 @@ impl SigningKey for RemoteKey {
 
 impl Signer for RemoteSigner {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
-        let question = GatewayToSigner::Sign { scheme: self.scheme.into(), message: message.to_vec() };
-        self.line.ask(&question).map_err(|error| {
+        self.line.ask(self.scheme, message).map_err(|error| {
             tracing::error!(target: "websockify::tls", "no signature for a TLS handshake: {error}");
             Error::General("the signer does not answer".into())
         })
@@ -86,28 +86,34 @@ impl Signer for RemoteSigner {
 }
 
 impl Line {
-    fn ask(&self, question: &GatewayToSigner) -> io::Result<Vec<u8>> {
-        let Ok(mut line) = self.0.lock() else { return Err(io::ErrorKind::BrokenPipe.into()) };
-        let channel = line.take().ok_or(io::ErrorKind::NotConnected)?;
-        let encoded = question.encode()?;
-        seqpacket::send(channel.as_fd(), encoded.bytes(), None)?;
-        let signature = answer(&channel)?;
-        *line = Some(channel);
-        Ok(signature)
+    fn ask(&self, scheme: SignatureScheme, message: &[u8]) -> io::Result<Vec<u8>> {
+        let Ok(mut last) = self.last.lock() else { return Err(io::ErrorKind::BrokenPipe.into()) };
+        *last += 1;
+        let question = GatewayToSigner::Sign { id: *last, scheme: scheme.into(), message: message.to_vec() };
+        seqpacket::send(self.channel.as_fd(), question.encode()?.bytes(), None)?;
+        self.answer(*last)
     }
-}
 
-fn answer(channel: &OwnedFd) -> io::Result<Vec<u8>> {
-    let deadline = Timespec::try_from(DEADLINE).map_err(io::Error::other)?;
-    let mut ready = [PollFd::new(channel, PollFlags::IN)];
-    if poll(&mut ready, Some(&deadline))? == 0 {
-        return Err(io::ErrorKind::TimedOut.into());
-    }
-    let mut buffer = [0; MAX_BYTES];
-    let datagram = seqpacket::receive(channel.as_fd(), &mut buffer)?;
-    let datagram = datagram.ok_or(io::ErrorKind::UnexpectedEof)?;
-    match wire::decode(buffer.get(..datagram.len).unwrap_or_default(), datagram.fd)? {
-        SignerToGateway::Signature(signature) => Ok(signature),
-        SignerToGateway::Refused => Err(io::ErrorKind::PermissionDenied.into()),
+    /// The answer to question `wanted`. Those to earlier ones, which were given up, are passed over.
+    fn answer(&self, wanted: u64) -> io::Result<Vec<u8>> {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let left = Timespec::try_from(deadline.saturating_duration_since(Instant::now()));
+            let left = left.map_err(io::Error::other)?;
+            let mut ready = [PollFd::new(&self.channel, PollFlags::IN)];
+            if poll(&mut ready, Some(&left))? == 0 {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            let mut buffer = [0; MAX_BYTES];
+            let datagram = seqpacket::receive(self.channel.as_fd(), &mut buffer)?;
+            let datagram = datagram.ok_or(io::ErrorKind::UnexpectedEof)?;
+            match wire::decode(buffer.get(..datagram.len).unwrap_or_default(), datagram.fd)? {
+                SignerToGateway::Signature { id, signature } if id == wanted => return Ok(signature),
+                SignerToGateway::Refused { id } if id == wanted => {
+                    return Err(io::ErrorKind::PermissionDenied.into());
+                }
+                _ => {}
+            }
+        }
     }
 }

@@ -1,0 +1,51 @@
+"""Fixtures of the end-to-end cases and of those in a browser."""
+
+import os
+import pathlib
+import shutil
+import tempfile
+
+import pytest
+from harness import certificates, gateway
+
+
+def pytest_sessionstart():
+    program = gateway.command()
+    if not (os.path.isfile(program) and os.access(program, os.X_OK)):
+        pytest.exit(f"there is no {program}: build or install it first", returncode=4)
+
+
+def pytest_report_header():
+    return f"gateway under test: {gateway.UNDER_TEST} ({gateway.command()})"
+
+
+def make_folder():
+    """A folder that a gateway without root's rights can enter."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="websockify-test-"))
+    folder.chmod(0o755)
+    return folder
+
+
+@pytest.fixture
+def folder():
+    folder = make_folder()
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def shared_folder():
+    folder = make_folder()
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def authority(shared_folder):
+    return certificates.Authority(shared_folder / "authority")
+
+
+@pytest.fixture(scope="session")
+def certificate(authority):
+    """A file with a certificate for localhost and its key."""
+    return authority.issue_joined()

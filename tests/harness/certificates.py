@@ -1,0 +1,85 @@
+"""Certificates for the cases, made by the openssl command."""
+
+import pathlib
+import ssl
+import subprocess
+
+# Without the extensions that the system's openssl.cnf would add.
+CONFIG = "[req]\ndistinguished_name = name\n[name]\n"
+
+
+def _openssl(*arguments):
+    subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True, timeout=30)
+
+
+class Authority:
+    """A certificate authority in a folder of its own."""
+
+    def __init__(self, folder, name="Test CA", issuer=None):
+        self.folder = pathlib.Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.count = 0
+        self.config = self.folder / "openssl.cnf"
+        self.config.write_text(CONFIG)
+        self.key = self.folder / "ca.key"
+        self.certificate = self.folder / "ca.pem"
+        extensions = ["basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign,cRLSign"]
+        self._make(self.key, self.certificate, name, extensions, issuer)
+
+    def _make(self, key, certificate, name, extensions, issuer, kind="ec"):
+        algorithm = ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"] if kind == "ec" else ["rsa:2048"]
+        signed = ["-CA", issuer.certificate, "-CAkey", issuer.key] if issuer else []
+        extensions = [*extensions, "subjectKeyIdentifier=hash", "authorityKeyIdentifier=keyid:always"]
+        added = [word for extension in extensions for word in ("-addext", extension)]
+        _openssl(
+            "req", "-config", self.config, "-x509", "-newkey", *algorithm, "-nodes", "-days", "2", "-subj", f"/CN={name}",
+            "-keyout", key, "-out", certificate, *signed, *added,
+        )  # fmt: skip
+        # The private key must be readable for a gateway that has dropped root.
+        key.chmod(0o644)
+
+    def client(self, *, certificate=None, maximum=None):
+        """A client's context that trusts this authority and checks everything."""
+        context = ssl.create_default_context(cafile=str(self.certificate))
+        if certificate:
+            context.load_cert_chain(str(certificate))
+        if maximum:
+            context.maximum_version = maximum
+        return context
+
+    def server(self):
+        """A server's context with a new certificate."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(str(self.issue_joined()))
+        return context
+
+    def issue(self, name="localhost", *, kind="ec", usage="serverAuth"):
+        """A certificate for localhost and loopback addresses: `(certificate, key)`."""
+        self.count += 1
+        key = self.folder / f"{self.count}.key"
+        certificate = self.folder / f"{self.count}.pem"
+        extensions = [
+            "basicConstraints=critical,CA:FALSE",
+            f"extendedKeyUsage={usage}",
+            "subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1",
+        ]
+        self._make(key, certificate, name, extensions, self, kind)
+        return certificate, key
+
+    def issue_joined(self, name="localhost", **options):
+        """Certificate and key in one file, as `--cert` alone expects it."""
+        certificate, key = self.issue(name, **options)
+        joined = certificate.with_suffix(".joined.pem")
+        joined.write_bytes(certificate.read_bytes() + key.read_bytes())
+        return joined
+
+
+def encrypt_key(key, password):
+    """An encrypted PKCS #8 copy of a key."""
+    encrypted = key.with_suffix(".encrypted.key")
+    _openssl(
+        "pkcs8", "-topk8", "-in", key, "-out", encrypted, "-passout", f"pass:{password}",
+        "-v2", "aes-256-cbc",
+    )  # fmt: skip
+    encrypted.chmod(0o644)
+    return encrypted

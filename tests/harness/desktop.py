@@ -1,0 +1,85 @@
+"""A real desktop: TigerVNC's server, without a window manager."""
+
+import os
+import pathlib
+import subprocess
+import tempfile
+
+from . import gateway, processes
+
+WIDTH, HEIGHT = 640, 480
+
+
+class Desktop:
+    """A VNC desktop of 640x480 without a password, with tools to look at it."""
+
+    def __init__(self):
+        self.folder = tempfile.TemporaryDirectory(prefix="desktop-")
+        self.port = gateway.free_port()
+        log = open(pathlib.Path(self.folder.name) / "log", "wb")
+        reader, writer = os.pipe()
+        self.processes = []
+        # The server picks a free display and writes its number to the pipe.
+        self._start(
+            "Xtigervnc", "-displayfd", writer, "-rfbport", self.port, "-SecurityTypes", "None",
+            "-localhost", "-geometry", f"{WIDTH}x{HEIGHT}", "-depth", "24", "-AlwaysShared",
+            pass_fds=[writer], stdout=log, stderr=log,
+        )  # fmt: skip
+        os.close(writer)
+        with open(reader) as number:
+            display = number.readline().strip()
+        assert display, (pathlib.Path(self.folder.name) / "log").read_text()
+        self.environment = {**os.environ, "DISPLAY": f":{display}"}
+
+    def _start(self, *words, **options):
+        options = {"stdin": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **options}
+        process = subprocess.Popen([*map(str, words)], **options)
+        self.processes.append(process)
+        return process
+
+    def run(self, *words):
+        """Runs an X client to its end and gives what it wrote."""
+        return subprocess.run(
+            [*map(str, words)], env=self.environment, check=True, timeout=10,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        ).stdout  # fmt: skip
+
+    def paint(self, colour):
+        """Fills the root window, such as `#ff0000`."""
+        self.run("xsetroot", "-solid", colour)
+
+    def pointer(self):
+        """Where the pointer is."""
+        words = dict(word.split(":") for word in self.run("xdotool", "getmouselocation").split())
+        return int(words["x"]), int(words["y"])
+
+    def terminal(self):
+        """A terminal in the upper left corner; gives the file that gets what is typed."""
+        typed = pathlib.Path(self.folder.name) / "typed"
+        if not typed.exists():
+            script = f"echo ready >> {typed}; exec cat >> {typed}"
+            words = ["xterm", "-geometry", "40x10+0+0", "-e", "sh", "-c", script]
+            self._start(*words, env=self.environment)
+            assert processes.wait_for(typed.exists, 10)
+            assert processes.wait_for(self.is_shown, 10)
+        return typed
+
+    def is_shown(self):
+        words = ["xdotool", "search", "--onlyvisible", "--class", "xterm"]
+        return subprocess.run(words, env=self.environment, capture_output=True, timeout=10).returncode == 0
+
+    def close(self):
+        for process in reversed(self.processes):
+            process.terminate()
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self.folder.cleanup()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()

@@ -1,0 +1,117 @@
+"""What /proc tells about the gateway's processes."""
+
+import os
+import pathlib
+import signal
+import time
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def _stat(pid):
+    """The fields of /proc/PID/stat after the command's name, or `None`."""
+    try:
+        text = pathlib.Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    return text.rpartition(")")[2].split()
+
+
+def is_alive(pid):
+    """Whether a process runs; a zombie does not."""
+    fields = _stat(pid)
+    return fields is not None and fields[0] not in ("Z", "X")
+
+
+def tree(pid):
+    """`pid` and all of its living descendants."""
+    children = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit() and (fields := _stat(name)) and fields[0] not in ("Z", "X"):
+            children.setdefault(int(fields[1]), []).append(int(name))
+    found, todo = [], [pid]
+    while todo:
+        current = todo.pop()
+        if is_alive(current):
+            found.append(current)
+        todo += children.get(current, [])
+    return found
+
+
+def arguments(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1]
+    except OSError:
+        return []
+
+
+def with_role(pid, role):
+    """The workers of one role (`gateway`, `connector`, …) beneath `pid`."""
+    found = []
+    for member in tree(pid):
+        words = arguments(member)
+        if len(words) > 1 and words[0].endswith(b"websockify-worker") and words[1] == role.encode():
+            found.append(member)
+    return found
+
+
+def memory(pid):
+    """Bytes that the tree holds, shared pages counted once (PSS)."""
+    total = 0
+    for member in tree(pid):
+        try:
+            text = pathlib.Path(f"/proc/{member}/smaps_rollup").read_text()
+        except OSError:
+            continue
+        for line in text.splitlines():
+            if line.startswith("Pss:"):
+                total += int(line.split()[1]) * 1024
+    return total
+
+
+def cpu_seconds(pid):
+    """Processor time of the tree, user and system."""
+    total = 0
+    for member in tree(pid):
+        if fields := _stat(member):
+            total += int(fields[11]) + int(fields[12])
+    return total / TICKS
+
+
+def descriptors(pid):
+    """The number of open descriptors of each process of the tree."""
+    counts = {}
+    for member in tree(pid):
+        try:
+            counts[member] = len(os.listdir(f"/proc/{member}/fd"))
+        except OSError:
+            continue
+    return counts
+
+
+def wait_gone(pids, seconds):
+    """Those of `pids` that still run after a while."""
+    deadline = time.monotonic() + seconds
+    while left := [pid for pid in pids if is_alive(pid)]:
+        if time.monotonic() > deadline:
+            return left
+        time.sleep(0.02)
+    return []
+
+
+def kill(pids):
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def wait_for(condition, seconds=5.0, step=0.02):
+    """Waits until `condition()` is true; gives its last value."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            return value
+        time.sleep(step)
+    return value

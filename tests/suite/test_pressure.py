@@ -1,0 +1,246 @@
+"""One who does not read is not read for: memory stays flat and others run on."""
+
+import socket
+import time
+
+import pytest
+from harness import frames, gateway, http, processes, targets
+
+MIB = 1024 * 1024
+GROWTH = 8 * MIB
+
+
+def round_trip(running, data=b"quick"):
+    """Seconds for a new session and one echo."""
+    began = time.monotonic()
+    with running.websocket() as websocket:
+        websocket.send_binary(data)
+        assert websocket.read_data(len(data)) == data
+    return time.monotonic() - began
+
+
+@pytest.fixture
+def two_faced():
+    """A gateway whose target obeys the first byte: `F` floods, `E` echoes,
+    `S` is silent and never reads again."""
+
+    class TwoFaced(targets.Target):
+        def serve(self, connection):
+            first = connection.recv(1)
+            if first == b"F":
+                while True:
+                    connection.sendall(bytes(65536))
+            if first == b"S":
+                return
+            connection.sendall(first)
+            while data := connection.recv(65536):
+                connection.sendall(data)
+
+    with TwoFaced() as target, gateway.start(target.port) as running:
+        yield running
+
+
+def push(websocket, data, quiet=0.5, limit=256 * MIB):
+    """Writes `data` over and over until nothing was taken for a while."""
+    sent, at = 0, 0
+    view = memoryview(data)
+    websocket.sock.settimeout(quiet)
+    try:
+        while sent < limit:
+            count = websocket.sock.send(view[at:])
+            sent, at = sent + count, (at + count) % len(data)
+    except TimeoutError:
+        pass
+
+
+def test_a_client_that_never_reads_keeps_memory_flat_and_others_quick(two_faced):
+    with two_faced.websocket(receive_buffer=4096) as stuck, two_faced.websocket() as other:
+        other.send_binary(b"E")
+        assert other.read_data(1) == b"E"
+        before = processes.memory(two_faced.pid)
+        stuck.send_binary(b"F")
+        time.sleep(1.0)
+        cpu = processes.cpu_seconds(two_faced.pid)
+        for _ in range(20):
+            began = time.monotonic()
+            other.send_binary(b"x" * 1000)
+            assert other.read_data(1000) == b"x" * 1000
+            assert time.monotonic() - began < 0.5
+            time.sleep(0.025)
+        assert processes.memory(two_faced.pid) - before < GROWTH
+        assert processes.cpu_seconds(two_faced.pid) - cpu < 0.3
+
+
+def test_a_target_that_never_reads_keeps_memory_flat_and_others_quick(two_faced):
+    with two_faced.websocket() as stuck, two_faced.websocket() as other:
+        other.send_binary(b"E")
+        assert other.read_data(1) == b"E"
+        stuck.send_binary(b"S")
+        before = processes.memory(two_faced.pid)
+        push(stuck, frames.binary(bytes(65536)) * 4)
+        for _ in range(10):
+            other.send_binary(b"x" * 1000)
+            assert other.read_data(1000) == b"x" * 1000
+        assert processes.memory(two_faced.pid) - before < GROWTH
+
+
+def test_a_target_that_never_reads_does_not_stop_its_own_answers(pair):
+    """Both directions are apart: a full way up leaves the way down open."""
+    websocket, target = pair()
+    push(websocket, frames.binary(bytes(65536)) * 4)
+    target.sendall(b"still talking")
+    assert websocket.read_data(13) == b"still talking"
+
+
+def test_a_client_that_never_reads_does_not_stop_its_own_data(pair):
+    websocket, target = pair(receive_buffer=4096)
+    targets.fill(target)
+    websocket.send_binary(b"keys are still typed")
+    target.settimeout(3)
+    assert target.recv(100) == b"keys are still typed"
+
+
+def test_a_client_that_reads_again_gets_everything(pair):
+    websocket, target = pair(receive_buffer=4096)
+    sent = targets.fill(target)
+    assert websocket.read_data(sent, timeout=10) == bytes(sent)
+
+
+def test_unread_answers_to_pings_do_not_gather(two_faced):
+    with two_faced.websocket(receive_buffer=4096) as stuck:
+        assert round_trip(two_faced, b"E") < 1
+        before = processes.memory(two_faced.pid)
+        try:
+            push(stuck, frames.encode(frames.PING, b"p" * 125) * 500)
+        except ConnectionError:
+            return  # Ending such a client is a good answer as well.
+        assert processes.memory(two_faced.pid) - before < GROWTH
+        assert round_trip(two_faced, b"E") < 1
+
+
+def test_a_huge_frame_to_a_target_that_never_reads_keeps_memory_flat(two_faced):
+    with two_faced.websocket() as stuck:
+        stuck.send_binary(b"S")
+        before = processes.memory(two_faced.pid)
+        stuck.send(frames.header(frames.BINARY, 1 << 40, key=b"abcd"))
+        push(stuck, bytes(MIB))
+        assert processes.memory(two_faced.pid) - before < GROWTH
+
+
+def test_300_half_open_handshakes_do_not_keep_a_new_client_waiting(echo_target):
+    with gateway.start(echo_target.port) as running:
+        half_open = []
+        for _ in range(300):
+            sock = running.connect()
+            sock.sendall(b"GET /websockify HTTP/1.1\r\nHost: x\r\n")
+            half_open.append(sock)
+        assert round_trip(running) < 1.0
+        for sock in half_open:
+            sock.close()
+
+
+def test_200_idle_sessions_do_not_keep_a_new_client_waiting(echo_target):
+    with gateway.start(echo_target.port) as running:
+        idle = [running.websocket() for _ in range(200)]
+        assert round_trip(running) < 1.0
+        for websocket in idle:
+            websocket.close()
+
+
+def test_a_silent_client_is_dropped_after_3_seconds_and_others_are_served(echo):
+    with echo.http() as silent:
+        began = time.monotonic()
+        assert round_trip(echo) < 1.0
+        assert silent.sock.recv(1) == b""
+        assert 2.5 < time.monotonic() - began < 4.5
+
+
+def head_deadline():
+    """Seconds in which a client must have made its request: 15."""
+    return 3 * http.patience
+
+
+def test_unfinished_requests_and_handshakes_are_dropped_in_the_end(certificate, echo_target):
+    """Every wait for a client has an end: request head, TLS, keep-alive."""
+    with gateway.start(echo_target.port, "--cert", certificate) as running:
+        waiting = []
+        for start in [b"G", b"GET / HTTP/1.1\r\nHost:", b"\x16", b"\x16\x03\x01\x02\x00\x01"]:
+            sock = running.connect()
+            sock.sendall(start)
+            waiting.append(sock)
+        deadline = time.monotonic() + head_deadline()
+        for sock in waiting:
+            sock.settimeout(max(0.1, deadline - time.monotonic()))
+            try:
+                while sock.recv(1000):
+                    pass
+            except ConnectionResetError:
+                pass
+            sock.close()
+
+
+def test_a_client_that_trickles_its_request_is_dropped(echo):
+    """One byte per second must not hold a place for ever."""
+    with echo.http() as slow:
+        deadline = time.monotonic() + head_deadline()
+        slow.send(b"GET / HTTP/1.1\r\nX: ")
+        slow.sock.settimeout(1)
+        while time.monotonic() < deadline:
+            try:
+                slow.sock.sendall(b"x")
+                if not slow.sock.recv(1000):
+                    return
+            except TimeoutError:
+                continue
+            except (ConnectionResetError, BrokenPipeError):
+                return
+        raise AssertionError("still served")
+
+
+def test_a_hundred_sessions_leave_no_descriptor_behind(echo_target):
+    with gateway.start(echo_target.port) as running:
+        with running.websocket() as websocket:
+            websocket.send_binary(b"warm")
+            assert websocket.read_data(4) == b"warm"
+        time.sleep(0.3)
+        before = processes.descriptors(running.pid)
+        for number in range(100):
+            with running.websocket() as websocket:
+                websocket.send_binary(b"x")
+                assert websocket.read_data(1) == b"x"
+                if number % 2:
+                    websocket.send_close(1000)
+        same = processes.wait_for(
+            lambda: sum(processes.descriptors(running.pid).values()) <= sum(before.values()), 3
+        )
+        assert same, f"{before} became {processes.descriptors(running.pid)}"
+
+
+def test_a_hundred_aborted_connections_leave_no_descriptor_behind(echo_target):
+    with gateway.start(echo_target.port) as running:
+        with running.websocket():
+            pass
+        time.sleep(0.3)
+        before = sum(processes.descriptors(running.pid).values())
+        for number in range(100):
+            sock = running.connect()
+            if number % 3 == 1:
+                sock.sendall(b"GET / HT")
+            if number % 3 == 2:
+                sock.sendall(http.request("/"))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            sock.close()
+        assert processes.wait_for(lambda: sum(processes.descriptors(running.pid).values()) <= before, 5), (
+            f"{before} became {processes.descriptors(running.pid)}"
+        )
+
+
+def test_idle_sessions_take_no_processor_time(echo_target):
+    with gateway.start(echo_target.port) as running:
+        idle = [running.websocket() for _ in range(20)]
+        time.sleep(0.3)
+        before = processes.cpu_seconds(running.pid)
+        time.sleep(1.0)
+        assert processes.cpu_seconds(running.pid) - before <= 0.05
+        for websocket in idle:
+            websocket.close()

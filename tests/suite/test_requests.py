@@ -1,0 +1,137 @@
+"""The opening handshake as bytes: in pieces, with frames behind, too big, broken."""
+
+import time
+
+import pytest
+from harness import frames, http
+from harness.client import WebSocket, accept_value, new_key, upgrade, upgrade_fields
+
+
+def test_a_request_that_comes_byte_by_byte_is_understood(echo):
+    key = new_key()
+    with WebSocket(echo.connect()) as connection:
+        for byte in http.request("/websockify", fields=upgrade_fields(key)):
+            connection.send(bytes([byte]))
+        response = connection.read_head()
+        assert response["Sec-WebSocket-Accept"] == accept_value(key)
+        connection.expect_echo()
+
+
+@pytest.mark.parametrize("pause_at", [1, 5, 40, -3, -1])
+def test_a_request_in_two_pieces_is_understood(echo, pause_at):
+    key = new_key()
+    head = http.request("/websockify", fields=upgrade_fields(key))
+    with WebSocket(echo.connect()) as connection:
+        connection.send(head[:pause_at])
+        time.sleep(0.05)
+        connection.send(head[pause_at:])
+        assert connection.read_head()["Sec-WebSocket-Accept"] == accept_value(key)
+        connection.expect_echo()
+
+
+def test_a_frame_behind_the_request_reaches_the_target(echo):
+    payload = b"sent before the 101 was there"
+    with echo.websocket(early=frames.binary(payload)) as connection:
+        assert connection.read_data(len(payload)) == payload
+
+
+def test_many_frames_behind_the_request_reach_the_target_in_order(echo):
+    payloads = [bytes([number]) * number for number in range(1, 200)]
+    early = b"".join(frames.binary(payload) for payload in payloads)
+    with echo.websocket(early=early) as connection:
+        sent = b"".join(payloads)
+        assert connection.read_data(len(sent)) == sent
+
+
+def test_half_a_frame_behind_the_request_is_continued(echo):
+    payload = b"x" * 1000
+    frame = frames.binary(payload)
+    with echo.websocket(early=frame[:3]) as connection:
+        connection.send(frame[3:])
+        assert connection.read_data(1000) == payload
+
+
+def test_a_ping_behind_the_request_is_answered(echo):
+    with echo.websocket(early=frames.encode(frames.PING, b"early")) as connection:
+        pong = connection.read_frame()
+        assert (pong.opcode, pong.payload) == (frames.PONG, b"early")
+
+
+def test_a_head_of_8_kib_is_accepted(echo):
+    response, connection = upgrade(echo, upgrade_fields(new_key()) + [("Cookie", "c" * 8000)])
+    with connection:
+        assert response.status == 101
+        connection.expect_echo()
+
+
+def test_fifty_fields_are_accepted(echo):
+    more = [(f"X-Field-{number}", "value") for number in range(50)]
+    response, connection = upgrade(echo, upgrade_fields(new_key()) + more)
+    with connection:
+        assert response.status == 101
+
+
+@pytest.mark.parametrize("shape", ["long target", "long field", "many fields"])
+def test_a_head_of_2_mib_is_refused(echo, shape):
+    size = 2 * 1024 * 1024
+    path, fields = "/websockify", upgrade_fields(new_key())
+    if shape == "long target":
+        path += "?" + "q" * size
+    elif shape == "long field":
+        fields.append(("Cookie", "c" * size))
+    else:
+        fields += [(f"X-{number:04}", "v" * 1000) for number in range(size // 1000)]
+    with WebSocket(echo.connect()) as connection:
+        try:
+            connection.send(http.request(path, fields=fields))
+            status = connection.read_head().status
+        except ConnectionError:
+            status = None
+        except http.Closed:
+            status = None
+        assert status in (None, 400, 414, 431)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"\x00\x01\x02\x03\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/3.7\r\n\r\n",
+        b"GET  /  HTTP/1.1  x\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
+        b"GET / HTTP/1.1\r\nbad name : x\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"\x80\x00\x00\x01",
+        b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
+    ],
+    ids=["binary", "short", "version", "spaces", "no colon", "space in name", "h2", "ssl2", "ssh"],
+)
+def test_what_is_not_http_is_never_upgraded(echo, head):
+    with WebSocket(echo.connect(), timeout=2) as connection:
+        connection.send(head)
+        try:
+            first = connection.sock.recv(100)
+        except (ConnectionResetError, TimeoutError):
+            first = b""
+        assert b" 101 " not in first
+        assert b" 200 " not in first
+    with echo.websocket() as connection:
+        connection.expect_echo()
+
+
+def test_a_second_request_behind_the_upgrade_is_no_second_request(echo):
+    """What follows the head are frames; here, one with reserved bits."""
+    with echo.websocket(early=http.request("/")) as connection:
+        data, code, _ = connection.read_until_close()
+        assert data == b""
+        assert code in (1002, 1003)
+
+
+@pytest.mark.parametrize("field", ["Sec-WebSocket-Key", "Upgrade", "Sec-WebSocket-Version"])
+def test_line_breaks_in_a_field_add_no_response_field(echo, field):
+    """obs-fold and bare CR must not let a client write into the response."""
+    fields = [f for f in upgrade_fields(new_key()) if f[0] != field] + [(field, "x\r\n X-Injected: 1")]
+    response, connection = upgrade(echo, fields)
+    with connection:
+        assert response["X-Injected"] is None
