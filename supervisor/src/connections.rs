@@ -20,6 +20,8 @@ pub(crate) struct Connections {
     open: HashMap<ConnectionId, Connection>,
     last: u64,
     totals: Totals,
+    /// Connections that no gateway has begun to read.
+    unbegun: usize,
     /// How many connectors have died: what they had not said is lost.
     dead_connectors: u32,
 }
@@ -99,21 +101,28 @@ impl Connections {
             session: None,
             ended: None,
         };
+        self.unbegun += 1;
         self.open.insert(accepted.id, connection);
     }
 
     /// `gateway` is about to read from the connection: our copy of its socket is closed, as it would
     /// keep the client from seeing the end.
     pub(crate) fn begun(&mut self, id: ConnectionId, gateway: GatewayId) {
-        if let Some(connection) = self.of(id, gateway) {
-            connection.unbegun = None;
+        if self.of(id, gateway).is_some_and(|connection| connection.unbegun.take().is_some()) {
+            self.unbegun -= 1;
         }
+    }
+
+    /// Whether any connection was handed over that its gateway has not begun to read.
+    pub(crate) fn any_unbegun(&self) -> bool {
+        self.unbegun > 0
     }
 
     /// `gateway` could not receive the socket. Gives the connection back for another try.
     pub(crate) fn lost(&mut self, id: ConnectionId, gateway: GatewayId) -> Option<Unserved> {
         self.of(id, gateway)?.unbegun.as_ref()?;
         let Connection { client, unbegun, tried, .. } = self.open.remove(&id)?;
+        self.unbegun -= 1;
         Some(Unserved { accepted: Accepted { id, client }, socket: unbegun?, tried })
     }
 
@@ -187,6 +196,7 @@ impl Connections {
     /// ended it.
     fn close(&mut self, id: ConnectionId, summary: Option<&SessionSummary>) -> Option<Connection> {
         let connection = self.open.remove(&id)?;
+        self.unbegun -= usize::from(connection.unbegun.is_some());
         let summary = connection.ended.as_ref().or(summary);
         let Some(session) = &connection.session else { return Some(connection) };
         let target = &session.target;
@@ -248,7 +258,7 @@ mod tests {
         connections.begun(begun, GATEWAY);
         let orphans = connections.orphaned(GATEWAY);
         assert_eq!(orphans.unserved.iter().map(|one| one.accepted.id).collect::<Vec<_>>(), [fresh]);
-        assert!(connections.open.is_empty());
+        assert!(connections.open.is_empty() && !connections.any_unbegun());
     }
 
     #[test]

@@ -28,8 +28,8 @@ pub(crate) struct Listening {
     pub(crate) name: String,
     /// The path that clients of a unix socket are known by.
     pub(crate) unix_path: Option<PathBuf>,
-    /// We have made that path and remove it at the end.
-    owned_path: bool,
+    /// Somebody else has made it. Otherwise a unix socket's path is ours, and removed at the end.
+    passed: bool,
 }
 
 /// Why there is no listener.
@@ -77,7 +77,8 @@ fn hint(source: &io::Error) -> &'static str {
 }
 
 /// All listeners of an instance: those passed by systemd if any, else standard input with
-/// `--inetd`, else those of the configuration.
+/// `--inetd`, else those of the configuration. The last are bound, so that nobody else can take their
+/// address, and refuse clients until [`Listening::begin`].
 pub(crate) fn all(config: &Config) -> Result<Vec<Listening>, ListenError> {
     let mut listening = passed()?;
     if listening.is_empty() && config.inetd {
@@ -123,6 +124,16 @@ fn passed() -> Result<Vec<Listening>, ListenError> {
 }
 
 impl Listening {
+    /// Lets clients in.
+    pub(crate) fn begin(&self) -> Result<(), ListenError> {
+        if self.passed {
+            return Ok(());
+        }
+        let open =
+            |errno: rustix::io::Errno| ListenError::Open { address: self.name.clone(), source: errno.into() };
+        rustix::net::listen(&self.socket, BACKLOG).map_err(open)
+    }
+
     fn passed(socket: OwnedFd) -> Self {
         let path = rustix::net::getsockname(&socket).ok();
         let path = path.and_then(|address| SocketAddrUnix::try_from(address).ok());
@@ -133,13 +144,13 @@ impl Listening {
             (None, Some(address)) => address.to_string(),
             (None, None) => "a passed socket".into(),
         };
-        Self { socket, name, unix_path: path, owned_path: false }
+        Self { socket, name, unix_path: path, passed: true }
     }
 }
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        if let (Some(path), true) = (&self.unix_path, self.owned_path) {
+        if let (Some(path), false) = (&self.unix_path, self.passed) {
             // Somebody else may have removed it; nothing is left to do then.
             let _ = fs::remove_file(path);
         }
@@ -153,7 +164,7 @@ fn open(address: &ListenAddr, prefer_ipv6: bool, mode: u32) -> io::Result<Listen
             socket: open_tcp(host.as_deref(), *port, prefer_ipv6)?,
             name: address.to_string(),
             unix_path: None,
-            owned_path: false,
+            passed: false,
         }),
     }
 }
@@ -189,7 +200,6 @@ fn bind_tcp(address: SocketAddr) -> io::Result<OwnedFd> {
         sockopt::set_ipv6_v6only(&socket, address.ip() != Ipv6Addr::UNSPECIFIED)?;
     }
     rustix::net::bind(&socket, &address)?;
-    rustix::net::listen(&socket, BACKLOG)?;
     Ok(socket)
 }
 
@@ -200,9 +210,8 @@ fn open_unix(path: &Path, mode: u32) -> io::Result<Listening> {
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
     let name = path.display().to_string();
-    let listening = Listening { socket, name, unix_path: Some(path.to_owned()), owned_path: true };
+    let listening = Listening { socket, name, unix_path: Some(path.to_owned()), passed: false };
     fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
-    rustix::net::listen(&listening.socket, BACKLOG)?;
     Ok(listening)
 }
 

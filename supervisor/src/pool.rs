@@ -1,13 +1,15 @@
 //! The gateways: which of them gets a connection, how many there are, and what happens when one dies.
 
 use std::cell::{Cell, RefCell};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use common::config::{Config, Workers};
 use common::ipc::GatewayId;
 use common::ipc::channel::{Channel, ChannelError};
-use common::ipc::gateway::{GatewayToSupervisor, Report, SupervisorToGateway};
+use common::ipc::gateway::{Begun, GatewayToSupervisor, Report, SupervisorToGateway};
+use common::ipc::unwatched::Unwatched;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::time::{ClockId, clock_getcpuclockid};
 use nix::unistd::Pid;
@@ -32,6 +34,9 @@ const HAND_OVER_DEADLINE: Duration = Duration::from_secs(5);
 /// Pause before a connection is offered again that a gateway could not receive.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
+/// How often acknowledgements are looked for while any is due and nothing else happens.
+const ACKNOWLEDGEMENT_INTERVAL: Duration = Duration::from_millis(100);
+
 /// How often the load of the gateways is looked at, at most.
 const LOAD_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -53,6 +58,8 @@ pub(crate) struct Pool {
     growing: Cell<bool>,
     /// A gateway has more room than before.
     room: Notify,
+    /// A connection was handed over, and an acknowledgement will come.
+    handed_over: Notify,
 }
 
 /// A gateway that is ready.
@@ -62,6 +69,7 @@ pub(crate) struct Gateway {
     pub(crate) id: GatewayId,
     /// The channel to it.
     pub(crate) channel: Rc<Channel>,
+    acknowledgements: Unwatched,
     pid: i32,
     load: Cell<u64>,
     ended: Notify,
@@ -91,6 +99,7 @@ impl Pool {
             measured: Cell::new(None),
             growing: Cell::new(false),
             room: Notify::new(),
+            handed_over: Notify::new(),
         }
     }
 
@@ -166,6 +175,7 @@ pub(crate) async fn hand_over(service: &Rc<Service>, mut unserved: Unserved) {
         pool.growing.set(true);
         spawn_local(grow(service.clone()));
     }
+    take_acknowledgements(service);
     loop {
         pool.room().await;
         let Some(gateway) = pool.least_loaded() else { continue };
@@ -178,6 +188,7 @@ pub(crate) async fn hand_over(service: &Rc<Service>, mut unserved: Unserved) {
             Ok(Ok(())) => {
                 gateway.load.set(gateway.load.get() + 1);
                 service.connections.borrow_mut().handed_over(unserved, gateway.id);
+                pool.handed_over.notify_one();
                 return;
             }
             // Its keeper sees the same and takes it out of the pool.
@@ -220,18 +231,20 @@ async fn grow(service: Rc<Service>) {
 /// Starts a gateway and waits until it is ready for connections.
 pub(crate) async fn start(service: &Rc<Service>) -> Result<Started, ServiceError> {
     let role = Role::start("gateway")?;
+    let (acknowledgements, theirs) = Channel::pair()?;
     let pool = &service.pool;
     pool.last.set(pool.last.get() + 1);
     let id = GatewayId(pool.last.get());
     let gateway = Rc::new(Gateway {
         id,
         channel: role.channel.clone(),
+        acknowledgements: Unwatched::new(acknowledgements),
         pid: role.process.pid,
         load: Cell::new(0),
         ended: Notify::new(),
         is_ended: Cell::new(false),
     });
-    let prepared = timeout(role::START_DEADLINE, prepare(service, &gateway)).await;
+    let prepared = timeout(role::START_DEADLINE, prepare(service, &gateway, theirs)).await;
     let failed = |reason: String| ServiceError::Role { role: "gateway", reason };
     prepared.map_err(|_| failed("not ready in time".into()))?.map_err(failed)?;
     pool.gateways.borrow_mut().push(gateway.clone());
@@ -241,11 +254,12 @@ pub(crate) async fn start(service: &Rc<Service>) -> Result<Started, ServiceError
 }
 
 /// Sends a gateway all that it needs and waits for its word.
-async fn prepare(service: &Service, gateway: &Gateway) -> Result<(), String> {
+async fn prepare(service: &Service, gateway: &Gateway, acknowledgements: OwnedFd) -> Result<(), String> {
     let told = async {
         let setups = &service.setups;
         let channel = &gateway.channel;
         channel.send(&SupervisorToGateway::Setup(setups.gateway.try_clone()?)).await?;
+        channel.send(&SupervisorToGateway::Acknowledgements(acknowledgements)).await?;
         if let Some(root) = &setups.web_root {
             channel.send(&SupervisorToGateway::WebRoot(root.try_clone()?)).await?;
         }
@@ -273,6 +287,8 @@ pub(crate) async fn keep(service: Rc<Service>, first: Started) {
         let status = role.process.kill().await;
         gateway.is_ended.set(true);
         gateway.ended.notify_waiters();
+        // Now that it is dead, nothing more can come, and what came is all that it has begun to read.
+        take_acknowledgements_of(&service, &gateway);
         let orphans = service.connections.borrow_mut().orphaned(gateway.id);
         service.changed.notify_one();
         if service.stopping.get() {
@@ -309,10 +325,8 @@ async fn listen(service: &Rc<Service>, gateway: &Rc<Gateway>) -> ChannelError {
 }
 
 fn take_report(service: &Rc<Service>, gateway: &Rc<Gateway>, report: Report) {
+    take_acknowledgements(service);
     let mut connections = service.connections.borrow_mut();
-    for id in report.begun {
-        connections.begun(id, gateway.id);
-    }
     for id in report.lost {
         if let Some(unserved) = connections.lost(id, gateway.id) {
             lighten(service, gateway);
@@ -328,6 +342,31 @@ fn take_report(service: &Rc<Service>, gateway: &Rc<Gateway>, report: Report) {
             lighten(service, gateway);
         }
         service.changed.notify_one();
+    }
+}
+
+/// Looks for what gateways have begun to serve, and closes our copies of those sockets.
+fn take_acknowledgements(service: &Service) {
+    for gateway in &*service.pool.gateways.borrow() {
+        take_acknowledgements_of(service, gateway);
+    }
+}
+
+fn take_acknowledgements_of(service: &Service, gateway: &Gateway) {
+    // A gateway that breaks protocol here only keeps us from closing copies of its own sockets.
+    while let Ok(Some(Begun(id))) = gateway.acknowledgements.try_receive() {
+        service.connections.borrow_mut().begun(id, gateway.id);
+    }
+}
+
+/// Looks for acknowledgements now and then while any is due.
+pub(crate) async fn keep_taking_acknowledgements(service: Rc<Service>) {
+    loop {
+        service.pool.handed_over.notified().await;
+        while service.connections.borrow().any_unbegun() {
+            sleep(ACKNOWLEDGEMENT_INTERVAL).await;
+            take_acknowledgements(&service);
+        }
     }
 }
 

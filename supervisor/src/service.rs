@@ -71,7 +71,6 @@ pub(crate) async fn run(config: Config) -> Result<(), ServiceError> {
         Some(target) => (target.clone(), None),
         None => echo::listen().map(|(target, socket)| (target, Some(socket)))?,
     };
-    banner::print(&config, &listeners);
     let service = Service::new(config, &target)?;
     let mut keepers = JoinSet::new();
     let started = start(&service, &mut keepers, echo_listener);
@@ -79,9 +78,14 @@ pub(crate) async fn run(config: Config) -> Result<(), ServiceError> {
         ready = started => ready?,
         _ = signals.stop() => return Ok(()),
     }
+    for listening in &listeners {
+        listening.begin()?;
+    }
+    banner::print(&service.config, &listeners);
     notify::ready();
     keepers.spawn_local(notify::keep_status(service.clone()));
     keepers.spawn_local(notify::keep_watchdog());
+    keepers.spawn_local(pool::keep_taking_acknowledgements(service.clone()));
     let mut accepting = JoinSet::new();
     for listening in listeners {
         accepting.spawn_local(accept::keep_accepting(service.clone(), listening));

@@ -23,6 +23,8 @@ pub enum SupervisorToGateway {
     Setup(OwnedFd),
     /// The folder with the web's files.
     WebRoot(OwnedFd),
+    /// Where to say [`Begun`].
+    Acknowledgements(OwnedFd),
     /// A channel to a connector, in place of any earlier one.
     Connector(OwnedFd),
     /// A certificate chain (list of DER, leaf first) as a file in memory. It comes into force with
@@ -54,6 +56,7 @@ impl Message for SupervisorToGateway {
             Self::Connection { accepted, socket } => wire::body(6, accepted, Some(socket.as_fd())),
             Self::Begin => wire::body(7, &(), None),
             Self::Stop => wire::body(8, &(), None),
+            Self::Acknowledgements(fd) => wire::body(9, &(), Some(fd.as_fd())),
         }
     }
 
@@ -70,6 +73,7 @@ impl Message for SupervisorToGateway {
             5 => Ok(Self::Signer(wire::with_fd(fd)?)),
             7 => wire::without_fd(fd).map(|()| Self::Begin),
             8 => wire::without_fd(fd).map(|()| Self::Stop),
+            9 => Ok(Self::Acknowledgements(wire::with_fd(fd)?)),
             _ => Err(WireError::Tag(tag)),
         }
     }
@@ -98,11 +102,30 @@ pub enum GatewayToSupervisor {
     Report(Report),
 }
 
+/// The first byte of a connection is about to be read, so that no other gateway can serve it any more.
+///
+/// This has a channel of its own, on which the supervisor does not wait: it looks there when it is
+/// awake anyway, and so a connection costs it one wake-up less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Begun(pub ConnectionId);
+
+impl Message for Begun {
+    fn encode(&self) -> Result<Encoded<'_>, WireError> {
+        wire::body(1, &self.0, None)
+    }
+
+    fn decode(tag: u8, body: &[u8], fd: Option<OwnedFd>) -> Result<Self, WireError> {
+        wire::without_fd(fd)?;
+        match tag {
+            1 => Ok(Self(wire::fields(tag, body)?)),
+            _ => Err(WireError::Tag(tag)),
+        }
+    }
+}
+
 /// What has happened to connections. At most [`Report::MAX_ENTRIES`] in each list.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// Their first byte is about to be read, so that nobody else can serve them any more.
-    pub begun: Vec<ConnectionId>,
     /// Their socket could not be received: too many descriptors are open.
     pub lost: Vec<ConnectionId>,
     /// They have ended.
@@ -116,7 +139,7 @@ impl Report {
     /// Nothing to report.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.begun.is_empty() && self.lost.is_empty() && self.ended.is_empty()
+        self.lost.is_empty() && self.ended.is_empty()
     }
 }
 

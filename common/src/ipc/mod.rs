@@ -10,6 +10,7 @@ pub mod connector;
 pub mod gateway;
 pub mod setup;
 pub mod signer;
+pub mod unwatched;
 pub mod wire;
 
 use std::fmt;

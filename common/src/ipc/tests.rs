@@ -46,7 +46,6 @@ async fn the_largest_report_fits_into_a_message() {
         }),
     };
     let report = Report {
-        begun: vec![ConnectionId(u64::MAX); Report::MAX_ENTRIES],
         lost: vec![ConnectionId(u64::MAX); Report::MAX_ENTRIES],
         ended: vec![ended; Report::MAX_ENTRIES],
     };

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use common::ipc::channel::{Channel, ChannelError, Received};
 use common::ipc::gateway::{GatewayToSupervisor, SupervisorToGateway, lost_connection};
 use common::ipc::setup::{self, GatewaySetup, Page};
+use common::ipc::unwatched::Unwatched;
 use common::ipc::wire::WireError;
 use common::log::Outgoing;
 use tokio::task::spawn_local;
@@ -58,6 +59,9 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
             return Err(role::unexpected("no setup"));
         };
         let setup: GatewaySetup = setup::read(file)?;
+        let Ok(SupervisorToGateway::Acknowledgements(acknowledgements)) = supervisor.receive().await else {
+            return Err(role::unexpected("no way to acknowledge"));
+        };
         let web_root = match setup.page {
             Page::Files { .. } => match supervisor.receive().await {
                 Ok(SupervisorToGateway::WebRoot(folder)) => Some(folder),
@@ -67,7 +71,8 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
         };
         sandbox::enter(setup.run_as)?;
         let log = role::log_to(log, setup.verbose);
-        match Gateway::new(setup, web_root, supervisor.clone(), log) {
+        let outbox = Outbox::new(supervisor.clone(), Unwatched::new(acknowledgements));
+        match Gateway::new(setup, web_root, outbox, log) {
             Ok(gateway) => gateway.serve(&supervisor).await,
             Err(reason) => {
                 // A supervisor that is gone needs no reason.
@@ -82,7 +87,7 @@ impl Gateway {
     fn new(
         setup: GatewaySetup,
         web_root: Option<OwnedFd>,
-        supervisor: Rc<Channel>,
+        outbox: Rc<Outbox>,
         log: Arc<Outgoing>,
     ) -> Result<Rc<Self>, String> {
         let target_tls = setup.target_tls.as_ref().map(tls::target::TargetTls::new).transpose()?;
@@ -93,7 +98,7 @@ impl Gateway {
             setup,
             connector: RefCell::default(),
             sessions: Sessions::default(),
-            outbox: Outbox::new(supervisor),
+            outbox,
             log,
         }))
     }
@@ -136,7 +141,9 @@ impl Gateway {
                 supervisor.send(&GatewayToSupervisor::Ready).await.map_err(io::Error::other)?;
             }
             SupervisorToGateway::Stop => self.sessions.stop(),
-            SupervisorToGateway::Setup(_) | SupervisorToGateway::WebRoot(_) => {
+            SupervisorToGateway::Setup(_)
+            | SupervisorToGateway::Acknowledgements(_)
+            | SupervisorToGateway::WebRoot(_) => {
                 return Err(WireError::Descriptor.into());
             }
         }

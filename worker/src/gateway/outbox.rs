@@ -1,5 +1,5 @@
-//! What is to be reported to the supervisor. That the first byte of a connection is about to be read
-//! is said at once; the ends of connections wait a moment, for company.
+//! What is to be said to the supervisor. That the first byte of a connection is about to be read is said
+//! at once; the ends of connections wait a moment, for company.
 
 use std::cell::RefCell;
 use std::mem::take;
@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use common::ipc::ConnectionId;
 use common::ipc::channel::{Channel, ChannelError};
-use common::ipc::gateway::{Ended, GatewayToSupervisor, Report};
+use common::ipc::gateway::{Begun, Ended, GatewayToSupervisor, Report};
+use common::ipc::unwatched::Unwatched;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
@@ -20,26 +21,29 @@ const MAX_DELAY: Duration = Duration::from_millis(15);
 #[derive(Debug)]
 pub(super) struct Outbox {
     supervisor: Rc<Channel>,
+    acknowledgements: Unwatched,
     waiting: RefCell<Report>,
     filled: Notify,
 }
 
 impl Outbox {
     /// An empty one.
-    pub(super) fn new(supervisor: Rc<Channel>) -> Rc<Self> {
-        Rc::new(Self { supervisor, waiting: RefCell::default(), filled: Notify::new() })
+    pub(super) fn new(supervisor: Rc<Channel>, acknowledgements: Unwatched) -> Rc<Self> {
+        Rc::new(Self { supervisor, acknowledgements, waiting: RefCell::default(), filled: Notify::new() })
     }
 
-    /// Says that the first byte of a connection is about to be read, and returns when the supervisor
-    /// can know: were the byte read before and this process killed, the connection would be given to
-    /// another gateway with its beginning missing.
+    /// Says that the first byte of a connection is about to be read: were it read before and this process
+    /// killed, the connection would be given to another gateway with its beginning missing.
     ///
     /// # Errors
     ///
     /// When the supervisor is gone.
     pub(super) async fn begun(&self, id: ConnectionId) -> Result<(), ChannelError> {
-        self.waiting.borrow_mut().begun.push(id);
-        self.report().await
+        while !self.acknowledgements.try_send(&Begun(id))? {
+            // The supervisor looks there several times a second.
+            sleep(MAX_DELAY).await;
+        }
+        Ok(())
     }
 
     /// Says that a connection came without its socket.
@@ -56,11 +60,10 @@ impl Outbox {
 
     /// Reports everything so far.
     pub(super) async fn report(&self) -> Result<(), ChannelError> {
-        let Report { begun, lost, ended } = take(&mut *self.waiting.borrow_mut());
-        let (mut begun, mut lost, mut ended) = (begun.into_iter(), lost.into_iter(), ended.into_iter());
+        let Report { lost, ended } = take(&mut *self.waiting.borrow_mut());
+        let (mut lost, mut ended) = (lost.into_iter(), ended.into_iter());
         loop {
             let report = Report {
-                begun: begun.by_ref().take(Report::MAX_ENTRIES).collect(),
                 lost: lost.by_ref().take(Report::MAX_ENTRIES).collect(),
                 ended: ended.by_ref().take(Report::MAX_ENTRIES).collect(),
             };

@@ -7,7 +7,7 @@ use common::ipc::gateway::ClosedBy;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 
 use super::scratch::Scratch;
-use super::{Downlink, Session, Uplink};
+use super::{Downlink, Session};
 use crate::gateway::websocket::close::ControlPayload;
 use crate::gateway::websocket::frame::{MAX_SERVER_HEADER, control_frame, write_header};
 
@@ -39,8 +39,8 @@ impl Session {
                 Ok(true)
             }
             Downlink::Finishing => {
-                let closed_next = self.uplink == Uplink::Closed && !self.client_is_read;
-                if self.client.poll_shutdown(cx, closed_next)?.is_pending() {
+                // Closing would not do: the supervisor may still hold its copy of the socket.
+                if self.client.poll_shutdown(cx, false)?.is_pending() {
                     return Ok(false);
                 }
                 self.downlink = Downlink::Closed;

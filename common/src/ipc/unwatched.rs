@@ -1,0 +1,55 @@
+//! One end of a channel that no event loop watches: whoever reads does so when it is awake anyway.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use super::channel::ChannelError;
+use super::wire::{self, Message, WireError};
+use crate::sys::seqpacket;
+
+/// Longest message here. They are short.
+const MAX_BYTES: usize = 64;
+
+/// One end.
+#[derive(Debug)]
+pub struct Unwatched(OwnedFd);
+
+impl Unwatched {
+    /// Takes an end of [`super::channel::Channel::pair`].
+    #[must_use]
+    pub fn new(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+
+    /// Sends a message if there is room for it; says whether there was.
+    ///
+    /// # Errors
+    ///
+    /// When the other end is closed or the message can't be sent.
+    pub fn try_send<M: Message>(&self, message: &M) -> Result<bool, ChannelError> {
+        match seqpacket::send(self.0.as_fd(), message.encode()?.bytes(), None) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The next message, if it is there.
+    ///
+    /// # Errors
+    ///
+    /// When the other end is closed or breaks protocol.
+    pub fn try_receive<M: Message>(&self) -> Result<Option<M>, ChannelError> {
+        let mut buffer = [0; MAX_BYTES];
+        match seqpacket::receive(self.0.as_fd(), &mut buffer) {
+            Ok(Some(datagram)) if datagram.truncated => Err(WireError::Truncated.into()),
+            Ok(Some(datagram)) => {
+                let bytes = buffer.get(..datagram.len).ok_or(WireError::Truncated)?;
+                Ok(Some(wire::decode(bytes, datagram.fd)?))
+            }
+            Ok(None) => Err(ChannelError::Closed),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
