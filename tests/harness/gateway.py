@@ -95,6 +95,8 @@ class Gateway:
 
     @property
     def log(self):
+        if not self.log_path.exists():
+            return self.log_at_end
         return self.log_path.read_text(errors="replace")
 
     def wait_log(self, pattern, seconds=5.0):
@@ -191,6 +193,7 @@ class Gateway:
             raise GatewayFailed(f"exit status {status} after SIGTERM:\n{self.log}")
         if "panicked at" in self.log:
             raise GatewayFailed(f"a panic:\n{self.log}")
+        self.log_at_end = self.log
         if output := self.output_path.read_bytes():
             raise GatewayFailed(f"standard output must stay empty: {output!r}")
 

@@ -1,0 +1,201 @@
+"""What a service manager and an administrator see."""
+
+import os
+import pathlib
+import signal
+import socket
+import ssl
+import sys
+import time
+
+import pytest
+from harness import certificates, frames, gateway, http, processes
+
+pytestmark = pytest.mark.ours_only("a service")
+
+FAKE_JOURNAL = pathlib.Path(__file__).with_name("fake_journal.py")
+
+
+def one_role(running, role):
+    found = processes.wait_for(lambda: processes.with_role(running.pid, role))
+    assert len(found) == 1, f"{role}: {found}"
+    return next(iter(found))
+
+
+# sd_notify(3)
+
+
+def receive_until(notifications, wanted, seconds=5):
+    """Reads notifications until one has `wanted`, and gives all lines so far."""
+    lines = []
+    notifications.settimeout(seconds)
+    while not any(line.startswith(wanted) for line in lines):
+        lines += notifications.recv(4096).decode().splitlines()
+    return lines
+
+
+def test_the_service_manager_is_told_of_begin_sessions_watchdog_and_end(echo_target, folder):
+    path = folder / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifications:
+        notifications.bind(str(path))
+        running = gateway.start(
+            echo_target.port, env={"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "400000"}
+        )
+        with running:
+            assert "READY=1" in receive_until(notifications, "READY=1")
+            receive_until(notifications, "WATCHDOG=1", 1)
+            with running.websocket() as websocket:
+                websocket.expect_echo()
+                receive_until(notifications, "STATUS=1 sessions, 1 total")
+        assert "STOPPING=1" in receive_until(notifications, "STOPPING=1")
+
+
+def test_roles_are_not_told_of_the_service_manager(echo_target, folder):
+    with gateway.start(echo_target.port, env={"NOTIFY_SOCKET": str(folder / "none")}) as running:
+        for pid in set(running.tree()) - {running.pid}:
+            assert pathlib.Path(f"/proc/{pid}/environ").read_bytes() == b""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a journal of its own needs a mount namespace")
+def test_the_journal_gets_records_with_fields(echo_target, folder):
+    """With standard error leading to the journal, records go to its socket."""
+    records = folder / "records"
+    port = gateway.free_port()
+    running = gateway.Gateway(
+        f"127.0.0.1:{port}", f"127.0.0.1:{echo_target.port}", listen=("127.0.0.1", port),
+        prefix=["unshare", "--mount", sys.executable, FAKE_JOURNAL, records],
+    )  # fmt: skip
+    with running:
+        with running.websocket("/websockify?token=s3cr3t%0aFORGED=1") as websocket:
+            websocket.expect_echo(b"twelve bytes")
+            websocket.send_close(1000)
+            websocket.read_close()
+        assert processes.wait_for(lambda: b"closed by client" in records.read_bytes(), 5)
+    found = [journal_fields(record) for record in split_records(records.read_bytes())]
+    closed = next(record for record in found if "closed by client" in record.get("MESSAGE", ""))
+    expected = {
+        "WEBSOCKIFY_CLIENT": "127.0.0.1", "WEBSOCKIFY_BYTES_IN": "12", "WEBSOCKIFY_BYTES_OUT": "12",
+        "WEBSOCKIFY_CLOSED_BY": "client", "WEBSOCKIFY_CLOSE_CODE": "1000", "SYSLOG_IDENTIFIER": "websockify",
+    }  # fmt: skip
+    assert expected.items() <= closed.items()
+    assert not any("FORGED" in record for record in found)
+    assert not any("s3cr3t" in value for record in found for value in record.values())
+    assert "session" not in running.log, "what goes to the journal does not go to standard error as well"
+
+
+def split_records(data):
+    """The datagrams, which the fake journal writes behind their lengths."""
+    while data:
+        length = int.from_bytes(data[:4], "little")
+        yield data[4 : 4 + length]
+        data = data[4 + length :]
+
+
+def journal_fields(record):
+    """The fields of a datagram in the journal's native protocol."""
+    fields = {}
+    while record:
+        name, record = record.split(b"\n", 1)
+        if b"=" in name:
+            name, value = name.split(b"=", 1)
+        else:
+            length = int.from_bytes(record[:8], "little")
+            value, record = record[8 : 8 + length], record[8 + length + 1 :]
+        fields[name.decode()] = value.decode()
+    return fields
+
+
+# Configuration files
+
+
+def test_a_configuration_file_serves_several_listeners(echo_target, folder):
+    ports = [gateway.free_port(), gateway.free_port()]
+    (folder / "vnc.toml").write_text(
+        f'listen = ["127.0.0.1:{ports[0]}", "[::1]:{ports[1]}", "unix:{folder}/ws.sock"]\n'
+        f'listen-mode = "0660"\ntarget = "127.0.0.1:{echo_target.port}"\nworkers = 2\n'
+    )
+    with gateway.Gateway("--config", folder / "vnc.toml", listen=("127.0.0.1", ports[0])) as running:
+        for listen in [("127.0.0.1", ports[0]), ("::1", ports[1]), folder / "ws.sock"]:
+            running.listen = listen
+            with running.websocket() as websocket:
+                websocket.expect_echo()
+        assert len(processes.with_role(running.pid, "gateway")) == 2
+        assert (folder / "ws.sock").stat().st_mode & 0o777 == 0o660
+    assert not (folder / "ws.sock").exists()
+
+
+def test_keep_alive_ends_after_the_configured_number_of_requests(echo_target, folder):
+    port = gateway.free_port()
+    (folder / "web").mkdir(mode=0o755)
+    (folder / "web" / "index.html").write_text("here")
+    (folder / "vnc.toml").write_text(
+        f'listen = "127.0.0.1:{port}"\ntarget = "127.0.0.1:{echo_target.port}"\n'
+        f'[web]\nroot = "web"\n[limits]\nkeep-alive-requests = 3\n'
+    )
+    with gateway.Gateway("--config", folder / "vnc.toml", listen=("127.0.0.1", port)) as running:
+        with running.http() as connection:
+            answers = [connection.get("/") for _ in range(3)]
+            assert [answer.status for answer in answers] == [200] * 3
+            assert [answer["Connection"] for answer in answers] == [None, None, "close"]
+
+
+def test_a_text_message_is_passed_on_where_that_is_configured(echo_target, folder):
+    port = gateway.free_port()
+    (folder / "vnc.toml").write_text(
+        f'listen = "127.0.0.1:{port}"\ntarget = "127.0.0.1:{echo_target.port}"\ntext = "accept"\n'
+    )
+    with gateway.Gateway("--config", folder / "vnc.toml", listen=("127.0.0.1", port)) as running:
+        with running.websocket() as websocket:
+            websocket.send(frames.encode(0x1, b"text"))
+            assert websocket.read_data(4) == b"text"
+
+
+# Roles that stop
+
+
+def test_a_connection_that_its_gateway_has_not_read_is_served_by_the_next(echo_target):
+    with gateway.start(echo_target.port, "--workers", "1") as running:
+        frozen = one_role(running, "gateway")
+        os.kill(frozen, signal.SIGSTOP)
+        with running.http(timeout=10) as connection:
+            connection.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            time.sleep(0.3)
+            os.kill(frozen, signal.SIGKILL)
+            assert connection.read_response().status == 405
+
+
+@pytest.fixture
+def secure(echo_target, folder):
+    authority = certificates.Authority(folder / "authority")
+    joined = authority.issue_joined()
+    with gateway.start(echo_target.port, "--cert", joined) as running:
+        running.tls = authority.client()
+        yield running
+
+
+def echoes(running):
+    try:
+        with running.websocket(tls=running.tls, timeout=4) as websocket:
+            websocket.expect_echo()
+        return True
+    except (OSError, ssl.SSLError, AssertionError, http.Closed):
+        return False
+
+
+def test_a_frozen_signer_costs_the_handshakes_of_that_time(secure):
+    assert echoes(secure)
+    signer = one_role(secure, "signer")
+    os.kill(signer, signal.SIGSTOP)
+    began = time.monotonic()
+    assert not echoes(secure)
+    assert time.monotonic() - began < 3
+    os.kill(signer, signal.SIGCONT)
+    assert echoes(secure)
+
+
+def test_a_killed_signer_is_replaced(secure):
+    with secure.websocket(tls=secure.tls) as websocket:
+        websocket.expect_echo()
+        os.kill(one_role(secure, "signer"), signal.SIGKILL)
+        assert processes.wait_for(lambda: echoes(secure), 5)
+        websocket.expect_echo()
