@@ -69,7 +69,8 @@ impl Session {
     fn read_target(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> io::Result<bool> {
         let Some(target) = &mut self.target else { return Ok(false) };
         let Scratch { data, ciphertext } = scratch;
-        let space = data.get_mut(MAX_SERVER_HEADER..).unwrap_or_default();
+        let end = MAX_SERVER_HEADER + self.target_read.get();
+        let space = data.get_mut(MAX_SERVER_HEADER..end).unwrap_or_default();
         let received = match target.poll_recv(cx, space, ciphertext) {
             Poll::Pending => return Ok(false),
             Poll::Ready(Ok(received)) => received,
@@ -88,6 +89,7 @@ impl Session {
         let frame = data.get(start..MAX_SERVER_HEADER + received).unwrap_or_default();
         self.bytes_to_client += received as u64;
         self.to_client.send(cx, &mut self.client, frame)?;
+        self.target_read.learn(received, !self.to_client.is_empty());
         Ok(true)
     }
 }

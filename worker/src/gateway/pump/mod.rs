@@ -23,6 +23,7 @@
 
 mod backlog;
 mod downlink;
+mod read_size;
 mod scratch;
 mod terms;
 mod uplink;
@@ -40,6 +41,7 @@ use super::transport::Transport;
 use super::websocket::close::{ControlPayload, Violation};
 use super::websocket::frame::Decoder;
 use backlog::Backlog;
+use read_size::ReadSize;
 use scratch::Scratch;
 pub use terms::Terms;
 
@@ -65,6 +67,8 @@ pub struct Session {
     early: Vec<u8>,
     to_target: Backlog,
     to_client: Backlog,
+    client_read: ReadSize,
+    target_read: ReadSize,
     /// Something came from the client since the last tick of the heartbeat.
     heard: bool,
     /// Ticks of the heartbeat in a row without anything from the client.
@@ -132,6 +136,8 @@ impl Session {
             early,
             to_target: Backlog::default(),
             to_client: Backlog::default(),
+            client_read: ReadSize::new(),
+            target_read: ReadSize::new(),
             heard: false,
             missed: 0,
             ping_due: false,

@@ -3,9 +3,12 @@
 
 use std::cell::RefCell;
 
-/// Size of each buffer. Larger ones leave the processor's cache and cost more than the calls they
-/// spare.
-pub(super) const BYTES: usize = 256 << 10;
+use super::read_size::ReadSize;
+use crate::gateway::websocket::frame::MAX_SERVER_HEADER;
+
+/// Size of each buffer: the largest read, behind room for the header of a frame. Pages that were never
+/// used take no memory.
+const BYTES: usize = MAX_SERVER_HEADER + ReadSize::MAX;
 
 /// The buffers of this thread.
 pub(super) struct Scratch {

@@ -55,7 +55,8 @@ impl Session {
             return true;
         }
         let Scratch { data, ciphertext } = scratch;
-        match self.client.poll_recv(cx, data, ciphertext) {
+        let space = data.get_mut(..self.client_read.get()).unwrap_or_default();
+        match self.client.poll_recv(cx, space, ciphertext) {
             Poll::Pending => return false,
             Poll::Ready(Ok(0)) => {
                 self.closed_by(ClosedBy::Client);
@@ -65,6 +66,7 @@ impl Session {
             Poll::Ready(Ok(received)) => {
                 self.heard = true;
                 self.take_frames(cx, data.get_mut(..received).unwrap_or_default());
+                self.client_read.learn(received, !self.to_target.is_empty());
             }
             Poll::Ready(Err(_)) => self.client_lost(ClosedBy::Client),
         }
