@@ -15,8 +15,9 @@ use std::time::Instant;
 use common::config::{Config, Secret};
 use common::ipc::channel::{Channel, ChannelError};
 use common::ipc::gateway::SupervisorToGateway;
-use common::ipc::setup::{self, RunAs, ServerIdentity, SignerSetup};
+use common::ipc::setup::{self, RunAs, ServerIdentity, SignerSetup, TicketSecret};
 use common::ipc::signer::{KeyDescription, SignerToSupervisor, SupervisorToSigner};
+use rustix::rand::GetRandomFlags;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
@@ -126,8 +127,19 @@ async fn load(files: &Files, run_as: Option<RunAs>) -> Result<(OwnedFd, Role), S
         password: files.password.as_ref().map(|secret| secret.reveal().to_owned()),
     });
     let (signer, key) = start(signer_setup.map_err(|e| e.to_string())?).await?;
-    let certificate = setup::file(&ServerIdentity { chain, key }).map_err(|e: io::Error| e.to_string())?;
+    let certificate = setup::file(&ServerIdentity { chain, key, tickets: ticket_secret()? })
+        .map_err(|e: io::Error| e.to_string())?;
     Ok((certificate, signer))
+}
+
+/// Fresh random bytes.
+fn ticket_secret() -> Result<TicketSecret, String> {
+    let mut random = [0; 32];
+    match rustix::rand::getrandom(&mut random, GetRandomFlags::empty()) {
+        Ok(32) => Ok(TicketSecret::new(random)),
+        Ok(_) => Err("the system gave too few random bytes".into()),
+        Err(error) => Err(format!("no random bytes: {error}")),
+    }
 }
 
 async fn start(signer_setup: OwnedFd) -> Result<(Role, KeyDescription), String> {

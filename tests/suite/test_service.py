@@ -10,6 +10,7 @@ import time
 
 import pytest
 from harness import certificates, frames, gateway, http, processes
+from harness.client import WebSocket
 
 pytestmark = pytest.mark.ours_only("a service")
 
@@ -199,3 +200,42 @@ def test_a_killed_signer_is_replaced(secure):
         os.kill(one_role(secure, "signer"), signal.SIGKILL)
         assert processes.wait_for(lambda: echoes(secure), 5)
         websocket.expect_echo()
+
+
+# Resumption
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_tls_session_is_resumed_with_any_gateway(echo_target, folder, version):
+    authority = certificates.Authority(folder / "authority")
+    joined = authority.issue_joined()
+    client = authority.client(maximum=version)
+    with gateway.start(echo_target.port, "--workers", "2", "--cert", joined) as running:
+        session, resumed, held = None, [], []
+        # Connections that stay open spread over both gateways.
+        for _ in range(4):
+            raw = running.connect()
+            secured = client.wrap_socket(raw, server_hostname="localhost", session=session)
+            websocket = WebSocket.open(secured)
+            # Tickets of TLS 1.3 come behind the handshake.
+            websocket.expect_echo()
+            resumed.append(secured.session_reused)
+            session = secured.session
+            held.append(websocket)
+        assert resumed == [False, True, True, True]
+        for websocket in held:
+            websocket.close()
+
+
+def test_a_tls_session_of_another_instance_is_not_resumed(echo_target, folder):
+    authority = certificates.Authority(folder / "authority")
+    joined = authority.issue_joined()
+    client = authority.client()
+    session = None
+    for _ in range(2):
+        with gateway.start(echo_target.port, "--cert", joined) as running:
+            secured = client.wrap_socket(running.connect(), server_hostname="localhost", session=session)
+            with WebSocket.open(secured) as websocket:
+                websocket.expect_echo()
+                assert not secured.session_reused
+                session = secured.session

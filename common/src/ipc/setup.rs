@@ -1,9 +1,12 @@
 //! What the roles are told before they begin.
 
+use std::fmt;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use zeroize::{Zeroize, Zeroizing};
 
 use super::signer::KeyDescription;
 use super::wire::WireError;
@@ -116,6 +119,13 @@ pub struct SignerSetup {
     pub password: Option<String>,
 }
 
+impl Drop for SignerSetup {
+    fn drop(&mut self) {
+        self.key_pem.zeroize();
+        self.password.zeroize();
+    }
+}
+
 /// What clients see of us in a TLS handshake.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerIdentity {
@@ -123,6 +133,33 @@ pub struct ServerIdentity {
     pub chain: Vec<Vec<u8>>,
     /// The leaf's key.
     pub key: KeyDescription,
+    /// What all gateways derive the keys of session tickets from.
+    pub tickets: TicketSecret,
+}
+
+/// A secret that the gateways of one instance share while a certificate is in force. It is made anew
+/// with each certificate and each start, and no other instance has it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TicketSecret([u8; 32]);
+
+impl TicketSecret {
+    /// From random bytes.
+    #[must_use]
+    pub fn new(random: [u8; 32]) -> Self {
+        Self(random)
+    }
+
+    /// The bytes, for the one place that needs them.
+    #[must_use]
+    pub fn reveal(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for TicketSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TicketSecret(…)")
+    }
 }
 
 /// What the demo's echo target is told.
@@ -132,13 +169,13 @@ pub struct EchoSetup {
     pub run_as: Option<RunAs>,
 }
 
-/// Writes a setup into a file in memory that can be sent to any number of roles.
+/// Writes a setup into a file in memory that can be sent to any number of roles. No copy stays behind.
 ///
 /// # Errors
 ///
 /// The kernel's.
 pub fn file(setup: &impl Serialize) -> std::io::Result<OwnedFd> {
-    let bytes = postcard::to_stdvec(setup).map_err(std::io::Error::other)?;
+    let bytes = Zeroizing::new(postcard::to_stdvec(setup).map_err(std::io::Error::other)?);
     memory_file::sealed(&bytes)
 }
 
@@ -148,6 +185,6 @@ pub fn file(setup: &impl Serialize) -> std::io::Result<OwnedFd> {
 ///
 /// The kernel's, or that it holds something else.
 pub fn read<T: DeserializeOwned>(fd: OwnedFd) -> std::io::Result<T> {
-    let content = memory_file::content(fd)?;
+    let content = Zeroizing::new(memory_file::content(fd)?);
     super::wire::fields(0, &content).map_err(|_: WireError| WireError::Body(0).into())
 }

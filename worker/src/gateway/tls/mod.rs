@@ -2,6 +2,7 @@
 
 mod signing;
 pub mod target;
+mod tickets;
 
 use std::cell::RefCell;
 use std::io;
@@ -19,6 +20,7 @@ use rustls_pki_types::CertificateDer;
 use tokio_rustls::TlsAcceptor;
 
 use signing::RemoteKey;
+use tickets::Tickets;
 
 /// The alert `handshake_failure` as a record (RFC 8446 section 6), for clients that come when there is
 /// no certificate.
@@ -110,6 +112,7 @@ impl Tls {
             None => builder.with_no_client_auth(),
         };
         let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+        config.ticketer = Arc::new(Tickets::new(&identity.tickets));
         // HTTP/2 has no Upgrade (RFC 9113 section 8.6).
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(config)

@@ -1,0 +1,119 @@
+//! Session tickets (RFC 8446 section 4.6.1, RFC 5077): a client that comes again resumes its TLS session
+//! with any gateway of the instance, since all of them derive the same keys.
+
+use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use aws_lc_rs::hmac;
+use common::ipc::setup::TicketSecret;
+use rustls::server::ProducesTickets;
+
+/// How long one key makes tickets, seconds. A ticket is good until the end of the next such period.
+const PERIOD: u64 = 6 * 60 * 60;
+
+/// Bytes of the period's number at the head of a ticket.
+const HEAD: usize = 8;
+
+/// Makes and opens tickets.
+pub(super) struct Tickets {
+    secret: hmac::Key,
+}
+
+impl Tickets {
+    /// With the secret of an instance.
+    pub(super) fn new(secret: &TicketSecret) -> Self {
+        Self { secret: hmac::Key::new(hmac::HMAC_SHA256, secret.reveal()) }
+    }
+
+    /// The key of a period. Whoever learns it can open the tickets of that period and no others.
+    fn key(&self, period: [u8; HEAD]) -> Option<RandomizedNonceKey> {
+        RandomizedNonceKey::new(&AES_256_GCM, hmac::sign(&self.secret, &period).as_ref()).ok()
+    }
+
+    fn seal(&self, period: u64, plain: &[u8]) -> Option<Vec<u8>> {
+        let head = period.to_be_bytes();
+        let mut sealed = plain.to_vec();
+        let nonce = self.key(head)?.seal_in_place_append_tag(Aad::from(head), &mut sealed).ok()?;
+        Some([&head, nonce.as_ref().as_slice(), &sealed].concat())
+    }
+
+    fn open(&self, now: u64, ticket: &[u8]) -> Option<Vec<u8>> {
+        let (head, rest) = ticket.split_first_chunk::<HEAD>()?;
+        let (nonce, sealed) = rest.split_first_chunk::<NONCE_LEN>()?;
+        let period = u64::from_be_bytes(*head);
+        if period != now && period.checked_add(1) != Some(now) {
+            return None;
+        }
+        let nonce = Nonce::assume_unique_for_key(*nonce);
+        let mut sealed = sealed.to_vec();
+        Some(self.key(*head)?.open_in_place(nonce, Aad::from(*head), &mut sealed).ok()?.to_vec())
+    }
+}
+
+/// The number of the current period. A clock before 1970 makes tickets of period 0.
+fn current_period() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() / PERIOD)
+}
+
+impl ProducesTickets for Tickets {
+    fn enabled(&self) -> bool {
+        true
+    }
+
+    fn lifetime(&self) -> u32 {
+        // That of a ticket made at the very end of a period.
+        u32::try_from(PERIOD).unwrap_or(u32::MAX)
+    }
+
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        self.seal(current_period(), plain)
+    }
+
+    fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
+        self.open(current_period(), cipher)
+    }
+}
+
+impl fmt::Debug for Tickets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tickets")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tickets(byte: u8) -> Tickets {
+        Tickets::new(&TicketSecret::new([byte; 32]))
+    }
+
+    #[test]
+    fn every_gateway_of_an_instance_opens_a_ticket_and_no_other_does() {
+        let ticket = tickets(1).seal(7, b"state").unwrap();
+        assert_eq!(tickets(1).open(7, &ticket).as_deref(), Some(&b"state"[..]));
+        assert_eq!(tickets(2).open(7, &ticket), None);
+    }
+
+    #[test]
+    fn a_ticket_ends_with_the_period_after_its_own() {
+        let ticket = tickets(1).seal(7, b"state").unwrap();
+        for (now, good) in [(6, false), (7, true), (8, true), (9, false)] {
+            assert_eq!(tickets(1).open(now, &ticket).is_some(), good, "in period {now}");
+        }
+    }
+
+    #[test]
+    fn a_changed_ticket_is_none() {
+        let ticket = tickets(1).seal(7, b"state").unwrap();
+        for bit in 0..ticket.len() * 8 {
+            let mut changed = ticket.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(tickets(1).open(7, &changed), None, "bit {bit}");
+        }
+        for len in 0..ticket.len() {
+            assert_eq!(tickets(1).open(7, &ticket[..len]), None, "{len} bytes");
+        }
+    }
+}
