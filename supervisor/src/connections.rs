@@ -183,6 +183,11 @@ impl Connections {
         orphans
     }
 
+    /// None is open.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
     /// Sums since the start.
     pub(crate) fn totals(&self) -> Totals {
         self.totals

@@ -93,7 +93,7 @@ fn take(service: &Service, message: ConnectorToSupervisor) {
             service.connections.borrow_mut().opened(dialled.id, dialled.target);
         }
     }
-    service.changed.notify_one();
+    service.note_change();
 }
 
 /// The original's lines. The connector is no more trusted than other roles.

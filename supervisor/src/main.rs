@@ -17,6 +17,7 @@ mod setup;
 
 // The service around them.
 mod banner;
+mod lifetime;
 mod log;
 mod notify;
 mod service;

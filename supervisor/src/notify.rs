@@ -29,13 +29,15 @@ pub(crate) fn stopping() {
 
 /// Keeps the status line true.
 pub(crate) async fn keep_status(service: Rc<Service>) {
+    let mut changes = service.changes();
     loop {
         let totals = service.connections.borrow().totals();
         let status =
             format!("{} sessions, {} total, {} bytes relayed", totals.sessions, totals.opened, totals.bytes);
         tell(&[NotifyState::Status(&status)]);
         sleep(STATUS_INTERVAL).await;
-        service.changed.notified().await;
+        // The sender lives as long as the service.
+        let _ = changes.changed().await;
     }
 }
 

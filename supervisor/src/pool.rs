@@ -189,6 +189,7 @@ pub(crate) async fn hand_over(service: &Rc<Service>, mut unserved: Unserved) {
                 gateway.load.set(gateway.load.get() + 1);
                 service.connections.borrow_mut().handed_over(unserved, gateway.id);
                 pool.handed_over.notify_one();
+                service.note_change();
                 return;
             }
             // Its keeper sees the same and takes it out of the pool.
@@ -290,7 +291,7 @@ pub(crate) async fn keep(service: Rc<Service>, first: Started) {
         // Now that it is dead, nothing more can come, and what came is all that it has begun to read.
         take_acknowledgements_of(&service, &gateway);
         let orphans = service.connections.borrow_mut().orphaned(gateway.id);
-        service.changed.notify_one();
+        service.note_change();
         if service.stopping.get() {
             return;
         }
@@ -341,7 +342,7 @@ fn take_report(service: &Rc<Service>, gateway: &Rc<Gateway>, report: Report) {
         if connections.ended(ended, gateway.id) {
             lighten(service, gateway);
         }
-        service.changed.notify_one();
+        service.note_change();
     }
 }
 

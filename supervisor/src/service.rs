@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::addr::TargetAddr;
 use common::config::Config;
 use common::ipc::channel::Channel;
-use tokio::sync::Notify;
+use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_local};
 use tokio::time::timeout;
 
@@ -18,7 +18,7 @@ use crate::identity::Identity;
 use crate::listen::{self, ListenError};
 use crate::pool::Pool;
 use crate::setup::{SetupError, Setups, static_target};
-use crate::{accept, banner, connector, echo, notify, pool, signals};
+use crate::{accept, banner, connector, echo, lifetime, notify, pool, signals};
 
 /// What the parts of the supervisor share. They all run on one thread.
 #[derive(Debug)]
@@ -35,8 +35,8 @@ pub(crate) struct Service {
     pub(crate) connector: RefCell<Option<Rc<Channel>>>,
     /// The certificate and its signer.
     pub(crate) identity: Identity,
-    /// Something that the status line tells has changed.
-    pub(crate) changed: Notify,
+    /// Tells that connections have come or gone.
+    changed: watch::Sender<()>,
     /// No role is started any more.
     pub(crate) stopping: Cell<bool>,
 }
@@ -90,8 +90,18 @@ pub(crate) async fn run(config: Config) -> Result<(), ServiceError> {
     for listening in listeners {
         accepting.spawn_local(accept::keep_accepting(service.clone(), listening));
     }
-    let signal = signals.stop().await;
-    tracing::info!(target: "websockify::service", "In exit ({signal})");
+    tokio::select! {
+        signal = signals.stop() => tracing::info!(target: "websockify::service", "In exit ({signal})"),
+        reason = lifetime::over(&service) => {
+            tracing::info!(target: "websockify::service", "{reason}");
+            drop(std::mem::take(&mut accepting));
+            // Those who are here are served to their end, unless we are told to go at once.
+            tokio::select! {
+                _ = signals.stop() => {}
+                () = lifetime::last_connection(&service) => {}
+            }
+        }
+    }
     notify::stopping();
     service.stopping.set(true);
     drop(accepting);
@@ -100,6 +110,16 @@ pub(crate) async fn run(config: Config) -> Result<(), ServiceError> {
 }
 
 impl Service {
+    /// Tells whoever waits for [`Self::changes`] that connections have come or gone.
+    pub(crate) fn note_change(&self) {
+        self.changed.send_replace(());
+    }
+
+    /// Changes of the connections from now on.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
     fn new(config: Config, target: &TargetAddr) -> Result<Rc<Self>, ServiceError> {
         let setups = Setups::read(&config, target)?;
         Ok(Rc::new(Self {
@@ -109,7 +129,7 @@ impl Service {
             setups,
             connections: RefCell::default(),
             connector: RefCell::default(),
-            changed: Notify::new(),
+            changed: watch::Sender::default(),
             stopping: Cell::new(false),
         }))
     }

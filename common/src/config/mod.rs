@@ -61,6 +61,8 @@ pub struct Config {
     /// Interval of pings. A client from which nothing came for two intervals is gone. Default on the
     /// command line: none, as the original; in TOML 30 s.
     pub heartbeat: Option<Duration>,
+    /// When the service ends by itself.
+    pub lifetime: Lifetime,
     /// Deadlines of each step.
     pub timeouts: Timeouts,
     /// Bounds on what clients may use.
@@ -148,6 +150,17 @@ pub enum TextMessages {
     Refuse,
     /// Pass their bytes on as if they were binary.
     Accept,
+}
+
+/// When the service ends by itself, default never. Sessions that are open are served to their end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Lifetime {
+    /// After the first session; plain requests don't count.
+    pub run_once: bool,
+    /// So long after the start no more clients are let in.
+    pub timeout: Option<Duration>,
+    /// After so long without any connection.
+    pub idle_timeout: Option<Duration>,
 }
 
 /// Deadlines of each step of a connection.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::{
-    Config, DEFAULT_HEARTBEAT, DEFAULT_LISTEN_MODE, Limits, Target, TargetTls, TextMessages, Timeouts, Tls,
-    TlsVersion, Web, Workers, duration,
+    Config, DEFAULT_HEARTBEAT, DEFAULT_LISTEN_MODE, Lifetime, Limits, Target, TargetTls, TextMessages,
+    Timeouts, Tls, TlsVersion, Web, Workers, duration,
 };
 use crate::addr::{ListenAddr, TargetAddr};
 
@@ -55,6 +55,10 @@ impl Printer {
             self.key("user", user.as_str(), false);
         }
         self.key("heartbeat", or_off(config.heartbeat), config.heartbeat == Some(DEFAULT_HEARTBEAT));
+        let Lifetime { run_once, timeout, idle_timeout } = config.lifetime;
+        self.flag("run-once", run_once);
+        self.key("timeout", or_off(timeout), timeout.is_none());
+        self.key("idle-timeout", or_off(idle_timeout), idle_timeout.is_none());
         let text = match config.text {
             TextMessages::Refuse => "refuse",
             TextMessages::Accept => "accept",

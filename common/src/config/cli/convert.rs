@@ -8,8 +8,8 @@ use super::error::CliError;
 use super::options::Options;
 use crate::addr::{AddrError, ListenAddr, TargetAddr};
 use crate::config::{
-    Config, DEFAULT_CERTIFICATE, DEFAULT_LISTEN_MODE, Limits, MAX_WORKERS, Secret, Target, TargetTls,
-    TextMessages, Timeouts, Tls, TlsVersion, Web, Workers, duration,
+    Config, DEFAULT_CERTIFICATE, DEFAULT_LISTEN_MODE, Lifetime, Limits, MAX_WORKERS, Secret, Target,
+    TargetTls, TextMessages, Timeouts, Tls, TlsVersion, Web, Workers, duration,
 };
 
 /// Where the demo listens where no address is given: reachable from this machine alone.
@@ -17,7 +17,12 @@ const DEMO_LISTEN: &str = "127.0.0.1:6080";
 
 pub(super) fn to_config(options: &Options, notes: &mut Vec<String>) -> Result<Config, CliError> {
     let minimum_version = tls_version(options.ssl_version.as_deref())?;
-    let heartbeat = heartbeat(options.heartbeat.as_deref())?;
+    let heartbeat = seconds("--heartbeat", options.heartbeat.as_deref())?;
+    let lifetime = Lifetime {
+        run_once: options.run_once,
+        timeout: seconds("--timeout", options.timeout.as_deref())?,
+        idle_timeout: seconds("--idle-timeout", options.idle_timeout.as_deref())?,
+    };
     let workers = workers(options.workers.as_deref())?;
     let listen_mode = listen_mode(options, notes)?;
     let tls = tls(options, minimum_version, notes)?;
@@ -46,6 +51,7 @@ pub(super) fn to_config(options: &Options, notes: &mut Vec<String>) -> Result<Co
         tls: Some(tls),
         text: TextMessages::default(),
         heartbeat,
+        lifetime,
         timeouts: Timeouts::default(),
         limits: Limits::default(),
         verbose: options.verbose,
@@ -81,17 +87,18 @@ fn tls_version(text: Option<&str>) -> Result<TlsVersion, CliError> {
     }
 }
 
-fn heartbeat(text: Option<&str>) -> Result<Option<Duration>, CliError> {
+/// An interval in whole seconds; 0 is none.
+fn seconds(option: &str, text: Option<&str>) -> Result<Option<Duration>, CliError> {
     let text = text.unwrap_or("0");
     let seconds = integer(text).ok_or_else(|| {
-        CliError::usage(format!("option --heartbeat: invalid integer value: '{}'", text.escape_debug()))
-            .help("give whole seconds, or 0 for no pings")
+        CliError::usage(format!("option {option}: invalid integer value: '{}'", text.escape_debug()))
+            .help("give whole seconds, or 0 for none")
     })?;
     match u64::try_from(seconds).map(Duration::from_secs) {
         Ok(Duration::ZERO) => Ok(None),
         Ok(interval) if interval <= duration::MAX => Ok(Some(interval)),
-        _ => Err(CliError::usage(format!("option --heartbeat: {seconds} seconds can't be an interval"))
-            .help("give whole seconds up to a year, or 0 for no pings")),
+        _ => Err(CliError::usage(format!("option {option}: {seconds} seconds can't be an interval"))
+            .help("give whole seconds up to a year, or 0 for none")),
     }
 }
 

@@ -111,6 +111,15 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", help_heading = "Sessions")]
     pub(super) heartbeat: Option<String>,
 
+    /// End after the first session.
+    #[arg(long, help_heading = "Service", hide_short_help = true)]
+    pub(super) run_once: bool,
+    /// Let no more clients in N seconds after the start, and end with the last session.
+    #[arg(long, value_name = "N", help_heading = "Service", hide_short_help = true)]
+    pub(super) timeout: Option<String>,
+    /// End after N seconds without a connection.
+    #[arg(long, value_name = "N", help_heading = "Service", hide_short_help = true)]
+    pub(super) idle_timeout: Option<String>,
     /// Processes that serve clients: a number, or auto (default), which begins with one and grows with
     /// load up to the number of processors.
     #[arg(long, value_name = "N", help_heading = "Service", hide_short_help = true)]

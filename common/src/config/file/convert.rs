@@ -11,8 +11,8 @@ use super::value::{Listeners, TargetTlsValue, Value};
 use super::written::{Keys, LimitKeys, TimeoutKeys, TlsKeys, WebKeys};
 use crate::addr::{ListenAddr, TargetAddr};
 use crate::config::{
-    Config, DEFAULT_HEARTBEAT, DEFAULT_LISTEN_MODE, Limits, Secret, Target, TargetTls, Timeouts, Tls, Web,
-    Workers,
+    Config, DEFAULT_HEARTBEAT, DEFAULT_LISTEN_MODE, Lifetime, Limits, Secret, Target, TargetTls, Timeouts,
+    Tls, Web, Workers,
 };
 
 /// Longest pass phrase file that is read.
@@ -36,6 +36,11 @@ pub(super) fn to_config(keys: Keys, path: &Path) -> Result<Config, Problem> {
         tls: keys.tls.map(|keys| tls(keys, folder)).transpose()?,
         text: or(keys.text, Default::default()),
         heartbeat: or(keys.heartbeat, Some(DEFAULT_HEARTBEAT)),
+        lifetime: Lifetime {
+            run_once: keys.run_once,
+            timeout: or(keys.timeout, None),
+            idle_timeout: or(keys.idle_timeout, None),
+        },
         timeouts: timeouts(keys.timeouts),
         limits: limits(keys.limits),
         verbose: keys.verbose,
