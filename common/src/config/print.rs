@@ -7,8 +7,8 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::{
-    Config, DEFAULT_HEARTBEAT, DEFAULT_LISTEN_MODE, Limits, Sandbox, Target, TargetTls, TextMessages, Timeouts, Tls,
-    TlsVersion, Web, Workers, duration,
+    Config, DEFAULT_HEARTBEAT, DEFAULT_LISTEN_MODE, Limits, Sandbox, Target, TargetTls, TextMessages,
+    Timeouts, Tls, TlsVersion, Web, Workers, duration,
 };
 use crate::addr::{ListenAddr, TargetAddr};
 

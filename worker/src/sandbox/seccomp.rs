@@ -204,7 +204,11 @@ pub(super) fn install(profile: Profile<'_>) -> Result<(), seccompiler::Error> {
     apply_filter(&program(allowed, refusal, SeccompAction::Allow)?)
 }
 
-fn program(rules: Rules, otherwise: SeccompAction, listed: SeccompAction) -> Result<BpfProgram, BackendError> {
+fn program(
+    rules: Rules,
+    otherwise: SeccompAction,
+    listed: SeccompAction,
+) -> Result<BpfProgram, BackendError> {
     SeccompFilter::new(rules, otherwise, listed, TargetArch::try_from(std::env::consts::ARCH)?)?.try_into()
 }
 

@@ -8,8 +8,8 @@ use super::error::CliError;
 use super::options::Options;
 use crate::addr::{AddrError, ListenAddr, TargetAddr};
 use crate::config::{
-    Config, DEFAULT_CERTIFICATE, DEFAULT_LISTEN_MODE, Limits, MAX_WORKERS, Sandbox, Secret, Target, TargetTls,
-    TextMessages, Timeouts, Tls, TlsVersion, Web, Workers, duration,
+    Config, DEFAULT_CERTIFICATE, DEFAULT_LISTEN_MODE, Limits, MAX_WORKERS, Sandbox, Secret, Target,
+    TargetTls, TextMessages, Timeouts, Tls, TlsVersion, Web, Workers, duration,
 };
 
 /// Where the demo listens where no address is given: reachable from this machine alone.

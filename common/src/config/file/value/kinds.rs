@@ -114,9 +114,8 @@ impl Written for Sandbox {
     const EXPECTED: &'static str = "\"strict\", \"best-effort\" or \"off\"";
 
     fn from_text(text: &str) -> Result<Self, (String, String)> {
-        Self::parse(text).ok_or_else(|| {
-            (format!("unknown value {}", quoted(text)), format!("write {}", Self::EXPECTED))
-        })
+        Self::parse(text)
+            .ok_or_else(|| (format!("unknown value {}", quoted(text)), format!("write {}", Self::EXPECTED)))
     }
 }
 
