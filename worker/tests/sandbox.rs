@@ -104,7 +104,7 @@ fn leak(text: &str) -> i64 {
 /// An IPv4 address as connect(2) and bind(2) take it.
 fn loopback(port: u16) -> i64 {
     let mut bytes = vec![0; 16];
-    bytes[..2].copy_from_slice(&(c::AF_INET as u16).to_ne_bytes());
+    bytes[..2].copy_from_slice(&u16::try_from(c::AF_INET).unwrap_or(0).to_ne_bytes());
     bytes[2..4].copy_from_slice(&port.to_be_bytes());
     bytes[4..8].copy_from_slice(&[127, 0, 0, 1]);
     bytes.leak().as_ptr() as i64

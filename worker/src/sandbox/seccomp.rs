@@ -22,6 +22,10 @@ use super::Profile;
 /// One call with the conditions on its arguments of which one must hold; none for any arguments.
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
+/// From <asm-generic/ioctls.h>; C libraries differ in their type.
+const FIONREAD: u64 = 0x541b;
+const FIONBIO: u64 = 0x5421;
+
 /// One call whatever its arguments, with the reason in the comment before it.
 const EVERY_ROLE: &[i64] = &[
     // The event loop waits, and registers descriptors. One wakes itself through an eventfd.
@@ -197,10 +201,10 @@ pub(super) fn install(profile: Profile<'_>) -> Result<(), seccompiler::Error> {
     let fatal = FATAL.iter().map(|call| (*call, Vec::new())).collect();
     // The strictest answer of all filters counts. The last of them no longer lets filters be added.
     let missing = [(c::SYS_clone3, Vec::new())].into();
-    let answer = SeccompAction::Errno(c::ENOSYS.cast_unsigned());
+    let answer = SeccompAction::Errno(c::ENOSYS.unsigned_abs());
     apply_filter(&program(missing, SeccompAction::Allow, answer)?)?;
     apply_filter(&program(fatal, SeccompAction::Allow, SeccompAction::KillProcess)?)?;
-    let refusal = SeccompAction::Errno(c::EPERM.cast_unsigned());
+    let refusal = SeccompAction::Errno(c::EPERM.unsigned_abs());
     apply_filter(&program(allowed, refusal, SeccompAction::Allow)?)
 }
 
@@ -235,7 +239,7 @@ fn every_role(rules: &mut Rules) -> Result<(), BackendError> {
     rules.insert(c::SYS_mmap, vec![no_code()?]);
     rules.insert(c::SYS_mprotect, vec![no_code()?]);
     // Sockets are made non-blocking by it. Others feed a terminal with input (TIOCSTI), for example.
-    rules.insert(c::SYS_ioctl, vec![when(&[(1, Dword, Eq, c::FIONBIO)])?]);
+    rules.insert(c::SYS_ioctl, vec![when(&[(1, Dword, Eq, FIONBIO)])?]);
     // What the standard library asks of descriptors that it closes or copies. Owners and locks are not
     // among it.
     let commands = [c::F_GETFD, c::F_SETFD, c::F_GETFL, c::F_SETFL, c::F_DUPFD_CLOEXEC];
@@ -280,7 +284,7 @@ fn resolver(rules: &mut Rules) -> Result<(), BackendError> {
     ])?;
     rules.entry(c::SYS_mmap).or_default().push(from_file);
     // How much is there to be read.
-    rules.entry(c::SYS_ioctl).or_default().push(when(&[(1, Dword, Eq, c::FIONREAD)])?);
+    rules.entry(c::SYS_ioctl).or_default().push(when(&[(1, Dword, Eq, FIONREAD)])?);
     // Threads and not processes, in no new namespace.
     let thread = flag(c::CLONE_VM | c::CLONE_THREAD | c::CLONE_SIGHAND);
     let namespaces = flag(c::CLONE_NEWUSER | c::CLONE_NEWNS | c::CLONE_NEWNET | c::CLONE_NEWPID);
@@ -310,7 +314,7 @@ fn when(conditions: &[(u8, SeccompCmpArgLen, SeccompCmpOp, u64)]) -> Result<Secc
     SeccompRule::new(conditions)
 }
 
-/// Constants of the C library as arguments of system calls.
+/// Constants of the C library, none of which is negative, as arguments of system calls.
 fn flag(value: i32) -> u64 {
-    u64::from(value.cast_unsigned())
+    u64::from(value.unsigned_abs())
 }
