@@ -3,10 +3,11 @@
 use common::addr::TargetAddr;
 use common::config::{Config, Target, Tls, Web};
 
+use crate::confinement::Confinement;
 use crate::listen::Listening;
 
 /// Prints the settings in the words of the original.
-pub(crate) fn print(config: &Config, listeners: &[Listening]) {
+pub(crate) fn print(config: &Config, confinement: &Confinement, listeners: &[Listening]) {
     let say = |text: String| tracing::info!(target: "websockify::banner", "{text}");
     say("WebSocket server settings:".into());
     let names: Vec<_> = listeners.iter().map(|one| one.name.as_str()).collect();
@@ -36,6 +37,12 @@ pub(crate) fn print(config: &Config, listeners: &[Listening]) {
             }
         }
         _ => say("  - No SSL/TLS support (no cert file)".into()),
+    }
+    if let Some(level) = confinement.describe() {
+        say(format!("  - Sandbox: {level}"));
+    }
+    if let Some(missing) = confinement.missing() {
+        tracing::warn!(target: "websockify::banner", "clients are served with less confinement: no {missing}");
     }
     let secured = if config.target_tls.is_some() { " (using SSL)" } else { "" };
     match &config.target {

@@ -22,7 +22,8 @@ pub(crate) async fn start(service: &Service) -> Result<Role, ServiceError> {
     };
     let failed = |reason: String| ServiceError::Role { role: "connector", reason };
     match timeout(role::START_DEADLINE, prepared).await {
-        Ok(Ok(ConnectorToSupervisor::Ready)) => {
+        Ok(Ok(ConnectorToSupervisor::Ready(level))) => {
+            service.confinement.admit(level).map_err(failed)?;
             *service.connector.borrow_mut() = Some(role.channel.clone());
             Ok(role)
         }

@@ -96,7 +96,7 @@ impl Identity {
         if stamps.0.is_none() {
             return;
         }
-        match load(files, self.run_as).await {
+        match load(service, files, self.run_as).await {
             Ok((certificate, signer)) => {
                 let current = Rc::new(Current { certificate, signer: signer.channel.clone() });
                 spawn_local(keep(service.clone(), Rc::downgrade(&current), signer.process));
@@ -117,16 +117,17 @@ impl Identity {
 }
 
 /// Reads both files, and starts a signer that holds the key.
-async fn load(files: &Files, run_as: Option<RunAs>) -> Result<(OwnedFd, Role), String> {
+async fn load(service: &Service, files: &Files, run_as: Option<RunAs>) -> Result<(OwnedFd, Role), String> {
     let chain = certificates(&files.certificate, "certificate").map_err(|e| e.to_string())?;
     let key_pem = fs::read(&files.key).map_err(|e| format!("cannot read the key {:?}: {e}", files.key))?;
     let signer_setup = setup::file(&SignerSetup {
         run_as,
+        sandbox: service.config.sandbox,
         certificate: chain.first().cloned().unwrap_or_default(),
         key_pem,
         password: files.password.as_ref().map(|secret| secret.reveal().to_owned()),
     });
-    let (signer, key) = start(signer_setup.map_err(|e| e.to_string())?).await?;
+    let (signer, key) = start(service, signer_setup.map_err(|e| e.to_string())?).await?;
     let certificate = setup::file(&ServerIdentity { chain, key, tickets: ticket_secret()? })
         .map_err(|e: io::Error| e.to_string())?;
     Ok((certificate, signer))
@@ -142,14 +143,17 @@ fn ticket_secret() -> Result<TicketSecret, String> {
     }
 }
 
-async fn start(signer_setup: OwnedFd) -> Result<(Role, KeyDescription), String> {
+async fn start(service: &Service, signer_setup: OwnedFd) -> Result<(Role, KeyDescription), String> {
     let role = Role::start("signer").map_err(|e| format!("cannot start the signer: {e}"))?;
     let prepared = async {
         role.channel.send(&SupervisorToSigner::Setup(signer_setup)).await?;
         role.channel.receive::<SignerToSupervisor>().await
     };
     match timeout(role::START_DEADLINE, prepared).await {
-        Ok(Ok(SignerToSupervisor::Ready(key))) => Ok((role, key)),
+        Ok(Ok(SignerToSupervisor::Ready(level, key))) => {
+            service.confinement.admit(level)?;
+            Ok((role, key))
+        }
         Ok(Ok(SignerToSupervisor::Failed(reason))) => Err(reason),
         Ok(Err(error)) => Err(format!("the signer failed: {error}")),
         Err(_) => Err("the signer was not ready in time".into()),

@@ -4,6 +4,7 @@
 
 // The path of a connection.
 mod accept;
+mod confinement;
 mod connections;
 mod listen;
 mod pool;

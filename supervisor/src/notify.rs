@@ -32,8 +32,11 @@ pub(crate) async fn keep_status(service: Rc<Service>) {
     let mut changes = service.changes();
     loop {
         let totals = service.connections.borrow().totals();
-        let status =
-            format!("{} sessions, {} total, {} bytes relayed", totals.sessions, totals.opened, totals.bytes);
+        let sandbox = service.confinement.describe().unwrap_or_default();
+        let status = format!(
+            "{} sessions, {} total, {} bytes relayed; sandbox: {sandbox}",
+            totals.sessions, totals.opened, totals.bytes
+        );
         tell(&[NotifyState::Status(&status)]);
         sleep(STATUS_INTERVAL).await;
         // The sender lives as long as the service.

@@ -270,7 +270,7 @@ async fn prepare(service: &Service, gateway: &Gateway, acknowledgements: OwnedFd
         channel.receive().await
     };
     match told.await {
-        Ok(GatewayToSupervisor::Ready) => Ok(()),
+        Ok(GatewayToSupervisor::Ready(level)) => service.confinement.admit(level),
         Ok(GatewayToSupervisor::Failed(reason)) => Err(reason),
         Ok(GatewayToSupervisor::Report(_)) => Err("it reported before it was ready".into()),
         Err(error) => Err(error.to_string()),

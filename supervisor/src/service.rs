@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_local};
 use tokio::time::timeout;
 
+use crate::confinement::Confinement;
 use crate::connections::Connections;
 use crate::identity::Identity;
 use crate::listen::{self, ListenError};
@@ -27,6 +28,8 @@ pub(crate) struct Service {
     pub(crate) config: Config,
     /// What the roles are told of it.
     pub(crate) setups: Setups,
+    /// How far the roles are confined.
+    pub(crate) confinement: Confinement,
     /// The gateways.
     pub(crate) pool: Pool,
     /// The connections that they have.
@@ -81,7 +84,7 @@ pub(crate) async fn run(config: Config) -> Result<(), ServiceError> {
     for listening in &listeners {
         listening.begin()?;
     }
-    banner::print(&service.config, &listeners);
+    banner::print(&service.config, &service.confinement, &listeners);
     notify::ready();
     keepers.spawn_local(notify::keep_status(service.clone()));
     keepers.spawn_local(notify::keep_watchdog());
@@ -125,6 +128,7 @@ impl Service {
         Ok(Rc::new(Self {
             pool: Pool::new(&config),
             identity: Identity::new(&config, setups.run_as),
+            confinement: Confinement::new(&config, setups.run_as),
             config,
             setups,
             connections: RefCell::default(),

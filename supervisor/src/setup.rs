@@ -75,12 +75,13 @@ impl Setups {
         let gateway = setup::file(&gateway(config, target, run_as)?)?;
         let connector = setup::file(&ConnectorSetup {
             run_as,
+            sandbox: config.sandbox,
             target: target.clone(),
             target_tls: config.target_tls.is_some(),
             prefer_ipv6: config.prefer_ipv6,
             connect: config.timeouts.connect,
         })?;
-        let echo = setup::file(&EchoSetup { run_as })?;
+        let echo = setup::file(&EchoSetup { run_as, sandbox: config.sandbox })?;
         Ok(Self { run_as, gateway, web_root, connector, echo })
     }
 }
@@ -89,6 +90,7 @@ fn gateway(config: &Config, target: &TargetAddr, run_as: Option<RunAs>) -> Resul
     let timeouts = config.timeouts;
     Ok(GatewaySetup {
         run_as,
+        sandbox: config.sandbox,
         page: match &config.web {
             None => Page::None,
             Some(Web::Files { listing, .. }) => Page::Files { listing: *listing },

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use common::config::Sandbox;
 use common::ipc::channel::Channel;
 use common::ipc::connector::SupervisorToEcho;
 use common::ipc::setup::{self, EchoSetup};
@@ -14,7 +15,8 @@ use common::sys::stream::StreamSocket;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::spawn_local;
 
-use crate::{role, sandbox};
+use crate::role;
+use crate::sandbox::{self, Profile};
 
 /// Bytes that one connection may have on their way back.
 const BUFFER_BYTES: usize = 64 << 10;
@@ -33,7 +35,11 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
             return Err(role::unexpected("no listener"));
         };
         let setup: EchoSetup = setup::read(file)?;
-        sandbox::enter(setup.run_as)?;
+        let level = sandbox::enter(Profile::Echo, setup.run_as, setup.sandbox)?;
+        let missing = level.missing(setup.run_as.is_some()).join(", ");
+        if setup.sandbox == Sandbox::Strict && !missing.is_empty() {
+            return Err(io::Error::other(format!("not confined: there is no {missing}")));
+        }
         let log = role::log_to(log, false);
         let listener = Listener::new(listener)?;
         loop {

@@ -11,6 +11,7 @@ pub(super) const OPTION_KEYS: &[(&str, &str)] = &[
     ("demo", "demo"),
     ("workers", "workers"),
     ("user", "user"),
+    ("sandbox", "sandbox"),
     ("heartbeat", "heartbeat"),
     ("run-once", "run-once"),
     ("timeout", "timeout"),

@@ -15,6 +15,8 @@ mod tests;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::addr::{ListenAddr, TargetAddr};
 
 /// The certificate of a command line without `--cert`, in the current folder.
@@ -52,6 +54,8 @@ pub struct Config {
     /// The user that the roles run as when started as root. Default: `websockify` if there is such a
     /// user, else `nobody`.
     pub user: Option<String>,
+    /// What to do where the kernel can't confine the roles.
+    pub sandbox: Sandbox,
     /// Static files; without them plain requests are refused.
     pub web: Option<Web>,
     /// TLS towards clients. Absent only if TOML has no `[tls]`.
@@ -96,6 +100,36 @@ pub enum Workers {
     Auto,
     /// This many, from the start.
     Fixed(u16),
+}
+
+/// What to do where the kernel can't confine the roles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Sandbox {
+    /// Don't start.
+    Strict,
+    /// Use what there is, and log what is missing.
+    #[default]
+    BestEffort,
+    /// Give up user and capabilities only: neither seccomp nor Landlock. For looking into problems.
+    Off,
+}
+
+impl Sandbox {
+    /// As written in the file and on the command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Strict => "strict",
+            Self::BestEffort => "best-effort",
+            Self::Off => "off",
+        }
+    }
+
+    /// From how it is written.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Strict, Self::BestEffort, Self::Off].into_iter().find(|mode| mode.as_str() == text)
+    }
 }
 
 /// What plain HTTP requests are answered with.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::{
-    Config, DEFAULT_HEARTBEAT, DEFAULT_LISTEN_MODE, Lifetime, Limits, Target, TargetTls, TextMessages,
-    Timeouts, Tls, TlsVersion, Web, Workers, duration,
+    Config, DEFAULT_HEARTBEAT, DEFAULT_LISTEN_MODE, Lifetime, Limits, Sandbox, Target, TargetTls,
+    TextMessages, Timeouts, Tls, TlsVersion, Web, Workers, duration,
 };
 use crate::addr::{ListenAddr, TargetAddr};
 
@@ -54,6 +54,7 @@ impl Printer {
         if let Some(user) = &config.user {
             self.key("user", user.as_str(), false);
         }
+        self.key("sandbox", config.sandbox.as_str(), config.sandbox == Sandbox::default());
         self.key("heartbeat", or_off(config.heartbeat), config.heartbeat == Some(DEFAULT_HEARTBEAT));
         let Lifetime { run_once, timeout, idle_timeout } = config.lifetime;
         self.flag("run-once", run_once);

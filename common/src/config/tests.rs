@@ -99,7 +99,7 @@ fn variations() -> Vec<Config> {
         verify_client: false,
         client_ca: None,
     };
-    let change: [fn(&mut Config); 14] = [
+    let change: [fn(&mut Config); 16] = [
         |_| {},
         |c| c.inetd = true,
         |c| c.listen_mode = 0,
@@ -109,6 +109,8 @@ fn variations() -> Vec<Config> {
         |c| c.target_tls = Some(TargetTls::default()),
         |c| c.workers = Workers::Fixed(1),
         |c| c.user = Some("a \"b\" \\ 'c' #".to_owned()),
+        |c| c.sandbox = Sandbox::Strict,
+        |c| c.sandbox = Sandbox::Off,
         |c| c.text = TextMessages::Accept,
         |c| c.verbose = true,
         |c| c.limits = Limits { connections: Some(u32::MAX), keep_alive_requests: 1 },

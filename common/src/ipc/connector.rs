@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use serde::{Deserialize, Serialize};
 
+use super::level::Level;
 use super::wire::{self, Encoded, Message, WireError};
 use super::{ConnectionId, GatewayId};
 
@@ -41,8 +42,8 @@ impl Message for SupervisorToConnector {
 /// What a connector says.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ConnectorToSupervisor {
-    /// Set up, and gateways may ask.
-    Ready,
+    /// Set up and so far confined, and gateways may ask.
+    Ready(Level),
     /// The setup can't work; a human should read why.
     Failed(String),
     /// Targets were dialled for connections; at most [`Dialled::MAX_BATCH`] of them in a message.
@@ -76,7 +77,7 @@ impl Dialled {
 impl Message for ConnectorToSupervisor {
     fn encode(&self) -> Result<Encoded<'_>, WireError> {
         match self {
-            Self::Ready => wire::body(1, &(), None),
+            Self::Ready(level) => wire::body(1, level, None),
             Self::Failed(why) => wire::body(2, why, None),
             Self::Dialled(dialled) => wire::body(3, dialled, None),
         }
@@ -85,7 +86,7 @@ impl Message for ConnectorToSupervisor {
     fn decode(tag: u8, body: &[u8], fd: Option<OwnedFd>) -> Result<Self, WireError> {
         wire::without_fd(fd)?;
         match tag {
-            1 => wire::fields(tag, body).map(|()| Self::Ready),
+            1 => Ok(Self::Ready(wire::fields(tag, body)?)),
             2 => Ok(Self::Failed(wire::fields(tag, body)?)),
             3 => Ok(Self::Dialled(wire::fields(tag, body)?)),
             _ => Err(WireError::Tag(tag)),

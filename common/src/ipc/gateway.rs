@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use serde::{Deserialize, Serialize};
 
+use super::level::Level;
 use super::wire::{self, Encoded, Message, WireError};
 use super::{ClientAddr, ConnectionId};
 
@@ -94,8 +95,8 @@ pub fn lost_connection(datagram: &[u8]) -> Result<ConnectionId, WireError> {
 /// What a gateway says.
 #[derive(Debug, PartialEq, Eq)]
 pub enum GatewayToSupervisor {
-    /// Set up, and connections may come.
-    Ready,
+    /// Set up and so far confined, and connections may come.
+    Ready(Level),
     /// The setup can't work; a human should read why.
     Failed(String),
     /// What has happened to connections since the last report.
@@ -198,7 +199,7 @@ impl ClosedBy {
 impl Message for GatewayToSupervisor {
     fn encode(&self) -> Result<Encoded<'_>, WireError> {
         match self {
-            Self::Ready => wire::body(1, &(), None),
+            Self::Ready(level) => wire::body(1, level, None),
             Self::Failed(why) => wire::body(2, why, None),
             Self::Report(report) => wire::body(3, report, None),
         }
@@ -207,7 +208,7 @@ impl Message for GatewayToSupervisor {
     fn decode(tag: u8, body: &[u8], fd: Option<OwnedFd>) -> Result<Self, WireError> {
         wire::without_fd(fd)?;
         match tag {
-            1 => wire::fields(tag, body).map(|()| Self::Ready),
+            1 => Ok(Self::Ready(wire::fields(tag, body)?)),
             2 => Ok(Self::Failed(wire::fields(tag, body)?)),
             3 => Ok(Self::Report(wire::fields(tag, body)?)),
             _ => Err(WireError::Tag(tag)),

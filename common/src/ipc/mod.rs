@@ -8,6 +8,7 @@ pub mod admission;
 pub mod channel;
 pub mod connector;
 pub mod gateway;
+pub mod level;
 pub mod setup;
 pub mod signer;
 pub mod unwatched;

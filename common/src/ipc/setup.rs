@@ -11,6 +11,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::signer::KeyDescription;
 use super::wire::WireError;
 use crate::addr::TargetAddr;
+use crate::config::Sandbox;
 use crate::sys::memory_file;
 
 /// The user and group that a role becomes before it reads a byte from anyone.
@@ -27,6 +28,8 @@ pub struct RunAs {
 pub struct GatewaySetup {
     /// Whom to become; nobody else when the supervisor isn't root.
     pub run_as: Option<RunAs>,
+    /// How far to be confined.
+    pub sandbox: Sandbox,
     /// What plain requests get.
     pub page: Page,
     /// TLS towards clients, if any.
@@ -96,6 +99,8 @@ pub struct TargetTlsTerms {
 pub struct ConnectorSetup {
     /// Whom to become.
     pub run_as: Option<RunAs>,
+    /// How far to be confined.
+    pub sandbox: Sandbox,
     /// Where every session goes.
     pub target: TargetAddr,
     /// Sessions with the target use TLS, which its log line tells.
@@ -111,6 +116,8 @@ pub struct ConnectorSetup {
 pub struct SignerSetup {
     /// Whom to become.
     pub run_as: Option<RunAs>,
+    /// How far to be confined.
+    pub sandbox: Sandbox,
     /// The certificate (DER) that the key must belong to.
     pub certificate: Vec<u8>,
     /// Text of the PEM file with the private key.
@@ -167,6 +174,8 @@ impl fmt::Debug for TicketSecret {
 pub struct EchoSetup {
     /// Whom to become.
     pub run_as: Option<RunAs>,
+    /// How far to be confined.
+    pub sandbox: Sandbox,
 }
 
 /// Writes a setup into a file in memory that can be sent to any number of roles. No copy stays behind.

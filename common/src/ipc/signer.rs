@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use serde::{Deserialize, Serialize};
 
+use super::level::Level;
 use super::wire::{self, Encoded, Message, WireError};
 
 /// What a signer is told by the supervisor.
@@ -36,8 +37,8 @@ impl Message for SupervisorToSigner {
 /// What a signer says to the supervisor.
 #[derive(Debug, PartialEq, Eq)]
 pub enum SignerToSupervisor {
-    /// The key is loaded.
-    Ready(KeyDescription),
+    /// So far confined, and the key is loaded.
+    Ready(Level, KeyDescription),
     /// It can't be; a human should read why.
     Failed(String),
 }
@@ -54,7 +55,7 @@ pub struct KeyDescription {
 impl Message for SignerToSupervisor {
     fn encode(&self) -> Result<Encoded<'_>, WireError> {
         match self {
-            Self::Ready(key) => wire::body(1, key, None),
+            Self::Ready(level, key) => wire::body(1, &(level, key), None),
             Self::Failed(why) => wire::body(2, why, None),
         }
     }
@@ -62,7 +63,7 @@ impl Message for SignerToSupervisor {
     fn decode(tag: u8, body: &[u8], fd: Option<OwnedFd>) -> Result<Self, WireError> {
         wire::without_fd(fd)?;
         match tag {
-            1 => Ok(Self::Ready(wire::fields(tag, body)?)),
+            1 => wire::fields(tag, body).map(|(level, key)| Self::Ready(level, key)),
             2 => Ok(Self::Failed(wire::fields(tag, body)?)),
             _ => Err(WireError::Tag(tag)),
         }

@@ -7,21 +7,25 @@ mod dial;
 
 use std::cell::RefCell;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::addr::TargetAddr;
 use common::ipc::GatewayId;
 use common::ipc::admission::{AdmissionRequest, ConnectorToGateway, GatewayToConnector, Refusal};
 use common::ipc::channel::{Channel, ChannelError};
 use common::ipc::connector::{ConnectorToSupervisor, Dialled, SupervisorToConnector};
+use common::ipc::level::Level;
 use common::ipc::setup::{self, ConnectorSetup};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 
-use crate::{role, sandbox};
+use crate::role;
+use crate::sandbox::{self, Profile};
 
 /// Targets that are dialled at a time; further requests wait their turn. Each takes a descriptor, and
 /// a thread while its name is resolved.
@@ -55,7 +59,13 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
             return Err(role::unexpected("no setup"));
         };
         let setup: ConnectorSetup = setup::read(file)?;
-        sandbox::enter(setup.run_as)?;
+        let profile = match &setup.target {
+            TargetAddr::Unix(_) => Profile::Connector { port: None, resolves: false },
+            TargetAddr::Tcp { host, port } => {
+                Profile::Connector { port: Some(*port), resolves: host.parse::<IpAddr>().is_err() }
+            }
+        };
+        let level = sandbox::enter(profile, setup.run_as, setup.sandbox)?;
         let log = role::log_to(log, false);
         let connector = Connector {
             setup,
@@ -64,14 +74,14 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
             dialled: RefCell::default(),
             dialled_more: Notify::new(),
         };
-        serve(Rc::new(connector)).await;
+        serve(Rc::new(connector), level).await;
         log.flush();
         Ok(())
     })
 }
 
-async fn serve(connector: Rc<Connector>) {
-    if connector.supervisor.send(&ConnectorToSupervisor::Ready).await.is_err() {
+async fn serve(connector: Rc<Connector>, level: Level) {
+    if connector.supervisor.send(&ConnectorToSupervisor::Ready(level)).await.is_err() {
         return;
     }
     spawn_local(keep_telling(connector.clone()));

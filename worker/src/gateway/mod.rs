@@ -16,19 +16,21 @@ mod sessions;
 
 use std::cell::RefCell;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use common::ipc::channel::{Channel, ChannelError, Received};
 use common::ipc::gateway::{GatewayToSupervisor, SupervisorToGateway, lost_connection};
+use common::ipc::level::Level;
 use common::ipc::setup::{self, GatewaySetup, Page};
 use common::ipc::unwatched::Unwatched;
 use common::ipc::wire::WireError;
 use common::log::Outgoing;
 use tokio::task::spawn_local;
 
-use crate::{role, sandbox};
+use crate::role;
+use crate::sandbox::{self, Profile};
 use admission::Connector;
 use http::page::Pages;
 use outbox::Outbox;
@@ -38,6 +40,7 @@ use tls::Tls;
 /// What the connections of a gateway share. They all run on one thread.
 pub struct Gateway {
     setup: GatewaySetup,
+    level: Level,
     pages: Pages,
     tls: Tls,
     target_tls: Option<tls::target::TargetTls>,
@@ -69,10 +72,11 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
             },
             Page::None | Page::Demo => None,
         };
-        sandbox::enter(setup.run_as)?;
+        let profile = Profile::Gateway { web_root: web_root.as_ref().map(AsFd::as_fd) };
+        let level = sandbox::enter(profile, setup.run_as, setup.sandbox)?;
         let log = role::log_to(log, setup.verbose);
         let outbox = Outbox::new(supervisor.clone(), Unwatched::new(acknowledgements));
-        match Gateway::new(setup, web_root, outbox, log) {
+        match Gateway::new(setup, level, web_root, outbox, log) {
             Ok(gateway) => gateway.serve(&supervisor).await,
             Err(reason) => {
                 // A supervisor that is gone needs no reason.
@@ -86,6 +90,7 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
 impl Gateway {
     fn new(
         setup: GatewaySetup,
+        level: Level,
         web_root: Option<OwnedFd>,
         outbox: Rc<Outbox>,
         log: Arc<Outgoing>,
@@ -96,6 +101,7 @@ impl Gateway {
             tls: Tls::new(setup.tls.as_ref())?,
             target_tls,
             setup,
+            level,
             connector: RefCell::default(),
             sessions: Sessions::default(),
             outbox,
@@ -138,7 +144,7 @@ impl Gateway {
             SupervisorToGateway::Certificate(file) => self.tls.stage(setup::read(file)?),
             SupervisorToGateway::Signer(channel) => self.tls.activate(channel),
             SupervisorToGateway::Begin => {
-                supervisor.send(&GatewayToSupervisor::Ready).await.map_err(io::Error::other)?;
+                supervisor.send(&GatewayToSupervisor::Ready(self.level)).await.map_err(io::Error::other)?;
             }
             SupervisorToGateway::Stop => self.sessions.stop(),
             SupervisorToGateway::Setup(_)

@@ -8,11 +8,13 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use common::ipc::channel::{Channel, ChannelError};
+use common::ipc::level::Level;
 use common::ipc::setup::{self, SignerSetup};
 use common::ipc::signer::{GatewayToSigner, SignerToGateway, SignerToSupervisor, SupervisorToSigner};
 use tokio::task::spawn_local;
 
-use crate::{role, sandbox};
+use crate::role;
+use crate::sandbox::{self, Profile};
 use key::Key;
 
 /// Runs the role until its channel is closed.
@@ -27,7 +29,7 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
             return Err(role::unexpected("no setup"));
         };
         let setup: SignerSetup = setup::read(file)?;
-        sandbox::enter(setup.run_as)?;
+        let level = sandbox::enter(Profile::Signer, setup.run_as, setup.sandbox)?;
         let log = role::log_to(log, false);
         let key = match Key::load(&setup) {
             Ok(key) => key,
@@ -39,14 +41,14 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
             }
         };
         drop(setup);
-        serve(&supervisor, Rc::new(key)).await;
+        serve(&supervisor, level, Rc::new(key)).await;
         log.flush();
         Ok(())
     })
 }
 
-async fn serve(supervisor: &Channel, key: Rc<Key>) {
-    if supervisor.send(&SignerToSupervisor::Ready(key.description())).await.is_err() {
+async fn serve(supervisor: &Channel, level: Level, key: Rc<Key>) {
+    if supervisor.send(&SignerToSupervisor::Ready(level, key.description())).await.is_err() {
         return;
     }
     while let Ok(SupervisorToSigner::Gateway(channel)) = supervisor.receive().await {

@@ -8,7 +8,7 @@ use super::error::CliError;
 use super::options::Options;
 use crate::addr::{AddrError, ListenAddr, TargetAddr};
 use crate::config::{
-    Config, DEFAULT_CERTIFICATE, DEFAULT_LISTEN_MODE, Lifetime, Limits, MAX_WORKERS, Secret, Target,
+    Config, DEFAULT_CERTIFICATE, DEFAULT_LISTEN_MODE, Lifetime, Limits, MAX_WORKERS, Sandbox, Secret, Target,
     TargetTls, TextMessages, Timeouts, Tls, TlsVersion, Web, Workers, duration,
 };
 
@@ -24,6 +24,7 @@ pub(super) fn to_config(options: &Options, notes: &mut Vec<String>) -> Result<Co
         idle_timeout: seconds("--idle-timeout", options.idle_timeout.as_deref())?,
     };
     let workers = workers(options.workers.as_deref())?;
+    let sandbox = sandbox(options.sandbox.as_deref())?;
     let listen_mode = listen_mode(options, notes)?;
     let tls = tls(options, minimum_version, notes)?;
     let mut addresses = options.addresses.iter();
@@ -47,6 +48,7 @@ pub(super) fn to_config(options: &Options, notes: &mut Vec<String>) -> Result<Co
         target_tls,
         workers,
         user: options.user.clone().filter(|name| !name.is_empty()),
+        sandbox,
         web,
         tls: Some(tls),
         text: TextMessages::default(),
@@ -125,6 +127,16 @@ fn workers(text: Option<&str>) -> Result<Workers, CliError> {
                 .help(format!("give a number from 1 to {MAX_WORKERS}, or auto"))),
         },
     }
+}
+
+fn sandbox(text: Option<&str>) -> Result<Sandbox, CliError> {
+    let Some(text) = text else { return Ok(Sandbox::default()) };
+    Sandbox::parse(text).ok_or_else(|| {
+        CliError::usage(format!(
+            "option --sandbox: invalid choice: '{}' (choose from 'strict', 'best-effort', 'off')",
+            text.escape_debug()
+        ))
+    })
 }
 
 fn listen_mode(options: &Options, notes: &mut Vec<String>) -> Result<u32, CliError> {

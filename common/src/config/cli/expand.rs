@@ -13,8 +13,8 @@ use crate::config::later::LATER;
 use crate::config::similar::most_similar;
 
 /// Options that the original doesn't have: abbreviations mean them only where they meant nothing there.
-pub(super) const OUR_OPTIONS: [&str; 8] =
-    ["config", "check", "dump", "print-config", "version", "workers", "user", "demo"];
+pub(super) const OUR_OPTIONS: [&str; 9] =
+    ["config", "check", "dump", "print-config", "version", "workers", "user", "sandbox", "demo"];
 
 #[derive(Clone, Copy)]
 struct Known<'a> {

@@ -128,6 +128,10 @@ pub(crate) struct Options {
     /// nobody.
     #[arg(long, value_name = "NAME", help_heading = "Service", hide_short_help = true)]
     pub(super) user: Option<String>,
+    /// Confinement of the processes that clients reach: best-effort (default) uses what the kernel has,
+    /// strict does not start without all of it, off uses none.
+    #[arg(long, value_name = "MODE", help_heading = "Service", hide_short_help = true)]
+    pub(super) sandbox: Option<String>,
     /// Log more.
     #[arg(short, long, help_heading = "Service")]
     pub(super) verbose: bool,

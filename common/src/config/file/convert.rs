@@ -32,6 +32,7 @@ pub(super) fn to_config(keys: Keys, path: &Path) -> Result<Config, Problem> {
         target,
         workers: or(keys.workers, Workers::Auto),
         user: keys.user.map(unwrap),
+        sandbox: or(keys.sandbox, Default::default()),
         web: web(keys.web, keys.demo, folder)?,
         tls: keys.tls.map(|keys| tls(keys, folder)).transpose()?,
         text: or(keys.text, Default::default()),

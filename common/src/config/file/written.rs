@@ -8,7 +8,7 @@ use toml::Spanned;
 
 use super::value::{Listeners, Mode, TargetTlsValue, Value};
 use crate::addr::TargetAddr;
-use crate::config::{TextMessages, TlsVersion, Workers};
+use crate::config::{Sandbox, TextMessages, TlsVersion, Workers};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -22,6 +22,7 @@ pub(super) struct Keys {
     pub(super) target_tls: Option<Spanned<TargetTlsValue>>,
     pub(super) workers: Option<Value<Workers>>,
     pub(super) user: Option<Value<String>>,
+    pub(super) sandbox: Option<Value<Sandbox>>,
     pub(super) heartbeat: Option<Value<Option<Duration>>>,
     pub(super) run_once: bool,
     pub(super) timeout: Option<Value<Option<Duration>>>,

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use hyper::HeaderMap;
 use hyper::header::{self, HeaderName};
 use hyper::http::HeaderValue;
-use nix::sys::stat::FileStat;
+use rustix::fs::Stat;
 
 /// What tells one version of a file from another.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub(super) enum Outcome {
 }
 
 impl Validators {
-    pub(super) fn of(stat: &FileStat) -> Self {
+    pub(super) fn of(stat: &Stat) -> Self {
         let etag = format!("\"{:x}-{:x}-{:x}\"", stat.st_size, stat.st_ctime, stat.st_ctime_nsec);
         let modified = u64::try_from(stat.st_mtime)
             .ok()

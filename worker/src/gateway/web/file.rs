@@ -4,7 +4,7 @@ use std::fs::File;
 
 use hyper::http::HeaderValue;
 use hyper::{Method, Request, Response, StatusCode, header};
-use nix::sys::stat::FileStat;
+use rustix::fs::Stat;
 
 use super::conditional::{Outcome, Validators};
 use super::media_type::media_type;
@@ -14,7 +14,7 @@ use crate::gateway::http::error_page::error_page;
 use crate::gateway::http::response::response;
 
 /// The answer to a request that led to the open file `name`.
-pub(super) fn send<B>(request: &Request<B>, name: &[u8], file: File, stat: &FileStat) -> Response<Body> {
+pub(super) fn send<B>(request: &Request<B>, name: &[u8], file: File, stat: &Stat) -> Response<Body> {
     let headers = request.headers();
     let size = u64::try_from(stat.st_size).unwrap_or(0);
     let validators = Validators::of(stat);

@@ -1,10 +1,11 @@
 //! The page that lists a folder.
 
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 
 use hyper::{Response, StatusCode};
-use nix::dir::{Dir, Type};
 use nix::errno::Errno;
+use rustix::fs::{FileType, RawDir};
 
 use super::path::{RequestPath, encode};
 use crate::gateway::http::body::Body;
@@ -13,6 +14,9 @@ use crate::gateway::http::html::{escape, page};
 /// The most names that one page shows. A longer page would keep the sessions of the same gateway
 /// waiting while it is put together, and nobody reads it.
 const MAX_NAMES: usize = 10_000;
+
+/// Names are read in portions of this size.
+const BUFFER_BYTES: usize = 8 << 10;
 
 /// A line of the listing.
 struct Line {
@@ -45,12 +49,14 @@ pub(super) fn list(path: &RequestPath, folder: OwnedFd) -> Result<Response<Body>
 /// Reads the names, and whether these are all.
 fn read(folder: OwnedFd) -> Result<(Vec<Line>, bool), Errno> {
     let mut lines = Vec::new();
-    for entry in Dir::from_fd(folder)? {
-        let entry = entry?;
+    let mut buffer = [MaybeUninit::uninit(); BUFFER_BYTES];
+    let mut entries = RawDir::new(folder, &mut buffer);
+    while let Some(entry) = entries.next() {
+        let entry = entry.map_err(|error| Errno::from_raw(error.raw_os_error()))?;
         let name = entry.file_name().to_bytes();
         let is_served = matches!(
             entry.file_type(),
-            None | Some(Type::File) | Some(Type::Directory) | Some(Type::Symlink)
+            FileType::Unknown | FileType::RegularFile | FileType::Directory | FileType::Symlink
         );
         if !is_served || name == b"." || name == b".." {
             continue;
@@ -58,7 +64,7 @@ fn read(folder: OwnedFd) -> Result<(Vec<Line>, bool), Errno> {
         if lines.len() == MAX_NAMES {
             return Ok((lines, false));
         }
-        let is_folder = entry.file_type() == Some(Type::Directory);
+        let is_folder = entry.file_type() == FileType::Directory;
         lines.push(Line { name: name.to_vec(), is_folder });
     }
     Ok((lines, true))

@@ -11,8 +11,7 @@
 //! closest library, would take a file opener of ours, but resolves `..` instead of refusing it, puts
 //! decoded names into redirects, and knows neither `If-None-Match` nor listings.
 //!
-//! System calls: `openat2`, `newfstatat`, `pread64` and `close`; for listings also `getdents64` and
-//! `fcntl` with `F_GETFL` and `F_SETFD`.
+//! System calls: `openat2`, `fstat`, `pread64` and `close`; for listings also `getdents64`.
 
 mod conditional;
 mod error;

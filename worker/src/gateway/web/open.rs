@@ -12,7 +12,7 @@ use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
-use nix::sys::stat::{FileStat, SFlag, fstat};
+use rustix::fs::{FileType, Stat, fstat};
 
 use super::error::WebError;
 
@@ -24,7 +24,7 @@ const ATTEMPTS: usize = 8;
 #[derive(Debug)]
 pub(super) enum Entry {
     /// A regular file, and what the kernel knows of it.
-    File(File, FileStat),
+    File(File, Stat),
     /// A folder, open for reading its names.
     Folder(OwnedFd),
 }
@@ -45,10 +45,11 @@ impl Beneath {
     /// Opens what `path` leads to. Neither a FIFO nor a device makes it wait, and neither is served.
     pub(super) fn open(&self, path: &OsStr) -> Result<Entry, WebError> {
         let fd = self.lookup(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)?;
-        let stat = fstat(&fd)?;
-        match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
-            SFlag::S_IFREG => Ok(Entry::File(File::from(fd), stat)),
-            SFlag::S_IFDIR => Ok(Entry::Folder(fd)),
+        // rustix asks with fstat(2), which takes no path: the sandbox allows no call that does.
+        let stat = fstat(&fd).map_err(|error| Errno::from_raw(error.raw_os_error()))?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Ok(Entry::File(File::from(fd), stat)),
+            FileType::Directory => Ok(Entry::Folder(fd)),
             _ => Err(WebError::NotFound),
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Written;
 use crate::addr::{AddrError, ListenAddr, TargetAddr};
-use crate::config::{MAX_WORKERS, TextMessages, TlsVersion, Workers, duration};
+use crate::config::{MAX_WORKERS, Sandbox, TextMessages, TlsVersion, Workers, duration};
 
 fn quoted(text: &str) -> String {
     format!("\"{}\"", text.escape_debug())
@@ -107,6 +107,15 @@ impl Written for Workers {
 
     fn help_for_number(_number: &str) -> String {
         format!("write \"auto\", or a number from 1 to {MAX_WORKERS}")
+    }
+}
+
+impl Written for Sandbox {
+    const EXPECTED: &'static str = "\"strict\", \"best-effort\" or \"off\"";
+
+    fn from_text(text: &str) -> Result<Self, (String, String)> {
+        Self::parse(text)
+            .ok_or_else(|| (format!("unknown value {}", quoted(text)), format!("write {}", Self::EXPECTED)))
     }
 }
 

@@ -1,21 +1,26 @@
-//! What a role gives up before it reads a byte from anyone but the supervisor.
+//! User, groups, capabilities and namespaces.
 
 use std::io;
 
 use caps::CapSet;
 use common::ipc::setup::RunAs;
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
-use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 
-/// Gives up user, groups, capabilities, and every way to get them back.
-///
-/// Call it before any thread is started: capabilities belong to threads (capabilities(7)).
-///
-/// # Errors
-///
-/// When something can't be given up. The role must not go on then.
-pub fn enter(run_as: Option<RunAs>) -> io::Result<()> {
+use super::Profile;
+
+/// Leaves the network, and what System V and POSIX share between processes, for empty namespaces of
+/// its own, if it has the right to. Descriptors that it is given keep working: a socket belongs to the
+/// network that it was made in. It is one more fence behind seccomp, so that failing is no matter.
+pub(super) fn leave_namespaces(profile: Profile<'_>) {
+    if let Profile::Gateway { .. } | Profile::Signer = profile {
+        let _ = unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS);
+    }
+}
+
+/// Gives up user, groups and capabilities, and every way to get them back.
+pub(super) fn drop_privileges(run_as: Option<RunAs>) -> io::Result<()> {
     if let Some(RunAs { uid, gid }) = run_as {
         // The bounding set can be emptied only while CAP_SETPCAP is there.
         drop_all(CapSet::Bounding)?;
@@ -33,7 +38,6 @@ pub fn enter(run_as: Option<RunAs>) -> io::Result<()> {
     prctl::set_no_new_privs()?;
     // Neither a core file nor a debugger of the same user may show what a role knows.
     prctl::set_dumpable(false)?;
-    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     Ok(())
 }
 

@@ -1,0 +1,85 @@
+//! How far the roles are confined, and whether that is enough.
+
+use std::cell::Cell;
+
+use common::config::{Config, Sandbox};
+use common::ipc::level::Level;
+use common::ipc::setup::RunAs;
+
+/// What all roles have reached.
+#[derive(Debug)]
+pub(crate) struct Confinement {
+    mode: Sandbox,
+    /// Roles are to have a user of their own.
+    own_user: bool,
+    reached: Cell<Option<Level>>,
+}
+
+impl Confinement {
+    /// No role has been started yet.
+    pub(crate) fn new(config: &Config, run_as: Option<RunAs>) -> Self {
+        Self { mode: config.sandbox, own_user: run_as.is_some(), reached: Cell::new(None) }
+    }
+
+    /// Whether a role may begin that has reached `level`; otherwise why not.
+    pub(crate) fn admit(&self, level: Level) -> Result<(), String> {
+        let missing = level.missing(self.own_user);
+        if self.mode == Sandbox::Strict && !missing.is_empty() {
+            return Err(format!(
+                "it can't be confined: this system lacks {}; sandbox = \"best-effort\" goes on without",
+                missing.join(", ")
+            ));
+        }
+        self.reached.set(Some(self.reached.get().map_or(level, |weakest| weakest.weakest(level))));
+        Ok(())
+    }
+
+    /// What to tell humans; nothing before the first role is ready.
+    pub(crate) fn describe(&self) -> Option<String> {
+        let level = self.reached.get()?;
+        Some(if self.mode == Sandbox::Off { "off".into() } else { level.to_string() })
+    }
+
+    /// What is missing and can be missed, for a warning.
+    pub(crate) fn missing(&self) -> Option<String> {
+        let missing = self.reached.get()?.missing(self.own_user);
+        (self.mode != Sandbox::Off && !missing.is_empty()).then(|| missing.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FULL: Level = Level { uid: Some(65534), no_privileges: true, seccomp: true, landlock: 6 };
+
+    fn confinement(mode: Sandbox, own_user: bool) -> Confinement {
+        Confinement { mode, own_user, reached: Cell::new(None) }
+    }
+
+    #[test]
+    fn strict_refuses_each_level_that_is_not_full() {
+        for level in [
+            Level { uid: None, ..FULL },
+            Level { no_privileges: false, ..FULL },
+            Level { seccomp: false, ..FULL },
+            Level { landlock: 0, ..FULL },
+        ] {
+            assert!(confinement(Sandbox::Strict, true).admit(level).is_err(), "{level}");
+            assert!(confinement(Sandbox::BestEffort, true).admit(level).is_ok(), "{level}");
+        }
+        assert!(confinement(Sandbox::Strict, true).admit(FULL).is_ok());
+        assert!(confinement(Sandbox::Strict, false).admit(Level { uid: None, ..FULL }).is_ok());
+    }
+
+    #[test]
+    fn the_weakest_role_is_told() {
+        let all = confinement(Sandbox::BestEffort, true);
+        assert_eq!(all.describe(), None);
+        all.admit(FULL).unwrap();
+        assert_eq!(all.missing(), None);
+        all.admit(Level { landlock: 0, ..FULL }).unwrap();
+        assert_eq!(all.describe().unwrap(), "uid 65534, seccomp, no Landlock");
+        assert!(all.missing().unwrap().contains("Landlock"));
+    }
+}

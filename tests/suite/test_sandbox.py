@@ -1,0 +1,187 @@
+"""What a role that was taken over could reach, seen from outside."""
+
+import collections
+import contextlib
+import os
+import pathlib
+import re
+import ssl
+import subprocess
+
+import pytest
+from harness import gateway, processes
+
+pytestmark = pytest.mark.ours_only("roles in processes of their own")
+
+ROLES = ["gateway", "connector", "signer"]
+
+# The event loop has an epoll instance twice and an eventfd.
+EVENT_LOOP = {"eventpoll": 2, "eventfd": 1}
+
+# If it was built with the supervisor's features, it also has a pair of sockets for signals, one twice.
+SIGNALS = 3
+
+
+def is_root():
+    return os.geteuid() == 0
+
+
+@contextlib.contextmanager
+def started(port, *options):
+    with gateway.start(port, "--workers", 1, *options) as running:
+        yield running
+
+
+@pytest.fixture
+def confined(echo_target, certificate):
+    with started(echo_target.port, "--sandbox", "strict", "--cert", certificate) as running:
+        yield running
+
+
+def one(running, role):
+    (pid,) = processes.with_role(running.pid, role)
+    return pid
+
+
+def status(pid):
+    lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_has_no_rights(confined, role):
+    seen = status(one(confined, role))
+    assert (seen["NoNewPrivs"], seen["Seccomp"]) == ("1", "2")
+    for kind in ["CapInh", "CapPrm", "CapEff", "CapAmb"]:
+        assert int(seen[kind], 16) == 0, kind
+    if is_root():
+        assert int(seen["CapBnd"], 16) == 0
+        assert seen["Groups"] == ""
+        for kind in ["Uid", "Gid"]:
+            assert "0" not in seen[kind].split(), kind
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_has_no_environment_and_leaves_no_core(confined, role):
+    pid = one(confined, role)
+    if is_root():
+        assert pathlib.Path(f"/proc/{pid}/environ").read_bytes() == b""
+    limits = pathlib.Path(f"/proc/{pid}/limits").read_text()
+    assert re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE)
+    # Whoever has no dumpable process can't be looked into by others of the same user.
+    assert os.stat(f"/proc/{pid}/mem").st_uid == 0
+
+
+@pytest.mark.skipif(not is_root(), reason="a role's descriptors are for root to see")
+@pytest.mark.parametrize("role, channels", [("gateway", 3), ("connector", 1), ("signer", 1)])
+def test_a_role_has_these_descriptors_and_no_others(confined, role, channels):
+    """Standard input is the channel to the supervisor, standard output that for the log. A gateway also
+    has channels to the connector, to the signer, and for acknowledgements."""
+    pid = one(confined, role)
+    # A descriptor of a connection that has ended may be about to be closed.
+    expected = [collections.Counter(EVENT_LOOP, log=1, socket=2 + channels + extra) for extra in [0, SIGNALS]]
+    assert processes.wait_for(lambda: kinds(pid) in expected, 3), kinds(pid)
+    assert os.readlink(f"/proc/{pid}/fd/2") == str(confined.log_path)
+
+
+def kinds(pid):
+    links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+    names = (re.sub(r"^anon_inode:\[(\w+)\]$", r"\1", re.sub(r":\[\d+\]$", "", link)) for link in links)
+    return collections.Counter("log" if name.startswith("/") else name for name in names)
+
+
+@pytest.mark.skipif(not is_root(), reason="needs root to leave its namespaces, and to see it")
+@pytest.mark.parametrize("role", ["gateway", "signer"])
+def test_a_role_that_opens_no_sockets_is_in_a_network_of_its_own(confined, role):
+    assert os.readlink(f"/proc/{one(confined, role)}/ns/net") != os.readlink("/proc/self/ns/net")
+
+
+def test_the_log_says_how_far_roles_are_confined(confined):
+    user = r"uid \d+" if is_root() else "same user"
+    confined.wait_log(rf"^  - Sandbox: {user}, seccomp, Landlock ABI \d+$")
+
+
+def test_sessions_work_under_strict_with_a_name_to_resolve(echo_target):
+    """The resolver's threads, files and sockets must all be allowed."""
+    with gateway.start(f"localhost:{echo_target.port}", "--sandbox", "strict") as running:
+        for _ in range(3):
+            with running.websocket() as websocket:
+                websocket.expect_echo()
+        assert "lost" not in running.log
+
+
+def test_off_leaves_out_filters_but_not_the_loss_of_rights(echo_target):
+    with gateway.start(echo_target.port, "--sandbox", "off") as running:
+        seen = status(processes.with_role(running.pid, "gateway")[0])
+        assert (seen["NoNewPrivs"], seen["Seccomp"], int(seen["CapEff"], 16)) == ("1", "0", 0)
+        running.wait_log(r"^  - Sandbox: off$")
+        with running.websocket() as websocket:
+            websocket.expect_echo()
+
+
+def private_number(key):
+    """The secret number of an EC key: the 32 bytes that must not leave the signer."""
+    text = subprocess.run(
+        ["openssl", "pkey", "-in", key, "-noout", "-text"], check=True, capture_output=True, text=True, timeout=10
+    ).stdout  # fmt: skip
+    digits = re.search(r"priv:\s*((?:[0-9a-f]{2}[:\s]+)+)", text).group(1)
+    return bytes.fromhex(re.sub(r"[^0-9a-f]", "", digits))[-32:]
+
+
+def memory(pid):
+    """All that a process has mapped and can be read."""
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb") as content:
+        for line in maps:
+            span, rights = line.split()[:2]
+            begin, end = (int(number, 16) for number in span.split("-"))
+            if not rights.startswith("r") or "[v" in line:
+                continue
+            content.seek(begin)
+            with contextlib.suppress(OSError):
+                yield content.read(end - begin)
+
+
+def holds(pid, secrets):
+    return any(secret in part for part in memory(pid) for secret in secrets)
+
+
+@pytest.mark.skipif(not is_root(), reason="reads the memory of other users' processes")
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_the_private_key_is_in_the_signer_alone(echo_target, authority, version):
+    certificate, key = authority.issue()
+    number = private_number(key)
+    # As a number in either order of bytes, and as the line of the file that has its beginning.
+    secrets = [number, number[::-1], key.read_bytes().splitlines()[1]]
+    client = authority.client(maximum=version)
+    with started(echo_target.port, "--cert", certificate, "--key", key) as running:
+        with running.websocket(tls=client) as websocket:
+            websocket.expect_echo()
+            assert websocket.sock.version() == version.name.replace("_", ".")
+            for role in ["gateway", "connector"]:
+                assert not holds(one(running, role), secrets), role
+            # The search itself works.
+            assert holds(one(running, "signer"), secrets[:2])
+            websocket.expect_echo()
+
+
+@pytest.mark.skipif(not is_root(), reason="as a user without rights")
+def test_a_plain_user_gets_the_same_sandbox_without_a_user_of_its_own(echo_target):
+    prefix = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    with gateway.start(echo_target.port, "--sandbox", "strict", prefix=prefix) as running:
+        running.wait_log(r"^  - Sandbox: same user, seccomp, Landlock ABI \d+$")
+        with running.websocket() as websocket:
+            websocket.expect_echo()
+
+
+def test_files_are_served_under_strict(echo_target, folder):
+    (folder / "sub").mkdir()
+    (folder / "sub" / "file.txt").write_text("inside")
+    with gateway.start(echo_target.port, "--sandbox", "strict", "--web", folder) as running:
+        assert running.get("/sub/file.txt").body == b"inside"
+        assert b"file.txt" in running.get("/sub/").body
+
+
+def test_an_unknown_mode_is_refused():
+    ended = gateway.run("--sandbox", "much", "6080", "localhost:1")
+    assert ended.returncode == 2
+    assert "'much'" in ended.stderr

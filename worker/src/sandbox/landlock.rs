@@ -1,0 +1,87 @@
+//! Files and addresses that stay within reach (landlock(7)), as far as the kernel goes.
+
+use std::os::fd::BorrowedFd;
+
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus, NetPort, PathBeneath, PathFd, Ruleset,
+    RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
+};
+
+use super::Profile;
+
+/// The newest version of the interface that this file makes use of.
+///
+/// From version 9 on, connecting to a unix socket by its path would need a rule too.
+const NEWEST: ABI = ABI::V6;
+
+/// What `getaddrinfo` reads: its configuration and the modules that nsswitch.conf(5) names, with what
+/// these link to. Folders and not the single files, since a resolv.conf(5) that is replaced is another
+/// file.
+const RESOLVER_FILES: [&str; 12] = [
+    "/etc",
+    "/lib",
+    "/lib64",
+    "/usr/lib",
+    "/usr/lib64",
+    "/usr/local/lib",
+    "/nix/store",
+    "/run/NetworkManager",
+    "/run/nscd",
+    "/run/resolvconf",
+    "/run/systemd/resolve",
+    "/var/run/nscd",
+];
+
+/// The port of DNS, for answers that are too long for UDP (RFC 7766).
+const DNS_PORT: u16 = 53;
+
+/// Confines this process. Gives the version of the interface that is in force, 0 for none.
+pub(super) fn restrict(profile: Profile<'_>) -> u8 {
+    let Ok(status) = rules(profile).and_then(RulesetCreated::restrict_self) else { return 0 };
+    match (status.ruleset, status.landlock) {
+        (RulesetStatus::NotEnforced, _) => 0,
+        (_, LandlockStatus::Available { effective_abi, .. }) => (effective_abi as u8).min(NEWEST as u8),
+        _ => 0,
+    }
+}
+
+fn rules(profile: Profile<'_>) -> Result<RulesetCreated, RulesetError> {
+    // Handled and not allowed by a rule means refused. All are best effort, the crate's default.
+    let rules = Ruleset::default()
+        .handle_access(AccessFs::from_all(NEWEST))?
+        .handle_access(AccessNet::from_all(NEWEST))?
+        .scope(Scope::from_all(NEWEST))?
+        .create()?;
+    match profile {
+        Profile::Gateway { web_root: Some(folder) } => readable_folder(rules, folder),
+        Profile::Connector { port, resolves } => connector(rules, port, resolves),
+        Profile::Gateway { web_root: None } | Profile::Signer | Profile::Echo => Ok(rules),
+    }
+}
+
+fn readable() -> BitFlags<AccessFs> {
+    AccessFs::ReadFile | AccessFs::ReadDir
+}
+
+fn readable_folder(rules: RulesetCreated, folder: BorrowedFd<'_>) -> Result<RulesetCreated, RulesetError> {
+    rules.add_rule(PathBeneath::new(folder, readable()))
+}
+
+fn connector(
+    mut rules: RulesetCreated,
+    port: Option<u16>,
+    resolves: bool,
+) -> Result<RulesetCreated, RulesetError> {
+    if resolves {
+        for path in RESOLVER_FILES {
+            // No system has all of them.
+            let Ok(folder) = PathFd::new(path) else { continue };
+            rules = rules.add_rule(PathBeneath::new(folder, readable()))?;
+        }
+        rules = rules.add_rule(NetPort::new(DNS_PORT, AccessNet::ConnectTcp))?;
+    }
+    match port {
+        Some(port) => rules.add_rule(NetPort::new(port, AccessNet::ConnectTcp)),
+        None => Ok(rules),
+    }
+}

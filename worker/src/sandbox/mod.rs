@@ -1,0 +1,68 @@
+//! What a role gives up before it reads a byte from anyone but the supervisor.
+//!
+//! In this order, since each step takes away what the one before it needed: namespaces, user and
+//! capabilities (`identity`), resources (`limits`), the file system and addresses (`landlock`), and last
+//! the system calls (`seccomp`). Then `self_test` tries what must fail.
+//!
+//! The supervisor judges what was reached ([`Level`]); it alone knows whether that is enough.
+
+mod identity;
+mod landlock;
+mod limits;
+mod seccomp;
+mod self_test;
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use common::config::Sandbox;
+use common::ipc::level::Level;
+use common::ipc::setup::RunAs;
+
+/// What a role needs, and so may keep.
+#[derive(Clone, Copy, Debug)]
+pub enum Profile<'a> {
+    /// Connections, and files beneath the web folder if there is one.
+    Gateway {
+        /// The folder.
+        web_root: Option<BorrowedFd<'a>>,
+    },
+    /// Connections to a target.
+    Connector {
+        /// The port that it may connect to; none for a unix socket.
+        port: Option<u16>,
+        /// The target has a name that must be resolved.
+        resolves: bool,
+    },
+    /// Channels, and nothing else.
+    Signer,
+    /// Connections from its listening socket.
+    Echo,
+}
+
+/// Gives up user, groups, capabilities, and, unless that is off, all that the role has no use for. Says
+/// what was reached: the kernel may lack something.
+///
+/// Call it before any thread is started: capabilities and filters belong to threads.
+///
+/// # Errors
+///
+/// When user or capabilities can't be given up. The role must not go on then.
+pub fn enter(profile: Profile<'_>, run_as: Option<RunAs>, mode: Sandbox) -> io::Result<Level> {
+    if mode != Sandbox::Off {
+        identity::leave_namespaces(profile);
+    }
+    identity::drop_privileges(run_as)?;
+    limits::set(profile, mode)?;
+    let mut level =
+        Level { uid: run_as.map(|run_as| run_as.uid), no_privileges: true, seccomp: false, landlock: 0 };
+    if mode == Sandbox::Off {
+        return Ok(level);
+    }
+    level.landlock = landlock::restrict(profile);
+    level.seccomp = seccomp::install(profile).is_ok() && self_test::calls_fail(profile);
+    if level.landlock > 0 && !self_test::files_are_out_of_reach() {
+        level.landlock = 0;
+    }
+    Ok(level)
+}

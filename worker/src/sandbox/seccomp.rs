@@ -1,0 +1,320 @@
+//! The system calls that each role may make (seccomp(2)).
+//!
+//! Whatever is not listed fails with `EPERM`, as most code can cope with it: the library behind a call
+//! may be another one tomorrow. What no library of ours would ever do, and what takes a system over,
+//! ends the process instead (`FATAL`).
+//!
+//! The calls of the bytes' path have no conditions on their arguments: the kernel then remembers that
+//! they are allowed, and runs no filter for them.
+
+use std::collections::BTreeMap;
+
+use libc as c;
+use seccompiler::SeccompCmpArgLen::{Dword, Qword};
+use seccompiler::SeccompCmpOp::{Eq, MaskedEq};
+use seccompiler::{
+    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch, apply_filter,
+};
+
+use super::Profile;
+
+/// One call with the conditions on its arguments of which one must hold; none for any arguments.
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
+/// From <asm-generic/ioctls.h>; C libraries differ in their type.
+const FIONREAD: u64 = 0x541b;
+const FIONBIO: u64 = 0x5421;
+
+/// One call whatever its arguments, with the reason in the comment before it.
+const EVERY_ROLE: &[i64] = &[
+    // The event loop waits, and registers descriptors. One wakes itself through an eventfd.
+    c::SYS_epoll_pwait,
+    c::SYS_epoll_pwait2,
+    c::SYS_epoll_ctl,
+    #[cfg(target_arch = "x86_64")]
+    c::SYS_epoll_wait,
+    // The gateway waits for a signature, the connector for a connection that may be there already.
+    c::SYS_ppoll,
+    #[cfg(target_arch = "x86_64")]
+    c::SYS_poll,
+    // Streams and channels. recvmsg(2) takes descriptors that the supervisor passes.
+    c::SYS_read,
+    c::SYS_readv,
+    c::SYS_recvfrom,
+    c::SYS_recvmsg,
+    c::SYS_sendto,
+    c::SYS_shutdown,
+    c::SYS_write,
+    c::SYS_writev,
+    c::SYS_close,
+    // Why a connection broke, and what kind of socket it is; both tell only about what is there.
+    c::SYS_getsockopt,
+    // Files in memory, by which the supervisor passes what is long; and files of the web folder.
+    c::SYS_lseek,
+    c::SYS_pread64,
+    c::SYS_fstat,
+    // The allocator. What makes memory executable is refused below.
+    c::SYS_brk,
+    c::SYS_madvise,
+    c::SYS_mremap,
+    c::SYS_munmap,
+    // Locks, clocks where there is no vDSO, and randomness.
+    c::SYS_clock_getres,
+    c::SYS_clock_gettime,
+    c::SYS_clock_nanosleep,
+    c::SYS_futex,
+    c::SYS_getrandom,
+    c::SYS_gettimeofday,
+    c::SYS_nanosleep,
+    c::SYS_restart_syscall,
+    #[cfg(target_arch = "x86_64")]
+    c::SYS_time,
+    // The end, a panic, and returning from a signal's handler.
+    c::SYS_exit,
+    c::SYS_exit_group,
+    c::SYS_getpid,
+    c::SYS_gettid,
+    c::SYS_rt_sigaction,
+    c::SYS_rt_sigprocmask,
+    c::SYS_rt_sigreturn,
+    c::SYS_sigaltstack,
+];
+
+/// The connector passes connected sockets on, and makes them.
+const CONNECTOR: &[i64] = &[c::SYS_connect, c::SYS_sendmsg, c::SYS_setsockopt];
+
+/// `getaddrinfo`, its modules, and the threads that it runs in. It only reads; what it may read is
+/// Landlock's part.
+const RESOLVER: &[i64] = &[
+    // Sockets to name servers and services of this system. Landlock refuses to bind TCP sockets.
+    c::SYS_bind,
+    c::SYS_getpeername,
+    c::SYS_getsockname,
+    c::SYS_sendmmsg,
+    c::SYS_recvmmsg,
+    // Files and their names; opening has conditions.
+    c::SYS_faccessat,
+    c::SYS_faccessat2,
+    c::SYS_fstatfs,
+    c::SYS_getcwd,
+    c::SYS_getdents64,
+    c::SYS_newfstatat,
+    c::SYS_readlinkat,
+    c::SYS_statfs,
+    c::SYS_statx,
+    #[cfg(target_arch = "x86_64")]
+    c::SYS_access,
+    #[cfg(target_arch = "x86_64")]
+    c::SYS_lstat,
+    #[cfg(target_arch = "x86_64")]
+    c::SYS_readlink,
+    #[cfg(target_arch = "x86_64")]
+    c::SYS_stat,
+    // What these modules ask about their process and the system.
+    c::SYS_getegid,
+    c::SYS_geteuid,
+    c::SYS_getgid,
+    c::SYS_getppid,
+    c::SYS_getuid,
+    c::SYS_sysinfo,
+    // Events of their own, in libsystemd.
+    c::SYS_dup,
+    c::SYS_epoll_create1,
+    c::SYS_eventfd2,
+    c::SYS_timerfd_create,
+    c::SYS_timerfd_settime,
+    // Threads. What clone3(2) is asked for stands in memory, where no filter sees it: it is said to be
+    // missing, and the C library takes clone(2).
+    c::SYS_clone3,
+    c::SYS_membarrier,
+    c::SYS_rseq,
+    c::SYS_sched_getaffinity,
+    c::SYS_sched_yield,
+    c::SYS_set_robust_list,
+    c::SYS_set_tid_address,
+];
+
+/// What only somebody does who has taken the process over.
+const FATAL: &[i64] = &[
+    // Other programs and processes.
+    c::SYS_execve,
+    c::SYS_execveat,
+    #[cfg(target_arch = "x86_64")]
+    c::SYS_fork,
+    #[cfg(target_arch = "x86_64")]
+    c::SYS_vfork,
+    c::SYS_pidfd_getfd,
+    c::SYS_process_madvise,
+    c::SYS_process_vm_readv,
+    c::SYS_process_vm_writev,
+    c::SYS_ptrace,
+    // Other users and roots.
+    c::SYS_chroot,
+    c::SYS_setfsgid,
+    c::SYS_setfsuid,
+    c::SYS_setgid,
+    c::SYS_setgroups,
+    c::SYS_setns,
+    c::SYS_setregid,
+    c::SYS_setresgid,
+    c::SYS_setresuid,
+    c::SYS_setreuid,
+    c::SYS_setuid,
+    c::SYS_unshare,
+    // Mounts.
+    c::SYS_fsmount,
+    c::SYS_fsopen,
+    c::SYS_mount,
+    c::SYS_move_mount,
+    c::SYS_open_by_handle_at,
+    c::SYS_open_tree,
+    c::SYS_pivot_root,
+    c::SYS_umount2,
+    // Large parts of the kernel in which holes were found again and again.
+    c::SYS_add_key,
+    c::SYS_bpf,
+    c::SYS_io_uring_enter,
+    c::SYS_io_uring_register,
+    c::SYS_io_uring_setup,
+    c::SYS_keyctl,
+    c::SYS_perf_event_open,
+    c::SYS_request_key,
+    c::SYS_userfaultfd,
+    // The machine.
+    c::SYS_delete_module,
+    c::SYS_finit_module,
+    c::SYS_init_module,
+    c::SYS_kexec_load,
+    c::SYS_reboot,
+    c::SYS_swapoff,
+    c::SYS_swapon,
+];
+
+/// Confines this thread, and those that it starts, for good.
+///
+/// # Errors
+///
+/// When the kernel has no such filters, or knows too few of their actions.
+pub(super) fn install(profile: Profile<'_>) -> Result<(), seccompiler::Error> {
+    let allowed = allowed(profile)?;
+    let fatal = FATAL.iter().map(|call| (*call, Vec::new())).collect();
+    // The strictest answer of all filters counts. The last of them no longer lets filters be added.
+    let missing = [(c::SYS_clone3, Vec::new())].into();
+    let answer = SeccompAction::Errno(c::ENOSYS.unsigned_abs());
+    apply_filter(&program(missing, SeccompAction::Allow, answer)?)?;
+    apply_filter(&program(fatal, SeccompAction::Allow, SeccompAction::KillProcess)?)?;
+    let refusal = SeccompAction::Errno(c::EPERM.unsigned_abs());
+    apply_filter(&program(allowed, refusal, SeccompAction::Allow)?)
+}
+
+fn program(
+    rules: Rules,
+    otherwise: SeccompAction,
+    listed: SeccompAction,
+) -> Result<BpfProgram, BackendError> {
+    SeccompFilter::new(rules, otherwise, listed, TargetArch::try_from(std::env::consts::ARCH)?)?.try_into()
+}
+
+fn allowed(profile: Profile<'_>) -> Result<Rules, BackendError> {
+    let mut rules: Rules = EVERY_ROLE.iter().map(|call| (*call, Vec::new())).collect();
+    every_role(&mut rules)?;
+    match profile {
+        Profile::Gateway { web_root: Some(_) } => {
+            // openat2(2) with RESOLVE_BENEATH; the lists of folders.
+            for call in [c::SYS_openat2, c::SYS_getdents64] {
+                rules.insert(call, Vec::new());
+            }
+        }
+        Profile::Gateway { web_root: None } | Profile::Signer => {}
+        Profile::Connector { resolves, .. } => connector(&mut rules, resolves)?,
+        Profile::Echo => _ = rules.insert(c::SYS_accept4, Vec::new()),
+    }
+    Ok(rules)
+}
+
+/// Calls that every role needs with some arguments only.
+fn every_role(rules: &mut Rules) -> Result<(), BackendError> {
+    let no_code = || when(&[(2, Qword, MaskedEq(flag(c::PROT_EXEC)), 0)]);
+    rules.insert(c::SYS_mmap, vec![no_code()?]);
+    rules.insert(c::SYS_mprotect, vec![no_code()?]);
+    // Sockets are made non-blocking by it. Others feed a terminal with input (TIOCSTI), for example.
+    rules.insert(c::SYS_ioctl, vec![when(&[(1, Dword, Eq, FIONBIO)])?]);
+    // What the standard library asks of descriptors that it closes or copies. Owners and locks are not
+    // among it.
+    let commands = [c::F_GETFD, c::F_SETFD, c::F_GETFL, c::F_SETFL, c::F_DUPFD_CLOEXEC];
+    let commands = commands.map(|command| when(&[(1, Dword, Eq, flag(command))]));
+    rules.insert(c::SYS_fcntl, commands.into_iter().collect::<Result<_, _>>()?);
+    // abort(3) sends its signal to its own process.
+    let own = u64::from(std::process::id());
+    rules.insert(c::SYS_tgkill, vec![when(&[(0, Dword, Eq, own)])?]);
+    Ok(())
+}
+
+fn connector(rules: &mut Rules, resolves: bool) -> Result<(), BackendError> {
+    rules.extend(CONNECTOR.iter().map(|call| (*call, Vec::new())));
+    let mut sockets = Vec::new();
+    for family in [c::AF_INET, c::AF_INET6, c::AF_UNIX] {
+        sockets.push(socket(family, c::SOCK_STREAM)?);
+        if resolves {
+            sockets.push(socket(family, c::SOCK_DGRAM)?);
+        }
+    }
+    if resolves {
+        // The system's own addresses, by which `getaddrinfo` sorts.
+        sockets.push(when(&[(0, Dword, Eq, flag(c::AF_NETLINK)), (2, Dword, Eq, flag(c::NETLINK_ROUTE))])?);
+        resolver(rules)?;
+    }
+    rules.insert(c::SYS_socket, sockets);
+    Ok(())
+}
+
+fn resolver(rules: &mut Rules) -> Result<(), BackendError> {
+    rules.extend(RESOLVER.iter().map(|call| (*call, Vec::new())));
+    // Reading only.
+    let writes = flag(c::O_ACCMODE | c::O_CREAT | c::O_TRUNC);
+    rules.insert(c::SYS_openat, vec![when(&[(2, Dword, MaskedEq(writes), 0)])?]);
+    #[cfg(target_arch = "x86_64")]
+    rules.insert(c::SYS_open, vec![when(&[(1, Dword, MaskedEq(writes), 0)])?]);
+    // Modules are libraries: their code is mapped from files, which nobody here can write.
+    let (code, writable) = (flag(c::PROT_EXEC), flag(c::PROT_WRITE));
+    let from_file = when(&[
+        (2, Qword, MaskedEq(code | writable), code),
+        (3, Qword, MaskedEq(flag(c::MAP_ANONYMOUS)), 0),
+    ])?;
+    rules.entry(c::SYS_mmap).or_default().push(from_file);
+    // How much is there to be read.
+    rules.entry(c::SYS_ioctl).or_default().push(when(&[(1, Dword, Eq, FIONREAD)])?);
+    // Threads and not processes, in no new namespace.
+    let thread = flag(c::CLONE_VM | c::CLONE_THREAD | c::CLONE_SIGHAND);
+    let namespaces = flag(c::CLONE_NEWUSER | c::CLONE_NEWNS | c::CLONE_NEWNET | c::CLONE_NEWPID);
+    rules.insert(c::SYS_clone, vec![when(&[(0, Qword, MaskedEq(thread | namespaces), thread)])?]);
+    // A thread names itself.
+    rules.insert(c::SYS_prctl, vec![when(&[(0, Dword, Eq, flag(c::PR_SET_NAME))])?]);
+    // Reading a limit, as new threads do for the size of their stack.
+    rules.insert(c::SYS_prlimit64, vec![when(&[(2, Qword, Eq, 0)])?]);
+    Ok(())
+}
+
+/// A socket of this family and kind, whatever flags it has.
+fn socket(family: i32, kind: i32) -> Result<SeccompRule, BackendError> {
+    const KIND: u64 = 0xf;
+    when(&[(0, Dword, Eq, flag(family)), (1, Dword, MaskedEq(KIND), flag(kind))])
+}
+
+/// A rule that holds when all conditions do: number of the argument, its width, the comparison, and the
+/// value.
+fn when(conditions: &[(u8, SeccompCmpArgLen, SeccompCmpOp, u64)]) -> Result<SeccompRule, BackendError> {
+    let conditions = conditions
+        .iter()
+        .map(|(argument, width, comparison, value)| {
+            SeccompCondition::new(*argument, width.clone(), comparison.clone(), *value)
+        })
+        .collect::<Result<_, _>>()?;
+    SeccompRule::new(conditions)
+}
+
+/// Constants of the C library, none of which is negative, as arguments of system calls.
+fn flag(value: i32) -> u64 {
+    u64::from(value.unsigned_abs())
+}

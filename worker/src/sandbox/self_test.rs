@@ -1,0 +1,55 @@
+//! Tries what must fail, once the sandbox is closed: a kernel, an emulator or a container that accepts
+//! a filter and ignores it would otherwise go unnoticed.
+//!
+//! Only calls that do no harm where they work. What ends the process is left to the tests.
+
+use std::fs::File;
+use std::io;
+
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketType, socket};
+
+use super::Profile;
+
+/// Whether the system calls that the role has no use for are refused by the filter.
+pub(super) fn calls_fail(profile: Profile<'_>) -> bool {
+    let is_closed = refused(nix::sys::utsname::uname())
+        && kill(Pid::from_raw(1), None) == Err(nix::Error::EPERM)
+        && no_socket(AddressFamily::PACKET);
+    is_closed
+        && match profile {
+            Profile::Gateway { .. } | Profile::Signer | Profile::Echo => {
+                no_file("/etc/passwd")
+                    && no_socket(AddressFamily::INET)
+                    && no_socket(AddressFamily::INET6)
+                    && no_socket(AddressFamily::UNIX)
+            }
+            Profile::Connector { resolves: false, .. } => no_file("/etc/passwd"),
+            Profile::Connector { resolves: true, .. } => {
+                refused_io(&File::options().write(true).open("/dev/null"))
+            }
+        }
+}
+
+/// Whether Landlock keeps a file away that anybody can read otherwise. No role has a use for it.
+pub(super) fn files_are_out_of_reach() -> bool {
+    File::open("/proc/version").is_err()
+}
+
+fn no_file(path: &str) -> bool {
+    refused_io(&File::open(path))
+}
+
+fn no_socket(family: AddressFamily) -> bool {
+    matches!(socket(family, SocketType::STREAM, None), Err(Errno::PERM))
+}
+
+fn refused<T>(result: nix::Result<T>) -> bool {
+    matches!(result, Err(nix::Error::EPERM))
+}
+
+fn refused_io<T>(result: &io::Result<T>) -> bool {
+    result.as_ref().is_err_and(|error| Errno::from_io_error(error) == Some(Errno::PERM))
+}
