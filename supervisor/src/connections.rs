@@ -166,11 +166,16 @@ impl Connections {
         }
     }
 
-    /// Takes out everything that a gateway had, because it has died.
+    /// Takes out everything that a gateway had, because it has died, but for sessions that had ended: their
+    /// records only wait for the connector's word.
     pub(crate) fn orphaned(&mut self, gateway: GatewayId) -> Orphans {
         let mut orphans = Orphans::default();
-        let ids: Vec<_> =
-            self.open.iter().filter(|(_, one)| one.gateway == gateway).map(|(id, _)| *id).collect();
+        let ids: Vec<_> = self
+            .open
+            .iter()
+            .filter(|(_, one)| one.gateway == gateway && one.ended.is_none())
+            .map(|(id, _)| *id)
+            .collect();
         for id in ids {
             let Some(mut connection) = self.close(id, None) else { continue };
             orphans.lost_sessions += usize::from(connection.session.is_some());
@@ -305,6 +310,19 @@ mod tests {
             assert_eq!(connections.totals(), Totals { sessions: 0, opened: 1, bytes: 3 });
             assert!(connections.open.is_empty());
         }
+    }
+
+    #[test]
+    fn a_session_that_has_ended_is_recorded_after_its_gateway() {
+        let mut connections = Connections::default();
+        let id = handed_over(&mut connections);
+        let session =
+            SessionSummary { to_target: 1, to_client: 2, closed_by: ClosedBy::Client, close_code: 1000 };
+        assert!(connections.ended(Ended { id, session: Some(session) }, GATEWAY));
+        assert_eq!(connections.orphaned(GATEWAY).lost_sessions, 0);
+        connections.opened(id, "localhost:5901".into());
+        assert_eq!(connections.totals(), Totals { sessions: 0, opened: 1, bytes: 3 });
+        assert!(connections.open.is_empty());
     }
 
     #[test]

@@ -21,6 +21,9 @@ use crate::pool::Pool;
 use crate::setup::{SetupError, Setups, static_target};
 use crate::{accept, banner, connector, echo, lifetime, notify, pool, signals};
 
+/// How long the records of the last sessions may take.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
 /// What the parts of the supervisor share. They all run on one thread.
 #[derive(Debug)]
 pub(crate) struct Service {
@@ -173,5 +176,9 @@ async fn stop(service: &Rc<Service>) {
     };
     if timeout(patience, all).await.is_err() {
         tracing::warn!(target: "websockify::service", "ending sessions that did not close in time");
+    }
+    // What the connector has still to say completes the records of the last sessions.
+    if timeout(LAST_WORDS, lifetime::last_connection(service)).await.is_err() {
+        service.connections.borrow_mut().connector_gone();
     }
 }

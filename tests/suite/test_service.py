@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import signal
 import socket
 import ssl
@@ -104,6 +105,17 @@ def journal_fields(record):
             value, record = record[8 : 8 + length], record[8 + length + 1 :]
         fields[name.decode()] = value.decode()
     return fields
+
+
+def test_a_session_is_recorded_however_soon_the_end_comes(echo_target):
+    for _ in range(5):
+        with gateway.start(echo_target.port) as running:
+            with running.websocket() as websocket:
+                websocket.expect_echo(b"four")
+            running.process.send_signal(signal.SIGTERM)
+            running.process.wait(5)
+            assert len(re.findall(r"^.* session \d+ to .* 4 bytes in, 4 bytes out$", running.log, re.M)) == 1
+            assert "connecting to" in running.log
 
 
 # Configuration files
