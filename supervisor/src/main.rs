@@ -7,6 +7,7 @@ mod accept;
 mod connections;
 mod listen;
 mod pool;
+mod violation;
 
 // The roles beside the gateways.
 mod connector;

@@ -31,8 +31,12 @@ pub(crate) fn stopping() {
 pub(crate) async fn keep_status(service: Rc<Service>) {
     loop {
         let totals = service.connections.borrow().totals();
-        let status =
+        let mut status =
             format!("{} sessions, {} total, {} bytes relayed", totals.sessions, totals.opened, totals.bytes);
+        let violations = service.violations.get();
+        if violations > 0 {
+            status += &format!(", {violations} gateways killed for breaking protocol");
+        }
         tell(&[NotifyState::Status(&status)]);
         sleep(STATUS_INTERVAL).await;
         service.changed.notified().await;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use common::addr::TargetAddr;
 use common::config::Config;
 use common::ipc::channel::Channel;
+use common::ticket::{Key, Mint};
 use tokio::sync::Notify;
 use tokio::task::{JoinSet, spawn_local};
 use tokio::time::timeout;
@@ -17,7 +18,7 @@ use crate::connections::Connections;
 use crate::identity::Identity;
 use crate::listen::{self, ListenError};
 use crate::pool::Pool;
-use crate::setup::{SetupError, Setups, static_target};
+use crate::setup::{self, SetupError, Setups, static_target};
 use crate::{accept, banner, connector, echo, notify, pool, signals};
 
 /// What the parts of the supervisor share. They all run on one thread.
@@ -27,6 +28,8 @@ pub(crate) struct Service {
     pub(crate) config: Config,
     /// What the roles are told of it.
     pub(crate) setups: Setups,
+    /// Makes the tickets of connections.
+    pub(crate) mint: Mint,
     /// The gateways.
     pub(crate) pool: Pool,
     /// The connections that they have.
@@ -35,6 +38,8 @@ pub(crate) struct Service {
     pub(crate) connector: RefCell<Option<Rc<Channel>>>,
     /// The certificate and its signer.
     pub(crate) identity: Identity,
+    /// Gateways that were killed because they broke protocol.
+    pub(crate) violations: Cell<u64>,
     /// Something that the status line tells has changed.
     pub(crate) changed: Notify,
     /// No role is started any more.
@@ -101,14 +106,17 @@ pub(crate) async fn run(config: Config) -> Result<(), ServiceError> {
 
 impl Service {
     fn new(config: Config, target: &TargetAddr) -> Result<Rc<Self>, ServiceError> {
-        let setups = Setups::read(&config, target)?;
+        let mint = Mint::new(Key::generate()?, setup::ticket_lifetime(&config));
+        let setups = Setups::read(&config, target, mint.key())?;
         Ok(Rc::new(Self {
+            mint,
             pool: Pool::new(&config),
             identity: Identity::new(&config, setups.run_as),
             config,
             setups,
             connections: RefCell::default(),
             connector: RefCell::default(),
+            violations: Cell::new(0),
             changed: Notify::new(),
             stopping: Cell::new(false),
         }))

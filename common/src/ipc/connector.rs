@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use serde::{Deserialize, Serialize};
 
 use super::wire::{self, Encoded, Message, WireError};
-use super::{ConnectionId, GatewayId};
+use super::{ConnectionId, GatewayId, Violation};
 
 /// What a connector is told.
 #[derive(Debug)]
@@ -47,6 +47,8 @@ pub enum ConnectorToSupervisor {
     Failed(String),
     /// Targets were dialled for connections; at most [`Dialled::MAX_BATCH`] of them in a message.
     Dialled(Vec<Dialled>),
+    /// A gateway breaks protocol.
+    Violation(Violation),
 }
 
 /// What came of dialling a target.
@@ -79,6 +81,7 @@ impl Message for ConnectorToSupervisor {
             Self::Ready => wire::body(1, &(), None),
             Self::Failed(why) => wire::body(2, why, None),
             Self::Dialled(dialled) => wire::body(3, dialled, None),
+            Self::Violation(violation) => wire::body(4, violation, None),
         }
     }
 
@@ -88,6 +91,7 @@ impl Message for ConnectorToSupervisor {
             1 => wire::fields(tag, body).map(|()| Self::Ready),
             2 => Ok(Self::Failed(wire::fields(tag, body)?)),
             3 => Ok(Self::Dialled(wire::fields(tag, body)?)),
+            4 => Ok(Self::Violation(wire::fields(tag, body)?)),
             _ => Err(WireError::Tag(tag)),
         }
     }
