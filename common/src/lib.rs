@@ -7,3 +7,4 @@ pub mod exit_code;
 pub mod ipc;
 pub mod log;
 pub mod sys;
+pub mod ticket;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
-use common::ipc::gateway::{Accepted, ClosedBy, Ended, SessionSummary};
+use common::ipc::gateway::{ClosedBy, Ended, SessionSummary};
 use common::ipc::{ClientAddr, ConnectionId, GatewayId};
 
 /// Gateways that may die over one connection before it is given up: what crashes one gateway must not
@@ -53,8 +53,10 @@ struct Session {
 /// A connection to be handed to a gateway.
 #[derive(Debug)]
 pub(crate) struct Unserved {
-    /// What is known about it.
-    pub(crate) accepted: Accepted,
+    /// Its number.
+    pub(crate) id: ConnectionId,
+    /// Where it comes from.
+    pub(crate) client: ClientAddr,
     /// Its socket.
     pub(crate) socket: OwnedFd,
     /// How many gateways have had it and died.
@@ -85,14 +87,14 @@ impl Connections {
     /// A number and our record for a connection that was just accepted.
     pub(crate) fn accept(&mut self, client: ClientAddr, socket: OwnedFd) -> Unserved {
         self.last += 1;
-        Unserved { accepted: Accepted { id: ConnectionId(self.last), client }, socket, tried: 0 }
+        Unserved { id: ConnectionId(self.last), client, socket, tried: 0 }
     }
 
     /// `gateway` was given the connection.
     pub(crate) fn handed_over(&mut self, unserved: Unserved, gateway: GatewayId) {
-        let Unserved { accepted, socket, tried } = unserved;
+        let Unserved { id, client, socket, tried } = unserved;
         let connection = Connection {
-            client: accepted.client,
+            client,
             since: Instant::now(),
             gateway,
             dead_connectors: self.dead_connectors,
@@ -102,7 +104,7 @@ impl Connections {
             ended: None,
         };
         self.unbegun += 1;
-        self.open.insert(accepted.id, connection);
+        self.open.insert(id, connection);
     }
 
     /// `gateway` is about to read from the connection: our copy of its socket is closed, as it would
@@ -123,7 +125,7 @@ impl Connections {
         self.of(id, gateway)?.unbegun.as_ref()?;
         let Connection { client, unbegun, tried, .. } = self.open.remove(&id)?;
         self.unbegun -= 1;
-        Some(Unserved { accepted: Accepted { id, client }, socket: unbegun?, tried })
+        Some(Unserved { id, client, socket: unbegun?, tried })
     }
 
     /// The connector has given the connection a target.
@@ -181,8 +183,7 @@ impl Connections {
             orphans.lost_sessions += usize::from(connection.session.is_some());
             let tried = connection.tried + 1;
             if let (Some(socket), true) = (connection.unbegun.take(), tried < MAX_GATEWAYS) {
-                let accepted = Accepted { id, client: connection.client };
-                orphans.unserved.push(Unserved { accepted, socket, tried });
+                orphans.unserved.push(Unserved { id, client: connection.client, socket, tried });
             }
         }
         orphans
@@ -256,7 +257,7 @@ mod tests {
     fn handed_over(connections: &mut Connections) -> ConnectionId {
         let socket = std::fs::File::open("/dev/null").unwrap().into();
         let unserved = connections.accept(ClientAddr::Unix("/run/x".into()), socket);
-        let id = unserved.accepted.id;
+        let id = unserved.id;
         connections.handed_over(unserved, GATEWAY);
         id
     }
@@ -267,7 +268,7 @@ mod tests {
         let (fresh, begun) = (handed_over(&mut connections), handed_over(&mut connections));
         connections.begun(begun, GATEWAY);
         let orphans = connections.orphaned(GATEWAY);
-        assert_eq!(orphans.unserved.iter().map(|one| one.accepted.id).collect::<Vec<_>>(), [fresh]);
+        assert_eq!(orphans.unserved.iter().map(|one| one.id).collect::<Vec<_>>(), [fresh]);
         assert!(connections.open.is_empty() && !connections.any_unbegun());
     }
 

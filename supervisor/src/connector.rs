@@ -9,9 +9,10 @@ use common::ipc::gateway::SupervisorToGateway;
 use common::log::Escaped;
 use tokio::time::timeout;
 
-use crate::pool::Gateway;
+use crate::pool::{self, Gateway};
 use crate::role::{self, Backoff, Role};
 use crate::service::{Service, ServiceError};
+use crate::violation;
 
 /// Starts the connector and waits until it is ready.
 pub(crate) async fn start(service: &Service) -> Result<Role, ServiceError> {
@@ -28,7 +29,7 @@ pub(crate) async fn start(service: &Service) -> Result<Role, ServiceError> {
             Ok(role)
         }
         Ok(Ok(ConnectorToSupervisor::Failed(reason))) => Err(failed(reason)),
-        Ok(Ok(ConnectorToSupervisor::Dialled(_))) => Err(failed("it spoke before it was ready".into())),
+        Ok(Ok(_)) => Err(failed("it spoke before it was ready".into())),
         Ok(Err(error)) => Err(failed(error.to_string())),
         Err(_) => Err(failed("not ready in time".into())),
     }
@@ -39,8 +40,10 @@ pub(crate) async fn start(service: &Service) -> Result<Role, ServiceError> {
 pub(crate) async fn introduce(service: &Service, gateway: &Gateway) -> Result<(), ChannelError> {
     let Some(connector) = service.connector.borrow().clone() else { return Ok(()) };
     let (for_gateway, channel) = Channel::pair()?;
-    connector.send(&SupervisorToConnector::Gateway { id: gateway.id, channel }).await?;
-    gateway.channel.send(&SupervisorToGateway::Connector(for_gateway)).await
+    let introduction = SupervisorToConnector::Gateway { id: gateway.id, channel };
+    let told = connector.send(&introduction);
+    timeout(role::START_DEADLINE, told).await.map_err(|_| ChannelError::Closed)??;
+    pool::tell(service, gateway, &SupervisorToGateway::Connector(for_gateway)).await
 }
 
 /// Keeps the connector: takes what it says, and when it has died starts another in its place.
@@ -87,14 +90,21 @@ async fn listen(service: &Service, channel: &Channel) -> ChannelError {
 }
 
 fn take(service: &Service, message: ConnectorToSupervisor) {
-    let ConnectorToSupervisor::Dialled(all) = message else { return };
-    for dialled in all {
-        log_dialled(&dialled);
-        if dialled.failure.is_none() {
-            service.connections.borrow_mut().opened(dialled.id, dialled.target);
+    match message {
+        ConnectorToSupervisor::Dialled(all) => {
+            for dialled in all {
+                log_dialled(&dialled);
+                if dialled.failure.is_none() {
+                    let target = Escaped(&dialled.target).to_string();
+                    service.connections.borrow_mut().opened(dialled.id, target);
+                }
+            }
+            service.note_change();
         }
+        ConnectorToSupervisor::Violation(violation) => violation::accused(service, "connector", &violation),
+        // What it says once, and has said.
+        _ => {}
     }
-    service.note_change();
 }
 
 /// The original's lines. The connector is no more trusted than other roles.

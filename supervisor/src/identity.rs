@@ -18,13 +18,14 @@ use common::ipc::gateway::SupervisorToGateway;
 use common::ipc::setup::{self, RunAs, ServerIdentity, SignerSetup, TicketSecret};
 use common::ipc::signer::{KeyDescription, SignerToSupervisor, SupervisorToSigner};
 use rustix::rand::GetRandomFlags;
-use tokio::task::spawn_local;
+use tokio::task::{JoinSet, spawn_local};
 use tokio::time::timeout;
 
-use crate::pool::Gateway;
+use crate::pool::{self, Gateway};
 use crate::role::{self, Backoff, Process, Role};
 use crate::service::Service;
 use crate::setup::certificates;
+use crate::violation;
 
 /// The files, and what was made of them.
 #[derive(Debug)]
@@ -49,6 +50,8 @@ struct Current {
     /// A [`ServerIdentity`] as a file in memory.
     certificate: OwnedFd,
     signer: Rc<Channel>,
+    /// Ends with the certificate, so that its hold of the channel does too.
+    _listening: JoinSet<()>,
 }
 
 /// What tells one state of a file from another: device, inode, size, and time of change.
@@ -98,7 +101,10 @@ impl Identity {
         }
         match load(service, files, self.run_as).await {
             Ok((certificate, signer)) => {
-                let current = Rc::new(Current { certificate, signer: signer.channel.clone() });
+                let mut listening = JoinSet::new();
+                listening.spawn_local(listen(service.clone(), signer.channel.clone()));
+                let signer_channel = signer.channel.clone();
+                let current = Rc::new(Current { certificate, signer: signer_channel, _listening: listening });
                 spawn_local(keep(service.clone(), Rc::downgrade(&current), signer.process));
                 // With the one before, its channel goes, and with that its signer.
                 *self.current.borrow_mut() = Some(current);
@@ -155,6 +161,7 @@ async fn start(service: &Service, signer_setup: OwnedFd) -> Result<(Role, KeyDes
             Ok((role, key))
         }
         Ok(Ok(SignerToSupervisor::Failed(reason))) => Err(reason),
+        Ok(Ok(SignerToSupervisor::Violation(_))) => Err("the signer spoke before it was ready".into()),
         Ok(Err(error)) => Err(format!("the signer failed: {error}")),
         Err(_) => Err("the signer was not ready in time".into()),
     }
@@ -164,9 +171,21 @@ async fn start(service: &Service, signer_setup: OwnedFd) -> Result<(Role, KeyDes
 pub(crate) async fn introduce(service: &Service, gateway: &Gateway) -> Result<(), ChannelError> {
     let Some(current) = service.identity.current.borrow().clone() else { return Ok(()) };
     let (for_gateway, for_signer) = Channel::pair()?;
-    current.signer.send(&SupervisorToSigner::Gateway(for_signer)).await?;
-    gateway.channel.send(&SupervisorToGateway::Certificate(current.certificate.try_clone()?)).await?;
-    gateway.channel.send(&SupervisorToGateway::Signer(for_gateway)).await
+    let introduction = SupervisorToSigner::Gateway { id: gateway.id, channel: for_signer };
+    let told = current.signer.send(&introduction);
+    timeout(role::START_DEADLINE, told).await.map_err(|_| ChannelError::Closed)??;
+    let certificate = SupervisorToGateway::Certificate(current.certificate.try_clone()?);
+    pool::tell(service, gateway, &certificate).await?;
+    pool::tell(service, gateway, &SupervisorToGateway::Signer(for_gateway)).await
+}
+
+/// Hears what a signer says about gateways, until it ends.
+async fn listen(service: Rc<Service>, signer: Rc<Channel>) {
+    while let Ok(said) = signer.receive().await {
+        if let SignerToSupervisor::Violation(violation) = said {
+            violation::accused(&service, "signer", &violation);
+        }
+    }
 }
 
 /// Waits for the end of a signer. One that was replaced ends by itself; when the one in force dies,

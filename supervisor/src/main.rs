@@ -8,6 +8,7 @@ mod confinement;
 mod connections;
 mod listen;
 mod pool;
+mod violation;
 
 // The roles beside the gateways.
 mod connector;

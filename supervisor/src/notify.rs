@@ -33,10 +33,14 @@ pub(crate) async fn keep_status(service: Rc<Service>) {
     loop {
         let totals = service.connections.borrow().totals();
         let sandbox = service.confinement.describe().unwrap_or_default();
-        let status = format!(
+        let mut status = format!(
             "{} sessions, {} total, {} bytes relayed; sandbox: {sandbox}",
             totals.sessions, totals.opened, totals.bytes
         );
+        let violations = service.violations.get();
+        if violations > 0 {
+            status += &format!(", {violations} gateways killed for breaking protocol");
+        }
         tell(&[NotifyState::Status(&status)]);
         sleep(STATUS_INTERVAL).await;
         // The sender lives as long as the service.

@@ -20,6 +20,7 @@ use tokio::time::{sleep, timeout};
 use crate::connections::Unserved;
 use crate::role::{self, Backoff, Role};
 use crate::service::{Service, ServiceError};
+use crate::violation::{self, GatewayFault};
 use crate::{connector, identity};
 
 /// Descriptors that a gateway needs besides its connections.
@@ -36,6 +37,10 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// How often acknowledgements are looked for while any is due and nothing else happens.
 const ACKNOWLEDGEMENT_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Acknowledgements of one gateway that are taken at a look: more than the kernel keeps, and an end to the
+/// look should a gateway send them faster than they can be read.
+const MAX_ACKNOWLEDGEMENTS: u32 = 1024;
 
 /// How often the load of the gateways is looked at, at most.
 const LOAD_INTERVAL: Duration = Duration::from_millis(250);
@@ -70,7 +75,8 @@ pub(crate) struct Gateway {
     /// The channel to it.
     pub(crate) channel: Rc<Channel>,
     acknowledgements: Unwatched,
-    pid: i32,
+    /// Its process id.
+    pub(crate) pid: i32,
     load: Cell<u64>,
     ended: Notify,
     is_ended: Cell<bool>,
@@ -179,11 +185,13 @@ pub(crate) async fn hand_over(service: &Rc<Service>, mut unserved: Unserved) {
     loop {
         pool.room().await;
         let Some(gateway) = pool.least_loaded() else { continue };
-        let Unserved { accepted, socket, tried } = unserved;
-        let message = SupervisorToGateway::Connection { accepted, socket };
+        let Unserved { id, client, socket, tried } = unserved;
+        // Each gateway that gets it needs a ticket of its own.
+        let ticket = service.mint.ticket(id, gateway.id, client);
+        let message = SupervisorToGateway::Connection { ticket, socket };
         let sent = timeout(HAND_OVER_DEADLINE, gateway.channel.send(&message)).await;
-        let SupervisorToGateway::Connection { accepted, socket } = message else { return };
-        unserved = Unserved { accepted, socket, tried };
+        let SupervisorToGateway::Connection { ticket, socket } = message else { return };
+        unserved = Unserved { id, client: ticket.claims.client, socket, tried };
         match sent {
             Ok(Ok(())) => {
                 gateway.load.set(gateway.load.get() + 1);
@@ -193,28 +201,45 @@ pub(crate) async fn hand_over(service: &Rc<Service>, mut unserved: Unserved) {
                 return;
             }
             // Its keeper sees the same and takes it out of the pool.
-            Ok(Err(ChannelError::Closed)) => remove(service, &gateway),
+            Ok(Err(ChannelError::Closed)) => _ = remove(service, &gateway),
             Ok(Err(error)) => {
                 tracing::error!(target: "websockify::pool", "giving up a connection: {error}");
                 return;
             }
-            Err(_) => {
-                tracing::error!(target: "websockify::pool", "gateway {} hangs", gateway.id);
-                remove(service, &gateway);
-                kill(gateway.pid);
-            }
+            Err(_) => violation::condemn(service, &gateway, &GatewayFault::Hung),
         }
     }
 }
 
-/// Ends a gateway that does not do its work; its keeper clears up behind it.
-fn kill(pid: i32) {
-    // It is our child and nobody has waited for it yet, so the number is still its own.
-    let _ = nix::sys::signal::kill(Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+/// Ends a gateway; its keeper clears up behind it. Says whether it was still there.
+pub(crate) fn kill(service: &Service, gateway: &Gateway) -> bool {
+    if !remove(service, gateway) {
+        return false;
+    }
+    // It is our child, and nobody has waited for it while it was in the pool: the number is still its own.
+    let _ = nix::sys::signal::kill(Pid::from_raw(gateway.pid), nix::sys::signal::Signal::SIGKILL);
+    true
 }
 
-fn remove(service: &Service, gateway: &Gateway) {
-    service.pool.gateways.borrow_mut().retain(|other| other.id != gateway.id);
+/// Takes a gateway out of the pool; says whether it was there.
+fn remove(service: &Service, gateway: &Gateway) -> bool {
+    let mut gateways = service.pool.gateways.borrow_mut();
+    let before = gateways.len();
+    gateways.retain(|other| other.id != gateway.id);
+    gateways.len() < before
+}
+
+/// Sends a message to a gateway that has a moment to take it, or is ended.
+pub(crate) async fn tell(
+    service: &Service,
+    gateway: &Gateway,
+    message: &SupervisorToGateway,
+) -> Result<(), ChannelError> {
+    let Ok(sent) = timeout(HAND_OVER_DEADLINE, gateway.channel.send(message)).await else {
+        violation::condemn(service, gateway, &GatewayFault::Hung);
+        return Err(ChannelError::Closed);
+    };
+    sent
 }
 
 async fn grow(service: Rc<Service>) {
@@ -284,12 +309,13 @@ pub(crate) async fn keep(service: Rc<Service>, first: Started) {
     while let Some((gateway, role)) = started.take() {
         let since = Instant::now();
         let error = listen(&service, &gateway).await;
+        violation::condemn(&service, &gateway, &error);
         remove(&service, &gateway);
         let status = role.process.kill().await;
         gateway.is_ended.set(true);
         gateway.ended.notify_waiters();
         // Now that it is dead, nothing more can come, and what came is all that it has begun to read.
-        take_acknowledgements_of(&service, &gateway);
+        let _ = take_acknowledgements_of(&service, &gateway);
         let orphans = service.connections.borrow_mut().orphaned(gateway.id);
         service.note_change();
         if service.stopping.get() {
@@ -315,49 +341,63 @@ pub(crate) async fn keep(service: Rc<Service>, first: Started) {
 }
 
 /// Reads what a gateway says until it dies or breaks protocol.
-async fn listen(service: &Rc<Service>, gateway: &Rc<Gateway>) -> ChannelError {
+async fn listen(service: &Rc<Service>, gateway: &Rc<Gateway>) -> GatewayFault {
     loop {
-        match gateway.channel.receive().await {
+        let taken = match gateway.channel.receive().await {
             Ok(GatewayToSupervisor::Report(report)) => take_report(service, gateway, report),
-            Ok(_) => return ChannelError::Closed,
-            Err(error) => return error,
+            Ok(_) => Err(GatewayFault::OutOfTurn),
+            Err(error) => Err(error.into()),
+        };
+        if let Err(fault) = taken {
+            return fault;
         }
     }
 }
 
-fn take_report(service: &Rc<Service>, gateway: &Rc<Gateway>, report: Report) {
+/// Believes what a gateway says about its own connections. Each entry uses up a connection, so nobody can
+/// report without end.
+fn take_report(service: &Rc<Service>, gateway: &Rc<Gateway>, report: Report) -> Result<(), GatewayFault> {
+    if report.is_empty() {
+        return Err(GatewayFault::OutOfTurn);
+    }
     take_acknowledgements(service);
     let mut connections = service.connections.borrow_mut();
     for id in report.lost {
-        if let Some(unserved) = connections.lost(id, gateway.id) {
-            lighten(service, gateway);
-            let service = service.clone();
-            spawn_local(async move {
-                sleep(RETRY_PAUSE).await;
-                hand_over(&service, unserved).await;
-            });
-        }
+        let unserved = connections.lost(id, gateway.id).ok_or(GatewayFault::Foreign(id))?;
+        lighten(service, gateway);
+        let service = service.clone();
+        spawn_local(async move {
+            sleep(RETRY_PAUSE).await;
+            hand_over(&service, unserved).await;
+        });
     }
     for ended in report.ended {
-        if connections.ended(ended, gateway.id) {
-            lighten(service, gateway);
+        let id = ended.id;
+        if !connections.ended(ended, gateway.id) {
+            return Err(GatewayFault::Foreign(id));
         }
+        lighten(service, gateway);
         service.note_change();
     }
+    Ok(())
 }
 
 /// Looks for what gateways have begun to serve, and closes our copies of those sockets.
 fn take_acknowledgements(service: &Service) {
-    for gateway in &*service.pool.gateways.borrow() {
-        take_acknowledgements_of(service, gateway);
+    for gateway in service.pool.all() {
+        if let Err(error) = take_acknowledgements_of(service, &gateway) {
+            violation::condemn(service, &gateway, &error.into());
+        }
     }
 }
 
-fn take_acknowledgements_of(service: &Service, gateway: &Gateway) {
-    // A gateway that breaks protocol here only keeps us from closing copies of its own sockets.
-    while let Ok(Some(Begun(id))) = gateway.acknowledgements.try_receive() {
+fn take_acknowledgements_of(service: &Service, gateway: &Gateway) -> Result<(), ChannelError> {
+    for _ in 0..MAX_ACKNOWLEDGEMENTS {
+        let Some(Begun(id)) = gateway.acknowledgements.try_receive()? else { break };
+        // What it says about others than its own, or twice, has no effect.
         service.connections.borrow_mut().begun(id, gateway.id);
     }
+    Ok(())
 }
 
 /// Looks for acknowledgements now and then while any is due.

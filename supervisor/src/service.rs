@@ -9,6 +9,7 @@ use std::time::Duration;
 use common::addr::TargetAddr;
 use common::config::Config;
 use common::ipc::channel::Channel;
+use common::ticket::{Key, Mint};
 use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_local};
 use tokio::time::timeout;
@@ -18,7 +19,7 @@ use crate::connections::Connections;
 use crate::identity::Identity;
 use crate::listen::{self, ListenError};
 use crate::pool::Pool;
-use crate::setup::{SetupError, Setups, static_target};
+use crate::setup::{self, SetupError, Setups, static_target};
 use crate::{accept, banner, connector, echo, lifetime, notify, pool, signals};
 
 /// How long the records of the last sessions may take.
@@ -33,6 +34,8 @@ pub(crate) struct Service {
     pub(crate) setups: Setups,
     /// How far the roles are confined.
     pub(crate) confinement: Confinement,
+    /// Makes the tickets of connections.
+    pub(crate) mint: Mint,
     /// The gateways.
     pub(crate) pool: Pool,
     /// The connections that they have.
@@ -41,6 +44,8 @@ pub(crate) struct Service {
     pub(crate) connector: RefCell<Option<Rc<Channel>>>,
     /// The certificate and its signer.
     pub(crate) identity: Identity,
+    /// Gateways that were killed because they broke protocol.
+    pub(crate) violations: Cell<u64>,
     /// Tells that connections have come or gone.
     changed: watch::Sender<()>,
     /// No role is started any more.
@@ -127,8 +132,10 @@ impl Service {
     }
 
     fn new(config: Config, target: &TargetAddr) -> Result<Rc<Self>, ServiceError> {
-        let setups = Setups::read(&config, target)?;
+        let mint = Mint::new(Key::generate()?, setup::ticket_lifetime(&config));
+        let setups = Setups::read(&config, target, mint.key())?;
         Ok(Rc::new(Self {
+            mint,
             pool: Pool::new(&config),
             identity: Identity::new(&config, setups.run_as),
             confinement: Confinement::new(&config, setups.run_as),
@@ -136,6 +143,7 @@ impl Service {
             setups,
             connections: RefCell::default(),
             connector: RefCell::default(),
+            violations: Cell::new(0),
             changed: watch::Sender::default(),
             stopping: Cell::new(false),
         }))

@@ -11,11 +11,16 @@ use common::config::{Config, Target, TextMessages, TlsVersion, Web};
 use common::ipc::setup::{
     self, ConnectorSetup, EchoSetup, GatewaySetup, Page, RunAs, TargetTlsTerms, TlsTerms,
 };
+use common::ticket::Key;
 use nix::unistd::{Uid, User};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 
 /// The users to become when no other is configured, first one found.
 const DEFAULT_USERS: [&str; 2] = ["websockify", "nobody"];
+
+/// How long a connection may serve plain requests before one that opens a session, beside the deadlines of
+/// its first request.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
 /// What the roles of one configuration are told.
 #[derive(Debug)]
@@ -65,8 +70,9 @@ pub(crate) enum SetupError {
 }
 
 impl Setups {
-    /// Reads everything that roles need and can't open themselves. `target` is where sessions go.
-    pub(crate) fn read(config: &Config, target: &TargetAddr) -> Result<Self, SetupError> {
+    /// Reads everything that roles need and can't open themselves. `target` is where sessions go,
+    /// `ticket_key` what the connector knows tickets by.
+    pub(crate) fn read(config: &Config, target: &TargetAddr, ticket_key: &Key) -> Result<Self, SetupError> {
         let run_as = run_as(config.user.as_deref())?;
         let web_root = match &config.web {
             Some(Web::Files { root, .. }) => Some(folder(root)?),
@@ -80,10 +86,22 @@ impl Setups {
             target_tls: config.target_tls.is_some(),
             prefer_ipv6: config.prefer_ipv6,
             connect: config.timeouts.connect,
+            ticket_key: ticket_key.clone(),
         })?;
         let echo = setup::file(&EchoSetup { run_as, sandbox: config.sandbox })?;
         Ok(Self { run_as, gateway, web_root, connector, echo })
     }
+}
+
+/// How long after its connection was handed over a ticket may be used: as long as a client may take for
+/// its first request, and some more for further requests on the same connection. A gateway ends
+/// connections that grow older than that without a session, so only downloads that take longer than
+/// [`KEEP_ALIVE`] can leave a client with a connection that is good for pages alone.
+pub(crate) fn ticket_lifetime(config: &Config) -> Duration {
+    let timeouts = config.timeouts;
+    [timeouts.tls_handshake, timeouts.request_head, KEEP_ALIVE]
+        .iter()
+        .fold(timeouts.first_byte, |sum, step| sum.saturating_add(*step))
 }
 
 fn gateway(config: &Config, target: &TargetAddr, run_as: Option<RunAs>) -> Result<GatewaySetup, SetupError> {

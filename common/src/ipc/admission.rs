@@ -4,8 +4,9 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use serde::{Deserialize, Serialize};
 
+use super::ConnectionId;
 use super::wire::{self, Encoded, Message, WireError};
-use super::{ClientAddr, ConnectionId};
+use crate::ticket::Ticket;
 
 /// What a gateway asks.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,10 +18,8 @@ pub enum GatewayToConnector {
 /// What the connector decides upon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdmissionRequest {
-    /// The connection.
-    pub id: ConnectionId,
-    /// Where it comes from.
-    pub client: ClientAddr,
+    /// The connection's ticket. The connector believes nothing about a connection but this.
+    pub ticket: Ticket,
 }
 
 impl Message for GatewayToConnector {
@@ -65,6 +64,8 @@ pub enum Refusal {
     Unreachable,
     /// We ourselves have run out of something.
     Overloaded,
+    /// The ticket is no longer good: the client may come again with another connection.
+    Stale,
 }
 
 impl Message for ConnectorToGateway {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::level::Level;
 use super::wire::{self, Encoded, Message, WireError};
-use super::{ConnectionId, GatewayId};
+use super::{ConnectionId, GatewayId, Violation};
 
 /// What a connector is told.
 #[derive(Debug)]
@@ -48,6 +48,8 @@ pub enum ConnectorToSupervisor {
     Failed(String),
     /// Targets were dialled for connections; at most [`Dialled::MAX_BATCH`] of them in a message.
     Dialled(Vec<Dialled>),
+    /// A gateway breaks protocol.
+    Violation(Violation),
 }
 
 /// What came of dialling a target.
@@ -80,6 +82,7 @@ impl Message for ConnectorToSupervisor {
             Self::Ready(level) => wire::body(1, level, None),
             Self::Failed(why) => wire::body(2, why, None),
             Self::Dialled(dialled) => wire::body(3, dialled, None),
+            Self::Violation(violation) => wire::body(4, violation, None),
         }
     }
 
@@ -89,6 +92,7 @@ impl Message for ConnectorToSupervisor {
             1 => Ok(Self::Ready(wire::fields(tag, body)?)),
             2 => Ok(Self::Failed(wire::fields(tag, body)?)),
             3 => Ok(Self::Dialled(wire::fields(tag, body)?)),
+            4 => Ok(Self::Violation(wire::fields(tag, body)?)),
             _ => Err(WireError::Tag(tag)),
         }
     }

@@ -4,18 +4,10 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use serde::{Deserialize, Serialize};
 
+use super::ConnectionId;
 use super::level::Level;
 use super::wire::{self, Encoded, Message, WireError};
-use super::{ClientAddr, ConnectionId};
-
-/// A connection that the supervisor has accepted and hands over.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Accepted {
-    /// Its number.
-    pub id: ConnectionId,
-    /// Where it comes from.
-    pub client: ClientAddr,
-}
+use crate::ticket::Ticket;
 
 /// What a gateway is told.
 #[derive(Debug)]
@@ -35,8 +27,8 @@ pub enum SupervisorToGateway {
     Signer(OwnedFd),
     /// A connection to serve.
     Connection {
-        /// What is known about it.
-        accepted: Accepted,
+        /// What is known about it, and what lets it have a target.
+        ticket: Ticket,
         /// Its socket.
         socket: OwnedFd,
     },
@@ -54,7 +46,7 @@ impl Message for SupervisorToGateway {
             Self::Connector(fd) => wire::body(3, &(), Some(fd.as_fd())),
             Self::Certificate(fd) => wire::body(4, &(), Some(fd.as_fd())),
             Self::Signer(fd) => wire::body(5, &(), Some(fd.as_fd())),
-            Self::Connection { accepted, socket } => wire::body(6, accepted, Some(socket.as_fd())),
+            Self::Connection { ticket, socket } => wire::body(6, ticket, Some(socket.as_fd())),
             Self::Begin => wire::body(7, &(), None),
             Self::Stop => wire::body(8, &(), None),
             Self::Acknowledgements(fd) => wire::body(9, &(), Some(fd.as_fd())),
@@ -63,7 +55,7 @@ impl Message for SupervisorToGateway {
 
     fn decode(tag: u8, body: &[u8], fd: Option<OwnedFd>) -> Result<Self, WireError> {
         if tag == 6 {
-            return Ok(Self::Connection { accepted: wire::fields(tag, body)?, socket: wire::with_fd(fd)? });
+            return Ok(Self::Connection { ticket: wire::fields(tag, body)?, socket: wire::with_fd(fd)? });
         }
         let () = wire::fields(tag, body)?;
         match tag {
@@ -87,7 +79,7 @@ impl Message for SupervisorToGateway {
 /// When it was another message.
 pub fn lost_connection(datagram: &[u8]) -> Result<ConnectionId, WireError> {
     match datagram {
-        &[_, 6, ref body @ ..] => Ok(wire::fields::<Accepted>(6, body)?.id),
+        &[_, 6, ref body @ ..] => Ok(wire::fields::<Ticket>(6, body)?.claims.connection),
         _ => Err(WireError::Truncated),
     }
 }

@@ -27,6 +27,15 @@ pub struct ConnectionId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct GatewayId(pub u32);
 
+/// A gateway has done what none does that is in order: it must not go on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Violation {
+    /// Which.
+    pub gateway: GatewayId,
+    /// What it has done, for a human: some words of ours, never what it sent.
+    pub what: String,
+}
+
 /// Who a client is: its address and port, or the unix socket that it came through.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ClientAddr {
@@ -58,5 +67,7 @@ impl fmt::Display for GatewayId {
     }
 }
 
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod tests;

@@ -13,6 +13,7 @@ use super::wire::WireError;
 use crate::addr::TargetAddr;
 use crate::config::Sandbox;
 use crate::sys::memory_file;
+use crate::ticket::Key;
 
 /// The user and group that a role becomes before it reads a byte from anyone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,6 +110,8 @@ pub struct ConnectorSetup {
     pub prefer_ipv6: bool,
     /// Deadline of resolving and connecting together.
     pub connect: Duration,
+    /// Tells the supervisor's tickets from others.
+    pub ticket_key: Key,
 }
 
 /// What the signer is told.

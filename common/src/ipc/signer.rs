@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::level::Level;
 use super::wire::{self, Encoded, Message, WireError};
+use super::{GatewayId, Violation};
 
 /// What a signer is told by the supervisor.
 #[derive(Debug)]
@@ -13,22 +14,26 @@ pub enum SupervisorToSigner {
     /// First of all: a [`super::setup::SignerSetup`] as a file in memory. Answer with `Ready`.
     Setup(OwnedFd),
     /// A channel to a gateway.
-    Gateway(OwnedFd),
+    Gateway {
+        /// Which gateway has the other end.
+        id: GatewayId,
+        /// Our end.
+        channel: OwnedFd,
+    },
 }
 
 impl Message for SupervisorToSigner {
     fn encode(&self) -> Result<Encoded<'_>, WireError> {
         match self {
             Self::Setup(fd) => wire::body(1, &(), Some(fd.as_fd())),
-            Self::Gateway(fd) => wire::body(2, &(), Some(fd.as_fd())),
+            Self::Gateway { id, channel } => wire::body(2, id, Some(channel.as_fd())),
         }
     }
 
     fn decode(tag: u8, body: &[u8], fd: Option<OwnedFd>) -> Result<Self, WireError> {
-        let () = wire::fields(tag, body)?;
         match tag {
-            1 => Ok(Self::Setup(wire::with_fd(fd)?)),
-            2 => Ok(Self::Gateway(wire::with_fd(fd)?)),
+            1 => wire::fields(tag, body).and_then(|()| Ok(Self::Setup(wire::with_fd(fd)?))),
+            2 => Ok(Self::Gateway { id: wire::fields(tag, body)?, channel: wire::with_fd(fd)? }),
             _ => Err(WireError::Tag(tag)),
         }
     }
@@ -41,6 +46,8 @@ pub enum SignerToSupervisor {
     Ready(Level, KeyDescription),
     /// It can't be; a human should read why.
     Failed(String),
+    /// A gateway breaks protocol.
+    Violation(Violation),
 }
 
 /// What everybody may know about a key.
@@ -57,6 +64,7 @@ impl Message for SignerToSupervisor {
         match self {
             Self::Ready(level, key) => wire::body(1, &(level, key), None),
             Self::Failed(why) => wire::body(2, why, None),
+            Self::Violation(violation) => wire::body(3, violation, None),
         }
     }
 
@@ -65,6 +73,7 @@ impl Message for SignerToSupervisor {
         match tag {
             1 => wire::fields(tag, body).map(|(level, key)| Self::Ready(level, key)),
             2 => Ok(Self::Failed(wire::fields(tag, body)?)),
+            3 => Ok(Self::Violation(wire::fields(tag, body)?)),
             _ => Err(WireError::Tag(tag)),
         }
     }

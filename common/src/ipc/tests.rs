@@ -1,16 +1,24 @@
 use std::net::{Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use super::channel::{Channel, ChannelError};
-use super::gateway::{
-    Accepted, ClosedBy, Ended, GatewayToSupervisor, Report, SessionSummary, SupervisorToGateway,
-};
+use super::gateway::{ClosedBy, Ended, GatewayToSupervisor, Report, SessionSummary, SupervisorToGateway};
 use super::wire::{self, MAX_BYTES, Message, WireError};
-use super::{ClientAddr, ConnectionId};
+use super::{ClientAddr, ConnectionId, GatewayId};
 use crate::sys::seqpacket;
+use crate::ticket::{Key, Mint, Ticket};
 
 fn some_fd() -> OwnedFd {
     std::fs::File::open("/dev/null").unwrap().into()
+}
+
+fn ticket(client: ClientAddr) -> Ticket {
+    Mint::new(Key::generate().unwrap(), Duration::from_secs(60)).ticket(
+        ConnectionId(300),
+        GatewayId(2),
+        client,
+    )
 }
 
 fn channel_pair() -> (Channel, Channel) {
@@ -21,14 +29,11 @@ fn channel_pair() -> (Channel, Channel) {
 #[tokio::test(flavor = "current_thread")]
 async fn a_connection_arrives_with_its_socket() {
     let (supervisor, gateway) = channel_pair();
-    let accepted = Accepted {
-        id: ConnectionId(7),
-        client: ClientAddr::Ip(SocketAddr::from((Ipv6Addr::LOCALHOST, 40000))),
-    };
-    let message = SupervisorToGateway::Connection { accepted: accepted.clone(), socket: some_fd() };
+    let sent = ticket(ClientAddr::Ip(SocketAddr::from((Ipv6Addr::LOCALHOST, 40000))));
+    let message = SupervisorToGateway::Connection { ticket: sent.clone(), socket: some_fd() };
     supervisor.send(&message).await.unwrap();
     match gateway.receive().await.unwrap() {
-        SupervisorToGateway::Connection { accepted: received, .. } => assert_eq!(received, accepted),
+        SupervisorToGateway::Connection { ticket: received, .. } => assert_eq!(received, sent),
         other => panic!("received {other:?}"),
     }
 }
@@ -93,8 +98,8 @@ fn what_is_no_message_is_refused() {
 
 #[test]
 fn no_prefix_and_no_flipped_bit_of_a_message_panics() {
-    let accepted = Accepted { id: ConnectionId(300), client: ClientAddr::Unix("/run/x.sock".into()) };
-    let message = SupervisorToGateway::Connection { accepted, socket: some_fd() };
+    let ticket = ticket(ClientAddr::Unix("/run/x.sock".into()));
+    let message = SupervisorToGateway::Connection { ticket, socket: some_fd() };
     let bytes = message.encode().unwrap().bytes().to_vec();
     for cut in 0..bytes.len() {
         assert!(wire::decode::<SupervisorToGateway>(&bytes[..cut], Some(some_fd())).is_err());

@@ -17,7 +17,7 @@ pub struct Datagram {
     /// The descriptor that came with it, already close-on-exec.
     pub fd: Option<OwnedFd>,
     /// The kernel dropped something: the datagram was longer than the buffer, or a descriptor could
-    /// not be installed because too many are open.
+    /// not be installed because too many are open. Or there were more descriptors than one.
     pub truncated: bool,
 }
 
@@ -55,8 +55,9 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fd: Option<BorrowedFd<'_>>) ->
 
 /// Receives one datagram into `buf`. Nothing at the end, when the other end is closed.
 ///
-/// There is room for exactly one descriptor: the kernel closes further ones by itself and says so by
-/// `truncated`.
+/// There is room for one descriptor. The kernel closes what finds no room and says so; a second one may
+/// fit into the padding, and is closed here. Either makes the datagram `truncated`, with the first
+/// descriptor still there, which tells this from one that was lost for want of descriptors.
 ///
 /// # Errors
 ///
@@ -71,17 +72,18 @@ pub fn receive(socket: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<Option<Data
         RecvFlags::CMSG_CLOEXEC,
     )?;
     // What is not taken out of the iterator here is closed when it is dropped.
-    let mut fd = None;
+    let (mut fd, mut too_many) = (None, false);
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(fds) = message {
             for one in fds {
-                fd = Some(one);
+                too_many |= fd.is_some();
+                fd = fd.or(Some(one));
             }
         }
     }
     if received.bytes == 0 && fd.is_none() {
         return Ok(None);
     }
-    let truncated = received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC);
+    let truncated = too_many || received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC);
     Ok(Some(Datagram { len: received.bytes, fd, truncated }))
 }

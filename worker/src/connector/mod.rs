@@ -1,28 +1,30 @@
 //! The connector: decides which target a connection gets, and dials it.
 //!
 //! It reads no byte of a client but the fields of the requests that gateways ask about, and takes
-//! gateways for hostile: what one of them sends can end the channel to it, and nothing else.
+//! gateways for hostile. Each request takes a ticket, so that a gateway can't have more targets than
+//! clients came to it, nor say who they are. What a gateway sends can end the gateway, and nothing else.
 
 mod dial;
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use common::addr::TargetAddr;
-use common::ipc::GatewayId;
 use common::ipc::admission::{AdmissionRequest, ConnectorToGateway, GatewayToConnector, Refusal};
 use common::ipc::channel::{Channel, ChannelError};
 use common::ipc::connector::{ConnectorToSupervisor, Dialled, SupervisorToConnector};
 use common::ipc::level::Level;
 use common::ipc::setup::{self, ConnectorSetup};
+use common::ipc::{ConnectionId, GatewayId, Violation};
+use common::ticket::{Claims, Ticket, TicketError, Used};
 use tokio::sync::{Notify, Semaphore};
-use tokio::task::spawn_local;
-use tokio::time::sleep;
+use tokio::task::{JoinSet, spawn_local};
+use tokio::time::{sleep, timeout};
 
 use crate::role;
 use crate::sandbox::{self, Profile};
@@ -34,6 +36,9 @@ const MAX_DIALLING: usize = 256;
 /// Requests of one gateway that may wait. A gateway with more is told that we are overloaded.
 const MAX_WAITING: usize = 4096;
 
+/// How long a gateway may leave its answers unread before it counts as hung.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+
 /// How long the word of a dialled target may wait for others.
 const MAX_DELAY: Duration = Duration::from_millis(8);
 
@@ -42,9 +47,13 @@ struct Connector {
     setup: ConnectorSetup,
     supervisor: Channel,
     dialling: Semaphore,
-    /// What the supervisor is still to be told.
+    /// The tickets that can't be used again.
+    used: RefCell<Used>,
+    /// What the supervisor is still to be told. Each entry took a ticket.
     dialled: RefCell<Vec<Dialled>>,
-    dialled_more: Notify,
+    /// Gateways that break protocol, which the supervisor is still to be told.
+    accused: RefCell<BTreeMap<GatewayId, String>>,
+    more_to_tell: Notify,
 }
 
 /// Runs the role until its channel is closed.
@@ -71,8 +80,10 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
             setup,
             supervisor,
             dialling: Semaphore::new(MAX_DIALLING),
+            used: RefCell::default(),
             dialled: RefCell::default(),
-            dialled_more: Notify::new(),
+            accused: RefCell::default(),
+            more_to_tell: Notify::new(),
         };
         serve(Rc::new(connector), level).await;
         log.flush();
@@ -97,55 +108,95 @@ async fn serve(connector: Rc<Connector>, level: Level) {
 
 /// Answers one gateway until it ends or breaks protocol.
 async fn serve_gateway(connector: Rc<Connector>, id: GatewayId, channel: Rc<Channel>) {
-    let waiting = Arc::new(Semaphore::new(MAX_WAITING));
+    // Whatever is being done for it ends with it.
+    let mut answering = JoinSet::new();
     loop {
-        match channel.receive().await {
-            Ok(GatewayToConnector::Admit(request)) => match waiting.clone().try_acquire_owned() {
-                Ok(place) => {
-                    let (connector, channel) = (connector.clone(), channel.clone());
-                    spawn_local(async move {
-                        answer(&connector, &channel, request).await;
-                        drop(place);
-                    });
-                }
-                Err(_) => refuse(&channel, &request, Refusal::Overloaded).await,
-            },
-            Err(ChannelError::Closed) => return,
-            Err(error) => {
-                tracing::error!(target: "websockify::connector", "giving up gateway {id}: {error}");
-                return;
+        let request = match channel.receive().await {
+            Ok(GatewayToConnector::Admit(request)) => request,
+            Err(ChannelError::Violation(error)) => return connector.accuse(id, error.to_string()),
+            Err(_) => return,
+        };
+        while answering.try_join_next().is_some() {}
+        let claims = &request.ticket.claims;
+        let refusal = match connector.honour(&request.ticket, id) {
+            Ok(()) if answering.len() < MAX_WAITING => {
+                answering.spawn_local(answer(connector.clone(), channel.clone(), id, request));
+                continue;
             }
-        }
+            Ok(()) => Refusal::Overloaded,
+            Err(error) if error.is_violation() => return connector.accuse(id, error.to_string()),
+            Err(_) => Refusal::Stale,
+        };
+        refuse(&channel, claims.connection, refusal).await;
+    }
+}
+
+impl Connector {
+    /// Takes a ticket from a gateway, for this one time.
+    ///
+    /// A connector that follows one that has died knows the key, but not what was used before: until they
+    /// expire, tickets of connections that have had a target can then be used once more. To change the
+    /// key instead would make every client fail that has a ticket and has not asked yet, at the fault of
+    /// neither client nor gateway.
+    fn honour(&self, ticket: &Ticket, gateway: GatewayId) -> Result<(), TicketError> {
+        ticket.verify(&self.setup.ticket_key, gateway)?;
+        self.used.borrow_mut().take(&ticket.claims)
+    }
+
+    /// Has the supervisor told that a gateway breaks protocol.
+    fn accuse(&self, gateway: GatewayId, what: String) {
+        self.accused.borrow_mut().entry(gateway).or_insert(what);
+        self.more_to_tell.notify_one();
     }
 }
 
 /// Answers one request.
-async fn answer(connector: &Connector, channel: &Channel, request: AdmissionRequest) {
-    let setup = &connector.setup;
-    // The semaphore is never closed.
-    let Ok(_turn) = connector.dialling.acquire().await else { return };
-    let dialled = dial::dial(setup).await;
+async fn answer(
+    connector: Rc<Connector>,
+    channel: Rc<Channel>,
+    gateway: GatewayId,
+    request: AdmissionRequest,
+) {
+    let Connector { setup, .. } = &*connector;
+    let Claims { connection: id, client, .. } = request.ticket.claims;
+    let dialled = {
+        // The semaphore is never closed. The turn ends before the gateway gets its answer: one that does
+        // not read must not keep others waiting.
+        let Ok(_turn) = connector.dialling.acquire().await else { return };
+        dial::dial(setup).await
+    };
     let told = Dialled {
-        id: request.id,
-        client: bounded(request.client.to_string()),
+        id,
+        client: bounded(client.to_string()),
         target: bounded(setup.target.to_string()),
         secured: setup.target_tls,
         failure: dialled.as_ref().err().map(|error| bounded(error.to_string())),
     };
     connector.dialled.borrow_mut().push(told);
-    connector.dialled_more.notify_one();
-    match dialled {
-        // A gateway that is gone needs no answer.
-        Ok(target) => _ = channel.send(&ConnectorToGateway::Connected { id: request.id, target }).await,
-        Err(error) => refuse(channel, &request, error.refusal()).await,
+    connector.more_to_tell.notify_one();
+    let answered = timeout(ANSWER_DEADLINE, async {
+        match dialled {
+            // A gateway that is gone needs no answer.
+            Ok(target) => _ = channel.send(&ConnectorToGateway::Connected { id, target }).await,
+            Err(error) => refuse(&channel, id, error.refusal()).await,
+        }
+    });
+    if answered.await.is_err() {
+        connector.accuse(gateway, "it does not read its answers".into());
     }
 }
 
-/// Tells the supervisor what was dialled, a moment later and many at a time.
+/// Tells the supervisor what was dialled and who breaks protocol, a moment later and many at a time.
 async fn keep_telling(connector: Rc<Connector>) {
     loop {
-        connector.dialled_more.notified().await;
+        connector.more_to_tell.notified().await;
         sleep(MAX_DELAY).await;
+        for (gateway, what) in connector.accused.take() {
+            let violation = Violation { gateway, what: bounded(what) };
+            if connector.supervisor.send(&ConnectorToSupervisor::Violation(violation)).await.is_err() {
+                return;
+            }
+        }
         let mut dialled = connector.dialled.take().into_iter();
         loop {
             let batch: Vec<_> = dialled.by_ref().take(Dialled::MAX_BATCH).collect();
@@ -166,7 +217,7 @@ fn bounded(mut text: String) -> String {
     text
 }
 
-async fn refuse(channel: &Channel, request: &AdmissionRequest, refusal: Refusal) {
+async fn refuse(channel: &Channel, id: ConnectionId, refusal: Refusal) {
     // A gateway that is gone needs no answer.
-    let _ = channel.send(&ConnectorToGateway::Refused { id: request.id, refusal }).await;
+    let _ = channel.send(&ConnectorToGateway::Refused { id, refusal }).await;
 }

@@ -43,7 +43,7 @@ impl Connector {
     /// Why there is none. A connector that dies meanwhile counts as overloaded: the next one will have
     /// time.
     pub async fn admit(&self, request: AdmissionRequest, patience: Duration) -> Answer {
-        let id = request.id;
+        let id = request.ticket.claims.connection;
         let (sender, answer) = oneshot::channel();
         self.waiting.borrow_mut().insert(id, sender);
         let answered = timeout(patience, async {

@@ -5,8 +5,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use common::ipc::gateway::Accepted;
 use common::sys::stream::StreamSocket;
+use common::ticket::Ticket;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
@@ -20,11 +20,10 @@ use super::transport::ClientStream;
 const TLS_FIRST_BYTES: [u8; 2] = [0x16, 0x80];
 
 /// Serves one connection. What goes wrong is the client's fault and ends with it.
-pub(super) async fn serve(gateway: Rc<Gateway>, accepted: Accepted, socket: OwnedFd) {
-    let Accepted { id, client } = accepted;
-    let connection = gateway.sessions.enter(id, client, gateway.outbox.clone());
+pub(super) async fn serve(gateway: Rc<Gateway>, ticket: Ticket, socket: OwnedFd) {
+    let connection = gateway.sessions.enter(ticket, gateway.outbox.clone());
     if let Err(error) = serve_socket(&gateway, &connection, socket).await {
-        tracing::info!(target: "websockify::connection", client = %connection.address, "{error}");
+        tracing::info!(target: "websockify::connection", client = %connection.client(), "{error}");
     }
 }
 
@@ -40,13 +39,13 @@ async fn serve_socket(gateway: &Rc<Gateway>, connection: &Rc<Connection>, socket
     let Ok(Some(first)) = timeout(gateway.setup.first_byte, first).await.unwrap_or(Ok(None)) else {
         return Ok(());
     };
-    gateway.outbox.begun(connection.id).await.map_err(io::Error::other)?;
+    gateway.outbox.begun(connection.id()).await.map_err(io::Error::other)?;
     let stream = if TLS_FIRST_BYTES.contains(&first) {
         secure(gateway, connection, socket).await?
     } else if gateway.setup.tls.as_ref().is_some_and(|tls| tls.required) {
         tracing::info!(
             target: "websockify::connection",
-            "{}: non-SSL connection received but disallowed", connection.address,
+            "{}: non-SSL connection received but disallowed", connection.client(),
         );
         None
     } else {
@@ -68,7 +67,7 @@ async fn secure(
         if let Some(terms) = &gateway.setup.tls {
             tracing::info!(
                 target: "websockify::connection",
-                "{}: SSL connection but '{}' not found", connection.address, terms.certificate_name,
+                "{}: SSL connection but '{}' not found", connection.client(), terms.certificate_name,
             );
         }
         socket.write_all(&tls::NO_CERTIFICATE_ALERT).await?;

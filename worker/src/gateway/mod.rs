@@ -135,8 +135,8 @@ impl Gateway {
 
     async fn obey(self: &Rc<Self>, message: SupervisorToGateway, supervisor: &Channel) -> io::Result<()> {
         match message {
-            SupervisorToGateway::Connection { accepted, socket } => {
-                spawn_local(connection::serve(self.clone(), accepted, socket));
+            SupervisorToGateway::Connection { ticket, socket } => {
+                spawn_local(connection::serve(self.clone(), ticket, socket));
             }
             SupervisorToGateway::Connector(channel) => {
                 *self.connector.borrow_mut() = Some(Connector::new(Channel::new(channel)?));

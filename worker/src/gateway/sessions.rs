@@ -6,6 +6,7 @@ use std::task::{Context, Waker};
 
 use common::ipc::gateway::{Ended, SessionSummary};
 use common::ipc::{ClientAddr, ConnectionId};
+use common::ticket::Ticket;
 use tokio::sync::Notify;
 
 use super::outbox::Outbox;
@@ -21,10 +22,8 @@ pub(super) struct Sessions {
 /// One connection, from its arrival to its end, which its drop reports.
 #[derive(Debug)]
 pub(super) struct Connection {
-    /// Its number.
-    pub(super) id: ConnectionId,
-    /// Where it comes from.
-    pub(super) address: ClientAddr,
+    /// What the supervisor says about it, and what lets it have a target.
+    pub(super) ticket: Ticket,
     summary: RefCell<Option<SessionSummary>>,
     place: usize,
     stopping: Rc<Cell<bool>>,
@@ -35,10 +34,9 @@ pub(super) struct Connection {
 
 impl Sessions {
     /// Counts a connection in.
-    pub(super) fn enter(&self, id: ConnectionId, address: ClientAddr, outbox: Rc<Outbox>) -> Rc<Connection> {
+    pub(super) fn enter(&self, ticket: Ticket, outbox: Rc<Outbox>) -> Rc<Connection> {
         Rc::new(Connection {
-            id,
-            address,
+            ticket,
             summary: RefCell::default(),
             place: self.wakers.borrow_mut().insert(None),
             stopping: self.stopping.clone(),
@@ -68,6 +66,16 @@ impl Sessions {
 }
 
 impl Connection {
+    /// Its number.
+    pub(super) fn id(&self) -> ConnectionId {
+        self.ticket.claims.connection
+    }
+
+    /// Where it comes from.
+    pub(super) fn client(&self) -> &ClientAddr {
+        &self.ticket.claims.client
+    }
+
     /// Whether it is to end. The task of `cx` is woken when that changes.
     #[must_use]
     pub(super) fn poll_stopping(&self, cx: &Context<'_>) -> bool {
@@ -88,7 +96,7 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.wakers.borrow_mut().try_remove(self.place);
-        self.outbox.ended(Ended { id: self.id, session: self.summary.take() });
+        self.outbox.ended(Ended { id: self.id(), session: self.summary.take() });
         if self.stopping.get() {
             self.emptied.notify_one();
         }

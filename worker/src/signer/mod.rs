@@ -7,11 +7,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
+use common::ipc::Violation;
 use common::ipc::channel::{Channel, ChannelError};
 use common::ipc::level::Level;
 use common::ipc::setup::{self, SignerSetup};
 use common::ipc::signer::{GatewayToSigner, SignerToGateway, SignerToSupervisor, SupervisorToSigner};
-use tokio::task::spawn_local;
+use tokio::task::{spawn_local, yield_now};
 
 use crate::role;
 use crate::sandbox::{self, Profile};
@@ -24,7 +25,7 @@ use key::Key;
 /// When the supervisor sends something else than expected, or the kernel refuses what is needed.
 pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
     role::run(async {
-        let supervisor = Channel::new(control)?;
+        let supervisor = Rc::new(Channel::new(control)?);
         let Ok(SupervisorToSigner::Setup(file)) = supervisor.receive().await else {
             return Err(role::unexpected("no setup"));
         };
@@ -47,39 +48,44 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
     })
 }
 
-async fn serve(supervisor: &Channel, level: Level, key: Rc<Key>) {
+async fn serve(supervisor: &Rc<Channel>, level: Level, key: Rc<Key>) {
     if supervisor.send(&SignerToSupervisor::Ready(level, key.description())).await.is_err() {
         return;
     }
-    while let Ok(SupervisorToSigner::Gateway(channel)) = supervisor.receive().await {
+    while let Ok(SupervisorToSigner::Gateway { id, channel }) = supervisor.receive().await {
         match Channel::new(channel) {
-            Ok(channel) => _ = spawn_local(serve_gateway(key.clone(), channel)),
-            Err(error) => tracing::error!(target: "websockify::signer", "no channel to a gateway: {error}"),
+            Ok(channel) => {
+                let (supervisor, key) = (supervisor.clone(), key.clone());
+                spawn_local(async move {
+                    if let Some(what) = serve_gateway(&key, channel).await {
+                        let violation = SignerToSupervisor::Violation(Violation { gateway: id, what });
+                        // A supervisor that is gone needs no word.
+                        let _ = supervisor.send(&violation).await;
+                    }
+                });
+            }
+            Err(error) => {
+                tracing::error!(target: "websockify::signer", "no channel to gateway {id}: {error}")
+            }
         }
     }
 }
 
-/// Signs for one gateway until it ends or asks for what no gateway asks.
-async fn serve_gateway(key: Rc<Key>, channel: Channel) {
+/// Signs for one gateway until it ends, or asks for what no gateway asks; says what that was.
+async fn serve_gateway(key: &Key, channel: Channel) -> Option<String> {
     loop {
         let (id, scheme, message) = match channel.receive().await {
             Ok(GatewayToSigner::Sign { id, scheme, message }) => (id, scheme, message),
-            Err(ChannelError::Closed) => return,
-            Err(error) => {
-                tracing::error!(target: "websockify::signer", "giving up a gateway: {error}");
-                return;
-            }
+            Err(ChannelError::Violation(error)) => return Some(error.to_string()),
+            Err(_) => return None,
         };
-        let signature = key.sign(scheme, &message);
-        let refused = signature.is_none();
-        let answer = signature.map_or(SignerToGateway::Refused { id }, |signature| {
-            SignerToGateway::Signature { id, signature }
-        });
-        if refused {
-            tracing::error!(target: "websockify::signer", "a gateway asked to sign what is no TLS handshake");
-        }
-        if channel.send(&answer).await.is_err() || refused {
-            return;
-        }
+        let Some(signature) = key.sign(scheme, &message) else {
+            // A gateway that is gone needs no answer.
+            let _ = channel.try_send(&SignerToGateway::Refused { id });
+            return Some("it asked to sign what is no TLS handshake".into());
+        };
+        channel.send(&SignerToGateway::Signature { id, signature }).await.ok()?;
+        // A gateway that asks without end must not keep others waiting for more than one signature.
+        yield_now().await;
     }
 }

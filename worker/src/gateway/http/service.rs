@@ -96,7 +96,7 @@ impl Client {
         } else {
             self.gateway.pages.respond(&request)
         };
-        if self.requests.get() >= self.gateway.setup.keep_alive_requests
+        if (self.requests.get() >= self.gateway.setup.keep_alive_requests || !self.may_upgrade_later())
             && response.status() != StatusCode::SWITCHING_PROTOCOLS
         {
             response = closing(response);
@@ -104,7 +104,7 @@ impl Client {
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             tracing::debug!(
                 target: "websockify::http",
-                client = %self.connection.address,
+                client = %self.connection.client(),
                 "\"{} {} {:?}\" {} -",
                 request.method(), shown_path(request.uri()), request.version(), response.status().as_u16(),
             );
@@ -116,12 +116,18 @@ impl Client {
         response
     }
 
+    /// Whether the next request on this connection could still open a session. A client whose ticket will
+    /// have expired by then needs another connection.
+    fn may_upgrade_later(&self) -> bool {
+        self.connection.ticket.outlasts(self.gateway.setup.request_head)
+    }
+
     /// The line that the original logs for each refused request.
     fn log_refusal(&self, response: &Response<Body>) {
         let status = response.status();
         tracing::info!(
             target: "websockify::http",
-            client = %self.connection.address,
+            client = %self.connection.client(),
             "code {}, message {}", status.as_u16(), status.canonical_reason().unwrap_or_default(),
         );
     }
@@ -132,7 +138,7 @@ impl Client {
             Ok(opening) => opening,
             Err(refused) => return refusal(refused),
         };
-        let address = &self.connection.address;
+        let address = self.connection.client();
         let client = tracing::field::display(address);
         let kind = if self.secure { "SSL/TLS (wss://)" } else { "Plain non-SSL (ws://)" };
         tracing::info!(target: "websockify::http", client = &client, "{address}: {kind} WebSocket connection");
@@ -143,7 +149,7 @@ impl Client {
         let target = match self.target().await {
             Ok(target) => Some(target),
             Err(Refusal::Unreachable) => None,
-            Err(Refusal::Overloaded) => {
+            Err(Refusal::Overloaded | Refusal::Stale) => {
                 let mut response = closing(error_page(StatusCode::SERVICE_UNAVAILABLE));
                 response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
                 return response;
@@ -159,14 +165,14 @@ impl Client {
     async fn target(&self) -> Result<Transport, Refusal> {
         let gateway = &self.gateway;
         let connector = gateway.connector.borrow().clone().ok_or(Refusal::Overloaded)?;
-        let request = AdmissionRequest { id: self.connection.id, client: self.connection.address.clone() };
+        let request = AdmissionRequest { ticket: self.connection.ticket.clone() };
         let target = connector.admit(request, gateway.setup.admission).await?;
         let socket = StreamSocket::new(target).map_err(|_| Refusal::Overloaded)?;
         let Some(tls) = &gateway.target_tls else { return Ok(Transport::Plain(socket)) };
         tls.connect(socket, gateway.setup.tls_handshake).await.map_err(|error| {
             tracing::warn!(
                 target: "websockify::http",
-                client = %self.connection.address, "TLS with the target failed: {error}",
+                client = %self.connection.client(), "TLS with the target failed: {error}",
             );
             Refusal::Unreachable
         })

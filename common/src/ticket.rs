@@ -1,0 +1,325 @@
+//! Tickets: what the supervisor says about a connection, so that the connector can believe it although a
+//! gateway brings it.
+//!
+//! A gateway reads what clients send, so one day one may be taken over. With the ticket of a connection it
+//! can have one target for one client that really came, and nothing else: it can't make tickets, since
+//! only the supervisor and the connector have the key, nor change what stands in one, nor use that of
+//! another gateway, nor use one twice ([`Used`]), nor keep one for later.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use hmac::{Hmac, KeyInit, Mac};
+use rustix::rand::{GetRandomFlags, getrandom};
+use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+
+use crate::ipc::{ClientAddr, ConnectionId, GatewayId};
+
+/// Length of the key and of the seal: those of SHA-256, as RFC 2104 section 3 advises for the key.
+const BYTES: usize = 32;
+
+/// Begins what is sealed, so that a seal never fits anything else that might use the key one day.
+const CONTEXT: &[u8] = b"websockify connection ticket 1\0";
+
+/// The key of an instance. Made at its start, given to its connectors, never to a gateway, and never
+/// written anywhere.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Key([u8; BYTES]);
+
+impl Key {
+    /// A new one, at random.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's, when it has no random numbers to give (getrandom(2)).
+    pub fn generate() -> io::Result<Self> {
+        let mut key = [0; BYTES];
+        // As little as this is never given in part.
+        if getrandom(&mut key, GetRandomFlags::empty())? != BYTES {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(Self(key))
+    }
+
+    fn seal(&self, claims: &Claims) -> Option<Hmac<Sha256>> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).ok()?;
+        mac.update(CONTEXT);
+        mac.update(&postcard::to_stdvec(claims).ok()?);
+        Some(mac)
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(…)")
+    }
+}
+
+/// What the supervisor says about a connection that it hands over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claims {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// The gateway that it was handed to.
+    pub gateway: GatewayId,
+    /// Where it comes from.
+    pub client: ClientAddr,
+    /// The second of the monotonic clock of this machine after which the ticket is worth nothing.
+    pub expires: u64,
+}
+
+/// Claims under the supervisor's seal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ticket {
+    /// What it says.
+    pub claims: Claims,
+    /// HMAC-SHA-256 (RFC 2104) of the claims.
+    seal: [u8; BYTES],
+}
+
+/// Why a ticket is not honoured. All but [`Self::Expired`] and [`Self::Elsewhere`] are impossible for a
+/// gateway that does what it should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TicketError {
+    /// The supervisor has not made it.
+    #[error("a forged ticket")]
+    Forged,
+    /// It was made for another gateway.
+    #[error("a ticket of another gateway")]
+    Foreign,
+    /// The same gateway has used it before.
+    #[error("a ticket that it has used before")]
+    Reused,
+    /// It is too old.
+    #[error("an expired ticket")]
+    Expired,
+    /// A gateway that had the connection before has used its ticket, and then not served it.
+    #[error("a ticket for a connection that another gateway has used")]
+    Elsewhere,
+}
+
+impl TicketError {
+    /// Whether the gateway that brought the ticket breaks protocol, and can't be trusted any more.
+    #[must_use]
+    pub fn is_violation(self) -> bool {
+        matches!(self, Self::Forged | Self::Foreign | Self::Reused)
+    }
+}
+
+/// Makes tickets.
+#[derive(Debug)]
+pub struct Mint {
+    key: Key,
+    lifetime: Duration,
+}
+
+impl Mint {
+    /// Tickets of this `key` that are good for `lifetime`.
+    #[must_use]
+    pub fn new(key: Key, lifetime: Duration) -> Self {
+        Self { key, lifetime }
+    }
+
+    /// The key that the connector needs.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// A ticket that expires a lifetime from now.
+    #[must_use]
+    pub fn ticket(&self, connection: ConnectionId, gateway: GatewayId, client: ClientAddr) -> Ticket {
+        // Rounded up, so that none is good for less.
+        let expires = now().saturating_add(self.lifetime.as_secs()).saturating_add(1);
+        let claims = Claims { connection, gateway, client, expires };
+        // A key of any length is good for HMAC, and numbers and text can always be written down; were it
+        // otherwise, nobody would believe the ticket.
+        let seal = self.key.seal(&claims).map_or([0; BYTES], |mac| mac.finalize().into_bytes().into());
+        Ticket { claims, seal }
+    }
+}
+
+impl Ticket {
+    /// Whether it is a ticket of `key` for `gateway` that has not expired. The comparison takes the same
+    /// time wherever a wrong seal differs, so that nobody can feel the way to the right one.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub fn verify(&self, key: &Key, gateway: GatewayId) -> Result<(), TicketError> {
+        let seal = key.seal(&self.claims).ok_or(TicketError::Forged)?;
+        seal.verify_slice(&self.seal).map_err(|_| TicketError::Forged)?;
+        if self.claims.gateway != gateway {
+            return Err(TicketError::Foreign);
+        }
+        if self.claims.expires < now() { Err(TicketError::Expired) } else { Ok(()) }
+    }
+
+    /// Whether it is still good after `duration`.
+    #[must_use]
+    pub fn outlasts(&self, duration: Duration) -> bool {
+        now().saturating_add(duration.as_secs()) < self.claims.expires
+    }
+}
+
+/// Seconds of the monotonic clock, which all processes of a machine share.
+fn now() -> u64 {
+    u64::try_from(clock_gettime(ClockId::Monotonic).tv_sec).unwrap_or_default()
+}
+
+/// The tickets that were used, so that none is used again.
+///
+/// Connections are counted up, so that the oldest stand first, and leave when they have expired. What is
+/// kept is thus bounded by the connections of two lifetimes, about 50 bytes each. No ticket leaves
+/// before that: however many come, none of them makes room for another to be used twice.
+#[derive(Debug, Default)]
+pub struct Used(BTreeMap<ConnectionId, (GatewayId, u64)>);
+
+impl Used {
+    /// Uses a ticket, which must have been verified.
+    ///
+    /// # Errors
+    ///
+    /// When its connection had a target before.
+    pub fn take(&mut self, claims: &Claims) -> Result<(), TicketError> {
+        self.forget(now());
+        match self.0.get(&claims.connection) {
+            Some((by, _)) if *by == claims.gateway => Err(TicketError::Reused),
+            Some(_) => Err(TicketError::Elsewhere),
+            None => {
+                self.0.insert(claims.connection, (claims.gateway, claims.expires));
+                Ok(())
+            }
+        }
+    }
+
+    /// Drops what nobody could use again anyway.
+    fn forget(&mut self, now: u64) {
+        while self.0.first_key_value().is_some_and(|(_, (_, expires))| *expires < now) {
+            self.0.pop_first();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GATEWAY: GatewayId = GatewayId(3);
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn client() -> ClientAddr {
+        ClientAddr::Ip(([192, 0, 2, 7], 40000).into())
+    }
+
+    fn mint() -> Mint {
+        Mint::new(Key::generate().unwrap(), HOUR)
+    }
+
+    fn ticket(mint: &Mint, connection: u64) -> Ticket {
+        mint.ticket(ConnectionId(connection), GATEWAY, client())
+    }
+
+    #[test]
+    fn a_ticket_is_good_for_its_gateway() {
+        let mint = mint();
+        let ticket = ticket(&mint, 7);
+        assert_eq!(ticket.verify(mint.key(), GATEWAY), Ok(()));
+        assert_eq!(ticket.verify(mint.key(), GatewayId(4)), Err(TicketError::Foreign));
+        let other = super::Key::generate().unwrap();
+        assert_eq!(ticket.verify(&other, GATEWAY), Err(TicketError::Forged), "another instance's");
+    }
+
+    #[test]
+    fn no_bit_of_a_ticket_can_be_changed() {
+        let mint = mint();
+        let bytes = postcard::to_stdvec(&ticket(&mint, 7)).unwrap();
+        for bit in 0..bytes.len() * 8 {
+            let mut changed = bytes.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            if let Ok(forged) = postcard::from_bytes::<Ticket>(&changed) {
+                assert_eq!(forged.verify(mint.key(), GATEWAY), Err(TicketError::Forged), "bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_claim_of_a_ticket_can_be_replaced() {
+        let mint = mint();
+        let good = ticket(&mint, 7);
+        let claims = &good.claims;
+        let replaced = [
+            Claims { connection: ConnectionId(8), ..claims.clone() },
+            Claims { gateway: GatewayId(4), ..claims.clone() },
+            Claims { client: ClientAddr::Ip(([192, 0, 2, 8], 40000).into()), ..claims.clone() },
+            Claims { client: ClientAddr::Ip(([192, 0, 2, 7], 40001).into()), ..claims.clone() },
+            Claims { client: ClientAddr::Unix("192.0.2.7".into()), ..claims.clone() },
+            Claims { expires: claims.expires + 1, ..claims.clone() },
+        ];
+        for claims in replaced {
+            let gateway = claims.gateway;
+            let forged = Ticket { claims, seal: good.seal };
+            assert_eq!(forged.verify(mint.key(), gateway), Err(TicketError::Forged), "{forged:?}");
+        }
+    }
+
+    #[test]
+    fn a_ticket_expires() {
+        let mint = Mint::new(Key::generate().unwrap(), HOUR);
+        let fresh = ticket(&mint, 7);
+        assert!(fresh.outlasts(HOUR / 2) && !fresh.outlasts(HOUR * 2));
+        let claims = Claims { expires: now() - 1, ..fresh.claims };
+        let seal = mint.key().seal(&claims).unwrap().finalize().into_bytes().into();
+        assert_eq!(Ticket { claims, seal }.verify(mint.key(), GATEWAY), Err(TicketError::Expired));
+    }
+
+    #[test]
+    fn a_ticket_is_used_once() {
+        let mint = mint();
+        let mut used = Used::default();
+        let (first, second) = (ticket(&mint, 1), ticket(&mint, 2));
+        assert_eq!(used.take(&second.claims), Ok(()));
+        assert_eq!(used.take(&first.claims), Ok(()), "connections need not ask in their order");
+        assert_eq!(used.take(&first.claims), Err(TicketError::Reused));
+        let again = mint.ticket(ConnectionId(1), GatewayId(4), client());
+        assert_eq!(used.take(&again.claims), Err(TicketError::Elsewhere));
+        assert!(!TicketError::Elsewhere.is_violation(), "the other gateway was not at fault");
+    }
+
+    #[test]
+    fn used_tickets_are_kept_until_they_expire_and_no_longer() {
+        let mint = mint();
+        let mut used = Used::default();
+        for connection in 1..=1000 {
+            assert_eq!(used.take(&ticket(&mint, connection).claims), Ok(()));
+        }
+        assert_eq!(used.take(&ticket(&mint, 1).claims), Err(TicketError::Reused));
+        used.forget(now() + HOUR.as_secs());
+        assert_eq!(used.0.len(), 1000);
+        used.forget(now() + HOUR.as_secs() + 3);
+        assert!(used.0.is_empty());
+    }
+
+    #[test]
+    fn a_key_is_not_shown() {
+        let mint = mint();
+        assert!(format!("{mint:?}").contains("Key(…)"));
+    }
+
+    /// Tickets must not be felt in the cost of a connection, which is some hundred microseconds.
+    #[test]
+    fn tickets_cost_little() {
+        let mint = mint();
+        let began = std::time::Instant::now();
+        for connection in 0..1000 {
+            ticket(&mint, connection).verify(mint.key(), GATEWAY).unwrap();
+        }
+        let each = began.elapsed() / 1000;
+        assert!(each < Duration::from_micros(100), "{each:?}");
+    }
+}

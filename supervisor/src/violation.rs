@@ -1,0 +1,71 @@
+//! Gateways that break protocol. One that does so may be in the hands of somebody else: it is killed,
+//! counted and logged, and its keeper starts another in its place.
+
+use common::ipc::channel::ChannelError;
+use common::ipc::{ConnectionId, Violation};
+use common::log::Escaped;
+
+use crate::pool::{self, Gateway};
+use crate::service::Service;
+
+/// Why a gateway is listened to no more.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum GatewayFault {
+    /// Its channel is closed or broken.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+    /// It reported what can't be true of a connection.
+    #[error("protocol violation: a report about connection {0}, which it can't make")]
+    Foreign(ConnectionId),
+    /// It sent what is not due.
+    #[error("protocol violation: a message out of turn")]
+    OutOfTurn,
+    /// It does not read.
+    #[error("it does not read what it is sent")]
+    Hung,
+}
+
+impl GatewayFault {
+    /// Whether no gateway does so that is in order.
+    fn is_violation(&self) -> bool {
+        match self {
+            Self::Channel(error) => matches!(error, ChannelError::Violation(_)),
+            Self::Foreign(_) | Self::OutOfTurn => true,
+            Self::Hung => false,
+        }
+    }
+}
+
+/// Ends a gateway for what it did to us. Does nothing about one that has ended.
+pub(crate) fn condemn(service: &Service, gateway: &Gateway, fault: &GatewayFault) {
+    if fault.is_violation() {
+        kill(service, gateway, &fault.to_string());
+    } else if matches!(fault, GatewayFault::Hung) {
+        tracing::error!(target: "websockify::pool", "gateway {} (pid {}) hangs", gateway.id, gateway.pid);
+        pool::kill(service, gateway);
+    }
+}
+
+/// Ends a gateway because of what it did to another role. That role may lie, but could as well refuse
+/// the gateway its service.
+pub(crate) fn accused(service: &Service, by: &'static str, violation: &Violation) {
+    let gateways = service.pool.all();
+    // It may have ended meanwhile.
+    if let Some(gateway) = gateways.iter().find(|gateway| gateway.id == violation.gateway) {
+        kill(service, gateway, &format!("protocol violation towards the {by}: {}", violation.what));
+    }
+}
+
+fn kill(service: &Service, gateway: &Gateway, what: &str) {
+    if !pool::kill(service, gateway) {
+        return;
+    }
+    let violations = &service.violations;
+    violations.set(violations.get() + 1);
+    service.note_change();
+    tracing::error!(
+        target: "websockify::violation",
+        "killed gateway {} (pid {}): {}",
+        gateway.id, gateway.pid, Escaped(what),
+    );
+}

@@ -1,0 +1,155 @@
+"""A gateway in wrong hands, beside the real supervisor, connector and signer.
+
+`install` makes a folder with a copy of the program under test and, in the place
+of its worker, this file. As the first gateway it does what the case wants; as
+anything else it becomes the real worker."""
+
+import os
+import pathlib
+import shutil
+import socket
+import sys
+import time
+
+VERSION = b"\x01"
+# What a gateway says to the supervisor.
+READY = VERSION + b"\x01"
+REPORT = VERSION + b"\x03"
+# What it asks of the connector.
+ADMIT = VERSION + b"\x01"
+# What the supervisor says.
+CONNECTOR, CONNECTION, BEGIN, ACKNOWLEDGEMENTS = 3, 6, 7, 9
+
+SOME_ID = b"\xc0\x84\x3d"  # 1,000,000
+
+
+class Ends:
+    """What a gateway holds once it has a connection."""
+
+    def __init__(self):
+        self.supervisor = socket.socket(fileno=0)
+        self.supervisor.setblocking(True)
+        self.connector = self.acknowledgements = self.client = None
+        self.ticket = b""
+
+    def until(self, wanted):
+        """Takes messages up to one with this tag."""
+        while True:
+            message, fds, _, _ = socket.recv_fds(self.supervisor, 1 << 14, 1)
+            if not message:
+                sys.exit()
+            tag = message[1]
+            if tag in (CONNECTOR, ACKNOWLEDGEMENTS, CONNECTION):
+                end = socket.socket(fileno=fds[0])
+                end.setblocking(True)
+            if tag == CONNECTOR:
+                self.connector = end
+            elif tag == ACKNOWLEDGEMENTS:
+                self.acknowledgements = end
+            elif tag == CONNECTION:
+                self.client, self.ticket = end, message[2:]
+            if tag == wanted:
+                return
+
+
+def forge(ends):
+    ends.connector.send(ADMIT + ends.ticket[:-1] + bytes([ends.ticket[-1] ^ 1]))
+
+
+def reuse(ends):
+    for _ in range(2):
+        ends.connector.send(ADMIT + ends.ticket)
+
+
+def noise_for_the_connector(ends):
+    ends.connector.send(os.urandom(3000))
+
+
+def descriptors_for_the_connector(ends):
+    socket.send_fds(ends.connector, [ADMIT + ends.ticket], [0, 1])
+
+
+def noise(ends):
+    ends.supervisor.send(b"\xff" + os.urandom(3000))
+
+
+def unknown_message(ends):
+    ends.supervisor.send(VERSION + b"\x4d")
+
+
+def too_long(ends):
+    ends.supervisor.send(REPORT + bytes(20_000))
+
+
+def descriptors(ends):
+    socket.send_fds(ends.supervisor, [REPORT + b"\x00\x00"], [0, 1])
+
+
+def ready_again(ends):
+    ends.supervisor.send(READY)
+
+
+def report_of_nothing(ends):
+    ends.supervisor.send(REPORT + b"\x00\x00")
+
+
+def end_of_another_connection(ends):
+    ends.supervisor.send(REPORT + b"\x00\x01" + SOME_ID + b"\x00")
+
+
+def loss_of_another_connection(ends):
+    ends.supervisor.send(REPORT + b"\x01" + SOME_ID + b"\x00")
+
+
+def wrong_acknowledgement(ends):
+    ends.acknowledgements.send(b"\xff" * 500)
+
+
+# What ends with the gateway's death.
+VIOLATIONS = [
+    forge, reuse, noise_for_the_connector, descriptors_for_the_connector, noise, unknown_message, too_long,
+    descriptors, ready_again, report_of_nothing, end_of_another_connection, loss_of_another_connection,
+    wrong_acknowledgement,
+]  # fmt: skip
+
+
+def acknowledge_without_end(ends):
+    while True:
+        ends.acknowledgements.send(VERSION + b"\x01" + SOME_ID)
+
+
+def read_nothing(ends):
+    pass
+
+
+def install(folder, program, act):
+    """Gives the program that starts the service with such a gateway."""
+    worker = pathlib.Path(program).resolve().parent / "websockify-worker"
+    copy = folder / "websockify"
+    shutil.copy(program, copy)
+    rogue = folder / "websockify-worker"
+    rogue.write_text(
+        f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(pathlib.Path(__file__).parents[1])!r})\n"
+        f"from harness import rogue\nrogue.play({str(worker)!r}, {str(folder / 'played')!r}, {act.__name__!r})\n"
+    )
+    rogue.chmod(0o755)
+    return str(copy)
+
+
+def play(worker, marker, act):
+    role = sys.argv[1]
+    try:
+        if role != "gateway":
+            raise FileExistsError
+        os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        os.execv(worker, [worker, role])
+    ends = Ends()
+    ends.until(BEGIN)
+    ends.supervisor.send(READY)
+    if act != read_nothing.__name__:
+        ends.until(CONNECTION)
+        # The case says when, by the client's first byte.
+        ends.client.recv(1, socket.MSG_PEEK)
+        globals()[act](ends)
+    time.sleep(60)

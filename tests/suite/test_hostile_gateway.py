@@ -1,0 +1,61 @@
+"""A gateway that was taken over: what breaks protocol ends it, and nobody else is touched."""
+
+import pytest
+from harness import gateway, processes, rogue
+
+pytestmark = pytest.mark.ours_only("roles in processes of their own")
+
+
+def start(folder, target, act):
+    """A service whose first gateway is in wrong hands, and whose second is not."""
+    program = rogue.install(folder, gateway.command(), act)
+    return gateway.start(target.port, "--workers", "2", program=program)
+
+
+def serves(running):
+    try:
+        with running.websocket(timeout=2) as websocket:
+            websocket.expect_echo()
+        return True
+    except (OSError, AssertionError):
+        return False
+
+
+@pytest.mark.parametrize("act", rogue.VIOLATIONS, ids=lambda act: act.__name__)
+def test_a_gateway_that_breaks_protocol_is_killed_and_touches_no_other(folder, echo_target, act):
+    with start(folder, echo_target, act) as running:
+        # The case that looks whether it listens was the first client, and is gone by now.
+        with running.connect() as bait, running.connect() as other_bait, running.websocket() as websocket:
+            websocket.expect_echo()
+            for client in (bait, other_bait):
+                client.sendall(b"G")
+            pid = int(running.wait_log(r"killed gateway 1 \(pid (\d+)\): protocol violation").group(1))
+            assert not processes.wait_gone([pid], 2)
+            websocket.expect_echo()
+        assert processes.wait_for(lambda: serves(running), 5)
+        assert running.log.count("killed gateway") == 1
+
+
+def test_a_flood_of_acknowledgements_is_bounded(folder, echo_target):
+    with start(folder, echo_target, rogue.acknowledge_without_end) as running:
+        with running.connect() as bait, running.connect() as other_bait, running.websocket() as websocket:
+            before = processes.memory(running.pid)
+            for client in (bait, other_bait):
+                client.sendall(b"G")
+            for _ in range(200):
+                websocket.expect_echo()
+            assert processes.memory(running.pid) - before < 4 * 1024 * 1024
+
+
+def test_a_gateway_that_reads_nothing_is_killed(folder, echo_target):
+    program = rogue.install(folder, gateway.command(), rogue.read_nothing)
+    with gateway.start(echo_target.port, "--workers", "1", program=program) as running:
+        clients = [running.connect() for _ in range(400)]
+        running.wait_log(r"gateway 1 \(pid \d+\) hangs", 10)
+        # Nothing was begun, so nobody has lost anything.
+        clients[0].sendall(b"GET / HTTP/1.0\r\n\r\n")
+        clients[0].settimeout(5)
+        assert clients[0].recv(7) == b"HTTP/1."
+        for client in clients:
+            client.close()
+        assert processes.wait_for(lambda: serves(running), 5)

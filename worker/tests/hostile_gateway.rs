@@ -1,0 +1,367 @@
+//! A gateway in wrong hands against the real connector and the real signer: what it may not do is refused,
+//! the supervisor is told, and other gateways notice nothing.
+
+#![allow(clippy::unwrap_used, reason = "a test stops at what it does not expect")]
+
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::net::TcpListener;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use common::addr::TargetAddr;
+use common::config::Sandbox;
+use common::ipc::admission::{AdmissionRequest, ConnectorToGateway, GatewayToConnector, Refusal};
+use common::ipc::channel::{Channel, ChannelError};
+use common::ipc::connector::{ConnectorToSupervisor, Dialled, SupervisorToConnector};
+use common::ipc::setup::{self, ConnectorSetup, SignerSetup};
+use common::ipc::signer::{GatewayToSigner, SignerToGateway, SignerToSupervisor, SupervisorToSigner};
+use common::ipc::wire::Message;
+use common::ipc::{ClientAddr, ConnectionId, GatewayId, Violation};
+use common::ticket::{Key, Mint, Ticket};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustls_pki_types::{CertificateDer, pem::PemObject};
+use tokio::time::timeout;
+
+const GOOD: GatewayId = GatewayId(1);
+const EVIL: GatewayId = GatewayId(2);
+
+/// Longest wait for what should come at once.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A role, with this test as its supervisor. Ends with it.
+struct Role {
+    control: Channel,
+    child: Child,
+    _log: OwnedFd,
+}
+
+impl Role {
+    fn start(name: &str) -> Self {
+        let (control, theirs) = Channel::pair().unwrap();
+        let (log, their_log) = Channel::pair().unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_websockify-worker"))
+            .arg(name)
+            .env_clear()
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::from(their_log))
+            .spawn()
+            .unwrap();
+        Self { control: Channel::new(control).unwrap(), child, _log: log }
+    }
+
+    async fn hear<M: Message>(&self) -> M {
+        timeout(PATIENCE, self.control.receive()).await.expect("the role says nothing").unwrap()
+    }
+}
+
+impl Drop for Role {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A connector in front of a target that accepts and ends each connection.
+struct Connector {
+    role: Role,
+    mint: Mint,
+}
+
+impl Connector {
+    async fn start() -> Self {
+        let target = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mint = Mint::new(Key::generate().unwrap(), Duration::from_secs(60));
+        let role = Role::start("connector");
+        let setup = ConnectorSetup {
+            run_as: None,
+            sandbox: Sandbox::BestEffort,
+            target: TargetAddr::Tcp { host: "127.0.0.1".into(), port: target.local_addr().unwrap().port() },
+            target_tls: false,
+            prefer_ipv6: false,
+            connect: Duration::from_secs(2),
+            ticket_key: mint.key().clone(),
+        };
+        let file = setup::file(&setup).unwrap();
+        role.control.send(&SupervisorToConnector::Setup(file)).await.unwrap();
+        let ready: ConnectorToSupervisor = role.hear().await;
+        assert!(!matches!(ready, ConnectorToSupervisor::Failed(_)), "{ready:?}");
+        std::thread::spawn(move || target.incoming().for_each(drop));
+        Self { role, mint }
+    }
+
+    /// A gateway's end of a channel to it.
+    async fn introduce(&self, id: GatewayId) -> OwnedFd {
+        let (gateway, channel) = Channel::pair().unwrap();
+        self.role.control.send(&SupervisorToConnector::Gateway { id, channel }).await.unwrap();
+        gateway
+    }
+
+    fn ticket(&self, connection: u64, gateway: GatewayId) -> Ticket {
+        let client = ClientAddr::Ip(([192, 0, 2, 7], 40000).into());
+        self.mint.ticket(ConnectionId(connection), gateway, client)
+    }
+
+    /// What it tells the supervisor of a gateway, and nothing but what was dialled before.
+    async fn violation(&self) -> Violation {
+        loop {
+            match self.role.hear().await {
+                ConnectorToSupervisor::Violation(violation) => return violation,
+                ConnectorToSupervisor::Dialled(_) => {}
+                other => panic!("it says {other:?}"),
+            }
+        }
+    }
+}
+
+async fn ask(gateway: &Channel, ticket: Ticket) -> Result<ConnectorToGateway, ChannelError> {
+    gateway.send(&GatewayToConnector::Admit(AdmissionRequest { ticket })).await?;
+    timeout(PATIENCE, gateway.receive()).await.expect("no answer")
+}
+
+async fn is_closed(gateway: &Channel) -> bool {
+    let received = timeout(PATIENCE, gateway.receive::<ConnectorToGateway>()).await;
+    matches!(received.expect("not closed"), Err(ChannelError::Closed))
+}
+
+/// Sends `bytes` with any number of descriptors, as no sender of ours can.
+fn send_raw(socket: &OwnedFd, bytes: &[u8], fds: usize) {
+    let held: Vec<OwnedFd> = (0..fds).map(|_| std::fs::File::open("/dev/null").unwrap().into()).collect();
+    let borrowed: Vec<BorrowedFd<'_>> = held.iter().map(AsFd::as_fd).collect();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(16))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if fds > 0 {
+        assert!(control.push(SendAncillaryMessage::ScmRights(&borrowed)));
+    }
+    sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL).unwrap();
+}
+
+/// What is no message of a gateway, whomever it talks to.
+fn no_messages() -> Vec<(&'static str, Vec<u8>, usize)> {
+    vec![
+        ("one byte", vec![1], 0),
+        ("an empty body", vec![1, 1], 0),
+        ("an unknown tag", vec![1, 77], 0),
+        ("another version", vec![9, 1], 0),
+        ("noise", (0..=255).cycle().take(5000).collect(), 0),
+        ("lengths without end", [&[1, 1][..], &[0xff; 200]].concat(), 0),
+        ("more than a message may have", vec![1; 20_000], 0),
+        ("a descriptor that nobody wants", vec![1, 1], 1),
+        ("two descriptors", vec![1, 1], 2),
+        ("many descriptors", vec![1, 1], 16),
+        ("only descriptors", vec![], 3),
+    ]
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_ticket_gives_one_target() {
+    let connector = Connector::start().await;
+    let evil = Channel::new(connector.introduce(EVIL).await).unwrap();
+    let good = Channel::new(connector.introduce(GOOD).await).unwrap();
+    let ticket = connector.ticket(1, EVIL);
+    assert!(matches!(ask(&evil, ticket.clone()).await, Ok(ConnectorToGateway::Connected { .. })));
+    let ConnectorToSupervisor::Dialled(dialled) = connector.role.hear().await else { panic!("not dialled") };
+    assert!(matches!(&dialled[..], [Dialled { client, .. }] if client == "192.0.2.7"), "{dialled:?}");
+    assert!(ask(&evil, ticket).await.is_err());
+    let violation = connector.violation().await;
+    assert_eq!(violation.gateway, EVIL);
+    assert_eq!(violation.what, "a ticket that it has used before");
+    assert!(matches!(
+        ask(&good, connector.ticket(2, GOOD)).await,
+        Ok(ConnectorToGateway::Connected { id: ConnectionId(2), .. })
+    ));
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn forged_and_foreign_tickets_end_the_gateway_and_touch_no_other() {
+    let connector = Connector::start().await;
+    let good = Channel::new(connector.introduce(GOOD).await).unwrap();
+    let mut other_client = connector.ticket(1, EVIL);
+    other_client.claims.client = ClientAddr::Ip(([127, 0, 0, 1], 40000).into());
+    let mut other_connection = connector.ticket(1, EVIL);
+    other_connection.claims.connection = ConnectionId(2);
+    let mut longer = connector.ticket(1, EVIL);
+    longer.claims.expires += 1000;
+    let own = Mint::new(Key::generate().unwrap(), Duration::from_secs(60));
+    let own = own.ticket(ConnectionId(1), EVIL, ClientAddr::Unix("x".into()));
+    for (ticket, what) in [
+        (other_client, "a forged ticket"),
+        (other_connection, "a forged ticket"),
+        (longer, "a forged ticket"),
+        (own, "a forged ticket"),
+        (connector.ticket(9, GOOD), "a ticket of another gateway"),
+    ] {
+        let evil = Channel::new(connector.introduce(EVIL).await).unwrap();
+        assert!(ask(&evil, ticket).await.is_err(), "{what}");
+        assert_eq!(connector.violation().await, Violation { gateway: EVIL, what: what.into() });
+    }
+    // What another has tried to use is still good for its owner.
+    assert!(matches!(ask(&good, connector.ticket(9, GOOD)).await, Ok(ConnectorToGateway::Connected { .. })));
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn an_expired_ticket_is_refused_and_no_more() {
+    let connector = Connector::start().await;
+    let gateway = Channel::new(connector.introduce(GOOD).await).unwrap();
+    let short = Mint::new(connector.mint.key().clone(), Duration::ZERO);
+    let stale = short.ticket(ConnectionId(1), GOOD, ClientAddr::Unix("x".into()));
+    tokio::time::sleep(Duration::from_millis(2100)).await;
+    assert!(matches!(
+        ask(&gateway, stale).await,
+        Ok(ConnectorToGateway::Refused { refusal: Refusal::Stale, .. })
+    ));
+    assert!(matches!(
+        ask(&gateway, connector.ticket(2, GOOD)).await,
+        Ok(ConnectorToGateway::Connected { .. })
+    ));
+}
+
+/// The gateway before may have used the ticket and reported the connection as lost: the next is innocent.
+#[tokio::test(flavor = "current_thread")]
+async fn a_connection_that_another_gateway_has_used_is_refused_and_no_more() {
+    let connector = Connector::start().await;
+    let evil = Channel::new(connector.introduce(EVIL).await).unwrap();
+    let good = Channel::new(connector.introduce(GOOD).await).unwrap();
+    assert!(matches!(ask(&evil, connector.ticket(1, EVIL)).await, Ok(ConnectorToGateway::Connected { .. })));
+    assert!(matches!(
+        ask(&good, connector.ticket(1, GOOD)).await,
+        Ok(ConnectorToGateway::Refused { refusal: Refusal::Stale, .. })
+    ));
+    assert!(matches!(ask(&good, connector.ticket(2, GOOD)).await, Ok(ConnectorToGateway::Connected { .. })));
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn what_is_no_message_ends_the_gateway_and_touches_no_other() {
+    let connector = Connector::start().await;
+    let good = Channel::new(connector.introduce(GOOD).await).unwrap();
+    for (number, (what, bytes, fds)) in no_messages().into_iter().enumerate() {
+        let evil = connector.introduce(EVIL).await;
+        send_raw(&evil, &bytes, fds);
+        assert_eq!(connector.violation().await.gateway, EVIL, "{what}");
+        assert!(is_closed(&Channel::new(evil).unwrap()).await, "{what}");
+        let ticket = connector.ticket(number as u64 + 1, GOOD);
+        assert!(matches!(ask(&good, ticket).await, Ok(ConnectorToGateway::Connected { .. })), "{what}");
+    }
+    // As many as at the beginning: control, log, event loop, one gateway, and no descriptor of ours.
+    let fds = std::fs::read_dir(format!("/proc/{}/fd", connector.role.child.id()));
+    if let Ok(fds) = fds {
+        assert!(fds.count() < 16, "descriptors were left open");
+    }
+}
+
+/// Hundreds of good tickets at once, and none of the answers read.
+#[tokio::test(flavor = "current_thread")]
+async fn a_gateway_that_does_not_read_its_answers_delays_nobody_and_is_ended() {
+    let connector = Connector::start().await;
+    let evil = Channel::new(connector.introduce(EVIL).await).unwrap();
+    let good = Channel::new(connector.introduce(GOOD).await).unwrap();
+    for connection in 1000..1900 {
+        let request = AdmissionRequest { ticket: connector.ticket(connection, EVIL) };
+        timeout(PATIENCE, evil.send(&GatewayToConnector::Admit(request))).await.expect("not taken").unwrap();
+    }
+    let began = std::time::Instant::now();
+    for connection in 1..20 {
+        let answer = ask(&good, connector.ticket(connection, GOOD)).await;
+        assert!(matches!(answer, Ok(ConnectorToGateway::Connected { .. })), "{answer:?}");
+    }
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    let accused = timeout(Duration::from_secs(10), connector.violation()).await.expect("not accused");
+    assert_eq!(accused, Violation { gateway: EVIL, what: "it does not read its answers".into() });
+}
+
+/// A signer with a key of its own making.
+async fn signer() -> Role {
+    let folder = tempfile::tempdir().unwrap();
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ed25519", "-nodes", "-subj", "/CN=localhost", "-days", "9"])
+        .args(["-keyout", "key.pem", "-out", "certificate.pem"])
+        .current_dir(&folder)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let role = Role::start("signer");
+    let setup = SignerSetup {
+        run_as: None,
+        sandbox: Sandbox::BestEffort,
+        certificate: CertificateDer::from_pem_file(folder.path().join("certificate.pem")).unwrap().to_vec(),
+        key_pem: std::fs::read(folder.path().join("key.pem")).unwrap(),
+        password: None,
+    };
+    role.control.send(&SupervisorToSigner::Setup(setup::file(&setup).unwrap())).await.unwrap();
+    let ready: SignerToSupervisor = role.hear().await;
+    assert!(!matches!(ready, SignerToSupervisor::Failed(_)), "{ready:?}");
+    role
+}
+
+async fn introduce_to_signer(signer: &Role, id: GatewayId) -> OwnedFd {
+    let (gateway, channel) = Channel::pair().unwrap();
+    signer.control.send(&SupervisorToSigner::Gateway { id, channel }).await.unwrap();
+    gateway
+}
+
+async fn accused_by_signer(signer: &Role) -> GatewayId {
+    match signer.hear().await {
+        SignerToSupervisor::Violation(violation) => violation.gateway,
+        other => panic!("it says {other:?}"),
+    }
+}
+
+/// What a server signs in TLS 1.3 (RFC 8446 section 4.4.3).
+fn certificate_verify() -> Vec<u8> {
+    [&[b' '; 64][..], b"TLS 1.3, server CertificateVerify\0", &[7; 32]].concat()
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn the_signer_signs_handshakes_and_nothing_else() {
+    const ED25519: u16 = 0x0807;
+    let signer = signer().await;
+    let good = Channel::new(introduce_to_signer(&signer, GOOD).await).unwrap();
+    let mut id = 0;
+    let mut sign = async || {
+        id += 1;
+        let question = GatewayToSigner::Sign { id, scheme: ED25519, message: certificate_verify() };
+        good.send(&question).await.unwrap();
+        let answer = timeout(PATIENCE, good.receive()).await.expect("no signature").unwrap();
+        assert!(matches!(answer, SignerToGateway::Signature { id: of, .. } if of == id), "{answer:?}");
+    };
+    sign().await;
+    for (scheme, message) in [
+        (ED25519, b"a certificate request".to_vec()),
+        (ED25519, vec![]),
+        (ED25519, [certificate_verify(), vec![0]].concat()),
+        (ED25519, certificate_verify()[1..].to_vec()),
+        (0x0403, certificate_verify()),
+        (0, certificate_verify()),
+    ] {
+        let evil = Channel::new(introduce_to_signer(&signer, EVIL).await).unwrap();
+        evil.send(&GatewayToSigner::Sign { id: 1, scheme, message }).await.unwrap();
+        assert_eq!(accused_by_signer(&signer).await, EVIL);
+        let answer = timeout(PATIENCE, evil.receive::<SignerToGateway>()).await.expect("no answer");
+        assert!(matches!(answer, Ok(SignerToGateway::Refused { .. }) | Err(_)), "{answer:?}");
+        sign().await;
+    }
+    for (what, bytes, fds) in no_messages() {
+        let evil = introduce_to_signer(&signer, EVIL).await;
+        send_raw(&evil, &bytes, fds);
+        assert_eq!(accused_by_signer(&signer).await, EVIL, "{what}");
+        sign().await;
+    }
+}
+
+/// A gateway that asks without end and reads nothing.
+#[tokio::test(flavor = "current_thread")]
+async fn a_flood_of_questions_keeps_no_other_gateway_from_its_signature() {
+    let signer = signer().await;
+    let evil = Channel::new(introduce_to_signer(&signer, EVIL).await).unwrap();
+    let good = Channel::new(introduce_to_signer(&signer, GOOD).await).unwrap();
+    let question = GatewayToSigner::Sign { id: 1, scheme: 0x0807, message: certificate_verify() };
+    for _ in 0..20_000 {
+        if !evil.try_send(&question).unwrap() {
+            tokio::task::yield_now().await;
+        }
+    }
+    good.send(&question).await.unwrap();
+    let answer = timeout(Duration::from_secs(1), good.receive()).await.expect("no signature").unwrap();
+    assert!(matches!(answer, SignerToGateway::Signature { .. }), "{answer:?}");
+}
