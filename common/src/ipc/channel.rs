@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use tokio::io::Interest;
+use tokio::sync::Mutex;
 
 use super::wire::{self, MAX_BYTES, Message, WireError};
 use crate::sys::reactor::{After, Registered};
@@ -16,6 +17,9 @@ use crate::sys::seqpacket;
 pub struct Channel {
     socket: Registered,
     buffer: RefCell<Box<[u8]>>,
+    /// Who sends. The event loop wakes one task for each direction of a socket: were several to wait for
+    /// room at a time, all but the last would wait for ever.
+    sending: Mutex<()>,
 }
 
 /// What a channel gives.
@@ -70,7 +74,7 @@ impl Channel {
         // Whoever made it: an end that blocks would stop the whole event loop.
         rustix::io::ioctl_fionbio(&fd, true)?;
         let socket = Registered::new(fd, Interest::READABLE | Interest::WRITABLE)?;
-        Ok(Self { socket, buffer: RefCell::new(vec![0; MAX_BYTES].into()) })
+        Ok(Self { socket, buffer: RefCell::new(vec![0; MAX_BYTES].into()), sending: Mutex::new(()) })
     }
 
     /// The next message.
@@ -102,13 +106,14 @@ impl Channel {
         .unwrap_or(Err(ChannelError::Closed))
     }
 
-    /// Sends a message, waiting while the other end is behind.
+    /// Sends a message, waiting while the other end is behind. Of several senders each gets its turn.
     ///
     /// # Errors
     ///
     /// When the other end is closed or the message can't be sent.
     pub async fn send<M: Message>(&self, message: &M) -> Result<(), ChannelError> {
         let encoded = message.encode()?;
+        let _turn = self.sending.lock().await;
         poll_fn(|cx| {
             self.socket.poll_write(cx, |fd| {
                 seqpacket::send(fd, encoded.bytes(), encoded.fd)?;

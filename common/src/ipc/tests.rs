@@ -78,6 +78,27 @@ async fn a_datagram_that_is_too_long_is_refused() {
     assert!(matches!(received, Err(ChannelError::Violation(WireError::Truncated))), "{received:?}");
 }
 
+/// More senders than the kernel has room for: each must get its turn.
+#[tokio::test(flavor = "current_thread")]
+async fn many_can_wait_for_room() {
+    const SENDERS: usize = 2000;
+    let (supervisor, gateway) = channel_pair();
+    let supervisor = std::rc::Rc::new(supervisor);
+    let sending = tokio::task::LocalSet::new();
+    for _ in 0..SENDERS {
+        let supervisor = supervisor.clone();
+        sending.spawn_local(async move { supervisor.send(&SupervisorToGateway::Stop).await.unwrap() });
+    }
+    let received = sending.run_until(async {
+        // Let all of them begin.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        for _ in 0..SENDERS {
+            gateway.receive::<SupervisorToGateway>().await.unwrap();
+        }
+    });
+    tokio::time::timeout(Duration::from_secs(10), received).await.expect("a sender was forgotten");
+}
+
 #[test]
 fn what_is_no_message_is_refused() {
     let decode = |bytes: &[u8], fd| wire::decode::<SupervisorToGateway>(bytes, fd).map(|_| ());
