@@ -205,7 +205,9 @@ def test_strict_does_not_start_without_a_part_of_the_sandbox(echo_target, featur
 
 @pytest.mark.parametrize("feature", MISSING)
 def test_best_effort_goes_on_and_says_what_is_missing(echo_target, feature):
-    with gateway.start(echo_target.port, prefix=map(str, without(feature))) as running:
+    with gateway.start(
+        echo_target.port, "--sandbox", "best-effort", prefix=map(str, without(feature))
+    ) as running:
         running.wait_log(rf"^  - Sandbox: .*no {feature}")
         running.wait_log(rf"less confinement: no {feature}")
         with running.websocket() as websocket:
