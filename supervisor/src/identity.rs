@@ -44,7 +44,7 @@ struct Files {
 
 /// A certificate in force.
 #[derive(Debug)]
-struct Current {
+pub(crate) struct Current {
     /// A [`ServerIdentity`] as a file in memory.
     certificate: OwnedFd,
     signer: Rc<Channel>,
@@ -81,6 +81,11 @@ impl Identity {
             current: RefCell::default(),
             backoff: RefCell::default(),
         }
+    }
+
+    /// What new handshakes use.
+    pub(crate) fn in_force(&self) -> Option<Rc<Current>> {
+        self.current.borrow().clone()
     }
 
     /// Reads the files if they have changed. What can't be used is logged once, and what was in force
