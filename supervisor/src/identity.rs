@@ -46,7 +46,7 @@ struct Files {
 
 /// A certificate in force.
 #[derive(Debug)]
-struct Current {
+pub(crate) struct Current {
     /// A [`ServerIdentity`] as a file in memory.
     certificate: OwnedFd,
     signer: Rc<Channel>,
@@ -85,6 +85,11 @@ impl Identity {
             current: RefCell::default(),
             backoff: RefCell::default(),
         }
+    }
+
+    /// What new handshakes use.
+    pub(crate) fn in_force(&self) -> Option<Rc<Current>> {
+        self.current.borrow().clone()
     }
 
     /// Reads the files if they have changed. What can't be used is logged once, and what was in force

@@ -270,13 +270,25 @@ pub(crate) async fn start(service: &Rc<Service>) -> Result<Started, ServiceError
         ended: Notify::new(),
         is_ended: Cell::new(false),
     });
+    let (connector, identity) = (service.connector.borrow().clone(), service.identity.in_force());
     let prepared = timeout(role::START_DEADLINE, prepare(service, &gateway, theirs)).await;
     let failed = |reason: String| ServiceError::Role { role: "gateway", reason };
     prepared.map_err(|_| failed("not ready in time".into()))?.map_err(failed)?;
     pool.gateways.borrow_mut().push(gateway.clone());
+    // Whoever has come meanwhile did not find this gateway in the pool. One that can't be told is dead.
+    if !is_same(connector.as_ref(), service.connector.borrow().as_ref()) {
+        let _ = connector::introduce(service, &gateway).await;
+    }
+    if !is_same(identity.as_ref(), service.identity.in_force().as_ref()) {
+        let _ = identity::introduce(service, &gateway).await;
+    }
     pool.room.notify_waiters();
     tracing::debug!(target: "websockify::pool", "gateway {id} (pid {}) is ready", gateway.pid);
     Ok((gateway, role))
+}
+
+fn is_same<T>(one: Option<&Rc<T>>, other: Option<&Rc<T>>) -> bool {
+    one.map(Rc::as_ptr) == other.map(Rc::as_ptr)
 }
 
 /// Sends a gateway all that it needs and waits for its word.

@@ -4,12 +4,14 @@ import collections
 import contextlib
 import os
 import pathlib
+import platform
 import re
 import ssl
 import subprocess
+import sys
 
 import pytest
-from harness import gateway, processes
+from harness import gateway, processes, without_call
 
 pytestmark = pytest.mark.ours_only("roles in processes of their own")
 
@@ -185,3 +187,28 @@ def test_an_unknown_mode_is_refused():
     ended = gateway.run("--sandbox", "much", "6080", "localhost:1")
     assert ended.returncode == 2
     assert "'much'" in ended.stderr
+
+
+# Of landlock_create_ruleset(2) and seccomp(2).
+MISSING = {"Landlock": 444, "seccomp": {"x86_64": 317, "aarch64": 277}[platform.machine()]}
+
+
+def without(feature):
+    return [sys.executable, without_call.__file__, MISSING[feature]]
+
+
+@pytest.mark.parametrize("feature", MISSING)
+def test_strict_does_not_start_without_a_part_of_the_sandbox(echo_target, feature):
+    with pytest.raises(gateway.GatewayFailed, match=f"can't be confined: this system lacks {feature}"):
+        gateway.start(echo_target.port, "--sandbox", "strict", prefix=map(str, without(feature)))
+
+
+@pytest.mark.parametrize("feature", MISSING)
+def test_best_effort_goes_on_and_says_what_is_missing(echo_target, feature):
+    with gateway.start(
+        echo_target.port, "--sandbox", "best-effort", prefix=map(str, without(feature))
+    ) as running:
+        running.wait_log(rf"^  - Sandbox: .*no {feature}")
+        running.wait_log(rf"less confinement: no {feature}")
+        with running.websocket() as websocket:
+            websocket.expect_echo()

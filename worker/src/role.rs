@@ -28,6 +28,13 @@ pub(crate) fn run<F: Future<Output = io::Result<()>>>(role: F) -> io::Result<()>
     event_loop.build_local(LocalOptions::default())?.block_on(role)
 }
 
+/// Lets the cryptographic library open what it takes randomness from, which a sandbox would keep it from.
+/// It then also notices when a virtual machine is copied, where the system tells (`/dev/sysgenid`).
+pub(crate) fn seed_randomness() {
+    // What fails now fails again where it is needed, and is told there.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().secure_random.fill(&mut [0; 32]);
+}
+
 /// What went wrong before a role could say so itself.
 pub(crate) fn unexpected(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("the supervisor sent {what}"))

@@ -72,6 +72,9 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
             },
             Page::None | Page::Demo => None,
         };
+        if setup.tls.is_some() || setup.target_tls.is_some() {
+            role::seed_randomness();
+        }
         let profile = Profile::Gateway { web_root: web_root.as_ref().map(AsFd::as_fd) };
         let level = sandbox::enter(profile, setup.run_as, setup.sandbox)?;
         let log = role::log_to(log, setup.verbose);

@@ -30,6 +30,7 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
             return Err(role::unexpected("no setup"));
         };
         let setup: SignerSetup = setup::read(file)?;
+        role::seed_randomness();
         let level = sandbox::enter(Profile::Signer, setup.run_as, setup.sandbox)?;
         let log = role::log_to(log, false);
         let key = match Key::load(&setup) {
