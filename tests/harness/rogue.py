@@ -13,7 +13,8 @@ import time
 
 VERSION = b"\x01"
 # What a gateway says to the supervisor.
-READY = VERSION + b"\x01"
+# With a level: our own user, no privileges, seccomp, and Landlock 6.
+READY = VERSION + b"\x01" + b"\x00\x01\x01\x06"
 REPORT = VERSION + b"\x03"
 # What it asks of the connector.
 ADMIT = VERSION + b"\x01"
