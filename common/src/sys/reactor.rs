@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 
 /// A non-blocking socket whose readiness the event loop reports. Closed on drop.
 #[derive(Debug)]
@@ -46,15 +46,8 @@ impl Registered {
     ) -> Poll<io::Result<T>> {
         loop {
             let mut guard = ready!(self.0.poll_read_ready(cx))?;
-            match operation(self.0.get_ref().as_fd()) {
-                Ok((value, After::Ready)) => return Poll::Ready(Ok(value)),
-                Ok((value, After::Drained)) => {
-                    guard.clear_ready();
-                    return Poll::Ready(Ok(value));
-                }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => guard.clear_ready(),
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Poll::Ready(Err(e)),
+            if let Some(done) = settle(&mut guard, operation(self.0.get_ref().as_fd())) {
+                return Poll::Ready(done);
             }
         }
     }
@@ -71,15 +64,8 @@ impl Registered {
     ) -> Poll<io::Result<T>> {
         loop {
             let mut guard = ready!(self.0.poll_write_ready(cx))?;
-            match operation(self.0.get_ref().as_fd()) {
-                Ok((value, After::Ready)) => return Poll::Ready(Ok(value)),
-                Ok((value, After::Drained)) => {
-                    guard.clear_ready();
-                    return Poll::Ready(Ok(value));
-                }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => guard.clear_ready(),
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Poll::Ready(Err(e)),
+            if let Some(done) = settle(&mut guard, operation(self.0.get_ref().as_fd())) {
+                return Poll::Ready(done);
             }
         }
     }
@@ -89,6 +75,24 @@ impl Registered {
     pub fn into_inner(self) -> OwnedFd {
         self.0.into_inner()
     }
+}
+
+/// What an operation came to; nothing if it has to be tried again, at once or after the next event.
+fn settle<T>(
+    guard: &mut AsyncFdReadyGuard<'_, OwnedFd>,
+    outcome: io::Result<(T, After)>,
+) -> Option<io::Result<T>> {
+    match outcome {
+        Ok((value, After::Ready)) => return Some(Ok(value)),
+        Ok((value, After::Drained)) => {
+            guard.clear_ready();
+            return Some(Ok(value));
+        }
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => guard.clear_ready(),
+        Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+        Err(e) => return Some(Err(e)),
+    }
+    None
 }
 
 impl AsFd for Registered {
