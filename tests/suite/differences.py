@@ -71,8 +71,6 @@ DIFFERENCES = {
         "the original ends the TCP connections without a Close frame"
     ),
     # Pressure
-    "test_pressure.py::test_a_client_that_never_reads_keeps_memory_flat_and_others_quick": NO_BOUND,
-    "test_pressure.py::test_a_target_that_never_reads_keeps_memory_flat_and_others_quick": NO_BOUND,
     "test_pressure.py::test_unfinished_requests_and_handshakes_are_dropped_in_the_end": NO_HEAD_DEADLINE,
     "test_pressure.py::test_a_client_that_trickles_its_request_is_dropped": NO_HEAD_DEADLINE,
     # Heartbeat
@@ -130,6 +128,8 @@ DIFFERENCES = {
 }
 
 RACES = {
+    "test_pressure.py::test_a_client_that_never_reads_keeps_memory_flat_and_others_quick": NO_BOUND,
+    "test_pressure.py::test_a_target_that_never_reads_keeps_memory_flat_and_others_quick": NO_BOUND,
     "test_close.py::test_a_signal_ends_every_process_within_3_seconds": LOSES_SIGNALS,
     "test_log.py::test_the_end_is_logged": LOSES_SIGNALS,
     "test_pressure.py::test_a_client_that_never_reads_does_not_stop_its_own_data": (
