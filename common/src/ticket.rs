@@ -13,8 +13,8 @@ use std::io;
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
+use nix::time::{ClockId, clock_gettime};
 use rustix::rand::{GetRandomFlags, getrandom};
-use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
@@ -167,9 +167,12 @@ impl Ticket {
     }
 }
 
-/// Seconds of the monotonic clock, which all processes of a machine share.
+/// Seconds of the monotonic clock, which all processes of a machine share. Read by libc, which needs no
+/// system call; rustix looks the vDSO up at its first use, which a sandbox does not allow.
 fn now() -> u64 {
-    u64::try_from(clock_gettime(ClockId::Monotonic).tv_sec).unwrap_or_default()
+    // Every Linux has this clock. Without it no ticket would be good.
+    clock_gettime(ClockId::CLOCK_MONOTONIC)
+        .map_or(u64::MAX, |now| u64::try_from(now.tv_sec()).unwrap_or(u64::MAX))
 }
 
 /// The tickets that were used, so that none is used again.
