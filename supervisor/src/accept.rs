@@ -10,8 +10,8 @@ use common::sys::listener::{Listener, Peer};
 use rustix::io::Errno;
 use tokio::time::sleep;
 
+use crate::dispatch;
 use crate::listen::Listening;
-use crate::pool;
 use crate::service::Service;
 
 /// How long a listener rests when descriptors or memory have run out. The kernel keeps clients
@@ -33,16 +33,18 @@ pub(crate) async fn keep_accepting(service: Rc<Service>, listening: Listening) {
     };
     let mut complained: Option<Instant> = None;
     loop {
-        service.pool.room().await;
+        dispatch::room(&service).await;
         match poll_fn(|cx| listener.poll_accept(cx)).await {
             Ok((socket, peer)) => {
                 let client = match peer {
                     Peer::Ip(address) => ClientAddr::Ip(address),
                     Peer::Unix => ClientAddr::Unix(unix_path.clone().unwrap_or_default()),
                 };
-                service.identity.refresh(&service).await;
+                if let Some(generation) = service.generations.current() {
+                    generation.identity.refresh(&generation).await;
+                }
                 let unserved = service.connections.borrow_mut().accept(client, socket);
-                pool::hand_over(&service, unserved).await;
+                dispatch::hand_over(&service, unserved).await;
             }
             Err(error) if concerns_one_client(&error) => {}
             Err(error) => {

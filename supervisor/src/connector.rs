@@ -9,23 +9,24 @@ use common::ipc::gateway::SupervisorToGateway;
 use common::log::Escaped;
 use tokio::time::timeout;
 
-use crate::pool::{self, Gateway};
+use crate::gateway::{self, Gateway};
+use crate::generation::Generation;
 use crate::role::{self, Backoff, Role};
-use crate::service::{Service, ServiceError};
+use crate::service::ServiceError;
 use crate::violation;
 
 /// Starts the connector and waits until it is ready.
-pub(crate) async fn start(service: &Service) -> Result<Role, ServiceError> {
+pub(crate) async fn start(generation: &Generation) -> Result<Role, ServiceError> {
     let role = Role::start("connector")?;
     let prepared = async {
-        role.channel.send(&SupervisorToConnector::Setup(service.setups.connector.try_clone()?)).await?;
+        role.channel.send(&SupervisorToConnector::Setup(generation.setups.connector.try_clone()?)).await?;
         role.channel.receive::<ConnectorToSupervisor>().await
     };
     let failed = |reason: String| ServiceError::Role { role: "connector", reason };
     match timeout(role::START_DEADLINE, prepared).await {
         Ok(Ok(ConnectorToSupervisor::Ready(level))) => {
-            service.confinement.admit(level).map_err(failed)?;
-            *service.connector.borrow_mut() = Some(role.channel.clone());
+            generation.confinement.admit(level).map_err(failed)?;
+            *generation.connector.borrow_mut() = Some(role.channel.clone());
             Ok(role)
         }
         Ok(Ok(ConnectorToSupervisor::Failed(reason))) => Err(failed(reason)),
@@ -37,28 +38,28 @@ pub(crate) async fn start(service: &Service) -> Result<Role, ServiceError> {
 
 /// Gives a gateway and the connector a channel between them. Does nothing while there is no connector:
 /// the next one is introduced to every gateway.
-pub(crate) async fn introduce(service: &Service, gateway: &Gateway) -> Result<(), ChannelError> {
-    let Some(connector) = service.connector.borrow().clone() else { return Ok(()) };
+pub(crate) async fn introduce(generation: &Generation, gateway: &Gateway) -> Result<(), ChannelError> {
+    let Some(connector) = generation.connector.borrow().clone() else { return Ok(()) };
     let (for_gateway, channel) = Channel::pair()?;
     let introduction = SupervisorToConnector::Gateway { id: gateway.id, channel };
     let told = connector.send(&introduction);
     timeout(role::START_DEADLINE, told).await.map_err(|_| ChannelError::Closed)??;
-    pool::tell(service, gateway, &SupervisorToGateway::Connector(for_gateway)).await
+    gateway::tell(generation, gateway, &SupervisorToGateway::Connector(for_gateway)).await
 }
 
 /// Keeps the connector: takes what it says, and when it has died starts another in its place.
 /// Sessions that are open don't need it.
-pub(crate) async fn keep(service: Rc<Service>, first: Role) {
+pub(crate) async fn keep(generation: Rc<Generation>, first: Role) {
     let mut backoff = Backoff::new();
     let mut started = Some(first);
     while let Some(role) = started.take() {
         let since = Instant::now();
-        let error = listen(&service, &role.channel).await;
-        *service.connector.borrow_mut() = None;
-        service.connections.borrow_mut().connector_gone();
+        let error = listen(&generation, &role.channel).await;
+        *generation.connector.borrow_mut() = None;
+        generation.service.connections.borrow_mut().connector_gone();
         let pid = role.process.pid;
         let status = role.process.kill().await;
-        if service.stopping.get() {
+        if generation.service.stopping.get() {
             return;
         }
         tracing::error!(
@@ -68,40 +69,42 @@ pub(crate) async fn keep(service: Rc<Service>, first: Role) {
         );
         while started.is_none() {
             backoff.pause(since.elapsed()).await;
-            match start(&service).await {
+            match start(&generation).await {
                 Ok(again) => started = Some(again),
                 Err(error) => tracing::error!(target: "websockify::connector", "{error}; trying again"),
             }
         }
-        for gateway in service.pool.all() {
+        for gateway in generation.pool.all() {
             // A gateway that can't be told is dead; the one that follows it is introduced.
-            let _ = introduce(&service, &gateway).await;
+            let _ = introduce(&generation, &gateway).await;
         }
     }
 }
 
-async fn listen(service: &Service, channel: &Channel) -> ChannelError {
+async fn listen(generation: &Generation, channel: &Channel) -> ChannelError {
     loop {
         match channel.receive().await {
-            Ok(message) => take(service, message),
+            Ok(message) => take(generation, message),
             Err(error) => return error,
         }
     }
 }
 
-fn take(service: &Service, message: ConnectorToSupervisor) {
+fn take(generation: &Generation, message: ConnectorToSupervisor) {
     match message {
         ConnectorToSupervisor::Dialled(all) => {
             for dialled in all {
                 log_dialled(&dialled);
                 if dialled.failure.is_none() {
                     let target = Escaped(&dialled.target).to_string();
-                    service.connections.borrow_mut().opened(dialled.id, target);
+                    generation.service.connections.borrow_mut().opened(dialled.id, target);
                 }
             }
-            service.note_change();
+            generation.service.note_change();
         }
-        ConnectorToSupervisor::Violation(violation) => violation::accused(service, "connector", &violation),
+        ConnectorToSupervisor::Violation(violation) => {
+            violation::accused(generation, "connector", &violation)
+        }
         // What it says once, and has said.
         _ => {}
     }

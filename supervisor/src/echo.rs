@@ -10,8 +10,8 @@ use common::addr::TargetAddr;
 use common::ipc::channel::ChannelError;
 use common::ipc::connector::SupervisorToEcho;
 
+use crate::generation::Generation;
 use crate::role::{Backoff, Role};
-use crate::service::Service;
 
 /// A listener on a free loopback port, and the address to reach it.
 pub(crate) fn listen() -> io::Result<(TargetAddr, OwnedFd)> {
@@ -21,12 +21,12 @@ pub(crate) fn listen() -> io::Result<(TargetAddr, OwnedFd)> {
 }
 
 /// Keeps the echo target alive on `listener`.
-pub(crate) async fn keep(service: Rc<Service>, listener: OwnedFd) {
+pub(crate) async fn keep(generation: Rc<Generation>, listener: OwnedFd) {
     let mut backoff = Backoff::new();
     loop {
         let since = Instant::now();
-        let error = run(&service, &listener).await;
-        if service.stopping.get() {
+        let error = run(&generation, &listener).await;
+        if generation.service.stopping.get() {
             return;
         }
         tracing::error!(target: "websockify::echo", "the echo target is gone ({error}); starting another");
@@ -34,10 +34,10 @@ pub(crate) async fn keep(service: Rc<Service>, listener: OwnedFd) {
     }
 }
 
-async fn run(service: &Service, listener: &OwnedFd) -> ChannelError {
+async fn run(generation: &Generation, listener: &OwnedFd) -> ChannelError {
     let started = async {
         let role = Role::start("echo")?;
-        role.channel.send(&SupervisorToEcho::Setup(service.setups.echo.try_clone()?)).await?;
+        role.channel.send(&SupervisorToEcho::Setup(generation.setups.echo.try_clone()?)).await?;
         role.channel.send(&SupervisorToEcho::Listener(listener.try_clone()?)).await?;
         Ok(role)
     };

@@ -21,9 +21,9 @@ use rustix::rand::GetRandomFlags;
 use tokio::task::{JoinSet, spawn_local};
 use tokio::time::timeout;
 
-use crate::pool::{self, Gateway};
+use crate::gateway::{self, Gateway};
+use crate::generation::Generation;
 use crate::role::{self, Backoff, Process, Role};
-use crate::service::Service;
 use crate::setup::certificates;
 use crate::violation;
 
@@ -94,7 +94,7 @@ impl Identity {
 
     /// Reads the files if they have changed. What can't be used is logged once, and what was in force
     /// stays so.
-    pub(crate) async fn refresh(&self, service: &Rc<Service>) {
+    pub(crate) async fn refresh(&self, generation: &Rc<Generation>) {
         let Some(files) = &self.files else { return };
         let stamps = files.stamps();
         if self.seen.get() == Some(stamps) {
@@ -104,18 +104,18 @@ impl Identity {
         if stamps.0.is_none() {
             return;
         }
-        match load(service, files, self.run_as).await {
+        match load(generation, files, self.run_as).await {
             Ok((certificate, signer)) => {
                 let mut listening = JoinSet::new();
-                listening.spawn_local(listen(service.clone(), signer.channel.clone()));
+                listening.spawn_local(listen(generation.clone(), signer.channel.clone()));
                 let signer_channel = signer.channel.clone();
                 let current = Rc::new(Current { certificate, signer: signer_channel, _listening: listening });
-                spawn_local(keep(service.clone(), Rc::downgrade(&current), signer.process));
+                spawn_local(keep(generation.clone(), Rc::downgrade(&current), signer.process));
                 // With the one before, its channel goes, and with that its signer.
                 *self.current.borrow_mut() = Some(current);
-                for gateway in service.pool.all() {
+                for gateway in generation.pool.all() {
                     // A gateway that can't be told is dead; the one that follows it is told.
-                    let _ = introduce(service, &gateway).await;
+                    let _ = introduce(generation, &gateway).await;
                 }
             }
             Err(reason) => tracing::error!(
@@ -128,17 +128,21 @@ impl Identity {
 }
 
 /// Reads both files, and starts a signer that holds the key.
-async fn load(service: &Service, files: &Files, run_as: Option<RunAs>) -> Result<(OwnedFd, Role), String> {
+async fn load(
+    generation: &Generation,
+    files: &Files,
+    run_as: Option<RunAs>,
+) -> Result<(OwnedFd, Role), String> {
     let chain = certificates(&files.certificate, "certificate").map_err(|e| e.to_string())?;
     let key_pem = fs::read(&files.key).map_err(|e| format!("cannot read the key {:?}: {e}", files.key))?;
     let signer_setup = setup::file(&SignerSetup {
         run_as,
-        sandbox: service.config.sandbox,
+        sandbox: generation.config.sandbox,
         certificate: chain.first().cloned().unwrap_or_default(),
         key_pem,
         password: files.password.as_ref().map(|secret| secret.reveal().to_owned()),
     });
-    let (signer, key) = start(service, signer_setup.map_err(|e| e.to_string())?).await?;
+    let (signer, key) = start(generation, signer_setup.map_err(|e| e.to_string())?).await?;
     let certificate = setup::file(&ServerIdentity { chain, key, tickets: ticket_secret()? })
         .map_err(|e: io::Error| e.to_string())?;
     Ok((certificate, signer))
@@ -154,7 +158,7 @@ fn ticket_secret() -> Result<TicketSecret, String> {
     }
 }
 
-async fn start(service: &Service, signer_setup: OwnedFd) -> Result<(Role, KeyDescription), String> {
+async fn start(generation: &Generation, signer_setup: OwnedFd) -> Result<(Role, KeyDescription), String> {
     let role = Role::start("signer").map_err(|e| format!("cannot start the signer: {e}"))?;
     let prepared = async {
         role.channel.send(&SupervisorToSigner::Setup(signer_setup)).await?;
@@ -162,7 +166,7 @@ async fn start(service: &Service, signer_setup: OwnedFd) -> Result<(Role, KeyDes
     };
     match timeout(role::START_DEADLINE, prepared).await {
         Ok(Ok(SignerToSupervisor::Ready(level, key))) => {
-            service.confinement.admit(level)?;
+            generation.confinement.admit(level)?;
             Ok((role, key))
         }
         Ok(Ok(SignerToSupervisor::Failed(reason))) => Err(reason),
@@ -173,32 +177,32 @@ async fn start(service: &Service, signer_setup: OwnedFd) -> Result<(Role, KeyDes
 }
 
 /// Gives a gateway the certificate in force and a channel to its signer, if there is one.
-pub(crate) async fn introduce(service: &Service, gateway: &Gateway) -> Result<(), ChannelError> {
-    let Some(current) = service.identity.current.borrow().clone() else { return Ok(()) };
+pub(crate) async fn introduce(generation: &Generation, gateway: &Gateway) -> Result<(), ChannelError> {
+    let Some(current) = generation.identity.current.borrow().clone() else { return Ok(()) };
     let (for_gateway, for_signer) = Channel::pair()?;
     let introduction = SupervisorToSigner::Gateway { id: gateway.id, channel: for_signer };
     let told = current.signer.send(&introduction);
     timeout(role::START_DEADLINE, told).await.map_err(|_| ChannelError::Closed)??;
     let certificate = SupervisorToGateway::Certificate(current.certificate.try_clone()?);
-    pool::tell(service, gateway, &certificate).await?;
-    pool::tell(service, gateway, &SupervisorToGateway::Signer(for_gateway)).await
+    gateway::tell(generation, gateway, &certificate).await?;
+    gateway::tell(generation, gateway, &SupervisorToGateway::Signer(for_gateway)).await
 }
 
 /// Hears what a signer says about gateways, until it ends.
-async fn listen(service: Rc<Service>, signer: Rc<Channel>) {
+async fn listen(generation: Rc<Generation>, signer: Rc<Channel>) {
     while let Ok(said) = signer.receive().await {
         if let SignerToSupervisor::Violation(violation) = said {
-            violation::accused(&service, "signer", &violation);
+            violation::accused(&generation, "signer", &violation);
         }
     }
 }
 
 /// Waits for the end of a signer. One that was replaced ends by itself; when the one in force dies,
 /// the files are read anew, since nobody else has the key.
-async fn keep(service: Rc<Service>, current: Weak<Current>, mut signer: Process) {
+async fn keep(generation: Rc<Generation>, current: Weak<Current>, mut signer: Process) {
     let since = Instant::now();
     let status = signer.wait().await.ok();
-    if service.stopping.get() || current.upgrade().is_none() {
+    if generation.service.stopping.get() || current.upgrade().is_none() {
         return;
     }
     tracing::error!(
@@ -207,14 +211,14 @@ async fn keep(service: Rc<Service>, current: Weak<Current>, mut signer: Process)
         signer.pid, role::describe(status),
     );
     drop(current);
-    let identity = &service.identity;
+    let identity = &generation.identity;
     *identity.current.borrow_mut() = None;
     // One that dies again and again is started at longer and longer intervals.
     let mut backoff = identity.backoff.take().unwrap_or_else(Backoff::new);
-    while identity.current.borrow().is_none() && !service.stopping.get() {
+    while identity.current.borrow().is_none() && !generation.service.stopping.get() {
         backoff.pause(since.elapsed()).await;
         identity.seen.set(None);
-        Box::pin(identity.refresh(&service)).await;
+        Box::pin(identity.refresh(&generation)).await;
     }
     identity.backoff.replace(Some(backoff));
 }

@@ -6,16 +6,19 @@
 mod accept;
 mod confinement;
 mod connections;
+mod dispatch;
 mod listen;
-mod pool;
-mod violation;
 
-// The roles beside the gateways.
+// The roles.
 mod connector;
 mod echo;
+mod gateway;
+mod generation;
 mod identity;
+mod pool;
 mod role;
 mod setup;
+mod violation;
 
 // The service around them.
 mod banner;

@@ -32,7 +32,8 @@ pub(crate) async fn keep_status(service: Rc<Service>) {
     let mut changes = service.changes();
     loop {
         let totals = service.connections.borrow().totals();
-        let sandbox = service.confinement.describe().unwrap_or_default();
+        let sandbox = service.generations.current().and_then(|generation| generation.confinement.describe());
+        let sandbox = sandbox.unwrap_or_default();
         let mut status = format!(
             "{} sessions, {} total, {} bytes relayed; sandbox: {sandbox}",
             totals.sessions, totals.opened, totals.bytes

@@ -2,50 +2,38 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-use common::addr::TargetAddr;
 use common::config::Config;
-use common::ipc::channel::Channel;
-use common::ticket::{Key, Mint};
+use common::ipc::GatewayId;
 use tokio::sync::watch;
-use tokio::task::{JoinSet, spawn_local};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::confinement::Confinement;
 use crate::connections::Connections;
-use crate::identity::Identity;
+use crate::dispatch::Dispatch;
+use crate::generation::{Generation, Generations};
 use crate::listen::{self, ListenError};
-use crate::pool::Pool;
-use crate::setup::{self, SetupError, Setups, static_target};
-use crate::{accept, banner, connector, echo, lifetime, notify, pool, signals};
+use crate::setup::SetupError;
+use crate::{accept, banner, dispatch, lifetime, notify, signals};
 
 /// How long the records of the last sessions may take.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// What the parts of the supervisor share. They all run on one thread.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Service {
-    /// The configuration in force.
-    pub(crate) config: Config,
-    /// What the roles are told of it.
-    pub(crate) setups: Setups,
-    /// How far the roles are confined.
-    pub(crate) confinement: Confinement,
-    /// Makes the tickets of connections.
-    pub(crate) mint: Mint,
-    /// The gateways.
-    pub(crate) pool: Pool,
-    /// The connections that they have.
+    /// The roles, under the configuration in force and under earlier ones.
+    pub(crate) generations: Generations,
+    /// The connections that gateways have.
     pub(crate) connections: RefCell<Connections>,
-    /// The connector's channel while it is ready.
-    pub(crate) connector: RefCell<Option<Rc<Channel>>>,
-    /// The certificate and its signer.
-    pub(crate) identity: Identity,
+    /// Who waits for a gateway.
+    pub(crate) dispatch: Dispatch,
     /// Gateways that were killed because they broke protocol.
     pub(crate) violations: Cell<u64>,
+    /// The number of the last gateway.
+    last_gateway: Cell<u32>,
     /// Tells that connections have come or gone.
     changed: watch::Sender<()>,
     /// No role is started any more.
@@ -78,25 +66,21 @@ pub(crate) enum ServiceError {
 pub(crate) async fn run(config: Config) -> Result<(), ServiceError> {
     let mut signals = signals::Signals::listen()?;
     let listeners = listen::all(&config)?;
-    let (target, echo_listener) = match static_target(&config) {
-        Some(target) => (target.clone(), None),
-        None => echo::listen().map(|(target, socket)| (target, Some(socket)))?,
-    };
-    let service = Service::new(config, &target)?;
-    let mut keepers = JoinSet::new();
-    let started = start(&service, &mut keepers, echo_listener);
-    tokio::select! {
-        ready = started => ready?,
+    let service = Rc::new(Service::default());
+    let generation = tokio::select! {
+        ready = Generation::start(&service, config) => ready?,
         _ = signals.stop() => return Ok(()),
-    }
+    };
     for listening in &listeners {
         listening.begin()?;
     }
-    banner::print(&service.config, &service.confinement, &listeners);
+    banner::print(&generation.config, &generation.confinement, &listeners);
+    service.generations.add(generation);
     notify::ready();
+    let mut keepers = JoinSet::new();
     keepers.spawn_local(notify::keep_status(service.clone()));
     keepers.spawn_local(notify::keep_watchdog());
-    keepers.spawn_local(pool::keep_taking_acknowledgements(service.clone()));
+    keepers.spawn_local(dispatch::keep_taking_acknowledgements(service.clone()));
     let mut accepting = JoinSet::new();
     for listening in listeners {
         accepting.spawn_local(accept::keep_accepting(service.clone(), listening));
@@ -131,52 +115,20 @@ impl Service {
         self.changed.subscribe()
     }
 
-    fn new(config: Config, target: &TargetAddr) -> Result<Rc<Self>, ServiceError> {
-        let mint = Mint::new(Key::generate()?, setup::ticket_lifetime(&config));
-        let setups = Setups::read(&config, target, mint.key())?;
-        Ok(Rc::new(Self {
-            mint,
-            pool: Pool::new(&config),
-            identity: Identity::new(&config, setups.run_as),
-            confinement: Confinement::new(&config, setups.run_as),
-            config,
-            setups,
-            connections: RefCell::default(),
-            connector: RefCell::default(),
-            violations: Cell::new(0),
-            changed: watch::Sender::default(),
-            stopping: Cell::new(false),
-        }))
+    /// A number for a new gateway, which no other has had.
+    pub(crate) fn next_gateway(&self) -> GatewayId {
+        self.last_gateway.set(self.last_gateway.get() + 1);
+        GatewayId(self.last_gateway.get())
     }
-}
-
-/// Starts the roles and waits until clients can be served.
-async fn start(
-    service: &Rc<Service>,
-    keepers: &mut JoinSet<()>,
-    echo_listener: Option<OwnedFd>,
-) -> Result<(), ServiceError> {
-    if let Some(listener) = echo_listener {
-        keepers.spawn_local(echo::keep(service.clone(), listener));
-    }
-    service.identity.refresh(service).await;
-    let first = connector::start(service).await?;
-    keepers.spawn_local(connector::keep(service.clone(), first));
-    let mut gateways = Vec::new();
-    for _ in 0..service.pool.initial() {
-        gateways.push(pool::start(service).await?);
-    }
-    for gateway in gateways {
-        spawn_local(pool::keep(service.clone(), gateway));
-    }
-    Ok(())
 }
 
 /// Ends the sessions, then everything else.
 async fn stop(service: &Rc<Service>) {
-    let gateways = service.pool.stop();
+    let generations = service.generations.all();
+    let gateways: Vec<_> = generations.iter().flat_map(|generation| generation.pool.stop()).collect();
+    let time = generations.last().map(|generation| generation.config.timeouts.stop).unwrap_or_default();
     // Sessions get their own time; what a gateway needs to end itself comes on top.
-    let patience = service.config.timeouts.stop + Duration::from_millis(300);
+    let patience = time + Duration::from_millis(300);
     let all = async {
         for gateway in &gateways {
             gateway.ended().await;

@@ -5,8 +5,8 @@ use common::ipc::channel::ChannelError;
 use common::ipc::{ConnectionId, Violation};
 use common::log::Escaped;
 
-use crate::pool::{self, Gateway};
-use crate::service::Service;
+use crate::gateway::{self, Gateway};
+use crate::generation::Generation;
 
 /// Why a gateway is listened to no more.
 #[derive(Debug, thiserror::Error)]
@@ -37,32 +37,32 @@ impl GatewayFault {
 }
 
 /// Ends a gateway for what it did to us. Does nothing about one that has ended.
-pub(crate) fn condemn(service: &Service, gateway: &Gateway, fault: &GatewayFault) {
+pub(crate) fn condemn(generation: &Generation, gateway: &Gateway, fault: &GatewayFault) {
     if fault.is_violation() {
-        kill(service, gateway, &fault.to_string());
+        kill(generation, gateway, &fault.to_string());
     } else if matches!(fault, GatewayFault::Hung) {
         tracing::error!(target: "websockify::pool", "gateway {} (pid {}) hangs", gateway.id, gateway.pid);
-        pool::kill(service, gateway);
+        gateway::kill(generation, gateway);
     }
 }
 
 /// Ends a gateway because of what it did to another role. That role may lie, but could as well refuse
 /// the gateway its service.
-pub(crate) fn accused(service: &Service, by: &'static str, violation: &Violation) {
-    let gateways = service.pool.all();
+pub(crate) fn accused(generation: &Generation, by: &'static str, violation: &Violation) {
+    let gateways = generation.pool.all();
     // It may have ended meanwhile.
     if let Some(gateway) = gateways.iter().find(|gateway| gateway.id == violation.gateway) {
-        kill(service, gateway, &format!("protocol violation towards the {by}: {}", violation.what));
+        kill(generation, gateway, &format!("protocol violation towards the {by}: {}", violation.what));
     }
 }
 
-fn kill(service: &Service, gateway: &Gateway, what: &str) {
-    if !pool::kill(service, gateway) {
+fn kill(generation: &Generation, gateway: &Gateway, what: &str) {
+    if !gateway::kill(generation, gateway) {
         return;
     }
-    let violations = &service.violations;
+    let violations = &generation.service.violations;
     violations.set(violations.get() + 1);
-    service.note_change();
+    generation.service.note_change();
     tracing::error!(
         target: "websockify::violation",
         "killed gateway {} (pid {}): {}",

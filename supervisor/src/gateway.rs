@@ -1,0 +1,241 @@
+//! The life of a gateway: its start, what it says, and what happens when it dies.
+
+use std::cell::Cell;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use common::ipc::GatewayId;
+use common::ipc::channel::{Channel, ChannelError};
+use common::ipc::gateway::{GatewayToSupervisor, Report, SupervisorToGateway};
+use common::ipc::unwatched::Unwatched;
+use nix::time::{ClockId, clock_getcpuclockid};
+use nix::unistd::Pid;
+use tokio::sync::Notify;
+use tokio::task::spawn_local;
+use tokio::time::timeout;
+
+use crate::generation::Generation;
+use crate::role::{self, Backoff, Role};
+use crate::service::ServiceError;
+use crate::violation::{self, GatewayFault};
+use crate::{connector, dispatch, identity};
+
+/// How long a gateway may leave its channel unread before it counts as hung.
+pub(crate) const READ_DEADLINE: Duration = Duration::from_secs(5);
+
+/// A gateway that is ready.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    /// Its number.
+    pub(crate) id: GatewayId,
+    /// The channel to it.
+    pub(crate) channel: Rc<Channel>,
+    /// Where it says which connections it has begun to read.
+    pub(crate) acknowledgements: Unwatched,
+    /// Its process id.
+    pub(crate) pid: i32,
+    /// Connections that it has or is being given.
+    pub(crate) load: Cell<u64>,
+    ended: Notify,
+    is_ended: Cell<bool>,
+}
+
+/// A gateway's process, for who keeps it alive.
+pub(crate) type Started = (Rc<Gateway>, Role);
+
+impl Gateway {
+    /// Waits until its process has ended.
+    pub(crate) async fn ended(&self) {
+        while !self.is_ended.get() {
+            self.ended.notified().await;
+        }
+    }
+
+    /// What it has used of a processor so far.
+    pub(crate) fn processor_time(&self) -> Duration {
+        clock_getcpuclockid(Pid::from_raw(self.pid)).and_then(ClockId::now).map_or(Duration::ZERO, Into::into)
+    }
+}
+
+/// Ends a gateway; its keeper clears up behind it. Says whether it was still there.
+pub(crate) fn kill(generation: &Generation, gateway: &Gateway) -> bool {
+    if !generation.pool.remove(gateway.id) {
+        return false;
+    }
+    // It is our child, and nobody has waited for it while it was in the pool: the number is still its own.
+    let _ = nix::sys::signal::kill(Pid::from_raw(gateway.pid), nix::sys::signal::Signal::SIGKILL);
+    true
+}
+
+/// Sends a message to a gateway that has a moment to take it, or is ended.
+pub(crate) async fn tell(
+    generation: &Generation,
+    gateway: &Gateway,
+    message: &SupervisorToGateway,
+) -> Result<(), ChannelError> {
+    let Ok(sent) = timeout(READ_DEADLINE, gateway.channel.send(message)).await else {
+        violation::condemn(generation, gateway, &GatewayFault::Hung);
+        return Err(ChannelError::Closed);
+    };
+    sent
+}
+
+/// Starts one more gateway beside the others.
+pub(crate) async fn grow(generation: Rc<Generation>) {
+    match start(&generation).await {
+        Ok(started) => {
+            spawn_local(keep(generation.clone(), started));
+        }
+        Err(error) => {
+            tracing::warn!(target: "websockify::gateway", "going on without a further gateway: {error}");
+        }
+    }
+    generation.pool.has_grown();
+}
+
+/// Starts a gateway and waits until it is ready for connections.
+pub(crate) async fn start(generation: &Rc<Generation>) -> Result<Started, ServiceError> {
+    let role = Role::start("gateway")?;
+    let (acknowledgements, theirs) = Channel::pair()?;
+    let id = generation.service.next_gateway();
+    let gateway = Rc::new(Gateway {
+        id,
+        channel: role.channel.clone(),
+        acknowledgements: Unwatched::new(acknowledgements),
+        pid: role.process.pid,
+        load: Cell::new(0),
+        ended: Notify::new(),
+        is_ended: Cell::new(false),
+    });
+    let (connector, identity) = (generation.connector.borrow().clone(), generation.identity.in_force());
+    let prepared = timeout(role::START_DEADLINE, prepare(generation, &gateway, theirs)).await;
+    let failed = |reason: String| ServiceError::Role { role: "gateway", reason };
+    prepared.map_err(|_| failed("not ready in time".into()))?.map_err(failed)?;
+    generation.pool.add(gateway.clone());
+    // Whoever has come meanwhile did not find this gateway in the pool. One that can't be told is dead.
+    if !is_same(connector.as_ref(), generation.connector.borrow().as_ref()) {
+        let _ = connector::introduce(generation, &gateway).await;
+    }
+    if !is_same(identity.as_ref(), generation.identity.in_force().as_ref()) {
+        let _ = identity::introduce(generation, &gateway).await;
+    }
+    generation.service.dispatch.more_room();
+    tracing::debug!(target: "websockify::gateway", "gateway {id} (pid {}) is ready", gateway.pid);
+    Ok((gateway, role))
+}
+
+fn is_same<T>(one: Option<&Rc<T>>, other: Option<&Rc<T>>) -> bool {
+    one.map(Rc::as_ptr) == other.map(Rc::as_ptr)
+}
+
+/// Sends a gateway all that it needs and waits for its word.
+async fn prepare(
+    generation: &Generation,
+    gateway: &Gateway,
+    acknowledgements: OwnedFd,
+) -> Result<(), String> {
+    let told = async {
+        let setups = &generation.setups;
+        let channel = &gateway.channel;
+        channel.send(&SupervisorToGateway::Setup(setups.gateway.try_clone()?)).await?;
+        channel.send(&SupervisorToGateway::Acknowledgements(acknowledgements)).await?;
+        if let Some(root) = &setups.web_root {
+            channel.send(&SupervisorToGateway::WebRoot(root.try_clone()?)).await?;
+        }
+        connector::introduce(generation, gateway).await?;
+        identity::introduce(generation, gateway).await?;
+        channel.send(&SupervisorToGateway::Begin).await?;
+        channel.receive().await
+    };
+    match told.await {
+        Ok(GatewayToSupervisor::Ready(level)) => generation.confinement.admit(level),
+        Ok(GatewayToSupervisor::Failed(reason)) => Err(reason),
+        Ok(GatewayToSupervisor::Report(_)) => Err("it reported before it was ready".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Keeps a gateway: reads what it says, and when it has died starts another in its place.
+pub(crate) async fn keep(generation: Rc<Generation>, first: Started) {
+    let service = &generation.service;
+    let mut backoff = Backoff::new();
+    let mut started = Some(first);
+    while let Some((gateway, role)) = started.take() {
+        let since = Instant::now();
+        let error = listen(&generation, &gateway).await;
+        violation::condemn(&generation, &gateway, &error);
+        generation.pool.remove(gateway.id);
+        let status = role.process.kill().await;
+        gateway.is_ended.set(true);
+        gateway.ended.notify_waiters();
+        // Now that it is dead, nothing more can come, and what came is all that it has begun to read.
+        let _ = dispatch::take_acknowledgements_of(service, &gateway);
+        let orphans = service.connections.borrow_mut().orphaned(gateway.id);
+        service.note_change();
+        if service.stopping.get() {
+            return;
+        }
+        tracing::error!(
+            target: "websockify::gateway",
+            "gateway {} (pid {}) is gone ({error}; {}), {} sessions are lost; starting another",
+            gateway.id, gateway.pid, role::describe(status), orphans.lost_sessions,
+        );
+        for unserved in orphans.unserved {
+            let service = service.clone();
+            spawn_local(async move { dispatch::hand_over(&service, unserved).await });
+        }
+        while started.is_none() && !service.stopping.get() {
+            backoff.pause(since.elapsed()).await;
+            match start(&generation).await {
+                Ok(again) => started = Some(again),
+                Err(error) => tracing::error!(target: "websockify::gateway", "{error}; trying again"),
+            }
+        }
+    }
+}
+
+/// Reads what a gateway says until it dies or breaks protocol.
+async fn listen(generation: &Rc<Generation>, gateway: &Rc<Gateway>) -> GatewayFault {
+    loop {
+        let taken = match gateway.channel.receive().await {
+            Ok(GatewayToSupervisor::Report(report)) => take_report(generation, gateway, report),
+            Ok(_) => Err(GatewayFault::OutOfTurn),
+            Err(error) => Err(error.into()),
+        };
+        if let Err(fault) = taken {
+            return fault;
+        }
+    }
+}
+
+/// Believes what a gateway says about its own connections. Each entry uses up a connection, so nobody can
+/// report without end.
+fn take_report(generation: &Generation, gateway: &Gateway, report: Report) -> Result<(), GatewayFault> {
+    if report.is_empty() {
+        return Err(GatewayFault::OutOfTurn);
+    }
+    let service = &generation.service;
+    dispatch::take_acknowledgements(service);
+    let mut connections = service.connections.borrow_mut();
+    for id in report.lost {
+        let unserved = connections.lost(id, gateway.id).ok_or(GatewayFault::Foreign(id))?;
+        lighten(generation, gateway);
+        spawn_local(dispatch::offer_again(service.clone(), unserved));
+    }
+    for ended in report.ended {
+        let id = ended.id;
+        if !connections.ended(ended, gateway.id) {
+            return Err(GatewayFault::Foreign(id));
+        }
+        lighten(generation, gateway);
+        service.note_change();
+    }
+    Ok(())
+}
+
+/// One connection of a gateway is gone.
+pub(crate) fn lighten(generation: &Generation, gateway: &Gateway) {
+    gateway.load.set(gateway.load.get().saturating_sub(1));
+    generation.service.dispatch.more_room();
+}
