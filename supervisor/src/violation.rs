@@ -41,7 +41,7 @@ pub(crate) fn condemn(generation: &Generation, gateway: &Gateway, fault: &Gatewa
     if fault.is_violation() {
         kill(generation, gateway, &fault.to_string());
     } else if matches!(fault, GatewayFault::Hung) {
-        tracing::error!(target: "websockify::pool", "gateway {} (pid {}) hangs", gateway.id, gateway.pid);
+        tracing::error!(target: "websockify::gateway", "gateway {} (pid {}) hangs", gateway.id, gateway.pid);
         gateway::kill(generation, gateway);
     }
 }
