@@ -1,38 +1,120 @@
-//! The log: the original's lines on standard error, or the journal.
+//! The log: the original's lines on standard error, or the journal; and beside these in a file and at a
+//! syslog server, if that is configured.
 
+mod file;
 mod lines;
+mod syslog;
 
 use std::io;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use common::config::Config;
 use common::log::{Escaped, Record, Records, Severity};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::spawn_local;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
-pub(crate) use lines::Lines;
+use lines::Lines;
+use syslog::{Facility, Syslog};
 
-/// Begins logging, to the journal if standard error leads there. Gives the lines for standard error,
-/// which somebody has to write.
-pub(crate) fn start(verbose: bool) -> Arc<Lines> {
-    let level = if verbose { Level::DEBUG } else { Level::INFO };
-    let ours = tracing_subscriber::filter::filter_fn(move |metadata| {
-        *metadata.level() <= level && metadata.target().starts_with("websockify")
-    });
-    let lines = Arc::new(Lines::default());
-    let journal = if stderr_is_journal() { tracing_journald::layer().ok() } else { None };
-    match journal {
-        Some(journal) => {
+/// Where lines go. Each of these has its own queue: whoever is slow misses its own lines only.
+#[derive(Clone, Debug)]
+pub(crate) struct Log {
+    stderr: Option<Arc<Lines>>,
+    file: Option<(PathBuf, Arc<Lines>)>,
+    syslog: Option<Arc<Syslog>>,
+}
+
+/// Why there is no log.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LogError {
+    /// No file.
+    #[error(transparent)]
+    File(#[from] file::LogFileError),
+    /// No server.
+    #[error(transparent)]
+    Syslog(#[from] syslog::SyslogError),
+    /// No standard error.
+    #[error("cannot log to standard error: {0}")]
+    Stderr(#[from] io::Error),
+}
+
+impl Log {
+    /// Begins logging, to the journal if standard error leads there. Lines wait until somebody writes
+    /// them.
+    pub(crate) fn start(config: &Config) -> Result<Self, LogError> {
+        let level = if config.verbose { Level::DEBUG } else { Level::INFO };
+        let ours = || {
+            tracing_subscriber::filter::filter_fn(move |metadata| {
+                *metadata.level() <= level && metadata.target().starts_with("websockify")
+            })
+        };
+        let journal = if stderr_is_journal() { tracing_journald::layer().ok() } else { None };
+        let stderr = match journal {
+            Some(_) => None,
+            None => Some(Lines::to(io::stderr().as_fd().try_clone_to_owned()?)),
+        };
+        let file = config
+            .log
+            .file
+            .as_ref()
+            .map(|path| -> Result<_, LogError> { Ok((path.clone(), Lines::to(file::open(path)?))) });
+        let syslog = config.log.syslog.as_ref().map(|terms| Syslog::new(terms, Facility::User));
+        let log = Self { stderr, file: file.transpose()?, syslog: syslog.transpose()? };
+        let journal = journal.map(|journal| {
             let journal = journal.with_field_prefix(Some("WEBSOCKIFY".into()));
-            let journal = journal.with_syslog_identifier("websockify".into());
-            tracing_subscriber::registry().with(journal.with_filter(ours)).init();
-        }
-        None => tracing_subscriber::registry().with(Plain(lines.clone()).with_filter(ours)).init(),
+            journal.with_syslog_identifier("websockify".into()).with_filter(ours())
+        });
+        tracing_subscriber::registry().with(journal).with(Plain(log.clone()).with_filter(ours())).init();
+        Ok(log)
     }
-    lines
+
+    /// Writes what comes in, and opens the file again at SIGUSR1, in tasks of their own.
+    pub(crate) fn keep_writing(&self) -> io::Result<()> {
+        for lines in self.streams() {
+            spawn_local(lines.clone().keep_writing());
+        }
+        if let Some(syslog) = &self.syslog {
+            spawn_local(syslog.clone().keep_sending());
+        }
+        let mut reopen = signal(SignalKind::user_defined1())?;
+        let log = self.clone();
+        spawn_local(async move {
+            while reopen.recv().await.is_some() {
+                log.reopen();
+            }
+        });
+        Ok(())
+    }
+
+    /// Opens the log file again, since somebody may have moved it away.
+    fn reopen(&self) {
+        let Some((path, lines)) = &self.file else { return };
+        match file::open(path) {
+            Ok(file) => lines.redirect(file),
+            Err(error) => tracing::error!(target: "websockify::log", "{error}; going on with the one before"),
+        }
+    }
+
+    /// Writes what waits at the end, as far as somebody takes it.
+    pub(crate) fn write_last(&self) {
+        for lines in self.streams() {
+            lines.write_last();
+        }
+        if let Some(syslog) = &self.syslog {
+            syslog.send_last();
+        }
+    }
+
+    fn streams(&self) -> impl Iterator<Item = &Arc<Lines>> {
+        self.stderr.iter().chain(self.file.iter().map(|(_, lines)| lines))
+    }
 }
 
 /// Standard error leads to the journal (systemd.exec(5), `$JOURNAL_STREAM`).
@@ -63,20 +145,27 @@ pub(crate) fn role_records(role: &'static str, records: &Records) {
 
 /// The original's format: the bare text, or `CLIENT - - [TIME] text` for what concerns a client, with
 /// the local time.
-struct Plain(Arc<Lines>);
+struct Plain(Log);
 
 impl<S: Subscriber> Layer<S> for Plain {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut fields = Fields::default();
         event.record(&mut fields);
         let text = fields.message;
-        self.0.push(&match fields.client {
+        let mut line = match fields.client {
             Some(client) => {
                 let now = chrono::Local::now().format("%d/%b/%Y %H:%M:%S");
-                format!("{client} - - [{now}] {text}\n")
+                format!("{client} - - [{now}] {text}")
             }
-            None => format!("{text}\n"),
-        });
+            None => text,
+        };
+        if let Some(syslog) = &self.0.syslog {
+            syslog.push(*event.metadata().level(), &line);
+        }
+        line.push('\n');
+        for lines in self.0.streams() {
+            lines.push(&line);
+        }
     }
 }
 

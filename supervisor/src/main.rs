@@ -41,7 +41,8 @@ use common::sys::inherited;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use tokio::runtime::LocalOptions;
-use tokio::task::spawn_local;
+
+use log::Log;
 
 /// How often and how long a killed role is waited for.
 const REAP_ROUNDS: u32 = 100;
@@ -84,7 +85,13 @@ fn check(config: &Config, least: Severity) -> u8 {
 }
 
 fn run(config: Config) -> u8 {
-    let lines = log::start(config.verbose);
+    let log = match Log::start(&config) {
+        Ok(log) => log,
+        Err(error) => {
+            complain(&format_args!("websockify: error: {error}"));
+            return exit_code::FAILURE;
+        }
+    };
     if let Err(error) = inherited::close_others_on_exec() {
         tracing::warn!(target: "websockify::main", "roles may get descriptors that are not theirs: {error}");
     }
@@ -92,7 +99,7 @@ fn run(config: Config) -> u8 {
     let mut event_loop = tokio::runtime::Builder::new_current_thread();
     let served = match event_loop.enable_all().build_local(LocalOptions::default()) {
         Ok(event_loop) => event_loop.block_on(async {
-            spawn_local(lines.clone().keep_writing());
+            log.keep_writing()?;
             service::run(config).await
         }),
         Err(error) => Err(error.into()),
@@ -102,7 +109,7 @@ fn run(config: Config) -> u8 {
     if let Err(error) = served {
         tracing::error!(target: "websockify::main", "websockify: error: {error}");
     }
-    lines.write_last();
+    log.write_last();
     if failed { exit_code::FAILURE } else { exit_code::SUCCESS }
 }
 

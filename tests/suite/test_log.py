@@ -146,12 +146,3 @@ def test_control_characters_of_a_client_do_not_reach_the_log(echo_target, path):
             pass
         running.wait_log("proxying from")
         assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f\x9b\ufffd]", running.log)
-
-
-def test_log_file_gets_the_same_lines(echo_target, folder):
-    log = folder / "gateway.log"
-    with gateway.start(echo_target.port, "--log-file", log) as running, running.websocket():
-        running.wait_log("connecting to: ")
-    text = log.read_text()
-    assert "WebSocket server settings:" in text
-    assert f"connecting to: 127.0.0.1:{echo_target.port}" in text

@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs::{self, File};
 use std::path::Path;
 
-use super::{Config, DEFAULT_CERTIFICATE, Target, Tls, Web};
+use super::{Config, DEFAULT_CERTIFICATE, Syslog, SyslogServer, Target, Tls, Web};
 use crate::addr::{ListenAddr, TargetAddr};
 
 /// Longest path of a unix socket: `sun_path` of unix(7) less its terminating zero.
@@ -65,6 +65,16 @@ impl Config {
         if let Some(tls) = &self.tls {
             found.tls(tls);
         }
+        if let Some(path) = &self.log.file {
+            found.parent("log.file", path, "the log file");
+        }
+        if let Some(Syslog { server: SyslogServer::Unix(path), .. }) = &self.log.syslog {
+            found.socket_path("log.syslog", path);
+            if !path.exists() {
+                let text = format!("there is no {} yet", path.display());
+                found.add(Severity::Warning, "log.syslog", text, "start the syslog server, or name another");
+            }
+        }
         found.0
     }
 }
@@ -88,16 +98,21 @@ impl Found {
             }
             if let ListenAddr::Unix(path) = listener {
                 self.socket_path("listen", path);
-                let parent = path.parent().unwrap_or(Path::new("/"));
-                if !parent.is_dir() {
-                    self.add(
-                        Severity::Error,
-                        "listen",
-                        format!("there is no folder {} for the socket", parent.display()),
-                        "create the folder, or name another path",
-                    );
-                }
+                self.parent("listen", path, "the socket");
             }
+        }
+    }
+
+    /// The folder of something that is made when the service starts.
+    fn parent(&mut self, key: &'static str, path: &Path, what: &str) {
+        let parent = path.parent().unwrap_or(Path::new("/"));
+        if !parent.is_dir() {
+            self.add(
+                Severity::Error,
+                key,
+                format!("there is no folder {} for {what}", parent.display()),
+                "create the folder, or name another path",
+            );
         }
     }
 

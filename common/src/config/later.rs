@@ -16,7 +16,7 @@ pub(super) struct Later {
 /// All of them but two spellings that `cli/expand.rs` refuses: `-D` is `--daemon`, and `--` begins the
 /// wrapped program of `[wrap]`.
 pub(super) const LATER: &[Later] = &[
-    flag("traffic", Some("log")),
+    flag("traffic", None),
     value("record", Some("record")),
     flag("daemon", None),
     value("ssl-ciphers", Some("ciphers")),
@@ -28,9 +28,6 @@ pub(super) const LATER: &[Later] = &[
     flag("host-token", Some("token")),
     value("auth-plugin", Some("auth")),
     value("auth-source", Some("auth")),
-    value("log-file", Some("log")),
-    value("syslog", Some("log")),
-    flag("legacy-syslog", Some("log")),
 ];
 
 const fn flag(option: &'static str, key: Option<&'static str>) -> Later {

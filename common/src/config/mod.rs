@@ -7,6 +7,7 @@ mod duration;
 pub mod file;
 mod keys;
 mod later;
+mod log;
 pub mod print;
 mod similar;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::addr::{ListenAddr, TargetAddr};
+pub use log::{Log, Syslog, SyslogServer};
 
 /// The certificate of a command line without `--cert`, in the current folder.
 pub const DEFAULT_CERTIFICATE: &str = "self.pem";
@@ -71,6 +73,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// Bounds on what clients may use.
     pub limits: Limits,
+    /// Where log lines go.
+    pub log: Log,
     /// More log lines (`-v`).
     pub verbose: bool,
 }

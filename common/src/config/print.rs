@@ -7,8 +7,8 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::{
-    Config, DEFAULT_HEARTBEAT, DEFAULT_LISTEN_MODE, Lifetime, Limits, Sandbox, Target, TargetTls,
-    TextMessages, Timeouts, Tls, TlsVersion, Web, Workers, duration,
+    Config, DEFAULT_HEARTBEAT, DEFAULT_LISTEN_MODE, Lifetime, Limits, Log, Sandbox, Syslog, SyslogServer,
+    Target, TargetTls, TextMessages, Timeouts, Tls, TlsVersion, Web, Workers, duration,
 };
 use crate::addr::{ListenAddr, TargetAddr};
 
@@ -81,6 +81,7 @@ impl Printer {
         }
         self.timeouts(&config.timeouts);
         self.limits(&config.limits);
+        self.log(&config.log)?;
         Ok(self.out)
     }
 
@@ -169,6 +170,25 @@ impl Printer {
         }
         let requests = limits.keep_alive_requests;
         self.key("keep-alive-requests", i64::from(requests), requests == default.keep_alive_requests);
+    }
+
+    fn log(&mut self, log: &Log) -> Result<(), NotUtf8> {
+        if *log == Log::default() {
+            return Ok(());
+        }
+        self.table("log");
+        if let Some(path) = &log.file {
+            self.key("file", path_text(path)?, false);
+        }
+        if let Some(Syslog { server, legacy }) = &log.syslog {
+            let server = match server {
+                SyslogServer::Unix(path) => path_text(path)?,
+                udp @ SyslogServer::Udp { .. } => udp.to_string(),
+            };
+            self.key("syslog", server, false);
+            self.flag("legacy-syslog", *legacy);
+        }
+        Ok(())
     }
 
     fn table(&mut self, name: &str) {

@@ -141,6 +141,15 @@ fn variations() -> Vec<Config> {
     {
         add(Config { target, ..minimal() });
     }
+    let udp = SyslogServer::Udp { host: "::1".to_owned(), port: 514 };
+    for (file, server, legacy) in [
+        (Some(odd()), None, false),
+        (None, Some(SyslogServer::Unix(odd())), false),
+        (Some("/var/log/x".into()), Some(udp), true),
+    ] {
+        let syslog = server.map(|server| Syslog { server, legacy });
+        add(Config { log: Log { file, syslog }, ..minimal() });
+    }
     let name = Some("vnc.example".to_owned());
     add(Config {
         target_tls: Some(TargetTls { ca_file: Some(odd()), server_name: name.clone() }),
@@ -233,8 +242,12 @@ fn the_check_finds_what_is_not_there() {
         required: true,
         minimum_version: TlsVersion::V1_2,
         verify_client: true,
-        client_ca: Some(missing),
+        client_ca: Some(missing.clone()),
     });
+    config.log = Log {
+        file: Some(missing),
+        syslog: Some(Syslog { server: SyslogServer::Unix("/".into()), legacy: false }),
+    };
     let found = config.check();
     let keys: Vec<_> = found.iter().map(|problem| problem.key).collect();
     assert_eq!(
@@ -248,7 +261,8 @@ fn the_check_finds_what_is_not_there() {
             "web.root",
             "tls.certificate",
             "tls.key",
-            "tls.client-ca"
+            "tls.client-ca",
+            "log.file"
         ]
     );
     assert!(found.iter().all(|problem| problem.severity == Severity::Error), "{found:#?}");

@@ -1,5 +1,7 @@
 //! From options as given to a configuration. Checks come in the order of the original, with its words.
 
+mod log;
+
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,6 +18,7 @@ use crate::config::{
 const DEMO_LISTEN: &str = "127.0.0.1:6080";
 
 pub(super) fn to_config(options: &Options, notes: &mut Vec<String>) -> Result<Config, CliError> {
+    let log = log::log(options)?;
     let minimum_version = tls_version(options.ssl_version.as_deref())?;
     let heartbeat = seconds("--heartbeat", options.heartbeat.as_deref())?;
     let lifetime = Lifetime {
@@ -56,6 +59,7 @@ pub(super) fn to_config(options: &Options, notes: &mut Vec<String>) -> Result<Co
         lifetime,
         timeouts: Timeouts::default(),
         limits: Limits::default(),
+        log,
         verbose: options.verbose,
     })
 }

@@ -132,12 +132,22 @@ pub(crate) struct Options {
     /// strict does not start without all of it, off uses none.
     #[arg(long, value_name = "MODE", help_heading = "Service", hide_short_help = true)]
     pub(super) sandbox: Option<String>,
-    /// Log more.
-    #[arg(short, long, help_heading = "Service")]
-    pub(super) verbose: bool,
     /// Accepted for compatibility, without effect.
     #[arg(long, help_heading = "Service", hide_short_help = true)]
     pub(super) libserver: bool,
+
+    /// Log more.
+    #[arg(short, long, help_heading = "Log")]
+    pub(super) verbose: bool,
+    /// Add the log's lines to a file as well, which is opened again at SIGUSR1.
+    #[arg(long, value_name = "FILE", help_heading = "Log")]
+    pub(super) log_file: Option<OsString>,
+    /// Send the log's lines to a syslog server as well: a socket such as /dev/log, or a UDP HOST:PORT.
+    #[arg(long, value_name = "SERVER", help_heading = "Log", hide_short_help = true)]
+    pub(super) syslog: Option<OsString>,
+    /// Send to --syslog in the format that was common before RFC 5424.
+    #[arg(long, help_heading = "Log", hide_short_help = true)]
+    pub(super) legacy_syslog: bool,
 
     /// Take the whole configuration from a TOML file.
     #[arg(long, value_name = "FILE", help_heading = "Configuration")]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::addr::{ListenAddr, TargetAddr};
-use crate::config::{Secret, Target, TargetTls, TlsVersion, Web, Workers};
+use crate::config::{Log, Secret, Syslog, SyslogServer, Target, TargetTls, TlsVersion, Web, Workers};
 use crate::exit_code;
 
 fn from_words(words: &str) -> Result<CommandLine, CliError> {
@@ -113,6 +113,12 @@ fn every_option_reaches_the_configuration() {
     assert_eq!((config.workers, config.user.as_deref()), (Workers::Fixed(3), Some("vnc")));
     assert_eq!(notes, Vec::<String>::new());
 
+    let log = self::config("1 a:1 --log l --syslog localhost:514 --legacy").log;
+    let server = SyslogServer::Udp { host: "localhost".to_owned(), port: 514 };
+    assert_eq!(log, Log { file: Some(absolute("l")), syslog: Some(Syslog { server, legacy: true }) });
+    let server = SyslogServer::Unix(absolute("dev"));
+    assert_eq!(self::config("1 a:1 --syslog dev").log.syslog, Some(Syslog { server, legacy: false }));
+
     let inetd = self::config("--inetd localhost:5900");
     assert!(inetd.inetd && inetd.listen.is_empty());
     let required = self::config("--ssl-only --cert Cargo.toml 6080 localhost:5900").tls.unwrap();
@@ -153,6 +159,8 @@ fn errors_are_those_of_the_original() {
         ("--ssl-only 6080 localhost:5900", "SSL only and self.pem not found"),
         ("--ssl-only --cert /none 6080 localhost:5900", "SSL only and /none not found"),
         ("--ssl-only --cert= 6080", "SSL only and  not found"),
+        ("--legacy-syslog 6080 localhost:5900", "You must use --syslog to use --legacy-syslog"),
+        ("--syslog localhost:x 6080", "Error parsing syslog port"),
         ("-x", "no such option: -x"),
         ("-vx", "no such option: -x"),
         ("-6=1", "no such option: -="),
@@ -216,7 +224,7 @@ fn what_comes_later_is_refused_by_name() {
         ("-D 6080 localhost:5900", "-D (--daemon)"),
         ("-vD 6080 localhost:5900", "-D (--daemon)"),
         ("--d 6080 localhost:5900", "--daemon"),
-        ("--log x 6080 localhost:5900", "--log-file"),
+        ("--rec x 6080 localhost:5900", "--record"),
         ("6080 -- Xvnc :1", "wrapping a program (`--`)"),
     ] {
         assert_eq!(refused(words).0, format!("{what} is not in this version yet"), "{words}");

@@ -8,11 +8,11 @@ use toml::Spanned;
 use super::error::Problem;
 use super::read_text;
 use super::value::{Listeners, TargetTlsValue, Value};
-use super::written::{Keys, LimitKeys, TimeoutKeys, TlsKeys, WebKeys};
+use super::written::{Keys, LimitKeys, LogKeys, TimeoutKeys, TlsKeys, WebKeys};
 use crate::addr::{ListenAddr, TargetAddr};
 use crate::config::{
-    Config, DEFAULT_HEARTBEAT, DEFAULT_LISTEN_MODE, Lifetime, Limits, Secret, Target, TargetTls, Timeouts,
-    Tls, Web, Workers,
+    Config, DEFAULT_HEARTBEAT, DEFAULT_LISTEN_MODE, Lifetime, Limits, Log, Secret, Syslog, SyslogServer,
+    Target, TargetTls, Timeouts, Tls, Web, Workers,
 };
 
 /// Longest pass phrase file that is read.
@@ -44,6 +44,7 @@ pub(super) fn to_config(keys: Keys, path: &Path) -> Result<Config, Problem> {
         },
         timeouts: timeouts(keys.timeouts),
         limits: limits(keys.limits),
+        log: log(keys.log, folder)?,
         verbose: keys.verbose,
     })
 }
@@ -173,6 +174,27 @@ fn limits(keys: LimitKeys) -> Limits {
         connections: keys.connections.map(unwrap).or(default.connections),
         keep_alive_requests: or(keys.keep_alive_requests, default.keep_alive_requests),
     }
+}
+
+fn log(keys: LogKeys, folder: &Path) -> Result<Log, Problem> {
+    let legacy = keys.legacy_syslog.filter(|legacy| *legacy.get_ref());
+    if let (None, Some(legacy)) = (&keys.syslog, &legacy) {
+        return Err(Problem::new(
+            legacy.span(),
+            "`legacy-syslog` has no effect without `syslog`",
+            "add the server, such as syslog = \"/dev/log\", or leave it out",
+        ));
+    }
+    Ok(Log {
+        file: keys.file.map(|Value(path)| folder.join(path)),
+        syslog: keys.syslog.map(|Value(server)| Syslog {
+            server: match server {
+                SyslogServer::Unix(path) => SyslogServer::Unix(folder.join(path)),
+                udp @ SyslogServer::Udp { .. } => udp,
+            },
+            legacy: legacy.is_some(),
+        }),
+    })
 }
 
 fn beside_demo(key: &str, span: Range<usize>) -> Problem {

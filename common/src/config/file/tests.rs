@@ -3,7 +3,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::addr::{ListenAddr, TargetAddr};
-use crate::config::{Secret, Target, TargetTls, TextMessages, TlsVersion, Web, Workers};
+use crate::config::{
+    Log, Secret, Syslog, SyslogServer, Target, TargetTls, TextMessages, TlsVersion, Web, Workers,
+};
 
 const TARGET: &str = "target = \"localhost:5900\"\n";
 
@@ -49,6 +51,10 @@ fn every_key_is_understood() {
         idle = "2h"
         [limits]
         connections = 5
+        [log]
+        file = "vnc.log"
+        syslog = "/dev/log"
+        legacy-syslog = true
         "#,
     );
     assert_eq!(config.name, "vnc");
@@ -75,6 +81,8 @@ fn every_key_is_understood() {
     assert_eq!(config.timeouts.first_byte, Duration::from_millis(250));
     assert_eq!(config.timeouts.idle, Some(Duration::from_secs(7200)));
     assert_eq!(config.limits.connections, Some(5));
+    let syslog = Syslog { server: SyslogServer::Unix("/dev/log".into()), legacy: true };
+    assert_eq!(config.log, Log { file: Some("/etc/websockify/vnc.log".into()), syslog: Some(syslog) });
 }
 
 #[test]
@@ -99,6 +107,16 @@ fn each_wrong_value_gives_one_message_with_what_to_do() {
         ("[web]\nfoo = 1", "3:1: unknown key `foo`", "possible keys here: root, listing"),
         ("token = 1", "2:1: `token` is not in this version yet", "leave it out until a later version has it"),
         ("[auth]", "2:2: `auth` is not in this version yet", "leave it out until a later version has it"),
+        (
+            "[log]\nlegacy-syslog = true",
+            "3:17: `legacy-syslog` has no effect without `syslog`",
+            "add the server, such as syslog = \"/dev/log\", or leave it out",
+        ),
+        (
+            "[log]\nsyslog = \"a:b\"",
+            "3:10: \"a:b\" has no port: a port is a number from 1 to 65535",
+            "write \"/dev/log\" or \"localhost:514\"",
+        ),
         ("[web]", "2:1: `root` is missing", "add a line `root = …` to this table"),
         ("[tls]\nkey = \"a\"", "2:1: `certificate` is missing", "add a line `certificate = …` to this table"),
         ("target = 1", "2:1: duplicate key", ""),

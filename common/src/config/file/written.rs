@@ -8,7 +8,7 @@ use toml::Spanned;
 
 use super::value::{Listeners, Mode, TargetTlsValue, Value};
 use crate::addr::TargetAddr;
-use crate::config::{Sandbox, TextMessages, TlsVersion, Workers};
+use crate::config::{Sandbox, SyslogServer, TextMessages, TlsVersion, Workers};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -33,6 +33,7 @@ pub(super) struct Keys {
     pub(super) tls: Option<TlsKeys>,
     pub(super) timeouts: TimeoutKeys,
     pub(super) limits: LimitKeys,
+    pub(super) log: LogKeys,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -81,4 +82,12 @@ pub(super) struct TimeoutKeys {
 pub(super) struct LimitKeys {
     pub(super) connections: Option<Value<u32>>,
     pub(super) keep_alive_requests: Option<Value<u32>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(super) struct LogKeys {
+    pub(super) file: Option<Value<PathBuf>>,
+    pub(super) syslog: Option<Value<SyslogServer>>,
+    pub(super) legacy_syslog: Option<Spanned<bool>>,
 }

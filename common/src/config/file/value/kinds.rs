@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Written;
 use crate::addr::{AddrError, ListenAddr, TargetAddr};
-use crate::config::{MAX_WORKERS, Sandbox, TextMessages, TlsVersion, Workers, duration};
+use crate::config::{MAX_WORKERS, Sandbox, SyslogServer, TextMessages, TlsVersion, Workers, duration};
 
 fn quoted(text: &str) -> String {
     format!("\"{}\"", text.escape_debug())
@@ -81,6 +81,22 @@ impl Written for TargetAddr {
     fn from_text(text: &str) -> Result<Self, (String, String)> {
         const HELP: &str = "write \"localhost:5900\", \"[::1]:5900\" or \"unix:/absolute/path\"";
         address(text, Self::Unix, Self::parse_tcp).map_err(|problem| (problem, HELP.to_owned()))
+    }
+
+    fn help_for_number(number: &str) -> String {
+        format!("write host and port: \"localhost:{number}\"")
+    }
+}
+
+impl Written for SyslogServer {
+    const EXPECTED: &'static str = "a socket such as \"/dev/log\" or a UDP address such as \"localhost:514\"";
+
+    fn from_text(text: &str) -> Result<Self, (String, String)> {
+        const HELP: &str = "write \"/dev/log\" or \"localhost:514\"";
+        if text.is_empty() || text.contains('\0') {
+            return Err((format!("{} is no syslog server", quoted(text)), HELP.to_owned()));
+        }
+        Self::parse(text).map_err(|error| (format!("{} has {error}", quoted(text)), HELP.to_owned()))
     }
 
     fn help_for_number(number: &str) -> String {
