@@ -6,5 +6,6 @@ pub mod inherited;
 pub mod listener;
 pub mod memory_file;
 pub mod reactor;
+pub mod scheduling;
 pub mod seqpacket;
 pub mod stream;

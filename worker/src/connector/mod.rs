@@ -21,6 +21,7 @@ use common::ipc::connector::{ConnectorToSupervisor, Dialled, SupervisorToConnect
 use common::ipc::level::Level;
 use common::ipc::setup::{self, ConnectorSetup};
 use common::ipc::{ConnectionId, GatewayId, Violation};
+use common::sys::scheduling;
 use common::ticket::{Claims, Ticket, TicketError, Used};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::{JoinSet, spawn_local};
@@ -74,6 +75,7 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
                 Profile::Connector { port: Some(*port), resolves: host.parse::<IpAddr>().is_err() }
             }
         };
+        scheduling::do_not_preempt();
         let level = sandbox::enter(profile, setup.run_as, setup.sandbox)?;
         let log = role::log_to(log, false);
         let connector = Connector {
