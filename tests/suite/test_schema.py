@@ -1,0 +1,77 @@
+"""docs/websockify.schema.json takes what the program takes. That it names every
+key, and no other, is a unit test."""
+
+import json
+import pathlib
+import subprocess
+import tomllib
+
+import jsonschema
+import pytest
+from harness import gateway
+
+DOCS = pathlib.Path(__file__).parents[2] / "docs"
+
+pytestmark = pytest.mark.ours_only("the original has no configuration file")
+
+
+@pytest.fixture(scope="module")
+def schema():
+    schema = json.loads((DOCS / "websockify.schema.json").read_text())
+    jsonschema.Draft7Validator.check_schema(schema)
+    return jsonschema.Draft7Validator(schema)
+
+
+def dump(*words):
+    run = subprocess.run(
+        [gateway.command(), "--print-config", *words], capture_output=True, text=True, timeout=10
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+@pytest.mark.parametrize("example", sorted(DOCS.glob("examples/*.toml")), ids=lambda path: path.name)
+def test_examples_are_valid(schema, example):
+    schema.validate(tomllib.loads(example.read_text()))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["6080", "localhost:5900"],
+        ["--unix-listen", "/l", "--unix-listen-mode", "660", "--unix-target", "/t"],
+        ["--demo"],
+        ["--web", "/", "--file-only", "--heartbeat", "90", "1", "a:2"],
+        ["--cert", __file__, "--key", "/k", "--ssl-only", "--ssl-version", "tlsv1_3", "1", "a:2"],
+        ["--verify-client", "--cafile", "/c", "--ssl-target", "--workers", "3", "1", "a:2"],
+        ["--run-once", "--timeout", "10", "--idle-timeout", "20", "--sandbox", "off", "-v", "1", "a:2"],
+    ],
+)
+def test_what_the_program_prints_is_valid(schema, words):
+    schema.validate(tomllib.loads(dump(*words)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "listen = '6080'",
+        "target = 'a:1'\nlisten = 70000",
+        "target = 'a:1'\nheartbeat = 30",
+        "target = 'a:1'\nheartbeat = '30'",
+        "target = 'a:1'\nsandbox = 'on'",
+        "target = 'a:1'\nlisten-mode = '0888'",
+        "target = 'a:1'\nworkers = 0",
+        "target = 'a:1'\nzzz = 1",
+        "target = 'a:1'\n[web]\nlisting = true",
+        "target = 'a:1'\n[tls]\nrequired = true",
+        "target = 'a:1'\n[timeouts]\nstop = 'off'",
+        "target = 'a:1'\n[target-tls]\nzzz = 1",
+    ],
+)
+def test_what_the_program_refuses_is_not_valid(schema, text, folder):
+    file = folder / "x.toml"
+    file.write_text(text)
+    run = subprocess.run([gateway.command(), "--config", file, "--check"], capture_output=True, timeout=10)
+    assert run.returncode == 78
+    assert not schema.is_valid(tomllib.loads(text))
