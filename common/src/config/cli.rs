@@ -92,6 +92,12 @@ pub fn from_args(args: impl IntoIterator<Item = OsString>) -> Result<CommandLine
     Ok(CommandLine { command, file, notes })
 }
 
+/// The options as clap knows them, for completions.
+#[must_use]
+pub fn definition() -> clap::Command {
+    Options::command()
+}
+
 fn print(text: String) -> CommandLine {
     CommandLine { command: Command::Print(text), file: None, notes: Vec::new() }
 }

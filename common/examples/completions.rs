@@ -1,0 +1,44 @@
+//! Writes the completions of the command line for bash, zsh and fish into a folder, under the names that
+//! the shells look for: `cargo run --example completions -- FOLDER`.
+
+use std::ffi::OsString;
+use std::io::{Error, ErrorKind, Result};
+
+use clap::builder::PossibleValuesParser;
+use clap::{Arg, Command, ValueHint};
+use clap_complete::{Shell, generate_to};
+use common::config::cli;
+
+/// Options with few values that are all known.
+const CHOICES: [(&str, &[&str]); 2] =
+    [("ssl-version", &["default", "tlsv1_2", "tlsv1_3"]), ("sandbox", &["strict", "best-effort", "off"])];
+
+fn main() -> Result<()> {
+    let folder = std::env::args_os().nth(1);
+    let folder = folder.ok_or_else(|| Error::new(ErrorKind::InvalidInput, "usage: completions FOLDER"))?;
+    write(cli::definition(), &folder)
+}
+
+fn write(definition: Command, folder: &OsString) -> Result<()> {
+    let name = definition.get_name().to_owned();
+    let mut definition = definition.mut_args(with_values);
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        generate_to(shell, &mut definition, &name, folder)?;
+    }
+    Ok(())
+}
+
+/// Tells the shells what values an option takes, which the program itself decides later and with better
+/// messages.
+fn with_values(arg: Arg) -> Arg {
+    let choices = CHOICES.iter().find(|(option, _)| arg.get_long() == Some(option));
+    if let Some((_, choices)) = choices {
+        return arg.value_parser(PossibleValuesParser::new(*choices));
+    }
+    let hint = match arg.get_value_names().and_then(<[_]>::first).map(|name| name.as_str()) {
+        Some("FILE") => ValueHint::FilePath,
+        Some("DIR") => ValueHint::DirPath,
+        _ => ValueHint::Other,
+    };
+    if arg.get_action().takes_values() { arg.value_hint(hint) } else { arg }
+}
