@@ -42,6 +42,7 @@ pub(crate) async fn keep_accepting(service: Rc<Service>, listening: Listening) {
                 };
                 if let Some(generation) = service.generations.current() {
                     generation.identity.refresh(&generation).await;
+                    generation.tokens.refresh(&generation).await;
                 }
                 let unserved = service.connections.borrow_mut().accept(client, socket);
                 dispatch::hand_over(&service, unserved).await;

@@ -26,6 +26,7 @@ pub(crate) async fn start(generation: &Generation) -> Result<Role, ServiceError>
     match timeout(role::START_DEADLINE, prepared).await {
         Ok(Ok(ConnectorToSupervisor::Ready(level))) => {
             generation.confinement.admit(level).map_err(failed)?;
+            generation.tokens.tell(&role.channel).await.map_err(|error| failed(error.to_string()))?;
             *generation.connector.borrow_mut() = Some(role.channel.clone());
             Ok(role)
         }

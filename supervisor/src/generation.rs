@@ -3,8 +3,9 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use common::config::Config;
+use common::config::{Config, Target};
 use common::ipc::channel::Channel;
+use common::ipc::setup::Destination;
 use common::ticket::{Key, Mint};
 use tokio::task::{JoinSet, spawn_local};
 
@@ -12,7 +13,8 @@ use crate::confinement::Confinement;
 use crate::identity::Identity;
 use crate::pool::Pool;
 use crate::service::{Service, ServiceError};
-use crate::setup::{self, Setups, static_target};
+use crate::setup::{self, Setups};
+use crate::tokens::TokenSource;
 use crate::{connector, echo, gateway};
 
 /// What belongs to one reading of the configuration.
@@ -34,6 +36,8 @@ pub(crate) struct Generation {
     pub(crate) connector: RefCell<Option<Rc<Channel>>>,
     /// The certificate and its signer.
     pub(crate) identity: Identity,
+    /// The files of tokens.
+    pub(crate) tokens: TokenSource,
     /// Who keeps connector and echo target. They end with the generation.
     keepers: RefCell<JoinSet<()>>,
 }
@@ -41,17 +45,22 @@ pub(crate) struct Generation {
 impl Generation {
     /// Starts the roles of a generation and waits until they can serve clients.
     pub(crate) async fn start(service: &Rc<Service>, config: Config) -> Result<Rc<Self>, ServiceError> {
-        let (target, echo_listener) = match static_target(&config) {
-            Some(target) => (target.clone(), None),
-            None => echo::listen().map(|(target, socket)| (target, Some(socket)))?,
+        let (destination, echo_listener) = match &config.target {
+            Target::Static(target) => (Destination::Target(target.clone()), None),
+            Target::Tokens(tokens) => (Destination::Tokens(setup::token_lookup(&tokens.plugin)), None),
+            Target::Demo => {
+                let (target, socket) = echo::listen()?;
+                (Destination::Target(target), Some(socket))
+            }
         };
         let mint = Mint::new(Key::generate()?, setup::ticket_lifetime(&config));
-        let setups = Setups::read(&config, &target, mint.key())?;
+        let setups = Setups::read(&config, destination, mint.key())?;
         let generation = Rc::new(Self {
             service: service.clone(),
             mint,
             pool: Pool::new(&config),
             identity: Identity::new(&config, setups.run_as),
+            tokens: TokenSource::new(&config),
             confinement: Confinement::new(&config, setups.run_as),
             config,
             setups,
@@ -62,6 +71,7 @@ impl Generation {
             generation.keepers.borrow_mut().spawn_local(echo::keep(generation.clone(), listener));
         }
         generation.identity.refresh(&generation).await;
+        generation.tokens.refresh(&generation).await;
         let first = connector::start(&generation).await?;
         generation.keepers.borrow_mut().spawn_local(connector::keep(generation.clone(), first));
         let mut gateways = Vec::new();

@@ -4,10 +4,9 @@
 //! that appears late or is renewed is in force for the next client, without a reload.
 
 use std::cell::{Cell, RefCell};
-use std::fs::{self, Metadata};
+use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::rc::{Rc, Weak};
 use std::time::Instant;
@@ -25,6 +24,7 @@ use crate::gateway::{self, Gateway};
 use crate::generation::Generation;
 use crate::role::{self, Backoff, Process, Role};
 use crate::setup::certificates;
+use crate::stamp::Stamp;
 use crate::violation;
 
 /// The files, and what was made of them.
@@ -54,17 +54,11 @@ pub(crate) struct Current {
     _listening: JoinSet<()>,
 }
 
-/// What tells one state of a file from another: device, inode, size, and time of change.
-type Stamp = (u64, u64, u64, i64, i64);
 type Stamps = (Option<Stamp>, Option<Stamp>);
-
-fn stamp(metadata: &Metadata) -> Stamp {
-    (metadata.dev(), metadata.ino(), metadata.size(), metadata.ctime(), metadata.ctime_nsec())
-}
 
 impl Files {
     fn stamps(&self) -> Stamps {
-        let of = |path: &PathBuf| fs::metadata(path).ok().as_ref().map(stamp);
+        let of = |path: &PathBuf| fs::metadata(path).ok().as_ref().map(Stamp::of);
         let certificate = of(&self.certificate);
         (certificate, if self.key == self.certificate { certificate } else { of(&self.key) })
     }

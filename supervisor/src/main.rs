@@ -18,6 +18,8 @@ mod identity;
 mod pool;
 mod role;
 mod setup;
+mod stamp;
+mod tokens;
 mod violation;
 
 // The service around them.

@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::addr::TargetAddr;
+use common::config::token::{TokenPlugin, TokenRefusal};
 use common::config::{Config, Target, TextMessages, TlsVersion, Web};
 use common::ipc::setup::{
-    self, ConnectorSetup, EchoSetup, GatewaySetup, Page, RunAs, TargetTlsTerms, TlsTerms,
+    self, ConnectorSetup, Destination, EchoSetup, GatewaySetup, Inquiry, Page, RunAs, TargetTlsTerms,
+    TlsTerms, TokenLookup,
 };
 use common::ticket::Key;
 use nix::unistd::{Uid, User};
@@ -70,19 +72,23 @@ pub(crate) enum SetupError {
 }
 
 impl Setups {
-    /// Reads everything that roles need and can't open themselves. `target` is where sessions go,
+    /// Reads everything that roles need and can't open themselves. `destination` is where sessions go,
     /// `ticket_key` what the connector knows tickets by.
-    pub(crate) fn read(config: &Config, target: &TargetAddr, ticket_key: &Key) -> Result<Self, SetupError> {
+    pub(crate) fn read(
+        config: &Config,
+        destination: Destination,
+        ticket_key: &Key,
+    ) -> Result<Self, SetupError> {
         let run_as = run_as(config.user.as_deref())?;
         let web_root = match &config.web {
             Some(Web::Files { root, .. }) => Some(folder(root)?),
             _ => None,
         };
-        let gateway = setup::file(&gateway(config, target, run_as)?)?;
+        let gateway = setup::file(&gateway(config, &destination, run_as)?)?;
         let connector = setup::file(&ConnectorSetup {
             run_as,
             sandbox: config.sandbox,
-            target: target.clone(),
+            destination,
             target_tls: config.target_tls.is_some(),
             prefer_ipv6: config.prefer_ipv6,
             connect: config.timeouts.connect,
@@ -104,8 +110,16 @@ pub(crate) fn ticket_lifetime(config: &Config) -> Duration {
         .fold(timeouts.first_byte, |sum, step| sum.saturating_add(*step))
 }
 
-fn gateway(config: &Config, target: &TargetAddr, run_as: Option<RunAs>) -> Result<GatewaySetup, SetupError> {
+fn gateway(
+    config: &Config,
+    destination: &Destination,
+    run_as: Option<RunAs>,
+) -> Result<GatewaySetup, SetupError> {
     let timeouts = config.timeouts;
+    let tokens = match &config.target {
+        Target::Tokens(tokens) => Some(tokens),
+        Target::Static(_) | Target::Demo => None,
+    };
     Ok(GatewaySetup {
         run_as,
         sandbox: config.sandbox,
@@ -115,7 +129,9 @@ fn gateway(config: &Config, target: &TargetAddr, run_as: Option<RunAs>) -> Resul
             Some(Web::Demo) => Page::Demo,
         },
         tls: tls_terms(config)?,
-        target_tls: target_tls_terms(config, target)?,
+        target_tls: target_tls_terms(config, destination)?,
+        inquiry: Inquiry { token: tokens.map(|tokens| tokens.from) },
+        token_refusal: tokens.map_or(TokenRefusal::default(), |tokens| tokens.refusal),
         accept_text: config.text == TextMessages::Accept,
         heartbeat: config.heartbeat,
         first_byte: timeouts.first_byte,
@@ -145,16 +161,20 @@ fn tls_terms(config: &Config) -> Result<Option<TlsTerms>, SetupError> {
     }))
 }
 
-fn target_tls_terms(config: &Config, target: &TargetAddr) -> Result<Option<TargetTlsTerms>, SetupError> {
+fn target_tls_terms(
+    config: &Config,
+    destination: &Destination,
+) -> Result<Option<TargetTlsTerms>, SetupError> {
     let Some(tls) = &config.target_tls else { return Ok(None) };
     let authorities = match &tls.ca_file {
         Some(path) => certificates(path, "authorities for the target")?,
         None => system_authorities(),
     };
-    let server_name = match (&tls.server_name, target) {
-        (Some(name), _) => name.clone(),
-        (None, TargetAddr::Tcp { host, .. }) => host.clone(),
-        (None, TargetAddr::Unix(_)) => "localhost".into(),
+    let server_name = match (&tls.server_name, destination) {
+        (Some(name), _) => Some(name.clone()),
+        (None, Destination::Target(TargetAddr::Tcp { host, .. })) => Some(host.clone()),
+        (None, Destination::Target(TargetAddr::Unix(_))) => Some("localhost".into()),
+        (None, Destination::Tokens(_)) => None,
     };
     Ok(Some(TargetTlsTerms { authorities, server_name }))
 }
@@ -205,10 +225,11 @@ fn run_as(user: Option<&str>) -> Result<Option<RunAs>, SetupError> {
     Ok(Some(RunAs { uid: found.uid.as_raw(), gid: found.gid.as_raw() }))
 }
 
-/// Where sessions of a static target go; none for the demo, whose target is made at start.
-pub(crate) fn static_target(config: &Config) -> Option<&TargetAddr> {
-    match &config.target {
-        Target::Static(target) => Some(target),
-        Target::Demo => None,
+/// What the connector is told of a plugin.
+pub(crate) fn token_lookup(plugin: &TokenPlugin) -> TokenLookup {
+    match plugin {
+        TokenPlugin::File(_) | TokenPlugin::ReadOnlyFile(_) => TokenLookup::Lines,
+        TokenPlugin::FileName(_) => TokenLookup::FileNames,
+        TokenPlugin::SocketDirectory(path) => TokenLookup::SocketDirectory(path.clone()),
     }
 }

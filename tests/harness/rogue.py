@@ -18,6 +18,7 @@ READY = VERSION + b"\x01" + b"\x00\x01\x01\x06"
 REPORT = VERSION + b"\x03"
 # What it asks of the connector.
 ADMIT = VERSION + b"\x01"
+NOTHING_SHOWN = b"\x00"
 # What the supervisor says.
 CONNECTOR, CONNECTION, BEGIN, ACKNOWLEDGEMENTS = 3, 6, 7, 9
 
@@ -54,12 +55,12 @@ class Ends:
 
 
 def forge(ends):
-    ends.connector.send(ADMIT + ends.ticket[:-1] + bytes([ends.ticket[-1] ^ 1]))
+    ends.connector.send(ADMIT + ends.ticket[:-1] + bytes([ends.ticket[-1] ^ 1]) + NOTHING_SHOWN)
 
 
 def reuse(ends):
     for _ in range(2):
-        ends.connector.send(ADMIT + ends.ticket)
+        ends.connector.send(ADMIT + ends.ticket + NOTHING_SHOWN)
 
 
 def noise_for_the_connector(ends):
@@ -67,7 +68,7 @@ def noise_for_the_connector(ends):
 
 
 def descriptors_for_the_connector(ends):
-    socket.send_fds(ends.connector, [ADMIT + ends.ticket], [0, 1])
+    socket.send_fds(ends.connector, [ADMIT + ends.ticket + NOTHING_SHOWN], [0, 1])
 
 
 def noise(ends):

@@ -44,6 +44,7 @@ def test_examples_are_valid(schema, example):
         ["--web", "/", "--file-only", "--heartbeat", "90", "1", "a:2"],
         ["--cert", __file__, "--key", "/k", "--ssl-only", "--ssl-version", "tlsv1_3", "1", "a:2"],
         ["--verify-client", "--cafile", "/c", "--ssl-target", "--workers", "3", "1", "a:2"],
+        ["--token-plugin", "TokenFile", "--token-source", "/t", "--host-token", "1"],
         ["--run-once", "--timeout", "10", "--idle-timeout", "20", "--sandbox", "off", "-v", "1", "a:2"],
     ],
 )
@@ -65,6 +66,10 @@ def test_what_the_program_prints_is_valid(schema, words):
         "target = 'a:1'\nzzz = 1",
         "target = 'a:1'\n[web]\nlisting = true",
         "target = 'a:1'\n[tls]\nrequired = true",
+        "target = 'a:1'\n[token]\nplugin = 'TokenFile'\nsource = '/t'",
+        "[token]\nplugin = 'TokenFile'",
+        "[token]\nsource = '/t'",
+        "[token]\nplugin = 'TokenFile'\nsource = '/t'\nrefusal = 'never'",
         "target = 'a:1'\n[timeouts]\nstop = 'off'",
         "target = 'a:1'\n[target-tls]\nzzz = 1",
     ],

@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use common::addr::TargetAddr;
 use common::config::Sandbox;
-use common::ipc::admission::{AdmissionRequest, ConnectorToGateway, GatewayToConnector, Refusal};
+use common::ipc::admission::{AdmissionRequest, ConnectorToGateway, GatewayToConnector, Refusal, Shown};
 use common::ipc::channel::{Channel, ChannelError};
 use common::ipc::connector::{ConnectorToSupervisor, Dialled, SupervisorToConnector};
-use common::ipc::setup::{self, ConnectorSetup, SignerSetup};
+use common::ipc::setup::{self, ConnectorSetup, Destination, SignerSetup};
 use common::ipc::signer::{GatewayToSigner, SignerToGateway, SignerToSupervisor, SupervisorToSigner};
 use common::ipc::wire::Message;
 use common::ipc::{ClientAddr, ConnectionId, GatewayId, Violation};
@@ -77,7 +77,10 @@ impl Connector {
         let setup = ConnectorSetup {
             run_as: None,
             sandbox: Sandbox::BestEffort,
-            target: TargetAddr::Tcp { host: "127.0.0.1".into(), port: target.local_addr().unwrap().port() },
+            destination: Destination::Target(TargetAddr::Tcp {
+                host: "127.0.0.1".into(),
+                port: target.local_addr().unwrap().port(),
+            }),
             target_tls: false,
             prefer_ipv6: false,
             connect: Duration::from_secs(2),
@@ -116,7 +119,7 @@ impl Connector {
 }
 
 async fn ask(gateway: &Channel, ticket: Ticket) -> Result<ConnectorToGateway, ChannelError> {
-    gateway.send(&GatewayToConnector::Admit(AdmissionRequest { ticket })).await?;
+    gateway.send(&GatewayToConnector::Admit(AdmissionRequest { ticket, shown: Shown::default() })).await?;
     timeout(PATIENCE, gateway.receive()).await.expect("no answer")
 }
 
@@ -257,7 +260,8 @@ async fn a_gateway_that_does_not_read_its_answers_delays_nobody_and_is_ended() {
     let evil = Channel::new(connector.introduce(EVIL).await).unwrap();
     let good = Channel::new(connector.introduce(GOOD).await).unwrap();
     for connection in 1000..1900 {
-        let request = AdmissionRequest { ticket: connector.ticket(connection, EVIL) };
+        let request =
+            AdmissionRequest { ticket: connector.ticket(connection, EVIL), shown: Shown::default() };
         timeout(PATIENCE, evil.send(&GatewayToConnector::Admit(request))).await.expect("not taken").unwrap();
     }
     let began = std::time::Instant::now();

@@ -17,7 +17,7 @@ use common::ipc::level::Level;
 use common::ipc::setup::RunAs;
 use libc as c;
 use rustix::net::{AddressFamily, SocketType};
-use worker::sandbox::{self, Profile};
+use worker::sandbox::{self, Ports, Profile, Reach};
 
 const ROLES: [&str; 6] = ["gateway", "web", "connector", "resolver", "signer", "echo"];
 const NONE: &[&str] = &[];
@@ -69,12 +69,16 @@ impl Prepared {
     }
 
     fn enter(&self, role: &str) -> io::Result<Level> {
-        let port = Some(self.port()?);
+        let ports = Ports::One(self.port()?);
         let profile = match role {
             "gateway" => Profile::Gateway { web_root: None },
             "web" => Profile::Gateway { web_root: Some(self.web.as_fd()) },
-            "connector" => Profile::Connector { port, resolves: false },
-            "resolver" => Profile::Connector { port, resolves: true },
+            "connector" => Profile::Connector(Reach { ports, resolves: false, finds_sockets: false }),
+            "resolver" => Profile::Connector(Reach { ports, resolves: true, finds_sockets: false }),
+            "any" => Profile::Connector(Reach { ports: Ports::Any, resolves: true, finds_sockets: false }),
+            "finder" => {
+                Profile::Connector(Reach { ports: Ports::None, resolves: false, finds_sockets: true })
+            }
             "signer" => Profile::Signer,
             _ => Profile::Echo,
         };

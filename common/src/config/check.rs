@@ -5,6 +5,7 @@ use std::fmt;
 use std::fs::{self, File};
 use std::path::Path;
 
+use super::token::TokenPlugin;
 use super::{Config, DEFAULT_CERTIFICATE, Syslog, SyslogServer, Target, Tls, Web};
 use crate::addr::{ListenAddr, TargetAddr};
 
@@ -53,6 +54,9 @@ impl Config {
         if let Target::Static(TargetAddr::Unix(path)) = &self.target {
             found.socket_path("target", path);
         }
+        if let Target::Tokens(tokens) = &self.target {
+            found.tokens(&tokens.plugin);
+        }
         if let Some(path) = self.target_tls.as_ref().and_then(|tls| tls.ca_file.as_deref()) {
             found.file("target-tls.ca-file", path, Severity::Error);
         }
@@ -60,7 +64,7 @@ impl Config {
             found.user(user);
         }
         if let Some(Web::Files { root, .. }) = &self.web {
-            found.folder("web.root", root);
+            found.folder("web.root", root, Severity::Error);
         }
         if let Some(tls) = &self.tls {
             found.tls(tls);
@@ -128,6 +132,21 @@ impl Found {
         }
     }
 
+    /// As in the original a file or the folder of sockets may come later; until then clients are refused.
+    fn tokens(&mut self, plugin: &TokenPlugin) {
+        const KEY: &str = "token.source";
+        match plugin {
+            TokenPlugin::File(path) | TokenPlugin::ReadOnlyFile(path) if path.is_dir() => {
+                self.folder(KEY, path, Severity::Warning);
+            }
+            TokenPlugin::File(path) | TokenPlugin::ReadOnlyFile(path) => {
+                self.file(KEY, path, Severity::Warning);
+            }
+            TokenPlugin::FileName(path) => self.folder(KEY, path, Severity::Error),
+            TokenPlugin::SocketDirectory(path) => self.folder(KEY, path, Severity::Warning),
+        }
+    }
+
     fn file(&mut self, key: &'static str, path: &Path, severity: Severity) {
         let readable = match fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => Err("is a folder".to_owned()),
@@ -144,10 +163,10 @@ impl Found {
         }
     }
 
-    fn folder(&mut self, key: &'static str, path: &Path) {
+    fn folder(&mut self, key: &'static str, path: &Path, severity: Severity) {
         if let Err(error) = fs::read_dir(path) {
             let text = format!("{} can't be opened as a folder: {error}", path.display());
-            self.add(Severity::Error, key, text, "name a folder that can be read");
+            self.add(severity, key, text, "name a folder that can be read");
         }
     }
 

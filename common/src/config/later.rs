@@ -22,10 +22,6 @@ pub(super) const LATER: &[Later] = &[
     value("ssl-ciphers", Some("ciphers")),
     flag("web-auth", Some("auth")),
     value("wrap-mode", Some("wrap")),
-    value("target-config", Some("token")),
-    value("token-plugin", Some("token")),
-    value("token-source", Some("token")),
-    flag("host-token", Some("token")),
     value("auth-plugin", Some("auth")),
     value("auth-source", Some("auth")),
 ];

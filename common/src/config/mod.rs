@@ -12,6 +12,7 @@ pub mod print;
 mod similar;
 #[cfg(test)]
 mod tests;
+pub mod token;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::addr::{ListenAddr, TargetAddr};
 pub use log::{Log, Syslog, SyslogServer};
+use token::Tokens;
 
 /// The certificate of a command line without `--cert`, in the current folder.
 pub const DEFAULT_CERTIFICATE: &str = "self.pem";
@@ -84,6 +86,8 @@ pub struct Config {
 pub enum Target {
     /// Every session goes to the same address.
     Static(TargetAddr),
+    /// Each session goes where its client's token leads.
+    Tokens(Tokens),
     /// The built-in echo behind the demo page.
     Demo,
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::token::{TokenFrom, TokenRefusal, Tokens};
 use super::{
     Config, DEFAULT_HEARTBEAT, DEFAULT_LISTEN_MODE, Lifetime, Limits, Log, Sandbox, Syslog, SyslogServer,
     Target, TargetTls, TextMessages, Timeouts, Tls, TlsVersion, Web, Workers, duration,
@@ -44,6 +45,7 @@ impl Printer {
         self.listen(config)?;
         match &config.target {
             Target::Static(addr) => self.key("target", target_text(addr)?, false),
+            Target::Tokens(_) => {}
             Target::Demo => self.key("demo", true, false),
         }
         let workers = match config.workers {
@@ -70,6 +72,9 @@ impl Printer {
             None => self.key("target-tls", false, true),
             Some(tls) if *tls == TargetTls::default() => self.key("target-tls", true, false),
             Some(tls) => self.target_tls(tls)?,
+        }
+        if let Target::Tokens(tokens) = &config.target {
+            self.tokens(tokens)?;
         }
         if let Some(Web::Files { root, listing }) = &config.web {
             self.table("web");
@@ -110,6 +115,15 @@ impl Printer {
         if let Some(name) = &tls.server_name {
             self.key("server-name", name.as_str(), false);
         }
+        Ok(())
+    }
+
+    fn tokens(&mut self, tokens: &Tokens) -> Result<(), NotUtf8> {
+        self.table("token");
+        self.key("plugin", tokens.plugin.name(), false);
+        self.key("source", path_text(tokens.plugin.source())?, false);
+        self.flag("host", tokens.from == TokenFrom::Host);
+        self.key("refusal", tokens.refusal.as_str(), tokens.refusal == TokenRefusal::default());
         Ok(())
     }
 

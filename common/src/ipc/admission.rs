@@ -1,5 +1,6 @@
 //! Between a gateway, which asks, and the connector, which decides and dials.
 
+use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,39 @@ pub enum GatewayToConnector {
 pub struct AdmissionRequest {
     /// The connection's ticket. The connector believes nothing about a connection but this.
     pub ticket: Ticket,
+    /// What the client has shown, as far as the connector wants to know it.
+    pub shown: Shown,
+}
+
+/// What a client has shown of itself in its request, by the word of its gateway.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shown {
+    /// Its token, if it has one.
+    pub token: Option<Token>,
+}
+
+/// A client's token, which is as good as a password: never printed.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token(String);
+
+impl Token {
+    /// Wraps `text`.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The token itself.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
 }
 
 impl Message for GatewayToConnector {
@@ -47,6 +81,8 @@ pub enum ConnectorToGateway {
         id: ConnectionId,
         /// A connected, non-blocking stream socket.
         target: OwnedFd,
+        /// The target's host, by which it is known in TLS; none for a unix socket.
+        host: Option<String>,
     },
     /// There is none.
     Refused {
@@ -66,19 +102,28 @@ pub enum Refusal {
     Overloaded,
     /// The ticket is no longer good: the client may come again with another connection.
     Stale,
+    /// The client has no token.
+    NoToken,
+    /// Nothing is known of its token.
+    UnknownToken,
+    /// What knows the targets can't be asked, or gives no sense.
+    LookupFailed,
 }
 
 impl Message for ConnectorToGateway {
     fn encode(&self) -> Result<Encoded<'_>, WireError> {
         match self {
-            Self::Connected { id, target } => wire::body(1, id, Some(target.as_fd())),
+            Self::Connected { id, target, host } => wire::body(1, &(id, host), Some(target.as_fd())),
             Self::Refused { id, refusal } => wire::body(2, &(id, refusal), None),
         }
     }
 
     fn decode(tag: u8, body: &[u8], fd: Option<OwnedFd>) -> Result<Self, WireError> {
         match tag {
-            1 => Ok(Self::Connected { id: wire::fields(tag, body)?, target: wire::with_fd(fd)? }),
+            1 => {
+                let (id, host) = wire::fields(tag, body)?;
+                Ok(Self::Connected { id, target: wire::with_fd(fd)?, host })
+            }
             2 => {
                 wire::without_fd(fd)?;
                 let (id, refusal) = wire::fields(tag, body)?;
@@ -97,7 +142,7 @@ impl Message for ConnectorToGateway {
 /// When it was another message.
 pub fn lost_target(datagram: &[u8]) -> Result<ConnectionId, WireError> {
     match datagram {
-        &[_, 1, ref body @ ..] => wire::fields(1, body),
+        &[_, 1, ref body @ ..] => wire::fields(1, body).map(|(id, _): (_, Option<String>)| id),
         _ => Err(WireError::Truncated),
     }
 }

@@ -106,6 +106,24 @@ impl Channel {
         .unwrap_or(Err(ChannelError::Closed))
     }
 
+    /// The next message, if it is there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::receive`].
+    pub fn try_receive<M: Message>(&self) -> Result<Option<M>, ChannelError> {
+        let mut buffer = self.buffer.borrow_mut();
+        match seqpacket::receive(self.socket.as_fd(), &mut buffer) {
+            Ok(Some(datagram)) => match interpret(&buffer, datagram)? {
+                Received::Message(message) => Ok(Some(message)),
+                Received::DescriptorLost(_) => Err(WireError::Truncated.into()),
+            },
+            Ok(None) => Err(ChannelError::Closed),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Sends a message, waiting while the other end is behind. Of several senders each gets its turn.
     ///
     /// # Errors

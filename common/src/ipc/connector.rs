@@ -20,6 +20,9 @@ pub enum SupervisorToConnector {
         /// Our end.
         channel: OwnedFd,
     },
+    /// What the files of tokens hold, in place of what was there before: a
+    /// [`super::setup::TokenFiles`] as a file in memory.
+    Tokens(OwnedFd),
 }
 
 impl Message for SupervisorToConnector {
@@ -27,6 +30,7 @@ impl Message for SupervisorToConnector {
         match self {
             Self::Setup(fd) => wire::body(1, &(), Some(fd.as_fd())),
             Self::Gateway { id, channel } => wire::body(2, id, Some(channel.as_fd())),
+            Self::Tokens(fd) => wire::body(3, &(), Some(fd.as_fd())),
         }
     }
 
@@ -34,6 +38,7 @@ impl Message for SupervisorToConnector {
         match tag {
             1 => wire::fields(tag, body).and_then(|()| Ok(Self::Setup(wire::with_fd(fd)?))),
             2 => Ok(Self::Gateway { id: wire::fields(tag, body)?, channel: wire::with_fd(fd)? }),
+            3 => wire::fields(tag, body).and_then(|()| Ok(Self::Tokens(wire::with_fd(fd)?))),
             _ => Err(WireError::Tag(tag)),
         }
     }

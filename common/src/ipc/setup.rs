@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -12,6 +13,7 @@ use super::signer::KeyDescription;
 use super::wire::WireError;
 use crate::addr::TargetAddr;
 use crate::config::Sandbox;
+use crate::config::token::{TokenFrom, TokenRefusal};
 use crate::sys::memory_file;
 use crate::ticket::Key;
 
@@ -37,6 +39,10 @@ pub struct GatewaySetup {
     pub tls: Option<TlsTerms>,
     /// TLS towards the target, if any.
     pub target_tls: Option<TargetTlsTerms>,
+    /// What the connector wants to know of a client.
+    pub inquiry: Inquiry,
+    /// How clients without a good token are refused.
+    pub token_refusal: TokenRefusal,
     /// Pass text messages on instead of refusing them.
     pub accept_text: bool,
     /// Interval of pings.
@@ -57,6 +63,13 @@ pub struct GatewaySetup {
     pub keep_alive_requests: u32,
     /// Log more.
     pub verbose: bool,
+}
+
+/// What the connector wants to know of a client that asks for a WebSocket.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inquiry {
+    /// Its token, from where.
+    pub token: Option<TokenFrom>,
 }
 
 /// What plain requests get.
@@ -91,8 +104,8 @@ pub struct TlsTerms {
 pub struct TargetTlsTerms {
     /// Authorities (DER) to trust.
     pub authorities: Vec<Vec<u8>>,
-    /// The name that its certificate must carry.
-    pub server_name: String,
+    /// The name that its certificate must carry, if not that of its host.
+    pub server_name: Option<String>,
 }
 
 /// What the connector is told.
@@ -102,8 +115,8 @@ pub struct ConnectorSetup {
     pub run_as: Option<RunAs>,
     /// How far to be confined.
     pub sandbox: Sandbox,
-    /// Where every session goes.
-    pub target: TargetAddr,
+    /// Where sessions go.
+    pub destination: Destination,
     /// Sessions with the target use TLS, which its log line tells.
     pub target_tls: bool,
     /// Try IPv6 addresses first.
@@ -112,6 +125,50 @@ pub struct ConnectorSetup {
     pub connect: Duration,
     /// Tells the supervisor's tickets from others.
     pub ticket_key: Key,
+}
+
+/// Where sessions go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Destination {
+    /// All to the same target.
+    Target(TargetAddr),
+    /// Each where its client's token leads.
+    Tokens(TokenLookup),
+}
+
+/// What knows the target of a token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TokenLookup {
+    /// Lines `token: target` of [`TokenFiles`].
+    Lines,
+    /// The names of [`TokenFiles`], which hold one target each.
+    FileNames,
+    /// The unix sockets beneath this folder.
+    SocketDirectory(PathBuf),
+}
+
+/// What the files of tokens hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenFiles {
+    /// They can't be read, so that nothing is known of any token.
+    pub unreadable: bool,
+    /// All of them; where two know the same token, the later one is right.
+    pub files: Vec<TokenFile>,
+}
+
+/// A file of tokens.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenFile {
+    /// Its path, for humans, as far as it is text.
+    pub path: String,
+    /// What it holds.
+    pub content: Vec<u8>,
+}
+
+impl fmt::Debug for TokenFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TokenFile({:?}, …)", self.path)
+    }
 }
 
 /// What the signer is told.

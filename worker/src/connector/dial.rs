@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,6 +18,8 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, addr::
 use tokio::io::Interest;
 use tokio::net::lookup_host;
 use tokio::time::{Instant, timeout_at};
+
+use super::target::Target;
 
 /// The shortest time that each of several addresses gets.
 const MIN_ATTEMPT: Duration = Duration::from_secs(1);
@@ -64,14 +66,17 @@ impl fmt::Display for DialError {
     }
 }
 
-/// Connects to the target: to the first of its addresses that answers.
-pub(super) async fn dial(setup: &ConnectorSetup) -> Result<OwnedFd, DialError> {
+/// Connects to a target: to the first of its addresses that answers.
+pub(super) async fn dial(target: &Target, setup: &ConnectorSetup) -> Result<OwnedFd, DialError> {
     let deadline = Instant::now() + setup.connect;
-    match &setup.target {
-        TargetAddr::Unix(path) => {
-            timeout_at(deadline, connect_unix(path)).await.map_err(|_| DialError::TimedOut)?
-        }
-        TargetAddr::Tcp { host, port } => {
+    let unix = async |path: &Path| {
+        timeout_at(deadline, connect_unix(path)).await.map_err(|_| DialError::TimedOut)?
+    };
+    match target {
+        // proc(5): whatever is done to the path where it was found, this leads to the very same socket.
+        Target::Socket { file, .. } => unix(Path::new(&format!("/proc/self/fd/{}", file.as_raw_fd()))).await,
+        Target::Address(TargetAddr::Unix(path)) => unix(path).await,
+        Target::Address(TargetAddr::Tcp { host, port }) => {
             let addresses = timeout_at(deadline, resolve(host, *port, setup.prefer_ipv6));
             let addresses = addresses.await.map_err(|_| DialError::TimedOut)??;
             connect_first(&addresses, deadline).await

@@ -4,17 +4,21 @@
 //! gateways for hostile. Each request takes a ticket, so that a gateway can't have more targets than
 //! clients came to it, nor say who they are. What a gateway sends can end the gateway, and nothing else.
 
+// The steps of an answer, in their order.
+mod policy;
+mod token;
+
+mod target;
+
 mod dial;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
-use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-use common::addr::TargetAddr;
 use common::ipc::admission::{AdmissionRequest, ConnectorToGateway, GatewayToConnector, Refusal};
 use common::ipc::channel::{Channel, ChannelError};
 use common::ipc::connector::{ConnectorToSupervisor, Dialled, SupervisorToConnector};
@@ -28,7 +32,8 @@ use tokio::task::{JoinSet, spawn_local};
 use tokio::time::{sleep, timeout};
 
 use crate::role;
-use crate::sandbox::{self, Profile};
+use crate::sandbox::{self, Profile, Reach};
+use policy::Policy;
 
 /// Targets that are dialled at a time; further requests wait their turn. Each takes a descriptor, and
 /// a thread while its name is resolved.
@@ -46,6 +51,7 @@ const MAX_DELAY: Duration = Duration::from_millis(8);
 /// What all requests share.
 struct Connector {
     setup: ConnectorSetup,
+    policy: Policy,
     supervisor: Channel,
     dialling: Semaphore,
     /// The tickets that can't be used again.
@@ -69,16 +75,12 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
             return Err(role::unexpected("no setup"));
         };
         let setup: ConnectorSetup = setup::read(file)?;
-        let profile = match &setup.target {
-            TargetAddr::Unix(_) => Profile::Connector { port: None, resolves: false },
-            TargetAddr::Tcp { host, port } => {
-                Profile::Connector { port: Some(*port), resolves: host.parse::<IpAddr>().is_err() }
-            }
-        };
+        let profile = Profile::Connector(Reach::of(&setup.destination));
         scheduling::do_not_preempt();
         let level = sandbox::enter(profile, setup.run_as, setup.sandbox)?;
         let log = role::log_to(log, false);
         let connector = Connector {
+            policy: Policy::new(&setup.destination),
             setup,
             supervisor,
             dialling: Semaphore::new(MAX_DIALLING),
@@ -98,13 +100,8 @@ async fn serve(connector: Rc<Connector>, level: Level) {
         return;
     }
     spawn_local(keep_telling(connector.clone()));
-    while let Ok(SupervisorToConnector::Gateway { id, channel }) = connector.supervisor.receive().await {
-        match Channel::new(channel) {
-            Ok(channel) => _ = spawn_local(serve_gateway(connector.clone(), id, Rc::new(channel))),
-            Err(error) => {
-                tracing::error!(target: "websockify::connector", "no channel to gateway {id}: {error}")
-            }
-        }
+    while let Ok(message) = connector.supervisor.receive().await {
+        connector.obey(message);
     }
 }
 
@@ -129,11 +126,42 @@ async fn serve_gateway(connector: Rc<Connector>, id: GatewayId, channel: Rc<Chan
             Err(error) if error.is_violation() => return connector.accuse(id, error.to_string()),
             Err(_) => Refusal::Stale,
         };
-        refuse(&channel, claims.connection, refusal).await;
+        // A gateway that is gone needs no answer.
+        let _ = channel.send(&refused(claims.connection, refusal)).await;
     }
 }
 
 impl Connector {
+    /// Does what the supervisor says.
+    fn obey(self: &Rc<Self>, message: SupervisorToConnector) {
+        let what = match &message {
+            SupervisorToConnector::Gateway { .. } => "channel to a gateway",
+            SupervisorToConnector::Tokens(_) => "tokens",
+            SupervisorToConnector::Setup(_) => "setup",
+        };
+        let done = match message {
+            SupervisorToConnector::Gateway { id, channel } => Channel::new(channel).map(|channel| {
+                spawn_local(serve_gateway(self.clone(), id, Rc::new(channel)));
+            }),
+            SupervisorToConnector::Tokens(file) => {
+                setup::read(file).map(|files| self.policy.take_tokens(files))
+            }
+            SupervisorToConnector::Setup(_) => Err(role::unexpected("another setup")),
+        };
+        if let Err(error) = done {
+            tracing::error!(target: "websockify::connector", "cannot take a {what}: {error}");
+        }
+    }
+
+    /// Does what the supervisor has said by now. It speaks of changes before it hands on the connections
+    /// that they concern, but it does so on another channel than gateways ask on.
+    fn catch_up(self: &Rc<Self>) {
+        // The end of the channel is for those to see who wait for it.
+        while let Ok(Some(message)) = self.supervisor.try_receive() {
+            self.obey(message);
+        }
+    }
+
     /// Takes a ticket from a gateway, for this one time.
     ///
     /// A connector that follows one that has died knows the key, but not what was used before: until they
@@ -161,31 +189,49 @@ async fn answer(
 ) {
     let Connector { setup, .. } = &*connector;
     let Claims { connection: id, client, .. } = request.ticket.claims;
+    connector.catch_up();
+    let target = match connector.policy.target(&request.shown).await {
+        Ok(target) => target,
+        Err(denied) => {
+            tracing::info!(target: "websockify::connector", "{client}: {denied}");
+            return give(&connector, &channel, gateway, refused(id, denied.refusal())).await;
+        }
+    };
     let dialled = {
         // The semaphore is never closed. The turn ends before the gateway gets its answer: one that does
         // not read must not keep others waiting.
         let Ok(_turn) = connector.dialling.acquire().await else { return };
-        dial::dial(setup).await
+        dial::dial(&target, setup).await
     };
     let told = Dialled {
         id,
         client: bounded(client.to_string()),
-        target: bounded(setup.target.to_string()),
+        target: bounded(target.to_string()),
         secured: setup.target_tls,
         failure: dialled.as_ref().err().map(|error| bounded(error.to_string())),
     };
     connector.dialled.borrow_mut().push(told);
     connector.more_to_tell.notify_one();
-    let answered = timeout(ANSWER_DEADLINE, async {
-        match dialled {
-            // A gateway that is gone needs no answer.
-            Ok(target) => _ = channel.send(&ConnectorToGateway::Connected { id, target }).await,
-            Err(error) => refuse(&channel, id, error.refusal()).await,
+    let answer = match dialled {
+        Ok(socket) => {
+            let host = target.host().map(str::to_owned);
+            ConnectorToGateway::Connected { id, target: socket, host }
         }
-    });
-    if answered.await.is_err() {
+        Err(error) => refused(id, error.refusal()),
+    };
+    give(&connector, &channel, gateway, answer).await;
+}
+
+/// Gives a gateway its answer, which it must read in time.
+async fn give(connector: &Connector, channel: &Channel, gateway: GatewayId, answer: ConnectorToGateway) {
+    // A gateway that is gone needs no answer.
+    if timeout(ANSWER_DEADLINE, channel.send(&answer)).await.is_err() {
         connector.accuse(gateway, "it does not read its answers".into());
     }
+}
+
+fn refused(id: ConnectionId, refusal: Refusal) -> ConnectorToGateway {
+    ConnectorToGateway::Refused { id, refusal }
 }
 
 /// Tells the supervisor what was dialled and who breaks protocol, a moment later and many at a time.
@@ -217,9 +263,4 @@ fn bounded(mut text: String) -> String {
     let end = (0..=Dialled::MAX_TEXT).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     text.truncate(end);
     text
-}
-
-async fn refuse(channel: &Channel, id: ConnectionId, refusal: Refusal) {
-    // A gateway that is gone needs no answer.
-    let _ = channel.send(&ConnectorToGateway::Refused { id, refusal }).await;
 }

@@ -15,7 +15,16 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::timeout;
 
-type Answer = Result<OwnedFd, Refusal>;
+type Answer = Result<Admitted, Refusal>;
+
+/// A target that a client may have.
+#[derive(Debug)]
+pub struct Admitted {
+    /// A connected, non-blocking stream socket.
+    pub socket: OwnedFd,
+    /// Its host, by which it is known in TLS; none for a unix socket.
+    pub host: Option<String>,
+}
 
 /// The connector's end of things: who waits for which answer.
 #[derive(Debug)]
@@ -70,7 +79,9 @@ impl Drop for Connector {
 async fn read(channel: Rc<Channel>, waiting: Rc<Waiting>) {
     loop {
         let (id, answer) = match channel.receive_or_lose().await {
-            Ok(Received::Message(ConnectorToGateway::Connected { id, target })) => (id, Ok(target)),
+            Ok(Received::Message(ConnectorToGateway::Connected { id, target, host })) => {
+                (id, Ok(Admitted { socket: target, host }))
+            }
             Ok(Received::Message(ConnectorToGateway::Refused { id, refusal })) => (id, Err(refusal)),
             Ok(Received::DescriptorLost(datagram)) => match lost_target(&datagram) {
                 Ok(id) => (id, Err(Refusal::Overloaded)),

@@ -7,7 +7,7 @@ use landlock::{
     RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
 
-use super::Profile;
+use super::{Ports, Profile, Reach};
 
 /// The newest version of the interface that this file makes use of.
 ///
@@ -49,12 +49,12 @@ fn rules(profile: Profile<'_>) -> Result<RulesetCreated, RulesetError> {
     // Handled and not allowed by a rule means refused. All are best effort, the crate's default.
     let rules = Ruleset::default()
         .handle_access(AccessFs::from_all(NEWEST))?
-        .handle_access(AccessNet::from_all(NEWEST))?
+        .handle_access(net(profile))?
         .scope(Scope::from_all(NEWEST))?
         .create()?;
     match profile {
         Profile::Gateway { web_root: Some(folder) } => readable_folder(rules, folder),
-        Profile::Connector { port, resolves } => connector(rules, port, resolves),
+        Profile::Connector(reach) => connector(rules, reach),
         Profile::Gateway { web_root: None } | Profile::Signer | Profile::Echo => Ok(rules),
     }
 }
@@ -67,21 +67,26 @@ fn readable_folder(rules: RulesetCreated, folder: BorrowedFd<'_>) -> Result<Rule
     rules.add_rule(PathBeneath::new(folder, readable()))
 }
 
-fn connector(
-    mut rules: RulesetCreated,
-    port: Option<u16>,
-    resolves: bool,
-) -> Result<RulesetCreated, RulesetError> {
-    if resolves {
+/// What of TCP needs a rule. Where any port may be connected to, connecting does not.
+fn net(profile: Profile<'_>) -> BitFlags<AccessNet> {
+    match profile {
+        Profile::Connector(Reach { ports: Ports::Any, .. }) => AccessNet::BindTcp.into(),
+        _ => AccessNet::from_all(NEWEST),
+    }
+}
+
+fn connector(mut rules: RulesetCreated, reach: Reach) -> Result<RulesetCreated, RulesetError> {
+    let one_port = |port| NetPort::new(port, AccessNet::ConnectTcp);
+    if reach.resolves {
         for path in RESOLVER_FILES {
             // No system has all of them.
             let Ok(folder) = PathFd::new(path) else { continue };
             rules = rules.add_rule(PathBeneath::new(folder, readable()))?;
         }
-        rules = rules.add_rule(NetPort::new(DNS_PORT, AccessNet::ConnectTcp))?;
     }
-    match port {
-        Some(port) => rules.add_rule(NetPort::new(port, AccessNet::ConnectTcp)),
-        None => Ok(rules),
+    match (reach.ports, reach.resolves) {
+        (Ports::One(port), true) => rules.add_rule(one_port(DNS_PORT))?.add_rule(one_port(port)),
+        (Ports::One(port), false) => rules.add_rule(one_port(port)),
+        (Ports::None | Ports::Any, _) => Ok(rules),
     }
 }

@@ -13,11 +13,13 @@ mod seccomp;
 mod self_test;
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 
+use common::addr::TargetAddr;
 use common::config::Sandbox;
 use common::ipc::level::Level;
-use common::ipc::setup::RunAs;
+use common::ipc::setup::{Destination, RunAs, TokenLookup};
 
 /// What a role needs, and so may keep.
 #[derive(Clone, Copy, Debug)]
@@ -27,17 +29,52 @@ pub enum Profile<'a> {
         /// The folder.
         web_root: Option<BorrowedFd<'a>>,
     },
-    /// Connections to a target.
-    Connector {
-        /// The port that it may connect to; none for a unix socket.
-        port: Option<u16>,
-        /// The target has a name that must be resolved.
-        resolves: bool,
-    },
+    /// Connections to targets.
+    Connector(Reach),
     /// Channels, and nothing else.
     Signer,
     /// Connections from its listening socket.
     Echo,
+}
+
+/// What a connector must reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// The TCP ports that it may connect to.
+    pub ports: Ports,
+    /// Targets have names that must be resolved.
+    pub resolves: bool,
+    /// It finds unix sockets in a folder. It can't read what it finds.
+    pub finds_sockets: bool,
+}
+
+/// TCP ports to connect to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ports {
+    /// None: targets are unix sockets.
+    None,
+    /// That of the one target.
+    One(u16),
+    /// Any: what tokens lead to is not known before.
+    Any,
+}
+
+impl Reach {
+    /// What these targets take, and nothing else.
+    #[must_use]
+    pub fn of(destination: &Destination) -> Self {
+        let one = |ports, resolves| Self { ports, resolves, finds_sockets: false };
+        match destination {
+            Destination::Target(TargetAddr::Unix(_)) => one(Ports::None, false),
+            Destination::Target(TargetAddr::Tcp { host, port }) => {
+                one(Ports::One(*port), host.parse::<IpAddr>().is_err())
+            }
+            Destination::Tokens(TokenLookup::Lines | TokenLookup::FileNames) => one(Ports::Any, true),
+            Destination::Tokens(TokenLookup::SocketDirectory(_)) => {
+                Self { ports: Ports::None, resolves: false, finds_sockets: true }
+            }
+        }
+    }
 }
 
 /// Gives up user, groups, capabilities, and, unless that is off, all that the role has no use for. Says

@@ -17,7 +17,7 @@ use seccompiler::{
     SeccompRule, TargetArch, apply_filter,
 };
 
-use super::Profile;
+use super::{Profile, Reach};
 
 /// One call with the conditions on its arguments of which one must hold; none for any arguments.
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
@@ -227,7 +227,7 @@ fn allowed(profile: Profile<'_>) -> Result<Rules, BackendError> {
             }
         }
         Profile::Gateway { web_root: None } | Profile::Signer => {}
-        Profile::Connector { resolves, .. } => connector(&mut rules, resolves)?,
+        Profile::Connector(reach) => connector(&mut rules, reach)?,
         Profile::Echo => _ = rules.insert(c::SYS_accept4, Vec::new()),
     }
     Ok(rules)
@@ -251,7 +251,8 @@ fn every_role(rules: &mut Rules) -> Result<(), BackendError> {
     Ok(())
 }
 
-fn connector(rules: &mut Rules, resolves: bool) -> Result<(), BackendError> {
+fn connector(rules: &mut Rules, reach: Reach) -> Result<(), BackendError> {
+    let Reach { resolves, finds_sockets, .. } = reach;
     rules.extend(CONNECTOR.iter().map(|call| (*call, Vec::new())));
     let mut sockets = Vec::new();
     for family in [c::AF_INET, c::AF_INET6, c::AF_UNIX] {
@@ -266,6 +267,12 @@ fn connector(rules: &mut Rules, resolves: bool) -> Result<(), BackendError> {
         resolver(rules)?;
     }
     rules.insert(c::SYS_socket, sockets);
+    if finds_sockets {
+        // The folder, and openat2(2) with RESOLVE_BENEATH in it. Landlock refuses to read anything.
+        let place = flag(c::O_PATH);
+        rules.entry(c::SYS_openat).or_default().push(when(&[(2, Dword, MaskedEq(place), place)])?);
+        rules.insert(c::SYS_openat2, Vec::new());
+    }
     Ok(())
 }
 

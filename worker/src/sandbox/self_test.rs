@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType, socket};
 
-use super::Profile;
+use super::{Profile, Reach};
 
 /// Whether the system calls that the role has no use for are refused by the filter.
 pub(super) fn calls_fail(profile: Profile<'_>) -> bool {
@@ -26,8 +26,8 @@ pub(super) fn calls_fail(profile: Profile<'_>) -> bool {
                     && no_socket(AddressFamily::INET6)
                     && no_socket(AddressFamily::UNIX)
             }
-            Profile::Connector { resolves: false, .. } => no_file("/etc/passwd"),
-            Profile::Connector { resolves: true, .. } => {
+            Profile::Connector(Reach { resolves: false, .. }) => no_file("/etc/passwd"),
+            Profile::Connector(Reach { resolves: true, .. }) => {
                 refused_io(&File::options().write(true).open("/dev/null"))
             }
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::error::CliError;
 use super::options::Options;
 use crate::addr::{AddrError, ListenAddr, TargetAddr};
+use crate::config::token::{TokenFrom, TokenPlugin, TokenRefusal, Tokens};
 use crate::config::{
     Config, DEFAULT_CERTIFICATE, DEFAULT_LISTEN_MODE, Lifetime, Limits, MAX_WORKERS, Sandbox, Secret, Target,
     TargetTls, TextMessages, Timeouts, Tls, TlsVersion, Web, Workers, duration,
@@ -20,6 +21,8 @@ const DEMO_LISTEN: &str = "127.0.0.1:6080";
 pub(super) fn to_config(options: &Options, notes: &mut Vec<String>) -> Result<Config, CliError> {
     let log = log::log(options)?;
     let minimum_version = tls_version(options.ssl_version.as_deref())?;
+    needs("--token-source", given(options.token_source.as_ref()).is_some(), options)?;
+    needs("--host-token", options.host_token, options)?;
     let heartbeat = seconds("--heartbeat", options.heartbeat.as_deref())?;
     let lifetime = Lifetime {
         run_once: options.run_once,
@@ -217,11 +220,18 @@ fn target<'a>(
     if options.demo {
         return match unix {
             Some(_) => Err(beside_demo("--unix-target", "target")),
+            None if tokens(options)?.is_some() => Err(beside_demo("--token-plugin", "target")),
             None => Ok(Target::Demo),
         };
     }
-    if let Some(path) = unix {
-        return Ok(Target::Static(TargetAddr::Unix(path)));
+    match (unix, tokens(options)?) {
+        (Some(path), None) => return Ok(Target::Static(TargetAddr::Unix(path))),
+        (None, Some(tokens)) => return Ok(Target::Tokens(tokens)),
+        (Some(_), Some(_)) => {
+            return Err(CliError::usage("--unix-target can't be used with --token-plugin")
+                .help("tokens lead to targets of their own; leave one of the two out"));
+        }
+        (None, None) => {}
     }
     let text = addresses.next().ok_or_else(too_few_arguments)?.to_string_lossy();
     match TargetAddr::parse_tcp(&text) {
@@ -234,6 +244,33 @@ fn target<'a>(
             Err(CliError::usage(what).help(in_argument(&text, error)))
         }
     }
+}
+
+/// An option that means something for a token plugin only.
+fn needs(option: &str, is_given: bool, options: &Options) -> Result<(), CliError> {
+    if is_given && token_plugin(options).is_none() {
+        let text = format!("You must use --token-plugin to use {option}");
+        return Err(CliError::usage(text).help("for example: --token-plugin TokenFile --token-source FILE"));
+    }
+    Ok(())
+}
+
+fn token_plugin(options: &Options) -> Option<&str> {
+    options.token_plugin.as_deref().filter(|name| !name.is_empty())
+}
+
+fn tokens(options: &Options) -> Result<Option<Tokens>, CliError> {
+    let (name, source) = match (given(options.target_config.as_ref()), token_plugin(options)) {
+        (Some(path), _) => ("TokenFile", Some(path)),
+        (None, Some(name)) => (name, given(options.token_source.as_ref())),
+        (None, None) => return Ok(None),
+    };
+    // What has no place has no file either, which is told when it is opened.
+    let place = |path: &OsStr| std::path::absolute(path).unwrap_or_else(|_| path.into());
+    let plugin =
+        TokenPlugin::new(name, source, place).map_err(|error| CliError::usage(&error).help(error.help()))?;
+    let from = if options.host_token { TokenFrom::Host } else { TokenFrom::Path };
+    Ok(Some(Tokens { plugin, from, refusal: TokenRefusal::default() }))
 }
 
 fn web(options: &Options, notes: &mut Vec<String>) -> Result<Option<Web>, CliError> {
@@ -251,7 +288,7 @@ fn web(options: &Options, notes: &mut Vec<String>) -> Result<Option<Web>, CliErr
 fn target_tls(options: &Options, target: &Target, notes: &mut Vec<String>) -> Option<TargetTls> {
     match target {
         _ if !options.ssl_target => None,
-        Target::Static(TargetAddr::Tcp { .. }) => Some(TargetTls::default()),
+        Target::Static(TargetAddr::Tcp { .. }) | Target::Tokens(_) => Some(TargetTls::default()),
         Target::Static(TargetAddr::Unix(_)) => {
             // The original says "(using SSL)" here and yet sends plain text.
             notes.push("--ssl-target has no effect with --unix-target, as in the original".to_owned());

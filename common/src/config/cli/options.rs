@@ -11,6 +11,7 @@ use clap::Parser;
 pub(super) const USAGE: &str = "\
 websockify [options] [source_addr:]source_port target_addr:target_port
        websockify [options] --unix-target=FILE [source_addr:]source_port
+       websockify [options] --token-plugin=NAME --token-source=ARG [source_addr:]source_port
        websockify [options] --config=FILE
        websockify [options] --demo [[source_addr:]source_port]";
 
@@ -23,6 +24,8 @@ Examples:
           only encrypted connections (wss://, https://)
   websockify --unix-target /run/vnc.sock '[::1]:6080'
           from port 6080 of ::1 to a unix socket
+  websockify --token-plugin TokenFile --token-source tokens.cfg 6080
+          to the target that tokens.cfg has for the token in the path
   websockify --demo
           a page to try it out, on http://127.0.0.1:6080/
   websockify --print-config --web /usr/share/novnc 6080 localhost:5900
@@ -67,6 +70,24 @@ pub(crate) struct Options {
     /// Speak TLS to the target, and verify its certificate.
     #[arg(long, help_heading = "Target")]
     pub(super) ssl_target: bool,
+    /// Take the target from the client's token: TokenFile, ReadOnlyTokenFile, TokenFileName or
+    /// UnixDomainSocketDirectory.
+    ///
+    /// A client says its token in the path, as in /websockify?token=abc. Who has no good one is refused.
+    #[arg(long, value_name = "NAME", help_heading = "Target")]
+    pub(super) token_plugin: Option<String>,
+    /// Where the plugin looks: a file with lines `token: host:port`, or a folder.
+    ///
+    /// TokenFile takes such a file, or a folder of them. With TokenFileName a file in the folder has the
+    /// token as its name and the target as its content, with UnixDomainSocketDirectory it is the target.
+    #[arg(long, value_name = "ARG", help_heading = "Target")]
+    pub(super) token_source: Option<OsString>,
+    /// Take the token from the Host header instead of the path.
+    #[arg(long, help_heading = "Target", hide_short_help = true)]
+    pub(super) host_token: bool,
+    /// The same as --token-plugin TokenFile --token-source FILE.
+    #[arg(long, value_name = "FILE", help_heading = "Target", hide_short_help = true)]
+    pub(super) target_config: Option<OsString>,
     /// Serve a built-in demo page with a built-in target.
     ///
     /// Listens on 127.0.0.1:6080 if no address is given.

@@ -8,8 +8,9 @@ use toml::Spanned;
 use super::error::Problem;
 use super::read_text;
 use super::value::{Listeners, TargetTlsValue, Value};
-use super::written::{Keys, LimitKeys, LogKeys, TimeoutKeys, TlsKeys, WebKeys};
+use super::written::{Keys, LimitKeys, LogKeys, TimeoutKeys, TlsKeys, TokenKeys, WebKeys};
 use crate::addr::{ListenAddr, TargetAddr};
+use crate::config::token::{TokenFrom, TokenPlugin, Tokens};
 use crate::config::{
     Config, DEFAULT_HEARTBEAT, DEFAULT_LISTEN_MODE, Lifetime, Limits, Log, Secret, Syslog, SyslogServer,
     Target, TargetTls, Timeouts, Tls, Web, Workers,
@@ -21,7 +22,7 @@ const MAX_PASSWORD_BYTES: u64 = 4096;
 pub(super) fn to_config(keys: Keys, path: &Path) -> Result<Config, Problem> {
     // A file named without a folder stands in the current one, which then is the empty path.
     let folder = path.parent().unwrap_or(Path::new(""));
-    let target = target(keys.target, keys.demo)?;
+    let target = target(keys.target, keys.token, keys.demo, folder)?;
     Ok(Config {
         name: instance_name(path),
         listen: listen(keys.listen, keys.inetd)?,
@@ -75,16 +76,39 @@ fn listen(listen: Option<Spanned<Listeners>>, inetd: bool) -> Result<Vec<ListenA
     }
 }
 
-fn target(target: Option<Spanned<Value<TargetAddr>>>, demo: bool) -> Result<Target, Problem> {
-    match target {
-        Some(target) if demo => Err(beside_demo("target", target.span())),
-        Some(target) => Ok(Target::Static(target.into_inner().0)),
-        None if demo => Ok(Target::Demo),
-        None => Err(Problem::missing(
+fn target(
+    target: Option<Spanned<Value<TargetAddr>>>,
+    token: Option<Spanned<TokenKeys>>,
+    demo: bool,
+    folder: &Path,
+) -> Result<Target, Problem> {
+    match (target, token) {
+        (Some(target), _) if demo => Err(beside_demo("target", target.span())),
+        (None, Some(token)) if demo => Err(beside_demo("token", token.span())),
+        (Some(target), Some(_)) => Err(Problem::new(
+            target.span(),
+            "`target` can't be used with a table [token]",
+            "tokens lead to targets of their own; leave one of the two out",
+        )),
+        (Some(target), None) => Ok(Target::Static(target.into_inner().0)),
+        (None, Some(token)) => tokens(token.into_inner(), folder).map(Target::Tokens),
+        (None, None) if demo => Ok(Target::Demo),
+        (None, None) => Err(Problem::missing(
             "`target` is missing",
-            "add what to connect to at the top of the file, such as target = \"localhost:5900\"",
+            "add what to connect to at the top of the file, such as target = \"localhost:5900\", or a \
+             table [token]",
         )),
     }
+}
+
+fn tokens(keys: TokenKeys, folder: &Path) -> Result<Tokens, Problem> {
+    let span = keys.plugin.span();
+    let source = keys.source.map(unwrap);
+    let source = source.as_ref().map(|path| path.as_os_str());
+    let plugin = TokenPlugin::new(&keys.plugin.into_inner().0, source, |path| folder.join(path))
+        .map_err(|error| Problem::new(span, error.to_string(), error.help()))?;
+    let from = if keys.host { TokenFrom::Host } else { TokenFrom::Path };
+    Ok(Tokens { plugin, from, refusal: or(keys.refusal, Default::default()) })
 }
 
 fn target_tls(
@@ -102,7 +126,7 @@ fn target_tls(
             "`target-tls` needs `server-name` for a unix socket",
             "add the name that the target's certificate carries: server-name = \"…\"",
         )),
-        Target::Static(_) => Ok(Some(TargetTls {
+        Target::Static(_) | Target::Tokens(_) => Ok(Some(TargetTls {
             ca_file: keys.ca_file.map(|Value(path)| folder.join(path)),
             server_name: keys.server_name.map(unwrap),
         })),

@@ -105,7 +105,7 @@ fn each_wrong_value_gives_one_message_with_what_to_do() {
         ("lsten = 1", "2:1: unknown key `lsten`", "did you mean `listen`?"),
         ("[webs]", "2:2: unknown key `webs`", "did you mean `web`?"),
         ("[web]\nfoo = 1", "3:1: unknown key `foo`", "possible keys here: root, listing"),
-        ("token = 1", "2:1: `token` is not in this version yet", "leave it out until a later version has it"),
+        ("auth = 1", "2:1: `auth` is not in this version yet", "leave it out until a later version has it"),
         ("[auth]", "2:2: `auth` is not in this version yet", "leave it out until a later version has it"),
         (
             "[log]\nlegacy-syslog = true",

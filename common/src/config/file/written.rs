@@ -8,6 +8,7 @@ use toml::Spanned;
 
 use super::value::{Listeners, Mode, TargetTlsValue, Value};
 use crate::addr::TargetAddr;
+use crate::config::token::TokenRefusal;
 use crate::config::{Sandbox, SyslogServer, TextMessages, TlsVersion, Workers};
 
 #[derive(Debug, Default, Deserialize)]
@@ -20,6 +21,7 @@ pub(super) struct Keys {
     pub(super) demo: bool,
     pub(super) target: Option<Spanned<Value<TargetAddr>>>,
     pub(super) target_tls: Option<Spanned<TargetTlsValue>>,
+    pub(super) token: Option<Spanned<TokenKeys>>,
     pub(super) workers: Option<Value<Workers>>,
     pub(super) user: Option<Value<String>>,
     pub(super) sandbox: Option<Value<Sandbox>>,
@@ -41,6 +43,16 @@ pub(super) struct Keys {
 pub(super) struct TargetTlsKeys {
     pub(super) ca_file: Option<Value<PathBuf>>,
     pub(super) server_name: Option<Value<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct TokenKeys {
+    pub(super) plugin: Spanned<Value<String>>,
+    pub(super) source: Option<Value<PathBuf>>,
+    #[serde(default)]
+    pub(super) host: bool,
+    pub(super) refusal: Option<Value<TokenRefusal>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -4,6 +4,8 @@ pub mod body;
 pub mod error_page;
 pub(crate) mod html;
 pub(super) mod page;
+mod refusal;
 pub mod response;
 pub(super) mod service;
+mod shown;
 mod stall;

@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use common::ipc::admission::{AdmissionRequest, Refusal};
+use common::ipc::admission::{AdmissionRequest, Refusal, Shown};
 use common::sys::stream::StreamSocket;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderValue};
@@ -21,11 +21,15 @@ use tokio::task::spawn_local;
 
 use super::body::Body;
 use super::error_page::error_page;
+use super::refusal::{self, Answer};
+use super::shown::shown;
 use super::stall::WriteDeadline;
 use crate::gateway::Gateway;
+use crate::gateway::admission::Admitted;
 use crate::gateway::pump::{Session, Terms};
 use crate::gateway::sessions::Connection;
 use crate::gateway::transport::{ClientStream, Transport};
+use crate::gateway::websocket::close::ControlPayload;
 use crate::gateway::websocket::handshake;
 
 /// Longest request head; also how much of a file may wait for a client.
@@ -136,7 +140,7 @@ impl Client {
     async fn upgrade(&self, request: &mut Request<Incoming>) -> Response<Body> {
         let opening = match handshake::check(request) {
             Ok(opening) => opening,
-            Err(refused) => return refusal(refused),
+            Err(refused) => return no_handshake(refused),
         };
         let address = self.connection.client();
         let client = tracing::field::display(address);
@@ -146,14 +150,13 @@ impl Client {
         if path != "/" {
             tracing::info!(target: "websockify::http", client = &client, "{address}: Path: '{path}'");
         }
-        let target = match self.target().await {
-            Ok(target) => Some(target),
-            Err(Refusal::Unreachable) => None,
-            Err(Refusal::Overloaded | Refusal::Stale) => {
-                let mut response = closing(error_page(StatusCode::SERVICE_UNAVAILABLE));
-                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-                return response;
-            }
+        let shown = shown(&self.gateway.setup.inquiry, request);
+        let target = match self.target(shown).await {
+            Ok(target) => Ok(target),
+            Err(refusal) => match refusal::answer(refusal, self.gateway.setup.token_refusal) {
+                Answer::Response(response) => return closing(response),
+                Answer::Close(reason) => Err(reason),
+            },
         };
         let upgrade = hyper::upgrade::on(request);
         let terms = Terms::of(&self.gateway.setup);
@@ -162,14 +165,14 @@ impl Client {
     }
 
     /// The target's end of the session.
-    async fn target(&self) -> Result<Transport, Refusal> {
+    async fn target(&self, shown: Shown) -> Result<Transport, Refusal> {
         let gateway = &self.gateway;
         let connector = gateway.connector.borrow().clone().ok_or(Refusal::Overloaded)?;
-        let request = AdmissionRequest { ticket: self.connection.ticket.clone() };
-        let target = connector.admit(request, gateway.setup.admission).await?;
-        let socket = StreamSocket::new(target).map_err(|_| Refusal::Overloaded)?;
+        let request = AdmissionRequest { ticket: self.connection.ticket.clone(), shown };
+        let Admitted { socket, host } = connector.admit(request, gateway.setup.admission).await?;
+        let socket = StreamSocket::new(socket).map_err(|_| Refusal::Overloaded)?;
         let Some(tls) = &gateway.target_tls else { return Ok(Transport::Plain(socket)) };
-        tls.connect(socket, gateway.setup.tls_handshake).await.map_err(|error| {
+        tls.connect(socket, host.as_deref(), gateway.setup.tls_handshake).await.map_err(|error| {
             tracing::warn!(
                 target: "websockify::http",
                 client = %self.connection.client(), "TLS with the target failed: {error}",
@@ -183,7 +186,7 @@ impl Client {
 async fn begin_session(
     connection: Rc<Connection>,
     upgrade: OnUpgrade,
-    target: Option<Transport>,
+    target: Result<Transport, ControlPayload>,
     terms: Terms,
 ) {
     // A client that goes before it has read the answer has no session.
@@ -195,16 +198,16 @@ async fn begin_session(
 
 /// The session of an upgraded connection. Nothing of HTTP outlives this: what it has read too much is
 /// copied out of its far larger buffer, since a session may be long.
-fn session(upgraded: Upgraded, target: Option<Transport>, terms: Terms) -> Option<Session> {
+fn session(upgraded: Upgraded, target: Result<Transport, ControlPayload>, terms: Terms) -> Option<Session> {
     let Parts { io, read_buf, .. } = upgraded.downcast::<TokioIo<WriteDeadline<ClientStream>>>().ok()?;
     let client = Transport::from(io.into_inner().into_inner());
     Some(match target {
-        Some(target) => Session::with_target(client, target, read_buf.to_vec(), terms),
-        None => Session::without_target(client, terms),
+        Ok(target) => Session::with_target(client, target, read_buf.to_vec(), terms),
+        Err(reason) => Session::without_target(client, reason, terms),
     })
 }
 
-fn refusal(refused: handshake::Refused) -> Response<Body> {
+fn no_handshake(refused: handshake::Refused) -> Response<Body> {
     let mut response = closing(error_page(refused.status()));
     if refused == handshake::Refused::Version {
         response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));

@@ -154,12 +154,11 @@ impl Session {
         }
     }
 
-    /// A session whose target can't be reached: it only tells the client so.
+    /// A session that gets no target, only a Close frame that says why.
     #[must_use]
-    pub fn without_target(client: Transport, terms: Terms) -> Self {
+    pub fn without_target(client: Transport, reason: ControlPayload, terms: Terms) -> Self {
         let mut session = Self::new(client, None, Vec::new(), terms);
         session.uplink = Uplink::Closed;
-        let reason = ControlPayload::close(CloseCode::Error, "Failed to connect to downstream server");
         session.end_downlink(ClosedBy::Target, reason);
         session
     }

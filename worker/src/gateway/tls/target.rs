@@ -17,7 +17,8 @@ use crate::gateway::transport::Transport;
 /// How targets prove who they are.
 pub struct TargetTls {
     connector: TlsConnector,
-    server_name: ServerName<'static>,
+    /// If not that of each target's host.
+    server_name: Option<ServerName<'static>>,
 }
 
 impl TargetTls {
@@ -27,8 +28,7 @@ impl TargetTls {
     ///
     /// What in the terms can't work.
     pub fn new(terms: &TargetTlsTerms) -> Result<Self, String> {
-        let server_name = ServerName::try_from(terms.server_name.clone())
-            .map_err(|_| format!("{:?} is no name for a certificate", terms.server_name))?;
+        let server_name = terms.server_name.as_deref().map(name).transpose()?;
         let roots = roots(&terms.authorities);
         if roots.is_empty() {
             return Err("no authority to verify the target's certificate with: install \
@@ -43,15 +43,30 @@ impl TargetTls {
         Ok(Self { connector: TlsConnector::from(Arc::new(config)), server_name })
     }
 
-    /// Does the handshake over a connected socket.
+    /// Does the handshake over a socket that is connected to `host`. Without a name that a certificate
+    /// could carry, as for a unix socket, there is none: the session is plain, as in the original.
     ///
     /// # Errors
     ///
     /// The connection's, or that the target is not who it should be.
-    pub async fn connect(&self, socket: StreamSocket, patience: Duration) -> io::Result<Transport> {
-        let connected = self.connector.connect(self.server_name.clone(), socket);
+    pub async fn connect(
+        &self,
+        socket: StreamSocket,
+        host: Option<&str>,
+        patience: Duration,
+    ) -> io::Result<Transport> {
+        let server_name = match (&self.server_name, host) {
+            (Some(name), _) => name.clone(),
+            (None, Some(host)) => name(host).map_err(io::Error::other)?,
+            (None, None) => return Ok(Transport::Plain(socket)),
+        };
+        let connected = self.connector.connect(server_name, socket);
         let stream = timeout(patience, connected).await.map_err(|_| io::ErrorKind::TimedOut)??;
         let (socket, session) = stream.into_inner();
         Ok(Transport::tls(socket, session.into()))
     }
+}
+
+fn name(host: &str) -> Result<ServerName<'static>, String> {
+    ServerName::try_from(host.to_owned()).map_err(|_| format!("{host:?} is no name for a certificate"))
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Written;
 use crate::addr::{AddrError, ListenAddr, TargetAddr};
+use crate::config::token::TokenRefusal;
 use crate::config::{MAX_WORKERS, Sandbox, SyslogServer, TextMessages, TlsVersion, Workers, duration};
 
 fn quoted(text: &str) -> String {
@@ -128,6 +129,15 @@ impl Written for Workers {
 
 impl Written for Sandbox {
     const EXPECTED: &'static str = "\"strict\", \"best-effort\" or \"off\"";
+
+    fn from_text(text: &str) -> Result<Self, (String, String)> {
+        Self::parse(text)
+            .ok_or_else(|| (format!("unknown value {}", quoted(text)), format!("write {}", Self::EXPECTED)))
+    }
+}
+
+impl Written for TokenRefusal {
+    const EXPECTED: &'static str = "\"http\" or \"close\"";
 
     fn from_text(text: &str) -> Result<Self, (String, String)> {
         Self::parse(text)

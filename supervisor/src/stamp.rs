@@ -1,0 +1,34 @@
+//! What tells one state of a file from another, without reading it.
+
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
+
+/// Device, inode, size, and time of change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    /// That of a file.
+    pub(crate) fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    /// When its content or its rights were changed, since 1970.
+    pub(crate) fn changed(&self) -> Duration {
+        let (seconds, nanoseconds) = self.changed;
+        // Before 1970 is long ago, too.
+        let whole = Duration::from_secs(seconds.try_into().unwrap_or(0));
+        whole.saturating_add(Duration::from_nanos(nanoseconds.try_into().unwrap_or(0)))
+    }
+}

@@ -1,0 +1,78 @@
+//! Targets as administrators write them behind a token.
+
+use std::path::PathBuf;
+
+use common::addr::{AddrError, TargetAddr};
+
+/// Longest name of a host: that of DNS (RFC 1035 section 2.3.4).
+const MAX_HOST_BYTES: usize = 255;
+
+/// What stands before the path of a unix socket: the original's word, and that of our configuration.
+const UNIX: [&str; 2] = ["unix_socket:", "unix:"];
+
+/// Why a text is no target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum AddressError {
+    /// Neither host and port nor a socket.
+    #[error(transparent)]
+    Address(#[from] AddrError),
+    /// No host has such a name.
+    #[error("a host longer than {MAX_HOST_BYTES} bytes")]
+    LongHost,
+    /// A path that depends on where somebody stands.
+    #[error("a relative path: that of a unix socket begins with /")]
+    RelativePath,
+}
+
+/// Reads `host:port`, split at the last colon, `[host]:port`, `unix_socket:/path` or `unix:/path`.
+pub(super) fn parse(text: &str) -> Result<TargetAddr, AddressError> {
+    if let Some(path) = UNIX.iter().find_map(|prefix| text.strip_prefix(prefix)) {
+        if path.starts_with('/') {
+            return Ok(TargetAddr::Unix(PathBuf::from(path)));
+        }
+        // A host may well be called unix.
+        if text.starts_with("unix_socket:") {
+            return Err(AddressError::RelativePath);
+        }
+    }
+    match TargetAddr::parse_tcp(text)? {
+        TargetAddr::Tcp { host, .. } if host.len() > MAX_HOST_BYTES => Err(AddressError::LongHost),
+        target => Ok(target),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_of_a_target_is_read() {
+        for (text, shown) in [
+            ("localhost:5900", "localhost:5900"),
+            ("127.0.0.1:5900", "127.0.0.1:5900"),
+            ("::1:5900", "[::1]:5900"),
+            ("[::1]:5900", "[::1]:5900"),
+            ("unix_socket:/run/a:b.sock", "unix:/run/a:b.sock"),
+            ("unix:/run/a.sock", "unix:/run/a.sock"),
+            ("unix:5900", "unix:5900"),
+        ] {
+            assert_eq!(parse(text).map(|target| target.to_string()).as_deref(), Ok(shown), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_target_is_refused_with_a_reason() {
+        let long = format!("{}:1", "x".repeat(256));
+        for (text, error) in [
+            ("", AddressError::Address(AddrError::NoHost)),
+            ("localhost", AddressError::Address(AddrError::NoHost)),
+            ("localhost:", AddressError::Address(AddrError::Port { min: 1 })),
+            ("localhost:vnc", AddressError::Address(AddrError::Port { min: 1 })),
+            ("localhost:0", AddressError::Address(AddrError::Port { min: 1 })),
+            ("unix_socket:run/a.sock", AddressError::RelativePath),
+            (long.as_str(), AddressError::LongHost),
+        ] {
+            assert_eq!(parse(text), Err(error), "{text}");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! What a client shows of itself in its request, for the connector to decide upon.
+
+use common::config::token::TokenFrom;
+use common::ipc::admission::{Shown, Token};
+use common::ipc::setup::Inquiry;
+use hyper::Request;
+use hyper::header;
+
+/// What the connector wants to know of a request.
+pub(super) fn shown<B>(inquiry: &Inquiry, request: &Request<B>) -> Shown {
+    let token = inquiry.token.and_then(|from| match from {
+        TokenFrom::Path => token_in_query(request.uri().query().unwrap_or_default()),
+        TokenFrom::Host => {
+            request.headers().get(header::HOST).and_then(|host| token_in_host(host.as_bytes()))
+        }
+    });
+    Shown { token: token.map(Token::new) }
+}
+
+/// The first value of `token` that is not empty, as the original reads it: fields as of an HTML form, less
+/// line feeds at the end.
+fn token_in_query(query: &str) -> Option<String> {
+    let mut fields = form_urlencoded::parse(query.as_bytes());
+    let (_, token) = fields.find(|(name, value)| name == "token" && !value.is_empty())?;
+    Some(token.trim_end_matches('\n').to_owned())
+}
+
+/// A host less its port. The original cuts at the first colon, within IPv6 addresses too.
+fn token_in_host(host: &[u8]) -> Option<String> {
+    let host = std::str::from_utf8(host).ok()?.trim();
+    let end = if host.starts_with('[') { host.find(']').map(|at| at + 1) } else { host.find(':') };
+    Some(host.get(..end.unwrap_or(host.len()))?.to_owned()).filter(|host| !host.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_in_the_path_is_read_as_in_the_original() {
+        for (query, token) in [
+            ("token=abc", Some("abc")),
+            ("x=1&token=abc&y=2", Some("abc")),
+            ("token=a&token=b", Some("a")),
+            ("token=&token=b", Some("b")),
+            ("token=a+b%20c%26", Some("a b c&")),
+            ("token=%C3%BC", Some("ü")),
+            ("t%6fken=abc", Some("abc")),
+            ("token=abc%0A%0a", Some("abc")),
+            ("token=%0A", Some("")),
+            ("token=a=b", Some("a=b")),
+            ("token=a;x=1", Some("a;x=1")),
+            ("token=%ff", Some("\u{fffd}")),
+            ("token=", None),
+            ("token", None),
+            ("Token=abc", None),
+            ("", None),
+        ] {
+            assert_eq!(token_in_query(query).as_deref(), token, "{query}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_a_token_without_its_port() {
+        for (host, token) in [
+            ("a.example", Some("a.example")),
+            ("a.example:6080", Some("a.example")),
+            ("[::1]:6080", Some("[::1]")),
+            ("[::1]", Some("[::1]")),
+            ("[::1", Some("[::1")),
+            (":6080", None),
+            ("", None),
+        ] {
+            assert_eq!(token_in_host(host.as_bytes()).as_deref(), token, "{host}");
+        }
+    }
+}
