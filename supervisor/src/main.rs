@@ -55,6 +55,7 @@ fn main() -> ExitCode {
         Ok(line) => line,
         Err(error) => {
             complain(&error);
+            notify::failed(&error);
             return error.exit_code().into();
         }
     };
@@ -82,8 +83,13 @@ fn check(config: &Config, least: Severity) -> u8 {
     for problem in problems.iter().filter(|problem| problem.severity >= least) {
         complain(problem);
     }
-    let fatal = problems.iter().any(|problem| problem.severity == Severity::Error);
-    if fatal { exit_code::CONFIG } else { exit_code::SUCCESS }
+    match problems.iter().find(|problem| problem.severity == Severity::Error) {
+        Some(fatal) => {
+            notify::failed(fatal);
+            exit_code::CONFIG
+        }
+        None => exit_code::SUCCESS,
+    }
 }
 
 fn run(config: Config) -> u8 {
@@ -110,6 +116,7 @@ fn run(config: Config) -> u8 {
     let failed = served.is_err();
     if let Err(error) = served {
         tracing::error!(target: "websockify::main", "websockify: error: {error}");
+        notify::failed(&error);
     }
     log.write_last();
     if failed { exit_code::FAILURE } else { exit_code::SUCCESS }

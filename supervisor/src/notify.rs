@@ -22,6 +22,13 @@ pub(crate) fn ready() {
     tell(&[NotifyState::Ready]);
 }
 
+/// The service can't go on. `systemctl status` shows the reason even between two attempts, when it shows no
+/// lines of the log.
+pub(crate) fn failed(reason: &dyn std::fmt::Display) {
+    let reason = reason.to_string();
+    tell(&[NotifyState::Status(reason.lines().next().unwrap_or_default())]);
+}
+
 /// The end has begun.
 pub(crate) fn stopping() {
     tell(&[NotifyState::Stopping, NotifyState::Status("ending sessions")]);

@@ -17,6 +17,15 @@ def _stat(pid):
     return text.rpartition(")")[2].split()
 
 
+def status(pid):
+    """The lines of /proc/PID/status by their names; nothing once the process has gone."""
+    try:
+        lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return {}
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
 def is_alive(pid):
     """Whether a process runs; a zombie does not."""
     fields = _stat(pid)

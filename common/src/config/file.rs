@@ -2,10 +2,11 @@
 //!
 //! Reading has three steps: `written` is the list of keys for serde, with the values' types in `value`;
 //! `convert` turns what is written into a [`Config`]; `error` shows what is wrong and where. Relative
-//! paths start at the file's folder.
+//! paths start at the file's folder. `listeners` reads a few keys alone.
 
 mod convert;
 mod error;
+mod listeners;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -17,6 +18,7 @@ use std::path::Path;
 
 use super::Config;
 pub use error::FileError;
+pub use listeners::{ListenKeys, parse_listeners};
 
 /// Largest file that is read: a thousand times what the longest sensible configuration needs.
 pub const MAX_FILE_BYTES: u64 = 1024 * 1024;

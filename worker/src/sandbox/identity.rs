@@ -23,7 +23,7 @@ pub(super) fn leave_namespaces(profile: Profile<'_>) {
 pub(super) fn drop_privileges(run_as: Option<RunAs>) -> io::Result<()> {
     if let Some(RunAs { uid, gid }) = run_as {
         // The bounding set can be emptied only while CAP_SETPCAP is there.
-        drop_all(CapSet::Bounding)?;
+        give_up(CapSet::Bounding)?;
         let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
         setgroups(&[])?;
         setresgid(gid, gid, gid)?;
@@ -33,7 +33,7 @@ pub(super) fn drop_privileges(run_as: Option<RunAs>) -> io::Result<()> {
         }
     }
     for set in [CapSet::Ambient, CapSet::Effective, CapSet::Permitted, CapSet::Inheritable] {
-        drop_all(set)?;
+        give_up(set)?;
     }
     prctl::set_no_new_privs()?;
     // Neither a core file nor a debugger of the same user may show what a role knows.
@@ -41,6 +41,11 @@ pub(super) fn drop_privileges(run_as: Option<RunAs>) -> io::Result<()> {
     Ok(())
 }
 
-fn drop_all(set: CapSet) -> io::Result<()> {
-    caps::clear(None, set).map_err(|error| io::Error::other(format!("cannot drop capabilities: {error}")))
+/// Empties a set, unless it is empty: where nothing was given, not even giving it up may be allowed.
+fn give_up(set: CapSet) -> io::Result<()> {
+    let failed = |error| io::Error::other(format!("cannot drop capabilities: {error}"));
+    if caps::read(None, set).map_err(failed)?.is_empty() {
+        return Ok(());
+    }
+    caps::clear(None, set).map_err(failed)
 }

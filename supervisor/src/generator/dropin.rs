@@ -1,0 +1,176 @@
+//! The text for systemd, in which nothing from a configuration can become anything but a value.
+
+use std::fmt::Write;
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::path::Path;
+
+use common::addr::ListenAddr;
+use common::config::file::ListenKeys;
+
+use crate::source::Source;
+
+/// The file's name: what an administrator adds with `systemctl edit` is called `override.conf` and comes
+/// after it.
+const FILE_NAME: &str = "50-websockify.conf";
+
+/// Longest path of a unix socket (unix(7)).
+const MAX_SOCKET_PATH_BYTES: usize = 107;
+
+/// Drop-ins of one instance.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Dropin {
+    /// The unit and its text.
+    units: [(String, String); 2],
+}
+
+impl Dropin {
+    /// What systemd has to know of a configuration.
+    ///
+    /// # Errors
+    /// If systemd can't listen where it says, with the reason for the administrator.
+    pub(crate) fn new(source: &Source<'_>, keys: &ListenKeys) -> Result<Self, String> {
+        let path = source.path.to_str().filter(|path| !path.chars().any(char::is_control));
+        let path = path.ok_or("the file's path has control characters or is not UTF-8 text")?;
+        let head = format!(
+            "# Made by websockify-generator from {path}\n\n[Unit]\n# Lets systemctl tell of a changed file.\nSourcePath={}\n",
+            escaped(path)
+        );
+        let mut socket = head.clone();
+        // Without addresses of its own an instance keeps the socket in /run of its unit.
+        if !keys.listen.is_empty() {
+            socket += "\n[Socket]\nListenStream=\n";
+        }
+        for address in &keys.listen {
+            let value = listen_stream(address, keys.prefer_ipv6).map_err(|reason| {
+                format!("error: {path}: systemd can't listen on \"{address}\": {reason}")
+            })?;
+            // Writing to a string can't fail.
+            let _ = writeln!(socket, "ListenStream={}", escaped(&value));
+        }
+        if keys.listen.iter().any(|address| matches!(address, ListenAddr::Unix(_))) {
+            let _ = writeln!(socket, "SocketMode={:04o}", keys.listen_mode & 0o7777);
+        }
+        let service = format!("websockify@{}.service", source.name);
+        Ok(Self { units: [(source.unit(), socket), (service, head)] })
+    }
+
+    /// Writes the drop-ins beneath `output`.
+    pub(crate) fn write(&self, output: &Path) -> io::Result<()> {
+        for (unit, text) in &self.units {
+            let folder = output.join(format!("{unit}.d"));
+            fs::create_dir_all(&folder)?;
+            fs::write(folder.join(FILE_NAME), text)?;
+        }
+        Ok(())
+    }
+}
+
+/// The value of `ListenStream=` (systemd.socket(5)), or why there is none.
+fn listen_stream(address: &ListenAddr, prefer_ipv6: bool) -> Result<String, String> {
+    match address {
+        ListenAddr::Tcp { port: 0, .. } => Err("port 0 lets the kernel choose, name a port".into()),
+        ListenAddr::Tcp { host: None, port } => Ok(port.to_string()),
+        // The one name that means the same everywhere.
+        ListenAddr::Tcp { host: Some(host), port } if host.eq_ignore_ascii_case("localhost") => {
+            Ok(if prefer_ipv6 { format!("[::1]:{port}") } else { format!("127.0.0.1:{port}") })
+        }
+        ListenAddr::Tcp { host: Some(host), port } => match host.parse() {
+            Ok(IpAddr::V4(ip)) => Ok(format!("{ip}:{port}")),
+            Ok(IpAddr::V6(ip)) => Ok(format!("[{ip}]:{port}")),
+            Err(_) => Err(format!("it resolves no names, write the IP address of {host:?}")),
+        },
+        ListenAddr::Unix(path) => {
+            let path = path.to_str().ok_or("the path is not UTF-8 text")?;
+            // systemd cuts spaces at the end, and joins the next line to one that ends with a backslash.
+            let breaks_line = path.chars().any(char::is_control);
+            if breaks_line || path.ends_with(['\\', ' ']) || !path.starts_with('/') {
+                return Err("a path is absolute, without control characters, and ends neither with a space nor with a backslash".into());
+            }
+            if path.len() > MAX_SOCKET_PATH_BYTES {
+                return Err(format!("a socket's path has at most {MAX_SOCKET_PATH_BYTES} bytes"));
+            }
+            Ok(path.into())
+        }
+    }
+}
+
+/// A value in which `%` does not begin a specifier.
+fn escaped(value: &str) -> String {
+    value.replace('%', "%%")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn socket(text: &str) -> Result<String, String> {
+        let path = Path::new("/etc/websockify/vnc.toml");
+        let keys = common::config::file::parse_listeners(text, path).map_err(|error| error.to_string())?;
+        let [(unit, text), (service, _)] = Dropin::new(&Source::new(path).unwrap(), &keys)?.units;
+        assert_eq!((unit.as_str(), service.as_str()), ("websockify@vnc.socket", "websockify@vnc.service"));
+        Ok(text)
+    }
+
+    fn values(text: &str) -> Vec<String> {
+        let text = socket(text).unwrap();
+        text.lines().filter_map(|line| line.strip_prefix("ListenStream=")).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn every_listener_becomes_a_socket_and_the_one_of_the_unit_goes() {
+        assert_eq!(values("listen = \"6080\""), ["", "6080"]);
+        assert_eq!(values("listen = \"localhost:6080\""), ["", "127.0.0.1:6080"]);
+        assert_eq!(values("listen = \"localhost:6080\"\nprefer-ipv6 = true"), ["", "[::1]:6080"]);
+        assert_eq!(values("listen = [\"0.0.0.0:1\", \"[::1]:2\"]"), ["", "0.0.0.0:1", "[::1]:2"]);
+    }
+
+    #[test]
+    fn without_listeners_the_socket_of_the_unit_stays() {
+        assert_eq!(values(""), [""; 0]);
+        assert!(!socket("").unwrap().contains("[Socket]"));
+    }
+
+    #[test]
+    fn a_unix_socket_has_the_configured_mode() {
+        let text = socket("listen = \"unix:/run/a b/100%.sock\"\nlisten-mode = \"660\"").unwrap();
+        assert!(
+            text.ends_with("ListenStream=\nListenStream=/run/a b/100%%.sock\nSocketMode=0660\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn what_systemd_cannot_listen_on_is_told() {
+        for (listen, reason) in [
+            ("vnc.example.com:6080", "no names"),
+            ("[fe80::1%eth0]:6080", "no names"),
+            ("0", "port 0"),
+            ("unix:/run/a\\\\", "absolute"),
+            ("unix:/run/a\\n[Service]\\nExecStart=/bin/evil", "absolute"),
+            ("unix:/run/a ", "absolute"),
+        ] {
+            let error = socket(&format!("listen = \"{listen}\"")).unwrap_err();
+            assert!(
+                error.contains(reason) && error.contains("/etc/websockify/vnc.toml"),
+                "{listen}: {error}"
+            );
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn nothing_escapes_its_line(path in "/[^\\p{Cc}]{0,40}|/.{0,20}\\n.{0,20}") {
+            let keys = ListenKeys {
+                listen: vec![ListenAddr::Unix(path.into())], listen_mode: 0o600, prefer_ipv6: false,
+            };
+            let source = Source::new(Path::new("/etc/websockify/vnc.toml")).unwrap();
+            if let Ok(Dropin { units: [(_, text), _] }) = Dropin::new(&source, &keys) {
+                let lines: Vec<_> = text.lines().collect();
+                assert_eq!(lines.len(), 10, "{text}");
+                assert!(!text.contains("\\\n"), "{text}");
+            }
+        }
+    }
+}

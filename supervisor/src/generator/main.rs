@@ -1,0 +1,101 @@
+//! `websockify-generator`: tells systemd where the sockets of each instance listen
+//! (systemd.generator(7)).
+//!
+//! For each `NAME.toml` in the folder of configurations it writes a drop-in of `websockify@NAME.socket`
+//! with `ListenStream=`. It runs at boot and at each `systemctl daemon-reload` or `enable`, before most of
+//! the system is there, and everything waits for it: so it reads a few small files and does nothing else.
+//!
+//! A file that can't be used gets no drop-in. Its socket unit runs `websockify-generator --check NAME`
+//! before it listens, and so fails with the reason where an administrator looks for it.
+#![forbid(unsafe_code)]
+
+mod dropin;
+mod source;
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use common::exit_code;
+use dropin::Dropin;
+use source::Source;
+
+/// Longest run; then SIGALRM ends us. Even a slow disk needs a hundredth of it.
+const DEADLINE_SECONDS: u32 = 5;
+
+/// Most instances; what a mistake could put into the folder must not hold up the boot.
+const MAX_INSTANCES: usize = 4096;
+
+fn main() -> ExitCode {
+    nix::unistd::alarm::set(DEADLINE_SECONDS);
+    let mut args = std::env::args_os();
+    let program = args.next().unwrap_or_default();
+    let args: Vec<_> = args.collect();
+    match args.as_slice() {
+        [option, file] if option == "--check" => match check(Path::new(file)) {
+            Ok(()) => exit_code::SUCCESS.into(),
+            Err(problem) => {
+                complain(&problem);
+                exit_code::CONFIG.into()
+            }
+        },
+        // systemd passes three folders, for different priorities; the first is for the ordinary one.
+        [normal] | [normal, _, _] if !normal.as_encoded_bytes().starts_with(b"-") => {
+            match configurations(&program) {
+                Some(folder) => generate(&folder, Path::new(normal)).into(),
+                None => exit_code::SUCCESS.into(),
+            }
+        }
+        _ => {
+            complain("usage: websockify-generator FOLDER, or websockify-generator --check FILE");
+            exit_code::USAGE.into()
+        }
+    }
+}
+
+/// The folder with the configurations: the user's own for a generator that the user's manager runs.
+fn configurations(program: &OsStr) -> Option<PathBuf> {
+    let mine = Path::new(program).parent().is_some_and(|folder| folder.ends_with("user-generators"));
+    if !mine {
+        return Some(PathBuf::from("/etc/websockify"));
+    }
+    let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let folder = variable("XDG_CONFIG_HOME").or_else(|| Some(variable("HOME")?.join(".config")))?;
+    Some(folder.join("websockify"))
+}
+
+/// Writes the drop-ins for all files in `folder` beneath `output`.
+fn generate(folder: &Path, output: &Path) -> u8 {
+    let Ok(entries) = fs::read_dir(folder) else { return exit_code::SUCCESS };
+    let mut code = exit_code::SUCCESS;
+    for entry in entries.flatten().take(MAX_INSTANCES) {
+        let path = entry.path();
+        let Some(source) = Source::new(&path) else { continue };
+        // Its socket unit says why.
+        let Ok(dropin) = source.read().and_then(|keys| Dropin::new(&source, &keys)) else { continue };
+        if let Err(error) = dropin.write(output) {
+            complain(&format!("cannot write what {} needs to {}: {error}", source.unit(), output.display()));
+            code = exit_code::FAILURE;
+        }
+    }
+    code
+}
+
+/// Says why a file gets no drop-in, if it gets none.
+fn check(path: &Path) -> Result<(), String> {
+    let source = Source::new(path).ok_or_else(|| {
+        format!(
+            "error: {}: an instance's file is called NAME.toml, with letters, digits, '_', '-', '.' and ':'",
+            path.display()
+        )
+    })?;
+    let keys = source.read()?;
+    Dropin::new(&source, &keys).map(drop)
+}
+
+/// Nobody may read it, and nothing can be done about that.
+fn complain(message: &str) {
+    let _ = writeln!(io::stderr(), "{message}");
+}
