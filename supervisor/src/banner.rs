@@ -7,11 +7,14 @@ use crate::confinement::Confinement;
 use crate::listen::Listening;
 
 /// Prints the settings in the words of the original.
-pub(crate) fn print(config: &Config, confinement: &Confinement, listeners: &[Listening]) {
-    let say = |text: String| tracing::info!(target: "websockify::banner", "{text}");
+pub(crate) fn settings(
+    config: &Config,
+    confinement: &Confinement,
+    listeners: &[Listening],
+    in_background: bool,
+) {
     say("WebSocket server settings:".into());
-    let names: Vec<_> = listeners.iter().map(|one| one.name.as_str()).collect();
-    let from = if config.inetd { "inetd".into() } else { names.join(", ") };
+    let from = source(config, listeners);
     match (config.inetd, listeners) {
         (true, _) => say("  - Listen for inetd connections".into()),
         (false, [Listening { unix_path: Some(path), .. }]) => {
@@ -38,12 +41,20 @@ pub(crate) fn print(config: &Config, confinement: &Confinement, listeners: &[Lis
         }
         _ => say("  - No SSL/TLS support (no cert file)".into()),
     }
+    if in_background {
+        say("  - Backgrounding (daemon)".into());
+    }
     if let Some(level) = confinement.describe() {
         say(format!("  - Sandbox: {level}"));
     }
     if let Some(missing) = confinement.missing() {
         tracing::warn!(target: "websockify::banner", "clients are served with less confinement: no {missing}");
     }
+}
+
+/// Prints what clients are connected to, which the original does as soon as they can come.
+pub(crate) fn proxying(config: &Config, listeners: &[Listening]) {
+    let from = source(config, listeners);
     let secured = if config.target_tls.is_some() { " (using SSL)" } else { "" };
     match &config.target {
         Target::Static(TargetAddr::Unix(path)) => {
@@ -56,4 +67,17 @@ pub(crate) fn print(config: &Config, confinement: &Confinement, listeners: &[Lis
         }
         Target::Demo => say(format!("  - proxying from {from} to the built-in echo")),
     }
+}
+
+fn say(text: String) {
+    tracing::info!(target: "websockify::banner", "{text}");
+}
+
+/// Where clients come from.
+fn source(config: &Config, listeners: &[Listening]) -> String {
+    if config.inetd {
+        return "inetd".into();
+    }
+    let names: Vec<_> = listeners.iter().map(|one| one.name.as_str()).collect();
+    names.join(", ")
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use common::addr::ListenAddr;
 use common::config::Config;
+use common::errno::Numbered;
 use common::sys::inherited;
 use common::sys::listener::{self, NotAListener};
 use listenfd::ListenFd;
@@ -36,7 +37,7 @@ pub(crate) struct Listening {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ListenError {
     /// Resolving, binding or listening failed.
-    #[error("cannot listen on {address}: {source}{}", hint(.source))]
+    #[error("cannot listen on {address}: {}{}", Numbered(.source), hint(.source))]
     Open {
         /// As configured.
         address: String,

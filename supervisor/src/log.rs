@@ -5,8 +5,9 @@ mod file;
 mod lines;
 mod syslog;
 
+use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::daemon::Daemon;
 use lines::Lines;
 use syslog::{Facility, Syslog};
 
@@ -48,24 +50,31 @@ pub(crate) enum LogError {
 impl Log {
     /// Begins logging, to the journal if standard error leads there. Lines wait until somebody writes
     /// them.
-    pub(crate) fn start(config: &Config) -> Result<Self, LogError> {
+    ///
+    /// In the background, standard error is that of the caller until [`Self::leave_stderr`].
+    pub(crate) fn start(config: &Config, daemon: Option<&Daemon>) -> Result<Self, LogError> {
+        let stderr = match daemon {
+            Some(daemon) => daemon.stderr()?,
+            None => io::stderr().as_fd().try_clone_to_owned()?,
+        };
+        let facility = if daemon.is_some() { Facility::Daemon } else { Facility::User };
         let level = if config.verbose { Level::DEBUG } else { Level::INFO };
         let ours = || {
             tracing_subscriber::filter::filter_fn(move |metadata| {
                 *metadata.level() <= level && metadata.target().starts_with("websockify")
             })
         };
-        let journal = if stderr_is_journal() { tracing_journald::layer().ok() } else { None };
+        let journal = if is_journal(&stderr) { tracing_journald::layer().ok() } else { None };
         let stderr = match journal {
             Some(_) => None,
-            None => Some(Lines::to(io::stderr().as_fd().try_clone_to_owned()?)),
+            None => Some(Lines::to(stderr)),
         };
         let file = config
             .log
             .file
             .as_ref()
             .map(|path| -> Result<_, LogError> { Ok((path.clone(), Lines::to(file::open(path)?))) });
-        let syslog = config.log.syslog.as_ref().map(|terms| Syslog::new(terms, Facility::User));
+        let syslog = config.log.syslog.as_ref().map(|terms| Syslog::new(terms, facility));
         let log = Self { stderr, file: file.transpose()?, syslog: syslog.transpose()? };
         let journal = journal.map(|journal| {
             let journal = journal.with_field_prefix(Some("WEBSOCKIFY".into()));
@@ -102,6 +111,15 @@ impl Log {
         }
     }
 
+    /// Says what waits on standard error, and nothing more there.
+    pub(crate) fn leave_stderr(&self) -> io::Result<()> {
+        if let Some(lines) = &self.stderr {
+            lines.write_last();
+            lines.redirect(File::options().write(true).open("/dev/null")?.into());
+        }
+        Ok(())
+    }
+
     /// Writes what waits at the end, as far as somebody takes it.
     pub(crate) fn write_last(&self) {
         for lines in self.streams() {
@@ -118,10 +136,10 @@ impl Log {
 }
 
 /// Standard error leads to the journal (systemd.exec(5), `$JOURNAL_STREAM`).
-fn stderr_is_journal() -> bool {
+fn is_journal(stderr: &OwnedFd) -> bool {
     let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
     let Some((device, inode)) = stream.split_once(':') else { return false };
-    rustix::fs::fstat(io::stderr().as_fd())
+    rustix::fs::fstat(stderr)
         .is_ok_and(|stat| device.parse() == Ok(stat.st_dev) && inode.parse() == Ok(stat.st_ino))
 }
 

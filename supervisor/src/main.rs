@@ -24,12 +24,14 @@ mod violation;
 
 // The service around them.
 mod banner;
+mod daemon;
 mod lifetime;
 mod log;
 mod notify;
 mod service;
 mod signals;
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::thread::sleep;
@@ -44,6 +46,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use tokio::runtime::LocalOptions;
 
+use daemon::Daemon;
 use log::Log;
 
 /// How often and how long a killed role is waited for.
@@ -51,7 +54,7 @@ const REAP_ROUNDS: u32 = 100;
 const REAP_PAUSE: Duration = Duration::from_millis(5);
 
 fn main() -> ExitCode {
-    let CommandLine { command, notes, .. } = match cli::from_args(std::env::args_os()) {
+    let CommandLine { command, notes, daemon, .. } = match cli::from_args(std::env::args_os()) {
         Ok(line) => line,
         Err(error) => {
             complain(&error);
@@ -59,6 +62,10 @@ fn main() -> ExitCode {
             return error.exit_code().into();
         }
     };
+    if let (Command::Run(config), true, false) = (&command, daemon, daemon::is_background()) {
+        // The other process says what there is to say about the configuration.
+        return daemon::start(config).unwrap_or_else(|error| fail(&error)).into();
+    }
     for note in notes {
         complain(&note);
     }
@@ -70,7 +77,7 @@ fn main() -> ExitCode {
         Command::Check(config) => check(&config, Severity::Warning).into(),
         // Warnings are for those who ask: a certificate may well come later.
         Command::Run(config) => match check(&config, Severity::Error) {
-            exit_code::SUCCESS => run(*config).into(),
+            exit_code::SUCCESS => run(*config, daemon).into(),
             failed => failed.into(),
         },
     }
@@ -92,11 +99,19 @@ fn check(config: &Config, least: Severity) -> u8 {
     }
 }
 
-fn run(config: Config) -> u8 {
-    let log = match Log::start(&config) {
+fn run(config: Config, in_background: bool) -> u8 {
+    let daemon = match in_background.then(|| Daemon::begin(&config)).transpose() {
+        Ok(daemon) => daemon,
+        Err(error) => return fail(&error),
+    };
+    let log = match Log::start(&config, daemon.as_ref()) {
         Ok(log) => log,
         Err(error) => {
-            complain(&format_args!("websockify: error: {error}"));
+            // Standard error is the caller's no more.
+            match daemon.and_then(|daemon| daemon.stderr().ok()) {
+                Some(stderr) => _ = writeln!(File::from(stderr), "websockify: error: {error}"),
+                None => _ = fail(&error),
+            }
             return exit_code::FAILURE;
         }
     };
@@ -108,7 +123,7 @@ fn run(config: Config) -> u8 {
     let served = match event_loop.enable_all().build_local(LocalOptions::default()) {
         Ok(event_loop) => event_loop.block_on(async {
             log.keep_writing()?;
-            service::run(config).await
+            service::run(config, daemon.map(|daemon| (daemon, log.clone()))).await
         }),
         Err(error) => Err(error.into()),
     };
@@ -143,6 +158,12 @@ fn raise_descriptor_limit() {
             let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
         }
     }
+}
+
+/// Says why nothing was started; gives the exit code.
+fn fail(error: &dyn std::fmt::Display) -> u8 {
+    complain(&format_args!("websockify: error: {error}"));
+    exit_code::FAILURE
 }
 
 /// One message before the log is there. Nobody may read it, and nothing can be done about that.

@@ -12,9 +12,11 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::connections::Connections;
+use crate::daemon::Daemon;
 use crate::dispatch::Dispatch;
 use crate::generation::{Generation, Generations};
 use crate::listen::{self, ListenError};
+use crate::log::Log;
 use crate::setup::SetupError;
 use crate::{accept, banner, dispatch, lifetime, notify, signals};
 
@@ -63,7 +65,9 @@ pub(crate) enum ServiceError {
 }
 
 /// Serves until a signal ends it.
-pub(crate) async fn run(config: Config) -> Result<(), ServiceError> {
+///
+/// `daemon` is told when clients can be served, and the log then leaves its caller's standard error.
+pub(crate) async fn run(config: Config, daemon: Option<(Daemon, Log)>) -> Result<(), ServiceError> {
     let mut signals = signals::Signals::listen()?;
     let listeners = listen::all(&config)?;
     let service = Rc::new(Service::default());
@@ -74,7 +78,12 @@ pub(crate) async fn run(config: Config) -> Result<(), ServiceError> {
     for listening in &listeners {
         listening.begin()?;
     }
-    banner::print(&generation.config, &generation.confinement, &listeners);
+    banner::settings(&generation.config, &generation.confinement, &listeners, daemon.is_some());
+    if let Some((daemon, log)) = daemon {
+        log.leave_stderr()?;
+        daemon.leave();
+    }
+    banner::proxying(&generation.config, &listeners);
     service.generations.add(generation);
     notify::ready();
     let mut keepers = JoinSet::new();

@@ -48,6 +48,11 @@ def free_port(host="127.0.0.1"):
         return probe.getsockname()[1]
 
 
+def connect(port):
+    """A socket that is connected to a port of this machine."""
+    return socket.create_connection(("127.0.0.1", port), http.patience)
+
+
 def run(*arguments, cwd=None, timeout=None):
     """Runs the program to its end, for cases about the command line."""
     try:

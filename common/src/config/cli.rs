@@ -28,6 +28,8 @@ pub struct CommandLine {
     pub command: Command,
     /// The file of `--config`, to be read again at a reload.
     pub file: Option<PathBuf>,
+    /// Serve in the background (`-D`).
+    pub daemon: bool,
     /// Remarks for the log, one line each: what was accepted and has no effect.
     pub notes: Vec<String>,
 }
@@ -89,7 +91,10 @@ pub fn from_args(args: impl IntoIterator<Item = OsString>) -> Result<CommandLine
     } else {
         Command::Run(Box::new(config))
     };
-    Ok(CommandLine { command, file, notes })
+    if options.daemon && matches!(command, Command::Print(_)) {
+        notes.push("-D is no part of a configuration: give it beside --config".to_owned());
+    }
+    Ok(CommandLine { command, file, daemon: options.daemon, notes })
 }
 
 /// The options as clap knows them, for completions.
@@ -99,7 +104,7 @@ pub fn definition() -> clap::Command {
 }
 
 fn print(text: String) -> CommandLine {
-    CommandLine { command: Command::Print(text), file: None, notes: Vec::new() }
+    CommandLine { command: Command::Print(text), file: None, daemon: false, notes: Vec::new() }
 }
 
 fn short_help(definition: clap::Command) -> String {
@@ -119,7 +124,7 @@ fn long_help(definition: clap::Command) -> String {
 
 /// A file says everything; options beside it would leave in doubt which of them counts.
 fn refuse_beside_config(matches: &ArgMatches) -> Result<(), CliError> {
-    const ALLOWED: [&str; 4] = ["config", "check", "dump", "verbose"];
+    const ALLOWED: [&str; 5] = ["config", "check", "dump", "verbose", "daemon"];
     let given = matches
         .ids()
         .map(clap::Id::as_str)

@@ -13,12 +13,10 @@ pub(super) struct Later {
     pub(super) key: Option<&'static str>,
 }
 
-/// All of them but two spellings that `cli/expand.rs` refuses: `-D` is `--daemon`, and `--` begins the
-/// wrapped program of `[wrap]`.
+/// All of them but one spelling that `cli/expand.rs` refuses: `--` begins the wrapped program of `[wrap]`.
 pub(super) const LATER: &[Later] = &[
     flag("traffic", None),
     value("record", Some("record")),
-    flag("daemon", None),
     value("ssl-ciphers", Some("ciphers")),
     flag("web-auth", Some("auth")),
     value("wrap-mode", Some("wrap")),

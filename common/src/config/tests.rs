@@ -29,8 +29,8 @@ const ONLY_IN_FILE: [&str; 13] = [
 ];
 
 /// Options without a key: they say what to do with a configuration, or nothing at all.
-const ONLY_ON_COMMAND_LINE: [&str; 7] =
-    ["config", "check", "dump", "print-config", "help", "version", "libserver"];
+const ONLY_ON_COMMAND_LINE: [&str; 8] =
+    ["config", "check", "dump", "print-config", "help", "version", "daemon", "libserver"];
 
 fn path() -> &'static Path {
     Path::new("/etc/websockify/vnc.toml")

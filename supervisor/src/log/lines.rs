@@ -113,12 +113,14 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use std::io::Read;
+    use std::os::unix::net::UnixStream;
 
     use super::*;
 
     #[test]
     fn lines_that_find_no_room_are_counted() {
-        let (reader, writer) = std::io::pipe().unwrap();
+        let (reader, writer) = UnixStream::pair().unwrap();
+        writer.set_nonblocking(true).unwrap();
         let lines = Lines::to(writer.into());
         let line = format!("{}\n", "x".repeat(1023));
         for _ in 0..MAX_WAITING / 1024 + 3 {
@@ -127,7 +129,7 @@ mod tests {
         // The pipe takes a part, so that there is room again.
         assert!(!lines.write(Duration::ZERO));
         lines.push("last\n");
-        let (other, writer) = std::io::pipe().unwrap();
+        let (other, writer) = UnixStream::pair().unwrap();
         lines.redirect(writer.into());
         drop(other);
         let mut first = String::new();

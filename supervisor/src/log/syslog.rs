@@ -42,6 +42,8 @@ const BOM: &str = "\u{feff}";
 pub(crate) enum Facility {
     /// For what a user has started.
     User = 1,
+    /// For what is in the background.
+    Daemon = 3,
 }
 
 /// Messages that wait to be sent.

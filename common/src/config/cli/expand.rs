@@ -126,8 +126,7 @@ fn short_options(letters: &str) -> Result<Vec<OsString>, CliError> {
     letters
         .chars()
         .map(|letter| match letter {
-            'v' | '6' | 'h' => Ok(format!("-{letter}").into()),
-            'D' => Err(not_yet("-D (--daemon)")),
+            'v' | '6' | 'h' | 'D' => Ok(format!("-{letter}").into()),
             _ => Err(CliError::usage(format!("no such option: -{}", letter.escape_debug()))
                 .help("websockify --help lists all options")),
         })

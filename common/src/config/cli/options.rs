@@ -132,6 +132,9 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", help_heading = "Sessions")]
     pub(super) heartbeat: Option<String>,
 
+    /// Go to the background once clients can be served.
+    #[arg(short = 'D', long, help_heading = "Service")]
+    pub(super) daemon: bool,
     /// End after the first session.
     #[arg(long, help_heading = "Service", hide_short_help = true)]
     pub(super) run_once: bool,

@@ -126,6 +126,17 @@ fn every_option_reaches_the_configuration() {
 }
 
 #[test]
+fn the_background_is_asked_for_on_the_command_line_alone() {
+    for words in ["-D 6080 a:1", "-vD 6080 a:1", "--d 6080 a:1", "-D -D 6080 a:1 --daemon"] {
+        assert!(from_words(words).unwrap().daemon, "{words}");
+    }
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples/vnc.toml");
+    assert!(from_words(&format!("--config {file} -D")).unwrap().daemon);
+    let printing = from_words("--print-config -D 6080 a:1").unwrap();
+    assert_eq!(printing.notes, ["-D is no part of a configuration: give it beside --config"]);
+}
+
+#[test]
 fn the_demo_needs_no_arguments() {
     let demo = config("--demo");
     assert_eq!((demo.target, demo.web), (Target::Demo, Some(Web::Demo)));
@@ -220,13 +231,9 @@ fn what_comes_later_is_refused_by_name() {
         let error = format!("--{} is not in this version yet", later.option);
         assert_eq!(refused(&format!("6080 localhost:5900 --{} x", later.option)).0, error);
     }
-    for (words, what) in [
-        ("-D 6080 localhost:5900", "-D (--daemon)"),
-        ("-vD 6080 localhost:5900", "-D (--daemon)"),
-        ("--d 6080 localhost:5900", "--daemon"),
-        ("--rec x 6080 localhost:5900", "--record"),
-        ("6080 -- Xvnc :1", "wrapping a program (`--`)"),
-    ] {
+    for (words, what) in
+        [("--rec x 6080 localhost:5900", "--record"), ("6080 -- Xvnc :1", "wrapping a program (`--`)")]
+    {
         assert_eq!(refused(words).0, format!("{what} is not in this version yet"), "{words}");
     }
 }
