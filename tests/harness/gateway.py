@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 
-from . import http, processes
+from . import http, mode, processes
 from .client import WebSocket
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -84,6 +84,9 @@ class Gateway:
         self.log_path = pathlib.Path(self.folder.name) / "stderr"
         self.output_path = pathlib.Path(self.folder.name) / "stdout"
         self.stopped = False
+        if IS_OURS:
+            arguments = [*mode.options(arguments), *arguments]
+            prefix = [*mode.prefix(), *prefix]
         with open(self.log_path, "wb") as log, open(self.output_path, "wb") as output:
             self.process = subprocess.Popen(
                 [*limits(), *prefix, program or command(), *map(str, arguments)],

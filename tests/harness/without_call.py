@@ -28,7 +28,7 @@ def main(number, *words):
         padded = [ctypes.c_ulong(word) if isinstance(word, int) else word for word in arguments]
         if libc.prctl(*padded, *[ctypes.c_ulong(0)] * (5 - len(padded))):
             raise OSError(ctypes.get_errno(), "prctl")
-    os.execv(words[0], words)
+    os.execvp(words[0], words)
 
 
 if __name__ == "__main__":
