@@ -16,6 +16,7 @@ use common::ipc::setup::{
 use common::ticket::Key;
 use nix::unistd::{Uid, User};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
+use zeroize::Zeroizing;
 
 /// The users to become when no other is configured, first one found.
 const DEFAULT_USERS: [&str; 2] = ["websockify", "nobody"];
@@ -182,9 +183,25 @@ fn target_tls_terms(
 /// The certificates of a PEM file, at least one.
 pub(crate) fn certificates(path: &Path, what: &'static str) -> Result<Vec<Vec<u8>>, SetupError> {
     let pem = fs::read(path).map_err(|source| SetupError::Read { what, path: path.into(), source })?;
+    // A private key may stand in the same file. It is not decoded, and does not stay here.
+    let pem = certificate_blocks(&Zeroizing::new(pem));
     let found: Vec<Vec<u8>> =
         CertificateDer::pem_slice_iter(&pem).filter_map(|one| Some(one.ok()?.to_vec())).collect();
     if found.is_empty() { Err(SetupError::NoCertificate(path.into())) } else { Ok(found) }
+}
+
+/// The lines of a PEM file that belong to certificates.
+fn certificate_blocks(pem: &[u8]) -> Vec<u8> {
+    let mut is_inside = false;
+    let mut blocks = Vec::new();
+    for line in pem.split_inclusive(|byte| *byte == b'\n') {
+        is_inside |= line.starts_with(b"-----BEGIN CERTIFICATE-----");
+        if is_inside {
+            blocks.extend_from_slice(line);
+        }
+        is_inside &= !line.starts_with(b"-----END CERTIFICATE-----");
+    }
+    blocks
 }
 
 /// The authorities that the system trusts, or those of `$SSL_CERT_FILE` and `$SSL_CERT_DIR`.
@@ -231,5 +248,20 @@ pub(crate) fn token_lookup(plugin: &TokenPlugin) -> TokenLookup {
         TokenPlugin::File(_) | TokenPlugin::ReadOnlyFile(_) => TokenLookup::Lines,
         TokenPlugin::FileName(_) => TokenLookup::FileNames,
         TokenPlugin::SocketDirectory(path) => TokenLookup::SocketDirectory(path.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_file_with_key_and_certificates_the_certificates_are_read() {
+        let certificate =
+            |text: &str| format!("-----BEGIN CERTIFICATE-----\r\n{text}\r\n-----END CERTIFICATE-----\r\n");
+        let key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+        let (leaf, issuer) = (certificate("BBBB"), certificate("CCCC"));
+        let file = ["a comment\n", &leaf, key, &issuer, key].concat();
+        assert_eq!(certificate_blocks(file.as_bytes()), [leaf, issuer].concat().into_bytes());
     }
 }

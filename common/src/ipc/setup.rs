@@ -244,8 +244,10 @@ pub struct EchoSetup {
 ///
 /// The kernel's.
 pub fn file(setup: &impl Serialize) -> std::io::Result<OwnedFd> {
-    let bytes = Zeroizing::new(postcard::to_stdvec(setup).map_err(std::io::Error::other)?);
-    memory_file::sealed(&bytes)
+    // With room for all from the start: growing would leave copies behind.
+    let len = postcard::experimental::serialized_size(setup).map_err(std::io::Error::other)?;
+    let bytes = postcard::to_extend(setup, Vec::with_capacity(len)).map_err(std::io::Error::other)?;
+    memory_file::sealed(&Zeroizing::new(bytes))
 }
 
 /// Reads a setup from a file that [`file`] made.
