@@ -51,7 +51,16 @@ impl Confinement {
 mod tests {
     use super::*;
 
-    const FULL: Level = Level { uid: Some(65534), no_privileges: true, seccomp: true, landlock: 6 };
+    const FULL: Level = Level {
+        uid: Some(65534),
+        no_privileges: true,
+        seccomp: true,
+        landlock: 6,
+        own_processes: false,
+        own_network: None,
+        empty_root: None,
+        locked_key: None,
+    };
 
     fn confinement(mode: Sandbox, own_user: bool) -> Confinement {
         Confinement { mode, own_user, reached: Cell::new(None) }
@@ -64,6 +73,7 @@ mod tests {
             Level { no_privileges: false, ..FULL },
             Level { seccomp: false, ..FULL },
             Level { landlock: 0, ..FULL },
+            Level { locked_key: Some(false), ..FULL },
         ] {
             assert!(confinement(Sandbox::Strict, true).admit(level).is_err(), "{level}");
             assert!(confinement(Sandbox::BestEffort, true).admit(level).is_ok(), "{level}");

@@ -17,7 +17,7 @@ use crate::violation;
 
 /// Starts the connector and waits until it is ready.
 pub(crate) async fn start(generation: &Generation) -> Result<Role, ServiceError> {
-    let role = Role::start("connector")?;
+    let role = Role::start("connector", generation.config.sandbox)?;
     let prepared = async {
         role.channel.send(&SupervisorToConnector::Setup(generation.setups.connector.try_clone()?)).await?;
         role.channel.receive::<ConnectorToSupervisor>().await

@@ -36,7 +36,7 @@ pub(crate) async fn keep(generation: Rc<Generation>, listener: OwnedFd) {
 
 async fn run(generation: &Generation, listener: &OwnedFd) -> ChannelError {
     let started = async {
-        let role = Role::start("echo")?;
+        let role = Role::start("echo", generation.config.sandbox)?;
         role.channel.send(&SupervisorToEcho::Setup(generation.setups.echo.try_clone()?)).await?;
         role.channel.send(&SupervisorToEcho::Listener(listener.try_clone()?)).await?;
         Ok(role)

@@ -96,7 +96,7 @@ pub(crate) async fn grow(generation: Rc<Generation>) {
 
 /// Starts a gateway and waits until it is ready for connections.
 pub(crate) async fn start(generation: &Rc<Generation>) -> Result<Started, ServiceError> {
-    let role = Role::start("gateway")?;
+    let role = Role::start("gateway", generation.config.sandbox)?;
     let (acknowledgements, theirs) = Channel::pair()?;
     let id = generation.service.next_gateway();
     let gateway = Rc::new(Gateway {

@@ -153,7 +153,8 @@ fn ticket_secret() -> Result<TicketSecret, String> {
 }
 
 async fn start(generation: &Generation, signer_setup: OwnedFd) -> Result<(Role, KeyDescription), String> {
-    let role = Role::start("signer").map_err(|e| format!("cannot start the signer: {e}"))?;
+    let role = Role::start("signer", generation.config.sandbox)
+        .map_err(|e| format!("cannot start the signer: {e}"))?;
     let prepared = async {
         role.channel.send(&SupervisorToSigner::Setup(signer_setup)).await?;
         role.channel.receive::<SignerToSupervisor>().await

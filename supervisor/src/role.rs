@@ -1,5 +1,6 @@
 //! Starting and ending the processes of the other roles.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -7,8 +8,10 @@ use std::process::{ExitStatus, Stdio};
 use std::rc::Rc;
 use std::time::Duration;
 
+use common::config::Sandbox;
 use common::ipc::channel::Channel;
 use common::log::Records;
+use nix::sched::{CloneFlags, setns, unshare};
 use tokio::process::{Child, Command};
 
 use crate::log;
@@ -45,14 +48,19 @@ impl Role {
     ///
     /// It gets a process group of its own: an interrupt from the keyboard is for the supervisor,
     /// which then ends sessions in good order.
-    pub(crate) fn start(name: &'static str) -> io::Result<Self> {
+    pub(crate) fn start(name: &'static str, sandbox: Sandbox) -> io::Result<Self> {
         let (ours, theirs) = Channel::pair()?;
         let (log, their_log) = Channel::pair()?;
         let mut command = std::process::Command::new(worker_program()?);
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         command.arg(name).env_clear().current_dir("/");
         command.stdin(Stdio::from(blocking(theirs)?)).stdout(Stdio::from(their_log));
-        let child = Command::from(command).kill_on_drop(true).spawn()?;
+        let mut command = Command::from(command);
+        command.kill_on_drop(true);
+        let child = match sandbox {
+            Sandbox::Off => command.spawn()?,
+            Sandbox::BestEffort | Sandbox::Strict => apart(|| command.spawn())?,
+        };
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).unwrap_or(0);
         tokio::task::spawn_local(forward_log(name, Channel::new(log)?));
         Ok(Self { channel: Rc::new(Channel::new(ours)?), process: Process { child, pid } })
@@ -70,6 +78,19 @@ impl Process {
         let _ = self.child.start_kill();
         self.child.wait().await.ok()
     }
+}
+
+/// Starts a process as the only one of a PID namespace of its own, if we may: it can't even name others.
+/// We see and kill it as ever.
+fn apart<T>(spawn: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let Ok(ours) = File::open("/proc/self/ns/pid") else { return spawn() };
+    if unshare(CloneFlags::CLONE_NEWPID).is_err() {
+        return spawn();
+    }
+    // That was for our next child; those that follow it get namespaces of their own.
+    let spawned = spawn();
+    setns(ours, CloneFlags::CLONE_NEWPID)?;
+    spawned
 }
 
 /// Roles read their channel with blocking calls until they know enough to start an event loop.

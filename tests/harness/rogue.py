@@ -13,8 +13,8 @@ import time
 
 VERSION = b"\x01"
 # What a gateway says to the supervisor.
-# With a level: our own user, no privileges, seccomp, and Landlock 6.
-READY = VERSION + b"\x01" + b"\x00\x01\x01\x06"
+# It lies about its level: user 1, no privileges, seccomp, Landlock 6, and nothing of what comes behind.
+READY = VERSION + b"\x01" + b"\x01\x01" + b"\x01\x01\x06" + b"\x00\x00\x00\x00"
 REPORT = VERSION + b"\x03"
 # What it asks of the connector.
 ADMIT = VERSION + b"\x01"

@@ -15,6 +15,14 @@ pub struct Level {
     pub seccomp: bool,
     /// Version of the Landlock interface that is in force (landlock(7)); 0 for none.
     pub landlock: u8,
+    /// It sees no process but itself (pid_namespaces(7)).
+    pub own_processes: bool,
+    /// Its network has no interface (network_namespaces(7)); none for a role that connects or listens.
+    pub own_network: Option<bool>,
+    /// Its root folder is empty; none for a role that needs paths.
+    pub empty_root: Option<bool>,
+    /// Its key is never written to swap space (mlock(2)); none for a role without one.
+    pub locked_key: Option<bool>,
 }
 
 impl Level {
@@ -26,11 +34,16 @@ impl Level {
             no_privileges: self.no_privileges && other.no_privileges,
             seccomp: self.seccomp && other.seccomp,
             landlock: self.landlock.min(other.landlock),
+            own_processes: self.own_processes && other.own_processes,
+            own_network: weakest(self.own_network, other.own_network),
+            empty_root: weakest(self.empty_root, other.empty_root),
+            locked_key: weakest(self.locked_key, other.locked_key),
         }
     }
 
     /// What is missing that this kind of system can have, for humans. `own_user` is whether a user of
-    /// its own was to be had.
+    /// its own was to be had. Namespaces and the empty root are fences behind others, and containers
+    /// seldom allow them: they are told, and not missed.
     #[must_use]
     pub fn missing(self, own_user: bool) -> Vec<&'static str> {
         let parts = [
@@ -38,6 +51,10 @@ impl Level {
             (!self.no_privileges, "giving up privileges"),
             (!self.seccomp, "seccomp filters (CONFIG_SECCOMP_FILTER)"),
             (self.landlock == 0, "Landlock (Linux 5.13, enabled by lsm=)"),
+            (
+                self.locked_key == Some(false),
+                "memory for the key that is not swapped (RLIMIT_MEMLOCK, 8 MiB)",
+            ),
         ];
         parts.into_iter().filter_map(|(is_missing, what)| is_missing.then_some(what)).collect()
     }
@@ -52,27 +69,59 @@ impl fmt::Display for Level {
         }
         f.write_str(if self.seccomp { ", seccomp" } else { ", no seccomp" })?;
         match self.landlock {
-            0 => f.write_str(", no Landlock"),
-            abi => write!(f, ", Landlock ABI {abi}"),
+            0 => f.write_str(", no Landlock")?,
+            abi => write!(f, ", Landlock ABI {abi}")?,
         }
+        let more = [
+            (self.own_processes, ", own processes"),
+            (self.own_network == Some(true), ", own network"),
+            (self.empty_root == Some(true), ", empty root"),
+            (self.locked_key == Some(true), ", locked key"),
+            (self.locked_key == Some(false), ", key not locked"),
+        ];
+        more.into_iter().filter(|(there, _)| *there).try_for_each(|(_, what)| f.write_str(what))
     }
+}
+
+/// The weaker of what two roles have reached, of those that were to reach it.
+fn weakest(one: Option<bool>, other: Option<bool>) -> Option<bool> {
+    one.zip(other).map_or(one.or(other), |(one, other)| Some(one && other))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const FULL: Level = Level { uid: Some(65534), no_privileges: true, seccomp: true, landlock: 6 };
+    const FULL: Level = Level {
+        uid: Some(65534),
+        no_privileges: true,
+        seccomp: true,
+        landlock: 6,
+        own_processes: true,
+        own_network: Some(true),
+        empty_root: Some(true),
+        locked_key: Some(true),
+    };
+
+    /// What a role has without keys where namespaces are not allowed.
+    const BARE: Level = Level {
+        own_processes: false,
+        own_network: Some(false),
+        empty_root: Some(false),
+        locked_key: None,
+        ..FULL
+    };
 
     #[test]
     fn a_full_level_misses_nothing_and_says_what_it_is() {
         assert!(FULL.missing(true).is_empty());
-        assert_eq!(FULL.to_string(), "uid 65534, seccomp, Landlock ABI 6");
+        let all = "uid 65534, seccomp, Landlock ABI 6, own processes, own network, empty root, locked key";
+        assert_eq!(FULL.to_string(), all);
     }
 
     #[test]
     fn an_own_user_is_missed_only_where_it_was_to_be_had() {
-        let level = Level { uid: None, ..FULL };
+        let level = Level { uid: None, ..BARE };
         assert_eq!(level.missing(true), ["a user of its own"]);
         assert!(level.missing(false).is_empty());
         assert_eq!(level.to_string(), "same user, seccomp, Landlock ABI 6");
@@ -83,5 +132,21 @@ mod tests {
         let weak = Level { seccomp: false, landlock: 3, ..FULL };
         assert_eq!(FULL.weakest(weak), weak);
         assert_eq!(FULL.weakest(weak).missing(true).len(), 1);
+        assert_eq!(FULL.weakest(BARE), Level { locked_key: Some(true), ..BARE });
+    }
+
+    #[test]
+    fn what_a_role_does_not_need_makes_it_no_weaker() {
+        let connector = Level { own_network: None, empty_root: None, locked_key: None, ..FULL };
+        assert_eq!(connector.weakest(FULL), FULL);
+        assert_eq!(FULL.weakest(connector), FULL);
+    }
+
+    #[test]
+    fn namespaces_are_not_missed_but_a_locked_key_is() {
+        assert!(BARE.missing(true).is_empty());
+        let swapped = Level { locked_key: Some(false), ..FULL };
+        assert!(swapped.missing(true).concat().contains("RLIMIT_MEMLOCK"));
+        assert!(swapped.to_string().ends_with(", key not locked"));
     }
 }

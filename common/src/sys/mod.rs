@@ -4,6 +4,7 @@
 
 pub mod inherited;
 pub mod listener;
+pub mod locked_memory;
 pub mod memory_file;
 pub mod reactor;
 pub mod scheduling;

@@ -1,8 +1,8 @@
 //! What a role gives up before it reads a byte from anyone but the supervisor.
 //!
-//! In this order, since each step takes away what the one before it needed: namespaces, user and
-//! capabilities (`identity`), resources (`limits`), the file system and addresses (`landlock`), and last
-//! the system calls (`seccomp`). Then `self_test` tries what must fail.
+//! In this order, since each step takes away what the one before it needed: namespaces and the root folder
+//! (`surroundings`), user and capabilities (`identity`), resources (`limits`), the file system and addresses
+//! (`landlock`), and last the system calls (`seccomp`). Then `self_test` tries what must fail.
 //!
 //! The supervisor judges what was reached ([`Level`]); it alone knows whether that is enough.
 
@@ -11,6 +11,7 @@ mod landlock;
 mod limits;
 mod seccomp;
 mod self_test;
+mod surroundings;
 
 use std::io;
 use std::net::IpAddr;
@@ -77,6 +78,23 @@ impl Reach {
     }
 }
 
+impl Profile<'_> {
+    /// Opens files by their path, or connects to sockets by theirs.
+    fn needs_paths(self) -> bool {
+        match self {
+            // Named one by one: what is added one day must be thought of here.
+            Self::Connector(Reach { ports: Ports::One(_), resolves: false, finds_sockets: false }) => false,
+            Self::Connector(_) => true,
+            Self::Gateway { .. } | Self::Signer | Self::Echo => false,
+        }
+    }
+
+    /// Makes no sockets and accepts none.
+    fn needs_no_network(self) -> bool {
+        matches!(self, Self::Gateway { .. } | Self::Signer)
+    }
+}
+
 /// Gives up user, groups, capabilities, and, unless that is off, all that the role has no use for. Says
 /// what was reached: the kernel may lack something.
 ///
@@ -86,13 +104,19 @@ impl Reach {
 ///
 /// When user or capabilities can't be given up. The role must not go on then.
 pub fn enter(profile: Profile<'_>, run_as: Option<RunAs>, mode: Sandbox) -> io::Result<Level> {
-    if mode != Sandbox::Off {
-        identity::leave_namespaces(profile);
-    }
+    let surroundings = surroundings::leave(profile, mode);
     identity::drop_privileges(run_as)?;
     limits::set(profile, mode)?;
-    let mut level =
-        Level { uid: run_as.map(|run_as| run_as.uid), no_privileges: true, seccomp: false, landlock: 0 };
+    let mut level = Level {
+        uid: run_as.map(|run_as| run_as.uid),
+        no_privileges: true,
+        seccomp: false,
+        landlock: 0,
+        own_processes: surroundings.own_processes,
+        own_network: surroundings.own_network,
+        empty_root: surroundings.empty_root,
+        locked_key: None,
+    };
     if mode == Sandbox::Off {
         return Ok(level);
     }

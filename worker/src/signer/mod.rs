@@ -12,6 +12,7 @@ use common::ipc::channel::{Channel, ChannelError};
 use common::ipc::level::Level;
 use common::ipc::setup::{self, SignerSetup};
 use common::ipc::signer::{GatewayToSigner, SignerToGateway, SignerToSupervisor, SupervisorToSigner};
+use common::sys::locked_memory;
 use tokio::task::{spawn_local, yield_now};
 
 use crate::role;
@@ -25,14 +26,20 @@ use key::Key;
 /// When the supervisor sends something else than expected, or the kernel refuses what is needed.
 pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
     role::run(async {
+        // Before the key comes.
+        let locked = locked_memory::lock_what_is_written();
         let supervisor = Rc::new(Channel::new(control)?);
         let Ok(SupervisorToSigner::Setup(file)) = supervisor.receive().await else {
             return Err(role::unexpected("no setup"));
         };
         let setup: SignerSetup = setup::read(file)?;
         role::seed_randomness();
-        let level = sandbox::enter(Profile::Signer, setup.run_as, setup.sandbox)?;
+        let mut level = sandbox::enter(Profile::Signer, setup.run_as, setup.sandbox)?;
+        level.locked_key = Some(locked.is_ok());
         let log = role::log_to(log, false);
+        if let Err(error) = locked {
+            tracing::warn!(target: "websockify::signer", "the private key may be swapped out: {error}");
+        }
         let key = match Key::load(&setup) {
             Ok(key) => key,
             Err(error) => {

@@ -1,0 +1,90 @@
+//! Memory that is never written to swap space (mlock(2)), for secrets.
+
+use std::ffi::c_void;
+use std::fs;
+use std::io;
+use std::ptr::NonNull;
+
+use nix::sys::mman::{MlockAllFlags, mlock, mlockall, munlockall};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
+
+/// What the process may come to need on top of what it has, bytes.
+const GROWTH: u64 = 4 << 20;
+
+/// Locks all that this process writes to: its heap, stack and variables, and what it maps from now on.
+/// Code and constants, most of what it has mapped, stay as they are. So a limit of 8 MiB is enough, which
+/// is what Linux and systemd give by default.
+///
+/// # Errors
+///
+/// When the limit (`RLIMIT_MEMLOCK`) leaves too little room, or the kernel refuses. Nothing is locked then.
+pub fn lock_what_is_written() -> io::Result<()> {
+    let limit = raise_limit()?;
+    mlockall(MlockAllFlags::MCL_FUTURE)?;
+    let locked = lock_what_is_there(limit);
+    if locked.is_err() {
+        munlockall()?;
+    }
+    locked
+}
+
+/// Raises the limit as far as we may, and gives it. It must hold without privilege: without room, a process
+/// that has locked its memory can allocate no more.
+fn raise_limit() -> io::Result<u64> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_MEMLOCK)?;
+    if setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY).is_ok() {
+        return Ok(RLIM_INFINITY);
+    }
+    setrlimit(Resource::RLIMIT_MEMLOCK, hard, hard)?;
+    Ok(hard)
+}
+
+fn lock_what_is_there(limit: u64) -> io::Result<()> {
+    let maps = fs::read_to_string("/proc/self/maps")?;
+    let ranges: Vec<_> = maps.lines().filter_map(written).collect();
+    let needed = ranges.iter().fold(GROWTH, |sum, (_, len)| sum.saturating_add(*len as u64));
+    if needed > limit {
+        let text = format!("RLIMIT_MEMLOCK is {} KiB, {} KiB are needed", limit >> 10, needed >> 10);
+        return Err(io::Error::new(io::ErrorKind::OutOfMemory, text));
+    }
+    for (start, len) in ranges {
+        // SAFETY: mlock(2) changes neither contents nor rights of memory, and an address that is no longer
+        // mapped is an error.
+        unsafe { mlock(start, len) }?;
+    }
+    Ok(())
+}
+
+/// Where a line of proc_pid_maps(5) says that there is private memory that is written to, and its length.
+fn written(line: &str) -> Option<(NonNull<c_void>, usize)> {
+    let (range, rest) = line.split_once(' ')?;
+    if !rest.starts_with("rw-p") {
+        return None;
+    }
+    let (start, end) = range.split_once('-')?;
+    let [start, end] = [start, end].map(|number| usize::from_str_radix(number, 16));
+    let (start, end) = (start.ok()?, end.ok()?);
+    let address = NonNull::new(std::ptr::without_provenance_mut(start))?;
+    Some((address, end.checked_sub(start)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_told_from_the_rest() {
+        let stack = "7ffe8b9f2000-7ffe8ba13000 rw-p 00000000 00:00 0                          [stack]";
+        let (start, len) = written(stack).unwrap();
+        assert_eq!((start.as_ptr() as usize, len), (0x7ffe_8b9f_2000, 0x21000));
+        for other in [
+            "558aa6417000-558aa6620000 r--p 00000000 fe:00 5612583 /bin/program",
+            "558aa6620000-558aa6a13000 r-xp 00208000 fe:00 5612583 /bin/program",
+            "7f0000000000-7f0000001000 rw-s 00000000 00:01 7 /memfd:x (deleted)",
+            "rw-p",
+            "",
+        ] {
+            assert!(written(other).is_none(), "{other}");
+        }
+    }
+}

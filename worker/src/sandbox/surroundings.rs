@@ -1,0 +1,70 @@
+//! What a role sees of the system around it: namespaces(7) and the root folder.
+//!
+//! These are fences behind seccomp and Landlock, which refuse the same. They need rights that root and
+//! most plain users have and most containers have not, so that failing is no error, but told.
+
+use std::io;
+
+use common::config::Sandbox;
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::Uid;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
+};
+use rustix::process::{chroot, fchdir};
+
+use super::Profile;
+
+/// What was reached, as in [`common::ipc::level::Level`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Surroundings {
+    pub(super) own_processes: bool,
+    pub(super) own_network: Option<bool>,
+    pub(super) empty_root: Option<bool>,
+}
+
+/// Leaves the network and the files of the system, as far as the role needs neither. The supervisor has
+/// started it in a PID namespace of its own, if it may.
+pub(super) fn leave(profile: Profile<'_>, mode: Sandbox) -> Surroundings {
+    let own_processes = std::process::id() == 1;
+    let (network, root) = (profile.needs_no_network(), !profile.needs_paths());
+    if mode == Sandbox::Off {
+        let not = |wanted: bool| wanted.then_some(false);
+        return Surroundings { own_processes, own_network: not(network), empty_root: not(root) };
+    }
+    // Namespaces and mounts are for root, or for whoever has a user namespace of its own. It maps no user:
+    // the kernel knows us as before, and nobody can become anybody else.
+    if root && !Uid::effective().is_root() {
+        let _ = unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS);
+    }
+    Surroundings {
+        own_processes,
+        own_network: network.then(|| leave_network().is_ok()),
+        empty_root: root.then(|| leave_files().is_ok_and(|()| is_empty_root())),
+    }
+}
+
+/// Leaves the network, and what System V and POSIX share between processes. Descriptors that the role is
+/// given keep working: a socket belongs to the network that it was made in.
+fn leave_network() -> nix::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS)
+}
+
+/// Makes an empty file system that is mounted nowhere the root and working folder. Nothing leads out of it
+/// without CAP_SYS_CHROOT, which is given up next.
+fn leave_files() -> io::Result<()> {
+    let filesystem = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_string(&filesystem, "mode", "0555")?;
+    fsconfig_create(&filesystem)?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
+        | MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let root = fsmount(&filesystem, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
+    fchdir(&root)?;
+    Ok(chroot(".")?)
+}
+
+fn is_empty_root() -> bool {
+    std::fs::read_dir("/").is_ok_and(|mut entries| entries.next().is_none())
+}
