@@ -1,7 +1,7 @@
 //! The signer: holds the TLS key, and signs structures of TLS handshakes for gateways, nothing else.
 
 mod key;
-mod structure;
+pub mod structure;
 
 use std::io;
 use std::os::fd::OwnedFd;

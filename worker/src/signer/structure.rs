@@ -16,7 +16,8 @@ const NAMED_CURVE: u8 = 3;
 
 /// Whether `message` is what a server signs in a handshake of TLS 1.3, or of TLS 1.2 with an ephemeral
 /// key on a curve.
-pub(super) fn is_handshake(message: &[u8]) -> bool {
+#[must_use]
+pub fn is_handshake(message: &[u8]) -> bool {
     is_certificate_verify(message) || is_key_exchange(message)
 }
 

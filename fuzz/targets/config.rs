@@ -1,0 +1,24 @@
+//! Configuration files: whatever stands in one, it is refused with a place, or means the same once it was
+//! printed and read again.
+#![no_main]
+
+use std::path::Path;
+
+use common::config::{file, print};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    // Reading such a file is not what is tried here.
+    if text.contains("password-file") {
+        return;
+    }
+    let path = Path::new("/etc/websockify/instance.toml");
+    match file::parse(text, path) {
+        Ok(config) => {
+            let Ok(printed) = print::print_config(&config) else { return };
+            let again = file::parse(&printed, path).unwrap_or_else(|error| panic!("{error}\n{printed}"));
+            assert_eq!(print::dump(&again).ok(), print::dump(&config).ok(), "{printed}");
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+});

@@ -1,0 +1,57 @@
+//! Tickets: none that the supervisor has not made is believed, and none is good twice.
+#![no_main]
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use common::ipc::{ClientAddr, ConnectionId, GatewayId};
+use common::ticket::{Claims, Key, Mint, Ticket, TicketError, Used};
+use libfuzzer_sys::fuzz_target;
+
+/// A key that the input can't know.
+static MINT: LazyLock<Mint> =
+    LazyLock::new(|| Mint::new(Key::generate().expect("random bytes"), Duration::from_secs(3600)));
+
+fuzz_target!(|input: &[u8]| {
+    if let Ok(ticket) = postcard::from_bytes::<Ticket>(input) {
+        for gateway in [GatewayId(0), GatewayId(1), ticket.claims.gateway] {
+            assert_eq!(ticket.verify(MINT.key(), gateway), Err(TicketError::Forged));
+        }
+    }
+    flip(input);
+    take(input);
+});
+
+/// A real ticket with one byte of its own replaced by one of the input.
+fn flip(input: &[u8]) {
+    let &[at, byte, ..] = input else { return };
+    let client = ClientAddr::Ip(([192, 0, 2, 7], 40000).into());
+    let good = MINT.ticket(ConnectionId(300), GatewayId(2), client);
+    assert_eq!(good.verify(MINT.key(), GatewayId(2)), Ok(()));
+    let mut bytes = postcard::to_stdvec(&good).expect("a ticket can be written");
+    let at = usize::from(at) % bytes.len();
+    bytes[at] = byte;
+    if let Ok(changed) = postcard::from_bytes::<Ticket>(&bytes) {
+        let verified = changed.verify(MINT.key(), changed.claims.gateway);
+        assert_eq!(verified.is_ok(), changed == good, "byte {at} is now {byte}");
+    }
+}
+
+/// Connections that ask in any order, through two gateways, of a connector that never forgets.
+fn take(input: &[u8]) {
+    let mut used = Used::default();
+    let mut model = HashMap::new();
+    for byte in input.iter().take(500) {
+        let (connection, gateway) = (ConnectionId((byte & 0x7f).into()), GatewayId((byte >> 7).into()));
+        let client = ClientAddr::Unix(String::new());
+        let taken = used.take(&Claims { connection, gateway, client, expires: u64::MAX });
+        let expected = match model.get(&connection) {
+            None => Ok(()),
+            Some(before) if *before == gateway => Err(TicketError::Reused),
+            Some(_) => Err(TicketError::Elsewhere),
+        };
+        assert_eq!(taken, expected);
+        model.entry(connection).or_insert(gateway);
+    }
+}
