@@ -1,0 +1,38 @@
+"""The packages under test, built from the programs under test."""
+
+import pathlib
+import shutil
+import subprocess
+import tempfile
+
+import pytest
+from harness import gateway
+
+PACKAGING = gateway.ROOT / "packaging"
+BINARIES = pathlib.Path(gateway.command()).parent
+
+
+def build(kind, folder):
+    """What `packaging/build-KIND` makes of the programs under test."""
+    command = [PACKAGING / f"build-{kind}", "--binaries", BINARIES, folder]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return [pathlib.Path(line) for line in done.stdout.splitlines()]
+
+
+def needs(*programs):
+    """Skips where a program is not installed."""
+    absent = [program for program in programs if not shutil.which(program)]
+    return pytest.mark.skipif(bool(absent), reason=f"not installed: {', '.join(absent)}")
+
+
+@pytest.fixture(scope="session")
+def packages():
+    with tempfile.TemporaryDirectory(prefix="packages-") as folder:
+        yield pathlib.Path(folder)
+
+
+@pytest.fixture(scope="session")
+def deb(packages):
+    (deb,) = build("deb", packages)
+    return deb

@@ -1,0 +1,76 @@
+"""Manual pages without warnings, and completions that complete."""
+
+import subprocess
+
+import pytest
+from conftest import BINARIES, needs
+from harness import gateway
+
+PAGES = sorted((gateway.ROOT / "docs/man").iterdir())
+WORDS = {
+    "websockify --hea": "--heartbeat",
+    "websockify --sandbox st": "strict",
+    "websockify --ssl-version tlsv1_3": "tlsv1_3",
+}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+class TestPage:
+    @needs("man", "groff")
+    def test_groff_has_nothing_to_say(self, page):
+        done = subprocess.run(
+            ["man", "--local-file", "--warnings=w", "-Tutf8", page], capture_output=True, text=True, timeout=30
+        )
+        assert done.returncode == 0 and done.stderr == ""
+        assert page.stem.lower() in done.stdout.lower()
+
+    @needs("mandoc")
+    def test_mandoc_has_nothing_to_say(self, page):
+        done = subprocess.run(
+            ["mandoc", "-Tlint", "-Wwarning", page], capture_output=True, text=True, timeout=30
+        )
+        assert done.stdout == ""
+
+    def test_pages_that_it_names_are_there(self, page):
+        lines = page.read_text().split(".SH SEE ALSO", 1)[1].splitlines()
+        for line in lines:
+            match line.replace("\\-", "-").split():
+                case [".BR", name, section] if name.startswith(("websockify", "rebind")):
+                    section = section.strip("(),")
+                    assert (page.parent / f"{name}.{section}").is_file(), line
+
+
+@pytest.fixture(scope="module")
+def completions(packages):
+    folder = packages / "completions"
+    folder.mkdir()
+    subprocess.run([BINARIES / "examples/completions", folder], check=True, timeout=30)
+    return folder
+
+
+@pytest.mark.parametrize("line", WORDS)
+def test_bash_completes(completions, line):
+    words = line.split()
+    script = f"""
+      source {completions}/{words[0]}.bash
+      compopt() {{ :; }}
+      COMP_WORDS=({line}) COMP_CWORD={len(words) - 1}
+      _{words[0]} {words[0]} {words[-1]} {words[-2]}
+      printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=30)
+    assert (done.stdout.split(), done.stderr) == ([WORDS[line]], "")
+
+
+@needs("zsh")
+def test_zsh_can_read_its_completions(completions):
+    for file in completions.glob("_*"):
+        subprocess.run(["zsh", "-n", file], check=True, timeout=30)
+
+
+@needs("fish")
+@pytest.mark.parametrize("line", WORDS)
+def test_fish_completes(completions, line):
+    script = f"source {completions}/{line.split()[0]}.fish; complete -C '{line}'"
+    done = subprocess.run(["fish", "--no-config", "-c", script], capture_output=True, text=True, timeout=30)
+    assert WORDS[line] in [line.split("\t")[0] for line in done.stdout.splitlines()]
