@@ -1,0 +1,36 @@
+# For the scripts beside this: what a package is called, where its files come from and how old they are.
+#
+#   . packaging/release.sh        in the top folder of the sources
+#
+# Takes the script's arguments: [--binaries DIR] OUTDIR. Without --binaries the programs are built.
+
+binaries='' out=''
+while [ $# -gt 0 ]; do
+  case $1 in
+    --binaries) binaries=${2-} && shift ;;
+    --binaries=*) binaries=${1#*=} ;;
+    -*) out='' && break ;;
+    *) out=$1 ;;
+  esac
+  shift
+done
+[ -n "$out" ] || {
+  echo "usage: packaging/$(basename "$0") [--binaries DIR] OUTDIR" >&2
+  exit 2
+}
+if [ -z "$binaries" ]; then
+  packaging/build >&2
+  binaries=target/package/release
+fi
+mkdir -p "$out"
+
+name=websockify-rs
+version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
+
+# The time that every file in a package gets: that of the last change of the sources.
+: "${SOURCE_DATE_EPOCH:=$(git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)}"
+export SOURCE_DATE_EPOCH
+
+stage=$(mktemp -d)
+trap 'rm -rf "$stage"' EXIT
+umask 022

@@ -1,0 +1,55 @@
+"""The Debian package as a file. test_debian.py installs it."""
+
+import subprocess
+
+import pytest
+from conftest import PACKAGING, build, needs
+
+pytestmark = needs("dpkg-deb", "dpkg-shlibdeps", "lintian")
+
+
+@pytest.fixture(scope="module")
+def unpacked(deb, packages):
+    folder = packages / "unpacked"
+    subprocess.run(["dpkg-deb", "--extract", deb, folder], check=True, timeout=30)
+    return folder
+
+
+def test_lintian_has_nothing_to_say(deb):
+    done = subprocess.run(
+        ["lintian", "--allow-root", "-I", "--pedantic", deb], capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout == ""
+
+
+def test_two_builds_are_equal(deb, packages):
+    (again,) = build("deb", packages / "again")
+    assert again.read_bytes() == deb.read_bytes()
+
+
+def test_it_takes_the_place_of_the_python_command(deb):
+    fields = subprocess.check_output(["dpkg-deb", "--field", deb], text=True).splitlines()
+    assert {"Provides: websockify (= 0.13.0)", "Conflicts: websockify", "Replaces: websockify"} <= {*fields}
+    # nova and ironic need it.
+    assert not any("python3-websockify" in field for field in fields)
+
+
+def test_there_are_no_instances_in_it(unpacked):
+    assert list((unpacked / "etc/websockify").iterdir()) == []
+    assert (unpacked / "etc/websockify").stat().st_mode & 0o7777 == 0o750
+
+
+def test_texts_that_must_go_along_are_there(unpacked):
+    documents = unpacked / "usr/share/doc/websockify"
+    for name in ("THIRD-PARTY-LICENSES.gz", "sbom.cdx.json", "examples/vnc.toml"):
+        assert (documents / name).stat().st_size > 1000, name
+
+
+def test_programs_run_with_an_old_c_library(unpacked, tmp_path):
+    programs = [path for path in unpacked.rglob("*") if path.is_file() and path.read_bytes()[:4] == b"\x7fELF"]
+    assert len(programs) >= 3
+    subprocess.run([PACKAGING / "check-glibc", *programs], check=True, timeout=30)
+    stricter = tmp_path / "check"
+    stricter.write_text((PACKAGING / "check-glibc").read_text().replace("baseline=2.34", "baseline=2.33"))
+    done = subprocess.run(["sh", stricter, *programs], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1 and "needs glibc 2.34, newer than 2.33" in done.stderr
