@@ -2,16 +2,19 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use common::ipc::ClientAddr;
 use common::sys::listener::{Listener, Peer};
 use rustix::io::Errno;
+use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::dispatch;
 use crate::listen::Listening;
+use crate::listeners::Order;
 use crate::service::Service;
 
 /// How long a listener rests when descriptors or memory have run out. The kernel keeps clients
@@ -21,9 +24,12 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How often the same complaint is logged at most.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Accepts connections of one listener and hands them to gateways, until the service stops.
-pub(crate) async fn keep_accepting(service: Rc<Service>, listening: Listening) {
-    let unix_path = listening.unix_path.as_ref().map(|path| path.display().to_string());
+/// Accepts connections of one listener and hands them to gateways, until it is told to close.
+pub(crate) async fn keep_accepting(
+    service: Rc<Service>,
+    listening: Rc<Listening>,
+    mut orders: watch::Receiver<Order>,
+) {
     let listener = match listening.socket.try_clone().and_then(Listener::new) {
         Ok(listener) => listener,
         Err(error) => {
@@ -33,20 +39,26 @@ pub(crate) async fn keep_accepting(service: Rc<Service>, listening: Listening) {
     };
     let mut complained: Option<Instant> = None;
     loop {
-        dispatch::room(&service).await;
-        match poll_fn(|cx| listener.poll_accept(cx)).await {
-            Ok((socket, peer)) => {
-                let client = match peer {
-                    Peer::Ip(address) => ClientAddr::Ip(address),
-                    Peer::Unix => ClientAddr::Unix(unix_path.clone().unwrap_or_default()),
-                };
-                if let Some(generation) = service.generations.current() {
-                    generation.identity.refresh(&generation).await;
-                    generation.tokens.refresh(&generation).await;
-                }
-                let unserved = service.connections.borrow_mut().accept(client, socket);
-                dispatch::hand_over(&service, unserved).await;
-            }
+        let order = *orders.borrow_and_update();
+        match order {
+            Order::Accept => {}
+            Order::Finish => break,
+            Order::Close => return,
+        }
+        let next = async {
+            dispatch::room(&service).await;
+            poll_fn(|cx| listener.poll_accept(cx)).await
+        };
+        let accepted = tokio::select! {
+            biased;
+            changed = orders.changed() => match changed {
+                Ok(()) => continue,
+                Err(_) => return,
+            },
+            accepted = next => accepted,
+        };
+        match accepted {
+            Ok((socket, peer)) => serve(&service, client(peer, &listening), socket).await,
             Err(error) if concerns_one_client(&error) => {}
             Err(error) => {
                 if complained.is_none_or(|then| then.elapsed() > COMPLAINT_INTERVAL) {
@@ -65,6 +77,34 @@ pub(crate) async fn keep_accepting(service: Rc<Service>, listening: Listening) {
             }
         }
     }
+    // Who has come until now is served; then the listener closes, so that nobody waits there in vain.
+    let waiting: Vec<_> = std::iter::from_fn(|| listener.try_accept().ok())
+        .map(|(socket, peer)| (client(peer, &listening), socket))
+        .collect();
+    drop(listener);
+    drop(listening);
+    for (client, socket) in waiting {
+        serve(&service, client, socket).await;
+    }
+}
+
+fn client(peer: Peer, listening: &Listening) -> ClientAddr {
+    match peer {
+        Peer::Ip(address) => ClientAddr::Ip(address),
+        Peer::Unix => {
+            let path = listening.unix_path.as_ref().map(|path| path.display().to_string());
+            ClientAddr::Unix(path.unwrap_or_default())
+        }
+    }
+}
+
+async fn serve(service: &Rc<Service>, client: ClientAddr, socket: OwnedFd) {
+    if let Some(generation) = service.generations.current() {
+        generation.identity.refresh(&generation).await;
+        generation.tokens.refresh(&generation).await;
+    }
+    let unserved = service.connections.borrow_mut().accept(client, socket);
+    dispatch::hand_over(service, unserved).await;
 }
 
 /// Errors of accept(2) that only the connection which was to be accepted has.

@@ -22,8 +22,6 @@ pub(crate) struct Connections {
     totals: Totals,
     /// Connections that no gateway has begun to read.
     unbegun: usize,
-    /// How many connectors have died: what they had not said is lost.
-    dead_connectors: u32,
 }
 
 /// One connection.
@@ -31,9 +29,11 @@ pub(crate) struct Connections {
 struct Connection {
     client: ClientAddr,
     since: Instant,
+    /// The generation of the gateway.
+    generation: u32,
     gateway: GatewayId,
-    /// How many connectors had died when it came.
-    dead_connectors: u32,
+    /// Its connector has died, and what that has not said about it will never be said.
+    connector_died: bool,
     /// Our copy of its socket, until the gateway has begun to read from it.
     unbegun: Option<OwnedFd>,
     /// How many gateways it was given to before.
@@ -90,14 +90,15 @@ impl Connections {
         Unserved { id: ConnectionId(self.last), client, socket, tried: 0 }
     }
 
-    /// `gateway` was given the connection.
-    pub(crate) fn handed_over(&mut self, unserved: Unserved, gateway: GatewayId) {
+    /// `gateway`, which is one of `generation`, was given the connection.
+    pub(crate) fn handed_over(&mut self, unserved: Unserved, generation: u32, gateway: GatewayId) {
         let Unserved { id, client, socket, tried } = unserved;
         let connection = Connection {
             client,
             since: Instant::now(),
+            generation,
             gateway,
-            dead_connectors: self.dead_connectors,
+            connector_died: false,
             unbegun: Some(socket),
             tried,
             session: None,
@@ -152,17 +153,21 @@ impl Connections {
             return true;
         }
         connection.ended = ended.session;
-        if connection.dead_connectors != self.dead_connectors {
+        if connection.connector_died {
             self.opened(ended.id, UNKNOWN.into());
         }
         true
     }
 
-    /// The connector is gone, and what it has not said will never be said.
-    pub(crate) fn connector_gone(&mut self) {
-        self.dead_connectors += 1;
-        let waiting: Vec<_> =
-            self.open.iter().filter(|(_, one)| one.ended.is_some()).map(|(id, _)| *id).collect();
+    /// The connector of a generation is gone, and what it has not said will never be said.
+    pub(crate) fn connector_gone(&mut self, generation: u32) {
+        let mut waiting = Vec::new();
+        for (id, connection) in self.open.iter_mut().filter(|(_, one)| one.generation == generation) {
+            connection.connector_died = true;
+            if connection.ended.is_some() {
+                waiting.push(*id);
+            }
+        }
         for id in waiting {
             self.opened(id, UNKNOWN.into());
         }
@@ -187,6 +192,11 @@ impl Connections {
             }
         }
         orphans
+    }
+
+    /// Whether any is of this generation.
+    pub(crate) fn any_of(&self, generation: u32) -> bool {
+        self.open.values().any(|connection| connection.generation == generation)
     }
 
     /// None is open.
@@ -258,7 +268,7 @@ mod tests {
         let socket = std::fs::File::open("/dev/null").unwrap().into();
         let unserved = connections.accept(ClientAddr::Unix("/run/x".into()), socket);
         let id = unserved.id;
-        connections.handed_over(unserved, GATEWAY);
+        connections.handed_over(unserved, 1, GATEWAY);
         id
     }
 
@@ -280,7 +290,7 @@ mod tests {
             let orphans = connections.orphaned(GATEWAY);
             assert_eq!(orphans.unserved.len(), expected);
             for unserved in orphans.unserved {
-                connections.handed_over(unserved, GATEWAY);
+                connections.handed_over(unserved, 1, GATEWAY);
             }
         }
     }
@@ -304,7 +314,7 @@ mod tests {
             assert!(connections.ended(Ended { id, session: Some(summary.clone()) }, GATEWAY));
             assert!(!connections.ended(Ended { id, session: Some(summary) }, GATEWAY), "told twice");
             if connector_dies {
-                connections.connector_gone();
+                connections.connector_gone(1);
             } else {
                 connections.opened(id, "localhost:5901".into());
             }
@@ -330,7 +340,7 @@ mod tests {
     fn a_session_whose_connector_died_silently_is_recorded_all_the_same() {
         let mut connections = Connections::default();
         let id = handed_over(&mut connections);
-        connections.connector_gone();
+        connections.connector_gone(1);
         let session =
             SessionSummary { to_target: 1, to_client: 2, closed_by: ClosedBy::Client, close_code: 1000 };
         assert!(connections.ended(Ended { id, session: Some(session) }, GATEWAY));

@@ -57,10 +57,10 @@ pub(crate) async fn keep(generation: Rc<Generation>, first: Role) {
         let since = Instant::now();
         let error = listen(&generation, &role.channel).await;
         *generation.connector.borrow_mut() = None;
-        generation.service.connections.borrow_mut().connector_gone();
+        generation.service.connections.borrow_mut().connector_gone(generation.number);
         let pid = role.process.pid;
         let status = role.process.kill().await;
-        if generation.service.stopping.get() {
+        if generation.service.stopping.get() || generation.is_retired() {
             return;
         }
         tracing::error!(
@@ -68,7 +68,7 @@ pub(crate) async fn keep(generation: Rc<Generation>, first: Role) {
             "the connector (pid {pid}) is gone ({error}; {}); starting another",
             role::describe(status),
         );
-        while started.is_none() {
+        while started.is_none() && !generation.is_retired() {
             backoff.pause(since.elapsed()).await;
             match start(&generation).await {
                 Ok(again) => started = Some(again),

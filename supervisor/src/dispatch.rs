@@ -85,7 +85,7 @@ pub(crate) async fn hand_over(service: &Rc<Service>, mut unserved: Unserved) {
         let SupervisorToGateway::Connection { ticket, socket } = message else { return };
         unserved = Unserved { id, client: ticket.claims.client, socket, tried };
         if matches!(sent, Ok(Ok(()))) {
-            service.connections.borrow_mut().handed_over(unserved, gateway.id);
+            service.connections.borrow_mut().handed_over(unserved, generation.number, gateway.id);
             service.dispatch.handed_over.notify_one();
             service.note_change();
             return;

@@ -37,6 +37,8 @@ pub(crate) struct Gateway {
     pub(crate) pid: i32,
     /// Connections that it has or is being given.
     pub(crate) load: Cell<u64>,
+    /// It was told to end.
+    told_to_end: Cell<bool>,
     ended: Notify,
     is_ended: Cell<bool>,
 }
@@ -50,6 +52,13 @@ impl Gateway {
         while !self.is_ended.get() {
             self.ended.notified().await;
         }
+    }
+
+    /// Tells it to end its sessions and itself. One that is gone or does not read is ended by its keeper,
+    /// or when its time is over.
+    pub(crate) fn end(&self, how: &SupervisorToGateway) {
+        self.told_to_end.set(true);
+        let _ = self.channel.try_send(how);
     }
 
     /// What it has used of a processor so far.
@@ -105,6 +114,7 @@ pub(crate) async fn start(generation: &Rc<Generation>) -> Result<Started, Servic
         acknowledgements: Unwatched::new(acknowledgements),
         pid: role.process.pid,
         load: Cell::new(0),
+        told_to_end: Cell::new(false),
         ended: Notify::new(),
         is_ended: Cell::new(false),
     });
@@ -112,6 +122,9 @@ pub(crate) async fn start(generation: &Rc<Generation>) -> Result<Started, Servic
     let prepared = timeout(role::START_DEADLINE, prepare(generation, &gateway, theirs)).await;
     let failed = |reason: String| ServiceError::Role { role: "gateway", reason };
     prepared.map_err(|_| failed("not ready in time".into()))?.map_err(failed)?;
+    if generation.is_retired() {
+        return Err(failed("it came too late, after a reload".into()));
+    }
     generation.pool.add(gateway.clone());
     // Whoever has come meanwhile did not find this gateway in the pool. One that can't be told is dead.
     if !is_same(connector.as_ref(), generation.connector.borrow().as_ref()) {
@@ -151,7 +164,7 @@ async fn prepare(
     match told.await {
         Ok(GatewayToSupervisor::Ready(level)) => generation.confinement.admit(level),
         Ok(GatewayToSupervisor::Failed(reason)) => Err(reason),
-        Ok(GatewayToSupervisor::Report(_)) => Err("it reported before it was ready".into()),
+        Ok(_) => Err("it reported before it was ready".into()),
         Err(error) => Err(error.to_string()),
     }
 }
@@ -176,19 +189,30 @@ pub(crate) async fn keep(generation: Rc<Generation>, first: Started) {
         if service.stopping.get() {
             return;
         }
-        tracing::error!(
-            target: "websockify::gateway",
-            "gateway {} (pid {}) is gone ({error}; {}), {} sessions are lost; starting another",
-            gateway.id, gateway.pid, role::describe(status), orphans.lost_sessions,
-        );
+        let is_replaced = !generation.is_retired();
+        if !gateway.told_to_end.get() {
+            tracing::error!(
+                target: "websockify::gateway",
+                "gateway {} (pid {}) is gone ({error}; {}), {} sessions are lost{}",
+                gateway.id, gateway.pid, role::describe(status), orphans.lost_sessions,
+                if is_replaced { "; starting another" } else { "" },
+            );
+        }
         for unserved in orphans.unserved {
             let service = service.clone();
             spawn_local(async move { dispatch::hand_over(&service, unserved).await });
         }
         while started.is_none() && !service.stopping.get() {
-            backoff.pause(since.elapsed()).await;
+            if !generation.is_retired() {
+                backoff.pause(since.elapsed()).await;
+            }
+            if generation.is_retired() {
+                generation.end_if_empty();
+                return;
+            }
             match start(&generation).await {
                 Ok(again) => started = Some(again),
+                Err(_) if generation.is_retired() => {}
                 Err(error) => tracing::error!(target: "websockify::gateway", "{error}; trying again"),
             }
         }
@@ -237,5 +261,8 @@ fn take_report(generation: &Generation, gateway: &Gateway, report: Report) -> Re
 /// One connection of a gateway is gone.
 pub(crate) fn lighten(generation: &Generation, gateway: &Gateway) {
     gateway.load.set(gateway.load.get().saturating_sub(1));
+    if generation.is_retired() && gateway.load.get() == 0 {
+        gateway.end(&SupervisorToGateway::Stop);
+    }
     generation.service.dispatch.more_room();
 }

@@ -1,13 +1,17 @@
 //! One generation of roles: all that serve under the same reading of the configuration.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::time::Duration;
 
 use common::config::{Config, Target};
 use common::ipc::channel::Channel;
+use common::ipc::gateway::SupervisorToGateway;
 use common::ipc::setup::Destination;
 use common::ticket::{Key, Mint};
 use tokio::task::{JoinSet, spawn_local};
+use tokio::time::timeout;
 
 use crate::confinement::Confinement;
 use crate::identity::Identity;
@@ -17,9 +21,17 @@ use crate::setup::{self, Setups};
 use crate::tokens::TokenSource;
 use crate::{connector, echo, gateway};
 
+/// What a gateway needs to end itself, beside the time of its sessions.
+pub(crate) const LAST_MOMENT: Duration = Duration::from_millis(300);
+
+/// How long the records of the last sessions may take.
+pub(crate) const LAST_WORDS: Duration = Duration::from_millis(100);
+
 /// What belongs to one reading of the configuration.
 #[derive(Debug)]
 pub(crate) struct Generation {
+    /// Counted from 1 since the service has started.
+    pub(crate) number: u32,
     /// What it has in common with others.
     pub(crate) service: Rc<Service>,
     /// The configuration that it goes by.
@@ -40,10 +52,15 @@ pub(crate) struct Generation {
     pub(crate) tokens: TokenSource,
     /// Who keeps connector and echo target. They end with the generation.
     keepers: RefCell<JoinSet<()>>,
+    /// A later one has taken its place: it only keeps the connections that it has.
+    retired: Cell<bool>,
+    /// Its sessions are being ended.
+    expiring: Cell<bool>,
 }
 
 impl Generation {
-    /// Starts the roles of a generation and waits until they can serve clients.
+    /// Starts the roles of a generation and waits until they can serve clients. If that fails nothing of
+    /// it is left.
     pub(crate) async fn start(service: &Rc<Service>, config: Config) -> Result<Rc<Self>, ServiceError> {
         let (destination, echo_listener) = match &config.target {
             Target::Static(target) => (Destination::Target(target.clone()), None),
@@ -56,6 +73,7 @@ impl Generation {
         let mint = Mint::new(Key::generate()?, setup::ticket_lifetime(&config));
         let setups = Setups::read(&config, destination, mint.key())?;
         let generation = Rc::new(Self {
+            number: service.generations.next_number(),
             service: service.clone(),
             mint,
             pool: Pool::new(&config),
@@ -66,22 +84,115 @@ impl Generation {
             setups,
             connector: RefCell::default(),
             keepers: RefCell::default(),
+            retired: Cell::new(false),
+            expiring: Cell::new(false),
         });
+        match generation.start_roles(echo_listener).await {
+            Ok(()) => Ok(generation),
+            Err(error) => {
+                generation.end();
+                Err(error)
+            }
+        }
+    }
+
+    async fn start_roles(self: &Rc<Self>, echo_listener: Option<OwnedFd>) -> Result<(), ServiceError> {
+        let generation = self;
         if let Some(listener) = echo_listener {
             generation.keepers.borrow_mut().spawn_local(echo::keep(generation.clone(), listener));
         }
-        generation.identity.refresh(&generation).await;
-        generation.tokens.refresh(&generation).await;
-        let first = connector::start(&generation).await?;
+        generation.identity.refresh(generation).await;
+        generation.tokens.refresh(generation).await;
+        let first = connector::start(generation).await?;
         generation.keepers.borrow_mut().spawn_local(connector::keep(generation.clone(), first));
         let mut gateways = Vec::new();
         for _ in 0..generation.pool.initial() {
-            gateways.push(gateway::start(&generation).await?);
+            gateways.push(gateway::start(generation).await?);
         }
         for gateway in gateways {
             spawn_local(gateway::keep(generation.clone(), gateway));
         }
-        Ok(generation)
+        Ok(())
+    }
+
+    /// Whether a later one has taken its place.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.get()
+    }
+
+    /// A later one has taken its place. It ends with its last connection.
+    pub(crate) fn retire(self: &Rc<Self>) {
+        self.retired.set(true);
+        for gateway in self.pool.all() {
+            if gateway.load.get() == 0 {
+                gateway.end(&SupervisorToGateway::Stop);
+            } else {
+                // One that does not read now keeps its clients on their connections, and nothing else.
+                let _ = gateway.channel.try_send(&SupervisorToGateway::Retire);
+            }
+        }
+        self.end_if_empty();
+    }
+
+    /// Ends it if its last gateway has, once its connector has said what the last records need.
+    pub(crate) fn end_if_empty(self: &Rc<Self>) {
+        if self.pool.all().is_empty() {
+            let generation = self.clone();
+            spawn_local(async move {
+                let service = &generation.service;
+                let mut changes = service.changes();
+                let recorded = async {
+                    while service.connections.borrow().any_of(generation.number) {
+                        // The sender lives as long as the service.
+                        let _ = changes.changed().await;
+                    }
+                };
+                let _ = timeout(LAST_WORDS, recorded).await;
+                generation.end();
+            });
+        }
+    }
+
+    /// Ends its roles at once.
+    pub(crate) fn end(&self) {
+        self.retired.set(true);
+        self.service.generations.remove(self.number);
+        for gateway in self.pool.all() {
+            gateway::kill(self, &gateway);
+        }
+        self.identity.end();
+        *self.connector.borrow_mut() = None;
+        self.service.connections.borrow_mut().connector_gone(self.number);
+        self.keepers.borrow_mut().abort_all();
+        self.service.note_change();
+    }
+}
+
+/// Ends a generation whose time is over: its sessions are closed, and what does not end by itself is
+/// killed.
+pub(crate) async fn expire(generation: Rc<Generation>) {
+    if generation.expiring.replace(true) {
+        return;
+    }
+    let gateways = generation.pool.end(&SupervisorToGateway::Restart);
+    if gateways.is_empty() {
+        return;
+    }
+    tracing::warn!(
+        target: "websockify::generation",
+        "ending the sessions of generation {}, which was replaced by a reload", generation.number,
+    );
+    let all = async {
+        for gateway in &gateways {
+            gateway.ended().await;
+        }
+    };
+    // Nothing presses: clients have all the time that they have after any Close.
+    let timeouts = generation.config.timeouts;
+    if timeout(timeouts.stop.max(timeouts.close_handshake) + LAST_MOMENT, all).await.is_err() {
+        for gateway in &gateways {
+            gateway::kill(&generation, gateway);
+        }
     }
 }
 
@@ -90,6 +201,7 @@ impl Generation {
 pub(crate) struct Generations {
     /// Oldest first. New connections go to the last.
     living: RefCell<Vec<Rc<Generation>>>,
+    last_number: Cell<u32>,
 }
 
 impl Generations {
@@ -106,6 +218,15 @@ impl Generations {
     /// New connections go to `generation` from now on.
     pub(crate) fn add(&self, generation: Rc<Generation>) {
         self.living.borrow_mut().push(generation);
+    }
+
+    fn remove(&self, number: u32) {
+        self.living.borrow_mut().retain(|one| one.number != number);
+    }
+
+    fn next_number(&self) -> u32 {
+        self.last_number.set(self.last_number.get() + 1);
+        self.last_number.get()
     }
 
     /// Connections of all of them.

@@ -22,7 +22,8 @@ use tokio::time::timeout;
 
 use crate::gateway::{self, Gateway};
 use crate::generation::Generation;
-use crate::role::{self, Backoff, Process, Role};
+use crate::process::Process;
+use crate::role::{self, Backoff, Role};
 use crate::setup::certificates;
 use crate::stamp::Stamp;
 use crate::violation;
@@ -33,6 +34,7 @@ pub(crate) struct Identity {
     files: Option<Files>,
     run_as: Option<RunAs>,
     seen: Cell<Option<Stamps>>,
+    problem: RefCell<Option<String>>,
     current: RefCell<Option<Rc<Current>>>,
     backoff: RefCell<Option<Backoff>>,
 }
@@ -76,9 +78,20 @@ impl Identity {
             files,
             run_as,
             seen: Cell::new(None),
+            problem: RefCell::default(),
             current: RefCell::default(),
             backoff: RefCell::default(),
         }
+    }
+
+    /// Why the files can't be used as they are now.
+    pub(crate) fn problem(&self) -> Option<String> {
+        self.problem.borrow().clone()
+    }
+
+    /// Lets go of the certificate; its signer ends.
+    pub(crate) fn end(&self) {
+        *self.current.borrow_mut() = None;
     }
 
     /// What new handshakes use.
@@ -95,6 +108,7 @@ impl Identity {
             return;
         }
         self.seen.set(Some(stamps));
+        *self.problem.borrow_mut() = None;
         if stamps.0.is_none() {
             return;
         }
@@ -112,11 +126,11 @@ impl Identity {
                     let _ = introduce(generation, &gateway).await;
                 }
             }
-            Err(reason) => tracing::error!(
-                target: "websockify::identity",
-                "the certificate {:?} can't be used: {reason}",
-                files.certificate,
-            ),
+            Err(reason) => {
+                let problem = format!("the certificate {:?} can't be used: {reason}", files.certificate);
+                tracing::error!(target: "websockify::identity", "{problem}");
+                *self.problem.borrow_mut() = Some(problem);
+            }
         }
     }
 }
@@ -165,7 +179,7 @@ async fn start(generation: &Generation, signer_setup: OwnedFd) -> Result<(Role, 
             Ok((role, key))
         }
         Ok(Ok(SignerToSupervisor::Failed(reason))) => Err(reason),
-        Ok(Ok(SignerToSupervisor::Violation(_))) => Err("the signer spoke before it was ready".into()),
+        Ok(Ok(_)) => Err("the signer spoke before it was ready".into()),
         Ok(Err(error)) => Err(format!("the signer failed: {error}")),
         Err(_) => Err("the signer was not ready in time".into()),
     }
@@ -197,7 +211,7 @@ async fn listen(generation: Rc<Generation>, signer: Rc<Channel>) {
 async fn keep(generation: Rc<Generation>, current: Weak<Current>, mut signer: Process) {
     let since = Instant::now();
     let status = signer.wait().await.ok();
-    if generation.service.stopping.get() || current.upgrade().is_none() {
+    if generation.service.stopping.get() || generation.is_retired() || current.upgrade().is_none() {
         return;
     }
     tracing::error!(
@@ -210,7 +224,10 @@ async fn keep(generation: Rc<Generation>, current: Weak<Current>, mut signer: Pr
     *identity.current.borrow_mut() = None;
     // One that dies again and again is started at longer and longer intervals.
     let mut backoff = identity.backoff.take().unwrap_or_else(Backoff::new);
-    while identity.current.borrow().is_none() && !generation.service.stopping.get() {
+    while identity.current.borrow().is_none()
+        && !generation.service.stopping.get()
+        && !generation.is_retired()
+    {
         backoff.pause(since.elapsed()).await;
         identity.seen.set(None);
         Box::pin(identity.refresh(&generation)).await;

@@ -10,12 +10,13 @@ use crate::service::Service;
 /// Waits until no more clients shall be let in, and says why, in the original's words. Never ends if
 /// nothing was configured that ends it.
 pub(crate) async fn over(service: &Rc<Service>) -> String {
-    let lifetime = service.generations.current().map(|generation| generation.config.lifetime);
-    let Lifetime { run_once, timeout, idle_timeout } = lifetime.unwrap_or_default();
     let begin = Instant::now();
     let mut changes = service.changes();
     let mut idle_since = Some(begin);
     loop {
+        // A reload may change it.
+        let lifetime = service.generations.current().map(|generation| generation.config.lifetime);
+        let Lifetime { run_once, timeout, idle_timeout } = lifetime.unwrap_or_default();
         let (idle, begun) = {
             let connections = service.connections.borrow();
             (connections.is_empty(), connections.totals().opened > 0)

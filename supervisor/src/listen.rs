@@ -23,14 +23,14 @@ const BACKLOG: i32 = 4096;
 /// A socket that listens.
 #[derive(Debug)]
 pub(crate) struct Listening {
+    /// Where the configuration wants it; nothing for a socket that somebody else has made.
+    pub(crate) address: Option<ListenAddr>,
     /// The socket.
     pub(crate) socket: OwnedFd,
     /// Its address as people know it: as configured, or the socket's own if it was passed.
     pub(crate) name: String,
     /// The path that clients of a unix socket are known by.
     pub(crate) unix_path: Option<PathBuf>,
-    /// Somebody else has made it. Otherwise a unix socket's path is ours, and removed at the end.
-    passed: bool,
 }
 
 /// Why there is no listener.
@@ -89,9 +89,7 @@ pub(crate) fn all(config: &Config) -> Result<Vec<Listening>, ListenError> {
     }
     if listening.is_empty() {
         for address in &config.listen {
-            let opened = open(address, config.prefer_ipv6, config.listen_mode);
-            listening
-                .push(opened.map_err(|source| ListenError::Open { address: address.to_string(), source })?);
+            listening.push(open(address, config, &[])?);
         }
     }
     if listening.is_empty() {
@@ -101,6 +99,31 @@ pub(crate) fn all(config: &Config) -> Result<Vec<Listening>, ListenError> {
         listener::set_inherited_options(one.socket.as_fd());
     }
     Ok(listening)
+}
+
+/// Opens one more listener, and lets clients in. Those of `others` that have its port are about to be
+/// closed, and may listen on some of its addresses until then.
+pub(crate) fn beside(
+    address: &ListenAddr,
+    config: &Config,
+    others: &[&Listening],
+) -> Result<Listening, ListenError> {
+    let listening = open(address, config, others)?;
+    listener::set_inherited_options(listening.socket.as_fd());
+    listening.begin()?;
+    if !others.is_empty() {
+        share_port(others.iter().copied().chain([&listening]).map(|one| &one.socket), false);
+    }
+    Ok(listening)
+}
+
+/// Sockets that share their port may listen on the same addresses. This is for a moment only, so that a
+/// second instance finds the port taken.
+fn share_port<'a>(sockets: impl Iterator<Item = &'a OwnedFd>, share: bool) {
+    for socket in sockets {
+        // What is refused shows when the new socket is bound.
+        let _ = sockopt::set_socket_reuseport(socket, share);
+    }
 }
 
 /// The sockets that systemd has passed (sd_listen_fds(3)), each checked.
@@ -127,7 +150,7 @@ fn passed() -> Result<Vec<Listening>, ListenError> {
 impl Listening {
     /// Lets clients in.
     pub(crate) fn begin(&self) -> Result<(), ListenError> {
-        if self.passed {
+        if self.address.is_none() {
             return Ok(());
         }
         let open =
@@ -145,40 +168,54 @@ impl Listening {
             (None, Some(address)) => address.to_string(),
             (None, None) => "a passed socket".into(),
         };
-        Self { socket, name, unix_path: path, passed: true }
+        Self { address: None, socket, name, unix_path: path }
+    }
+
+    /// Sets the mode of a unix socket of ours.
+    pub(crate) fn set_mode(&self, mode: u32) {
+        if let Some(ListenAddr::Unix(path)) = &self.address {
+            if let Err(error) = fs::set_permissions(path, fs::Permissions::from_mode(mode)) {
+                tracing::warn!(target: "websockify::listen", "cannot set the mode of {path:?}: {error}");
+            }
+        }
     }
 }
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        if let (Some(path), false) = (&self.unix_path, self.passed) {
+        if let Some(ListenAddr::Unix(path)) = &self.address {
             // Somebody else may have removed it; nothing is left to do then.
             let _ = fs::remove_file(path);
         }
     }
 }
 
-fn open(address: &ListenAddr, prefer_ipv6: bool, mode: u32) -> io::Result<Listening> {
-    match address {
-        ListenAddr::Unix(path) => open_unix(path, mode),
-        ListenAddr::Tcp { host, port } => Ok(Listening {
-            socket: open_tcp(host.as_deref(), *port, prefer_ipv6)?,
-            name: address.to_string(),
-            unix_path: None,
-            passed: false,
-        }),
-    }
+/// A bound socket that shares its port with `others`.
+fn open(address: &ListenAddr, config: &Config, others: &[&Listening]) -> Result<Listening, ListenError> {
+    share_port(others.iter().map(|one| &one.socket), true);
+    let opened = match address {
+        ListenAddr::Unix(path) => open_unix(path, config.listen_mode),
+        ListenAddr::Tcp { host, port } => {
+            open_tcp(host.as_deref(), *port, config.prefer_ipv6, !others.is_empty()).map(|socket| Listening {
+                address: Some(address.clone()),
+                socket,
+                name: address.to_string(),
+                unix_path: None,
+            })
+        }
+    };
+    opened.map_err(|source| ListenError::Open { address: address.to_string(), source })
 }
 
 /// Without a host: one socket for all addresses of both families, or of IPv4 where the kernel has no
 /// IPv6. A name that has several addresses listens on the first of the preferred family, as the
 /// original does.
-fn open_tcp(host: Option<&str>, port: u16, prefer_ipv6: bool) -> io::Result<OwnedFd> {
+fn open_tcp(host: Option<&str>, port: u16, prefer_ipv6: bool, shared: bool) -> io::Result<OwnedFd> {
     let Some(host) = host else {
         let all = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
-        return match bind_tcp(all) {
+        return match bind_tcp(all, shared) {
             Err(e) if rustix::io::Errno::from_io_error(&e) == Some(rustix::io::Errno::AFNOSUPPORT) => {
-                bind_tcp(SocketAddr::from(([0, 0, 0, 0], port)))
+                bind_tcp(SocketAddr::from(([0, 0, 0, 0], port)), shared)
             }
             other => other,
         };
@@ -186,17 +223,20 @@ fn open_tcp(host: Option<&str>, port: u16, prefer_ipv6: bool) -> io::Result<Owne
     let mut addresses: Vec<_> = (host, port).to_socket_addrs()?.collect();
     addresses.sort_by_key(|address| address.is_ipv6() != prefer_ipv6);
     match addresses.first() {
-        Some(first) => bind_tcp(*first),
+        Some(first) => bind_tcp(*first, shared),
         None => Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address")),
     }
 }
 
-fn bind_tcp(address: SocketAddr) -> io::Result<OwnedFd> {
+fn bind_tcp(address: SocketAddr, shared: bool) -> io::Result<OwnedFd> {
     let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
     // A restart must not wait until the kernel has forgotten the connections of the last run.
     sockopt::set_socket_reuseaddr(&socket, true)?;
+    if shared {
+        sockopt::set_socket_reuseport(&socket, true)?;
+    }
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, address.ip() != Ipv6Addr::UNSPECIFIED)?;
     }
@@ -211,7 +251,8 @@ fn open_unix(path: &Path, mode: u32) -> io::Result<Listening> {
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
     let name = path.display().to_string();
-    let listening = Listening { socket, name, unix_path: Some(path.to_owned()), passed: false };
+    let address = Some(ListenAddr::Unix(path.to_owned()));
+    let listening = Listening { address, socket, name, unix_path: Some(path.to_owned()) };
     fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     Ok(listening)
 }

@@ -10,6 +10,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::config::Config;
 use common::log::{Escaped, Record, Records, Severity};
@@ -24,6 +25,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::daemon::Daemon;
 use lines::Lines;
 use syslog::{Facility, Syslog};
+
+/// Debug lines are wanted.
+static VERBOSE: AtomicBool = AtomicBool::new(false);
 
 /// Where lines go. Each of these has its own queue: whoever is slow misses its own lines only.
 #[derive(Clone, Debug)]
@@ -58,9 +62,10 @@ impl Log {
             None => io::stderr().as_fd().try_clone_to_owned()?,
         };
         let facility = if daemon.is_some() { Facility::Daemon } else { Facility::User };
-        let level = if config.verbose { Level::DEBUG } else { Level::INFO };
+        set_verbose(config.verbose);
         let ours = || {
-            tracing_subscriber::filter::filter_fn(move |metadata| {
+            tracing_subscriber::filter::filter_fn(|metadata| {
+                let level = if VERBOSE.load(Ordering::Relaxed) { Level::DEBUG } else { Level::INFO };
                 *metadata.level() <= level && metadata.target().starts_with("websockify")
             })
         };
@@ -132,6 +137,14 @@ impl Log {
 
     fn streams(&self) -> impl Iterator<Item = &Arc<Lines>> {
         self.stderr.iter().chain(self.file.iter().map(|(_, lines)| lines))
+    }
+}
+
+/// Whether debug lines are wanted from now on.
+pub(crate) fn set_verbose(verbose: bool) {
+    if VERBOSE.swap(verbose, Ordering::Relaxed) != verbose {
+        // Which lines are wanted is asked once for each place that makes them, and remembered.
+        tracing::callsite::rebuild_interest_cache();
     }
 }
 

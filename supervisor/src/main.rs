@@ -8,6 +8,7 @@ mod confinement;
 mod connections;
 mod dispatch;
 mod listen;
+mod listeners;
 
 // The roles.
 mod connector;
@@ -16,6 +17,7 @@ mod gateway;
 mod generation;
 mod identity;
 mod pool;
+mod process;
 mod role;
 mod setup;
 mod stamp;
@@ -28,6 +30,7 @@ mod daemon;
 mod lifetime;
 mod log;
 mod notify;
+mod reload;
 mod service;
 mod signals;
 

@@ -29,6 +29,25 @@ pub(crate) fn failed(reason: &dyn std::fmt::Display) {
     tell(&[NotifyState::Status(reason.lines().next().unwrap_or_default())]);
 }
 
+/// The configuration is read again. `Type=notify-reload` wants to know since when.
+pub(crate) fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::warn!(target: "websockify::notify", "no time to tell: {error}"),
+    }
+}
+
+/// The configuration was read again; `failure` says why it is not in force.
+pub(crate) fn reloaded(failure: Option<&String>) {
+    match failure {
+        Some(failure) => {
+            let status = format!("reload failed: {}", failure.replace('\n', "; "));
+            tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
+        }
+        None => ready(),
+    }
+}
+
 /// The end has begun.
 pub(crate) fn stopping() {
     tell(&[NotifyState::Stopping, NotifyState::Status("ending sessions")]);

@@ -90,11 +90,10 @@ impl Pool {
     }
 
     /// Tells every gateway to end its sessions and itself; gives those that were told.
-    pub(crate) fn stop(&self) -> Vec<Rc<Gateway>> {
+    pub(crate) fn end(&self, how: &SupervisorToGateway) -> Vec<Rc<Gateway>> {
         let gateways = self.all();
         for gateway in &gateways {
-            // One that is gone or does not read is ended by its keeper or at our own end.
-            let _ = gateway.channel.try_send(&SupervisorToGateway::Stop);
+            gateway.end(how);
         }
         gateways
     }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::process::{ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,9 +12,10 @@ use common::config::Sandbox;
 use common::ipc::channel::Channel;
 use common::log::Records;
 use nix::sched::{CloneFlags, setns, unshare};
-use tokio::process::{Child, Command};
+use tokio::task::spawn_local;
 
 use crate::log;
+use crate::process::Process;
 
 /// How long a role may take from its start until it says that it is ready.
 pub(crate) const START_DEADLINE: Duration = Duration::from_secs(10);
@@ -34,14 +35,6 @@ pub(crate) struct Role {
     pub(crate) process: Process,
 }
 
-/// The process of another role. Killed when this is dropped.
-#[derive(Debug)]
-pub(crate) struct Process {
-    child: Child,
-    /// Its process id.
-    pub(crate) pid: i32,
-}
-
 impl Role {
     /// Starts `websockify-worker NAME` with nothing but its channel as standard input, its log as
     /// standard output, and our standard error for the last words of a panic.
@@ -51,32 +44,16 @@ impl Role {
     pub(crate) fn start(name: &'static str, sandbox: Sandbox) -> io::Result<Self> {
         let (ours, theirs) = Channel::pair()?;
         let (log, their_log) = Channel::pair()?;
-        let mut command = std::process::Command::new(worker_program()?);
+        let mut command = Command::new(worker_program()?);
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         command.arg(name).env_clear().current_dir("/");
         command.stdin(Stdio::from(blocking(theirs)?)).stdout(Stdio::from(their_log));
-        let mut command = Command::from(command);
-        command.kill_on_drop(true);
-        let child = match sandbox {
-            Sandbox::Off => command.spawn()?,
-            Sandbox::BestEffort | Sandbox::Strict => apart(|| command.spawn())?,
+        let process = match sandbox {
+            Sandbox::Off => Process::start(&mut command)?,
+            Sandbox::BestEffort | Sandbox::Strict => apart(|| Process::start(&mut command))?,
         };
-        let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).unwrap_or(0);
-        tokio::task::spawn_local(forward_log(name, Channel::new(log)?));
-        Ok(Self { channel: Rc::new(Channel::new(ours)?), process: Process { child, pid } })
-    }
-}
-
-impl Process {
-    /// Waits until the process has ended.
-    pub(crate) async fn wait(&mut self) -> io::Result<ExitStatus> {
-        self.child.wait().await
-    }
-
-    /// Kills the process at once and waits for its end, so that it can't serve anybody any more.
-    pub(crate) async fn kill(mut self) -> Option<ExitStatus> {
-        let _ = self.child.start_kill();
-        self.child.wait().await.ok()
+        spawn_local(forward_log(name, Channel::new(log)?));
+        Ok(Self { channel: Rc::new(Channel::new(ours)?), process })
     }
 }
 

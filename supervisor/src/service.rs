@@ -3,10 +3,10 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
-use std::time::Duration;
 
 use common::config::Config;
 use common::ipc::GatewayId;
+use common::ipc::gateway::SupervisorToGateway;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -14,14 +14,13 @@ use tokio::time::timeout;
 use crate::connections::Connections;
 use crate::daemon::Daemon;
 use crate::dispatch::Dispatch;
-use crate::generation::{Generation, Generations};
+use crate::generation::{Generation, Generations, LAST_MOMENT, LAST_WORDS};
 use crate::listen::{self, ListenError};
+use crate::listeners::Listeners;
 use crate::log::Log;
+use crate::reload::{self, Reloads};
 use crate::setup::SetupError;
-use crate::{accept, banner, dispatch, lifetime, notify, signals};
-
-/// How long the records of the last sessions may take.
-const LAST_WORDS: Duration = Duration::from_millis(100);
+use crate::{banner, dispatch, lifetime, notify, process, signals};
 
 /// What the parts of the supervisor share. They all run on one thread.
 #[derive(Debug, Default)]
@@ -30,6 +29,10 @@ pub(crate) struct Service {
     pub(crate) generations: Generations,
     /// The connections that gateways have.
     pub(crate) connections: RefCell<Connections>,
+    /// Where clients come from.
+    pub(crate) listeners: Listeners,
+    /// Requests for a reload.
+    pub(crate) reloads: Reloads,
     /// Who waits for a gateway.
     pub(crate) dispatch: Dispatch,
     /// Gateways that were killed because they broke protocol.
@@ -69,8 +72,11 @@ pub(crate) enum ServiceError {
 /// `daemon` is told when clients can be served, and the log then leaves its caller's standard error.
 pub(crate) async fn run(config: Config, daemon: Option<(Daemon, Log)>) -> Result<(), ServiceError> {
     let mut signals = signals::Signals::listen()?;
+    let hangups = signals::hangups()?;
     let listeners = listen::all(&config)?;
     let service = Rc::new(Service::default());
+    let mut keepers = JoinSet::new();
+    keepers.spawn_local(process::keep_reaping());
     let generation = tokio::select! {
         ready = Generation::start(&service, config) => ready?,
         _ = signals.stop() => return Ok(()),
@@ -86,19 +92,19 @@ pub(crate) async fn run(config: Config, daemon: Option<(Daemon, Log)>) -> Result
     banner::proxying(&generation.config, &listeners);
     service.generations.add(generation);
     notify::ready();
-    let mut keepers = JoinSet::new();
     keepers.spawn_local(notify::keep_status(service.clone()));
     keepers.spawn_local(notify::keep_watchdog());
     keepers.spawn_local(dispatch::keep_taking_acknowledgements(service.clone()));
-    let mut accepting = JoinSet::new();
+    keepers.spawn_local(reload::keep_reloading(service.clone()));
+    keepers.spawn_local(signals::keep_passing_reloads(service.clone(), hangups));
     for listening in listeners {
-        accepting.spawn_local(accept::keep_accepting(service.clone(), listening));
+        service.listeners.add(&service, listening);
     }
     tokio::select! {
         signal = signals.stop() => tracing::info!(target: "websockify::service", "In exit ({signal})"),
         reason = lifetime::over(&service) => {
             tracing::info!(target: "websockify::service", "{reason}");
-            drop(std::mem::take(&mut accepting));
+            service.listeners.close();
             // Those who are here are served to their end, unless we are told to go at once.
             tokio::select! {
                 _ = signals.stop() => {}
@@ -108,7 +114,7 @@ pub(crate) async fn run(config: Config, daemon: Option<(Daemon, Log)>) -> Result
     }
     notify::stopping();
     service.stopping.set(true);
-    drop(accepting);
+    service.listeners.close();
     stop(&service).await;
     Ok(())
 }
@@ -134,10 +140,11 @@ impl Service {
 /// Ends the sessions, then everything else.
 async fn stop(service: &Rc<Service>) {
     let generations = service.generations.all();
-    let gateways: Vec<_> = generations.iter().flat_map(|generation| generation.pool.stop()).collect();
+    let gateways: Vec<_> =
+        generations.iter().flat_map(|one| one.pool.end(&SupervisorToGateway::Stop)).collect();
     let time = generations.last().map(|generation| generation.config.timeouts.stop).unwrap_or_default();
     // Sessions get their own time; what a gateway needs to end itself comes on top.
-    let patience = time + Duration::from_millis(300);
+    let patience = time + LAST_MOMENT;
     let all = async {
         for gateway in &gateways {
             gateway.ended().await;
@@ -148,6 +155,8 @@ async fn stop(service: &Rc<Service>) {
     }
     // What the connector has still to say completes the records of the last sessions.
     if timeout(LAST_WORDS, lifetime::last_connection(service)).await.is_err() {
-        service.connections.borrow_mut().connector_gone();
+        for generation in generations {
+            service.connections.borrow_mut().connector_gone(generation.number);
+        }
     }
 }

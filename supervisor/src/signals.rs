@@ -1,8 +1,11 @@
 //! Signals that the supervisor acts upon.
 
 use std::io;
+use std::rc::Rc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::service::Service;
 
 /// Handlers that are in place.
 #[derive(Debug)]
@@ -23,5 +26,17 @@ impl Signals {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
         }
+    }
+}
+
+/// The requests to read the configuration again, from now on: none ends us any more.
+pub(crate) fn hangups() -> io::Result<Signal> {
+    signal(SignalKind::hangup())
+}
+
+/// Reloads at each SIGHUP.
+pub(crate) async fn keep_passing_reloads(service: Rc<Service>, mut hangups: Signal) {
+    while hangups.recv().await.is_some() {
+        service.reloads.ask();
     }
 }

@@ -222,6 +222,9 @@ pub struct Timeouts {
     pub idle: Option<Duration>,
     /// From SIGTERM to the end of all sessions, default 2 s.
     pub stop: Duration,
+    /// How long sessions may go on after a reload, under the configuration that they began with. Default
+    /// as long as they like: a desktop may be open for weeks.
+    pub drain: Option<Duration>,
 }
 
 impl Default for Timeouts {
@@ -234,6 +237,7 @@ impl Default for Timeouts {
             close_handshake: Duration::from_secs(5),
             idle: None,
             stop: Duration::from_secs(2),
+            drain: None,
         }
     }
 }
@@ -245,11 +249,14 @@ pub struct Limits {
     pub connections: Option<u32>,
     /// Requests on one keep-alive connection, default 1000.
     pub keep_alive_requests: u32,
+    /// Earlier configurations whose sessions are kept after reloads, default 8: each has processes of its
+    /// own, which take some MiB. The sessions of the oldest end with Close 1012.
+    pub generations: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: None, keep_alive_requests: 1000 }
+        Self { connections: None, keep_alive_requests: 1000, generations: 8 }
     }
 }
 

@@ -171,6 +171,7 @@ impl Printer {
             self.key(name, duration::format(value), value == default);
         }
         self.key("idle", or_off(timeouts.idle), timeouts.idle == default.idle);
+        self.key("drain", or_off(timeouts.drain), timeouts.drain == default.drain);
     }
 
     fn limits(&mut self, limits: &Limits) {
@@ -184,6 +185,8 @@ impl Printer {
         }
         let requests = limits.keep_alive_requests;
         self.key("keep-alive-requests", i64::from(requests), requests == default.keep_alive_requests);
+        let generations = limits.generations;
+        self.key("generations", i64::from(generations), generations == default.generations);
     }
 
     fn log(&mut self, log: &Log) -> Result<(), NotUtf8> {

@@ -12,7 +12,7 @@ use super::check::Severity;
 use super::*;
 
 /// Keys without an option: what the original doesn't have and one doesn't change for a single run.
-const ONLY_IN_FILE: [&str; 13] = [
+const ONLY_IN_FILE: [&str; 15] = [
     "token.refusal",
     "text",
     "target-tls.ca-file",
@@ -24,8 +24,10 @@ const ONLY_IN_FILE: [&str; 13] = [
     "timeouts.close-handshake",
     "timeouts.idle",
     "timeouts.stop",
+    "timeouts.drain",
     "limits.connections",
     "limits.keep-alive-requests",
+    "limits.generations",
 ];
 
 /// Options without a key: they say what to do with a configuration, or nothing at all.
@@ -107,7 +109,7 @@ fn variations() -> Vec<Config> {
         verify_client: false,
         client_ca: None,
     };
-    let change: [fn(&mut Config); 16] = [
+    let change: [fn(&mut Config); 17] = [
         |_| {},
         |c| c.inetd = true,
         |c| c.listen_mode = 0,
@@ -121,9 +123,10 @@ fn variations() -> Vec<Config> {
         |c| c.sandbox = Sandbox::Off,
         |c| c.text = TextMessages::Accept,
         |c| c.verbose = true,
-        |c| c.limits = Limits { connections: Some(u32::MAX), keep_alive_requests: 1 },
+        |c| c.limits = Limits { connections: Some(u32::MAX), keep_alive_requests: 1, generations: 2 },
         |c| c.timeouts.idle = Some(Duration::from_millis(1)),
         |c| c.timeouts.stop = duration::MAX,
+        |c| c.timeouts.drain = Some(Duration::from_secs(3600)),
     ];
     let mut all: Vec<Config> = change
         .iter()
@@ -184,6 +187,7 @@ fn variations() -> Vec<Config> {
             close_handshake: one * 5,
             idle: Some(one * 6),
             stop: one * 7,
+            drain: None,
         };
         add(Config { timeouts, ..minimal() });
     }

@@ -23,6 +23,8 @@ pub enum SupervisorToConnector {
     /// What the files of tokens hold, in place of what was there before: a
     /// [`super::setup::TokenFiles`] as a file in memory.
     Tokens(OwnedFd),
+    /// Is somebody there? Answer with `Here` at once.
+    Ask,
 }
 
 impl Message for SupervisorToConnector {
@@ -31,6 +33,7 @@ impl Message for SupervisorToConnector {
             Self::Setup(fd) => wire::body(1, &(), Some(fd.as_fd())),
             Self::Gateway { id, channel } => wire::body(2, id, Some(channel.as_fd())),
             Self::Tokens(fd) => wire::body(3, &(), Some(fd.as_fd())),
+            Self::Ask => wire::body(4, &(), None),
         }
     }
 
@@ -39,6 +42,7 @@ impl Message for SupervisorToConnector {
             1 => wire::fields(tag, body).and_then(|()| Ok(Self::Setup(wire::with_fd(fd)?))),
             2 => Ok(Self::Gateway { id: wire::fields(tag, body)?, channel: wire::with_fd(fd)? }),
             3 => wire::fields(tag, body).and_then(|()| Ok(Self::Tokens(wire::with_fd(fd)?))),
+            4 => wire::without_fd(fd).and_then(|()| wire::fields(tag, body)).map(|()| Self::Ask),
             _ => Err(WireError::Tag(tag)),
         }
     }
@@ -55,6 +59,8 @@ pub enum ConnectorToSupervisor {
     Dialled(Vec<Dialled>),
     /// A gateway breaks protocol.
     Violation(Violation),
+    /// The answer to `Ask`.
+    Here,
 }
 
 /// What came of dialling a target.
@@ -88,6 +94,7 @@ impl Message for ConnectorToSupervisor {
             Self::Failed(why) => wire::body(2, why, None),
             Self::Dialled(dialled) => wire::body(3, dialled, None),
             Self::Violation(violation) => wire::body(4, violation, None),
+            Self::Here => wire::body(5, &(), None),
         }
     }
 
@@ -98,6 +105,7 @@ impl Message for ConnectorToSupervisor {
             2 => Ok(Self::Failed(wire::fields(tag, body)?)),
             3 => Ok(Self::Dialled(wire::fields(tag, body)?)),
             4 => Ok(Self::Violation(wire::fields(tag, body)?)),
+            5 => wire::fields(tag, body).map(|()| Self::Here),
             _ => Err(WireError::Tag(tag)),
         }
     }

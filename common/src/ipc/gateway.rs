@@ -36,6 +36,16 @@ pub enum SupervisorToGateway {
     Begin,
     /// End all sessions with Close 1001, then the process.
     Stop,
+    /// No connection follows. Sessions go on; connections that have had a request end, as the next one
+    /// would better be served under a newer configuration.
+    Retire,
+    /// End all sessions with Close 1012 (Service Restart), then the process.
+    Restart,
+    /// End the session of this connection with Close 1008, whoever it is: an administrator wants it.
+    Disconnect(ConnectionId),
+    /// Say how far these connections are, at most [`Count::MAX_BATCH`] of them. Answer at once, with
+    /// `Counts`; without any it only asks whether somebody is there.
+    Ask(Vec<ConnectionId>),
 }
 
 impl Message for SupervisorToGateway {
@@ -50,12 +60,23 @@ impl Message for SupervisorToGateway {
             Self::Begin => wire::body(7, &(), None),
             Self::Stop => wire::body(8, &(), None),
             Self::Acknowledgements(fd) => wire::body(9, &(), Some(fd.as_fd())),
+            Self::Retire => wire::body(10, &(), None),
+            Self::Restart => wire::body(11, &(), None),
+            Self::Disconnect(id) => wire::body(12, id, None),
+            Self::Ask(ids) => wire::body(13, ids, None),
         }
     }
 
     fn decode(tag: u8, body: &[u8], fd: Option<OwnedFd>) -> Result<Self, WireError> {
         if tag == 6 {
             return Ok(Self::Connection { ticket: wire::fields(tag, body)?, socket: wire::with_fd(fd)? });
+        }
+        if let 12 | 13 = tag {
+            wire::without_fd(fd)?;
+            return match tag {
+                12 => Ok(Self::Disconnect(wire::fields(tag, body)?)),
+                _ => Ok(Self::Ask(wire::fields(tag, body)?)),
+            };
         }
         let () = wire::fields(tag, body)?;
         match tag {
@@ -67,6 +88,8 @@ impl Message for SupervisorToGateway {
             7 => wire::without_fd(fd).map(|()| Self::Begin),
             8 => wire::without_fd(fd).map(|()| Self::Stop),
             9 => Ok(Self::Acknowledgements(wire::with_fd(fd)?)),
+            10 => wire::without_fd(fd).map(|()| Self::Retire),
+            11 => wire::without_fd(fd).map(|()| Self::Restart),
             _ => Err(WireError::Tag(tag)),
         }
     }
@@ -93,6 +116,24 @@ pub enum GatewayToSupervisor {
     Failed(String),
     /// What has happened to connections since the last report.
     Report(Report),
+    /// The answer to one `Ask`: those of the connections that are there.
+    Counts(Vec<Count>),
+}
+
+/// How far a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
+    /// Which.
+    pub id: ConnectionId,
+    /// Bytes of payload to the target so far.
+    pub to_target: u64,
+    /// Bytes of payload to the client so far.
+    pub to_client: u64,
+}
+
+impl Count {
+    /// So many fit into a message, whatever they say.
+    pub const MAX_BATCH: usize = 256;
 }
 
 /// The first byte of a connection is about to be read, so that no other gateway can serve it any more.
@@ -170,8 +211,10 @@ pub enum ClosedBy {
     Violation,
     /// Silence longer than allowed.
     Timeout,
-    /// The service was stopped.
+    /// The service was stopped, or a reload has replaced the generation that served it.
     Shutdown,
+    /// An administrator disconnected it.
+    Admin,
 }
 
 impl ClosedBy {
@@ -184,6 +227,7 @@ impl ClosedBy {
             Self::Violation => "violation",
             Self::Timeout => "timeout",
             Self::Shutdown => "shutdown",
+            Self::Admin => "admin",
         }
     }
 }
@@ -194,6 +238,7 @@ impl Message for GatewayToSupervisor {
             Self::Ready(level) => wire::body(1, level, None),
             Self::Failed(why) => wire::body(2, why, None),
             Self::Report(report) => wire::body(3, report, None),
+            Self::Counts(counts) => wire::body(4, counts, None),
         }
     }
 
@@ -203,6 +248,7 @@ impl Message for GatewayToSupervisor {
             1 => Ok(Self::Ready(wire::fields(tag, body)?)),
             2 => Ok(Self::Failed(wire::fields(tag, body)?)),
             3 => Ok(Self::Report(wire::fields(tag, body)?)),
+            4 => Ok(Self::Counts(wire::fields(tag, body)?)),
             _ => Err(WireError::Tag(tag)),
         }
     }

@@ -75,7 +75,7 @@ proptest! {
     /// With a version and a tag that exist, bodies are reached.
     #[test]
     fn any_body_is_decoded_or_refused(
-        tag in 0u8..12,
+        tag in 0u8..16,
         body in prop::collection::vec(any::<u8>(), 0..300),
         with_fd: bool,
     ) {
@@ -84,7 +84,7 @@ proptest! {
 
     /// Lengths that promise more than there is: nothing may be reserved for them.
     #[test]
-    fn announced_lengths_allocate_nothing(tag in 0u8..12, count in 1usize..4) {
+    fn announced_lengths_allocate_nothing(tag in 0u8..16, count in 1usize..4) {
         let huge = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f, 0x01].repeat(count);
         decode_all(&[&[1, tag], huge.as_slice()].concat(), false);
     }

@@ -20,6 +20,8 @@ pub enum SupervisorToSigner {
         /// Our end.
         channel: OwnedFd,
     },
+    /// Is somebody there? Answer with `Here` at once.
+    Ask,
 }
 
 impl Message for SupervisorToSigner {
@@ -27,6 +29,7 @@ impl Message for SupervisorToSigner {
         match self {
             Self::Setup(fd) => wire::body(1, &(), Some(fd.as_fd())),
             Self::Gateway { id, channel } => wire::body(2, id, Some(channel.as_fd())),
+            Self::Ask => wire::body(3, &(), None),
         }
     }
 
@@ -34,6 +37,7 @@ impl Message for SupervisorToSigner {
         match tag {
             1 => wire::fields(tag, body).and_then(|()| Ok(Self::Setup(wire::with_fd(fd)?))),
             2 => Ok(Self::Gateway { id: wire::fields(tag, body)?, channel: wire::with_fd(fd)? }),
+            3 => wire::without_fd(fd).and_then(|()| wire::fields(tag, body)).map(|()| Self::Ask),
             _ => Err(WireError::Tag(tag)),
         }
     }
@@ -48,6 +52,8 @@ pub enum SignerToSupervisor {
     Failed(String),
     /// A gateway breaks protocol.
     Violation(Violation),
+    /// The answer to `Ask`.
+    Here,
 }
 
 /// What everybody may know about a key.
@@ -65,6 +71,7 @@ impl Message for SignerToSupervisor {
             Self::Ready(level, key) => wire::body(1, &(level, key), None),
             Self::Failed(why) => wire::body(2, why, None),
             Self::Violation(violation) => wire::body(3, violation, None),
+            Self::Here => wire::body(4, &(), None),
         }
     }
 
@@ -74,6 +81,7 @@ impl Message for SignerToSupervisor {
             1 => wire::fields(tag, body).map(|(level, key)| Self::Ready(level, key)),
             2 => Ok(Self::Failed(wire::fields(tag, body)?)),
             3 => Ok(Self::Violation(wire::fields(tag, body)?)),
+            4 => wire::fields(tag, body).map(|()| Self::Here),
             _ => Err(WireError::Tag(tag)),
         }
     }

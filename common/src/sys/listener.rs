@@ -41,12 +41,23 @@ impl Listener {
     /// Those of accept(2), among them the ones that concern only the connection that was to be
     /// accepted, and those that say that descriptors or memory have run out.
     pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(OwnedFd, Peer)>> {
-        self.0.poll_read(cx, |listener| {
-            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-            let (socket, address) = rustix::net::acceptfrom_with(listener, flags)?;
-            Ok(((socket, peer(address)), After::Ready))
-        })
+        self.0.poll_read(cx, |listener| Ok((accept(listener)?, After::Ready)))
     }
+
+    /// The same without waiting.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` when nobody has come.
+    pub fn try_accept(&self) -> io::Result<(OwnedFd, Peer)> {
+        accept(self.0.as_fd())
+    }
+}
+
+fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, Peer)> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let (socket, address) = rustix::net::acceptfrom_with(listener, flags)?;
+    Ok((socket, peer(address)))
 }
 
 fn peer(address: Option<SocketAddrAny>) -> Peer {

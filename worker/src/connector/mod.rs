@@ -12,7 +12,7 @@ mod target;
 
 mod dial;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -60,6 +60,8 @@ struct Connector {
     dialled: RefCell<Vec<Dialled>>,
     /// Gateways that break protocol, which the supervisor is still to be told.
     accused: RefCell<BTreeMap<GatewayId, String>>,
+    /// The supervisor asks whether we are there.
+    asked: Cell<bool>,
     more_to_tell: Notify,
 }
 
@@ -87,6 +89,7 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
             used: RefCell::default(),
             dialled: RefCell::default(),
             accused: RefCell::default(),
+            asked: Cell::new(false),
             more_to_tell: Notify::new(),
         };
         serve(Rc::new(connector), level).await;
@@ -138,6 +141,7 @@ impl Connector {
             SupervisorToConnector::Gateway { .. } => "channel to a gateway",
             SupervisorToConnector::Tokens(_) => "tokens",
             SupervisorToConnector::Setup(_) => "setup",
+            SupervisorToConnector::Ask => "question",
         };
         let done = match message {
             SupervisorToConnector::Gateway { id, channel } => Channel::new(channel).map(|channel| {
@@ -147,6 +151,11 @@ impl Connector {
                 setup::read(file).map(|files| self.policy.take_tokens(files))
             }
             SupervisorToConnector::Setup(_) => Err(role::unexpected("another setup")),
+            SupervisorToConnector::Ask => {
+                self.asked.set(true);
+                self.more_to_tell.notify_one();
+                Ok(())
+            }
         };
         if let Err(error) = done {
             tracing::error!(target: "websockify::connector", "cannot take a {what}: {error}");
@@ -239,6 +248,9 @@ async fn keep_telling(connector: Rc<Connector>) {
     loop {
         connector.more_to_tell.notified().await;
         sleep(MAX_DELAY).await;
+        if connector.asked.take() && connector.supervisor.send(&ConnectorToSupervisor::Here).await.is_err() {
+            return;
+        }
         for (gateway, what) in connector.accused.take() {
             let violation = Violation { gateway, what: bounded(what) };
             if connector.supervisor.send(&ConnectorToSupervisor::Violation(violation)).await.is_err() {

@@ -30,7 +30,7 @@ pub(super) async fn serve(gateway: Rc<Gateway>, ticket: Ticket, socket: OwnedFd)
 async fn serve_socket(gateway: &Rc<Gateway>, connection: &Rc<Connection>, socket: OwnedFd) -> io::Result<()> {
     let socket = StreamSocket::new(socket)?;
     let first = poll_fn(|cx| {
-        if connection.poll_stopping(cx) {
+        if connection.poll_ending(cx).is_some() {
             return std::task::Poll::Ready(Ok(None));
         }
         socket.poll_peek(cx)

@@ -34,7 +34,7 @@ use crate::sandbox::{self, Profile};
 use admission::Connector;
 use http::page::Pages;
 use outbox::Outbox;
-use sessions::Sessions;
+use sessions::{Ending, Sessions};
 use tls::Tls;
 
 /// What the connections of a gateway share. They all run on one thread.
@@ -149,7 +149,14 @@ impl Gateway {
             SupervisorToGateway::Begin => {
                 supervisor.send(&GatewayToSupervisor::Ready(self.level)).await.map_err(io::Error::other)?;
             }
-            SupervisorToGateway::Stop => self.sessions.stop(),
+            SupervisorToGateway::Stop => self.sessions.stop(Ending::Shutdown),
+            SupervisorToGateway::Restart => self.sessions.stop(Ending::Restart),
+            SupervisorToGateway::Retire => self.sessions.retire(),
+            SupervisorToGateway::Disconnect(id) => self.sessions.disconnect(id),
+            SupervisorToGateway::Ask(ids) => {
+                let counts = GatewayToSupervisor::Counts(self.sessions.count(&ids));
+                supervisor.send(&counts).await.map_err(io::Error::other)?;
+            }
             SupervisorToGateway::Setup(_)
             | SupervisorToGateway::Acknowledgements(_)
             | SupervisorToGateway::WebRoot(_) => {

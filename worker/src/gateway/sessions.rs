@@ -1,10 +1,11 @@
 //! The open connections of a gateway, so that the supervisor's orders reach them.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Waker};
 
-use common::ipc::gateway::{Ended, SessionSummary};
+use common::ipc::gateway::{Count, Ended, SessionSummary};
 use common::ipc::{ClientAddr, ConnectionId};
 use common::ticket::Ticket;
 use tokio::sync::Notify;
@@ -13,10 +14,27 @@ use super::outbox::Outbox;
 
 /// All connections, and whether they are to end.
 #[derive(Debug, Default)]
-pub(super) struct Sessions {
-    stopping: Rc<Cell<bool>>,
-    wakers: Rc<RefCell<slab::Slab<Option<Waker>>>>,
-    emptied: Rc<Notify>,
+pub(super) struct Sessions(Rc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// All are to end, for this reason.
+    ending: Cell<Option<Ending>>,
+    /// No connection follows, and nobody shall come back on one that is there.
+    retiring: Cell<bool>,
+    open: RefCell<HashMap<ConnectionId, Weak<Connection>>>,
+    emptied: Notify,
+}
+
+/// Why the supervisor wants a connection to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// The service stops.
+    Shutdown,
+    /// A newer configuration has replaced this gateway's, and time is up.
+    Restart,
+    /// An administrator has said so.
+    Disconnected,
 }
 
 /// One connection, from its arrival to its end, which its drop reports.
@@ -24,43 +42,79 @@ pub(super) struct Sessions {
 pub(super) struct Connection {
     /// What the supervisor says about it, and what lets it have a target.
     pub(super) ticket: Ticket,
+    /// Bytes of its session so far: to the target, and to the client.
+    moved: Cell<(u64, u64)>,
     summary: RefCell<Option<SessionSummary>>,
-    place: usize,
-    stopping: Rc<Cell<bool>>,
-    wakers: Rc<RefCell<slab::Slab<Option<Waker>>>>,
-    emptied: Rc<Notify>,
+    disconnected: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+    shared: Rc<Shared>,
     outbox: Rc<Outbox>,
 }
 
 impl Sessions {
     /// Counts a connection in.
     pub(super) fn enter(&self, ticket: Ticket, outbox: Rc<Outbox>) -> Rc<Connection> {
-        Rc::new(Connection {
+        let connection = Rc::new(Connection {
             ticket,
+            moved: Cell::default(),
             summary: RefCell::default(),
-            place: self.wakers.borrow_mut().insert(None),
-            stopping: self.stopping.clone(),
-            wakers: self.wakers.clone(),
-            emptied: self.emptied.clone(),
+            disconnected: Cell::new(false),
+            waker: RefCell::default(),
+            shared: self.0.clone(),
             outbox,
-        })
+        });
+        self.0.open.borrow_mut().insert(connection.id(), Rc::downgrade(&connection));
+        connection
     }
 
     /// Tells every connection to end.
-    pub(super) fn stop(&self) {
-        self.stopping.set(true);
-        for (_, waker) in self.wakers.borrow().iter() {
-            if let Some(waker) = waker {
-                waker.wake_by_ref();
-            }
+    pub(super) fn stop(&self, why: Ending) {
+        self.0.ending.set(Some(why));
+        self.wake_all();
+        self.0.emptied.notify_one();
+    }
+
+    /// Lets no client come back on a connection that it has.
+    pub(super) fn retire(&self) {
+        self.0.retiring.set(true);
+        self.wake_all();
+    }
+
+    /// Tells one connection to end. One that is gone needs no word.
+    pub(super) fn disconnect(&self, id: ConnectionId) {
+        if let Some(connection) = self.find(id) {
+            connection.disconnected.set(true);
+            connection.wake();
         }
-        self.emptied.notify_one();
+    }
+
+    /// How far those of `ids` are that are there.
+    pub(super) fn count(&self, ids: &[ConnectionId]) -> Vec<Count> {
+        let found = ids.iter().take(Count::MAX_BATCH).filter_map(|id| self.find(*id));
+        found
+            .map(|connection| {
+                let (to_target, to_client) = connection.moved.get();
+                Count { id: connection.id(), to_target, to_client }
+            })
+            .collect()
     }
 
     /// Waits until all connections have ended after [`Self::stop`].
     pub(super) async fn stopped(&self) {
-        while !(self.stopping.get() && self.wakers.borrow().is_empty()) {
-            self.emptied.notified().await;
+        while !(self.0.ending.get().is_some() && self.0.open.borrow().is_empty()) {
+            self.0.emptied.notified().await;
+        }
+    }
+
+    fn find(&self, id: ConnectionId) -> Option<Rc<Connection>> {
+        self.0.open.borrow().get(&id)?.upgrade()
+    }
+
+    fn wake_all(&self) {
+        for connection in self.0.open.borrow().values() {
+            if let Some(connection) = connection.upgrade() {
+                connection.wake();
+            }
         }
     }
 }
@@ -76,29 +130,45 @@ impl Connection {
         &self.ticket.claims.client
     }
 
-    /// Whether it is to end. The task of `cx` is woken when that changes.
+    /// Whether it is to end, and why. The task of `cx` is woken when that changes, and when
+    /// [`Self::is_retiring`] does.
     #[must_use]
-    pub(super) fn poll_stopping(&self, cx: &Context<'_>) -> bool {
-        if let Some(place) = self.wakers.borrow_mut().get_mut(self.place) {
-            if !place.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                *place = Some(cx.waker().clone());
-            }
+    pub(super) fn poll_ending(&self, cx: &Context<'_>) -> Option<Ending> {
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
         }
-        self.stopping.get()
+        if self.disconnected.get() { Some(Ending::Disconnected) } else { self.shared.ending.get() }
+    }
+
+    /// Whether the client's next request had better come on another connection.
+    pub(super) fn is_retiring(&self) -> bool {
+        self.shared.retiring.get()
+    }
+
+    /// Notes how far its session is.
+    pub(super) fn has_moved(&self, to_target: u64, to_client: u64) {
+        self.moved.set((to_target, to_client));
     }
 
     /// Keeps what its session did for the report.
     pub(super) fn session_ended(&self, summary: SessionSummary) {
         *self.summary.borrow_mut() = Some(summary);
     }
+
+    fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.wakers.borrow_mut().try_remove(self.place);
+        self.shared.open.borrow_mut().remove(&self.id());
         self.outbox.ended(Ended { id: self.id(), session: self.summary.take() });
-        if self.stopping.get() {
-            self.emptied.notify_one();
+        if self.shared.ending.get().is_some() {
+            self.shared.emptied.notify_one();
         }
     }
 }

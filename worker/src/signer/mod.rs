@@ -60,7 +60,17 @@ async fn serve(supervisor: &Rc<Channel>, level: Level, key: Rc<Key>) {
     if supervisor.send(&SignerToSupervisor::Ready(level, key.description())).await.is_err() {
         return;
     }
-    while let Ok(SupervisorToSigner::Gateway { id, channel }) = supervisor.receive().await {
+    loop {
+        let (id, channel) = match supervisor.receive().await {
+            Ok(SupervisorToSigner::Gateway { id, channel }) => (id, channel),
+            Ok(SupervisorToSigner::Ask) => {
+                if supervisor.send(&SignerToSupervisor::Here).await.is_err() {
+                    return;
+                }
+                continue;
+            }
+            Ok(SupervisorToSigner::Setup(_)) | Err(_) => return,
+        };
         match Channel::new(channel) {
             Ok(channel) => {
                 let (supervisor, key) = (supervisor.clone(), key.clone());

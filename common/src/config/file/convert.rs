@@ -189,6 +189,7 @@ fn timeouts(keys: TimeoutKeys) -> Timeouts {
         close_handshake: or(keys.close_handshake, default.close_handshake),
         idle: or(keys.idle, default.idle),
         stop: or(keys.stop, default.stop),
+        drain: or(keys.drain, default.drain),
     }
 }
 
@@ -197,6 +198,7 @@ fn limits(keys: LimitKeys) -> Limits {
     Limits {
         connections: keys.connections.map(unwrap).or(default.connections),
         keep_alive_requests: or(keys.keep_alive_requests, default.keep_alive_requests),
+        generations: or(keys.generations, default.generations),
     }
 }
 

@@ -87,6 +87,7 @@ pub(super) struct TimeoutKeys {
     pub(super) close_handshake: Option<Value<Duration>>,
     pub(super) idle: Option<Value<Option<Duration>>>,
     pub(super) stop: Option<Value<Duration>>,
+    pub(super) drain: Option<Value<Option<Duration>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -94,6 +95,7 @@ pub(super) struct TimeoutKeys {
 pub(super) struct LimitKeys {
     pub(super) connections: Option<Value<u32>>,
     pub(super) keep_alive_requests: Option<Value<u32>>,
+    pub(super) generations: Option<Value<u32>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

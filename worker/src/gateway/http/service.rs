@@ -51,8 +51,9 @@ pub(in crate::gateway) async fn serve(
         gateway: gateway.clone(),
         connection: connection.clone(),
     });
+    let served_client = client.clone();
     let service = service_fn(move |request| {
-        let client = client.clone();
+        let client = served_client.clone();
         async move { Ok::<_, Infallible>(client.respond(request).await) }
     });
     let served = http1::Builder::new()
@@ -69,7 +70,9 @@ pub(in crate::gateway) async fn serve(
     let mut served = pin!(served);
     let mut asked_to_stop = false;
     poll_fn(|cx| {
-        if connection.poll_stopping(cx) && !asked_to_stop {
+        // To a client that has not asked yet the first answer says that it is the last.
+        let retiring = connection.is_retiring() && client.requests.get() > 0;
+        if (connection.poll_ending(cx).is_some() || retiring) && !asked_to_stop {
             asked_to_stop = true;
             served.as_mut().graceful_shutdown();
         }
@@ -121,9 +124,9 @@ impl Client {
     }
 
     /// Whether the next request on this connection could still open a session. A client whose ticket will
-    /// have expired by then needs another connection.
+    /// have expired by then needs another connection, and so does one that a newer configuration awaits.
     fn may_upgrade_later(&self) -> bool {
-        self.connection.ticket.outlasts(self.gateway.setup.request_head)
+        !self.connection.is_retiring() && self.connection.ticket.outlasts(self.gateway.setup.request_head)
     }
 
     /// The line that the original logs for each refused request.

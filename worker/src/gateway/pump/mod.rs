@@ -17,6 +17,8 @@
 //! | target broken             | Closed   | Closing(1011)      | and thrown away    |
 //! | silence for too long      | goes on  | Closing(1001)      | until it ends too  |
 //! | the service stops         | goes on  | Closing(1001)      | until it ends too  |
+//! | its generation is too old | goes on  | Closing(1012)      | until it ends too  |
+//! | an administrator says so  | goes on  | Closing(1008)      | until it ends too  |
 //!
 //! The session is over when both directions are closed and nothing of the client needs to be read any
 //! more, or when nothing has moved for the closing handshake's deadline since the first end.
@@ -36,7 +38,7 @@ use common::ipc::gateway::{ClosedBy, SessionSummary};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use super::sessions::Connection;
+use super::sessions::{Connection, Ending};
 use super::transport::Transport;
 use super::websocket::close::{ControlPayload, Violation};
 use super::websocket::frame::Decoder;
@@ -179,8 +181,8 @@ impl Session {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, connection: &Connection) -> Poll<()> {
-        if connection.poll_stopping(cx) {
-            self.stop();
+        if let Some(why) = connection.poll_ending(cx) {
+            self.stop(why);
         }
         for _ in 0..MAX_ROUNDS {
             let progress = Scratch::with(|scratch| {
@@ -188,6 +190,7 @@ impl Session {
                 let down = self.poll_downlink(cx, scratch);
                 up || down
             });
+            connection.has_moved(self.bytes_to_target, self.bytes_to_client);
             if self.is_over() {
                 return Poll::Ready(());
             }
@@ -267,11 +270,13 @@ impl Session {
         self.end_downlink(ClosedBy::Violation, violation.payload());
     }
 
-    fn stop(&mut self) {
-        self.end_downlink(
-            ClosedBy::Shutdown,
-            ControlPayload::close(CloseCode::Away, "Server is shutting down"),
-        );
+    fn stop(&mut self, why: Ending) {
+        let (who, code, reason) = match why {
+            Ending::Shutdown => (ClosedBy::Shutdown, CloseCode::Away, "Server is shutting down"),
+            Ending::Restart => (ClosedBy::Shutdown, CloseCode::Restart, "Service restart"),
+            Ending::Disconnected => (ClosedBy::Admin, CloseCode::Policy, "Disconnected by an administrator"),
+        };
+        self.end_downlink(who, ControlPayload::close(code, reason));
     }
 
     /// Acts upon time, and sets the timer for the next time that something must be done.

@@ -1,0 +1,120 @@
+//! The listeners that are open, and how a reload changes them.
+//!
+//! Sockets that were passed to us stay as they are. Of our own, new ones are opened before anything else
+//! changes, and those that are no longer wanted are closed when everything else has changed.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use common::addr::ListenAddr;
+use common::config::Config;
+use tokio::sync::watch;
+use tokio::task::spawn_local;
+
+use crate::accept;
+use crate::listen::{self, ListenError, Listening};
+use crate::service::Service;
+
+/// What to do with clients that come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Let them in.
+    Accept,
+    /// Let in who has come, then close the listener.
+    Finish,
+    /// Close the listener.
+    Close,
+}
+
+/// All that are open.
+#[derive(Debug, Default)]
+pub(crate) struct Listeners(RefCell<Vec<Open>>);
+
+#[derive(Clone, Debug)]
+struct Open {
+    listening: Rc<Listening>,
+    order: watch::Sender<Order>,
+}
+
+/// How the listeners change with a configuration.
+#[derive(Debug)]
+pub(crate) struct Change {
+    opened: Vec<Listening>,
+    /// Which of those that are open stay.
+    kept: Vec<bool>,
+}
+
+impl Listeners {
+    /// Lets clients of `listening` in.
+    pub(crate) fn add(&self, service: &Rc<Service>, listening: Listening) {
+        let open = Open { listening: Rc::new(listening), order: watch::Sender::new(Order::Accept) };
+        let orders = open.order.subscribe();
+        spawn_local(accept::keep_accepting(service.clone(), open.listening.clone(), orders));
+        self.0.borrow_mut().push(open);
+    }
+
+    /// Closes all of them.
+    pub(crate) fn close(&self) {
+        for open in self.0.take() {
+            open.order.send_replace(Order::Close);
+        }
+    }
+
+    /// Opens what `config` wants and is not there yet.
+    pub(crate) fn prepare(&self, config: &Config) -> Result<Change, ListenError> {
+        let open = self.0.borrow();
+        if open.iter().any(|one| one.listening.address.is_none()) {
+            return Ok(Change { opened: Vec::new(), kept: vec![true; open.len()] });
+        }
+        let mut kept = vec![false; open.len()];
+        let mut missing = Vec::new();
+        for wanted in &config.listen {
+            let same = |(index, one): &(usize, &Open)| {
+                !kept.get(*index).copied().unwrap_or(true) && one.listening.address.as_ref() == Some(wanted)
+            };
+            let found = open.iter().enumerate().find(same).map(|(index, _)| index);
+            match found.and_then(|index| kept.get_mut(index)) {
+                Some(kept) => *kept = true,
+                None => missing.push(wanted),
+            }
+        }
+        let leaving: Vec<_> =
+            open.iter().zip(&kept).filter(|(_, kept)| !**kept).map(|(one, _)| one).collect();
+        let mut opened = Vec::new();
+        for wanted in missing {
+            // One that replaces another at the same port listens beside it for a moment.
+            let beside = leaving.iter().filter(|one| one.shares_port(wanted));
+            let beside: Vec<_> = beside.map(|one| &*one.listening).collect();
+            opened.push(listen::beside(wanted, config, &beside)?);
+        }
+        Ok(Change { opened, kept })
+    }
+
+    /// Brings a change into force.
+    pub(crate) fn apply(&self, service: &Rc<Service>, change: Change, config: &Config) {
+        let mut kept = change.kept.into_iter();
+        self.0.borrow_mut().retain(|open| {
+            let stays = kept.next().unwrap_or(true);
+            if stays {
+                open.listening.set_mode(config.listen_mode);
+            } else {
+                open.order.send_replace(Order::Finish);
+            }
+            stays
+        });
+        for listening in change.opened {
+            self.add(service, listening);
+        }
+    }
+}
+
+impl Open {
+    fn shares_port(&self, wanted: &ListenAddr) -> bool {
+        match (&self.listening.address, wanted) {
+            (Some(ListenAddr::Tcp { port, .. }), ListenAddr::Tcp { port: other, .. }) => {
+                port == other && *port != 0
+            }
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! A child process, held by a descriptor (pidfd_open(2)) and not by a number that another may get.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitStatus};
+
+use common::sys::reactor::{After, Registered};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, pidfd_open, pidfd_send_signal, waitid,
+};
+use std::os::fd::{AsFd, BorrowedFd};
+use tokio::io::Interest;
+use tokio::signal::unix::{SignalKind, signal};
+
+thread_local! {
+    /// Processes that were killed and let go of, and have not been waited for.
+    static LEFT: RefCell<Vec<OwnedFd>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A child. Killed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pidfd: Option<Registered>,
+    /// Its process id.
+    pub(crate) pid: i32,
+}
+
+impl Process {
+    /// Starts `command`.
+    pub(crate) fn start(command: &mut Command) -> io::Result<Self> {
+        let child = command.spawn()?;
+        // Nobody waits for it before we do, so that the number is still its own.
+        Self::adopt(i32::try_from(child.id()).unwrap_or(0))
+    }
+
+    /// Takes on a child of ours that nobody has waited for.
+    pub(crate) fn adopt(pid: i32) -> io::Result<Self> {
+        let child = Pid::from_raw(pid).ok_or(io::ErrorKind::NotFound)?;
+        let pidfd = pidfd_open(child, PidfdFlags::empty())?;
+        Ok(Self { pidfd: Some(Registered::new(pidfd, Interest::READABLE)?), pid })
+    }
+
+    /// Waits until it has ended.
+    pub(crate) async fn wait(&mut self) -> io::Result<ExitStatus> {
+        let ended = poll_fn(|cx| match &self.pidfd {
+            Some(pidfd) => pidfd.poll_read(cx, |fd| Ok((reap(fd)?, After::Ready))),
+            None => std::task::Poll::Ready(Err(io::ErrorKind::NotFound.into())),
+        })
+        .await;
+        self.pidfd = None;
+        ended
+    }
+
+    /// Kills it at once and waits for its end, so that it can't serve anybody any more.
+    pub(crate) async fn kill(mut self) -> Option<ExitStatus> {
+        self.send_kill();
+        self.wait().await.ok()
+    }
+
+    /// Kills it; whoever waits for it sees its end.
+    pub(crate) fn send_kill(&self) {
+        if let Some(pidfd) = &self.pidfd {
+            // One that has ended meanwhile needs no signal.
+            let _ = pidfd_send_signal(pidfd, Signal::KILL);
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.send_kill();
+        if let Some(pidfd) = self.pidfd.take() {
+            // At the end of the thread nobody is left to wait, but for who ends the service.
+            let _ = LEFT.try_with(|left| left.borrow_mut().push(pidfd.into_inner()));
+        }
+    }
+}
+
+/// Waits for those that were let go of, whenever a child has ended.
+pub(crate) async fn keep_reaping() {
+    let Ok(mut ended) = signal(SignalKind::child()) else { return };
+    while ended.recv().await.is_some() {
+        LEFT.with(|left| {
+            left.borrow_mut().retain(
+                |pidfd| matches!(reap(pidfd.as_fd()), Err(e) if e.kind() == io::ErrorKind::WouldBlock),
+            );
+        });
+    }
+}
+
+/// How a child has ended; `WouldBlock` while it lives.
+fn reap(pidfd: BorrowedFd<'_>) -> io::Result<ExitStatus> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    let status = waitid(WaitId::PidFd(pidfd), options)?.ok_or(io::ErrorKind::WouldBlock)?;
+    Ok(ExitStatus::from_raw(raw(&status)))
+}
+
+/// As wait(2) has it, which the standard library takes.
+fn raw(status: &WaitIdStatus) -> i32 {
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => code << 8,
+        (None, signal) => signal.unwrap_or(0),
+    }
+}

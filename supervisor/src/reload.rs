@@ -1,0 +1,152 @@
+//! Reading the configuration again, and serving new connections under it.
+//!
+//! A reload is all or nothing: the new generation of roles must be ready, and new listeners open, before
+//! anything that is in force changes. Reloads come one after the other, and those that are asked for
+//! while one is under way are done with one more.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use common::config::Config;
+use common::config::check::Severity;
+use common::config::cli::{self, Command};
+use tokio::sync::{Notify, watch};
+use tokio::task::spawn_local;
+use tokio::time::sleep;
+
+use crate::generation::Generation;
+use crate::listen::ListenError;
+use crate::service::{Service, ServiceError};
+use crate::{generation, log, notify};
+
+/// Requests for a reload, and what has become of them.
+#[derive(Debug)]
+pub(crate) struct Reloads {
+    /// How many were asked for.
+    asked: Cell<u64>,
+    more: Notify,
+    /// How many of them are done, and how the last has ended.
+    done: watch::Sender<(u64, Outcome)>,
+}
+
+/// The number of the generation in force, or why it is still the one before, for humans.
+pub(crate) type Outcome = Result<u32, String>;
+
+/// Why a reload has changed nothing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReloadError {
+    /// The command line or the file can't be understood.
+    #[error("{0}")]
+    Config(String),
+    /// A listener can't be opened.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// A role can't work with the new configuration.
+    #[error(transparent)]
+    Start(#[from] ServiceError),
+    /// The certificate or its key.
+    #[error("{0}")]
+    Certificate(String),
+    /// The service is about to end.
+    #[error("the service is stopping")]
+    Stopping,
+}
+
+impl Default for Reloads {
+    fn default() -> Self {
+        Self { asked: Cell::default(), more: Notify::default(), done: watch::Sender::new((0, Ok(1))) }
+    }
+}
+
+impl Reloads {
+    /// Asks for a reload, for [`Self::outcome`].
+    pub(crate) fn ask(&self) -> u64 {
+        self.asked.set(self.asked.get() + 1);
+        self.more.notify_one();
+        self.asked.get()
+    }
+}
+
+/// Reloads whenever that is asked for.
+pub(crate) async fn keep_reloading(service: Rc<Service>) {
+    let reloads = &service.reloads;
+    loop {
+        reloads.more.notified().await;
+        let asked = reloads.asked.get();
+        notify::reloading();
+        let outcome = reload(&service).await.map_err(|error| error.to_string());
+        match &outcome {
+            Ok(number) => {
+                tracing::info!(target: "websockify::reload", "reloaded: new connections go to generation {number}");
+            }
+            Err(error) => {
+                tracing::error!(target: "websockify::reload", "reload failed, what was in force stays so: {error}");
+            }
+        }
+        notify::reloaded(outcome.as_ref().err());
+        drop(reloads.done.send_replace((asked, outcome)));
+        service.note_change();
+    }
+}
+
+async fn reload(service: &Rc<Service>) -> Result<u32, ReloadError> {
+    let config = read()?;
+    let change = service.listeners.prepare(&config)?;
+    let generation = Generation::start(service, config).await?;
+    if let Some(problem) = certificate_problem(service, &generation) {
+        generation.end();
+        return Err(ReloadError::Certificate(problem));
+    }
+    if service.stopping.get() {
+        generation.end();
+        return Err(ReloadError::Stopping);
+    }
+    let config = &generation.config;
+    log::set_verbose(config.verbose);
+    let earlier = service.generations.all();
+    service.generations.add(generation.clone());
+    service.listeners.apply(service, change, config);
+    for old in &earlier {
+        if !old.is_retired() {
+            old.retire();
+            if let Some(time) = config.timeouts.drain {
+                let old = old.clone();
+                spawn_local(async move {
+                    sleep(time).await;
+                    generation::expire(old).await;
+                });
+            }
+        }
+    }
+    let most = usize::try_from(config.limits.generations).unwrap_or(usize::MAX);
+    let too_many = earlier.len().saturating_sub(most);
+    for old in earlier.into_iter().take(too_many) {
+        spawn_local(generation::expire(old));
+    }
+    service.dispatch.more_room();
+    Ok(generation.number)
+}
+
+/// The configuration of our command line, or of the file that it names.
+fn read() -> Result<Config, ReloadError> {
+    let line = cli::from_args(std::env::args_os()).map_err(|error| ReloadError::Config(error.to_string()))?;
+    let Command::Run(config) = line.command else {
+        return Err(ReloadError::Config("the command line asks for something else".into()));
+    };
+    let problems = config.check();
+    match problems.iter().find(|problem| problem.severity == Severity::Error) {
+        Some(problem) => Err(ReloadError::Config(problem.to_string())),
+        None => Ok(*config),
+    }
+}
+
+/// At a start a certificate may come later. At a reload it must not get lost.
+fn certificate_problem(service: &Service, generation: &Generation) -> Option<String> {
+    if let Some(problem) = generation.identity.problem() {
+        return Some(problem);
+    }
+    let had_one = service.generations.current().is_some_and(|old| old.identity.in_force().is_some());
+    let tls = generation.config.tls.as_ref()?;
+    (had_one && generation.identity.in_force().is_none())
+        .then(|| format!("the certificate {:?} is gone", tls.certificate))
+}
