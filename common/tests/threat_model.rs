@@ -1,0 +1,91 @@
+//! Each promise in `docs/threat-model.md` names tests, and these exist.
+
+#![allow(clippy::unwrap_used, reason = "a test stops at what it does not expect")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Where a file is looked for that is named without its folder.
+const FOLDERS: [&str; 4] = ["tests/suite", "tests/systemd", "worker/tests", "fuzz/targets"];
+
+/// What every file of tests has one of; `main` is that of a test without harness.
+const TESTS: [&str; 5] = ["#[test]", "#[tokio::test", "\ndef test_", "fuzz_target!(", "\nfn main("];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// The promises, and the cell beside each.
+fn promises(text: &str) -> Vec<(&str, &str)> {
+    let (_, promised) = text.split_once("\n## What is promised\n").unwrap();
+    let (promised, _) = promised.split_once("\n## ").unwrap();
+    let rows =
+        promised.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |")?.split_once(" | "));
+    rows.filter(|(promise, _)| *promise != "promise").collect()
+}
+
+/// The text of a file; none if there is no such file.
+fn text_of(name: &str) -> Option<String> {
+    let as_it_stands = [root().join(name)];
+    let in_folders = FOLDERS.map(|folder| root().join(folder).join(name));
+    as_it_stands.iter().chain(&in_folders).find_map(|path| fs::read_to_string(path).ok())
+}
+
+/// What is wrong with the tests in a cell.
+fn mistakes(cell: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut file = String::new();
+    let quoted = cell.split('`').skip(1).step_by(2);
+    for reference in quoted {
+        // A name alone is that of a test in the file before it.
+        let (path, test) = match reference.split_once("::") {
+            Some((path, test)) => (Some(path), Some(test)),
+            None if reference.contains('.') => (Some(reference), None),
+            None => (None, Some(reference)),
+        };
+        if let Some(path) = path {
+            file = text_of(path).unwrap_or_else(|| {
+                wrong.push(format!("there is no {path}"));
+                String::new()
+            });
+        }
+        let is_there = match test {
+            Some(test) => ["fn", "def"].iter().any(|word| file.contains(&format!("{word} {test}("))),
+            None => TESTS.iter().any(|mark| file.contains(mark)),
+        };
+        if !is_there {
+            wrong.push(format!("no test: {reference}"));
+        }
+    }
+    if !cell.contains('`') {
+        wrong.push("no test is named".into());
+    }
+    wrong
+}
+
+#[test]
+fn each_promise_names_tests_that_exist() {
+    let text = fs::read_to_string(root().join("docs/threat-model.md")).unwrap();
+    let promises = promises(&text);
+    assert!(promises.len() > 20, "only {} promises were found", promises.len());
+    let wrong: Vec<_> = promises
+        .into_iter()
+        .map(|(promise, cell)| (promise, mistakes(cell)))
+        .filter(|(_, mistakes)| !mistakes.is_empty())
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn what_does_not_exist_is_noticed() {
+    for cell in [
+        "by design",
+        "`tests/suite/test_nothing.py`",
+        "`test_sandbox.py::test_nothing`",
+        "`test_sandbox.py`, `test_nothing`",
+        "`tests/harness/frames.py`",
+    ] {
+        assert!(!mistakes(cell).is_empty(), "{cell}");
+    }
+    assert!(mistakes("`test_sandbox.py::test_an_unknown_mode_is_refused`").is_empty());
+}
