@@ -129,13 +129,29 @@ def install(folder, program, act):
     worker = pathlib.Path(program).resolve().parent / "websockify-worker"
     copy = folder / "websockify"
     shutil.copy(program, copy)
-    rogue = folder / "websockify-worker"
-    rogue.write_text(
+    replace(
+        folder / "websockify-worker",
         f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(pathlib.Path(__file__).parents[1])!r})\n"
-        f"from harness import rogue\nrogue.play({str(worker)!r}, {str(folder / 'played')!r}, {act.__name__!r})\n"
+        f"from harness import rogue\nrogue.play({str(worker)!r}, {str(folder / 'played')!r}, {act.__name__!r})\n",
     )
-    rogue.chmod(0o755)
     return str(copy)
+
+
+def install_late_connector(folder, program, seconds):
+    """Gives the program that starts the service with a connector whose clock is ahead.
+
+    It is the real one, in a time namespace."""
+    worker = pathlib.Path(program).resolve().parent / "websockify-worker"
+    copy = folder / "websockify"
+    shutil.copy(program, copy)
+    ahead = f"[ $1 != connector ] || set -- unshare --time --monotonic {seconds} --fork --kill-child {worker} $1"
+    replace(folder / "websockify-worker", f"#!/bin/sh\n{ahead}\n[ $1 = unshare ] || set -- {worker} $1\nexec $@\n")
+    return str(copy)
+
+
+def replace(path, script):
+    path.write_text(script)
+    path.chmod(0o755)
 
 
 def play(worker, marker, act):

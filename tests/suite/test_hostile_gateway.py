@@ -1,15 +1,18 @@
 """A gateway that was taken over: what breaks protocol ends it, and nobody else is touched."""
 
+import os
+import socket
+
 import pytest
 from harness import gateway, processes, rogue
 
 pytestmark = pytest.mark.ours_only("roles in processes of their own")
 
 
-def start(folder, target, act):
+def start(folder, target, act, **settings):
     """A service whose first gateway is in wrong hands, and whose second is not."""
     program = rogue.install(folder, gateway.command(), act)
-    return gateway.start(target.port, "--workers", "2", program=program)
+    return gateway.start(target.port, "--workers", "2", program=program, **settings)
 
 
 def serves(running):
@@ -59,3 +62,35 @@ def test_a_gateway_that_reads_nothing_is_killed(folder, echo_target):
         for client in clients:
             client.close()
         assert processes.wait_for(lambda: serves(running), 5)
+
+
+def test_the_status_line_counts_what_broke_protocol(folder, echo_target):
+    path = folder / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifications:
+        notifications.bind(str(path))
+        notifications.settimeout(5)
+        with start(folder, echo_target, rogue.forge, env={"NOTIFY_SOCKET": str(path)}) as running:
+            with running.connect() as bait, running.connect() as other_bait:
+                for client in (bait, other_bait):
+                    client.sendall(b"G")
+                running.wait_log("killed gateway 1")
+                while b"1 gateways killed for breaking protocol" not in notifications.recv(4096):
+                    pass
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a clock of its own takes a namespace")
+@pytest.mark.parametrize("ahead", [0, 3600], ids=["good", "expired"])
+def test_a_client_with_an_expired_ticket_may_come_again(folder, echo_target, ahead):
+    program = rogue.install_late_connector(folder, gateway.command(), ahead)
+    with gateway.start(echo_target.port, program=program) as running:
+        key = b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        with running.connect() as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n" + key + b"\r\n")
+            answer = client.recv(4096)
+        if not ahead:
+            assert answer.startswith(b"HTTP/1.1 101 ")
+            return
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nRetry-After: " in answer
+        # It is nobody's fault.
+        assert "killed gateway" not in running.log

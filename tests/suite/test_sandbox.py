@@ -159,15 +159,26 @@ def test_what_the_signer_writes_is_never_swapped_out(confined):
     assert int(status(one(confined, "gateway"))["VmLck"].split()[0]) == 0
 
 
-def without_locked_memory():
+def locked_memory(limit):
     # Root must be kept from raising the limit and from passing it.
     rights = ["setpriv", "--bounding-set=-ipc_lock,-sys_resource"] if is_root() else []
-    return [*rights, "prlimit", "--memlock=65536"]
+    return [*rights, "prlimit", f"--memlock={limit * 1024}"]
+
+
+@pytest.mark.parametrize("kind", ["ec", "rsa"])
+def test_the_limit_of_linux_and_systemd_is_enough_for_a_locked_key(echo_target, authority, kind):
+    certificate = authority.issue_joined(kind=kind)
+    prefix = locked_memory(8192)
+    with gateway.start(echo_target.port, "--workers", 4, "--cert", certificate, prefix=prefix) as running:
+        running.wait_log(r"^  - Sandbox: .*, locked key$")
+        for _ in range(20):
+            with running.websocket(tls=authority.client()) as websocket:
+                websocket.expect_echo()
 
 
 def test_a_signer_that_may_not_lock_its_memory_says_so(echo_target, certificate):
     with gateway.start(
-        echo_target.port, "--sandbox", "best-effort", "--cert", certificate, prefix=without_locked_memory()
+        echo_target.port, "--sandbox", "best-effort", "--cert", certificate, prefix=locked_memory(64)
     ) as running:
         running.wait_log(r"^  - Sandbox: .*, key not locked$")
         running.wait_log(r"the private key may be swapped out: RLIMIT_MEMLOCK is 64 KiB, \d+ KiB are needed")
@@ -179,7 +190,7 @@ def test_a_signer_that_may_not_lock_its_memory_says_so(echo_target, certificate)
 @pytest.mark.skipif(mode.WITHOUT is not None, reason="strict does not even start")
 def test_strict_has_no_key_that_may_be_swapped_out(echo_target, certificate):
     with gateway.start(
-        echo_target.port, "--sandbox", "strict", "--cert", certificate, prefix=without_locked_memory()
+        echo_target.port, "--sandbox", "strict", "--cert", certificate, prefix=locked_memory(64)
     ) as running:
         running.wait_log(r"can't be confined: this system lacks .*memory for the key")
 
