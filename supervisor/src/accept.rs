@@ -42,6 +42,10 @@ pub(crate) async fn keep_accepting(
         let order = *orders.borrow_and_update();
         match order {
             Order::Accept => {}
+            Order::Rest => match orders.changed().await {
+                Ok(()) => continue,
+                Err(_) => return,
+            },
             Order::Finish => break,
             Order::Close => return,
         }
@@ -99,11 +103,11 @@ fn client(peer: Peer, listening: &Listening) -> ClientAddr {
 }
 
 async fn serve(service: &Rc<Service>, client: ClientAddr, socket: OwnedFd) {
+    let unserved = service.connections.borrow_mut().accept(client, socket);
     if let Some(generation) = service.generations.current() {
         generation.identity.refresh(&generation).await;
         generation.tokens.refresh(&generation).await;
     }
-    let unserved = service.connections.borrow_mut().accept(client, socket);
     dispatch::hand_over(service, unserved).await;
 }
 

@@ -1,11 +1,15 @@
 //! The table of accepted connections: who serves each, and what becomes of it.
 
+use std::cell::Cell;
 use std::collections::HashMap;
-use std::os::fd::OwnedFd;
-use std::time::Instant;
+use std::io;
+use std::os::fd::{OwnedFd, RawFd};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use common::ipc::gateway::{ClosedBy, Ended, SessionSummary};
 use common::ipc::{ClientAddr, ConnectionId, GatewayId};
+use serde::{Deserialize, Serialize};
 
 /// Gateways that may die over one connection before it is given up: what crashes one gateway must not
 /// roll through all of them.
@@ -22,6 +26,8 @@ pub(crate) struct Connections {
     totals: Totals,
     /// Connections that no gateway has begun to read.
     unbegun: usize,
+    /// Counts connections that no gateway has been given yet.
+    unplaced: Rc<Cell<usize>>,
 }
 
 /// One connection.
@@ -45,7 +51,7 @@ struct Connection {
 }
 
 /// A connection that has a target.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Session {
     target: String,
 }
@@ -61,10 +67,51 @@ pub(crate) struct Unserved {
     pub(crate) socket: OwnedFd,
     /// How many gateways have had it and died.
     pub(crate) tried: u8,
+    /// It counts as unplaced while this is there.
+    pub(crate) unplaced: Unplaced,
+}
+
+/// Counts one connection while it lives.
+#[derive(Debug)]
+pub(crate) struct Unplaced(Rc<Cell<usize>>);
+
+impl Unplaced {
+    fn count(counter: &Rc<Cell<usize>>) -> Self {
+        counter.set(counter.get() + 1);
+        Self(counter.clone())
+    }
+}
+
+impl Drop for Unplaced {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
+
+/// All connections as one image of the supervisor hands them on to the next.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Handed {
+    last: u64,
+    totals: Totals,
+    open: Vec<HandedConnection>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct HandedConnection {
+    id: ConnectionId,
+    client: ClientAddr,
+    age: Duration,
+    generation: u32,
+    gateway: GatewayId,
+    connector_died: bool,
+    unbegun: Option<RawFd>,
+    tried: u8,
+    session: Option<Box<Session>>,
+    ended: Option<SessionSummary>,
 }
 
 /// Sums since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Totals {
     /// Sessions that are open.
     pub(crate) sessions: u64,
@@ -87,12 +134,18 @@ impl Connections {
     /// A number and our record for a connection that was just accepted.
     pub(crate) fn accept(&mut self, client: ClientAddr, socket: OwnedFd) -> Unserved {
         self.last += 1;
-        Unserved { id: ConnectionId(self.last), client, socket, tried: 0 }
+        Unserved {
+            id: ConnectionId(self.last),
+            client,
+            socket,
+            tried: 0,
+            unplaced: Unplaced::count(&self.unplaced),
+        }
     }
 
     /// `gateway`, which is one of `generation`, was given the connection.
     pub(crate) fn handed_over(&mut self, unserved: Unserved, generation: u32, gateway: GatewayId) {
-        let Unserved { id, client, socket, tried } = unserved;
+        let Unserved { id, client, socket, tried, unplaced: _ } = unserved;
         let connection = Connection {
             client,
             since: Instant::now(),
@@ -116,6 +169,58 @@ impl Connections {
         }
     }
 
+    /// Whether any connection waits for a gateway.
+    pub(crate) fn any_unplaced(&self) -> bool {
+        self.unplaced.get() > 0
+    }
+
+    /// How many connections a gateway has.
+    pub(crate) fn load_of(&self, gateway: GatewayId) -> u64 {
+        self.open.values().filter(|one| one.gateway == gateway && one.ended.is_none()).count() as u64
+    }
+
+    /// Everything for the next image. `pass` gives the numbers by which it knows our copies of sockets.
+    pub(crate) fn hand_on(&self, mut pass: impl FnMut(&OwnedFd) -> io::Result<RawFd>) -> io::Result<Handed> {
+        let mut open = Vec::with_capacity(self.open.len());
+        for (id, connection) in &self.open {
+            open.push(HandedConnection {
+                id: *id,
+                client: connection.client.clone(),
+                age: connection.since.elapsed(),
+                generation: connection.generation,
+                gateway: connection.gateway,
+                connector_died: connection.connector_died,
+                unbegun: connection.unbegun.as_ref().map(&mut pass).transpose()?,
+                tried: connection.tried,
+                session: connection.session.clone(),
+                ended: connection.ended.clone(),
+            });
+        }
+        Ok(Handed { last: self.last, totals: self.totals, open })
+    }
+
+    /// Goes on with what an earlier image has left. `take` gives the sockets.
+    pub(crate) fn adopt(&mut self, handed: Handed, mut take: impl FnMut(RawFd) -> Option<OwnedFd>) {
+        (self.last, self.totals) = (handed.last, handed.totals);
+        let now = Instant::now();
+        for one in handed.open {
+            let unbegun = one.unbegun.and_then(&mut take);
+            self.unbegun += usize::from(unbegun.is_some());
+            let connection = Connection {
+                client: one.client,
+                since: now.checked_sub(one.age).unwrap_or(now),
+                generation: one.generation,
+                gateway: one.gateway,
+                connector_died: one.connector_died,
+                unbegun,
+                tried: one.tried,
+                session: one.session,
+                ended: one.ended,
+            };
+            self.open.insert(one.id, connection);
+        }
+    }
+
     /// Whether any connection was handed over that its gateway has not begun to read.
     pub(crate) fn any_unbegun(&self) -> bool {
         self.unbegun > 0
@@ -126,7 +231,8 @@ impl Connections {
         self.of(id, gateway)?.unbegun.as_ref()?;
         let Connection { client, unbegun, tried, .. } = self.open.remove(&id)?;
         self.unbegun -= 1;
-        Some(Unserved { id, client, socket: unbegun?, tried })
+        let unplaced = Unplaced::count(&self.unplaced);
+        Some(Unserved { id, client, socket: unbegun?, tried, unplaced })
     }
 
     /// The connector has given the connection a target.
@@ -188,7 +294,8 @@ impl Connections {
             orphans.lost_sessions += usize::from(connection.session.is_some());
             let tried = connection.tried + 1;
             if let (Some(socket), true) = (connection.unbegun.take(), tried < MAX_GATEWAYS) {
-                orphans.unserved.push(Unserved { id, client: connection.client, socket, tried });
+                let unplaced = Unplaced::count(&self.unplaced);
+                orphans.unserved.push(Unserved { id, client: connection.client, socket, tried, unplaced });
             }
         }
         orphans

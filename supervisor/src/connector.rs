@@ -11,15 +11,17 @@ use tokio::time::timeout;
 
 use crate::gateway::{self, Gateway};
 use crate::generation::Generation;
+use crate::liveness;
 use crate::role::{self, Backoff, Role};
 use crate::service::ServiceError;
 use crate::violation;
 
 /// Starts the connector and waits until it is ready.
 pub(crate) async fn start(generation: &Generation) -> Result<Role, ServiceError> {
+    let setups = generation.setups()?;
     let role = Role::start("connector", generation.config.sandbox)?;
     let prepared = async {
-        role.channel.send(&SupervisorToConnector::Setup(generation.setups.connector.try_clone()?)).await?;
+        role.channel.send(&SupervisorToConnector::Setup(setups.connector.try_clone()?)).await?;
         role.channel.receive::<ConnectorToSupervisor>().await
     };
     let failed = |reason: String| ServiceError::Role { role: "connector", reason };
@@ -28,6 +30,7 @@ pub(crate) async fn start(generation: &Generation) -> Result<Role, ServiceError>
             generation.confinement.admit(level).map_err(failed)?;
             generation.tokens.tell(&role.channel).await.map_err(|error| failed(error.to_string()))?;
             *generation.connector.borrow_mut() = Some(role.channel.clone());
+            *generation.connector_handle.borrow_mut() = Some(role.handle());
             Ok(role)
         }
         Ok(Ok(ConnectorToSupervisor::Failed(reason))) => Err(failed(reason)),
@@ -55,8 +58,16 @@ pub(crate) async fn keep(generation: Rc<Generation>, first: Role) {
     let mut started = Some(first);
     while let Some(role) = started.take() {
         let since = Instant::now();
-        let error = listen(&generation, &role.channel).await;
+        let pulse = &generation.connector_pulse;
+        let hangs = liveness::until_silent(&generation.service, async || {
+            pulse.ask(&role.channel, &SupervisorToConnector::Ask).await;
+        });
+        let error = tokio::select! {
+            error = listen(&generation, &role.channel) => error.to_string(),
+            () = hangs => "it hangs".into(),
+        };
         *generation.connector.borrow_mut() = None;
+        *generation.connector_handle.borrow_mut() = None;
         generation.service.connections.borrow_mut().connector_gone(generation.number);
         let pid = role.process.pid;
         let status = role.process.kill().await;
@@ -106,6 +117,7 @@ fn take(generation: &Generation, message: ConnectorToSupervisor) {
         ConnectorToSupervisor::Violation(violation) => {
             violation::accused(generation, "connector", &violation)
         }
+        ConnectorToSupervisor::Here => generation.connector_pulse.heard(),
         // What it says once, and has said.
         _ => {}
     }

@@ -77,13 +77,13 @@ pub(crate) async fn hand_over(service: &Rc<Service>, mut unserved: Unserved) {
         }
         // Its place is taken while the message is on its way.
         gateway.load.set(gateway.load.get() + 1);
-        let Unserved { id, client, socket, tried } = unserved;
+        let Unserved { id, client, socket, tried, unplaced } = unserved;
         // Each gateway that gets it needs a ticket of its own.
         let ticket = generation.mint.ticket(id, gateway.id, client);
         let message = SupervisorToGateway::Connection { ticket, socket };
         let sent = timeout(gateway::READ_DEADLINE, gateway.channel.send(&message)).await;
         let SupervisorToGateway::Connection { ticket, socket } = message else { return };
-        unserved = Unserved { id, client: ticket.claims.client, socket, tried };
+        unserved = Unserved { id, client: ticket.claims.client, socket, tried, unplaced };
         if matches!(sent, Ok(Ok(()))) {
             service.connections.borrow_mut().handed_over(unserved, generation.number, gateway.id);
             service.dispatch.handed_over.notify_one();

@@ -37,8 +37,11 @@ pub(crate) async fn keep(generation: Rc<Generation>, listener: OwnedFd) {
 async fn run(generation: &Generation, listener: &OwnedFd) -> ChannelError {
     let started = async {
         let role = Role::start("echo", generation.config.sandbox)?;
-        role.channel.send(&SupervisorToEcho::Setup(generation.setups.echo.try_clone()?)).await?;
+        role.channel
+            .send(&SupervisorToEcho::Setup(generation.setups().map_err(io::Error::other)?.echo.try_clone()?))
+            .await?;
         role.channel.send(&SupervisorToEcho::Listener(listener.try_clone()?)).await?;
+        *generation.echo_handle.borrow_mut() = Some(role.handle());
         Ok(role)
     };
     match started.await {

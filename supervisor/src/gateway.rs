@@ -1,28 +1,33 @@
 //! The life of a gateway: its start, what it says, and what happens when it dies.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use common::ipc::ConnectionId;
 use common::ipc::GatewayId;
 use common::ipc::channel::{Channel, ChannelError};
-use common::ipc::gateway::{GatewayToSupervisor, Report, SupervisorToGateway};
+use common::ipc::gateway::{Count, GatewayToSupervisor, Report, SupervisorToGateway};
 use common::ipc::unwatched::Unwatched;
 use nix::time::{ClockId, clock_getcpuclockid};
 use nix::unistd::Pid;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::spawn_local;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::generation::Generation;
 use crate::role::{self, Backoff, Role};
 use crate::service::ServiceError;
 use crate::violation::{self, GatewayFault};
-use crate::{connector, dispatch, identity};
+use crate::{connector, dispatch, identity, liveness};
 
 /// How long a gateway may leave its channel unread before it counts as hung.
 pub(crate) const READ_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Pause before a question is sent again that found no room.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// A gateway that is ready.
 #[derive(Debug)]
@@ -31,12 +36,16 @@ pub(crate) struct Gateway {
     pub(crate) id: GatewayId,
     /// The channel to it.
     pub(crate) channel: Rc<Channel>,
+    /// Where its log comes from.
+    pub(crate) log: Rc<Channel>,
     /// Where it says which connections it has begun to read.
     pub(crate) acknowledgements: Unwatched,
     /// Its process id.
     pub(crate) pid: i32,
     /// Connections that it has or is being given.
     pub(crate) load: Cell<u64>,
+    /// Who waits for its answers, in their order.
+    asked: RefCell<VecDeque<oneshot::Sender<Vec<Count>>>>,
     /// It was told to end.
     told_to_end: Cell<bool>,
     ended: Notify,
@@ -59,6 +68,30 @@ impl Gateway {
     pub(crate) fn end(&self, how: &SupervisorToGateway) {
         self.told_to_end.set(true);
         let _ = self.channel.try_send(how);
+    }
+
+    /// Asks how far connections are, at most [`Count::MAX_BATCH`] of them. Nothing if it has ended.
+    pub(crate) async fn count(&self, ids: Vec<ConnectionId>) -> Option<Vec<Count>> {
+        let question = SupervisorToGateway::Ask(ids);
+        let (sender, answer) = oneshot::channel();
+        while !self.channel.try_send(&question).ok()? {
+            sleep(RETRY_PAUSE).await;
+        }
+        self.asked.borrow_mut().push_back(sender);
+        answer.await.ok()
+    }
+
+    /// Answers that are still to come.
+    pub(crate) fn asked_for(&self) -> usize {
+        self.asked.borrow().len()
+    }
+
+    /// Gives an answer to who has asked first.
+    fn take_answer(&self, counts: Vec<Count>) -> Result<(), GatewayFault> {
+        let sender = self.asked.borrow_mut().pop_front().ok_or(GatewayFault::OutOfTurn)?;
+        // Who has given up meanwhile needs no answer.
+        let _ = sender.send(counts);
+        Ok(())
     }
 
     /// What it has used of a processor so far.
@@ -103,21 +136,36 @@ pub(crate) async fn grow(generation: Rc<Generation>) {
     generation.pool.has_grown();
 }
 
+/// A gateway that runs: how many connections it has, and how many answers are still to come.
+pub(crate) fn adopt(
+    id: GatewayId,
+    role: Role,
+    acknowledgements: OwnedFd,
+    load: u64,
+    asked: usize,
+) -> Started {
+    let gateway = Gateway {
+        id,
+        channel: role.channel.clone(),
+        log: role.log.clone(),
+        acknowledgements: Unwatched::new(acknowledgements),
+        pid: role.process.pid,
+        load: Cell::new(load),
+        // Whoever has asked is gone.
+        asked: RefCell::new((0..asked).map(|_| oneshot::channel().0).collect()),
+        told_to_end: Cell::new(false),
+        ended: Notify::new(),
+        is_ended: Cell::new(false),
+    };
+    (Rc::new(gateway), role)
+}
+
 /// Starts a gateway and waits until it is ready for connections.
 pub(crate) async fn start(generation: &Rc<Generation>) -> Result<Started, ServiceError> {
     let role = Role::start("gateway", generation.config.sandbox)?;
     let (acknowledgements, theirs) = Channel::pair()?;
     let id = generation.service.next_gateway();
-    let gateway = Rc::new(Gateway {
-        id,
-        channel: role.channel.clone(),
-        acknowledgements: Unwatched::new(acknowledgements),
-        pid: role.process.pid,
-        load: Cell::new(0),
-        told_to_end: Cell::new(false),
-        ended: Notify::new(),
-        is_ended: Cell::new(false),
-    });
+    let (gateway, role) = adopt(id, role, acknowledgements, 0, 0);
     let (connector, identity) = (generation.connector.borrow().clone(), generation.identity.in_force());
     let prepared = timeout(role::START_DEADLINE, prepare(generation, &gateway, theirs)).await;
     let failed = |reason: String| ServiceError::Role { role: "gateway", reason };
@@ -148,8 +196,8 @@ async fn prepare(
     gateway: &Gateway,
     acknowledgements: OwnedFd,
 ) -> Result<(), String> {
+    let setups = generation.setups().map_err(|error| error.to_string())?;
     let told = async {
-        let setups = &generation.setups;
         let channel = &gateway.channel;
         channel.send(&SupervisorToGateway::Setup(setups.gateway.try_clone()?)).await?;
         channel.send(&SupervisorToGateway::Acknowledgements(acknowledgements)).await?;
@@ -176,7 +224,16 @@ pub(crate) async fn keep(generation: Rc<Generation>, first: Started) {
     let mut started = Some(first);
     while let Some((gateway, role)) = started.take() {
         let since = Instant::now();
-        let error = listen(&generation, &gateway).await;
+        let hangs = liveness::until_silent(service, async || {
+            if gateway.count(Vec::new()).await.is_none() {
+                // Its end is seen by who listens to it.
+                std::future::pending::<()>().await;
+            }
+        });
+        let error = tokio::select! {
+            error = listen(&generation, &gateway) => error,
+            () = hangs => GatewayFault::Hung,
+        };
         violation::condemn(&generation, &gateway, &error);
         generation.pool.remove(gateway.id);
         let status = role.process.kill().await;
@@ -224,6 +281,7 @@ async fn listen(generation: &Rc<Generation>, gateway: &Rc<Gateway>) -> GatewayFa
     loop {
         let taken = match gateway.channel.receive().await {
             Ok(GatewayToSupervisor::Report(report)) => take_report(generation, gateway, report),
+            Ok(GatewayToSupervisor::Counts(counts)) => gateway.take_answer(counts),
             Ok(_) => Err(GatewayFault::OutOfTurn),
             Err(error) => Err(error.into()),
         };

@@ -11,11 +11,13 @@ use common::ipc::gateway::SupervisorToGateway;
 use common::ipc::setup::Destination;
 use common::ticket::{Key, Mint};
 use tokio::task::{JoinSet, spawn_local};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::confinement::Confinement;
 use crate::identity::Identity;
+use crate::liveness::Pulse;
 use crate::pool::Pool;
+use crate::role::{Handle, Role};
 use crate::service::{Service, ServiceError};
 use crate::setup::{self, Setups};
 use crate::tokens::TokenSource;
@@ -36,8 +38,8 @@ pub(crate) struct Generation {
     pub(crate) service: Rc<Service>,
     /// The configuration that it goes by.
     pub(crate) config: Config,
-    /// What its roles are told of it.
-    pub(crate) setups: Setups,
+    /// What its roles are told of it; nothing if an earlier version of this program has started them.
+    setups: Option<Setups>,
     /// How far its roles are confined.
     pub(crate) confinement: Confinement,
     /// Makes the tickets of its connections. No other generation has its key.
@@ -46,6 +48,11 @@ pub(crate) struct Generation {
     pub(crate) pool: Pool,
     /// Its connector's channel while that is ready.
     pub(crate) connector: RefCell<Option<Rc<Channel>>>,
+    /// The connector's process, and that of the demo's target.
+    pub(crate) connector_handle: RefCell<Option<Handle>>,
+    pub(crate) echo_handle: RefCell<Option<Handle>>,
+    /// Whether the connector answers.
+    pub(crate) connector_pulse: Pulse,
     /// The certificate and its signer.
     pub(crate) identity: Identity,
     /// The files of tokens.
@@ -72,21 +79,9 @@ impl Generation {
         };
         let mint = Mint::new(Key::generate()?, setup::ticket_lifetime(&config));
         let setups = Setups::read(&config, destination, mint.key())?;
-        let generation = Rc::new(Self {
-            number: service.generations.next_number(),
-            service: service.clone(),
-            mint,
-            pool: Pool::new(&config),
-            identity: Identity::new(&config, setups.run_as),
-            tokens: TokenSource::new(&config),
-            confinement: Confinement::new(&config, setups.run_as),
-            config,
-            setups,
-            connector: RefCell::default(),
-            keepers: RefCell::default(),
-            retired: Cell::new(false),
-            expiring: Cell::new(false),
-        });
+        let identity = Identity::new(&config, setups.run_as);
+        let number = service.generations.next_number();
+        let generation = Self::new(service, config, number, mint, Some(setups), identity);
         match generation.start_roles(echo_listener).await {
             Ok(()) => Ok(generation),
             Err(error) => {
@@ -94,6 +89,63 @@ impl Generation {
                 Err(error)
             }
         }
+    }
+
+    /// One whose roles an earlier image of this program has started. They are not started again.
+    pub(crate) fn adopted(service: &Rc<Service>, config: Config, number: u32, mint: Mint) -> Rc<Self> {
+        Self::new(service, config, number, mint, None, Identity::adopted())
+    }
+
+    fn new(
+        service: &Rc<Service>,
+        config: Config,
+        number: u32,
+        mint: Mint,
+        setups: Option<Setups>,
+        identity: Identity,
+    ) -> Rc<Self> {
+        let run_as = setups.as_ref().and_then(|setups| setups.run_as);
+        Rc::new(Self {
+            number,
+            service: service.clone(),
+            mint,
+            pool: Pool::new(&config),
+            identity,
+            tokens: TokenSource::new(&config),
+            confinement: Confinement::new(&config, run_as),
+            config,
+            setups,
+            connector: RefCell::default(),
+            connector_handle: RefCell::default(),
+            echo_handle: RefCell::default(),
+            connector_pulse: Pulse::default(),
+            keepers: RefCell::default(),
+            retired: Cell::new(false),
+            expiring: Cell::new(false),
+        })
+    }
+
+    /// What its roles are told.
+    pub(crate) fn setups(&self) -> Result<&Setups, ServiceError> {
+        self.setups.as_ref().ok_or(ServiceError::Outdated)
+    }
+
+    /// Whether its roles are those of an earlier image.
+    pub(crate) fn is_adopted(&self) -> bool {
+        self.setups.is_none()
+    }
+
+    /// Goes on with a connector.
+    pub(crate) fn adopt_connector(self: &Rc<Self>, role: Role) {
+        *self.connector.borrow_mut() = Some(role.channel.clone());
+        *self.connector_handle.borrow_mut() = Some(role.handle());
+        self.keepers.borrow_mut().spawn_local(connector::keep(self.clone(), role));
+    }
+
+    /// Goes on with the demo's target.
+    pub(crate) fn adopt_echo(&self, mut role: Role) {
+        *self.echo_handle.borrow_mut() = Some(role.handle());
+        self.keepers.borrow_mut().spawn_local(async move { _ = role.process.wait().await });
     }
 
     async fn start_roles(self: &Rc<Self>, echo_listener: Option<OwnedFd>) -> Result<(), ServiceError> {
@@ -118,6 +170,11 @@ impl Generation {
     /// Whether a later one has taken its place.
     pub(crate) fn is_retired(&self) -> bool {
         self.retired.get()
+    }
+
+    /// Whether the roles are there that every connection needs.
+    pub(crate) fn can_serve(&self) -> bool {
+        self.connector.borrow().is_some() && !self.pool.all().is_empty()
     }
 
     /// A later one has taken its place. It ends with its last connection.
@@ -162,10 +219,22 @@ impl Generation {
         }
         self.identity.end();
         *self.connector.borrow_mut() = None;
+        *self.connector_handle.borrow_mut() = None;
+        *self.echo_handle.borrow_mut() = None;
         self.service.connections.borrow_mut().connector_gone(self.number);
         self.keepers.borrow_mut().abort_all();
         self.service.note_change();
     }
+}
+
+/// Ends a generation when its time is over, if there is an end to it.
+pub(crate) fn limit(generation: &Rc<Generation>, time: Option<Duration>) {
+    let Some(time) = time else { return };
+    let generation = generation.clone();
+    spawn_local(async move {
+        sleep(time).await;
+        expire(generation).await;
+    });
 }
 
 /// Ends a generation whose time is over: its sessions are closed, and what does not end by itself is
@@ -218,6 +287,16 @@ impl Generations {
     /// New connections go to `generation` from now on.
     pub(crate) fn add(&self, generation: Rc<Generation>) {
         self.living.borrow_mut().push(generation);
+    }
+
+    /// The number of the last.
+    pub(crate) fn last_number(&self) -> u32 {
+        self.last_number.get()
+    }
+
+    /// Goes on counting behind `number`.
+    pub(crate) fn count_from(&self, number: u32) {
+        self.last_number.set(number);
     }
 
     fn remove(&self, number: u32) {

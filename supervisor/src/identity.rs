@@ -22,8 +22,9 @@ use tokio::time::timeout;
 
 use crate::gateway::{self, Gateway};
 use crate::generation::Generation;
+use crate::liveness::{self, Pulse};
 use crate::process::Process;
-use crate::role::{self, Backoff, Role};
+use crate::role::{self, Backoff, Handle, Role};
 use crate::setup::certificates;
 use crate::stamp::Stamp;
 use crate::violation;
@@ -49,9 +50,12 @@ struct Files {
 /// A certificate in force.
 #[derive(Debug)]
 pub(crate) struct Current {
-    /// A [`ServerIdentity`] as a file in memory.
-    certificate: OwnedFd,
+    /// A [`ServerIdentity`] as a file in memory; nothing if an earlier image has given it to gateways.
+    certificate: Option<OwnedFd>,
+    /// The signer's process.
+    pub(crate) handle: Handle,
     signer: Rc<Channel>,
+    pulse: Rc<Pulse>,
     /// Ends with the certificate, so that its hold of the channel does too.
     _listening: JoinSet<()>,
 }
@@ -74,14 +78,30 @@ impl Identity {
             key: tls.key.clone().unwrap_or_else(|| tls.certificate.clone()),
             password: tls.key_password.clone(),
         });
+        Self { files, run_as, ..Self::adopted() }
+    }
+
+    /// None that is looked after: gateways and signer of an earlier image go on as they are.
+    pub(crate) fn adopted() -> Self {
         Self {
-            files,
-            run_as,
+            files: None,
+            run_as: None,
             seen: Cell::new(None),
             problem: RefCell::default(),
             current: RefCell::default(),
             backoff: RefCell::default(),
         }
+    }
+
+    /// Goes on with a signer.
+    pub(crate) fn adopt(&self, generation: &Rc<Generation>, role: Role) {
+        let pulse = Rc::<Pulse>::default();
+        let mut listening = JoinSet::new();
+        listening.spawn_local(listen(generation.clone(), role.channel.clone(), pulse.clone()));
+        let (handle, signer) = (role.handle(), role.channel.clone());
+        let current = Rc::new(Current { certificate: None, handle, signer, pulse, _listening: listening });
+        spawn_local(keep(generation.clone(), Rc::downgrade(&current), role.process));
+        *self.current.borrow_mut() = Some(current);
     }
 
     /// Why the files can't be used as they are now.
@@ -115,9 +135,16 @@ impl Identity {
         match load(generation, files, self.run_as).await {
             Ok((certificate, signer)) => {
                 let mut listening = JoinSet::new();
-                listening.spawn_local(listen(generation.clone(), signer.channel.clone()));
+                let pulse = Rc::<Pulse>::default();
+                listening.spawn_local(listen(generation.clone(), signer.channel.clone(), pulse.clone()));
                 let signer_channel = signer.channel.clone();
-                let current = Rc::new(Current { certificate, signer: signer_channel, _listening: listening });
+                let current = Rc::new(Current {
+                    certificate: Some(certificate),
+                    handle: signer.handle(),
+                    signer: signer_channel,
+                    pulse,
+                    _listening: listening,
+                });
                 spawn_local(keep(generation.clone(), Rc::downgrade(&current), signer.process));
                 // With the one before, its channel goes, and with that its signer.
                 *self.current.borrow_mut() = Some(current);
@@ -188,29 +215,55 @@ async fn start(generation: &Generation, signer_setup: OwnedFd) -> Result<(Role, 
 /// Gives a gateway the certificate in force and a channel to its signer, if there is one.
 pub(crate) async fn introduce(generation: &Generation, gateway: &Gateway) -> Result<(), ChannelError> {
     let Some(current) = generation.identity.current.borrow().clone() else { return Ok(()) };
+    let Some(certificate) = &current.certificate else { return Ok(()) };
     let (for_gateway, for_signer) = Channel::pair()?;
     let introduction = SupervisorToSigner::Gateway { id: gateway.id, channel: for_signer };
     let told = current.signer.send(&introduction);
     timeout(role::START_DEADLINE, told).await.map_err(|_| ChannelError::Closed)??;
-    let certificate = SupervisorToGateway::Certificate(current.certificate.try_clone()?);
+    let certificate = SupervisorToGateway::Certificate(certificate.try_clone()?);
     gateway::tell(generation, gateway, &certificate).await?;
     gateway::tell(generation, gateway, &SupervisorToGateway::Signer(for_gateway)).await
 }
 
 /// Hears what a signer says about gateways, until it ends.
-async fn listen(generation: Rc<Generation>, signer: Rc<Channel>) {
+async fn listen(generation: Rc<Generation>, signer: Rc<Channel>, pulse: Rc<Pulse>) {
     while let Ok(said) = signer.receive().await {
-        if let SignerToSupervisor::Violation(violation) = said {
-            violation::accused(&generation, "signer", &violation);
+        match said {
+            SignerToSupervisor::Violation(violation) => {
+                violation::accused(&generation, "signer", &violation);
+            }
+            SignerToSupervisor::Here => pulse.heard(),
+            // What it says once, and has said.
+            _ => {}
         }
     }
+}
+
+/// Waits until the signer of a certificate in force hangs.
+async fn hangs(generation: &Generation, current: &Weak<Current>) {
+    let silent = liveness::until_silent(&generation.service, async || {
+        // One that was replaced ends by itself, and must not be kept by us.
+        let Some((channel, pulse)) = current.upgrade().map(|one| (one.signer.clone(), one.pulse.clone()))
+        else {
+            return std::future::pending().await;
+        };
+        pulse.ask(&channel, &SupervisorToSigner::Ask).await;
+    });
+    silent.await;
 }
 
 /// Waits for the end of a signer. One that was replaced ends by itself; when the one in force dies,
 /// the files are read anew, since nobody else has the key.
 async fn keep(generation: Rc<Generation>, current: Weak<Current>, mut signer: Process) {
     let since = Instant::now();
-    let status = signer.wait().await.ok();
+    let status = tokio::select! {
+        status = signer.wait() => status.ok(),
+        () = hangs(&generation, &current) => {
+            tracing::error!(target: "websockify::identity", "the signer (pid {}) hangs", signer.pid);
+            signer.send_kill();
+            signer.wait().await.ok()
+        }
+    };
     if generation.service.stopping.get() || generation.is_retired() || current.upgrade().is_none() {
         return;
     }

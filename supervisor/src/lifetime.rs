@@ -10,7 +10,7 @@ use crate::service::Service;
 /// Waits until no more clients shall be let in, and says why, in the original's words. Never ends if
 /// nothing was configured that ends it.
 pub(crate) async fn over(service: &Rc<Service>) -> String {
-    let begin = Instant::now();
+    let begin = Instant::from_std(service.began());
     let mut changes = service.changes();
     let mut idle_since = Some(begin);
     loop {

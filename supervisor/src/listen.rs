@@ -89,7 +89,7 @@ pub(crate) fn all(config: &Config) -> Result<Vec<Listening>, ListenError> {
     }
     if listening.is_empty() {
         for address in &config.listen {
-            listening.push(open(address, config, &[])?);
+            listening.push(open(address, config, false)?);
         }
     }
     if listening.is_empty() {
@@ -108,13 +108,15 @@ pub(crate) fn beside(
     config: &Config,
     others: &[&Listening],
 ) -> Result<Listening, ListenError> {
-    let listening = open(address, config, others)?;
-    listener::set_inherited_options(listening.socket.as_fd());
-    listening.begin()?;
-    if !others.is_empty() {
-        share_port(others.iter().copied().chain([&listening]).map(|one| &one.socket), false);
-    }
-    Ok(listening)
+    share_port(others.iter().map(|one| &one.socket), true);
+    let opened = open(address, config, !others.is_empty()).and_then(|listening| {
+        listener::set_inherited_options(listening.socket.as_fd());
+        listening.begin()?;
+        share_port([&listening.socket].into_iter(), false);
+        Ok(listening)
+    });
+    share_port(others.iter().map(|one| &one.socket), false);
+    opened
 }
 
 /// Sockets that share their port may listen on the same addresses. This is for a moment only, so that a
@@ -159,16 +161,22 @@ impl Listening {
     }
 
     fn passed(socket: OwnedFd) -> Self {
-        let path = rustix::net::getsockname(&socket).ok();
-        let path = path.and_then(|address| SocketAddrUnix::try_from(address).ok());
+        Self::adopted(socket, None)
+    }
+
+    /// One that listens, `address` being where we have opened it ourselves.
+    pub(crate) fn adopted(socket: OwnedFd, address: Option<ListenAddr>) -> Self {
+        let local = rustix::net::getsockname(&socket).ok();
+        let tcp = local.clone().and_then(|any| SocketAddr::try_from(any).ok());
+        let path = local.and_then(|any| SocketAddrUnix::try_from(any).ok());
         let path = path.and_then(|address| Some(PathBuf::from(address.path()?.to_str().ok()?)));
-        let tcp = rustix::net::getsockname(&socket).ok().and_then(|any| SocketAddr::try_from(any).ok());
-        let name = match (&path, tcp) {
-            (Some(path), _) => path.display().to_string(),
-            (None, Some(address)) => address.to_string(),
-            (None, None) => "a passed socket".into(),
+        let name = match (&address, &path, tcp) {
+            (Some(address @ ListenAddr::Tcp { .. }), ..) => address.to_string(),
+            (_, Some(path), _) => path.display().to_string(),
+            (_, None, Some(address)) => address.to_string(),
+            (_, None, None) => "a passed socket".into(),
         };
-        Self { address: None, socket, name, unix_path: path }
+        Self { address, socket, name, unix_path: path }
     }
 
     /// Sets the mode of a unix socket of ours.
@@ -190,13 +198,12 @@ impl Drop for Listening {
     }
 }
 
-/// A bound socket that shares its port with `others`.
-fn open(address: &ListenAddr, config: &Config, others: &[&Listening]) -> Result<Listening, ListenError> {
-    share_port(others.iter().map(|one| &one.socket), true);
+/// A bound socket, which may share its port with others.
+fn open(address: &ListenAddr, config: &Config, shared: bool) -> Result<Listening, ListenError> {
     let opened = match address {
         ListenAddr::Unix(path) => open_unix(path, config.listen_mode),
         ListenAddr::Tcp { host, port } => {
-            open_tcp(host.as_deref(), *port, config.prefer_ipv6, !others.is_empty()).map(|socket| Listening {
+            open_tcp(host.as_deref(), *port, config.prefer_ipv6, shared).map(|socket| Listening {
                 address: Some(address.clone()),
                 socket,
                 name: address.to_string(),

@@ -20,6 +20,8 @@ use crate::service::Service;
 pub(crate) enum Order {
     /// Let them in.
     Accept,
+    /// Let them wait.
+    Rest,
     /// Let in who has come, then close the listener.
     Finish,
     /// Close the listener.
@@ -51,6 +53,27 @@ impl Listeners {
         let orders = open.order.subscribe();
         spawn_local(accept::keep_accepting(service.clone(), open.listening.clone(), orders));
         self.0.borrow_mut().push(open);
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> Vec<Rc<Listening>> {
+        self.0.borrow().iter().map(|open| open.listening.clone()).collect()
+    }
+
+    /// Lets clients wait.
+    pub(crate) fn rest(&self) {
+        self.tell(Order::Rest);
+    }
+
+    /// Lets clients in again.
+    pub(crate) fn resume(&self) {
+        self.tell(Order::Accept);
+    }
+
+    fn tell(&self, order: Order) {
+        for open in &*self.0.borrow() {
+            open.order.send_replace(order);
+        }
     }
 
     /// Closes all of them.

@@ -9,8 +9,8 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use common::config::Config;
 use common::log::{Escaped, Record, Records, Severity};
@@ -51,6 +51,16 @@ pub(crate) enum LogError {
     Stderr(#[from] io::Error),
 }
 
+/// The log of this process.
+static LOG: OnceLock<Log> = OnceLock::new();
+
+/// Writes what waits, as far as somebody takes it.
+pub(crate) fn flush() {
+    if let Some(log) = LOG.get() {
+        log.write_last();
+    }
+}
+
 impl Log {
     /// Begins logging, to the journal if standard error leads there. Lines wait until somebody writes
     /// them.
@@ -86,6 +96,7 @@ impl Log {
             journal.with_syslog_identifier("websockify".into()).with_filter(ours())
         });
         tracing_subscriber::registry().with(journal).with(Plain(log.clone()).with_filter(ours())).init();
+        let _ = LOG.set(log.clone());
         Ok(log)
     }
 

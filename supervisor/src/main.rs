@@ -16,6 +16,7 @@ mod echo;
 mod gateway;
 mod generation;
 mod identity;
+mod liveness;
 mod pool;
 mod process;
 mod role;
@@ -30,9 +31,11 @@ mod daemon;
 mod lifetime;
 mod log;
 mod notify;
+mod program;
 mod reload;
 mod service;
 mod signals;
+mod upgrade;
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -51,12 +54,25 @@ use tokio::runtime::LocalOptions;
 
 use daemon::Daemon;
 use log::Log;
+use service::ServiceError;
+use upgrade::{Inheritance, Start};
 
 /// How often and how long a killed role is waited for.
 const REAP_ROUNDS: u32 = 100;
 const REAP_PAUSE: Duration = Duration::from_millis(5);
 
+/// Pause before a configuration is read again without which an upgrade can't go on.
+const CONFIG_PAUSE: Duration = Duration::from_secs(1);
+
 fn main() -> ExitCode {
+    let start = match upgrade::start() {
+        Ok(start) => start,
+        Err(error) => return fail(&error).into(),
+    };
+    if let Start::Inherits(inheritance) = start {
+        return take_over(*inheritance).into();
+    }
+    program::note_folder();
     let CommandLine { command, notes, daemon, .. } = match cli::from_args(std::env::args_os()) {
         Ok(line) => line,
         Err(error) => {
@@ -65,6 +81,9 @@ fn main() -> ExitCode {
             return error.exit_code().into();
         }
     };
+    if let (Start::Rehearsal, Command::Run(config)) = (&start, &command) {
+        return rehearse(config).into();
+    }
     if let (Command::Run(config), true, false) = (&command, daemon, daemon::is_background()) {
         // The other process says what there is to say about the configuration.
         return daemon::start(config).unwrap_or_else(|error| fail(&error)).into();
@@ -102,6 +121,46 @@ fn check(config: &Config, least: Severity) -> u8 {
     }
 }
 
+/// Shows that this version can take the place of another; says on standard error why not.
+fn rehearse(config: &Config) -> u8 {
+    if check(config, Severity::Error) != exit_code::SUCCESS {
+        return exit_code::CONFIG;
+    }
+    raise_descriptor_limit();
+    let mut event_loop = tokio::runtime::Builder::new_current_thread();
+    let rehearsed = match event_loop.enable_all().build_local(LocalOptions::default()) {
+        Ok(event_loop) => event_loop.block_on(upgrade::rehearse(config.clone())),
+        Err(error) => Err(error.into()),
+    };
+    reap_roles();
+    rehearsed.map_or_else(|error| fail(&error), |()| exit_code::SUCCESS)
+}
+
+/// Takes the place of an earlier version, in its process. Sessions and listeners are at stake, so that nothing
+/// but the lack of an event loop is a reason to give up.
+fn take_over(inheritance: Inheritance) -> u8 {
+    // What is gone can't be read from, which is told below.
+    let _ = std::env::set_current_dir(inheritance.folder());
+    program::note_folder();
+    let config = loop {
+        match cli::from_args(std::env::args_os()) {
+            Ok(CommandLine { command: Command::Run(config), .. }) => break config,
+            Ok(_) => complain(&"websockify: error: the command line asks for something else now"),
+            // Before our start it was still in order.
+            Err(error) => complain(&error),
+        }
+        sleep(CONFIG_PAUSE);
+    };
+    let log = loop {
+        match Log::start(&config, None) {
+            Ok(log) => break log,
+            Err(error) => _ = fail(&error),
+        }
+        sleep(CONFIG_PAUSE);
+    };
+    serve(log, service::take_over(*config, inheritance))
+}
+
 fn run(config: Config, in_background: bool) -> u8 {
     let daemon = match in_background.then(|| Daemon::begin(&config)).transpose() {
         Ok(daemon) => daemon,
@@ -118,6 +177,12 @@ fn run(config: Config, in_background: bool) -> u8 {
             return exit_code::FAILURE;
         }
     };
+    let daemon = daemon.map(|daemon| (daemon, log.clone()));
+    serve(log, service::run(config, daemon))
+}
+
+/// Runs the service to its end.
+fn serve(log: Log, service: impl Future<Output = Result<(), ServiceError>>) -> u8 {
     if let Err(error) = inherited::close_others_on_exec() {
         tracing::warn!(target: "websockify::main", "roles may get descriptors that are not theirs: {error}");
     }
@@ -126,7 +191,7 @@ fn run(config: Config, in_background: bool) -> u8 {
     let served = match event_loop.enable_all().build_local(LocalOptions::default()) {
         Ok(event_loop) => event_loop.block_on(async {
             log.keep_writing()?;
-            service::run(config, daemon.map(|daemon| (daemon, log.clone()))).await
+            service.await
         }),
         Err(error) => Err(error.into()),
     };

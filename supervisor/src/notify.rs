@@ -4,8 +4,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
+use crate::role::START_DEADLINE;
 use crate::service::Service;
 
 /// The status line changes at most this often.
@@ -29,6 +30,11 @@ pub(crate) fn failed(reason: &dyn std::fmt::Display) {
     tell(&[NotifyState::Status(reason.lines().next().unwrap_or_default())]);
 }
 
+/// Feeds the watchdog once, before something that takes time.
+pub(crate) fn alive() {
+    tell(&[NotifyState::Watchdog]);
+}
+
 /// The configuration is read again. `Type=notify-reload` wants to know since when.
 pub(crate) fn reloading() {
     match NotifyState::monotonic_usec_now() {
@@ -37,11 +43,11 @@ pub(crate) fn reloading() {
     }
 }
 
-/// The configuration was read again; `failure` says why it is not in force.
-pub(crate) fn reloaded(failure: Option<&String>) {
+/// A reload or an upgrade is over; `failure` says why it has changed nothing.
+pub(crate) fn reloaded(what: &str, failure: Option<&String>) {
     match failure {
         Some(failure) => {
-            let status = format!("reload failed: {}", failure.replace('\n', "; "));
+            let status = format!("{what} failed: {}", failure.replace('\n', "; "));
             tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
         }
         None => ready(),
@@ -75,11 +81,17 @@ pub(crate) async fn keep_status(service: Rc<Service>) {
     }
 }
 
-/// Feeds the watchdog at twice the rate that it asks for, if it asks.
-pub(crate) async fn keep_watchdog() {
+/// Feeds the watchdog at twice the rate that it asks for, if it asks; but not while roles are missing for
+/// longer than their start may take, because then a new start of everything is what may help.
+pub(crate) async fn keep_watchdog(service: Rc<Service>) {
     let Some(interval) = sd_notify::watchdog_enabled() else { return };
+    let mut unable_since: Option<Instant> = None;
     loop {
-        tell(&[NotifyState::Watchdog]);
+        let able = service.generations.current().is_some_and(|generation| generation.can_serve());
+        unable_since = if able { None } else { unable_since.or_else(|| Some(Instant::now())) };
+        if unable_since.is_none_or(|since| since.elapsed() < START_DEADLINE) {
+            tell(&[NotifyState::Watchdog]);
+        }
         sleep(interval / 2).await;
     }
 }

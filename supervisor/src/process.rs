@@ -1,6 +1,7 @@
 //! A child process, held by a descriptor (pidfd_open(2)) and not by a number that another may get.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -17,7 +18,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 thread_local! {
     /// Processes that were killed and let go of, and have not been waited for.
-    static LEFT: RefCell<Vec<OwnedFd>> = const { RefCell::new(Vec::new()) };
+    static LEFT: RefCell<Vec<(i32, OwnedFd)>> = const { RefCell::new(Vec::new()) };
+
+    /// All that have not been waited for.
+    static LIVING: RefCell<BTreeSet<i32>> = const { RefCell::new(BTreeSet::new()) };
 }
 
 /// A child. Killed when this is dropped.
@@ -40,6 +44,7 @@ impl Process {
     pub(crate) fn adopt(pid: i32) -> io::Result<Self> {
         let child = Pid::from_raw(pid).ok_or(io::ErrorKind::NotFound)?;
         let pidfd = pidfd_open(child, PidfdFlags::empty())?;
+        LIVING.with(|living| living.borrow_mut().insert(pid));
         Ok(Self { pidfd: Some(Registered::new(pidfd, Interest::READABLE)?), pid })
     }
 
@@ -51,6 +56,7 @@ impl Process {
         })
         .await;
         self.pidfd = None;
+        LIVING.with(|living| living.borrow_mut().remove(&self.pid));
         ended
     }
 
@@ -74,7 +80,7 @@ impl Drop for Process {
         self.send_kill();
         if let Some(pidfd) = self.pidfd.take() {
             // At the end of the thread nobody is left to wait, but for who ends the service.
-            let _ = LEFT.try_with(|left| left.borrow_mut().push(pidfd.into_inner()));
+            let _ = LEFT.try_with(|left| left.borrow_mut().push((self.pid, pidfd.into_inner())));
         }
     }
 }
@@ -84,11 +90,20 @@ pub(crate) async fn keep_reaping() {
     let Ok(mut ended) = signal(SignalKind::child()) else { return };
     while ended.recv().await.is_some() {
         LEFT.with(|left| {
-            left.borrow_mut().retain(
-                |pidfd| matches!(reap(pidfd.as_fd()), Err(e) if e.kind() == io::ErrorKind::WouldBlock),
-            );
+            left.borrow_mut().retain(|(pid, pidfd)| {
+                let lives = matches!(reap(pidfd.as_fd()), Err(e) if e.kind() == io::ErrorKind::WouldBlock);
+                if !lives {
+                    LIVING.with(|living| living.borrow_mut().remove(pid));
+                }
+                lives
+            });
         });
     }
+}
+
+/// All children that have not been waited for.
+pub(crate) fn living() -> Vec<i32> {
+    LIVING.with(|living| living.borrow().iter().copied().collect())
 }
 
 /// How a child has ended; `WouldBlock` while it lives.

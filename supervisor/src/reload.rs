@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use common::config::Config;
 use common::config::check::Severity;
@@ -17,13 +18,20 @@ use tokio::time::sleep;
 use crate::generation::Generation;
 use crate::listen::ListenError;
 use crate::service::{Service, ServiceError};
-use crate::{generation, log, notify};
+use crate::{generation, log, notify, program, upgrade};
+
+/// Pause before the reload is tried again that an upgrade needs.
+const RETRY_PAUSE: Duration = Duration::from_secs(10);
 
 /// Requests for a reload, and what has become of them.
 #[derive(Debug)]
 pub(crate) struct Reloads {
     /// How many were asked for.
     asked: Cell<u64>,
+    /// Another version is to take our place.
+    upgrade: Cell<bool>,
+    /// This is the first reload of a version that has taken another's place.
+    upgraded: Cell<bool>,
     more: Notify,
     /// How many of them are done, and how the last has ended.
     done: watch::Sender<(u64, Outcome)>,
@@ -54,7 +62,13 @@ pub(crate) enum ReloadError {
 
 impl Default for Reloads {
     fn default() -> Self {
-        Self { asked: Cell::default(), more: Notify::default(), done: watch::Sender::new((0, Ok(1))) }
+        Self {
+            asked: Cell::default(),
+            upgrade: Cell::default(),
+            upgraded: Cell::default(),
+            more: Notify::default(),
+            done: watch::Sender::new((0, Ok(1))),
+        }
     }
 }
 
@@ -65,6 +79,31 @@ impl Reloads {
         self.more.notify_one();
         self.asked.get()
     }
+
+    /// Asks for an upgrade, which is a reload too.
+    pub(crate) fn ask_upgrade(&self) -> u64 {
+        self.upgrade.set(true);
+        self.ask()
+    }
+
+    /// Asks for the reload that completes an upgrade.
+    pub(crate) fn ask_after_upgrade(&self) {
+        self.upgraded.set(true);
+        self.ask();
+    }
+}
+
+/// What is told about the end of a reload.
+fn tell(what: &str, outcome: &Outcome) {
+    match outcome {
+        Ok(number) => {
+            let done = if what == "upgrade" { "upgraded" } else { "reloaded" };
+            tracing::info!(target: "websockify::reload", "{done}: new connections go to generation {number}");
+        }
+        Err(error) => {
+            tracing::error!(target: "websockify::reload", "{what} failed, what was in force stays so: {error}");
+        }
+    }
 }
 
 /// Reloads whenever that is asked for.
@@ -74,19 +113,28 @@ pub(crate) async fn keep_reloading(service: Rc<Service>) {
         reloads.more.notified().await;
         let asked = reloads.asked.get();
         notify::reloading();
-        let outcome = reload(&service).await.map_err(|error| error.to_string());
-        match &outcome {
-            Ok(number) => {
-                tracing::info!(target: "websockify::reload", "reloaded: new connections go to generation {number}");
-            }
-            Err(error) => {
-                tracing::error!(target: "websockify::reload", "reload failed, what was in force stays so: {error}");
-            }
+        let (what, outcome) = if reloads.upgrade.take() {
+            // If all is well, this is the end of this image.
+            ("upgrade", Err(upgrade::execute(&service).await.to_string()))
+        } else {
+            let what = if reloads.upgraded.take() { "upgrade" } else { "reload" };
+            (what, reload(&service).await.map_err(|error| error.to_string()))
+        };
+        tell(what, &outcome);
+        notify::reloaded(what, outcome.as_ref().err());
+        if service.generations.current().is_some_and(|generation| generation.is_adopted()) {
+            // It has no means to replace roles that die.
+            spawn_local(try_again(service.clone()));
         }
-        notify::reloaded(outcome.as_ref().err());
         drop(reloads.done.send_replace((asked, outcome)));
         service.note_change();
     }
+}
+
+/// Asks for another reload after a while.
+async fn try_again(service: Rc<Service>) {
+    sleep(RETRY_PAUSE).await;
+    service.reloads.ask();
 }
 
 async fn reload(service: &Rc<Service>) -> Result<u32, ReloadError> {
@@ -109,13 +157,7 @@ async fn reload(service: &Rc<Service>) -> Result<u32, ReloadError> {
     for old in &earlier {
         if !old.is_retired() {
             old.retire();
-            if let Some(time) = config.timeouts.drain {
-                let old = old.clone();
-                spawn_local(async move {
-                    sleep(time).await;
-                    generation::expire(old).await;
-                });
-            }
+            generation::limit(old, config.timeouts.drain);
         }
     }
     let most = usize::try_from(config.limits.generations).unwrap_or(usize::MAX);
@@ -129,7 +171,8 @@ async fn reload(service: &Rc<Service>) -> Result<u32, ReloadError> {
 
 /// The configuration of our command line, or of the file that it names.
 fn read() -> Result<Config, ReloadError> {
-    let line = cli::from_args(std::env::args_os()).map_err(|error| ReloadError::Config(error.to_string()))?;
+    let line = program::in_first_folder(|| cli::from_args(std::env::args_os()));
+    let line = line.map_err(|error| ReloadError::Config(error.to_string()))?;
     let Command::Run(config) = line.command else {
         return Err(ReloadError::Config("the command line asks for something else".into()));
     };

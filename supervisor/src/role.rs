@@ -3,8 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{ExitStatus, Stdio};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use tokio::task::spawn_local;
 
 use crate::log;
 use crate::process::Process;
+use crate::program;
 
 /// How long a role may take from its start until it says that it is ready.
 pub(crate) const START_DEADLINE: Duration = Duration::from_secs(10);
@@ -31,8 +31,21 @@ const HEALTHY: Duration = Duration::from_secs(30);
 pub(crate) struct Role {
     /// The channel; the process ends when it is closed.
     pub(crate) channel: Rc<Channel>,
+    /// Where its log comes from.
+    pub(crate) log: Rc<Channel>,
     /// The process.
     pub(crate) process: Process,
+}
+
+/// What is known about a role whose process somebody else keeps.
+#[derive(Clone, Debug)]
+pub(crate) struct Handle {
+    /// The process.
+    pub(crate) pid: i32,
+    /// The channel to it.
+    pub(crate) channel: Rc<Channel>,
+    /// Where its log comes from.
+    pub(crate) log: Rc<Channel>,
 }
 
 impl Role {
@@ -44,7 +57,7 @@ impl Role {
     pub(crate) fn start(name: &'static str, sandbox: Sandbox) -> io::Result<Self> {
         let (ours, theirs) = Channel::pair()?;
         let (log, their_log) = Channel::pair()?;
-        let mut command = Command::new(worker_program()?);
+        let mut command = program::worker()?;
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         command.arg(name).env_clear().current_dir("/");
         command.stdin(Stdio::from(blocking(theirs)?)).stdout(Stdio::from(their_log));
@@ -52,8 +65,19 @@ impl Role {
             Sandbox::Off => Process::start(&mut command)?,
             Sandbox::BestEffort | Sandbox::Strict => apart(|| Process::start(&mut command))?,
         };
-        spawn_local(forward_log(name, Channel::new(log)?));
-        Ok(Self { channel: Rc::new(Channel::new(ours)?), process })
+        Ok(Self::adopt(name, process, Channel::new(ours)?, Channel::new(log)?))
+    }
+
+    /// Takes on a role that runs.
+    pub(crate) fn adopt(name: &'static str, process: Process, channel: Channel, log: Channel) -> Self {
+        let log = Rc::new(log);
+        spawn_local(forward_log(name, log.clone()));
+        Self { channel: Rc::new(channel), log, process }
+    }
+
+    /// What others may know of it.
+    pub(crate) fn handle(&self) -> Handle {
+        Handle { pid: self.process.pid, channel: self.channel.clone(), log: self.log.clone() }
     }
 }
 
@@ -76,22 +100,8 @@ fn blocking(fd: OwnedFd) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-/// `websockify-worker`, beside this program or where packages put it.
-fn worker_program() -> io::Result<PathBuf> {
-    let this = std::env::current_exe()?;
-    let folder = this.parent().ok_or(io::ErrorKind::NotFound)?;
-    let places = ["websockify-worker", "../libexec/websockify/websockify-worker"];
-    places.iter().map(|place| folder.join(place)).find(|path| path.is_file()).ok_or_else(|| {
-        let text = format!(
-            "websockify-worker is neither in {0} nor in {0}/../libexec/websockify; install it there",
-            folder.display()
-        );
-        io::Error::new(io::ErrorKind::NotFound, text)
-    })
-}
-
 /// Passes the records of a role on until it ends.
-async fn forward_log(role: &'static str, channel: Channel) {
+async fn forward_log(role: &'static str, channel: Rc<Channel>) {
     // An end that breaks protocol has nothing more to say that could be believed.
     while let Ok(records) = channel.receive::<Records>().await {
         log::role_records(role, &records);

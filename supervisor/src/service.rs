@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use common::config::Config;
 use common::ipc::GatewayId;
@@ -20,7 +21,9 @@ use crate::listeners::Listeners;
 use crate::log::Log;
 use crate::reload::{self, Reloads};
 use crate::setup::SetupError;
-use crate::{banner, dispatch, lifetime, notify, process, signals};
+use crate::signals::{Orders, Signals};
+use crate::upgrade::Inheritance;
+use crate::{banner, dispatch, lifetime, notify, process, signals, upgrade};
 
 /// What the parts of the supervisor share. They all run on one thread.
 #[derive(Debug, Default)]
@@ -39,6 +42,8 @@ pub(crate) struct Service {
     pub(crate) violations: Cell<u64>,
     /// The number of the last gateway.
     last_gateway: Cell<u32>,
+    /// Since when it serves.
+    began: Cell<Option<Instant>>,
     /// Tells that connections have come or gone.
     changed: watch::Sender<()>,
     /// No role is started any more.
@@ -57,6 +62,9 @@ pub(crate) enum ServiceError {
     /// The kernel refused something that a start needs.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
+    /// Roles of an earlier image can't be replaced by ours.
+    #[error("a role of the version before can't be started again; reload")]
+    Outdated,
     /// A role can't work with what it was told.
     #[error("{role}: {reason}")]
     Role {
@@ -72,7 +80,7 @@ pub(crate) enum ServiceError {
 /// `daemon` is told when clients can be served, and the log then leaves its caller's standard error.
 pub(crate) async fn run(config: Config, daemon: Option<(Daemon, Log)>) -> Result<(), ServiceError> {
     let mut signals = signals::Signals::listen()?;
-    let hangups = signals::hangups()?;
+    let orders = signals::Orders::listen()?;
     let listeners = listen::all(&config)?;
     let service = Rc::new(Service::default());
     let mut keepers = JoinSet::new();
@@ -92,14 +100,35 @@ pub(crate) async fn run(config: Config, daemon: Option<(Daemon, Log)>) -> Result
     banner::proxying(&generation.config, &listeners);
     service.generations.add(generation);
     notify::ready();
-    keepers.spawn_local(notify::keep_status(service.clone()));
-    keepers.spawn_local(notify::keep_watchdog());
-    keepers.spawn_local(dispatch::keep_taking_acknowledgements(service.clone()));
-    keepers.spawn_local(reload::keep_reloading(service.clone()));
-    keepers.spawn_local(signals::keep_passing_reloads(service.clone(), hangups));
     for listening in listeners {
         service.listeners.add(&service, listening);
     }
+    serve(service, signals, orders, keepers).await;
+    Ok(())
+}
+
+/// Goes on with what an earlier image of this program has left, under the same process id.
+pub(crate) async fn take_over(config: Config, inheritance: Inheritance) -> Result<(), ServiceError> {
+    let signals = signals::Signals::listen()?;
+    let orders = signals::Orders::listen()?;
+    let service = Rc::new(Service::default());
+    let mut keepers = JoinSet::new();
+    keepers.spawn_local(process::keep_reaping());
+    signals::unblock();
+    upgrade::adopt(&service, &config, inheritance);
+    service.reloads.ask_after_upgrade();
+    serve(service, signals, orders, keepers).await;
+    Ok(())
+}
+
+/// Serves until a signal, or the configuration, ends it.
+async fn serve(service: Rc<Service>, mut signals: Signals, orders: Orders, mut keepers: JoinSet<()>) {
+    service.began();
+    keepers.spawn_local(notify::keep_status(service.clone()));
+    keepers.spawn_local(notify::keep_watchdog(service.clone()));
+    keepers.spawn_local(dispatch::keep_taking_acknowledgements(service.clone()));
+    keepers.spawn_local(reload::keep_reloading(service.clone()));
+    keepers.spawn_local(orders.keep_passing(service.clone()));
     tokio::select! {
         signal = signals.stop() => tracing::info!(target: "websockify::service", "In exit ({signal})"),
         reason = lifetime::over(&service) => {
@@ -116,7 +145,6 @@ pub(crate) async fn run(config: Config, daemon: Option<(Daemon, Log)>) -> Result
     service.stopping.set(true);
     service.listeners.close();
     stop(&service).await;
-    Ok(())
 }
 
 impl Service {
@@ -128,6 +156,26 @@ impl Service {
     /// Changes of the connections from now on.
     pub(crate) fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
+    }
+
+    /// Since when it serves, through upgrades too.
+    pub(crate) fn began(&self) -> Instant {
+        let began = self.began.get().unwrap_or_else(Instant::now);
+        self.began.set(Some(began));
+        began
+    }
+
+    /// The numbers of the last generation and of the last gateway.
+    pub(crate) fn last_numbers(&self) -> (u32, u32) {
+        (self.generations.last_number(), self.last_gateway.get())
+    }
+
+    /// Goes on from where an earlier image was.
+    pub(crate) fn take_over(&self, last: (u32, u32), violations: u64, age: Duration) {
+        self.generations.count_from(last.0);
+        self.last_gateway.set(last.1);
+        self.violations.set(violations);
+        self.began.set(Instant::now().checked_sub(age));
     }
 
     /// A number for a new gateway, which no other has had.

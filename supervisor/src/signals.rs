@@ -3,6 +3,7 @@
 use std::io;
 use std::rc::Rc;
 
+use nix::sys::signal::SigSet;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::service::Service;
@@ -29,14 +30,34 @@ impl Signals {
     }
 }
 
-/// The requests to read the configuration again, from now on: none ends us any more.
-pub(crate) fn hangups() -> io::Result<Signal> {
-    signal(SignalKind::hangup())
+/// Handlers of what is to be done while the service goes on: none of these signals ends us any more.
+#[derive(Debug)]
+pub(crate) struct Orders {
+    reload: Signal,
+    upgrade: Signal,
 }
 
-/// Reloads at each SIGHUP.
-pub(crate) async fn keep_passing_reloads(service: Rc<Service>, mut hangups: Signal) {
-    while hangups.recv().await.is_some() {
-        service.reloads.ask();
+impl Orders {
+    /// Installs the handlers.
+    pub(crate) fn listen() -> io::Result<Self> {
+        Ok(Self { reload: signal(SignalKind::hangup())?, upgrade: signal(SignalKind::user_defined2())? })
     }
+
+    /// Reloads at each SIGHUP, upgrades at each SIGUSR2.
+    pub(crate) async fn keep_passing(mut self, service: Rc<Service>) {
+        loop {
+            tokio::select! {
+                Some(()) = self.reload.recv() => drop(service.reloads.ask()),
+                Some(()) = self.upgrade.recv() => drop(service.reloads.ask_upgrade()),
+                else => return,
+            }
+        }
+    }
+}
+
+/// Lets signals in that an earlier image has held back, since it had no handlers any more and this one none
+/// yet.
+pub(crate) fn unblock() {
+    // What can't be let in waits for ever, as if nobody had sent it.
+    let _ = SigSet::all().thread_unblock();
 }

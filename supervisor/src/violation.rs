@@ -21,7 +21,7 @@ pub(crate) enum GatewayFault {
     #[error("protocol violation: a message out of turn")]
     OutOfTurn,
     /// It does not read.
-    #[error("it does not read what it is sent")]
+    #[error("it does not read or answer what it is sent")]
     Hung,
 }
 

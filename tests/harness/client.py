@@ -41,12 +41,11 @@ class WebSocket(http.Connection):
         self.response = None
 
     @classmethod
-    def open(cls, sock, path="/websockify", *, protocol=None, early=b"", timeout=None, fields=(), host="127.0.0.1"):
+    def open(cls, sock, path="/websockify", *, protocol=None, early=b"", timeout=None):
         """Upgrades a connected socket; `early` follows the head in one write."""
         websocket = cls(sock, timeout)
         key = new_key()
-        fields = [*upgrade_fields(key, protocol=protocol), *fields]
-        websocket.send(http.request(path, fields=fields, host=host) + early)
+        websocket.send(http.request(path, fields=upgrade_fields(key, protocol=protocol)) + early)
         response = websocket.response = websocket.read_head()
         assert response.status == 101, f"no upgrade: {response}"
         assert response["Sec-WebSocket-Accept"] == accept_value(key)

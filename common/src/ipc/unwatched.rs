@@ -1,7 +1,7 @@
 //! One end of a channel that no event loop watches: whoever reads does so when it is awake anyway.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::channel::ChannelError;
 use super::wire::{self, Message, WireError};
@@ -51,5 +51,11 @@ impl Unwatched {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+impl AsFd for Unwatched {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }

@@ -1,15 +1,17 @@
 //! Descriptors that a process was started with.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 /// From <linux/close_range.h>; libc has another type for it on some platforms.
 const CLOSE_RANGE_CLOEXEC: i32 = 1 << 2;
 
-static TAKEN: AtomicU64 = AtomicU64::new(0);
+/// Those that have an owner by now.
+static TAKEN: Mutex<BTreeSet<RawFd>> = Mutex::new(BTreeSet::new());
 
 /// Makes every descriptor from 3 on close-on-exec (close_range(2)), so that what our own starter has left
 /// open does not reach the processes that we start.
@@ -24,15 +26,13 @@ pub fn close_others_on_exec() -> io::Result<()> {
 }
 
 /// Takes ownership of descriptor `number`, which whoever started this process left open for it, and
-/// makes it close-on-exec. Each can be taken once.
+/// makes it close-on-exec. Each can be taken once, and before this program opens any itself.
 ///
 /// # Errors
 ///
-/// `NotFound` when the descriptor isn't open, was taken before, or is not one of the first 64.
+/// `NotFound` when the descriptor isn't open or was taken before.
 pub fn take(number: RawFd) -> io::Result<OwnedFd> {
-    let bit = u32::try_from(number).ok().and_then(|n| 1u64.checked_shl(n));
-    let Some(bit) = bit else { return Err(io::ErrorKind::NotFound.into()) };
-    if TAKEN.fetch_or(bit, Ordering::Relaxed) & bit != 0 {
+    if number < 0 || !TAKEN.lock().unwrap_or_else(PoisonError::into_inner).insert(number) {
         return Err(io::ErrorKind::NotFound.into());
     }
     // SAFETY: borrowed only for the call, which fails with EBADF when nothing is open there.

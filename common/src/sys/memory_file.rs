@@ -33,10 +33,19 @@ pub fn sealed(content: &[u8]) -> io::Result<OwnedFd> {
 ///
 /// The kernel's; `InvalidData` when the content is longer than [`MAX_BYTES`].
 pub fn content(fd: OwnedFd) -> io::Result<Vec<u8>> {
+    content_up_to(fd, MAX_BYTES)
+}
+
+/// The same with another limit.
+///
+/// # Errors
+///
+/// The kernel's; `InvalidData` when the content is longer than `max_bytes`.
+pub fn content_up_to(fd: OwnedFd, max_bytes: usize) -> io::Result<Vec<u8>> {
     let file = File::from(fd);
     // Its place in the file is shared and of no account. A sandbox without stat(2) allows this.
     let len = usize::try_from((&file).seek(SeekFrom::End(0))?).unwrap_or(usize::MAX);
-    if len > MAX_BYTES {
+    if len > max_bytes {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "longer than any configuration"));
     }
     let mut content = vec![0; len];

@@ -1,0 +1,97 @@
+//! Where this program and the one for the roles were found at the start.
+//!
+//! A package may be installed over us while we run. Roles go on being started from the file that was there
+//! when we began, since what they are told fits no other version; an upgrade takes what is there by then.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+
+static FOUND: OnceLock<Found> = OnceLock::new();
+static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+
+#[derive(Debug)]
+struct Found {
+    program: PathBuf,
+    worker: PathBuf,
+    worker_file: File,
+    /// Its interpreter opens it once more, when our descriptor is closed.
+    worker_is_script: bool,
+}
+
+/// Remembers the current folder, from which relative paths on our command line lead.
+pub(crate) fn note_folder() {
+    if let Ok(folder) = std::env::current_dir() {
+        let _ = FOLDER.set(folder);
+    }
+}
+
+/// The folder that was current at the start.
+pub(crate) fn first_folder() -> PathBuf {
+    FOLDER.get().cloned().unwrap_or_else(|| "/".into())
+}
+
+/// Runs `action` in the folder that was current at the start; in the background it is another one now.
+pub(crate) fn in_first_folder<T>(action: impl FnOnce() -> T) -> T {
+    let now = std::env::current_dir();
+    // What is gone can't be read from, which the action says.
+    let _ = std::env::set_current_dir(first_folder());
+    let done = action();
+    if let Ok(now) = now {
+        let _ = std::env::set_current_dir(now);
+    }
+    done
+}
+
+/// Where this program is, in whatever version.
+pub(crate) fn path() -> io::Result<PathBuf> {
+    found().map(|found| found.program.clone())
+}
+
+/// What starts a role of this version.
+pub(crate) fn worker() -> io::Result<Command> {
+    use std::os::unix::process::CommandExt;
+    let found = found()?;
+    if found.worker_is_script {
+        return Ok(Command::new(&found.worker));
+    }
+    // The path is that of whoever follows it, which is the new process with our descriptors still open.
+    let mut command = Command::new(format!("/proc/self/fd/{}", found.worker_file.as_raw_fd()));
+    command.arg0(&found.worker);
+    Ok(command)
+}
+
+fn found() -> io::Result<&'static Found> {
+    if let Some(found) = FOUND.get() {
+        return Ok(found);
+    }
+    let found = find()?;
+    Ok(FOUND.get_or_init(|| found))
+}
+
+/// This program as it was called, so that links are followed anew; and `websockify-worker` beside it or where
+/// packages put it.
+fn find() -> io::Result<Found> {
+    let this = std::env::current_exe()?;
+    let called = std::env::args_os().next().map(PathBuf::from);
+    let called =
+        called.filter(|called| called.is_absolute() && called.canonicalize().is_ok_and(|path| path == this));
+    let folder = this.parent().ok_or(io::ErrorKind::NotFound)?;
+    let places = ["websockify-worker", "../libexec/websockify/websockify-worker"];
+    let worker = places.iter().map(|place| folder.join(place)).find(|path| path.is_file());
+    let worker = worker.ok_or_else(|| {
+        let text = format!(
+            "websockify-worker is neither in {0} nor in {0}/../libexec/websockify; install it there",
+            folder.display()
+        );
+        io::Error::new(io::ErrorKind::NotFound, text)
+    })?;
+    let worker_file = File::open(&worker)?;
+    let mut begin = [0; 2];
+    let worker_is_script = worker_file.read_exact_at(&mut begin, 0).is_ok() && begin == *b"#!";
+    Ok(Found { program: called.unwrap_or(this), worker, worker_file, worker_is_script })
+}

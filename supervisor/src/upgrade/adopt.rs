@@ -1,0 +1,144 @@
+//! Taking over from an earlier image.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{OwnedFd, RawFd};
+use std::rc::Rc;
+
+use common::config::Config;
+use common::ipc::channel::Channel;
+use common::sys::inherited;
+use common::ticket::Mint;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use tokio::task::spawn_local;
+
+use super::{Inheritance, state};
+use crate::dispatch;
+use crate::gateway;
+use crate::generation::{self, Generation};
+use crate::listen::Listening;
+use crate::process::Process;
+use crate::role::Role;
+use crate::service::Service;
+
+/// The descriptors that were handed on and that nobody has taken yet.
+#[derive(Debug)]
+pub(super) struct Descriptors(BTreeMap<RawFd, OwnedFd>);
+
+impl Descriptors {
+    /// Takes ownership of all of them. None survives another start of a program.
+    pub(super) fn take(numbers: &[RawFd]) -> io::Result<Self> {
+        numbers
+            .iter()
+            .map(|number| Ok((*number, inherited::take(*number)?)))
+            .collect::<io::Result<_>>()
+            .map(Self)
+    }
+
+    fn get(&mut self, number: RawFd) -> io::Result<OwnedFd> {
+        self.0
+            .remove(&number)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "a descriptor is missing"))
+    }
+}
+
+/// Goes on with everything as the earlier image has left it. Its roles can't be started again: what they
+/// were told is of its time.
+pub(crate) fn adopt(service: &Rc<Service>, config: &Config, inheritance: Inheritance) {
+    let Inheritance { state, mut descriptors } = inheritance;
+    tracing::info!(
+        target: "websockify::upgrade",
+        "version {} takes over from version {}", env!("CARGO_PKG_VERSION"), state.program,
+    );
+    reap();
+    service.take_over(state.last, state.violations, state.age);
+    for pid in state.others {
+        // Nobody needs it: dropping it ends it.
+        drop(Process::adopt(pid));
+    }
+    service.connections.borrow_mut().adopt(state.connections, |number| descriptors.get(number).ok());
+    let in_force = state.generations.last().map(|generation| generation.number);
+    for from in state.generations {
+        let retired = Some(from.number) != in_force;
+        adopt_generation(service, config, from, retired, &mut descriptors);
+    }
+    for listener in state.listeners {
+        match descriptors.get(listener.socket) {
+            Ok(socket) => service.listeners.add(service, Listening::adopted(socket, listener.address)),
+            Err(error) => {
+                tracing::error!(target: "websockify::upgrade", "a listener is lost: {error}");
+            }
+        }
+    }
+}
+
+/// Waits for children that have ended while nobody could. Their keepers see the end of their channels.
+fn reap() {
+    while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(status) if status != WaitStatus::StillAlive)
+    {
+    }
+}
+
+fn adopt_generation(
+    service: &Rc<Service>,
+    config: &Config,
+    from: state::Generation,
+    retired: bool,
+    descriptors: &mut Descriptors,
+) {
+    let mint = Mint::new(from.ticket_key, from.ticket_lifetime);
+    let generation = Generation::adopted(service, config.clone(), from.number, mint);
+    service.generations.add(generation.clone());
+    let lost = |what: &str, error: io::Error| {
+        tracing::error!(target: "websockify::upgrade", "the {what} has ended meanwhile: {error}");
+    };
+    if let Some(connector) = from.connector {
+        match role("connector", &connector, descriptors) {
+            Ok(role) => generation.adopt_connector(role),
+            Err(error) => lost("connector", error),
+        }
+    }
+    if let Some(signer) = from.signer {
+        match role("signer", &signer, descriptors) {
+            Ok(role) => generation.identity.adopt(&generation, role),
+            Err(error) => lost("signer", error),
+        }
+    }
+    if let Some(echo) = from.echo {
+        match role("echo", &echo, descriptors) {
+            Ok(role) => generation.adopt_echo(role),
+            Err(error) => lost("echo target", error),
+        }
+    }
+    for from in from.gateways {
+        let id = common::ipc::GatewayId(from.id);
+        let load = service.connections.borrow().load_of(id);
+        let started = role("gateway", &from.role, descriptors).and_then(|role| {
+            let acknowledgements = descriptors.get(from.acknowledgements)?;
+            Ok(gateway::adopt(id, role, acknowledgements, load, from.asked))
+        });
+        match started {
+            Ok(started) => {
+                generation.pool.add(started.0.clone());
+                spawn_local(gateway::keep(generation.clone(), started));
+            }
+            Err(error) => {
+                lost("gateway", error);
+                let orphans = service.connections.borrow_mut().orphaned(id);
+                for unserved in orphans.unserved {
+                    spawn_local(dispatch::offer_again(service.clone(), unserved));
+                }
+            }
+        }
+    }
+    if retired {
+        generation.retire();
+        generation::limit(&generation, config.timeouts.drain);
+    }
+}
+
+fn role(name: &'static str, from: &state::Role, descriptors: &mut Descriptors) -> io::Result<Role> {
+    let channel = Channel::new(descriptors.get(from.channel)?)?;
+    let log = Channel::new(descriptors.get(from.log)?)?;
+    Ok(Role::adopt(name, Process::adopt(from.pid)?, channel, log))
+}

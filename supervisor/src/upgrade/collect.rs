@@ -1,0 +1,72 @@
+//! Writing down what the next image needs.
+
+use std::io;
+use std::process;
+use std::rc::Rc;
+
+use super::state::{Gateway, Generation, Listener, Passed, Role, State, StateError, VERSION};
+use crate::process::living;
+use crate::service::Service;
+use crate::{gateway, generation, program, role};
+
+impl State {
+    /// Everything as it is. `passed` gets copies of the descriptors.
+    pub(super) fn collect(service: &Service, passed: &mut Passed) -> Result<Self, StateError> {
+        let mut listeners = Vec::new();
+        for listening in service.listeners.all() {
+            let socket = passed.add(&listening.socket)?;
+            listeners.push(Listener { socket, address: listening.address.clone() });
+        }
+        let mut generations = Vec::new();
+        for generation in service.generations.all() {
+            generations.push(of_generation(&generation, passed)?);
+        }
+        let connections = service.connections.borrow().hand_on(|socket| passed.add(socket))?;
+        let known: Vec<i32> = generations.iter().flat_map(Generation::pids).collect();
+        Ok(Self {
+            version: VERSION,
+            pid: process::id(),
+            program: env!("CARGO_PKG_VERSION").into(),
+            listeners,
+            connections,
+            last: service.last_numbers(),
+            violations: service.violations.get(),
+            folder: program::first_folder(),
+            age: service.began().elapsed(),
+            others: living().into_iter().filter(|pid| !known.contains(pid)).collect(),
+            generations,
+            descriptors: passed.numbers(),
+        })
+    }
+}
+
+fn of_generation(generation: &Rc<generation::Generation>, passed: &mut Passed) -> io::Result<Generation> {
+    let mut gateways = Vec::new();
+    for gateway in generation.pool.all() {
+        gateways.push(of_gateway(&gateway, passed)?);
+    }
+    let mut of = |handle: Option<role::Handle>| handle.map(|handle| of_role(&handle, passed)).transpose();
+    Ok(Generation {
+        number: generation.number,
+        ticket_key: generation.mint.key().clone(),
+        ticket_lifetime: generation.mint.lifetime(),
+        gateways,
+        connector: of(generation.connector_handle.borrow().clone())?,
+        signer: of(generation.identity.in_force().map(|current| current.handle.clone()))?,
+        echo: of(generation.echo_handle.borrow().clone())?,
+    })
+}
+
+fn of_gateway(gateway: &gateway::Gateway, passed: &mut Passed) -> io::Result<Gateway> {
+    let role = role::Handle { pid: gateway.pid, channel: gateway.channel.clone(), log: gateway.log.clone() };
+    Ok(Gateway {
+        id: gateway.id.0,
+        role: of_role(&role, passed)?,
+        acknowledgements: passed.add(&gateway.acknowledgements)?,
+        asked: gateway.asked_for(),
+    })
+}
+
+fn of_role(handle: &role::Handle, passed: &mut Passed) -> io::Result<Role> {
+    Ok(Role { pid: handle.pid, channel: passed.add(&*handle.channel)?, log: passed.add(&*handle.log)? })
+}
