@@ -3,6 +3,7 @@
 
 pub mod addr;
 pub mod config;
+pub mod control;
 pub mod errno;
 pub mod exit_code;
 pub mod ipc;

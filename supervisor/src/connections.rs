@@ -1,12 +1,13 @@
 //! The table of accepted connections: who serves each, and what becomes of it.
 
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use common::control;
 use common::ipc::gateway::{ClosedBy, Ended, SessionSummary};
 use common::ipc::{ClientAddr, ConnectionId, GatewayId};
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,7 @@ pub(crate) struct Connections {
     open: HashMap<ConnectionId, Connection>,
     last: u64,
     totals: Totals,
+    ended: EndedSessions,
     /// Connections that no gateway has begun to read.
     unbegun: usize,
     /// Counts connections that no gateway has been given yet.
@@ -48,6 +50,13 @@ struct Connection {
     /// Its gateway says that its session has ended, and the connector's word that it began, which comes
     /// another way, is still to come.
     ended: Option<SessionSummary>,
+}
+
+impl Connection {
+    /// It has a target, and has not ended.
+    fn is_session(&self) -> bool {
+        self.session.is_some() && self.ended.is_none()
+    }
 }
 
 /// A connection that has a target.
@@ -93,6 +102,8 @@ impl Drop for Unplaced {
 pub(crate) struct Handed {
     last: u64,
     totals: Totals,
+    #[serde(default)]
+    ended: EndedSessions,
     open: Vec<HandedConnection>,
 }
 
@@ -119,6 +130,43 @@ pub(crate) struct Totals {
     pub(crate) opened: u64,
     /// Bytes of payload, both directions, of sessions that have ended.
     pub(crate) bytes: u64,
+}
+
+/// Bounds of the buckets of [`EndedSessions::buckets`], seconds.
+const DURATIONS: [u32; 8] = [1, 10, 60, 300, 900, 3600, 14400, 86400];
+
+/// Sums over sessions that have ended, for metrics.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct EndedSessions {
+    /// How many, by who ended them.
+    pub(crate) closed_by: BTreeMap<String, u64>,
+    /// Bytes of payload to targets.
+    pub(crate) to_target: u64,
+    /// Bytes of payload to clients.
+    pub(crate) to_client: u64,
+    /// How long they took together.
+    pub(crate) seconds: f64,
+    durations: [u64; DURATIONS.len() + 1],
+}
+
+impl EndedSessions {
+    /// How many took up to so many seconds, and longer than the bound before. The last has no bound.
+    pub(crate) fn buckets(&self) -> impl Iterator<Item = (String, u64)> {
+        let bounds = DURATIONS.iter().map(u32::to_string).chain(["+Inf".into()]);
+        bounds.zip(self.durations)
+    }
+
+    fn add(&mut self, closed_by: &str, to_target: u64, to_client: u64, seconds: f64) {
+        *self.closed_by.entry(closed_by.into()).or_default() += 1;
+        self.to_target = self.to_target.saturating_add(to_target);
+        self.to_client = self.to_client.saturating_add(to_client);
+        self.seconds += seconds;
+        let bucket = DURATIONS.iter().take_while(|bound| seconds > f64::from(**bound)).count();
+        if let Some(count) = self.durations.get_mut(bucket) {
+            *count += 1;
+        }
+    }
 }
 
 /// What is left of the connections of a gateway that has died.
@@ -196,12 +244,12 @@ impl Connections {
                 ended: connection.ended.clone(),
             });
         }
-        Ok(Handed { last: self.last, totals: self.totals, open })
+        Ok(Handed { last: self.last, totals: self.totals, ended: self.ended.clone(), open })
     }
 
     /// Goes on with what an earlier image has left. `take` gives the sockets.
     pub(crate) fn adopt(&mut self, handed: Handed, mut take: impl FnMut(RawFd) -> Option<OwnedFd>) {
-        (self.last, self.totals) = (handed.last, handed.totals);
+        (self.last, self.totals, self.ended) = (handed.last, handed.totals, handed.ended);
         let now = Instant::now();
         for one in handed.open {
             let unbegun = one.unbegun.and_then(&mut take);
@@ -311,6 +359,44 @@ impl Connections {
         self.open.is_empty()
     }
 
+    /// Sums over sessions that have ended.
+    pub(crate) fn ended_sessions(&self) -> EndedSessions {
+        self.ended.clone()
+    }
+
+    /// The sessions of a gateway.
+    pub(crate) fn sessions_of(&self, gateway: GatewayId) -> Vec<ConnectionId> {
+        let some = self.open.iter().filter(|(_, one)| one.gateway == gateway && one.is_session());
+        some.map(|(id, _)| *id).collect()
+    }
+
+    /// Who serves a session.
+    pub(crate) fn gateway_of_session(&self, id: ConnectionId) -> Option<GatewayId> {
+        self.open.get(&id).filter(|one| one.is_session()).map(|one| one.gateway)
+    }
+
+    /// All sessions, oldest first. How far they are their gateways know.
+    pub(crate) fn sessions(&self) -> Vec<control::Session> {
+        let mut sessions: Vec<_> = self
+            .open
+            .iter()
+            .filter(|(_, one)| one.is_session())
+            .map(|(id, one)| control::Session {
+                id: id.0,
+                client: match &one.client {
+                    ClientAddr::Ip(address) => address.to_string(),
+                    ClientAddr::Unix(path) => format!("unix:{path}"),
+                },
+                target: one.session.as_ref().map(|session| session.target.clone()).unwrap_or_default(),
+                seconds: one.since.elapsed().as_secs(),
+                generation: one.generation,
+                ..control::Session::default()
+            })
+            .collect();
+        sessions.sort_by_key(|session| session.id);
+        sessions
+    }
+
     /// Sums since the start.
     pub(crate) fn totals(&self) -> Totals {
         self.totals
@@ -347,6 +433,7 @@ impl Connections {
         let closed_by = summary.map_or("crash", |sum| ClosedBy::as_str(sum.closed_by));
         let close_code = summary.map_or(1006, |sum| sum.close_code);
         let duration = connection.since.elapsed().as_secs_f64();
+        self.ended.add(closed_by, to_target, to_client, duration);
         tracing::info!(
             target: "websockify::session",
             session = id.0,

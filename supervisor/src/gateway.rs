@@ -268,7 +268,10 @@ pub(crate) async fn keep(generation: Rc<Generation>, first: Started) {
                 return;
             }
             match start(&generation).await {
-                Ok(again) => started = Some(again),
+                Ok(again) => {
+                    service.restarts.set(service.restarts.get() + 1);
+                    started = Some(again);
+                }
                 Err(_) if generation.is_retired() => {}
                 Err(error) => tracing::error!(target: "websockify::gateway", "{error}; trying again"),
             }

@@ -21,6 +21,9 @@ pub(crate) async fn over(service: &Rc<Service>) -> String {
             let connections = service.connections.borrow();
             (connections.is_empty(), connections.totals().opened > 0)
         };
+        if service.draining.get() {
+            return "letting nobody in any more, as an administrator wants".into();
+        }
         if run_once && begun {
             return "exiting due to --run-once".into();
         }

@@ -265,7 +265,7 @@ fn open_unix(path: &Path, mode: u32) -> io::Result<Listening> {
 }
 
 /// Removes a socket that a killed program left behind: nobody listens on it.
-fn remove_stale(path: &Path) -> io::Result<()> {
+pub(crate) fn remove_stale(path: &Path) -> io::Result<()> {
     let is_socket = fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
     if is_socket && UnixStream::connect(path).is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused) {
         fs::remove_file(path)?;

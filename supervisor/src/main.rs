@@ -27,6 +27,7 @@ mod violation;
 
 // The service around them.
 mod banner;
+mod control;
 mod daemon;
 mod lifetime;
 mod log;
@@ -39,6 +40,7 @@ mod upgrade;
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::Duration;
@@ -73,7 +75,7 @@ fn main() -> ExitCode {
         return take_over(*inheritance).into();
     }
     program::note_folder();
-    let CommandLine { command, notes, daemon, .. } = match cli::from_args(std::env::args_os()) {
+    let CommandLine { command, notes, daemon, file } = match cli::from_args(std::env::args_os()) {
         Ok(line) => line,
         Err(error) => {
             complain(&error);
@@ -99,7 +101,7 @@ fn main() -> ExitCode {
         Command::Check(config) => check(&config, Severity::Warning).into(),
         // Warnings are for those who ask: a certificate may well come later.
         Command::Run(config) => match check(&config, Severity::Error) {
-            exit_code::SUCCESS => run(*config, daemon).into(),
+            exit_code::SUCCESS => run(*config, daemon, file.as_deref()).into(),
             failed => failed.into(),
         },
     }
@@ -142,9 +144,9 @@ fn take_over(inheritance: Inheritance) -> u8 {
     // What is gone can't be read from, which is told below.
     let _ = std::env::set_current_dir(inheritance.folder());
     program::note_folder();
-    let config = loop {
+    let (config, file) = loop {
         match cli::from_args(std::env::args_os()) {
-            Ok(CommandLine { command: Command::Run(config), .. }) => break config,
+            Ok(CommandLine { command: Command::Run(config), file, .. }) => break (config, file),
             Ok(_) => complain(&"websockify: error: the command line asks for something else now"),
             // Before our start it was still in order.
             Err(error) => complain(&error),
@@ -158,10 +160,11 @@ fn take_over(inheritance: Inheritance) -> u8 {
         }
         sleep(CONFIG_PAUSE);
     };
-    serve(log, service::take_over(*config, inheritance))
+    let control = control::path(file.as_deref(), &config.name);
+    serve(log, service::take_over(*config, inheritance, control))
 }
 
-fn run(config: Config, in_background: bool) -> u8 {
+fn run(config: Config, in_background: bool, file: Option<&Path>) -> u8 {
     let daemon = match in_background.then(|| Daemon::begin(&config)).transpose() {
         Ok(daemon) => daemon,
         Err(error) => return fail(&error),
@@ -178,7 +181,8 @@ fn run(config: Config, in_background: bool) -> u8 {
         }
     };
     let daemon = daemon.map(|daemon| (daemon, log.clone()));
-    serve(log, service::run(config, daemon))
+    let control = control::path(file, &config.name);
+    serve(log, service::run(config, daemon, control))
 }
 
 /// Runs the service to its end.

@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use common::config::Config;
 use common::config::check::Severity;
@@ -32,6 +32,7 @@ pub(crate) struct Reloads {
     upgrade: Cell<bool>,
     /// This is the first reload of a version that has taken another's place.
     upgraded: Cell<bool>,
+    succeeded: Cell<Option<u64>>,
     more: Notify,
     /// How many of them are done, and how the last has ended.
     done: watch::Sender<(u64, Outcome)>,
@@ -66,6 +67,7 @@ impl Default for Reloads {
             asked: Cell::default(),
             upgrade: Cell::default(),
             upgraded: Cell::default(),
+            succeeded: Cell::default(),
             more: Notify::default(),
             done: watch::Sender::new((0, Ok(1))),
         }
@@ -87,9 +89,29 @@ impl Reloads {
     }
 
     /// Asks for the reload that completes an upgrade.
-    pub(crate) fn ask_after_upgrade(&self) {
+    pub(crate) fn ask_after_upgrade(&self) -> u64 {
         self.upgraded.set(true);
-        self.ask();
+        self.ask()
+    }
+
+    /// Waits for the end of what was asked for.
+    pub(crate) async fn outcome(&self, asked: u64) -> Outcome {
+        let mut done = self.done.subscribe();
+        match done.wait_for(|(number, _)| *number >= asked).await {
+            Ok(done) => done.1.clone(),
+            // The sender lives as long as this.
+            Err(_) => Err("the service has ended".into()),
+        }
+    }
+
+    /// Why the last one has changed nothing.
+    pub(crate) fn last_failure(&self) -> Option<String> {
+        self.done.borrow().1.as_ref().err().cloned()
+    }
+
+    /// When one has succeeded last, seconds since 1970.
+    pub(crate) fn last_success(&self) -> Option<u64> {
+        self.succeeded.get()
     }
 }
 
@@ -121,6 +143,10 @@ pub(crate) async fn keep_reloading(service: Rc<Service>) {
             (what, reload(&service).await.map_err(|error| error.to_string()))
         };
         tell(what, &outcome);
+        if outcome.is_ok() {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            reloads.succeeded.set(Some(now.as_secs()));
+        }
         notify::reloaded(what, outcome.as_ref().err());
         if service.generations.current().is_some_and(|generation| generation.is_adopted()) {
             // It has no means to replace roles that die.

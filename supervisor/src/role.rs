@@ -62,8 +62,8 @@ impl Role {
         command.arg(name).env_clear().current_dir("/");
         command.stdin(Stdio::from(blocking(theirs)?)).stdout(Stdio::from(their_log));
         let process = match sandbox {
-            Sandbox::Off => Process::start(&mut command)?,
-            Sandbox::BestEffort | Sandbox::Strict => apart(|| Process::start(&mut command))?,
+            Sandbox::Off => Process::start(name, &mut command)?,
+            Sandbox::BestEffort | Sandbox::Strict => apart(|| Process::start(name, &mut command))?,
         };
         Ok(Self::adopt(name, process, Channel::new(ours)?, Channel::new(log)?))
     }

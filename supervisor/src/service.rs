@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::connections::Connections;
+use crate::control::Control;
 use crate::daemon::Daemon;
 use crate::dispatch::Dispatch;
 use crate::generation::{Generation, Generations, LAST_MOMENT, LAST_WORDS};
@@ -23,7 +25,7 @@ use crate::reload::{self, Reloads};
 use crate::setup::SetupError;
 use crate::signals::{Orders, Signals};
 use crate::upgrade::Inheritance;
-use crate::{banner, dispatch, lifetime, notify, process, signals, upgrade};
+use crate::{banner, control, dispatch, lifetime, notify, process, signals, upgrade};
 
 /// What the parts of the supervisor share. They all run on one thread.
 #[derive(Debug, Default)]
@@ -34,6 +36,8 @@ pub(crate) struct Service {
     pub(crate) connections: RefCell<Connections>,
     /// Where clients come from.
     pub(crate) listeners: Listeners,
+    /// The control socket.
+    pub(crate) control: Control,
     /// Requests for a reload.
     pub(crate) reloads: Reloads,
     /// Who waits for a gateway.
@@ -46,6 +50,10 @@ pub(crate) struct Service {
     began: Cell<Option<Instant>>,
     /// Tells that connections have come or gone.
     changed: watch::Sender<()>,
+    /// Gateways that were started in place of dead ones.
+    pub(crate) restarts: Cell<u64>,
+    /// Nobody is let in any more, and the service ends with the last connection.
+    pub(crate) draining: Cell<bool>,
     /// No role is started any more.
     pub(crate) stopping: Cell<bool>,
 }
@@ -78,7 +86,11 @@ pub(crate) enum ServiceError {
 /// Serves until a signal ends it.
 ///
 /// `daemon` is told when clients can be served, and the log then leaves its caller's standard error.
-pub(crate) async fn run(config: Config, daemon: Option<(Daemon, Log)>) -> Result<(), ServiceError> {
+pub(crate) async fn run(
+    config: Config,
+    daemon: Option<(Daemon, Log)>,
+    control: Option<PathBuf>,
+) -> Result<(), ServiceError> {
     let mut signals = signals::Signals::listen()?;
     let orders = signals::Orders::listen()?;
     let listeners = listen::all(&config)?;
@@ -99,6 +111,9 @@ pub(crate) async fn run(config: Config, daemon: Option<(Daemon, Log)>) -> Result
     }
     banner::proxying(&generation.config, &listeners);
     service.generations.add(generation);
+    if let Some(path) = control {
+        control::open(&service, &path);
+    }
     notify::ready();
     for listening in listeners {
         service.listeners.add(&service, listening);
@@ -108,15 +123,19 @@ pub(crate) async fn run(config: Config, daemon: Option<(Daemon, Log)>) -> Result
 }
 
 /// Goes on with what an earlier image of this program has left, under the same process id.
-pub(crate) async fn take_over(config: Config, inheritance: Inheritance) -> Result<(), ServiceError> {
+pub(crate) async fn take_over(
+    config: Config,
+    inheritance: Inheritance,
+    control: Option<PathBuf>,
+) -> Result<(), ServiceError> {
     let signals = signals::Signals::listen()?;
     let orders = signals::Orders::listen()?;
     let service = Rc::new(Service::default());
     let mut keepers = JoinSet::new();
     keepers.spawn_local(process::keep_reaping());
     signals::unblock();
-    upgrade::adopt(&service, &config, inheritance);
-    service.reloads.ask_after_upgrade();
+    let asked = service.reloads.ask_after_upgrade();
+    upgrade::adopt(&service, &config, inheritance, control.as_deref(), asked);
     serve(service, signals, orders, keepers).await;
     Ok(())
 }
@@ -144,6 +163,7 @@ async fn serve(service: Rc<Service>, mut signals: Signals, orders: Orders, mut k
     notify::stopping();
     service.stopping.set(true);
     service.listeners.close();
+    service.control.end();
     stop(&service).await;
 }
 
@@ -176,6 +196,13 @@ impl Service {
         self.last_gateway.set(last.1);
         self.violations.set(violations);
         self.began.set(Instant::now().checked_sub(age));
+    }
+
+    /// Lets nobody in any more; the service ends with its last connection.
+    pub(crate) fn drain(&self) {
+        self.draining.set(true);
+        self.listeners.close();
+        self.note_change();
     }
 
     /// A number for a new gateway, which no other has had.

@@ -92,7 +92,7 @@ class Gateway:
                 [*limits(), *prefix, program or command(), *map(str, arguments)],
                 stdin=subprocess.DEVNULL if stdin is None else stdin,
                 stdout=output, stderr=log, cwd=cwd or self.folder.name,
-                env={**os.environ, **(env or {})}, start_new_session=True,
+                env={"RUNTIME_DIRECTORY": self.folder.name, **os.environ, **(env or {})}, start_new_session=True,
             )  # fmt: skip
         if wait:
             self.wait_listening()

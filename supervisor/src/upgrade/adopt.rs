@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
+use std::path::Path;
 use std::rc::Rc;
 
 use common::config::Config;
@@ -13,6 +14,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use tokio::task::spawn_local;
 
 use super::{Inheritance, state};
+use crate::control;
 use crate::dispatch;
 use crate::gateway;
 use crate::generation::{self, Generation};
@@ -44,7 +46,15 @@ impl Descriptors {
 
 /// Goes on with everything as the earlier image has left it. Its roles can't be started again: what they
 /// were told is of its time.
-pub(crate) fn adopt(service: &Rc<Service>, config: &Config, inheritance: Inheritance) {
+///
+/// `control` is where our control socket belongs, and `asked` the reload that completes the upgrade.
+pub(crate) fn adopt(
+    service: &Rc<Service>,
+    config: &Config,
+    inheritance: Inheritance,
+    control: Option<&Path>,
+    asked: u64,
+) {
     let Inheritance { state, mut descriptors } = inheritance;
     tracing::info!(
         target: "websockify::upgrade",
@@ -54,7 +64,7 @@ pub(crate) fn adopt(service: &Rc<Service>, config: &Config, inheritance: Inherit
     service.take_over(state.last, state.violations, state.age);
     for pid in state.others {
         // Nobody needs it: dropping it ends it.
-        drop(Process::adopt(pid));
+        drop(Process::adopt("role", pid));
     }
     service.connections.borrow_mut().adopt(state.connections, |number| descriptors.get(number).ok());
     let in_force = state.generations.last().map(|generation| generation.number);
@@ -62,6 +72,9 @@ pub(crate) fn adopt(service: &Rc<Service>, config: &Config, inheritance: Inherit
         let retired = Some(from.number) != in_force;
         adopt_generation(service, config, from, retired, &mut descriptors);
     }
+    let waiting = state.waiting.iter().filter_map(|number| descriptors.get(*number).ok()).collect();
+    let listener = state.control.and_then(|number| descriptors.get(number).ok());
+    control::adopt(service, control, listener, waiting, asked);
     for listener in state.listeners {
         match descriptors.get(listener.socket) {
             Ok(socket) => service.listeners.add(service, Listening::adopted(socket, listener.address)),
@@ -140,5 +153,5 @@ fn adopt_generation(
 fn role(name: &'static str, from: &state::Role, descriptors: &mut Descriptors) -> io::Result<Role> {
     let channel = Channel::new(descriptors.get(from.channel)?)?;
     let log = Channel::new(descriptors.get(from.log)?)?;
-    Ok(Role::adopt(name, Process::adopt(from.pid)?, channel, log))
+    Ok(Role::adopt(name, Process::adopt(name, from.pid)?, channel, log))
 }

@@ -22,18 +22,23 @@ impl State {
             generations.push(of_generation(&generation, passed)?);
         }
         let connections = service.connections.borrow().hand_on(|socket| passed.add(socket))?;
+        let (control, waiting) = service.control.hand_on();
+        let control = control.map(|listener| passed.add(&*listener)).transpose()?;
+        let waiting = waiting.iter().map(|stream| passed.add(&**stream)).collect::<Result<_, _>>()?;
         let known: Vec<i32> = generations.iter().flat_map(Generation::pids).collect();
         Ok(Self {
             version: VERSION,
             pid: process::id(),
             program: env!("CARGO_PKG_VERSION").into(),
             listeners,
+            control,
+            waiting,
             connections,
             last: service.last_numbers(),
             violations: service.violations.get(),
             folder: program::first_folder(),
             age: service.began().elapsed(),
-            others: living().into_iter().filter(|pid| !known.contains(pid)).collect(),
+            others: living().into_iter().map(|(pid, _)| pid).filter(|pid| !known.contains(pid)).collect(),
             generations,
             descriptors: passed.numbers(),
         })

@@ -29,7 +29,7 @@ pub(crate) use adopt::adopt;
 pub(crate) use state::StateError;
 
 use crate::generation::Generation;
-use crate::process::Process;
+use crate::process::{Process, living};
 use crate::service::{Service, ServiceError};
 use crate::{dispatch, log, notify, program, role};
 use state::{Passed, State};
@@ -39,6 +39,9 @@ const VARIABLE: &str = "WEBSOCKIFY_TAKE_OVER";
 
 /// The value for a process that only tries it out. The state is its standard input.
 const REHEARSAL: &str = "rehearsal";
+
+/// The processes that a new image goes on with, or starts anew.
+const REPLACEABLE: [&str; 5] = ["gateway", "connector", "signer", "echo", REHEARSAL];
 
 /// How long the rehearsal may take: each of its roles has its own deadline.
 const REHEARSAL_DEADLINE: Duration = Duration::from_secs(30);
@@ -67,6 +70,9 @@ pub(crate) enum UpgradeError {
     /// The new image can't take over.
     #[error("{0}")]
     Refused(String),
+    /// Something runs that nobody could look after.
+    #[error("a {0} that runs can't be handed on to another version; restart the service")]
+    Outlives(&'static str),
     /// Connections wait for gateways.
     #[error("connections are waiting for a gateway; try again")]
     Busy,
@@ -130,6 +136,9 @@ pub(crate) async fn rehearse(config: Config) -> Result<(), ServiceError> {
 
 /// Lets the new version of this program take our place. Comes back only if it can't.
 pub(crate) async fn execute(service: &Rc<Service>) -> UpgradeError {
+    if let Some((_, name)) = living().into_iter().find(|(_, name)| !REPLACEABLE.contains(name)) {
+        return UpgradeError::Outlives(name);
+    }
     if let Err(error) = rehearsal(service).await {
         return error;
     }
@@ -162,7 +171,7 @@ async fn rehearsal(service: &Service) -> Result<(), UpgradeError> {
     }
     command.current_dir(program::first_folder());
     command.stdin(Stdio::from(state)).stdout(Stdio::null()).stderr(Stdio::from(OwnedFd::from(theirs)));
-    let mut child = Process::start(&mut command)
+    let mut child = Process::start(REHEARSAL, &mut command)
         .map_err(|source| UpgradeError::Refused(format!("cannot start {}: {source}", program.display())))?;
     drop(command);
     let status = match timeout(REHEARSAL_DEADLINE, child.wait()).await {

@@ -47,6 +47,11 @@ pub(super) struct State {
     /// How long the service has run.
     #[serde(default)]
     pub(super) age: Duration,
+    /// The control socket, and connections there that wait for the end of the upgrade.
+    #[serde(default)]
+    pub(super) control: Option<RawFd>,
+    #[serde(default)]
+    pub(super) waiting: Vec<RawFd>,
     /// Children that nobody needs any more.
     #[serde(default)]
     pub(super) others: Vec<i32>,

@@ -1,0 +1,113 @@
+//! What is answered to each request.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use common::config::{Config, Target};
+use common::control::{Answer, Generation, Request, Session, Status};
+use common::ipc::ConnectionId;
+use common::ipc::gateway::{Count, SupervisorToGateway};
+use tokio::time::timeout;
+
+use super::metrics;
+use crate::gateway;
+use crate::service::Service;
+
+/// How long a gateway may take to say how far its sessions are. One that is busy is left out.
+const COUNT_DEADLINE: Duration = Duration::from_secs(1);
+
+/// The answer to a request that does not wait for a reload.
+pub(super) async fn to(service: &Rc<Service>, request: Request) -> Answer {
+    match request {
+        Request::Status => Answer::Status(Box::new(status(service))),
+        Request::Sessions => Answer::Sessions(sessions(service).await),
+        Request::Disconnect { session } => disconnect(service, ConnectionId(session)).await,
+        Request::Drain => {
+            service.drain();
+            Answer::Done("nobody is let in any more; the service ends with its last connection".into())
+        }
+        Request::Metrics => Answer::Metrics(metrics::text(service, &sessions(service).await)),
+        Request::Reload { .. } | Request::Upgrade => {
+            service.reloads.ask();
+            Answer::Done("a reload was asked for; the log tells how it ends".into())
+        }
+    }
+}
+
+fn status(service: &Service) -> Status {
+    let current = service.generations.current();
+    let totals = service.connections.borrow().totals();
+    let generations = service.generations.all();
+    Status {
+        name: current.as_ref().map(|one| one.config.name.clone()).unwrap_or_default(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        pid: std::process::id(),
+        uptime_seconds: service.began().elapsed().as_secs(),
+        listen: service.listeners.all().iter().map(|one| one.name.clone()).collect(),
+        target: current.as_ref().map(|one| target(&one.config)).unwrap_or_default(),
+        sessions: totals.sessions,
+        sessions_total: totals.opened,
+        bytes_relayed: totals.bytes,
+        sandbox: current.and_then(|one| one.confinement.describe()).unwrap_or_default(),
+        violations: service.violations.get(),
+        draining: service.draining.get(),
+        reload_failure: service.reloads.last_failure(),
+        generations: generations
+            .iter()
+            .map(|one| Generation {
+                number: one.number,
+                gateways: one.pool.all().iter().map(|gateway| gateway.pid).collect(),
+                connections: one.pool.load(),
+            })
+            .collect(),
+    }
+}
+
+fn target(config: &Config) -> String {
+    match &config.target {
+        Target::Static(target) => target.to_string(),
+        Target::Demo => "the built-in echo".into(),
+        _ => "chosen for each client".into(),
+    }
+}
+
+/// All sessions, oldest first, as far as their gateways say how far they are.
+async fn sessions(service: &Service) -> Vec<Session> {
+    let mut counts = HashMap::new();
+    for generation in service.generations.all() {
+        for gateway in generation.pool.all() {
+            let ids = service.connections.borrow().sessions_of(gateway.id);
+            for some in ids.chunks(Count::MAX_BATCH) {
+                match timeout(COUNT_DEADLINE, gateway.count(some.to_vec())).await {
+                    Ok(Some(answers)) => counts.extend(answers.into_iter().map(|count| (count.id, count))),
+                    // It is busy, or gone.
+                    _ => break,
+                }
+            }
+        }
+    }
+    let mut sessions = service.connections.borrow().sessions();
+    for session in &mut sessions {
+        if let Some(count) = counts.get(&ConnectionId(session.id)) {
+            (session.bytes_in, session.bytes_out) = (Some(count.to_target), Some(count.to_client));
+        }
+    }
+    sessions
+}
+
+async fn disconnect(service: &Service, id: ConnectionId) -> Answer {
+    let place = service.connections.borrow().gateway_of_session(id);
+    for generation in service.generations.all() {
+        for gateway in generation.pool.all() {
+            if Some(gateway.id) == place {
+                return match gateway::tell(&generation, &gateway, &SupervisorToGateway::Disconnect(id)).await
+                {
+                    Ok(()) => Answer::Done(format!("session {id} is being closed")),
+                    Err(error) => Answer::Failed(format!("its gateway can't be told: {error}")),
+                };
+            }
+        }
+    }
+    Answer::Failed(format!("there is no session {id}"))
+}

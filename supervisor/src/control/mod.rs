@@ -1,0 +1,217 @@
+//! The control socket: what an administrator may ask, and tell, a running instance.
+//!
+//! Only root and the user that we run as are answered. One request for each connection, a bounded number of
+//! them at a time, each under deadlines: whoever is let in can do the service no harm by accident.
+
+mod answers;
+mod metrics;
+
+use std::cell::RefCell;
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::control::{self, Answer, MAX_REQUEST_BYTES, Request};
+use nix::unistd::geteuid;
+
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_local;
+use tokio::time::{sleep, timeout};
+
+use crate::listen::remove_stale;
+use crate::service::Service;
+
+/// Connections at a time. More have to wait.
+const MAX_CONNECTIONS: usize = 16;
+
+/// How long a request may take to come, and an answer to be taken.
+const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
+const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Pause after accepting has failed.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The socket, and who waits there for the end of a reload.
+#[derive(Debug, Default)]
+pub(crate) struct Control {
+    listener: RefCell<Option<Rc<UnixListener>>>,
+    /// Ours to remove at the end.
+    path: RefCell<Option<PathBuf>>,
+    waiting: RefCell<Vec<Rc<UnixStream>>>,
+}
+
+impl Control {
+    /// What the next image needs: the listener, and who waits.
+    pub(crate) fn hand_on(&self) -> (Option<Rc<UnixListener>>, Vec<Rc<UnixStream>>) {
+        (self.listener.borrow().clone(), self.waiting.borrow().clone())
+    }
+
+    /// Removes the socket.
+    pub(crate) fn end(&self) {
+        if let Some(path) = self.path.take() {
+            // Somebody else may have removed it; nothing is left to do then.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// Where the socket of an instance belongs: in the folder that systemd has made for it (`RuntimeDirectory=`),
+/// else in one of its name. An instance without a configuration file has no name of its own, and no socket.
+pub(crate) fn path(file: Option<&Path>, name: &str) -> Option<PathBuf> {
+    file?;
+    let given = std::env::var_os("RUNTIME_DIRECTORY").and_then(|folders| {
+        // The first of a list.
+        std::env::split_paths(&folders).next().filter(|folder| folder.is_absolute())
+    });
+    let own = || control::folder().filter(|_| control::is_name(name)).map(|folder| folder.join(name));
+    given.or_else(own).map(|folder| control::socket(&folder))
+}
+
+/// Opens the socket. The service does without it if that fails.
+pub(crate) fn open(service: &Rc<Service>, path: &Path) {
+    match bind(path) {
+        Ok(listener) => begin(service, listener, path),
+        Err(error) => {
+            tracing::warn!(target: "websockify::control", "no control socket {}: {error}", path.display());
+        }
+    }
+}
+
+/// Goes on with the socket of an earlier image, and with who waits there.
+pub(crate) fn adopt(
+    service: &Rc<Service>,
+    path: Option<&Path>,
+    listener: Option<OwnedFd>,
+    waiting: Vec<OwnedFd>,
+    asked: u64,
+) {
+    let listener = listener.and_then(|fd| UnixListener::from_std(fd.into()).ok());
+    match (listener, path) {
+        (Some(listener), Some(path)) => begin(service, listener, path),
+        (None, Some(path)) => open(service, path),
+        (_, None) => {}
+    }
+    for stream in waiting {
+        if let Ok(stream) = UnixStream::from_std(stream.into()) {
+            let service = service.clone();
+            spawn_local(async move { wait_for_reload(&service, &Rc::new(stream), asked).await });
+        }
+    }
+}
+
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    if let Some(folder) = path.parent() {
+        fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
+    }
+    remove_stale(path)?;
+    let listener = UnixListener::bind(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+fn begin(service: &Rc<Service>, listener: UnixListener, path: &Path) {
+    let listener = Rc::new(listener);
+    *service.control.path.borrow_mut() = Some(path.to_owned());
+    *service.control.listener.borrow_mut() = Some(listener.clone());
+    spawn_local(keep_answering(service.clone(), listener));
+}
+
+async fn keep_answering(service: Rc<Service>, listener: Rc<UnixListener>) {
+    let turns = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        // It is never closed.
+        let Ok(turn) = turns.clone().acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let service = service.clone();
+                spawn_local(async move {
+                    serve(&service, stream).await;
+                    drop(turn);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(target: "websockify::control", "cannot accept: {error}");
+                sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve(service: &Rc<Service>, stream: UnixStream) {
+    // Whoever can't be told from others gets nothing.
+    let Ok(peer) = stream.peer_cred() else { return };
+    if peer.uid() != 0 && peer.uid() != geteuid().as_raw() {
+        tracing::warn!(target: "websockify::control", "user {} is not answered", peer.uid());
+        return;
+    }
+    let stream = Rc::new(stream);
+    let Ok(Some(request)) = timeout(REQUEST_DEADLINE, read(&stream)).await else { return };
+    match request {
+        Ok(Request::Reload { wait: true }) => {
+            let asked = service.reloads.ask();
+            wait_for_reload(service, &stream, asked).await;
+        }
+        Ok(Request::Upgrade) => {
+            let asked = service.reloads.ask_upgrade();
+            wait_for_reload(service, &stream, asked).await;
+        }
+        Ok(request) => answer(&stream, &answers::to(service, request).await).await,
+        Err(error) => answer(&stream, &Answer::Failed(error)).await,
+    }
+}
+
+/// Answers when a reload is over. Should another image take over meanwhile, it does that.
+async fn wait_for_reload(service: &Rc<Service>, stream: &Rc<UnixStream>, asked: u64) {
+    service.control.waiting.borrow_mut().push(stream.clone());
+    let outcome = service.reloads.outcome(asked).await;
+    service.control.waiting.borrow_mut().retain(|one| !Rc::ptr_eq(one, stream));
+    let said = match outcome {
+        Ok(number) => Answer::Done(format!("new connections go to generation {number}")),
+        Err(error) => Answer::Failed(error),
+    };
+    answer(stream, &said).await;
+}
+
+/// The request, or what is wrong with it. Nothing if the peer has gone.
+async fn read(stream: &UnixStream) -> Option<Result<Request, String>> {
+    let mut line = Vec::new();
+    while !line.contains(&b'\n') {
+        if line.len() >= MAX_REQUEST_BYTES {
+            return Some(Err("the request is too long".into()));
+        }
+        stream.readable().await.ok()?;
+        let mut piece = [0; 512];
+        match stream.try_read(&mut piece) {
+            Ok(0) => return None,
+            Ok(len) => line.extend_from_slice(piece.get(..len)?),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => return None,
+        }
+    }
+    Some(serde_json::from_slice(&line).map_err(|error| format!("not a request: {error}")))
+}
+
+async fn answer(stream: &UnixStream, answer: &Answer) {
+    let Ok(mut line) = serde_json::to_vec(answer) else { return };
+    line.push(b'\n');
+    let written = timeout(ANSWER_DEADLINE, async {
+        let mut left = line.as_slice();
+        while !left.is_empty() {
+            stream.writable().await?;
+            match stream.try_write(left) {
+                Ok(len) => left = left.get(len..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        io::Result::Ok(())
+    });
+    // Who has gone needs no answer.
+    let _ = written.await;
+}

@@ -1,0 +1,108 @@
+//! The configuration files of instances.
+
+use std::ffi::OsString;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use common::config::check::Severity;
+use common::config::cli::{self, Command};
+use common::control;
+use common::exit_code;
+
+use crate::instances::{CtlError, names};
+
+/// Where root keeps the files.
+const SYSTEM_FOLDER: &str = "/etc/websockify";
+
+/// Root's folder, or the user's own.
+pub(crate) fn default_folder() -> Result<PathBuf, CtlError> {
+    if nix::unistd::geteuid().is_root() {
+        return Ok(SYSTEM_FOLDER.into());
+    }
+    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".config"));
+    let own = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    own.or_else(home).map(|folder| folder.join("websockify")).ok_or(CtlError::NoHome)
+}
+
+/// Says what is wrong with the files of these instances, or of all.
+pub(crate) fn check(folder: &Path, asked: Vec<String>) -> Result<u8, CtlError> {
+    let asked = match asked.is_empty() {
+        true => names(folder, |name| name.strip_suffix(".toml").map(str::to_owned)).into_iter().collect(),
+        false => asked,
+    };
+    let mut code = exit_code::SUCCESS;
+    for name in asked {
+        let mut said = Vec::new();
+        match websockify(folder, &name, &["--check"])? {
+            Ok(Command::Check(config)) => {
+                for problem in config.check() {
+                    if problem.severity == Severity::Error {
+                        code = exit_code::CONFIG;
+                    }
+                    said.push(problem.to_string());
+                }
+            }
+            Ok(_) => {}
+            Err(error) => {
+                code = exit_code::CONFIG;
+                said.push(error);
+            }
+        }
+        let said = if said.is_empty() {
+            format!("{name}: in order\n")
+        } else {
+            format!("{name}: {}\n", said.join("\n"))
+        };
+        crate::print(&said)?;
+    }
+    Ok(code)
+}
+
+/// The configuration with all defaults.
+pub(crate) fn show(folder: &Path, name: &str) -> Result<String, CtlError> {
+    match websockify(folder, name, &["--dump"])?.map_err(CtlError::Config)? {
+        Command::Print(text) => Ok(text),
+        _ => Ok(String::new()),
+    }
+}
+
+/// What a command line about an instance's file comes to.
+fn websockify(folder: &Path, name: &str, options: &[&str]) -> Result<Result<Command, String>, CtlError> {
+    let file = file(folder, name)?;
+    let mut words = vec![OsString::from("websockify"), "--config".into(), file.into()];
+    words.extend(options.iter().map(OsString::from));
+    Ok(cli::from_args(words).map(|line| line.command).map_err(|error| error.to_string()))
+}
+
+/// Writes a file that says the same as a command line; tells what to do next.
+pub(crate) fn new(folder: &Path, name: &str, arguments: Vec<OsString>) -> Result<String, CtlError> {
+    let file = file(folder, name)?;
+    let words = [OsString::from("websockify"), "--print-config".into()].into_iter().chain(arguments);
+    let text = match cli::from_args(words) {
+        Ok(line) => match line.command {
+            Command::Print(text) => text,
+            _ => String::new(),
+        },
+        Err(error) => return Err(CtlError::Config(error.to_string())),
+    };
+    let failed = |source| CtlError::File { path: file.clone(), source };
+    // Passwords may stand there.
+    fs::DirBuilder::new().recursive(true).mode(0o750).create(folder).map_err(failed)?;
+    let mut opened =
+        OpenOptions::new().write(true).create_new(true).mode(0o640).open(&file).map_err(failed)?;
+    opened.write_all(text.as_bytes()).map_err(failed)?;
+    Ok(format!(
+        "wrote {}; look through it, then:\n  websockifyctl check {name}\n  systemctl {}enable --now websockify@{name}.socket\n",
+        file.display(),
+        if nix::unistd::geteuid().is_root() { "" } else { "--user " },
+    ))
+}
+
+fn file(folder: &Path, name: &str) -> Result<PathBuf, CtlError> {
+    if !control::is_name(name) {
+        return Err(CtlError::Name(name.into()));
+    }
+    Ok(folder.join(format!("{name}.toml")))
+}

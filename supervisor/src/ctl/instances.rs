@@ -1,0 +1,165 @@
+//! The instances that there are, and how they are asked.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use common::control::{self, Answer, Request, Status};
+
+/// Longest answer that is read: some hundred thousand sessions.
+const MAX_ANSWER_BYTES: u64 = 64 << 20;
+
+/// How long an answer may take. A reload starts processes, each with a deadline of its own.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Why something was not done.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CtlError {
+    /// No place for sockets.
+    #[error("there is no folder for control sockets: $XDG_RUNTIME_DIR is not set")]
+    NoFolder,
+    /// No home.
+    #[error("there is no folder for configuration files: $HOME is not set; name one with --config")]
+    NoHome,
+    /// Not a name.
+    #[error("{0:?} can't be the name of an instance: use letters, digits and \":_.-\"")]
+    Name(String),
+    /// Nobody is there.
+    #[error("cannot reach {name:?} at {path:?}: {source}{}", hint(.source))]
+    Reach {
+        /// Its name.
+        name: String,
+        /// Its socket.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// It has not answered.
+    #[error("{0:?} has not answered: {1}")]
+    Answer(String, io::Error),
+    /// It says no.
+    #[error("{0}")]
+    Refused(String),
+    /// It answers something else.
+    #[error("an answer of another version: {0}")]
+    Unexpected(String),
+    /// A file.
+    #[error("{path:?}: {source}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A command line or a configuration file.
+    #[error("{0}")]
+    Config(String),
+    /// Standard output.
+    #[error("cannot write: {0}")]
+    Output(io::Error),
+    /// Something can't be written as JSON.
+    #[error("cannot write JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+fn hint(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => " (it does not run)",
+        io::ErrorKind::PermissionDenied => " (only root and the user of the instance are answered)",
+        _ => "",
+    }
+}
+
+impl CtlError {
+    /// For an answer that does not fit.
+    pub(crate) fn unexpected(answer: Answer) -> Self {
+        match answer {
+            Answer::Failed(reason) => Self::Refused(reason),
+            other => Self::Unexpected(format!("{other:?}")),
+        }
+    }
+}
+
+/// An instance that may run.
+#[derive(Debug)]
+pub(crate) struct Instance {
+    name: String,
+    socket: PathBuf,
+}
+
+/// An instance with a configuration file, or one that runs.
+#[derive(Debug)]
+pub(crate) struct Known {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its file, if there is one.
+    pub(crate) file: Option<PathBuf>,
+    /// How it is, if it runs.
+    pub(crate) status: Option<Status>,
+}
+
+impl Instance {
+    /// The one of this name.
+    pub(crate) fn named(run: &Path, name: &str) -> Result<Self, CtlError> {
+        if !control::is_name(name) {
+            return Err(CtlError::Name(name.into()));
+        }
+        Ok(Self { name: name.into(), socket: control::socket(&run.join(name)) })
+    }
+
+    /// Asks, and waits for the answer.
+    pub(crate) fn ask(&self, request: &Request) -> Result<Answer, CtlError> {
+        let reach = |source| CtlError::Reach { name: self.name.clone(), path: self.socket.clone(), source };
+        let mut stream = UnixStream::connect(&self.socket).map_err(reach)?;
+        let answered = || -> io::Result<String> {
+            stream.set_read_timeout(Some(DEADLINE))?;
+            stream.set_write_timeout(Some(DEADLINE))?;
+            let mut line = serde_json::to_vec(request)?;
+            line.push(b'\n');
+            stream.write_all(&line)?;
+            let mut answer = String::new();
+            BufReader::new(stream.take(MAX_ANSWER_BYTES)).read_line(&mut answer)?;
+            if answer.is_empty() {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it has closed the connection"));
+            }
+            Ok(answer)
+        };
+        let answer = { answered }().map_err(|error| CtlError::Answer(self.name.clone(), error))?;
+        serde_json::from_str(&answer).map_err(|error| CtlError::Unexpected(error.to_string()))
+    }
+}
+
+/// Those that have a control socket and answer.
+pub(crate) fn running(run: &Path) -> Result<Vec<Instance>, CtlError> {
+    let mut names: Vec<_> = names(run, |name| Some(name.to_owned())).into_iter().collect();
+    names.retain(|name| UnixStream::connect(control::socket(&run.join(name))).is_ok());
+    names.iter().map(|name| Instance::named(run, name)).collect()
+}
+
+/// Those that run or have a configuration file in `folder`.
+pub(crate) fn all(folder: &Path, run: &Path) -> Result<Vec<Known>, CtlError> {
+    let with_file = names(folder, |name| name.strip_suffix(".toml").map(str::to_owned));
+    let sockets = names(run, |name| Some(name.to_owned()));
+    let mut all = Vec::new();
+    for name in with_file.iter().chain(&sockets).collect::<BTreeSet<_>>() {
+        let status = match Instance::named(run, name).and_then(|instance| instance.ask(&Request::Status)) {
+            Ok(Answer::Status(status)) => Some(*status),
+            _ => None,
+        };
+        let file = with_file.contains(name).then(|| folder.join(format!("{name}.toml")));
+        if file.is_some() || status.is_some() {
+            all.push(Known { name: name.clone(), file, status });
+        }
+    }
+    Ok(all)
+}
+
+/// What `name_of` makes of the entries of a folder, sorted. A folder that is not there has none.
+pub(crate) fn names(folder: &Path, name_of: fn(&str) -> Option<String>) -> BTreeSet<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten();
+    let names = entries.filter_map(|entry| name_of(entry.ok()?.file_name().to_str()?));
+    names.filter(|name| control::is_name(name)).collect()
+}

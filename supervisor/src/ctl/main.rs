@@ -1,0 +1,163 @@
+//! `websockifyctl`: shows and tells running instances what an administrator wants, over their control sockets,
+//! and helps with their configuration files.
+#![forbid(unsafe_code)]
+
+mod files;
+mod instances;
+mod show;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::thread::sleep;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use common::control::{self, Answer, Request};
+use common::exit_code;
+
+use instances::{CtlError, Instance};
+
+/// How often `--watch` looks.
+const WATCH_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Shows and controls running instances of websockify.
+#[derive(Debug, Parser)]
+#[command(name = "websockifyctl", version, disable_help_subcommand = true)]
+struct Options {
+    /// Folder of the configuration files, default /etc/websockify, or ~/.config/websockify without root.
+    #[arg(long, value_name = "DIR", global = true)]
+    config: Option<PathBuf>,
+    /// Folder of the control sockets, default /run/websockify, or $XDG_RUNTIME_DIR/websockify without root.
+    #[arg(long, value_name = "DIR", global = true)]
+    run: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// All instances that have a configuration file or run.
+    List {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// How an instance is, or all that run.
+    Status {
+        name: Option<String>,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// The sessions of an instance.
+    Sessions {
+        name: String,
+        /// Show them again every two seconds.
+        #[arg(long)]
+        watch: bool,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// End a session; its number is in `sessions` and in the log.
+    Disconnect { name: String, session: u64 },
+    /// Let nobody in any more, and end with the last connection.
+    Drain { name: String },
+    /// Read the configuration again; open sessions go on.
+    Reload {
+        name: String,
+        /// Wait until it is done, and fail if it does.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Let the installed version take over; open sessions go on.
+    Upgrade { name: String },
+    /// Check configuration files, default all.
+    Check { names: Vec<String> },
+    /// Print the configuration of an instance with all defaults.
+    Show { name: String },
+    /// Write a configuration file that says the same as a command line of websockify.
+    New {
+        name: String,
+        #[arg(last = true, required = true, value_name = "COMMAND LINE")]
+        arguments: Vec<std::ffi::OsString>,
+    },
+    /// What an instance counts, in the OpenMetrics text format.
+    Metrics { name: String },
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    match run(options) {
+        Ok(code) => code.into(),
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "websockifyctl: {error}");
+            exit_code::FAILURE.into()
+        }
+    }
+}
+
+fn run(options: Options) -> Result<u8, CtlError> {
+    let folder = options.config.map_or_else(files::default_folder, Ok)?;
+    let run = options.run.or_else(control::folder).ok_or(CtlError::NoFolder)?;
+    match options.command {
+        Command::List { json } => print(&show::list(&instances::all(&folder, &run)?, json)?)?,
+        Command::Status { name, json } => {
+            let instances = match name {
+                Some(name) => vec![Instance::named(&run, &name)?],
+                None => instances::running(&run)?,
+            };
+            let mut all = Vec::new();
+            for instance in instances {
+                match instance.ask(&Request::Status)? {
+                    Answer::Status(status) => all.push(*status),
+                    other => return Err(CtlError::unexpected(other)),
+                }
+            }
+            print(&show::status(&all, json)?)?;
+        }
+        Command::Sessions { name, watch, json } => loop {
+            let sessions = match Instance::named(&run, &name)?.ask(&Request::Sessions)? {
+                Answer::Sessions(sessions) => sessions,
+                other => return Err(CtlError::unexpected(other)),
+            };
+            if watch {
+                show::clear()?;
+            }
+            print(&show::sessions(&sessions, json)?)?;
+            if !watch {
+                break;
+            }
+            sleep(WATCH_INTERVAL);
+        },
+        Command::Disconnect { name, session } => done(&run, &name, &Request::Disconnect { session })?,
+        Command::Drain { name } => done(&run, &name, &Request::Drain)?,
+        Command::Reload { name, wait } => done(&run, &name, &Request::Reload { wait })?,
+        Command::Upgrade { name } => done(&run, &name, &Request::Upgrade)?,
+        Command::Check { names } => return files::check(&folder, names),
+        Command::Show { name } => print(&files::show(&folder, &name)?)?,
+        Command::New { name, arguments } => print(&files::new(&folder, &name, arguments)?)?,
+        Command::Metrics { name } => match Instance::named(&run, &name)?.ask(&Request::Metrics)? {
+            Answer::Metrics(text) => print(&text)?,
+            other => return Err(CtlError::unexpected(other)),
+        },
+    }
+    Ok(exit_code::SUCCESS)
+}
+
+/// Has something done, and says that it is.
+fn done(run: &Path, name: &str, request: &Request) -> Result<(), CtlError> {
+    match Instance::named(run, name)?.ask(request)? {
+        Answer::Done(said) => print(&format!("{said}\n")),
+        other => Err(CtlError::unexpected(other)),
+    }
+}
+
+fn print(text: &str) -> Result<(), CtlError> {
+    match io::stdout().write_all(text.as_bytes()) {
+        // Whoever reads has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.map_err(CtlError::Output),
+    }
+}

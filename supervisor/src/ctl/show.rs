@@ -1,0 +1,208 @@
+//! What a human, or a program, gets to see.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write as _};
+
+use common::control::{Session, Status};
+use common::log::Escaped;
+use serde_json::json;
+
+use crate::instances::{CtlError, Known};
+
+/// Columns where nobody tells how many there are.
+const DEFAULT_WIDTH: usize = 100;
+
+/// Begins and ends what stands out on a terminal.
+const BOLD: (&str, &str) = ("\u{1b}[1m", "\u{1b}[0m");
+
+/// All instances.
+pub(crate) fn list(all: &[Known], json: bool) -> Result<String, CtlError> {
+    if json {
+        let all: Vec<_> = all
+            .iter()
+            .map(|one| json!({"name": one.name, "file": one.file, "running": one.status.is_some(), "status": one.status}))
+            .collect();
+        return pretty(&all);
+    }
+    let mut rows = Vec::new();
+    for one in all {
+        let mut row = vec![one.name.clone()];
+        match &one.status {
+            Some(status) => row.extend([
+                if status.draining { "draining".into() } else { "running".into() },
+                status.sessions.to_string(),
+                status.sessions_total.to_string(),
+                status.listen.join(" "),
+                status.target.clone(),
+            ]),
+            None => row.push("not running".into()),
+        }
+        rows.push(row);
+    }
+    Ok(table(&["NAME", "STATE", "SESSIONS", "TOTAL", "LISTEN", "TARGET"], rows))
+}
+
+/// Some instances in detail.
+pub(crate) fn status(all: &[Status], json: bool) -> Result<String, CtlError> {
+    if json {
+        return pretty(&all);
+    }
+    let mut out = String::new();
+    for (index, status) in all.iter().enumerate() {
+        let state = if status.draining { "draining" } else { "running" };
+        let mut line = |name: &str, value: String| {
+            // Writing to a string can't fail.
+            let _ = writeln!(out, "{name:>12}: {}", Escaped(&value));
+        };
+        if index > 0 {
+            line("", String::new());
+        }
+        line("name", status.name.clone());
+        let since = duration(status.uptime_seconds);
+        line("state", format!("{state} for {since}, version {}, pid {}", status.version, status.pid));
+        line("listen", status.listen.join(", "));
+        line("target", status.target.clone());
+        line(
+            "sessions",
+            format!(
+                "{} now, {} total, {} relayed by those that have ended",
+                status.sessions,
+                status.sessions_total,
+                bytes(status.bytes_relayed),
+            ),
+        );
+        line("sandbox", status.sandbox.clone());
+        if status.violations > 0 {
+            line("violations", format!("{} gateways killed for breaking protocol", status.violations));
+        }
+        for one in &status.generations {
+            let gateways: Vec<_> = one.gateways.iter().map(i32::to_string).collect();
+            line(
+                "generation",
+                format!("{}, {} connections, gateways {}", one.number, one.connections, gateways.join(" ")),
+            );
+        }
+        if let Some(failure) = &status.reload_failure {
+            line("reload", format!("failed: {failure}"));
+        }
+    }
+    Ok(out)
+}
+
+/// Sessions.
+pub(crate) fn sessions(sessions: &[Session], json: bool) -> Result<String, CtlError> {
+    if json {
+        return pretty(&sessions);
+    }
+    let or_unknown = |count: Option<u64>| count.map_or_else(|| "?".into(), bytes);
+    let rows = sessions
+        .iter()
+        .map(|one| {
+            vec![
+                one.id.to_string(),
+                one.client.clone(),
+                one.user.clone().unwrap_or_else(|| "-".into()),
+                duration(one.seconds),
+                or_unknown(one.bytes_in),
+                or_unknown(one.bytes_out),
+                one.generation.to_string(),
+                one.target.clone(),
+            ]
+        })
+        .collect();
+    Ok(table(&["SESSION", "CLIENT", "USER", "TIME", "IN", "OUT", "GEN", "TARGET"], rows))
+}
+
+/// An empty screen, if there is one.
+pub(crate) fn clear() -> Result<(), CtlError> {
+    let mut out = io::stdout();
+    if out.is_terminal() {
+        out.write_all(b"\x1b[H\x1b[2J").map_err(CtlError::Output)?;
+    }
+    Ok(())
+}
+
+fn pretty(value: &impl serde::Serialize) -> Result<String, CtlError> {
+    Ok(serde_json::to_string_pretty(value)? + "\n")
+}
+
+/// Columns as wide as they need to be. On a terminal no line is longer than it.
+fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
+    let is_terminal = io::stdout().is_terminal();
+    let width = if is_terminal { terminal_width() } else { usize::MAX };
+    let mut lines = vec![head.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>()];
+    lines.extend(rows.into_iter().map(|row| row.iter().map(|cell| Escaped(cell).to_string()).collect()));
+    let mut widths = vec![0; head.len()];
+    for line in &lines {
+        for (width, cell) in widths.iter_mut().zip(line) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let mut out = String::new();
+    for (index, line) in lines.iter().enumerate() {
+        let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        let text: String = cells.collect::<Vec<_>>().join("  ").trim_end().chars().take(width).collect();
+        let (begin, end) = if is_terminal && index == 0 && colours() { BOLD } else { ("", "") };
+        let _ = writeln!(out, "{begin}{text}{end}");
+    }
+    out
+}
+
+/// Unless somebody does not want them (no-color.org).
+fn colours() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+fn terminal_width() -> usize {
+    match rustix::termios::tcgetwinsize(io::stdout()) {
+        Ok(size) if size.ws_col > 0 => size.ws_col.into(),
+        _ => DEFAULT_WIDTH,
+    }
+}
+
+fn duration(seconds: u64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{minutes}m{:02}s", seconds % 60),
+        3600..86400 => format!("{hours}h{:02}m", minutes % 60),
+        _ => format!("{days}d{:02}h", hours % 24),
+    }
+}
+
+fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if count < 1024 {
+        return format!("{count} B");
+    }
+    let mut value = count as f64;
+    let mut unit = "B";
+    for next in UNITS {
+        if value < 1024.0 {
+            break;
+        }
+        (value, unit) = (value / 1024.0, next);
+    }
+    format!("{value:.1} {unit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_short() {
+        assert_eq!(
+            [bytes(0), bytes(1023), bytes(1536), bytes(u64::MAX)].join(" "),
+            "0 B 1023 B 1.5 KiB 16384.0 PiB"
+        );
+        let times = [0, 59, 60, 3599, 3600, 90_061].map(duration);
+        assert_eq!(times.join(" "), "0s 59s 1m00s 59m59s 1h00m 1d01h");
+    }
+
+    #[test]
+    fn a_table_lines_up_and_nothing_in_it_reaches_the_terminal_raw() {
+        let rows = vec![vec!["a".into(), "\u{1b}[2J".into()], vec!["longer".into()]];
+        assert_eq!(table(&["N", "X"], rows), "N       X\na       \\u{1b}[2J\nlonger\n");
+    }
+}

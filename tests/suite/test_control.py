@@ -1,0 +1,196 @@
+"""The control socket, and websockifyctl."""
+
+import json
+import os
+import pathlib
+import re
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+from harness import gateway, processes
+from harness.instance import Instance
+
+pytestmark = pytest.mark.ours_only("the control socket")
+
+
+class Controlled(Instance):
+    def __init__(self, folder, target, settings="", **options):
+        self.run_folder = folder / "run"
+        self.runtime = self.run_folder / "vnc"
+        self.runtime.mkdir(parents=True)
+        super().__init__(folder, target, settings, env={"RUNTIME_DIRECTORY": str(self.runtime)}, **options)
+
+    @property
+    def socket(self):
+        return str(self.runtime / "control")
+
+    def ask(self, request, timeout=15):
+        """One request as it stands on the wire, and the answer."""
+        line = request if isinstance(request, bytes) else json.dumps(request).encode() + b"\n"
+        with socket.socket(socket.AF_UNIX) as control:
+            control.settimeout(timeout)
+            control.connect(self.socket)
+            control.sendall(line)
+            answer = b"".join(iter(lambda: control.recv(65536), b""))
+        return json.loads(answer) if answer else None
+
+    def wait_sessions(self, count):
+        """The connector tells of sessions a moment after they have begun."""
+        status = {"request": "status"}
+        assert processes.wait_for(lambda: self.ask(status)["status"]["sessions"] == count), self.log
+
+    def ctl(self, *words, status=0, config=None):
+        program = os.path.join(os.path.dirname(gateway.command()), "websockifyctl")
+        folders = ["--run", self.run_folder, "--config", config or self.config.parent]
+        done = subprocess.run([program, *folders, *words], capture_output=True, text=True, timeout=30)
+        assert done.returncode == status, f"{done.returncode}: {done.stdout}{done.stderr}"
+        return done.stdout if status == 0 else done.stderr
+
+
+@pytest.fixture
+def instance(echo_target, folder):
+    with Controlled(folder, echo_target.port) as instance:
+        yield instance
+
+
+def test_status_sessions_and_the_end_of_one(instance):
+    with instance.websocket() as first, instance.websocket() as second:
+        for websocket in (first, second):
+            websocket.expect_echo(b"twelve bytes")
+        instance.wait_sessions(2)
+        status = json.loads(instance.ctl("status", "vnc", "--json"))[0]
+        assert (status["name"], status["pid"], status["sessions"]) == ("vnc", instance.pid, 2)
+        sessions = json.loads(instance.ctl("sessions", "vnc", "--json"))
+        assert [(one["bytes_in"], one["bytes_out"], one["generation"]) for one in sessions] == [(12, 12, 1)] * 2
+        assert all(one["client"].startswith("127.0.0.1:") for one in sessions)
+        instance.ctl("disconnect", "vnc", str(sessions[0]["id"]))
+        assert first.read_close() == (1008, "Disconnected by an administrator")
+        first.close()
+        second.expect_echo()
+        assert processes.wait_for(lambda: "closed by admin (1008)" in instance.log)
+        assert "no session" in instance.ctl("disconnect", "vnc", str(sessions[0]["id"]), status=1)
+
+
+def test_tables_for_people(instance):
+    with instance.websocket() as websocket:
+        websocket.expect_echo()
+        instance.wait_sessions(1)
+        table = instance.ctl("sessions", "vnc")
+        assert re.search(r"^SESSION +CLIENT +USER +TIME +IN +OUT +GEN +TARGET$", table, re.M)
+        assert re.search(r"^\d+ +127\.0\.0\.1:\d+ +- +\d+s +17 B +17 B +1 +127\.0\.0\.1:\d+$", table, re.M)
+        assert re.search(r"^vnc +running +1 +", instance.ctl("list"), re.M)
+        assert "running for" in instance.ctl("status")
+        assert "\x1b" not in table
+
+
+def test_the_outcome_of_a_reload_is_told(instance):
+    assert "generation 2" in instance.ctl("reload", "vnc", "--wait")
+    instance.write("nonsense")
+    assert "nonsense" in instance.ctl("reload", "vnc", "--wait", status=1)
+    assert "nonsense" in json.loads(instance.ctl("status", "vnc", "--json"))[0]["reload_failure"]
+    instance.write()
+    instance.ctl("reload", "vnc")
+    assert processes.wait_for(lambda: len(instance.reloads()) == 3)
+
+
+def test_the_outcome_of_an_upgrade_is_told_by_the_next_version(instance):
+    with instance.websocket() as websocket:
+        waiting = []
+        thread = threading.Thread(target=lambda: waiting.append(instance.ask({"request": "upgrade"})))
+        thread.start()
+        thread.join(20)
+        assert "generation 2" in waiting[0]["done"]
+        websocket.expect_echo()
+        instance.wait_sessions(1)
+        assert "takes over" in instance.log
+
+
+def test_draining_lets_nobody_in_and_ends_with_the_last(instance):
+    with instance.websocket() as websocket:
+        instance.ctl("drain", "vnc")
+        with pytest.raises(ConnectionRefusedError):
+            instance.connect()
+        websocket.expect_echo()
+        assert json.loads(instance.ctl("status", "vnc", "--json"))[0]["draining"]
+        assert instance.process.poll() is None
+    assert instance.process.wait(5) == 0
+    assert not pathlib.Path(instance.socket).exists()
+    instance.stopped = True
+
+
+def test_metrics(instance):
+    with instance.websocket() as open_session:
+        with instance.websocket() as websocket:
+            websocket.expect_echo(b"12345")
+            websocket.send_close(1000)
+            websocket.read_close()
+        open_session.expect_echo(b"123")
+        instance.wait_sessions(1)
+        assert processes.wait_for(lambda: "closed by client" in instance.log)
+        text = instance.ctl("metrics", "vnc")
+    label = 'instance_name="vnc"'
+    for line in [
+        f"websockify_sessions_active{{{label}}} 1",
+        f'websockify_sessions_total{{{label},closed_by="client"}} 1',
+        f'websockify_relayed_bytes_total{{{label},direction="to_target"}} 8',
+        f'websockify_session_duration_seconds_bucket{{{label},le="+Inf"}} 1',
+        f'websockify_workers{{{label},state="ready"}} 1',
+    ]:
+        assert line in text.splitlines(), text
+    assert text.endswith("# EOF\n")
+
+
+@pytest.mark.parametrize("request_bytes", [b"\n", b"nonsense\n", b'{"request":"halt"}\n', b"x" * 5000, b"[" * 4000 + b"\n"])
+def test_what_is_no_request_is_refused_and_no_more(instance, request_bytes):
+    try:
+        assert "failed" in instance.ask(request_bytes)
+    except (BrokenPipeError, ConnectionResetError):
+        assert len(request_bytes) > 4096, "what is too long is not read to its end"
+    assert instance.ask({"request": "status"})["status"]["name"] == "vnc"
+
+
+def test_who_says_nothing_keeps_nobody_from_asking_for_ever(instance):
+    silent = []
+    for _ in range(16):
+        silent.append(socket.socket(socket.AF_UNIX))
+        silent[-1].connect(instance.socket)
+    assert instance.ask({"request": "status"}, timeout=8)
+    for one in silent:
+        one.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs to become another user")
+def test_other_users_are_not_answered(instance):
+    pathlib.Path(instance.socket).chmod(0o666)
+    ask = f"import socket; s = socket.socket(socket.AF_UNIX); s.settimeout(5); s.connect({instance.socket!r}); " \
+          "s.sendall(b'{\"request\":\"status\"}\\n'); print(len(s.recv(9)))"  # fmt: skip
+    try:
+        done = subprocess.run(["python3", "-c", ask], user=65534, group=65534, extra_groups=[],
+                              capture_output=True, text=True)  # fmt: skip
+        refused = ["ConnectionResetError", "BrokenPipeError"]
+        assert done.stdout == "0\n" or any(error in done.stderr for error in refused), done.stderr
+    finally:
+        pathlib.Path(instance.socket).chmod(0o600)
+    assert "user 65534 is not answered" in instance.log
+    assert pathlib.Path(instance.socket).stat().st_mode & 0o777 == 0o600
+
+
+def test_files_are_checked_shown_and_written(instance, folder):
+    assert instance.ctl("check") == "vnc: in order\n"
+    assert 'target = "127.0.0.1:' in instance.ctl("show", "vnc")
+    written = folder / "written"
+    instance.ctl("new", "desk", "--", "--web", "/usr", "6080", "localhost:5901", config=written)
+    assert 'target = "localhost:5901"' in (written / "desk.toml").read_text()
+    assert (written / "desk.toml").stat().st_mode & 0o777 == 0o640
+    assert "File exists" in instance.ctl("new", "desk", "--", "1", "a:2", status=1, config=written)
+    assert "can't be the name" in instance.ctl("new", "../desk", "--", "1", "a:2", status=1, config=written)
+    (written / "broken.toml").write_text("nonsense")
+    instance.ctl("check", status=78, config=written)
+
+
+def test_without_a_file_there_is_no_socket(echo_target, folder):
+    with gateway.start(echo_target.port, env={"RUNTIME_DIRECTORY": str(folder)}):
+        assert not (folder / "control").exists()
