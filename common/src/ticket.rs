@@ -187,7 +187,18 @@ fn now() -> u64 {
 /// kept is thus bounded by the connections of two lifetimes, about 50 bytes each. No ticket leaves
 /// before that: however many come, none of them makes room for another to be used twice.
 #[derive(Debug, Default)]
-pub struct Used(BTreeMap<ConnectionId, (GatewayId, u64)>);
+pub struct Used(BTreeMap<ConnectionId, Use>);
+
+/// What became of a ticket.
+#[derive(Debug)]
+struct Use {
+    by: GatewayId,
+    expires: u64,
+    /// So often it was good for a page.
+    pages: u32,
+    /// It can't be used again.
+    is_spent: bool,
+}
 
 impl Used {
     /// Uses a ticket, which must have been verified.
@@ -197,19 +208,28 @@ impl Used {
     /// When its connection had a target before.
     pub fn take(&mut self, claims: &Claims) -> Result<(), TicketError> {
         self.forget(now());
-        match self.0.get(&claims.connection) {
-            Some((by, _)) if *by == claims.gateway => Err(TicketError::Reused),
-            Some(_) => Err(TicketError::Elsewhere),
-            None => {
-                self.0.insert(claims.connection, (claims.gateway, claims.expires));
-                Ok(())
-            }
+        let Claims { connection, gateway, expires, .. } = *claims;
+        match self.0.get_mut(&connection) {
+            Some(used) if used.is_spent && used.by == gateway => return Err(TicketError::Reused),
+            Some(used) if used.is_spent => return Err(TicketError::Elsewhere),
+            Some(used) => (used.by, used.expires, used.is_spent) = (gateway, expires, true),
+            None => _ = self.0.insert(connection, Use { by: gateway, expires, pages: 0, is_spent: true }),
+        }
+        Ok(())
+    }
+
+    /// Gives back a ticket that was used for a page, so that it can be used again, for `limit` pages in
+    /// all.
+    pub fn give_back(&mut self, claims: &Claims, limit: u32) {
+        if let Some(used) = self.0.get_mut(&claims.connection) {
+            used.pages += 1;
+            used.is_spent = used.pages >= limit;
         }
     }
 
     /// Drops what nobody could use again anyway.
     fn forget(&mut self, now: u64) {
-        while self.0.first_key_value().is_some_and(|(_, (_, expires))| *expires < now) {
+        while self.0.first_key_value().is_some_and(|(_, used)| used.expires < now) {
             self.0.pop_first();
         }
     }

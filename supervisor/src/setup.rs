@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::addr::TargetAddr;
+use common::config::auth::AuthPlugin;
 use common::config::token::{TokenPlugin, TokenRefusal};
 use common::config::{Config, Target, TextMessages, TlsVersion, Web};
 use common::ipc::setup::{
-    self, ConnectorSetup, Destination, EchoSetup, GatewaySetup, Inquiry, Page, RunAs, TargetTlsTerms,
-    TlsTerms, TokenLookup,
+    self, AuthTerms, ConnectorSetup, Destination, EchoSetup, GatewaySetup, Inquiry, Page, RunAs,
+    TargetTlsTerms, TlsTerms, TokenLookup,
 };
 use common::ticket::Key;
 use nix::unistd::{Uid, User};
@@ -89,6 +90,8 @@ impl Setups {
         let connector = setup::file(&ConnectorSetup {
             run_as,
             sandbox: config.sandbox,
+            auth: config.auth.iter().map(|auth| auth_terms(&auth.plugin)).collect(),
+            keep_alive_requests: config.limits.keep_alive_requests,
             destination,
             target_tls: config.target_tls.is_some(),
             prefer_ipv6: config.prefer_ipv6,
@@ -131,7 +134,7 @@ fn gateway(
         },
         tls: tls_terms(config)?,
         target_tls: target_tls_terms(config, destination)?,
-        inquiry: Inquiry { token: tokens.map(|tokens| tokens.from) },
+        inquiry: inquiry(config),
         token_refusal: tokens.map_or(TokenRefusal::default(), |tokens| tokens.refusal),
         accept_text: config.text == TextMessages::Accept,
         heartbeat: config.heartbeat,
@@ -240,6 +243,30 @@ fn run_as(user: Option<&str>) -> Result<Option<RunAs>, SetupError> {
         return Err(SetupError::RootUser(found.name));
     }
     Ok(Some(RunAs { uid: found.uid.as_raw(), gid: found.gid.as_raw() }))
+}
+
+/// What plugins want to know of clients, and no more.
+fn inquiry(config: &Config) -> Inquiry {
+    let mut inquiry = Inquiry { pages: config.web_auth, ..Inquiry::default() };
+    if let Target::Tokens(tokens) = &config.target {
+        inquiry.token = Some(tokens.from);
+    }
+    for auth in &config.auth {
+        match auth.plugin {
+            AuthPlugin::Basic(_) => inquiry.headers.push("authorization".into()),
+            AuthPlugin::Origin(_) => inquiry.headers.push("origin".into()),
+            AuthPlugin::CommonName(_) => inquiry.common_name = true,
+        }
+    }
+    inquiry
+}
+
+fn auth_terms(plugin: &AuthPlugin) -> AuthTerms {
+    match plugin {
+        AuthPlugin::Basic(credentials) => AuthTerms::Basic(credentials.clone()),
+        AuthPlugin::Origin(origins) => AuthTerms::Origin(origins.clone()),
+        AuthPlugin::CommonName(names) => AuthTerms::CommonName(names.clone()),
+    }
 }
 
 /// What the connector is told of a plugin.

@@ -41,11 +41,12 @@ class WebSocket(http.Connection):
         self.response = None
 
     @classmethod
-    def open(cls, sock, path="/websockify", *, protocol=None, early=b"", timeout=None):
+    def open(cls, sock, path="/websockify", *, protocol=None, early=b"", timeout=None, fields=(), host="127.0.0.1"):
         """Upgrades a connected socket; `early` follows the head in one write."""
         websocket = cls(sock, timeout)
         key = new_key()
-        websocket.send(http.request(path, fields=upgrade_fields(key, protocol=protocol)) + early)
+        fields = [*upgrade_fields(key, protocol=protocol), *fields]
+        websocket.send(http.request(path, fields=fields, host=host) + early)
         response = websocket.response = websocket.read_head()
         assert response.status == 101, f"no upgrade: {response}"
         assert response["Sec-WebSocket-Accept"] == accept_value(key)

@@ -119,6 +119,10 @@ def test_a_usage_error_exits_with_2_and_says_what_is_wrong(words, text, folder):
         ("--host-token 6080", "You must use --token-plugin to use --host-token"),
         ("--auth-source x 6080 localhost:5900", "You must use --auth-plugin to use --auth-source"),
         ("--web-auth 6080 localhost:5900", "You must use --auth-plugin to use --web-auth"),
+        (
+            "--web-auth --auth-plugin BasicHTTPAuth --auth-source a:b 6080 localhost:5900",
+            "You must use --web to use --web-auth",
+        ),
         ("--legacy-syslog 6080 localhost:5900", "You must use --syslog to use --legacy-syslog"),
     ],
 )

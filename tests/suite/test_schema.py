@@ -45,6 +45,8 @@ def test_examples_are_valid(schema, example):
         ["--cert", __file__, "--key", "/k", "--ssl-only", "--ssl-version", "tlsv1_3", "1", "a:2"],
         ["--verify-client", "--cafile", "/c", "--ssl-target", "--workers", "3", "1", "a:2"],
         ["--token-plugin", "TokenFile", "--token-source", "/t", "--host-token", "1"],
+        ["--auth-plugin", "ExpectOrigin", "--auth-source", "http://a", "--web", "/", "--web-auth", "1", "a:2"],
+        ["--auth-plugin", "BasicHTTPAuth", "--auth-source", "a:b", "1", "a:2"],
         ["--run-once", "--timeout", "10", "--idle-timeout", "20", "--sandbox", "off", "-v", "1", "a:2"],
     ],
 )
@@ -68,6 +70,9 @@ def test_what_the_program_prints_is_valid(schema, words):
         "target = 'a:1'\n[tls]\nrequired = true",
         "target = 'a:1'\n[token]\nplugin = 'TokenFile'\nsource = '/t'",
         "[token]\nplugin = 'TokenFile'",
+        "target = 'a:1'\n[auth]\nplugin = 'ExpectOrigin'",
+        "target = 'a:1'\n[auth]\nsource = 'a'",
+        "target = 'a:1'\n[[auth]]\nplugin = 'ExpectOrigin'\nsource = 'a'\nsource-file = 'b'",
         "[token]\nsource = '/t'",
         "[token]\nplugin = 'TokenFile'\nsource = '/t'\nrefusal = 'never'",
         "target = 'a:1'\n[timeouts]\nstop = 'off'",

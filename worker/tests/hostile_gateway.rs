@@ -10,12 +10,16 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use base64ct::{Base64, Encoding};
 use common::addr::TargetAddr;
 use common::config::Sandbox;
-use common::ipc::admission::{AdmissionRequest, ConnectorToGateway, GatewayToConnector, Refusal, Shown};
+use common::config::Secret;
+use common::ipc::admission::{
+    AdmissionRequest, ConnectorToGateway, GatewayToConnector, Header, Refusal, Shown,
+};
 use common::ipc::channel::{Channel, ChannelError};
 use common::ipc::connector::{ConnectorToSupervisor, Dialled, SupervisorToConnector};
-use common::ipc::setup::{self, ConnectorSetup, Destination, SignerSetup};
+use common::ipc::setup::{self, AuthTerms, ConnectorSetup, Destination, SignerSetup};
 use common::ipc::signer::{GatewayToSigner, SignerToGateway, SignerToSupervisor, SupervisorToSigner};
 use common::ipc::wire::Message;
 use common::ipc::{ClientAddr, ConnectionId, GatewayId, Violation};
@@ -71,6 +75,10 @@ struct Connector {
 
 impl Connector {
     async fn start() -> Self {
+        Self::start_with(Vec::new()).await
+    }
+
+    async fn start_with(auth: Vec<AuthTerms>) -> Self {
         let target = TcpListener::bind("127.0.0.1:0").unwrap();
         let mint = Mint::new(Key::generate().unwrap(), Duration::from_secs(60));
         let role = Role::start("connector");
@@ -85,6 +93,8 @@ impl Connector {
             prefer_ipv6: false,
             connect: Duration::from_secs(2),
             ticket_key: mint.key().clone(),
+            auth,
+            keep_alive_requests: 3,
         };
         let file = setup::file(&setup).unwrap();
         role.control.send(&SupervisorToConnector::Setup(file)).await.unwrap();
@@ -121,6 +131,27 @@ impl Connector {
 async fn ask(gateway: &Channel, ticket: Ticket) -> Result<ConnectorToGateway, ChannelError> {
     gateway.send(&GatewayToConnector::Admit(AdmissionRequest { ticket, shown: Shown::default() })).await?;
     timeout(PATIENCE, gateway.receive()).await.expect("no answer")
+}
+
+/// Asks for a page with a password.
+async fn browse(
+    gateway: &Channel,
+    ticket: Ticket,
+    password: &str,
+) -> Result<ConnectorToGateway, ChannelError> {
+    gateway.send(&GatewayToConnector::Browse(with_password(ticket, password))).await?;
+    timeout(PATIENCE, gateway.receive()).await.expect("no answer")
+}
+
+fn with_password(ticket: Ticket, password: &str) -> AdmissionRequest {
+    let credentials = Base64::encode_string(format!("user:{password}").as_bytes());
+    let value = Secret::new(format!("Basic {credentials}"));
+    let headers = vec![Header { name: "authorization".into(), value }];
+    AdmissionRequest { ticket, shown: Shown { headers, ..Shown::default() } }
+}
+
+fn password() -> Vec<AuthTerms> {
+    vec![AuthTerms::Basic(Secret::new("user:pass".into()))]
 }
 
 async fn is_closed(gateway: &Channel) -> bool {
@@ -174,6 +205,47 @@ async fn a_ticket_gives_one_target() {
         ask(&good, connector.ticket(2, GOOD)).await,
         Ok(ConnectorToGateway::Connected { id: ConnectionId(2), .. })
     ));
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_ticket_gives_one_guess_at_a_password() {
+    let connector = Connector::start_with(password()).await;
+    let evil = Channel::new(connector.introduce(EVIL).await).unwrap();
+    assert!(matches!(
+        browse(&evil, connector.ticket(1, EVIL), "wrong").await,
+        Ok(ConnectorToGateway::Refused { refusal: Refusal::Unauthorized, .. })
+    ));
+    assert!(browse(&evil, connector.ticket(1, EVIL), "pass").await.is_err());
+    assert_eq!(connector.violation().await.what, "a ticket that it has used before");
+    // Nor when it does not wait for the first answer.
+    let evil = Channel::new(connector.introduce(EVIL).await).unwrap();
+    for guess in ["wrong", "pass"] {
+        let request = with_password(connector.ticket(2, EVIL), guess);
+        evil.send(&GatewayToConnector::Admit(request)).await.unwrap();
+    }
+    assert_eq!(connector.violation().await.what, "a ticket that it has used before");
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_ticket_gives_as_many_pages_as_a_connection_has_requests_and_one_target() {
+    let connector = Connector::start_with(password()).await;
+    let evil = Channel::new(connector.introduce(EVIL).await).unwrap();
+    for _ in 0..2 {
+        let page = browse(&evil, connector.ticket(1, EVIL), "pass").await;
+        assert!(matches!(page, Ok(ConnectorToGateway::Granted(ConnectionId(1)))), "{page:?}");
+    }
+    let request = with_password(connector.ticket(1, EVIL), "pass");
+    evil.send(&GatewayToConnector::Admit(request)).await.unwrap();
+    let admitted = timeout(PATIENCE, evil.receive()).await.expect("no answer");
+    assert!(matches!(admitted, Ok(ConnectorToGateway::Connected { .. })), "{admitted:?}");
+    assert!(browse(&evil, connector.ticket(1, EVIL), "pass").await.is_err());
+    assert_eq!(connector.violation().await.what, "a ticket that it has used before");
+    let evil = Channel::new(connector.introduce(EVIL).await).unwrap();
+    for _ in 0..3 {
+        assert!(browse(&evil, connector.ticket(2, EVIL), "pass").await.is_ok());
+    }
+    assert!(browse(&evil, connector.ticket(2, EVIL), "pass").await.is_err());
+    assert_eq!(connector.violation().await.what, "a ticket that it has used before");
 }
 
 #[tokio::test(flavor = "current_thread")]

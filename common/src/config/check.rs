@@ -5,6 +5,7 @@ use std::fmt;
 use std::fs::{self, File};
 use std::path::Path;
 
+use super::auth::{Auth, AuthPlugin};
 use super::token::TokenPlugin;
 use super::{Config, DEFAULT_CERTIFICATE, Syslog, SyslogServer, Target, Tls, Web};
 use crate::addr::{ListenAddr, TargetAddr};
@@ -62,6 +63,15 @@ impl Config {
         }
         if let Some(user) = &self.user {
             found.user(user);
+        }
+        let by_certificate = |auth: &Auth| matches!(auth.plugin, AuthPlugin::CommonName(_));
+        if self.auth.iter().any(by_certificate) && self.tls.as_ref().is_none_or(|tls| !tls.verify_client) {
+            found.add(
+                Severity::Warning,
+                "auth.plugin",
+                "ClientCertCNAuth lets nobody in, as clients are asked for no certificate".to_owned(),
+                "set verify-client = true in [tls]",
+            );
         }
         if let Some(Web::Files { root, .. }) = &self.web {
             found.folder("web.root", root, Severity::Error);

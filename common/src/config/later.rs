@@ -18,10 +18,7 @@ pub(super) const LATER: &[Later] = &[
     flag("traffic", None),
     value("record", Some("record")),
     value("ssl-ciphers", Some("ciphers")),
-    flag("web-auth", Some("auth")),
     value("wrap-mode", Some("wrap")),
-    value("auth-plugin", Some("auth")),
-    value("auth-source", Some("auth")),
 ];
 
 const fn flag(option: &'static str, key: Option<&'static str>) -> Later {

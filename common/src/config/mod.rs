@@ -1,6 +1,7 @@
 //! The effective configuration of one instance, whether it came from the command line of the
 //! original or from a TOML file. Every value is checked and ready to use.
 
+pub mod auth;
 pub mod check;
 pub mod cli;
 mod duration;
@@ -8,6 +9,7 @@ pub mod file;
 mod keys;
 mod later;
 mod log;
+pub mod plugin;
 pub mod print;
 mod similar;
 #[cfg(test)]
@@ -20,6 +22,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::addr::{ListenAddr, TargetAddr};
+use auth::Auth;
 pub use log::{Log, Syslog, SyslogServer};
 use token::Tokens;
 
@@ -62,6 +65,10 @@ pub struct Config {
     pub sandbox: Sandbox,
     /// Static files; without them plain requests are refused.
     pub web: Option<Web>,
+    /// What clients must prove to get a WebSocket.
+    pub auth: Vec<Auth>,
+    /// Clients must prove it for static files as well.
+    pub web_auth: bool,
     /// TLS towards clients. Absent only if TOML has no `[tls]`.
     pub tls: Option<Tls>,
     /// What to do with text messages.
@@ -260,8 +267,8 @@ impl Default for Limits {
     }
 }
 
-/// A pass phrase: never printed, not even by `Debug`.
-#[derive(Clone, PartialEq, Eq)]
+/// A pass phrase, a password or a token: never printed, not even by `Debug`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Secret(String);
 
 impl Secret {

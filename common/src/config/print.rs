@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::auth::Auth;
 use super::token::{TokenFrom, TokenRefusal, Tokens};
 use super::{
     Config, DEFAULT_HEARTBEAT, DEFAULT_LISTEN_MODE, Lifetime, Limits, Log, Sandbox, Syslog, SyslogServer,
@@ -80,6 +81,10 @@ impl Printer {
             self.table("web");
             self.key("root", path_text(root)?, false);
             self.flag("listing", *listing);
+            self.flag("auth", config.web_auth);
+        }
+        for auth in &config.auth {
+            self.auth(auth, config.auth.len() > 1)?;
         }
         if let Some(tls) = &config.tls {
             self.tls(tls)?;
@@ -124,6 +129,21 @@ impl Printer {
         self.key("source", path_text(tokens.plugin.source())?, false);
         self.flag("host", tokens.from == TokenFrom::Host);
         self.key("refusal", tokens.refusal.as_str(), tokens.refusal == TokenRefusal::default());
+        Ok(())
+    }
+
+    fn auth(&mut self, auth: &Auth, is_one_of_many: bool) -> Result<(), NotUtf8> {
+        self.table(if is_one_of_many { "[auth]" } else { "auth" });
+        self.key("plugin", auth.plugin.name(), false);
+        match (&auth.source_file, auth.plugin.public_source()) {
+            (Some(path), _) => self.key("source-file", path_text(path)?, false),
+            (None, Some(source)) => self.key("source", source, false),
+            (None, None) => self.out.push_str(
+                "# The password is not printed: put user:password into a file that only root can read, and\n\
+                 # name that file here.\n\
+                 source-file = \"/path/to/file\"\n",
+            ),
+        }
         Ok(())
     }
 

@@ -12,8 +12,9 @@ use super::check::Severity;
 use super::*;
 
 /// Keys without an option: what the original doesn't have and one doesn't change for a single run.
-const ONLY_IN_FILE: [&str; 15] = [
+const ONLY_IN_FILE: [&str; 16] = [
     "token.refusal",
+    "auth.source-file",
     "text",
     "target-tls.ca-file",
     "target-tls.server-name",

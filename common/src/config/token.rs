@@ -3,8 +3,8 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use super::plugin::{Kind, PluginError};
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
 /// Where the original has its plugins: names may be written out in full.
 const MODULE: &str = "websockify.token_plugins.";
@@ -59,35 +59,6 @@ pub enum TokenRefusal {
     Close,
 }
 
-/// Why there is no such plugin.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum PluginError {
-    /// One of the original's, or a class of Python's.
-    #[error("the token plugin '{}' is not in this version yet", .0.escape_debug())]
-    NotYet(String),
-    /// Neither.
-    #[error("there is no token plugin '{}'", .0.escape_debug())]
-    Unknown(String),
-    /// One that needs a source has none.
-    #[error("the token plugin {0} needs a source")]
-    NoSource(&'static str),
-}
-
-impl PluginError {
-    /// What to do.
-    #[must_use]
-    pub fn help(&self) -> String {
-        match self {
-            Self::NotYet(_) => "use the original websockify until a later version has it".to_owned(),
-            Self::Unknown(_) => format!("the plugins are {}", TokenPlugin::NAMES.join(", ")),
-            Self::NoSource("TokenFile" | "ReadOnlyTokenFile") => {
-                "name a file with lines `token: host:port`, or a folder of such files".to_owned()
-            }
-            Self::NoSource(_) => "name a folder".to_owned(),
-        }
-    }
-}
-
 impl TokenPlugin {
     /// The names, as in the original.
     pub const NAMES: [&'static str; 4] =
@@ -104,16 +75,20 @@ impl TokenPlugin {
         absolute: impl Fn(&OsStr) -> PathBuf,
     ) -> Result<Self, PluginError> {
         let bare = name.strip_prefix(MODULE).unwrap_or(name);
-        let path = |name| source.map(&absolute).ok_or(PluginError::NoSource(name));
+        let path =
+            |name, what| source.map(&absolute).ok_or(PluginError::Source { kind: Kind::Token, name, what });
+        let lines = "a file with lines `token: host:port`, or a folder of such files";
         match bare {
-            "TokenFile" => path("TokenFile").map(Self::File),
-            "ReadOnlyTokenFile" => path("ReadOnlyTokenFile").map(Self::ReadOnlyFile),
-            "TokenFileName" => path("TokenFileName").map(Self::FileName),
-            "UnixDomainSocketDirectory" => path("UnixDomainSocketDirectory").map(Self::SocketDirectory),
-            _ if LATER.contains(&bare) || bare.contains(['.', ':']) => {
-                Err(PluginError::NotYet(name.to_owned()))
+            "TokenFile" => path("TokenFile", lines).map(Self::File),
+            "ReadOnlyTokenFile" => path("ReadOnlyTokenFile", lines).map(Self::ReadOnlyFile),
+            "TokenFileName" => path("TokenFileName", "a folder of files").map(Self::FileName),
+            "UnixDomainSocketDirectory" => {
+                path("UnixDomainSocketDirectory", "a folder of sockets").map(Self::SocketDirectory)
             }
-            _ => Err(PluginError::Unknown(name.to_owned())),
+            _ if LATER.contains(&bare) || bare.contains(['.', ':']) => {
+                Err(PluginError::NotYet { kind: Kind::Token, name: name.to_owned() })
+            }
+            _ => Err(PluginError::Unknown { kind: Kind::Token, name: name.to_owned() }),
         }
     }
 
@@ -173,7 +148,7 @@ mod tests {
             assert_eq!(plugin(&format!("websockify.token_plugins.{name}")), Ok(bare));
             assert!(matches!(
                 TokenPlugin::new(name, None, |path| path.into()),
-                Err(PluginError::NoSource(needs)) if needs == name
+                Err(PluginError::Source { name: needs, .. }) if needs == name
             ));
         }
     }
@@ -183,10 +158,10 @@ mod tests {
         for name in
             ["JWTTokenApi", "websockify.token_plugins.TokenRedis", "my.module.Class", "exec:/x", "http://x/"]
         {
-            assert_eq!(plugin(name), Err(PluginError::NotYet(name.to_owned())));
+            assert_eq!(plugin(name), Err(PluginError::NotYet { kind: Kind::Token, name: name.to_owned() }));
         }
         for name in ["tokenfile", "BasePlugin", ""] {
-            assert_eq!(plugin(name), Err(PluginError::Unknown(name.to_owned())));
+            assert_eq!(plugin(name), Err(PluginError::Unknown { kind: Kind::Token, name: name.to_owned() }));
         }
     }
 }

@@ -1,19 +1,21 @@
 //! Between a gateway, which asks, and the connector, which decides and dials.
 
-use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 
 use serde::{Deserialize, Serialize};
 
 use super::ConnectionId;
 use super::wire::{self, Encoded, Message, WireError};
+use crate::config::Secret;
 use crate::ticket::Ticket;
 
 /// What a gateway asks.
 #[derive(Debug, PartialEq, Eq)]
 pub enum GatewayToConnector {
-    /// May this connection have a target, and which?
+    /// May this connection have a target, and which? It is asked once.
     Admit(AdmissionRequest),
+    /// May this connection have a page? It is asked before each, until one is refused.
+    Browse(AdmissionRequest),
 }
 
 /// What the connector decides upon.
@@ -29,30 +31,27 @@ pub struct AdmissionRequest {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shown {
     /// Its token, if it has one.
-    pub token: Option<Token>,
+    pub token: Option<Secret>,
+    /// Fields of its request, of each name the first.
+    pub headers: Vec<Header>,
+    /// The common name of its certificate, if it has a valid one.
+    pub common_name: Option<String>,
 }
 
-/// A client's token, which is as good as a password: never printed.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Token(String);
-
-impl Token {
-    /// Wraps `text`.
-    #[must_use]
-    pub fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    /// The token itself.
-    #[must_use]
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
+/// A field of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// In lower case.
+    pub name: String,
+    /// Its bytes as ISO 8859-1, as the original reads them. It may be a password.
+    pub value: Secret,
 }
 
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(…)")
+impl Shown {
+    /// The value of a field.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|header| header.name == name).map(|header| header.value.reveal())
     }
 }
 
@@ -60,6 +59,7 @@ impl Message for GatewayToConnector {
     fn encode(&self) -> Result<Encoded<'_>, WireError> {
         match self {
             Self::Admit(request) => wire::body(1, request, None),
+            Self::Browse(request) => wire::body(2, request, None),
         }
     }
 
@@ -67,6 +67,7 @@ impl Message for GatewayToConnector {
         wire::without_fd(fd)?;
         match tag {
             1 => Ok(Self::Admit(wire::fields(tag, body)?)),
+            2 => Ok(Self::Browse(wire::fields(tag, body)?)),
             _ => Err(WireError::Tag(tag)),
         }
     }
@@ -84,6 +85,8 @@ pub enum ConnectorToGateway {
         /// The target's host, by which it is known in TLS; none for a unix socket.
         host: Option<String>,
     },
+    /// It may have a page.
+    Granted(ConnectionId),
     /// There is none.
     Refused {
         /// Whose.
@@ -102,6 +105,10 @@ pub enum Refusal {
     Overloaded,
     /// The ticket is no longer good: the client may come again with another connection.
     Stale,
+    /// The client must name itself, or has done so wrongly.
+    Unauthorized,
+    /// The client may not.
+    Forbidden,
     /// The client has no token.
     NoToken,
     /// Nothing is known of its token.
@@ -115,6 +122,7 @@ impl Message for ConnectorToGateway {
         match self {
             Self::Connected { id, target, host } => wire::body(1, &(id, host), Some(target.as_fd())),
             Self::Refused { id, refusal } => wire::body(2, &(id, refusal), None),
+            Self::Granted(id) => wire::body(3, id, None),
         }
     }
 
@@ -129,6 +137,7 @@ impl Message for ConnectorToGateway {
                 let (id, refusal) = wire::fields(tag, body)?;
                 Ok(Self::Refused { id, refusal })
             }
+            3 => wire::without_fd(fd).and_then(|()| Ok(Self::Granted(wire::fields(tag, body)?))),
             _ => Err(WireError::Tag(tag)),
         }
     }

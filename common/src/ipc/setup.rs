@@ -12,8 +12,8 @@ use zeroize::{Zeroize, Zeroizing};
 use super::signer::KeyDescription;
 use super::wire::WireError;
 use crate::addr::TargetAddr;
-use crate::config::Sandbox;
 use crate::config::token::{TokenFrom, TokenRefusal};
+use crate::config::{Sandbox, Secret};
 use crate::sys::memory_file;
 use crate::ticket::Key;
 
@@ -70,6 +70,12 @@ pub struct GatewaySetup {
 pub struct Inquiry {
     /// Its token, from where.
     pub token: Option<TokenFrom>,
+    /// The fields of its request with these names, in lower case.
+    pub headers: Vec<String>,
+    /// The common name of its certificate.
+    pub common_name: bool,
+    /// It is to be asked before a page is served, too.
+    pub pages: bool,
 }
 
 /// What plain requests get.
@@ -115,6 +121,10 @@ pub struct ConnectorSetup {
     pub run_as: Option<RunAs>,
     /// How far to be confined.
     pub sandbox: Sandbox,
+    /// What clients must prove, all of it.
+    pub auth: Vec<AuthTerms>,
+    /// Pages that a connection may be granted: requests on one connection.
+    pub keep_alive_requests: u32,
     /// Where sessions go.
     pub destination: Destination,
     /// Sessions with the target use TLS, which its log line tells.
@@ -125,6 +135,17 @@ pub struct ConnectorSetup {
     pub connect: Duration,
     /// Tells the supervisor's tickets from others.
     pub ticket_key: Key,
+}
+
+/// What clients must prove.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AuthTerms {
+    /// That they know a user name and password, with a colon between them.
+    Basic(Secret),
+    /// That they are pages of one of these origins.
+    Origin(Vec<String>),
+    /// That they have a certificate with one of these common names.
+    CommonName(Vec<String>),
 }
 
 /// Where sessions go.

@@ -5,12 +5,12 @@
 //! clients came to it, nor say who they are. What a gateway sends can end the gateway, and nothing else.
 
 // The steps of an answer, in their order.
-mod policy;
-mod token;
-
-mod target;
-
+mod answer;
+mod auth;
 mod dial;
+mod policy;
+mod target;
+mod token;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -19,20 +19,21 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-use common::ipc::admission::{AdmissionRequest, ConnectorToGateway, GatewayToConnector, Refusal};
+use common::ipc::admission::{GatewayToConnector, Refusal};
 use common::ipc::channel::{Channel, ChannelError};
 use common::ipc::connector::{ConnectorToSupervisor, Dialled, SupervisorToConnector};
 use common::ipc::level::Level;
 use common::ipc::setup::{self, ConnectorSetup};
-use common::ipc::{ConnectionId, GatewayId, Violation};
+use common::ipc::{GatewayId, Violation};
 use common::sys::scheduling;
-use common::ticket::{Claims, Ticket, TicketError, Used};
+use common::ticket::{Ticket, TicketError, Used};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::{JoinSet, spawn_local};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use crate::role;
 use crate::sandbox::{self, Profile, Reach};
+use answer::{Wish, answer, refused};
 use policy::Policy;
 
 /// Targets that are dialled at a time; further requests wait their turn. Each takes a descriptor, and
@@ -41,9 +42,6 @@ const MAX_DIALLING: usize = 256;
 
 /// Requests of one gateway that may wait. A gateway with more is told that we are overloaded.
 const MAX_WAITING: usize = 4096;
-
-/// How long a gateway may leave its answers unread before it counts as hung.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How long the word of a dialled target may wait for others.
 const MAX_DELAY: Duration = Duration::from_millis(8);
@@ -82,7 +80,7 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
         let level = sandbox::enter(profile, setup.run_as, setup.sandbox)?;
         let log = role::log_to(log, false);
         let connector = Connector {
-            policy: Policy::new(&setup.destination),
+            policy: Policy::new(&setup),
             setup,
             supervisor,
             dialling: Semaphore::new(MAX_DIALLING),
@@ -113,8 +111,9 @@ async fn serve_gateway(connector: Rc<Connector>, id: GatewayId, channel: Rc<Chan
     // Whatever is being done for it ends with it.
     let mut answering = JoinSet::new();
     loop {
-        let request = match channel.receive().await {
-            Ok(GatewayToConnector::Admit(request)) => request,
+        let (wish, request) = match channel.receive().await {
+            Ok(GatewayToConnector::Admit(request)) => (Wish::Target, request),
+            Ok(GatewayToConnector::Browse(request)) => (Wish::Page, request),
             Err(ChannelError::Violation(error)) => return connector.accuse(id, error.to_string()),
             Err(_) => return,
         };
@@ -122,7 +121,7 @@ async fn serve_gateway(connector: Rc<Connector>, id: GatewayId, channel: Rc<Chan
         let claims = &request.ticket.claims;
         let refusal = match connector.honour(&request.ticket, id) {
             Ok(()) if answering.len() < MAX_WAITING => {
-                answering.spawn_local(answer(connector.clone(), channel.clone(), id, request));
+                answering.spawn_local(answer(connector.clone(), channel.clone(), id, wish, request));
                 continue;
             }
             Ok(()) => Refusal::Overloaded,
@@ -182,65 +181,17 @@ impl Connector {
         self.used.borrow_mut().take(&ticket.claims)
     }
 
+    /// Has the supervisor told what came of dialling a target.
+    fn tell_dialled(&self, dialled: Dialled) {
+        self.dialled.borrow_mut().push(dialled);
+        self.more_to_tell.notify_one();
+    }
+
     /// Has the supervisor told that a gateway breaks protocol.
     fn accuse(&self, gateway: GatewayId, what: String) {
         self.accused.borrow_mut().entry(gateway).or_insert(what);
         self.more_to_tell.notify_one();
     }
-}
-
-/// Answers one request.
-async fn answer(
-    connector: Rc<Connector>,
-    channel: Rc<Channel>,
-    gateway: GatewayId,
-    request: AdmissionRequest,
-) {
-    let Connector { setup, .. } = &*connector;
-    let Claims { connection: id, client, .. } = request.ticket.claims;
-    connector.catch_up();
-    let target = match connector.policy.target(&request.shown).await {
-        Ok(target) => target,
-        Err(denied) => {
-            tracing::info!(target: "websockify::connector", "{client}: {denied}");
-            return give(&connector, &channel, gateway, refused(id, denied.refusal())).await;
-        }
-    };
-    let dialled = {
-        // The semaphore is never closed. The turn ends before the gateway gets its answer: one that does
-        // not read must not keep others waiting.
-        let Ok(_turn) = connector.dialling.acquire().await else { return };
-        dial::dial(&target, setup).await
-    };
-    let told = Dialled {
-        id,
-        client: bounded(client.to_string()),
-        target: bounded(target.to_string()),
-        secured: setup.target_tls,
-        failure: dialled.as_ref().err().map(|error| bounded(error.to_string())),
-    };
-    connector.dialled.borrow_mut().push(told);
-    connector.more_to_tell.notify_one();
-    let answer = match dialled {
-        Ok(socket) => {
-            let host = target.host().map(str::to_owned);
-            ConnectorToGateway::Connected { id, target: socket, host }
-        }
-        Err(error) => refused(id, error.refusal()),
-    };
-    give(&connector, &channel, gateway, answer).await;
-}
-
-/// Gives a gateway its answer, which it must read in time.
-async fn give(connector: &Connector, channel: &Channel, gateway: GatewayId, answer: ConnectorToGateway) {
-    // A gateway that is gone needs no answer.
-    if timeout(ANSWER_DEADLINE, channel.send(&answer)).await.is_err() {
-        connector.accuse(gateway, "it does not read its answers".into());
-    }
-}
-
-fn refused(id: ConnectionId, refusal: Refusal) -> ConnectorToGateway {
-    ConnectorToGateway::Refused { id, refusal }
 }
 
 /// Tells the supervisor what was dialled and who breaks protocol, a moment later and many at a time.

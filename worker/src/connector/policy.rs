@@ -2,23 +2,34 @@
 
 use common::addr::TargetAddr;
 use common::ipc::admission::{Refusal, Shown};
-use common::ipc::setup::{Destination, TokenFiles};
+use common::ipc::setup::{ConnectorSetup, Destination, TokenFiles};
 
+use super::auth::{self, AuthError};
 use super::target::Target;
-use super::token::{LookupError, Plugin};
+use super::token::{self, LookupError};
 
 /// The policy of an instance.
 #[derive(Debug)]
-pub(super) enum Policy {
-    /// Everybody may connect to the same target.
-    Everybody(TargetAddr),
-    /// Who has a token may connect to where it leads.
-    Tokens(Plugin),
+pub(super) struct Policy {
+    auth: Vec<auth::Plugin>,
+    targets: Targets,
 }
 
-/// Why a client gets no target.
+/// Which targets there are.
+#[derive(Debug)]
+enum Targets {
+    /// The same for all clients.
+    One(TargetAddr),
+    /// Where a client's token leads.
+    ByToken(token::Plugin),
+}
+
+/// Why a client gets nothing.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Denied {
+    /// It has not proved what it must.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
     /// It has no token. In the words of the original.
     #[error("Token not present")]
     NoToken,
@@ -31,6 +42,8 @@ impl Denied {
     /// What the client may know.
     pub(super) fn refusal(&self) -> Refusal {
         match self {
+            Self::Auth(AuthError::Unauthorized(_)) => Refusal::Unauthorized,
+            Self::Auth(AuthError::Forbidden(_)) => Refusal::Forbidden,
             Self::NoToken => Refusal::NoToken,
             Self::Lookup(LookupError::NotFound) => Refusal::UnknownToken,
             Self::Lookup(LookupError::Failed(_)) => Refusal::LookupFailed,
@@ -40,29 +53,47 @@ impl Denied {
 
 impl Policy {
     /// The policy of a setup.
-    pub(super) fn new(destination: &Destination) -> Self {
-        match destination {
-            Destination::Target(target) => Self::Everybody(target.clone()),
-            Destination::Tokens(lookup) => Self::Tokens(Plugin::new(lookup)),
-        }
+    pub(super) fn new(setup: &ConnectorSetup) -> Self {
+        let targets = match &setup.destination {
+            Destination::Target(target) => Targets::One(target.clone()),
+            Destination::Tokens(lookup) => Targets::ByToken(token::Plugin::new(lookup)),
+        };
+        Self { auth: setup.auth.iter().map(auth::Plugin::new).collect(), targets }
+    }
+
+    /// Whether it depends on files that may change.
+    pub(super) fn reads_files(&self) -> bool {
+        matches!(&self.targets, Targets::ByToken(token::Plugin::Table(_)))
     }
 
     /// Takes what the files of tokens hold now.
     pub(super) fn take_tokens(&self, files: TokenFiles) {
-        if let Self::Tokens(plugin) = self {
+        if let Targets::ByToken(plugin) = &self.targets {
             plugin.take_files(files);
         }
     }
 
-    /// The target of a client that has shown this of itself.
+    /// Whether a client that has shown this of itself may be served at all.
+    ///
+    /// # Errors
+    ///
+    /// Why not, in words for the log.
+    pub(super) async fn authenticate(&self, shown: &Shown) -> Result<(), Denied> {
+        for plugin in &self.auth {
+            plugin.authenticate(shown).await?;
+        }
+        Ok(())
+    }
+
+    /// The target of such a client.
     ///
     /// # Errors
     ///
     /// Why it has none, in words for the log.
     pub(super) async fn target(&self, shown: &Shown) -> Result<Target, Denied> {
-        match self {
-            Self::Everybody(target) => Ok(Target::Address(target.clone())),
-            Self::Tokens(plugin) => {
+        match &self.targets {
+            Targets::One(target) => Ok(Target::Address(target.clone())),
+            Targets::ByToken(plugin) => {
                 let token = shown.token.as_ref().ok_or(Denied::NoToken)?;
                 Ok(plugin.lookup(token.reveal()).await?)
             }

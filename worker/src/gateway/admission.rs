@@ -15,7 +15,8 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::timeout;
 
-type Answer = Result<Admitted, Refusal>;
+/// A target if one was asked for.
+type Answer = Result<Option<Admitted>, Refusal>;
 
 /// A target that a client may have.
 #[derive(Debug)]
@@ -51,12 +52,29 @@ impl Connector {
     ///
     /// Why there is none. A connector that dies meanwhile counts as overloaded: the next one will have
     /// time.
-    pub async fn admit(&self, request: AdmissionRequest, patience: Duration) -> Answer {
+    pub async fn admit(&self, request: AdmissionRequest, patience: Duration) -> Result<Admitted, Refusal> {
         let id = request.ticket.claims.connection;
+        match self.ask(id, GatewayToConnector::Admit(request), patience).await? {
+            Some(admitted) => Ok(admitted),
+            None => Err(Refusal::Overloaded),
+        }
+    }
+
+    /// Asks whether a client may have a page.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::admit`].
+    pub async fn may_browse(&self, request: AdmissionRequest, patience: Duration) -> Result<(), Refusal> {
+        let id = request.ticket.claims.connection;
+        self.ask(id, GatewayToConnector::Browse(request), patience).await.map(drop)
+    }
+
+    async fn ask(&self, id: ConnectionId, question: GatewayToConnector, patience: Duration) -> Answer {
         let (sender, answer) = oneshot::channel();
         self.waiting.borrow_mut().insert(id, sender);
         let answered = timeout(patience, async {
-            self.channel.send(&GatewayToConnector::Admit(request)).await.ok()?;
+            self.channel.send(&question).await.ok()?;
             answer.await.ok()
         });
         let answered = answered.await;
@@ -80,8 +98,9 @@ async fn read(channel: Rc<Channel>, waiting: Rc<Waiting>) {
     loop {
         let (id, answer) = match channel.receive_or_lose().await {
             Ok(Received::Message(ConnectorToGateway::Connected { id, target, host })) => {
-                (id, Ok(Admitted { socket: target, host }))
+                (id, Ok(Some(Admitted { socket: target, host })))
             }
+            Ok(Received::Message(ConnectorToGateway::Granted(id))) => (id, Ok(None)),
             Ok(Received::Message(ConnectorToGateway::Refused { id, refusal })) => (id, Err(refusal)),
             Ok(Received::DescriptorLost(datagram)) => match lost_target(&datagram) {
                 Ok(id) => (id, Err(Refusal::Overloaded)),

@@ -8,6 +8,8 @@ use common::sys::stream::StreamSocket;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
+use super::tls::certificate::common_name;
+
 /// Plaintext that TLS takes in one go before the socket has taken it.
 const TLS_BUFFER_BYTES: usize = 256 << 10;
 
@@ -53,6 +55,16 @@ impl From<ClientStream> for Transport {
                 Self::tls(socket, session.into())
             }
         }
+    }
+}
+
+impl ClientStream {
+    /// The common name of the client's certificate, which the handshake has verified.
+    #[must_use]
+    pub fn peer_common_name(&self) -> Option<String> {
+        let Self::Tls(stream) = self else { return None };
+        let (_, session) = stream.get_ref();
+        common_name(session.peer_certificates()?.first()?)
     }
 }
 

@@ -1,6 +1,7 @@
 //! From options as given to a configuration. Checks come in the order of the original, with its words.
 
 mod log;
+mod plugins;
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -9,7 +10,6 @@ use std::time::Duration;
 use super::error::CliError;
 use super::options::Options;
 use crate::addr::{AddrError, ListenAddr, TargetAddr};
-use crate::config::token::{TokenFrom, TokenPlugin, TokenRefusal, Tokens};
 use crate::config::{
     Config, DEFAULT_CERTIFICATE, DEFAULT_LISTEN_MODE, Lifetime, Limits, MAX_WORKERS, Sandbox, Secret, Target,
     TargetTls, TextMessages, Timeouts, Tls, TlsVersion, Web, Workers, duration,
@@ -19,10 +19,9 @@ use crate::config::{
 const DEMO_LISTEN: &str = "127.0.0.1:6080";
 
 pub(super) fn to_config(options: &Options, notes: &mut Vec<String>) -> Result<Config, CliError> {
+    plugins::dependencies(options)?;
     let log = log::log(options)?;
     let minimum_version = tls_version(options.ssl_version.as_deref())?;
-    needs("--token-source", given(options.token_source.as_ref()).is_some(), options)?;
-    needs("--host-token", options.host_token, options)?;
     let heartbeat = seconds("--heartbeat", options.heartbeat.as_deref())?;
     let lifetime = Lifetime {
         run_once: options.run_once,
@@ -40,6 +39,7 @@ pub(super) fn to_config(options: &Options, notes: &mut Vec<String>) -> Result<Co
         return Err(CliError::usage("Too many arguments"));
     }
     let web = web(options, notes)?;
+    let auth = plugins::auth(options, notes)?;
     let target_tls = target_tls(options, &target, notes);
     if options.libserver {
         notes.push("--libserver has no effect: there is only one kind of server".to_owned());
@@ -56,6 +56,8 @@ pub(super) fn to_config(options: &Options, notes: &mut Vec<String>) -> Result<Co
         user: options.user.clone().filter(|name| !name.is_empty()),
         sandbox,
         web,
+        auth,
+        web_auth: options.web_auth,
         tls: Some(tls),
         text: TextMessages::default(),
         heartbeat,
@@ -220,11 +222,11 @@ fn target<'a>(
     if options.demo {
         return match unix {
             Some(_) => Err(beside_demo("--unix-target", "target")),
-            None if tokens(options)?.is_some() => Err(beside_demo("--token-plugin", "target")),
+            None if plugins::tokens(options)?.is_some() => Err(beside_demo("--token-plugin", "target")),
             None => Ok(Target::Demo),
         };
     }
-    match (unix, tokens(options)?) {
+    match (unix, plugins::tokens(options)?) {
         (Some(path), None) => return Ok(Target::Static(TargetAddr::Unix(path))),
         (None, Some(tokens)) => return Ok(Target::Tokens(tokens)),
         (Some(_), Some(_)) => {
@@ -244,33 +246,6 @@ fn target<'a>(
             Err(CliError::usage(what).help(in_argument(&text, error)))
         }
     }
-}
-
-/// An option that means something for a token plugin only.
-fn needs(option: &str, is_given: bool, options: &Options) -> Result<(), CliError> {
-    if is_given && token_plugin(options).is_none() {
-        let text = format!("You must use --token-plugin to use {option}");
-        return Err(CliError::usage(text).help("for example: --token-plugin TokenFile --token-source FILE"));
-    }
-    Ok(())
-}
-
-fn token_plugin(options: &Options) -> Option<&str> {
-    options.token_plugin.as_deref().filter(|name| !name.is_empty())
-}
-
-fn tokens(options: &Options) -> Result<Option<Tokens>, CliError> {
-    let (name, source) = match (given(options.target_config.as_ref()), token_plugin(options)) {
-        (Some(path), _) => ("TokenFile", Some(path)),
-        (None, Some(name)) => (name, given(options.token_source.as_ref())),
-        (None, None) => return Ok(None),
-    };
-    // What has no place has no file either, which is told when it is opened.
-    let place = |path: &OsStr| std::path::absolute(path).unwrap_or_else(|_| path.into());
-    let plugin =
-        TokenPlugin::new(name, source, place).map_err(|error| CliError::usage(&error).help(error.help()))?;
-    let from = if options.host_token { TokenFrom::Host } else { TokenFrom::Path };
-    Ok(Some(Tokens { plugin, from, refusal: TokenRefusal::default() }))
 }
 
 fn web(options: &Options, notes: &mut Vec<String>) -> Result<Option<Web>, CliError> {

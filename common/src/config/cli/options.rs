@@ -126,6 +126,21 @@ pub(crate) struct Options {
     #[arg(long, help_heading = "Web server")]
     pub(super) file_only: bool,
 
+    /// Ask for authentication before files are served, too.
+    #[arg(long, help_heading = "Web server", hide_short_help = true)]
+    pub(super) web_auth: bool,
+
+    /// Serve only clients that prove who they are: BasicHTTPAuth, ExpectOrigin or ClientCertCNAuth.
+    #[arg(long, value_name = "NAME", help_heading = "Authentication")]
+    pub(super) auth_plugin: Option<String>,
+    /// What they must prove: a user:password, origins such as https://a.example, or common names of
+    /// certificates.
+    ///
+    /// Other users of this machine can see it in the list of processes; `source-file` in a configuration
+    /// file hides it.
+    #[arg(long, value_name = "ARG", help_heading = "Authentication")]
+    pub(super) auth_source: Option<String>,
+
     /// Send a ping every N seconds, default 0: never.
     ///
     /// A client from which nothing comes for two intervals is dropped.

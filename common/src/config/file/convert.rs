@@ -8,21 +8,24 @@ use toml::Spanned;
 use super::error::Problem;
 use super::read_text;
 use super::value::{Listeners, TargetTlsValue, Value};
-use super::written::{Keys, LimitKeys, LogKeys, TimeoutKeys, TlsKeys, TokenKeys, WebKeys};
+use super::written::{AuthKeys, Keys, LimitKeys, LogKeys, TimeoutKeys, TlsKeys, TokenKeys, WebKeys};
 use crate::addr::{ListenAddr, TargetAddr};
+use crate::config::auth::{Auth, AuthPlugin};
 use crate::config::token::{TokenFrom, TokenPlugin, Tokens};
 use crate::config::{
     Config, DEFAULT_HEARTBEAT, DEFAULT_LISTEN_MODE, Lifetime, Limits, Log, Secret, Syslog, SyslogServer,
     Target, TargetTls, Timeouts, Tls, Web, Workers,
 };
 
-/// Longest pass phrase file that is read.
-const MAX_PASSWORD_BYTES: u64 = 4096;
+/// Longest file with a pass phrase or a password that is read.
+const MAX_SECRET_BYTES: u64 = 4096;
 
 pub(super) fn to_config(keys: Keys, path: &Path) -> Result<Config, Problem> {
     // A file named without a folder stands in the current one, which then is the empty path.
     let folder = path.parent().unwrap_or(Path::new(""));
     let target = target(keys.target, keys.token, keys.demo, folder)?;
+    let auth = keys.auth.map_or(Vec::new(), |tables| tables.0);
+    let auth = auth.into_iter().map(|keys| self::auth(keys, folder)).collect::<Result<Vec<_>, _>>()?;
     Ok(Config {
         name: instance_name(path),
         listen: listen(keys.listen, keys.inetd)?,
@@ -34,6 +37,8 @@ pub(super) fn to_config(keys: Keys, path: &Path) -> Result<Config, Problem> {
         workers: or(keys.workers, Workers::Auto),
         user: keys.user.map(unwrap),
         sandbox: or(keys.sandbox, Default::default()),
+        web_auth: web_auth(keys.web.as_ref(), !auth.is_empty())?,
+        auth,
         web: web(keys.web, keys.demo, folder)?,
         tls: keys.tls.map(|keys| tls(keys, folder)).transpose()?,
         text: or(keys.text, Default::default()),
@@ -144,6 +149,39 @@ fn web(keys: Option<Spanned<WebKeys>>, demo: bool, folder: &Path) -> Result<Opti
     }
 }
 
+fn auth(keys: AuthKeys, folder: &Path) -> Result<Auth, Problem> {
+    let (source, source_file) = match (keys.source, keys.source_file) {
+        (Some(_), Some(file)) => {
+            return Err(Problem::new(
+                file.span(),
+                "`source-file` can't be used with `source`",
+                "leave one of the two out",
+            ));
+        }
+        (None, Some(file)) => {
+            let path = folder.join(&file.get_ref().0);
+            let help = "name a file with the source of the plugin and nothing else";
+            (Some(secret(file.span(), &path, help)?), Some(path))
+        }
+        (source, None) => (source.map(|source| source.into_inner().0), None),
+    };
+    let span = keys.plugin.span();
+    let plugin = AuthPlugin::new(&keys.plugin.into_inner().0, source.as_deref())
+        .map_err(|error| Problem::new(span, error.to_string(), error.help()))?;
+    Ok(Auth { plugin, source_file })
+}
+
+fn web_auth(keys: Option<&Spanned<WebKeys>>, has_auth: bool) -> Result<bool, Problem> {
+    match keys.and_then(|keys| keys.get_ref().auth.as_ref()) {
+        Some(auth) if *auth.get_ref() && !has_auth => Err(Problem::new(
+            auth.span(),
+            "`auth` has no effect without a table [auth]",
+            "add a table [auth] that says what clients must prove",
+        )),
+        auth => Ok(auth.is_some_and(|auth| *auth.get_ref())),
+    }
+}
+
 fn tls(keys: TlsKeys, folder: &Path) -> Result<Tls, Problem> {
     if let Some(client_ca) = keys.client_ca.as_ref().filter(|_| !keys.verify_client) {
         return Err(Problem::new(
@@ -164,19 +202,19 @@ fn tls(keys: TlsKeys, folder: &Path) -> Result<Tls, Problem> {
     })
 }
 
-/// The file's text without the newline at its end.
 fn key_password(file: Spanned<Value<PathBuf>>, folder: &Path) -> Result<Secret, Problem> {
     let span = file.span();
     let path = folder.join(file.into_inner().0);
-    let mut text = read_text(&path, MAX_PASSWORD_BYTES).map_err(|problem| {
-        Problem::new(
-            span,
-            format!("{} {problem}", path.display()),
-            "name a file with the pass phrase of the key and nothing else",
-        )
-    })?;
+    let help = "name a file with the pass phrase of the key and nothing else";
+    secret(span, &path, help).map(Secret::new)
+}
+
+/// The file's text without the newline at its end.
+fn secret(span: Range<usize>, path: &Path, help: &str) -> Result<String, Problem> {
+    let mut text = read_text(path, MAX_SECRET_BYTES)
+        .map_err(|problem| Problem::new(span, format!("{} {problem}", path.display()), help))?;
     text.truncate(text.trim_end_matches(['\n', '\r']).len());
-    Ok(Secret::new(text))
+    Ok(text)
 }
 
 fn timeouts(keys: TimeoutKeys) -> Timeouts {

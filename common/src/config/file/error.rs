@@ -107,7 +107,8 @@ impl Place {
         let line_end = line_start + line_text.len();
         let wrong = text.get(span.start..span.end.min(line_end)).unwrap_or_default();
         // What is meant to be hidden in another file must not get into logs when it is not.
-        let secret = line_text.contains("password") && !line_text.contains("password-file");
+        let holds = |key: &str, file: &str| line_text.contains(key) && !line_text.contains(file);
+        let secret = holds("password", "password-file") || holds("source", "source-file");
         let printable = |c: char| if c.is_control() { ' ' } else { c };
         let shown = line_text.trim_end().chars().take(MAX_SHOWN).map(printable).collect();
         Self {

@@ -104,9 +104,9 @@ fn each_wrong_value_gives_one_message_with_what_to_do() {
     for (text, message, help) in [
         ("lsten = 1", "2:1: unknown key `lsten`", "did you mean `listen`?"),
         ("[webs]", "2:2: unknown key `webs`", "did you mean `web`?"),
-        ("[web]\nfoo = 1", "3:1: unknown key `foo`", "possible keys here: root, listing"),
-        ("auth = 1", "2:1: `auth` is not in this version yet", "leave it out until a later version has it"),
-        ("[auth]", "2:2: `auth` is not in this version yet", "leave it out until a later version has it"),
+        ("[web]\nfoo = 1", "3:1: unknown key `foo`", "possible keys here: root, listing, auth"),
+        ("wrap = 1", "2:1: `wrap` is not in this version yet", "leave it out until a later version has it"),
+        ("[wrap]", "2:2: `wrap` is not in this version yet", "leave it out until a later version has it"),
         (
             "[log]\nlegacy-syslog = true",
             "3:17: `legacy-syslog` has no effect without `syslog`",

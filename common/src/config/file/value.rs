@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Unexpected, Visitor};
 
 use super::error::HELP;
-use super::written::TargetTlsKeys;
+use super::written::{AuthKeys, TargetTlsKeys};
 use crate::addr::ListenAddr;
 pub(super) use kinds::Mode;
 
@@ -131,5 +131,37 @@ impl<'de> Visitor<'de> for TargetTlsVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
         TargetTlsKeys::deserialize(serde::de::value::MapAccessDeserializer::new(map)).map(Some)
+    }
+}
+
+/// A table `[auth]`, or several `[[auth]]`.
+#[derive(Debug)]
+pub(super) struct AuthTables(pub(super) Vec<AuthKeys>);
+
+impl<'de> Deserialize<'de> for AuthTables {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AuthVisitor).map(Self)
+    }
+}
+
+struct AuthVisitor;
+
+impl<'de> Visitor<'de> for AuthVisitor {
+    type Value = Vec<AuthKeys>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a table [auth], or several [[auth]], with `plugin` and `source` or `source-file`")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        AuthKeys::deserialize(serde::de::value::MapAccessDeserializer::new(map)).map(|keys| vec![keys])
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut tables = Vec::new();
+        while let Some(keys) = list.next_element()? {
+            tables.push(keys);
+        }
+        Ok(tables)
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::value::{Listeners, Mode, TargetTlsValue, Value};
+use super::value::{AuthTables, Listeners, Mode, TargetTlsValue, Value};
 use crate::addr::TargetAddr;
 use crate::config::token::TokenRefusal;
 use crate::config::{Sandbox, SyslogServer, TextMessages, TlsVersion, Workers};
@@ -32,6 +32,7 @@ pub(super) struct Keys {
     pub(super) text: Option<Value<TextMessages>>,
     pub(super) verbose: bool,
     pub(super) web: Option<Spanned<WebKeys>>,
+    pub(super) auth: Option<AuthTables>,
     pub(super) tls: Option<TlsKeys>,
     pub(super) timeouts: TimeoutKeys,
     pub(super) limits: LimitKeys,
@@ -61,6 +62,15 @@ pub(super) struct WebKeys {
     pub(super) root: Value<PathBuf>,
     #[serde(default)]
     pub(super) listing: bool,
+    pub(super) auth: Option<Spanned<bool>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct AuthKeys {
+    pub(super) plugin: Spanned<Value<String>>,
+    pub(super) source: Option<Spanned<Value<String>>>,
+    pub(super) source_file: Option<Spanned<Value<PathBuf>>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -10,6 +10,9 @@ use super::body::Body;
 use super::error_page::error_page;
 use crate::gateway::websocket::close::ControlPayload;
 
+/// What a client is asked that must name itself (RFC 7617 section 2), in the words of the original.
+const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"Websockify\"");
+
 /// How a client is refused.
 #[derive(Debug)]
 pub(super) enum Answer {
@@ -28,13 +31,20 @@ pub(super) fn answer(refusal: Refusal, tokens: TokenRefusal) -> Answer {
         (Refusal::NoToken, TokenRefusal::Close) => close(CloseCode::Policy, "Token not present"),
         (Refusal::UnknownToken, TokenRefusal::Close) => close(CloseCode::Policy, "Token not found"),
         (Refusal::LookupFailed, TokenRefusal::Close) => close(CloseCode::Error, "Token lookup failed"),
-        (Refusal::NoToken | Refusal::UnknownToken, TokenRefusal::Http) => {
-            Answer::Response(error_page(StatusCode::FORBIDDEN))
-        }
-        (Refusal::Overloaded | Refusal::Stale, _) | (Refusal::LookupFailed, TokenRefusal::Http) => {
-            let mut response = error_page(StatusCode::SERVICE_UNAVAILABLE);
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-            Answer::Response(response)
-        }
+        _ => Answer::Response(page(refusal)),
     }
+}
+
+/// The answer to a client that was refused a page, or a WebSocket before it was open.
+pub(super) fn page(refusal: Refusal) -> Response<Body> {
+    let (status, field) = match refusal {
+        Refusal::Unauthorized => (StatusCode::UNAUTHORIZED, Some((header::WWW_AUTHENTICATE, CHALLENGE))),
+        Refusal::Forbidden | Refusal::NoToken | Refusal::UnknownToken => (StatusCode::FORBIDDEN, None),
+        Refusal::Overloaded | Refusal::Stale | Refusal::LookupFailed | Refusal::Unreachable => {
+            (StatusCode::SERVICE_UNAVAILABLE, Some((header::RETRY_AFTER, HeaderValue::from_static("1"))))
+        }
+    };
+    let mut response = error_page(status);
+    response.headers_mut().extend(field);
+    response
 }

@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use common::ipc::admission::{AdmissionRequest, Refusal, Shown};
+use common::ipc::admission::{AdmissionRequest, Refusal};
 use common::sys::stream::StreamSocket;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderValue};
@@ -46,6 +46,7 @@ pub(in crate::gateway) async fn serve(
     stream: ClientStream,
 ) -> io::Result<()> {
     let client = Rc::new(Client {
+        common_name: if gateway.setup.inquiry.common_name { stream.peer_common_name() } else { None },
         secure: matches!(stream, ClientStream::Tls(_)),
         requests: Cell::new(0),
         gateway: gateway.clone(),
@@ -86,6 +87,8 @@ pub(in crate::gateway) async fn serve(
 
 /// Who sends the requests of one connection.
 struct Client {
+    /// That of its certificate.
+    common_name: Option<String>,
     secure: bool,
     requests: Cell<u32>,
     gateway: Rc<Gateway>,
@@ -101,7 +104,7 @@ impl Client {
         } else if handshake::is_asked(&request) {
             self.upgrade(&mut request).await
         } else {
-            self.gateway.pages.respond(&request)
+            self.page(&request).await
         };
         if (self.requests.get() >= self.gateway.setup.keep_alive_requests || !self.may_upgrade_later())
             && response.status() != StatusCode::SWITCHING_PROTOCOLS
@@ -121,6 +124,27 @@ impl Client {
         }
         response.headers_mut().insert(header::SERVER, HeaderValue::from_static("websockify"));
         response
+    }
+
+    /// A page, if the client may have one.
+    async fn page(&self, request: &Request<Incoming>) -> Response<Body> {
+        if self.gateway.setup.inquiry.pages {
+            if let Err(refusal) = self.may_browse(request).await {
+                return closing(refusal::page(refusal));
+            }
+        }
+        self.gateway.pages.respond(request)
+    }
+
+    async fn may_browse(&self, request: &Request<Incoming>) -> Result<(), Refusal> {
+        let connector = self.gateway.connector.borrow().clone().ok_or(Refusal::Overloaded)?;
+        connector.may_browse(self.ask(request), self.gateway.setup.admission).await
+    }
+
+    /// What the connector is asked about a request.
+    fn ask(&self, request: &Request<Incoming>) -> AdmissionRequest {
+        let shown = shown(&self.gateway.setup.inquiry, request, self.common_name.as_deref());
+        AdmissionRequest { ticket: self.connection.ticket.clone(), shown }
     }
 
     /// Whether the next request on this connection could still open a session. A client whose ticket will
@@ -153,8 +177,7 @@ impl Client {
         if path != "/" {
             tracing::info!(target: "websockify::http", client = &client, "{address}: Path: '{path}'");
         }
-        let shown = shown(&self.gateway.setup.inquiry, request);
-        let target = match self.target(shown).await {
+        let target = match self.target(self.ask(request)).await {
             Ok(target) => Ok(target),
             Err(refusal) => match refusal::answer(refusal, self.gateway.setup.token_refusal) {
                 Answer::Response(response) => return closing(response),
@@ -168,10 +191,9 @@ impl Client {
     }
 
     /// The target's end of the session.
-    async fn target(&self, shown: Shown) -> Result<Transport, Refusal> {
+    async fn target(&self, request: AdmissionRequest) -> Result<Transport, Refusal> {
         let gateway = &self.gateway;
         let connector = gateway.connector.borrow().clone().ok_or(Refusal::Overloaded)?;
-        let request = AdmissionRequest { ticket: self.connection.ticket.clone(), shown };
         let Admitted { socket, host } = connector.admit(request, gateway.setup.admission).await?;
         let socket = StreamSocket::new(socket).map_err(|_| Refusal::Overloaded)?;
         let Some(tls) = &gateway.target_tls else { return Ok(Transport::Plain(socket)) };

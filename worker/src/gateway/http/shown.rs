@@ -1,20 +1,30 @@
 //! What a client shows of itself in its request, for the connector to decide upon.
 
+use common::config::Secret;
 use common::config::token::TokenFrom;
-use common::ipc::admission::{Shown, Token};
+use common::ipc::admission::{Header, Shown};
 use common::ipc::setup::Inquiry;
 use hyper::Request;
 use hyper::header;
 
-/// What the connector wants to know of a request.
-pub(super) fn shown<B>(inquiry: &Inquiry, request: &Request<B>) -> Shown {
+/// What the connector wants to know of a request, and of who sent it.
+pub(super) fn shown<B>(inquiry: &Inquiry, request: &Request<B>, common_name: Option<&str>) -> Shown {
+    let header = |name: &String| {
+        let value = request.headers().get(name)?.as_bytes();
+        let value = Secret::new(value.iter().copied().map(char::from).collect());
+        Some(Header { name: name.clone(), value })
+    };
     let token = inquiry.token.and_then(|from| match from {
         TokenFrom::Path => token_in_query(request.uri().query().unwrap_or_default()),
         TokenFrom::Host => {
             request.headers().get(header::HOST).and_then(|host| token_in_host(host.as_bytes()))
         }
     });
-    Shown { token: token.map(Token::new) }
+    Shown {
+        token: token.map(Secret::new),
+        headers: inquiry.headers.iter().filter_map(header).collect(),
+        common_name: common_name.map(str::to_owned),
+    }
 }
 
 /// The first value of `token` that is not empty, as the original reads it: fields as of an HTML form, less

@@ -1,0 +1,71 @@
+//! What is said about plugins that can't be used, whether for tokens or for authentication.
+
+use std::fmt;
+
+use thiserror::Error;
+
+/// What a plugin is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Targets by token.
+    Token,
+    /// Authentication.
+    Auth,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Token => "token",
+            Self::Auth => "auth",
+        })
+    }
+}
+
+/// Why a plugin can't be used as it was written.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum PluginError {
+    /// One of the original's, or a class of Python's.
+    #[error("the {kind} plugin '{}' is not in this version yet", .name.escape_debug())]
+    NotYet {
+        /// What it is for.
+        kind: Kind,
+        /// As it was written.
+        name: String,
+    },
+    /// Neither.
+    #[error("there is no {kind} plugin '{}'", .name.escape_debug())]
+    Unknown {
+        /// What it was to be for.
+        kind: Kind,
+        /// As it was written.
+        name: String,
+    },
+    /// It has no source, or not such a one.
+    #[error("the {kind} plugin {name} needs {what}")]
+    Source {
+        /// What it is for.
+        kind: Kind,
+        /// Its name.
+        name: &'static str,
+        /// What its source must be.
+        what: &'static str,
+    },
+}
+
+impl PluginError {
+    /// What to do.
+    #[must_use]
+    pub fn help(&self) -> String {
+        match self {
+            Self::NotYet { .. } => "use the original websockify until a later version has it".to_owned(),
+            Self::Unknown { kind: Kind::Token, .. } => {
+                format!("the plugins are {}", super::token::TokenPlugin::NAMES.join(", "))
+            }
+            Self::Unknown { kind: Kind::Auth, .. } => {
+                format!("the plugins are {}", super::auth::AuthPlugin::NAMES.join(", "))
+            }
+            Self::Source { .. } => "name it as the source of the plugin".to_owned(),
+        }
+    }
+}
