@@ -30,8 +30,9 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.skip(reason=f"not reliable: {reason}"))
         if marker := item.get_closest_marker("ours_only"):
             item.add_marker(pytest.mark.skip(reason=f"only ours: {marker.args[0]}"))
+    options = config.option
     is_whole_suite = all(os.path.isdir(argument) for argument in config.args)
-    if is_whole_suite and not config.option.keyword and unknown:
+    if is_whole_suite and not (options.keyword or options.lf) and unknown:
         raise pytest.UsageError(f"differences.py lists what does not exist: {sorted(unknown)}")
 
 
