@@ -292,6 +292,33 @@ async fn an_expired_ticket_is_refused_and_no_more() {
     ));
 }
 
+/// An expired ticket can be shown again and again, since it may be nobody's fault.
+#[tokio::test(flavor = "current_thread")]
+async fn a_flood_of_expired_tickets_delays_nobody_and_must_be_read() {
+    let connector = Connector::start().await;
+    let evil = Channel::new(connector.introduce(EVIL).await).unwrap();
+    let good = Channel::new(connector.introduce(GOOD).await).unwrap();
+    let short = Mint::new(connector.mint.key().clone(), Duration::ZERO);
+    let ticket = short.ticket(ConnectionId(1), EVIL, ClientAddr::Unix("x".into()));
+    let stale = GatewayToConnector::Admit(AdmissionRequest { ticket, shown: Shown::default() });
+    tokio::time::sleep(Duration::from_millis(2100)).await;
+    for round in 0..20_000 {
+        if !evil.try_send(&stale).unwrap() {
+            tokio::task::yield_now().await;
+        }
+        // Its answers are read for a while.
+        if round < 10_000 {
+            let _ = evil.try_receive::<ConnectorToGateway>().unwrap();
+        }
+    }
+    let answer = timeout(Duration::from_secs(1), ask(&good, connector.ticket(2, GOOD))).await;
+    assert!(matches!(answer, Ok(Ok(ConnectorToGateway::Connected { .. }))), "{answer:?}");
+    // It has 5 s to read.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let violation = connector.violation().await;
+    assert_eq!((violation.gateway, violation.what.as_str()), (EVIL, "it does not read its answers"));
+}
+
 /// The gateway before may have used the ticket and reported the connection as lost: the next is innocent.
 #[tokio::test(flavor = "current_thread")]
 async fn a_connection_that_another_gateway_has_used_is_refused_and_no_more() {

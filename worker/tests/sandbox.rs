@@ -145,6 +145,11 @@ fn calls(p: &Prepared) -> Vec<(&'static str, Call, &'static [&'static str])> {
         ("socket vsock", (c::SYS_socket, [i(c::AF_VSOCK), i(c::SOCK_STREAM), 0, 0, 0, 0]), NONE),
         ("socketpair", (c::SYS_socketpair, [i(c::AF_UNIX), i(c::SOCK_STREAM), 0, 0, 0, 0]), NONE),
         ("setsockopt", (c::SYS_setsockopt, [fresh, 0, 0, 0, 0, 0]), DIALS),
+        (
+            "setsockopt lingering",
+            (c::SYS_setsockopt, [fresh, i(c::SOL_SOCKET), i(c::SO_LINGER), 0, 0, 0]),
+            NONE,
+        ),
         ("listen", (c::SYS_listen, [fresh, 1, 0, 0, 0, 0]), NONE),
         ("accept", (c::SYS_accept, [listener, 0, 0, 0, 0, 0]), NONE),
         ("accept4", (c::SYS_accept4, [file, 0, 0, 0, 0, 0]), &["echo"]),

@@ -44,6 +44,16 @@ pub(super) async fn answer(
         Ok(()) => connect(&connector, claims, &shown).await,
     };
     let Ok(answer) = answer else { return };
+    give(&connector, &channel, gateway, answer).await;
+}
+
+/// Gives a gateway its answer, which it must read in time.
+pub(super) async fn give(
+    connector: &Connector,
+    channel: &Channel,
+    gateway: GatewayId,
+    answer: ConnectorToGateway,
+) {
     // A gateway that is gone needs no answer.
     if timeout(ANSWER_DEADLINE, channel.send(&answer)).await.is_err() {
         connector.accuse(gateway, "it does not read its answers".into());

@@ -33,7 +33,7 @@ use tokio::time::sleep;
 
 use crate::role;
 use crate::sandbox::{self, Profile, Reach};
-use answer::{Wish, answer, refused};
+use answer::{Wish, answer, give, refused};
 use policy::Policy;
 
 /// Targets that are dialled at a time; further requests wait their turn. Each takes a descriptor, and
@@ -128,8 +128,7 @@ async fn serve_gateway(connector: Rc<Connector>, id: GatewayId, channel: Rc<Chan
             Err(error) if error.is_violation() => return connector.accuse(id, error.to_string()),
             Err(_) => Refusal::Stale,
         };
-        // A gateway that is gone needs no answer.
-        let _ = channel.send(&refused(claims.connection, refusal)).await;
+        give(&connector, &channel, id, refused(claims.connection, refusal)).await;
     }
 }
 

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use libc as c;
 use seccompiler::SeccompCmpArgLen::{Dword, Qword};
-use seccompiler::SeccompCmpOp::{Eq, MaskedEq};
+use seccompiler::SeccompCmpOp::{Eq, MaskedEq, Ne};
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule, TargetArch, apply_filter,
@@ -82,7 +82,7 @@ const EVERY_ROLE: &[i64] = &[
 ];
 
 /// The connector passes connected sockets on, and makes them.
-const CONNECTOR: &[i64] = &[c::SYS_connect, c::SYS_sendmsg, c::SYS_setsockopt];
+const CONNECTOR: &[i64] = &[c::SYS_connect, c::SYS_sendmsg];
 
 /// `getaddrinfo`, its modules, and the threads that it runs in. It only reads; what it may read is
 /// Landlock's part.
@@ -254,6 +254,10 @@ fn every_role(rules: &mut Rules) -> Result<(), BackendError> {
 fn connector(rules: &mut Rules, reach: Reach) -> Result<(), BackendError> {
     let Reach { resolves, finds_sockets, .. } = reach;
     rules.extend(CONNECTOR.iter().map(|call| (*call, Vec::new())));
+    // Closing a socket that lingers waits for its peer. Whoever got such a one from here would stand still.
+    let no_lingering =
+        [when(&[(1, Dword, Ne, flag(c::SOL_SOCKET))])?, when(&[(2, Dword, Ne, flag(c::SO_LINGER))])?];
+    rules.insert(c::SYS_setsockopt, no_lingering.into());
     let mut sockets = Vec::new();
     for family in [c::AF_INET, c::AF_INET6, c::AF_UNIX] {
         sockets.push(socket(family, c::SOCK_STREAM)?);
