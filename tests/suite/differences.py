@@ -20,6 +20,8 @@ NO_RANGE_CHECK = "the original does not check the range of a port"
 SHOWS_TRACEBACK = "the original shows a Python traceback"
 FORKS = "the original forks for every connection, which takes several milliseconds each"
 LOSES_SIGNALS = "the original loses a SIGTERM that comes while it forks"
+NO_BRACKETS = "the original knows IPv6 addresses without brackets only"
+LOGS_EACH_TIME = "the original reads the file for each client, and logs all that is wrong each time"
 BELIEVES_HEADER = "the original removes fields of the client that begin with SSL_ in capital letters only"
 NO_HEAD_DEADLINE = "the original has no deadline after the first byte"
 
@@ -105,6 +107,38 @@ DIFFERENCES = {
         "the original closes the TCP connection without an alert"
     ),
     "test_tls_target.py::test_ssl_target_carries_1_mib_there_and_back": BLOCKS_ON_TICKETS,
+    # Tokens
+    "test_tokens.py::test_a_token_is_not_logged": "the original logs tokens",
+    "test_tokens.py::test_ipv6_targets_have_brackets_or_not": NO_BRACKETS,
+    "test_tokens.py::test_ipv6_and_unix_targets_have_files_too": NO_BRACKETS,
+    "test_tokens.py::test_a_broken_target_is_logged_with_file_line_and_reason": (
+        "the original looks at a target when it connects"
+    ),
+    "test_tokens.py::test_bytes_that_are_no_text_cost_only_their_line": (
+        "the original reads no file with such a line"
+    ),
+    "test_tokens.py::test_many_broken_lines_do_not_fill_the_log": LOGS_EACH_TIME,
+    "test_tokens.py::test_what_is_wrong_is_logged_once": LOGS_EACH_TIME,
+    "test_tokens.py::test_a_missing_file_is_said_once_and_told_as_our_fault": LOGS_EACH_TIME,
+    "test_tokens.py::test_a_fifo_does_not_hold_the_service": (
+        "the original opens a FIFO as a file and waits for its writer"
+    ),
+    "test_tokens.py::test_a_file_that_is_too_large_is_not_taken": "the original reads files of any size",
+    "test_tokens.py::test_what_is_no_file_in_a_folder_is_not_looked_at": (
+        "the original fails on everything in a folder that is no file"
+    ),
+    "test_tokens.py::test_no_token_leads_to_a_socket_outside_the_folder[../sockets-other/a]": (
+        "the original compares the beginning of the path"
+    ),
+    "test_tokens.py::test_no_symbolic_link_leads_to_a_socket": FOLLOWS_LINKS,
+    "test_tokens.py::test_a_path_that_is_longer_than_a_socket_address_leads_to_its_socket": (
+        "the original connects to the path"
+    ),
+    "test_tokens.py::test_host_token_takes_an_ipv6_address_whole": "the original cuts at the first colon",
+    "test_tokens.py::test_a_bad_token_is_forbidden": "the original closes the connection without an answer",
+    "test_tokens.py::test_a_plugin_that_can_not_work_is_refused_at_the_start": (
+        "the original starts, or shows a Python traceback"
+    ),
     # Authentication
     "test_auth.py::test_malformed_credentials_are_forbidden": (
         "the original fails on malformed base64, and closes the connection without an answer"
@@ -146,6 +180,7 @@ DIFFERENCES = {
 }
 
 RACES = {
+    "test_tokens.py::test_of_two_files_the_later_name_counts": "the original reads folders in no order",
     "test_pressure.py::test_a_client_that_never_reads_keeps_memory_flat_and_others_quick": NO_BOUND,
     "test_pressure.py::test_a_target_that_never_reads_keeps_memory_flat_and_others_quick": NO_BOUND,
     "test_close.py::test_a_signal_ends_every_process_within_3_seconds": LOSES_SIGNALS,

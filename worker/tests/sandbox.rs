@@ -20,11 +20,11 @@ use nix::sched::{CloneFlags, setns, unshare};
 use rustix::net::{AddressFamily, SocketType};
 use worker::sandbox::{self, Ports, Profile, Reach};
 
-const ROLES: [&str; 6] = ["gateway", "web", "connector", "resolver", "signer", "echo"];
+const ROLES: [&str; 8] = ["gateway", "web", "connector", "resolver", "any", "finder", "signer", "echo"];
 const NONE: &[&str] = &[];
-const DIALS: &[&str] = &["connector", "resolver"];
-const RESOLVES: &[&str] = &["resolver"];
-const WEB: &[&str] = &["web"];
+const DIALS: &[&str] = &["connector", "resolver", "any", "finder"];
+const RESOLVES: &[&str] = &["resolver", "any"];
+const FINDS: &[&str] = &["resolver", "any", "finder"];
 
 /// A call by its number, and its arguments.
 type Call = (i64, [i64; 6]);
@@ -128,7 +128,7 @@ fn calls(p: &Prepared) -> Vec<(&'static str, Call, &'static [&'static str])> {
     let (read_exec, read_write_exec) =
         (i(c::PROT_READ | c::PROT_EXEC), i(c::PROT_READ | c::PROT_WRITE | c::PROT_EXEC));
     let (private, anonymous) = (i(c::MAP_PRIVATE), i(c::MAP_PRIVATE | c::MAP_ANONYMOUS));
-    let how: &'static [u64; 3] = Box::leak(Box::new([0, 0, 8]));
+    let how: &'static [u64; 3] = Box::leak(Box::new([i(c::O_PATH).unsigned_abs(), 0, 8]));
     let pid = i64::from(std::process::id());
     let all: &'static [&'static str] = &ROLES;
     let mut calls = vec![
@@ -161,11 +161,12 @@ fn calls(p: &Prepared) -> Vec<(&'static str, Call, &'static [&'static str])> {
         ("openat for writing", (c::SYS_openat, [here, null, i(c::O_WRONLY), 0, 0, 0]), NONE),
         ("openat for both", (c::SYS_openat, [here, null, i(c::O_RDWR), 0, 0, 0]), NONE),
         ("openat creating", (c::SYS_openat, [here, null, i(c::O_CREAT), 0, 0, 0]), NONE),
-        ("openat2", (c::SYS_openat2, [web, inside, how.as_ptr() as i64, 24, 0, 0]), WEB),
+        ("openat of a place", (c::SYS_openat, [here, leak("/"), i(c::O_PATH), 0, 0, 0]), FINDS),
+        ("openat2", (c::SYS_openat2, [web, inside, how.as_ptr() as i64, 24, 0, 0]), &["web", "finder"]),
         ("newfstatat", (c::SYS_newfstatat, [here, passwd, 0, 0, 0, 0]), RESOLVES),
         ("statx", (c::SYS_statx, [here, passwd, 0, 0, 0, 0]), RESOLVES),
         ("readlinkat", (c::SYS_readlinkat, [here, passwd, 0, 0, 0, 0]), RESOLVES),
-        ("getdents64", (c::SYS_getdents64, [file, 0, 0, 0, 0, 0]), &["web", "resolver"]),
+        ("getdents64", (c::SYS_getdents64, [file, 0, 0, 0, 0, 0]), &["web", "resolver", "any"]),
         ("unlinkat", (c::SYS_unlinkat, [here, leak("/nothing"), 0, 0, 0, 0]), NONE),
         ("mkdirat", (c::SYS_mkdirat, [here, leak("/nothing"), 0, 0, 0, 0]), NONE),
         ("mknodat", (c::SYS_mknodat, [here, leak("/nothing"), 0, 0, 0, 0]), NONE),
@@ -234,6 +235,11 @@ fn reach(p: &Prepared) -> Vec<(&'static str, Call, &'static str, Want)> {
         ("proc", (c::SYS_openat, [here, leak("/proc/version"), 0, 0, 0, 0]), "resolver", refused()),
         ("root's folder", (c::SYS_openat, [here, leak("/root"), 0, 0, 0, 0]), "resolver", refused()),
         ("binding", (c::SYS_bind, [other, loopback(0), 16, 0, 0, 0]), "resolver", refused()),
+        ("binding for tokens", (c::SYS_bind, [other, loopback(0), 16, 0, 0, 0]), "any", refused()),
+        ("any port", (c::SYS_connect, [other, loopback(port ^ 1), 16, 0, 0, 0]), "any", Want::Works),
+        ("a file for tokens", (c::SYS_openat, [here, leak("/root"), 0, 0, 0, 0]), "any", refused()),
+        ("reading what is found", open(web, "inside", read), "finder", refused()),
+        ("reading anything", open(here, "/etc/passwd", read), "finder", refused()),
         ("another port", (c::SYS_connect, [other, loopback(port ^ 1), 16, 0, 0, 0]), "connector", refused()),
         (
             "the target's port",
@@ -302,7 +308,7 @@ fn try_calls(role: &str) -> io::Result<Vec<String>> {
         expect(name, what, want);
     }
     // The C library takes clone(2) instead where threads are allowed.
-    let no_threads = if role == "resolver" { c::ENOSYS } else { c::EPERM };
+    let no_threads = if RESOLVES.contains(&role) { c::ENOSYS } else { c::EPERM };
     expect("clone3", (c::SYS_clone3, [0; 6]), Want::Fails(no_threads));
     if level.landlock >= 4 {
         for (name, what, _, want) in reach.into_iter().filter(|(_, _, tried, _)| *tried == role) {

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, open, openat2};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
 use rustix::io::Errno;
 
 use super::LookupError;
@@ -30,7 +30,7 @@ impl SocketDirectory {
     /// The socket of a token. The folder is looked up each time: services that own such folders remove
     /// them when they stop.
     pub(super) fn lookup(&self, token: &str) -> Result<Target, LookupError> {
-        let folder = open(&self.0, PLACE | OFlags::DIRECTORY, Mode::empty())
+        let folder = openat(CWD, &self.0, PLACE | OFlags::DIRECTORY, Mode::empty())
             .map_err(|error| LookupError::Failed(format!("cannot open the folder {:?}: {error}", self.0)))?;
         let file = openat2(&folder, token, PLACE, Mode::empty(), BENEATH).map_err(|error| match error {
             Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::PERM | Errno::NOSYS => {
