@@ -160,6 +160,7 @@ fn tls_terms(config: &Config) -> Result<Option<TlsTerms>, SetupError> {
     Ok(Some(TlsTerms {
         required: tls.required,
         only_1_3: tls.minimum_version == TlsVersion::V1_3,
+        suites: tls.ciphers.as_ref().map(|ciphers| ciphers.suites().to_vec()),
         client_authorities,
         certificate_name: tls.certificate.display().to_string(),
     }))

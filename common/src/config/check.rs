@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::auth::{Auth, AuthPlugin};
 use super::token::TokenPlugin;
-use super::{Config, DEFAULT_CERTIFICATE, Syslog, SyslogServer, Target, Tls, Web};
+use super::{Ciphers, Config, DEFAULT_CERTIFICATE, Syslog, SyslogServer, Target, Tls, Web};
 use crate::addr::{ListenAddr, TargetAddr};
 
 /// Longest path of a unix socket: `sun_path` of unix(7) less its terminating zero.
@@ -206,6 +206,9 @@ impl Found {
         }
         if let Some(key) = &tls.key {
             self.file("tls.key", key, severity);
+        }
+        if let Some(remark) = tls.ciphers.as_ref().and_then(Ciphers::remark) {
+            self.add(Severity::Warning, "tls.ciphers", remark, "leave these names out");
         }
         if let Some(path) = &tls.client_ca {
             self.file("tls.client-ca", path, Severity::Error);

@@ -34,6 +34,7 @@ pub(super) const OPTION_KEYS: &[(&str, &str)] = &[
     ("key-password", "tls.key-password-file"),
     ("ssl-only", "tls.required"),
     ("ssl-version", "tls.minimum-version"),
+    ("ssl-ciphers", "tls.ciphers"),
     ("verify-client", "tls.verify-client"),
     ("cafile", "tls.client-ca"),
 ];

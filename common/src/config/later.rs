@@ -17,7 +17,6 @@ pub(super) struct Later {
 pub(super) const LATER: &[Later] = &[
     flag("traffic", None),
     value("record", Some("record")),
-    value("ssl-ciphers", Some("ciphers")),
     value("wrap-mode", Some("wrap")),
 ];
 

@@ -3,6 +3,7 @@
 
 pub mod auth;
 pub mod check;
+mod ciphers;
 pub mod cli;
 mod duration;
 pub mod file;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::addr::{ListenAddr, TargetAddr};
 use auth::Auth;
+pub use ciphers::{Ciphers, SuiteNumber};
 pub use log::{Log, Syslog, SyslogServer};
 use token::Tokens;
 
@@ -175,6 +177,8 @@ pub struct Tls {
     pub required: bool,
     /// Lowest version to accept.
     pub minimum_version: TlsVersion,
+    /// Cipher suites of TLS 1.2 to accept, default all that there are (`--ssl-ciphers`).
+    pub ciphers: Option<Ciphers>,
     /// Ask clients for a certificate and refuse those without a good one.
     pub verify_client: bool,
     /// PEM file of the authorities for clients' certificates, default the system's.

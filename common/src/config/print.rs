@@ -166,6 +166,9 @@ impl Printer {
             TlsVersion::V1_3 => "1.3",
         };
         self.key("minimum-version", version, tls.minimum_version == TlsVersion::default());
+        if let Some(ciphers) = &tls.ciphers {
+            self.key("ciphers", ciphers.as_str(), false);
+        }
         self.flag("verify-client", tls.verify_client);
         if let Some(path) = &tls.client_ca {
             self.key("client-ca", path_text(path)?, false);

@@ -107,6 +107,7 @@ fn variations() -> Vec<Config> {
         key_password: None,
         required: false,
         minimum_version: TlsVersion::V1_2,
+        ciphers: None,
         verify_client: false,
         client_ca: None,
     };
@@ -174,6 +175,8 @@ fn variations() -> Vec<Config> {
     add(Config { tls: Some(tls()), ..minimal() });
     add(Config { tls: Some(Tls { key: Some(odd()), required: true, ..tls() }), ..minimal() });
     add(Config { tls: Some(Tls { minimum_version: TlsVersion::V1_3, ..tls() }), ..minimal() });
+    let ciphers = Ciphers::parse("HIGH:!AES128:\"x\"").ok();
+    add(Config { tls: Some(Tls { ciphers, ..tls() }), ..minimal() });
     add(Config { tls: Some(Tls { verify_client: true, client_ca: Some(odd()), ..tls() }), ..minimal() });
     for heartbeat in [None, Some(Duration::from_millis(1001)), Some(Duration::from_secs(7200))] {
         add(Config { heartbeat, ..minimal() });
@@ -219,6 +222,7 @@ fn pass_phrases_are_never_printed() {
         key_password: Some(Secret::new("geheim".to_owned())),
         required: false,
         minimum_version: TlsVersion::V1_2,
+        ciphers: None,
         verify_client: false,
         client_ca: None,
     });
@@ -254,6 +258,7 @@ fn the_check_finds_what_is_not_there() {
         key_password: None,
         required: true,
         minimum_version: TlsVersion::V1_2,
+        ciphers: None,
         verify_client: true,
         client_ca: Some(missing.clone()),
     });

@@ -13,7 +13,7 @@ use super::signer::KeyDescription;
 use super::wire::WireError;
 use crate::addr::TargetAddr;
 use crate::config::token::{TokenFrom, TokenRefusal};
-use crate::config::{Sandbox, Secret};
+use crate::config::{Sandbox, Secret, SuiteNumber};
 use crate::sys::memory_file;
 use crate::ticket::Key;
 
@@ -99,6 +99,8 @@ pub struct TlsTerms {
     pub required: bool,
     /// Refuse TLS 1.2.
     pub only_1_3: bool,
+    /// The suites of TLS 1.2 to accept, the preferred one first; all if absent.
+    pub suites: Option<Vec<SuiteNumber>>,
     /// Authorities (DER) for clients' certificates; present when these are asked for.
     pub client_authorities: Option<Vec<Vec<u8>>>,
     /// How to name the certificate's file to a human.

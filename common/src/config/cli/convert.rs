@@ -11,8 +11,8 @@ use super::error::CliError;
 use super::options::Options;
 use crate::addr::{AddrError, ListenAddr, TargetAddr};
 use crate::config::{
-    Config, DEFAULT_CERTIFICATE, DEFAULT_LISTEN_MODE, Lifetime, Limits, MAX_WORKERS, Sandbox, Secret, Target,
-    TargetTls, TextMessages, Timeouts, Tls, TlsVersion, Web, Workers, duration,
+    Ciphers, Config, DEFAULT_CERTIFICATE, DEFAULT_LISTEN_MODE, Lifetime, Limits, MAX_WORKERS, Sandbox,
+    Secret, Target, TargetTls, TextMessages, Timeouts, Tls, TlsVersion, Web, Workers, duration,
 };
 
 /// Where the demo listens where no address is given: reachable from this machine alone.
@@ -183,9 +183,20 @@ fn tls(options: &Options, minimum_version: TlsVersion, notes: &mut Vec<String>) 
         key_password: options.key_password.clone().filter(|text| !text.is_empty()).map(Secret::new),
         required: options.ssl_only,
         minimum_version,
+        ciphers: ciphers(options.ssl_ciphers.as_deref(), notes)?,
         verify_client: options.verify_client,
         client_ca,
     })
+}
+
+fn ciphers(list: Option<&str>, notes: &mut Vec<String>) -> Result<Option<Ciphers>, CliError> {
+    let Some(list) = list else { return Ok(None) };
+    let ciphers = Ciphers::parse(list).map_err(|error| {
+        CliError::usage(format!("option --ssl-ciphers: '{}' names {error}", list.escape_debug()))
+            .help(format!("for TLS 1.2 there are {}", Ciphers::all_names()))
+    })?;
+    notes.extend(ciphers.remark().map(|remark| format!("--ssl-ciphers: {remark}")));
+    Ok(Some(ciphers))
 }
 
 fn listen<'a>(

@@ -112,6 +112,9 @@ pub(crate) struct Options {
     /// Lowest version of TLS: default (which is tlsv1_2), tlsv1_2 or tlsv1_3.
     #[arg(long, value_name = "VERSION", help_heading = "TLS", hide_short_help = true)]
     pub(super) ssl_version: Option<String>,
+    /// Cipher suites of TLS 1.2, as `openssl ciphers` names them. Those of TLS 1.3 are always offered.
+    #[arg(long, value_name = "LIST", help_heading = "TLS", hide_short_help = true)]
+    pub(super) ssl_ciphers: Option<String>,
     /// Refuse clients without a valid certificate.
     #[arg(long, help_heading = "TLS", hide_short_help = true)]
     pub(super) verify_client: bool,

@@ -119,6 +119,10 @@ fn every_option_reaches_the_configuration() {
     let server = SyslogServer::Unix(absolute("dev"));
     assert_eq!(self::config("1 a:1 --syslog dev").log.syslog, Some(Syslog { server, legacy: false }));
 
+    let (ciphers, notes) = run("1 a:1 --ssl-ciphers ECDHE+AES256:AES256-SHA");
+    assert_eq!(ciphers.tls.unwrap().ciphers.unwrap().suites(), [0xc02c, 0xc030]);
+    assert_eq!(notes, ["--ssl-ciphers: no cipher suite here is meant by AES256-SHA"]);
+
     let inetd = self::config("--inetd localhost:5900");
     assert!(inetd.inetd && inetd.listen.is_empty());
     let required = self::config("--ssl-only --cert Cargo.toml 6080 localhost:5900").tls.unwrap();
@@ -209,6 +213,11 @@ fn our_own_errors_say_what_to_do() {
             "--heartbeat=-1 1 a:1",
             "option --heartbeat: -1 seconds can't be an interval",
             "give whole seconds up to a year, or 0 for none",
+        ),
+        (
+            "--ssl-ciphers RC4 1 a:1",
+            "option --ssl-ciphers: 'RC4' names no cipher suite that there is here",
+            &format!("for TLS 1.2 there are {}", crate::config::Ciphers::all_names()),
         ),
         ("--sssl-only 1 a:1", "no such option: --sssl-only", "did you mean --ssl-only?"),
         ("99999 a:1", "Error parsing listen port", "'99999' has no port: a port is a number from 0 to 65535"),

@@ -196,6 +196,7 @@ fn tls(keys: TlsKeys, folder: &Path) -> Result<Tls, Problem> {
         key: keys.key.map(in_folder),
         key_password: keys.key_password_file.map(|file| key_password(file, folder)).transpose()?,
         required: keys.required,
+        ciphers: keys.ciphers.map(unwrap),
         minimum_version: or(keys.minimum_version, Default::default()),
         verify_client: keys.verify_client,
         client_ca: keys.client_ca.map(|path| in_folder(path.into_inner())),

@@ -9,7 +9,7 @@ use toml::Spanned;
 use super::value::{AuthTables, Listeners, Mode, TargetTlsValue, Value};
 use crate::addr::TargetAddr;
 use crate::config::token::TokenRefusal;
-use crate::config::{Sandbox, SyslogServer, TextMessages, TlsVersion, Workers};
+use crate::config::{Ciphers, Sandbox, SyslogServer, TextMessages, TlsVersion, Workers};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -82,6 +82,7 @@ pub(super) struct TlsKeys {
     #[serde(default)]
     pub(super) required: bool,
     pub(super) minimum_version: Option<Value<TlsVersion>>,
+    pub(super) ciphers: Option<Value<Ciphers>>,
     #[serde(default)]
     pub(super) verify_client: bool,
     pub(super) client_ca: Option<Spanned<Value<PathBuf>>>,

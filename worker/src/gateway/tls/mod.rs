@@ -10,6 +10,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use common::config::SuiteNumber;
 use common::ipc::setup::{ServerIdentity, TlsTerms};
 use common::sys::stream::StreamSocket;
 use rustls::crypto::CryptoProvider;
@@ -33,6 +34,7 @@ const ONLY_1_3: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 /// What all handshakes share.
 pub(super) struct Tls {
     versions: &'static [&'static SupportedProtocolVersion],
+    provider: Arc<CryptoProvider>,
     client_verifier: Option<Arc<dyn ClientCertVerifier>>,
     staged: RefCell<Option<ServerIdentity>>,
     acceptor: RefCell<Option<TlsAcceptor>>,
@@ -59,6 +61,18 @@ pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
+/// All suites of TLS 1.3, and of TLS 1.2 the given ones in their order, or all.
+fn chosen(suites: Option<&[SuiteNumber]>) -> Arc<CryptoProvider> {
+    let Some(suites) = suites else { return provider() };
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    let all = std::mem::take(&mut provider.cipher_suites);
+    provider.cipher_suites.extend(all.iter().filter(|suite| suite.tls13().is_some()));
+    for number in suites {
+        provider.cipher_suites.extend(all.iter().filter(|suite| u16::from(suite.suite()) == *number));
+    }
+    Arc::new(provider)
+}
+
 /// Certificates that are trusted to sign others. Those that can't be read are left out: systems have
 /// odd ones among theirs.
 fn roots(authorities: &[Vec<u8>]) -> Arc<RootCertStore> {
@@ -80,6 +94,7 @@ impl Tls {
         });
         Ok(Self {
             versions,
+            provider: chosen(terms.and_then(|terms| terms.suites.as_deref())),
             client_verifier: client_verifier.transpose()?,
             staged: RefCell::default(),
             acceptor: RefCell::default(),
@@ -106,8 +121,8 @@ impl Tls {
     fn config(&self, identity: ServerIdentity, signer: OwnedFd) -> Result<ServerConfig, rustls::Error> {
         let chain = identity.chain.into_iter().map(CertificateDer::from).collect();
         let certified = CertifiedKey::new(chain, Arc::new(RemoteKey::new(&identity.key, signer)));
-        let builder =
-            ServerConfig::builder_with_provider(provider()).with_protocol_versions(self.versions)?;
+        let builder = ServerConfig::builder_with_provider(self.provider.clone())
+            .with_protocol_versions(self.versions)?;
         let builder = match &self.client_verifier {
             Some(verifier) => builder.with_client_cert_verifier(verifier.clone()),
             None => builder.with_no_client_auth(),

@@ -6,7 +6,9 @@ use std::time::Duration;
 use super::Written;
 use crate::addr::{AddrError, ListenAddr, TargetAddr};
 use crate::config::token::TokenRefusal;
-use crate::config::{MAX_WORKERS, Sandbox, SyslogServer, TextMessages, TlsVersion, Workers, duration};
+use crate::config::{
+    Ciphers, MAX_WORKERS, Sandbox, SyslogServer, TextMessages, TlsVersion, Workers, duration,
+};
 
 fn quoted(text: &str) -> String {
     format!("\"{}\"", text.escape_debug())
@@ -86,6 +88,19 @@ impl Written for TargetAddr {
 
     fn help_for_number(number: &str) -> String {
         format!("write host and port: \"localhost:{number}\"")
+    }
+}
+
+impl Written for Ciphers {
+    const EXPECTED: &'static str = "a list of cipher suites as OpenSSL has it, in quotes";
+
+    fn from_text(text: &str) -> Result<Self, (String, String)> {
+        Self::parse(text).map_err(|error| {
+            (
+                format!("{} names {error}", quoted(text)),
+                format!("for TLS 1.2 there are {}", Self::all_names()),
+            )
+        })
     }
 }
 
