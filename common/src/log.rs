@@ -68,6 +68,8 @@ pub struct Records {
     pub dropped: u32,
     /// In their order.
     pub records: Vec<Record>,
+    /// Marks of `--traffic`, in their order; a line break for the beginning of a session.
+    pub marks: String,
 }
 
 impl Message for Records {
@@ -101,6 +103,16 @@ impl Outgoing {
         Arc::new(Self { socket, waiting: Mutex::default(), filled: Notify::new() })
     }
 
+    /// Adds a mark of `--traffic`.
+    pub fn mark(&self, mark: &str) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.0.marks.push_str(mark);
+        if waiting.0.marks.len() > MAX_BATCH {
+            self.send(&mut waiting);
+        }
+        self.filled.notify_one();
+    }
+
     fn push(&self, record: Record) {
         // Whoever panicked with the lock held has left whole records.
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -115,7 +127,7 @@ impl Outgoing {
     /// Sends what waits.
     pub fn flush(&self) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if !waiting.0.records.is_empty() {
+        if !(waiting.0.records.is_empty() && waiting.0.marks.is_empty()) {
             self.send(&mut waiting);
         }
     }

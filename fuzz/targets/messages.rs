@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 
 use common::ipc::admission::{ConnectorToGateway, GatewayToConnector, lost_target};
 use common::ipc::connector::{ConnectorToSupervisor, SupervisorToConnector, SupervisorToEcho};
-use common::ipc::gateway::{Begun, GatewayToSupervisor, SupervisorToGateway, lost_connection};
+use common::ipc::gateway::{Begun, GatewayToSupervisor, Lost, SupervisorToGateway};
 use common::ipc::setup::{ConnectorSetup, EchoSetup, GatewaySetup, ServerIdentity, SignerSetup};
 use common::ipc::signer::{GatewayToSigner, SignerToGateway, SignerToSupervisor, SupervisorToSigner};
 use common::ipc::wire::{self, Message, decode};
@@ -34,7 +34,7 @@ fuzz_target!(|input: &[u8]| {
     one::<SignerToGateway>(datagram, with_fd);
     one::<SupervisorToEcho>(datagram, with_fd);
     one::<Records>(datagram, with_fd);
-    let _ = lost_connection(datagram);
+    let _ = Lost::read(datagram);
     let _ = lost_target(datagram);
     // What roles read from files in memory.
     let _ = wire::fields::<GatewaySetup>(0, datagram);

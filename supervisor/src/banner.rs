@@ -44,6 +44,9 @@ pub(crate) fn settings(
     if in_background {
         say("  - Backgrounding (daemon)".into());
     }
+    if let Some(file) = &config.record {
+        say(format!("  - Recording to '{}.*'", file.display()));
+    }
     if let Some(level) = confinement.describe() {
         say(format!("  - Sandbox: {level}"));
     }

@@ -47,6 +47,8 @@ struct Connection {
     /// How many gateways it was given to before.
     tried: u8,
     session: Option<Box<Session>>,
+    /// It has a file for its recording.
+    is_recorded: bool,
     /// Its gateway says that its session has ended, and the connector's word that it began, which comes
     /// another way, is still to come.
     ended: Option<SessionSummary>,
@@ -203,6 +205,7 @@ impl Connections {
             unbegun: Some(socket),
             tried,
             session: None,
+            is_recorded: false,
             ended: None,
         };
         self.unbegun += 1;
@@ -263,6 +266,8 @@ impl Connections {
                 unbegun,
                 tried: one.tried,
                 session: one.session,
+                // An earlier image may have opened a file; one more does no harm.
+                is_recorded: false,
                 ended: one.ended,
             };
             self.open.insert(one.id, connection);
@@ -281,6 +286,13 @@ impl Connections {
         self.unbegun -= 1;
         let unplaced = Unplaced::count(&self.unplaced);
         Some(Unserved { id, client, socket: unbegun?, tried, unplaced })
+    }
+
+    /// `gateway` asks for a file to record the connection's session; gives the client, once.
+    pub(crate) fn record(&mut self, id: ConnectionId, gateway: GatewayId) -> Option<ClientAddr> {
+        let connection = self.of(id, gateway)?;
+        let is_first = !std::mem::replace(&mut connection.is_recorded, true);
+        is_first.then(|| connection.client.clone())
     }
 
     /// The connector has given the connection a target.
@@ -496,6 +508,15 @@ mod tests {
         connections.begun(id, OTHER);
         assert!(!connections.ended(Ended { id, session: None }, OTHER));
         assert_eq!(connections.orphaned(GATEWAY).unserved.len(), 1, "still there, still not begun");
+    }
+
+    #[test]
+    fn a_connection_is_recorded_once_and_by_its_own_gateway() {
+        let mut connections = Connections::default();
+        let id = handed_over(&mut connections);
+        assert_eq!(connections.record(id, OTHER), None);
+        assert!(connections.record(id, GATEWAY).is_some());
+        assert_eq!(connections.record(id, GATEWAY), None);
     }
 
     #[test]

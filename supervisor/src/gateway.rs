@@ -6,11 +6,10 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use common::ipc::ConnectionId;
-use common::ipc::GatewayId;
 use common::ipc::channel::{Channel, ChannelError};
 use common::ipc::gateway::{Count, GatewayToSupervisor, Report, SupervisorToGateway};
 use common::ipc::unwatched::Unwatched;
+use common::ipc::{ConnectionId, GatewayId};
 use nix::time::{ClockId, clock_getcpuclockid};
 use nix::unistd::Pid;
 use tokio::sync::{Notify, oneshot};
@@ -285,6 +284,7 @@ async fn listen(generation: &Rc<Generation>, gateway: &Rc<Gateway>) -> GatewayFa
         let taken = match gateway.channel.receive().await {
             Ok(GatewayToSupervisor::Report(report)) => take_report(generation, gateway, report),
             Ok(GatewayToSupervisor::Counts(counts)) => gateway.take_answer(counts),
+            Ok(GatewayToSupervisor::Record(id)) => record(generation, gateway, id),
             Ok(_) => Err(GatewayFault::OutOfTurn),
             Err(error) => Err(error.into()),
         };
@@ -316,6 +316,29 @@ fn take_report(generation: &Generation, gateway: &Gateway, report: Report) -> Re
         lighten(generation, gateway);
         service.note_change();
     }
+    Ok(())
+}
+
+/// Opens a file for the recording of a session. Each connection gets one at most.
+fn record(generation: &Rc<Generation>, gateway: &Rc<Gateway>, id: ConnectionId) -> Result<(), GatewayFault> {
+    let client = generation.service.connections.borrow_mut().record(id, gateway.id);
+    let client = client.ok_or(GatewayFault::Foreign(id))?;
+    let answer = match generation.recordings.as_ref().map(|recordings| recordings.open(id)) {
+        // Before an upgrade it was configured otherwise.
+        None => SupervisorToGateway::NoRecording(id),
+        Some(Ok((path, file))) => {
+            let path = path.display();
+            tracing::info!(target: "websockify::gateway", client = %client, "opening record file: {path}");
+            SupervisorToGateway::Recording { id, file }
+        }
+        Some(Err(error)) => {
+            tracing::error!(target: "websockify::gateway", "cannot record session {id}: {error}");
+            SupervisorToGateway::NoRecording(id)
+        }
+    };
+    let (generation, gateway) = (generation.clone(), gateway.clone());
+    // One that is gone needs no answer.
+    spawn_local(async move { _ = tell(&generation, &gateway, &answer).await });
     Ok(())
 }
 

@@ -17,6 +17,7 @@ use crate::confinement::Confinement;
 use crate::identity::Identity;
 use crate::liveness::Pulse;
 use crate::pool::Pool;
+use crate::recordings::Recordings;
 use crate::role::{Handle, Role};
 use crate::service::{Service, ServiceError};
 use crate::setup::{self, Setups};
@@ -53,6 +54,8 @@ pub(crate) struct Generation {
     pub(crate) echo_handle: RefCell<Option<Handle>>,
     /// Whether the connector answers.
     pub(crate) connector_pulse: Pulse,
+    /// Where its sessions are recorded, if they are.
+    pub(crate) recordings: Option<Recordings>,
     /// The certificate and its signer.
     pub(crate) identity: Identity,
     /// The files of tokens.
@@ -112,6 +115,7 @@ impl Generation {
             pool: Pool::new(&config),
             identity,
             tokens: TokenSource::new(&config),
+            recordings: config.record.as_deref().map(Recordings::new),
             confinement: Confinement::new(&config, run_as),
             config,
             setups,

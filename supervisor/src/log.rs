@@ -4,6 +4,7 @@
 mod file;
 mod lines;
 mod syslog;
+mod traffic;
 
 use std::fs::File;
 use std::io;
@@ -35,6 +36,8 @@ pub(crate) struct Log {
     stderr: Option<Arc<Lines>>,
     file: Option<(PathBuf, Arc<Lines>)>,
     syslog: Option<Arc<Syslog>>,
+    /// Standard output, for the marks of `--traffic`.
+    marks: Option<Arc<Lines>>,
 }
 
 /// Why there is no log.
@@ -90,19 +93,27 @@ impl Log {
             .as_ref()
             .map(|path| -> Result<_, LogError> { Ok((path.clone(), Lines::to(file::open(path)?))) });
         let syslog = config.log.syslog.as_ref().map(|terms| Syslog::new(terms, facility));
-        let log = Self { stderr, file: file.transpose()?, syslog: syslog.transpose()? };
+        // In the background there is no standard output.
+        let marks = match (config.log.traffic, daemon) {
+            (true, None) => Some(Lines::to(io::stdout().as_fd().try_clone_to_owned()?)),
+            _ => None,
+        };
+        let log = Self { stderr, file: file.transpose()?, syslog: syslog.transpose()?, marks };
         let journal = journal.map(|journal| {
             let journal = journal.with_field_prefix(Some("WEBSOCKIFY".into()));
             journal.with_syslog_identifier("websockify".into()).with_filter(ours())
         });
-        tracing_subscriber::registry().with(journal).with(Plain(log.clone()).with_filter(ours())).init();
+        let traffic = tracing_subscriber::filter::filter_fn(|metadata| metadata.target() == traffic::TARGET);
+        let marks = log.marks.clone().map(|lines| traffic::Marks(lines).with_filter(traffic));
+        let plain = Plain(log.clone()).with_filter(ours());
+        tracing_subscriber::registry().with(journal).with(plain).with(marks).init();
         let _ = LOG.set(log.clone());
         Ok(log)
     }
 
     /// Writes what comes in, and opens the file again at SIGUSR1, in tasks of their own.
     pub(crate) fn keep_writing(&self) -> io::Result<()> {
-        for lines in self.streams() {
+        for lines in self.streams().chain(&self.marks) {
             spawn_local(lines.clone().keep_writing());
         }
         if let Some(syslog) = &self.syslog {
@@ -138,7 +149,7 @@ impl Log {
 
     /// Writes what waits at the end, as far as somebody takes it.
     pub(crate) fn write_last(&self) {
-        for lines in self.streams() {
+        for lines in self.streams().chain(&self.marks) {
             lines.write_last();
         }
         if let Some(syslog) = &self.syslog {
@@ -169,6 +180,9 @@ fn is_journal(stderr: &OwnedFd) -> bool {
 
 /// Logs records of another role, which may be taken over: their text is escaped.
 pub(crate) fn role_records(role: &'static str, records: &Records) {
+    if !records.marks.is_empty() {
+        traffic::show(&records.marks);
+    }
     if records.dropped > 0 {
         let dropped = records.dropped;
         tracing::warn!(target: "websockify::log", role, "{dropped} log lines of the {role} were dropped");

@@ -19,6 +19,7 @@ mod identity;
 mod liveness;
 mod pool;
 mod process;
+mod recordings;
 mod role;
 mod setup;
 mod stamp;

@@ -14,8 +14,9 @@ use crate::gateway::Gateway;
 /// Descriptors that a gateway needs besides its connections.
 const RESERVED_DESCRIPTORS: u64 = 16;
 
-/// Descriptors of a connection: the client's and the target's.
+/// Descriptors of a connection: the client's and the target's, and the file of a recording.
 const DESCRIPTORS_PER_CONNECTION: u64 = 2;
+const DESCRIPTORS_PER_RECORDED_CONNECTION: u64 = 3;
 
 /// How often the load of the gateways is looked at, at most.
 const LOAD_INTERVAL: Duration = Duration::from_millis(250);
@@ -44,7 +45,11 @@ impl Pool {
             Workers::Fixed(count) => (count.into(), count.into()),
         };
         let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
-        let capacity = (descriptors.saturating_sub(RESERVED_DESCRIPTORS) / DESCRIPTORS_PER_CONNECTION).max(1);
+        let each = match config.record {
+            Some(_) => DESCRIPTORS_PER_RECORDED_CONNECTION,
+            None => DESCRIPTORS_PER_CONNECTION,
+        };
+        let capacity = (descriptors.saturating_sub(RESERVED_DESCRIPTORS) / each).max(1);
         Self {
             gateways: RefCell::default(),
             bounds,

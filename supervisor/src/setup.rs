@@ -146,6 +146,8 @@ fn gateway(
         close_handshake: timeouts.close_handshake,
         idle: timeouts.idle,
         keep_alive_requests: config.limits.keep_alive_requests,
+        record: config.record.is_some(),
+        traffic: config.log.traffic,
         verbose: config.verbose,
     })
 }

@@ -73,16 +73,19 @@ class Gateway:
     """One running gateway.
 
     `listen` is how clients reach it: a `(host, port)` pair or a socket's path.
+    Only with `may_print` may it write to standard output.
     `prefix` is a command to run it under, such as `prlimit`, and `program` a
     script that starts it in its own way."""
 
     def __init__(
-        self, *arguments, listen, cwd=None, env=None, stdin=None, prefix=(), program=None, wait=True
+        self, *arguments, listen, cwd=None, env=None, stdin=None, prefix=(), program=None, wait=True,
+        may_print=False, stdout=None
     ):
         self.listen = listen
         self.folder = tempfile.TemporaryDirectory(prefix="gateway-")
         self.log_path = pathlib.Path(self.folder.name) / "stderr"
         self.output_path = pathlib.Path(self.folder.name) / "stdout"
+        self.may_print = may_print
         self.stopped = False
         if IS_OURS:
             arguments = [*mode.options(arguments), *arguments]
@@ -91,7 +94,7 @@ class Gateway:
             self.process = subprocess.Popen(
                 [*limits(), *prefix, program or command(), *map(str, arguments)],
                 stdin=subprocess.DEVNULL if stdin is None else stdin,
-                stdout=output, stderr=log, cwd=cwd or self.folder.name,
+                stdout=stdout or output, stderr=log, cwd=cwd or self.folder.name,
                 env={"RUNTIME_DIRECTORY": self.folder.name, **os.environ, **(env or {})}, start_new_session=True,
             )  # fmt: skip
         if wait:
@@ -100,6 +103,11 @@ class Gateway:
     @property
     def pid(self):
         return self.process.pid
+
+    @property
+    def root(self):
+        """The file system as the gateway sees it."""
+        return pathlib.Path(f"/proc/{self.pid}/root")
 
     @property
     def log(self):
@@ -202,7 +210,8 @@ class Gateway:
         if "panicked at" in self.log:
             raise GatewayFailed(f"a panic:\n{self.log}")
         self.log_at_end = self.log
-        if output := self.output_path.read_bytes():
+        output = self.output_path.read_bytes()
+        if output and not self.may_print:
             raise GatewayFailed(f"standard output must stay empty: {output!r}")
 
     def end_original(self, members):

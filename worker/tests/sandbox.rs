@@ -72,8 +72,8 @@ impl Prepared {
     fn enter(&self, role: &str) -> io::Result<Level> {
         let ports = Ports::One(self.port()?);
         let profile = match role {
-            "gateway" => Profile::Gateway { web_root: None },
-            "web" => Profile::Gateway { web_root: Some(self.web.as_fd()) },
+            "gateway" => Profile::Gateway { web_root: None, records: false },
+            "web" => Profile::Gateway { web_root: Some(self.web.as_fd()), records: false },
             "connector" => Profile::Connector(Reach { ports, resolves: false, finds_sockets: false }),
             "resolver" => Profile::Connector(Reach { ports, resolves: true, finds_sockets: false }),
             "any" => Profile::Connector(Reach { ports: Ports::Any, resolves: true, finds_sockets: false }),

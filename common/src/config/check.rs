@@ -79,6 +79,9 @@ impl Config {
         if let Some(tls) = &self.tls {
             found.tls(tls);
         }
+        if let Some(path) = &self.record {
+            found.parent("record", path, "the recordings");
+        }
         if let Some(path) = &self.log.file {
             found.parent("log.file", path, "the log file");
         }

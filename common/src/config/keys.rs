@@ -21,6 +21,8 @@ pub(super) const OPTION_KEYS: &[(&str, &str)] = &[
     ("timeout", "timeout"),
     ("idle-timeout", "idle-timeout"),
     ("verbose", "verbose"),
+    ("record", "record"),
+    ("traffic", "log.traffic"),
     ("log-file", "log.file"),
     ("syslog", "log.syslog"),
     ("legacy-syslog", "log.legacy-syslog"),

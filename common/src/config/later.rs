@@ -14,15 +14,7 @@ pub(super) struct Later {
 }
 
 /// All of them but one spelling that `cli/expand.rs` refuses: `--` begins the wrapped program of `[wrap]`.
-pub(super) const LATER: &[Later] = &[
-    flag("traffic", None),
-    value("record", Some("record")),
-    value("wrap-mode", Some("wrap")),
-];
-
-const fn flag(option: &'static str, key: Option<&'static str>) -> Later {
-    Later { option, takes_value: false, key }
-}
+pub(super) const LATER: &[Later] = &[value("wrap-mode", Some("wrap"))];
 
 const fn value(option: &'static str, key: Option<&'static str>) -> Later {
     Later { option, takes_value: true, key }

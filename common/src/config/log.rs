@@ -12,6 +12,8 @@ pub struct Log {
     pub file: Option<PathBuf>,
     /// A syslog server (`--syslog`).
     pub syslog: Option<Syslog>,
+    /// Show a mark on standard output for each piece of data that passes (`--traffic`).
+    pub traffic: bool,
 }
 
 /// How lines are sent to a syslog server.

@@ -78,6 +78,8 @@ pub struct Config {
     /// Interval of pings. A client from which nothing came for two intervals is gone. Default on the
     /// command line: none, as the original; in TOML 30 s.
     pub heartbeat: Option<Duration>,
+    /// Record each session to this path with a number behind it (`--record`).
+    pub record: Option<PathBuf>,
     /// When the service ends by itself.
     pub lifetime: Lifetime,
     /// Deadlines of each step.

@@ -59,6 +59,9 @@ impl Printer {
         }
         self.key("sandbox", config.sandbox.as_str(), config.sandbox == Sandbox::default());
         self.key("heartbeat", or_off(config.heartbeat), config.heartbeat == Some(DEFAULT_HEARTBEAT));
+        if let Some(path) = &config.record {
+            self.key("record", path_text(path)?, false);
+        }
         let Lifetime { run_once, timeout, idle_timeout } = config.lifetime;
         self.flag("run-once", run_once);
         self.key("timeout", or_off(timeout), timeout.is_none());
@@ -228,6 +231,7 @@ impl Printer {
             self.key("syslog", server, false);
             self.flag("legacy-syslog", *legacy);
         }
+        self.flag("traffic", log.traffic);
         Ok(())
     }
 

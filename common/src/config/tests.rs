@@ -161,8 +161,10 @@ fn variations() -> Vec<Config> {
         (Some("/var/log/x".into()), Some(udp), true),
     ] {
         let syslog = server.map(|server| Syslog { server, legacy });
-        add(Config { log: Log { file, syslog }, ..minimal() });
+        add(Config { log: Log { file, syslog, traffic: false }, ..minimal() });
     }
+    add(Config { log: Log { traffic: true, ..Log::default() }, ..minimal() });
+    add(Config { record: Some(odd()), ..minimal() });
     let name = Some("vnc.example".to_owned());
     add(Config {
         target_tls: Some(TargetTls { ca_file: Some(odd()), server_name: name.clone() }),
@@ -262,7 +264,9 @@ fn the_check_finds_what_is_not_there() {
         verify_client: true,
         client_ca: Some(missing.clone()),
     });
+    config.record = Some(missing.clone());
     config.log = Log {
+        traffic: false,
         file: Some(missing),
         syslog: Some(Syslog { server: SyslogServer::Unix("/".into()), legacy: false }),
     };
@@ -280,6 +284,7 @@ fn the_check_finds_what_is_not_there() {
             "tls.certificate",
             "tls.key",
             "tls.client-ca",
+            "record",
             "log.file"
         ]
     );

@@ -32,6 +32,15 @@ pub enum SupervisorToGateway {
         /// Its socket.
         socket: OwnedFd,
     },
+    /// The file for the recording of a session.
+    Recording {
+        /// Whose.
+        id: ConnectionId,
+        /// Empty, and open for writing.
+        file: OwnedFd,
+    },
+    /// There is no file for a recording.
+    NoRecording(ConnectionId),
     /// Everything needed to begin was sent: answer with `Ready`.
     Begin,
     /// End all sessions with Close 1001, then the process.
@@ -64,6 +73,8 @@ impl Message for SupervisorToGateway {
             Self::Restart => wire::body(11, &(), None),
             Self::Disconnect(id) => wire::body(12, id, None),
             Self::Ask(ids) => wire::body(13, ids, None),
+            Self::Recording { id, file } => wire::body(14, id, Some(file.as_fd())),
+            Self::NoRecording(id) => wire::body(15, id, None),
         }
     }
 
@@ -71,11 +82,15 @@ impl Message for SupervisorToGateway {
         if tag == 6 {
             return Ok(Self::Connection { ticket: wire::fields(tag, body)?, socket: wire::with_fd(fd)? });
         }
-        if let 12 | 13 = tag {
+        if tag == 14 {
+            return Ok(Self::Recording { id: wire::fields(tag, body)?, file: wire::with_fd(fd)? });
+        }
+        if let 12 | 13 | 15 = tag {
             wire::without_fd(fd)?;
             return match tag {
                 12 => Ok(Self::Disconnect(wire::fields(tag, body)?)),
-                _ => Ok(Self::Ask(wire::fields(tag, body)?)),
+                13 => Ok(Self::Ask(wire::fields(tag, body)?)),
+                _ => Ok(Self::NoRecording(wire::fields(tag, body)?)),
             };
         }
         let () = wire::fields(tag, body)?;
@@ -95,15 +110,27 @@ impl Message for SupervisorToGateway {
     }
 }
 
-/// The connection whose socket was lost on the way, read from what is left of its message.
-///
-/// # Errors
-///
-/// When it was another message.
-pub fn lost_connection(datagram: &[u8]) -> Result<ConnectionId, WireError> {
-    match datagram {
-        &[_, 6, ref body @ ..] => Ok(wire::fields::<Ticket>(6, body)?.claims.connection),
-        _ => Err(WireError::Truncated),
+/// What a message was about whose descriptor was lost on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// A connection.
+    Connection(ConnectionId),
+    /// The recording of a session.
+    Recording(ConnectionId),
+}
+
+impl Lost {
+    /// Reads it from what is left of the message.
+    ///
+    /// # Errors
+    ///
+    /// When it was another message.
+    pub fn read(datagram: &[u8]) -> Result<Self, WireError> {
+        match *datagram {
+            [_, 6, ref body @ ..] => Ok(Self::Connection(wire::fields::<Ticket>(6, body)?.claims.connection)),
+            [_, 14, ref body @ ..] => Ok(Self::Recording(wire::fields(14, body)?)),
+            _ => Err(WireError::Truncated),
+        }
     }
 }
 
@@ -118,6 +145,8 @@ pub enum GatewayToSupervisor {
     Report(Report),
     /// The answer to one `Ask`: those of the connections that are there.
     Counts(Vec<Count>),
+    /// A session begins that is to be recorded: asks for a file, once for each.
+    Record(ConnectionId),
 }
 
 /// How far a connection is.
@@ -239,6 +268,7 @@ impl Message for GatewayToSupervisor {
             Self::Failed(why) => wire::body(2, why, None),
             Self::Report(report) => wire::body(3, report, None),
             Self::Counts(counts) => wire::body(4, counts, None),
+            Self::Record(id) => wire::body(5, id, None),
         }
     }
 
@@ -249,6 +279,7 @@ impl Message for GatewayToSupervisor {
             2 => Ok(Self::Failed(wire::fields(tag, body)?)),
             3 => Ok(Self::Report(wire::fields(tag, body)?)),
             4 => Ok(Self::Counts(wire::fields(tag, body)?)),
+            5 => Ok(Self::Record(wire::fields(tag, body)?)),
             _ => Err(WireError::Tag(tag)),
         }
     }

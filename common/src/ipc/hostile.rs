@@ -10,7 +10,7 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 use super::admission::{ConnectorToGateway, GatewayToConnector, lost_target};
 use super::channel::{Channel, ChannelError};
 use super::connector::{ConnectorToSupervisor, SupervisorToConnector, SupervisorToEcho};
-use super::gateway::{Begun, GatewayToSupervisor, SupervisorToGateway, lost_connection};
+use super::gateway::{Begun, GatewayToSupervisor, Lost, SupervisorToGateway};
 use super::signer::{GatewayToSigner, SignerToGateway, SignerToSupervisor, SupervisorToSigner};
 use super::unwatched::Unwatched;
 use super::wire::{MAX_BYTES, Message, WireError, decode};
@@ -48,7 +48,7 @@ fn decode_all(bytes: &[u8], with_fd: bool) {
     one::<SignerToGateway>(bytes, with_fd);
     one::<SupervisorToEcho>(bytes, with_fd);
     one::<Records>(bytes, with_fd);
-    let _ = lost_connection(bytes);
+    let _ = Lost::read(bytes);
     let _ = lost_target(bytes);
 }
 

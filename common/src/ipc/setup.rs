@@ -61,6 +61,10 @@ pub struct GatewaySetup {
     pub idle: Option<Duration>,
     /// Requests on one connection.
     pub keep_alive_requests: u32,
+    /// Ask for a file for each session, and record it there.
+    pub record: bool,
+    /// Show each piece of data that passes as a mark.
+    pub traffic: bool,
     /// Log more.
     pub verbose: bool,
 }

@@ -5,6 +5,7 @@ pub mod admission;
 pub mod connection;
 pub mod http;
 pub mod pump;
+pub mod recording;
 pub mod tls;
 pub mod transport;
 pub mod web;
@@ -21,7 +22,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use common::ipc::channel::{Channel, ChannelError, Received};
-use common::ipc::gateway::{GatewayToSupervisor, SupervisorToGateway, lost_connection};
+use common::ipc::gateway::{GatewayToSupervisor, Lost, SupervisorToGateway};
 use common::ipc::level::Level;
 use common::ipc::setup::{self, GatewaySetup, Page};
 use common::ipc::unwatched::Unwatched;
@@ -34,6 +35,7 @@ use crate::sandbox::{self, Profile};
 use admission::Connector;
 use http::page::Pages;
 use outbox::Outbox;
+use recording::Recordings;
 use sessions::{Ending, Sessions};
 use tls::Tls;
 
@@ -46,6 +48,7 @@ pub struct Gateway {
     target_tls: Option<tls::target::TargetTls>,
     connector: RefCell<Option<Rc<Connector>>>,
     sessions: Sessions,
+    recordings: Recordings,
     outbox: Rc<Outbox>,
     log: Arc<Outgoing>,
 }
@@ -75,7 +78,8 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
         if setup.tls.is_some() || setup.target_tls.is_some() {
             role::seed_randomness();
         }
-        let profile = Profile::Gateway { web_root: web_root.as_ref().map(AsFd::as_fd) };
+        let profile =
+            Profile::Gateway { web_root: web_root.as_ref().map(AsFd::as_fd), records: setup.record };
         let level = sandbox::enter(profile, setup.run_as, setup.sandbox)?;
         let log = role::log_to(log, setup.verbose);
         let outbox = Outbox::new(supervisor.clone(), Unwatched::new(acknowledgements));
@@ -107,6 +111,7 @@ impl Gateway {
             level,
             connector: RefCell::default(),
             sessions: Sessions::default(),
+            recordings: Recordings::default(),
             outbox,
             log,
         }))
@@ -121,9 +126,10 @@ impl Gateway {
                 () = self.sessions.stopped() => break,
                 received = supervisor.receive_or_lose() => match received {
                     Ok(Received::Message(message)) => self.obey(message, supervisor).await?,
-                    Ok(Received::DescriptorLost(datagram)) => {
-                        self.outbox.lost(lost_connection(&datagram)?);
-                    }
+                    Ok(Received::DescriptorLost(datagram)) => match Lost::read(&datagram)? {
+                        Lost::Connection(id) => self.outbox.lost(id),
+                        Lost::Recording(id) => self.recordings.opened(id, None),
+                    },
                     Err(ChannelError::Closed) => return Ok(()),
                     Err(error) => return Err(io::Error::other(error)),
                 },
@@ -146,6 +152,8 @@ impl Gateway {
             }
             SupervisorToGateway::Certificate(file) => self.tls.stage(setup::read(file)?),
             SupervisorToGateway::Signer(channel) => self.tls.activate(channel),
+            SupervisorToGateway::Recording { id, file } => self.recordings.opened(id, Some(file)),
+            SupervisorToGateway::NoRecording(id) => self.recordings.opened(id, None),
             SupervisorToGateway::Begin => {
                 supervisor.send(&GatewayToSupervisor::Ready(self.level)).await.map_err(io::Error::other)?;
             }

@@ -46,6 +46,15 @@ impl Outbox {
         Ok(())
     }
 
+    /// Asks for a file for the recording of a session.
+    ///
+    /// # Errors
+    ///
+    /// When the supervisor is gone.
+    pub(super) async fn record(&self, id: ConnectionId) -> Result<(), ChannelError> {
+        self.supervisor.send(&GatewayToSupervisor::Record(id)).await
+    }
+
     /// Says that a connection came without its socket.
     pub(super) fn lost(&self, id: ConnectionId) {
         self.waiting.borrow_mut().lost.push(id);

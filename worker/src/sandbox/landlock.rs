@@ -53,9 +53,9 @@ fn rules(profile: Profile<'_>) -> Result<RulesetCreated, RulesetError> {
         .scope(Scope::from_all(NEWEST))?
         .create()?;
     match profile {
-        Profile::Gateway { web_root: Some(folder) } => readable_folder(rules, folder),
+        Profile::Gateway { web_root: Some(folder), .. } => readable_folder(rules, folder),
         Profile::Connector(reach) => connector(rules, reach),
-        Profile::Gateway { web_root: None } | Profile::Signer | Profile::Echo => Ok(rules),
+        Profile::Gateway { web_root: None, .. } | Profile::Signer | Profile::Echo => Ok(rules),
     }
 }
 

@@ -29,6 +29,8 @@ pub enum Profile<'a> {
     Gateway {
         /// The folder.
         web_root: Option<BorrowedFd<'a>>,
+        /// Sessions are recorded, in files that the supervisor opens.
+        records: bool,
     },
     /// Connections to targets.
     Connector(Reach),

@@ -220,13 +220,18 @@ fn allowed(profile: Profile<'_>) -> Result<Rules, BackendError> {
     let mut rules: Rules = EVERY_ROLE.iter().map(|call| (*call, Vec::new())).collect();
     every_role(&mut rules)?;
     match profile {
-        Profile::Gateway { web_root: Some(_) } => {
-            // openat2(2) with RESOLVE_BENEATH; the lists of folders.
-            for call in [c::SYS_openat2, c::SYS_getdents64] {
-                rules.insert(call, Vec::new());
+        Profile::Gateway { web_root, records } => {
+            if web_root.is_some() {
+                // openat2(2) with RESOLVE_BENEATH; the lists of folders.
+                for call in [c::SYS_openat2, c::SYS_getdents64] {
+                    rules.insert(call, Vec::new());
+                }
+            }
+            if records {
+                rules.insert(c::SYS_pwrite64, Vec::new());
             }
         }
-        Profile::Gateway { web_root: None } | Profile::Signer => {}
+        Profile::Signer => {}
         Profile::Connector(reach) => connector(&mut rules, reach)?,
         Profile::Echo => _ = rules.insert(c::SYS_accept4, Vec::new()),
     }

@@ -61,6 +61,7 @@ pub(super) fn to_config(options: &Options, notes: &mut Vec<String>) -> Result<Co
         tls: Some(tls),
         text: TextMessages::default(),
         heartbeat,
+        record: absolute_if_given(options.record.as_ref())?,
         lifetime,
         timeouts: Timeouts::default(),
         limits: Limits::default(),

@@ -150,6 +150,12 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", help_heading = "Sessions")]
     pub(super) heartbeat: Option<String>,
 
+    /// Record each session to FILE.N, with its number for N, in the format that noVNC plays back.
+    ///
+    /// Recordings hold all that is shown and typed, passwords too. Only their owner can read them.
+    #[arg(long, value_name = "FILE", help_heading = "Sessions", hide_short_help = true)]
+    pub(super) record: Option<OsString>,
+
     /// Go to the background once clients can be served.
     #[arg(short = 'D', long, help_heading = "Service")]
     pub(super) daemon: bool,
@@ -181,6 +187,9 @@ pub(crate) struct Options {
     /// Log more.
     #[arg(short, long, help_heading = "Log")]
     pub(super) verbose: bool,
+    /// Show a mark on standard output for each piece of data that passes.
+    #[arg(long, help_heading = "Log", hide_short_help = true)]
+    pub(super) traffic: bool,
     /// Add the log's lines to a file as well, which is opened again at SIGUSR1.
     #[arg(long, value_name = "FILE", help_heading = "Log")]
     pub(super) log_file: Option<OsString>,

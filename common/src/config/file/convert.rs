@@ -43,6 +43,7 @@ pub(super) fn to_config(keys: Keys, path: &Path) -> Result<Config, Problem> {
         tls: keys.tls.map(|keys| tls(keys, folder)).transpose()?,
         text: or(keys.text, Default::default()),
         heartbeat: or(keys.heartbeat, Some(DEFAULT_HEARTBEAT)),
+        record: keys.record.map(|Value(path)| folder.join(path)),
         lifetime: Lifetime {
             run_once: keys.run_once,
             timeout: or(keys.timeout, None),
@@ -251,6 +252,7 @@ fn log(keys: LogKeys, folder: &Path) -> Result<Log, Problem> {
         ));
     }
     Ok(Log {
+        traffic: keys.traffic,
         file: keys.file.map(|Value(path)| folder.join(path)),
         syslog: keys.syslog.map(|Value(server)| Syslog {
             server: match server {

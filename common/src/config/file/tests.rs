@@ -34,6 +34,7 @@ fn every_key_is_understood() {
         workers = 2
         user = "vnc"
         heartbeat = "off"
+        record = "recordings/vnc"
         text = "accept"
         verbose = true
         [web]
@@ -55,6 +56,7 @@ fn every_key_is_understood() {
         file = "vnc.log"
         syslog = "/dev/log"
         legacy-syslog = true
+        traffic = true
         "#,
     );
     assert_eq!(config.name, "vnc");
@@ -82,7 +84,11 @@ fn every_key_is_understood() {
     assert_eq!(config.timeouts.idle, Some(Duration::from_secs(7200)));
     assert_eq!(config.limits.connections, Some(5));
     let syslog = Syslog { server: SyslogServer::Unix("/dev/log".into()), legacy: true };
-    assert_eq!(config.log, Log { file: Some("/etc/websockify/vnc.log".into()), syslog: Some(syslog) });
+    assert_eq!(
+        config.log,
+        Log { file: Some("/etc/websockify/vnc.log".into()), syslog: Some(syslog), traffic: true }
+    );
+    assert_eq!(config.record.as_deref(), Some(Path::new("/etc/websockify/recordings/vnc")));
 }
 
 #[test]

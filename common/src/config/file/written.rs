@@ -26,6 +26,7 @@ pub(super) struct Keys {
     pub(super) user: Option<Value<String>>,
     pub(super) sandbox: Option<Value<Sandbox>>,
     pub(super) heartbeat: Option<Value<Option<Duration>>>,
+    pub(super) record: Option<Value<PathBuf>>,
     pub(super) run_once: bool,
     pub(super) timeout: Option<Value<Option<Duration>>>,
     pub(super) idle_timeout: Option<Value<Option<Duration>>>,
@@ -115,4 +116,5 @@ pub(super) struct LogKeys {
     pub(super) file: Option<Value<PathBuf>>,
     pub(super) syslog: Option<Value<SyslogServer>>,
     pub(super) legacy_syslog: Option<Spanned<bool>>,
+    pub(super) traffic: bool,
 }

@@ -26,7 +26,7 @@ use super::shown::shown;
 use super::stall::WriteDeadline;
 use crate::gateway::Gateway;
 use crate::gateway::admission::Admitted;
-use crate::gateway::pump::{Session, Terms};
+use crate::gateway::pump::{Observer, Session, Terms};
 use crate::gateway::sessions::Connection;
 use crate::gateway::transport::{ClientStream, Transport};
 use crate::gateway::websocket::close::ControlPayload;
@@ -184,10 +184,22 @@ impl Client {
                 Answer::Close(reason) => Err(reason),
             },
         };
+        let observer = if target.is_ok() { self.observer().await } else { None };
         let upgrade = hyper::upgrade::on(request);
         let terms = Terms::of(&self.gateway.setup);
-        spawn_local(begin_session(self.connection.clone(), upgrade, target, terms));
+        spawn_local(begin_session(self.connection.clone(), upgrade, target, observer, terms));
         opening.response(Body::empty())
+    }
+
+    /// Who looks on at the session, if that is configured.
+    async fn observer(&self) -> Option<Box<Observer>> {
+        let gateway = &self.gateway;
+        let id = self.connection.id();
+        let recording = match gateway.setup.record {
+            true => gateway.recordings.begin(id, &gateway.outbox).await,
+            false => None,
+        };
+        Observer::new(id, recording, gateway.setup.traffic.then(|| gateway.log.clone()))
     }
 
     /// The target's end of the session.
@@ -212,12 +224,13 @@ async fn begin_session(
     connection: Rc<Connection>,
     upgrade: OnUpgrade,
     target: Result<Transport, ControlPayload>,
+    observer: Option<Box<Observer>>,
     terms: Terms,
 ) {
     // A client that goes before it has read the answer has no session.
     let Ok(upgraded) = upgrade.await else { return };
     if let Some(session) = session(upgraded, target, terms) {
-        session.run(&connection).await;
+        session.observed_by(observer).run(&connection).await;
     }
 }
 

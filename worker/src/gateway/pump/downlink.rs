@@ -27,8 +27,12 @@ impl Session {
 
     /// As [`Self::poll_downlink`]; an error is the client's.
     fn try_downlink(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> io::Result<bool> {
+        let waited = !self.to_client.is_empty();
         if self.to_client.poll_flush(cx, &mut self.client)?.is_pending() {
             return Ok(false);
+        }
+        if let Some(observer) = self.observer.as_ref().filter(|_| waited) {
+            observer.client_sent(false);
         }
         self.send_control_frames(cx)?;
         match self.downlink {
@@ -85,10 +89,17 @@ impl Session {
             self.end_downlink(ClosedBy::Target, ControlPayload::close(CloseCode::Normal, "Target closed"));
             return Ok(true);
         }
+        if let Some(observer) = &mut self.observer {
+            let end = MAX_SERVER_HEADER + received;
+            observer.target_received(data.get(MAX_SERVER_HEADER..end).unwrap_or_default());
+        }
         let start = write_header(data, MAX_SERVER_HEADER, OpCode::Data(Data::Binary), received);
         let frame = data.get(start..MAX_SERVER_HEADER + received).unwrap_or_default();
         self.bytes_to_client += received as u64;
         self.to_client.send(cx, &mut self.client, frame)?;
+        if let Some(observer) = &self.observer {
+            observer.client_sent(!self.to_client.is_empty());
+        }
         self.target_read.learn(received, !self.to_client.is_empty());
         Ok(true)
     }

@@ -25,6 +25,7 @@
 
 mod backlog;
 mod downlink;
+mod observer;
 mod read_size;
 mod scratch;
 mod terms;
@@ -43,6 +44,7 @@ use super::transport::Transport;
 use super::websocket::close::{ControlPayload, Violation};
 use super::websocket::frame::Decoder;
 use backlog::Backlog;
+pub use observer::Observer;
 use read_size::ReadSize;
 use scratch::Scratch;
 pub use terms::Terms;
@@ -58,6 +60,7 @@ pub struct Session {
     client: Transport,
     target: Option<Transport>,
     terms: Terms,
+    observer: Option<Box<Observer>>,
     decoder: Decoder,
     uplink: Uplink,
     downlink: Downlink,
@@ -125,11 +128,19 @@ impl Session {
         Self::new(client, Some(target), early, terms)
     }
 
+    /// The same session with somebody who looks on.
+    #[must_use]
+    pub fn observed_by(mut self, observer: Option<Box<Observer>>) -> Self {
+        self.observer = observer;
+        self
+    }
+
     fn new(client: Transport, target: Option<Transport>, early: Vec<u8>, terms: Terms) -> Self {
         let now = Instant::now();
         Self {
             client,
             target,
+            observer: None,
             decoder: Decoder::new(terms.accept_text),
             uplink: Uplink::Open,
             downlink: Downlink::Open,

@@ -27,9 +27,14 @@ impl Session {
         let Some(target) = self.target.as_mut().filter(|_| self.uplink != Uplink::Closed) else {
             return true;
         };
+        let waited = !self.to_target.is_empty();
         match self.to_target.poll_flush(cx, target) {
             Poll::Pending => return false,
-            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Ok(())) => {
+                if let Some(observer) = self.observer.as_ref().filter(|_| waited) {
+                    observer.target_sent(false);
+                }
+            }
             Poll::Ready(Err(_)) => self.target_lost(),
         }
         true
@@ -81,8 +86,16 @@ impl Session {
         let decoded = self.decoder.decode(received);
         let payload = received.get(decoded.payload).unwrap_or_default();
         if let (Uplink::Open, Some(target), false) = (self.uplink, &mut self.target, payload.is_empty()) {
+            if let Some(observer) = &mut self.observer {
+                observer.client_received(payload, self.decoder.is_within_frame());
+            }
             match self.to_target.send(cx, target, payload) {
-                Ok(()) => self.bytes_to_target += payload.len() as u64,
+                Ok(()) => {
+                    self.bytes_to_target += payload.len() as u64;
+                    if let Some(observer) = &self.observer {
+                        observer.target_sent(!self.to_target.is_empty());
+                    }
+                }
                 Err(_) => self.target_lost(),
             }
         }

@@ -101,6 +101,12 @@ impl Decoder {
         self.frames
     }
 
+    /// Whether more of the frame has to come that began last.
+    #[must_use]
+    pub fn is_within_frame(&self) -> bool {
+        self.frame.remaining > 0
+    }
+
     /// The payload of the last ping that was not answered yet. Answering the last of several is enough
     /// (RFC 6455 section 5.5.3).
     pub fn take_pong(&mut self) -> Option<ControlPayload> {

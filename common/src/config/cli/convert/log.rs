@@ -20,6 +20,7 @@ pub(super) fn log(options: &Options) -> Result<Log, CliError> {
         }
     });
     Ok(Log {
+        traffic: options.traffic,
         file: absolute_if_given(options.log_file.as_ref())?,
         syslog: server.transpose()?.map(|server| Syslog { server, legacy: options.legacy_syslog }),
     })
