@@ -78,6 +78,23 @@ def test_a_line_of_dockerfiles(echo_target, certificate, folder):
         background.echo()
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        "--token-plugin TokenFile --token-source {}",
+        "--token-plugin=websockify.token_plugins.ReadOnlyTokenFile --token-source={}",
+        "--target-config={}",
+    ],
+)
+def test_a_line_of_dockerfiles_with_tokens(echo_target, folder, options):
+    (folder / "tokens").mkdir()
+    (folder / "tokens" / "all").write_text(f"one: localhost:{echo_target.port}\n")
+    with Background("-D", *options.format(folder / "tokens").split(), "{port}") as background:
+        assert background.status == 0
+        with WebSocket.open(background.connect(), "/websockify?token=one") as websocket:
+            websocket.expect_echo()
+
+
 def test_a_unix_target_behind_an_address(folder):
     """As deCONZ and others write it."""
     path = folder / "target"

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 
@@ -116,6 +117,22 @@ def test_a_configuration_file_in_the_background(target, folder):
     with Background("-D", "--config", file.name, port=port, cwd=folder) as background:
         assert background.status == 0, background.errors
         background.echo()
+
+
+@pytest.mark.ours_only("the original does not reload")
+def test_a_reload_reads_relative_paths_where_the_program_was_started(target, folder):
+    port = gateway.free_port()
+    file = folder / f"vnc-{port}.toml"
+    (folder / "web").mkdir(mode=0o755)
+    (folder / "web" / "index.html").write_text("page")
+    text = f'listen = "127.0.0.1:{port}"\ntarget = "{target}"\n'
+    file.write_text(text + '[log]\nfile = "log"\n')
+    with Background("-D", "--config", file.name, port=port, cwd=folder) as background:
+        file.write_text(text + '[web]\nroot = "web"\n[log]\nfile = "log"\n')
+        os.kill(background.pid(), signal.SIGHUP)
+        assert processes.wait_for(lambda: "generation 2" in (folder / "log").read_text())
+        with http.Connection(background.connect()) as connection:
+            assert connection.get("/").body == b"page"
 
 
 @pytest.mark.ours_only("the original knows nothing of sockets that are passed")

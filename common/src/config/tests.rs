@@ -1,6 +1,7 @@
 //! What holds between the command line, the file, and what is printed.
 
 mod documents;
+mod round_trip;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

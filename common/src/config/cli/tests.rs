@@ -1,5 +1,6 @@
 //! The tables were compared with the original 0.13.0, run with the same words.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -236,6 +237,72 @@ fn our_own_errors_say_what_to_do() {
     );
     let both = refused("--check --dump 1 a:1").0;
     assert_eq!(both, "only one of --check, --dump and --print-config can be used");
+}
+
+/// Every long option of the original.
+const ORIGINALS: [&str; 37] = [
+    "auth-plugin",
+    "auth-source",
+    "cafile",
+    "cert",
+    "daemon",
+    "file-only",
+    "heartbeat",
+    "help",
+    "host-token",
+    "idle-timeout",
+    "inetd",
+    "key",
+    "key-password",
+    "legacy-syslog",
+    "libserver",
+    "log-file",
+    "prefer-ipv6",
+    "record",
+    "run-once",
+    "ssl-ciphers",
+    "ssl-only",
+    "ssl-target",
+    "ssl-version",
+    "syslog",
+    "target-config",
+    "timeout",
+    "token-plugin",
+    "token-source",
+    "traffic",
+    "unix-listen",
+    "unix-listen-mode",
+    "unix-target",
+    "verbose",
+    "verify-client",
+    "web",
+    "web-auth",
+    "wrap-mode",
+];
+
+#[test]
+fn each_abbreviation_means_what_it_means_in_the_original() {
+    for option in ORIGINALS {
+        for length in 1..=option.len() {
+            let prefix = &option[..length];
+            let meant: Vec<_> = match ORIGINALS.contains(&prefix) {
+                true => vec![prefix],
+                false => ORIGINALS.into_iter().filter(|name| name.starts_with(prefix)).collect(),
+            };
+            // The answer to a value names the option, whether it takes one or not.
+            let word = OsString::from(format!("--{prefix}=x"));
+            let answer = match expand::expand([word], &Options::command()) {
+                Ok(words) => words[0].to_string_lossy().into_owned(),
+                Err(error) => error.to_string().rsplit("error: ").next().unwrap().to_owned(),
+            };
+            let is_ambiguous = answer.starts_with("ambiguous option");
+            assert_eq!(is_ambiguous, meant.len() > 1, "--{prefix}: {answer}");
+            let named =
+                answer.split(['(', ')', ' ', ',', '=', '?']).filter_map(|word| word.strip_prefix("--"));
+            let named: Vec<_> = named.filter(|name| !is_ambiguous || *name != prefix).collect();
+            assert_eq!(named.iter().collect::<BTreeSet<_>>(), meant.iter().collect(), "--{prefix}: {answer}");
+        }
+    }
 }
 
 #[test]
