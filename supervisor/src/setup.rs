@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use common::addr::TargetAddr;
 use common::config::auth::AuthPlugin;
+use common::config::http_url::{HttpUrl, UrlTemplate};
 use common::config::token::{TokenPlugin, TokenRefusal};
-use common::config::{Config, Target, TextMessages, TlsVersion, Web};
+use common::config::{Config, Secret, Target, TextMessages, TlsVersion, Web};
+use common::ipc::ask::{ApiAnswer, ApiLookup, RedisLookup, Service};
 use common::ipc::setup::{
-    self, AuthTerms, ConnectorSetup, Destination, EchoSetup, GatewaySetup, Inquiry, Page, RunAs,
-    TargetTlsTerms, TlsTerms, TokenLookup,
+    self, AuthTerms, ConnectorSetup, Destination, EchoSetup, GatewaySetup, Inquiry, LOOKUP_DEADLINE, Page,
+    RunAs, TargetTlsTerms, TlsTerms, TokenLookup,
 };
 use common::ticket::Key;
 use nix::unistd::{Uid, User};
@@ -142,7 +144,7 @@ fn gateway(
         tls_handshake: timeouts.tls_handshake,
         request_head: timeouts.request_head,
         // The connector's own deadline must be the one that strikes first.
-        admission: timeouts.connect + Duration::from_secs(2),
+        admission: timeouts.connect + LOOKUP_DEADLINE + Duration::from_secs(2),
         close_handshake: timeouts.close_handshake,
         idle: timeouts.idle,
         keep_alive_requests: config.limits.keep_alive_requests,
@@ -274,7 +276,31 @@ fn auth_terms(plugin: &AuthPlugin) -> AuthTerms {
 
 /// What the connector is told of a plugin.
 pub(crate) fn token_lookup(plugin: &TokenPlugin) -> TokenLookup {
+    let service = |address: &TargetAddr, secured: bool| Service {
+        address: address.clone(),
+        authorities: secured.then(system_authorities),
+    };
+    let api = |template: &UrlTemplate, answer| {
+        let HttpUrl { secured, address, authority, credentials, .. } = &template.url;
+        TokenLookup::Api(ApiLookup {
+            service: service(address, *secured),
+            authority: authority.clone(),
+            credentials: credentials.clone(),
+            before: Secret::new(template.before.clone()),
+            after: Secret::new(template.after.clone()),
+            answer,
+        })
+    };
     match plugin {
+        TokenPlugin::Jwt(_) => TokenLookup::Jwt,
+        TokenPlugin::TextApi(template) => api(template, ApiAnswer::Text),
+        TokenPlugin::JsonApi(template) => api(template, ApiAnswer::Json),
+        TokenPlugin::Redis(redis) => TokenLookup::Redis(RedisLookup {
+            service: service(&redis.address, redis.secured),
+            db: redis.db,
+            password: redis.password.clone(),
+            namespace: redis.namespace.clone(),
+        }),
         TokenPlugin::File(_) | TokenPlugin::ReadOnlyFile(_) => TokenLookup::Lines,
         TokenPlugin::FileName(_) => TokenLookup::FileNames,
         TokenPlugin::SocketDirectory(path) => TokenLookup::SocketDirectory(path.clone()),

@@ -62,11 +62,13 @@ impl TokenSource {
     pub(crate) fn new(config: &Config) -> Self {
         let path = match &config.target {
             Target::Tokens(tokens) => match &tokens.plugin {
-                TokenPlugin::File(path) | TokenPlugin::ReadOnlyFile(path) | TokenPlugin::FileName(path) => {
-                    Some(path.clone())
-                }
+                TokenPlugin::File(path)
+                | TokenPlugin::ReadOnlyFile(path)
+                | TokenPlugin::FileName(path)
+                | TokenPlugin::Jwt(path) => Some(path.clone()),
                 // The client's token leads to a socket there: that is for the connector to open.
                 TokenPlugin::SocketDirectory(_) => None,
+                TokenPlugin::TextApi(_) | TokenPlugin::JsonApi(_) | TokenPlugin::Redis(_) => None,
             },
             Target::Static(_) | Target::Demo => None,
         };
@@ -179,7 +181,7 @@ impl Known {
 }
 
 fn cannot_read(path: &Path, why: impl std::fmt::Display) -> String {
-    format!("cannot read the tokens in {path:?}: {why}")
+    format!("cannot read {path:?}, which tokens are looked up with: {why}")
 }
 
 /// All of a file, `room` bytes at most.

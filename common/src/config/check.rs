@@ -157,6 +157,8 @@ impl Found {
             }
             TokenPlugin::FileName(path) => self.folder(KEY, path, Severity::Error),
             TokenPlugin::SocketDirectory(path) => self.folder(KEY, path, Severity::Warning),
+            TokenPlugin::Jwt(path) => self.file(KEY, path, Severity::Warning),
+            TokenPlugin::TextApi(_) | TokenPlugin::JsonApi(_) | TokenPlugin::Redis(_) => {}
         }
     }
 

@@ -7,6 +7,7 @@ mod ciphers;
 pub mod cli;
 mod duration;
 pub mod file;
+pub mod http_url;
 mod keys;
 mod later;
 mod log;
@@ -273,7 +274,8 @@ impl Default for Limits {
     }
 }
 
-/// A pass phrase, a password or a token: never printed, not even by `Debug`.
+/// A pass phrase, a password or a token: never printed, not even by `Debug`. It is written only into what roles are
+/// told.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Secret(String);
 

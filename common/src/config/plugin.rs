@@ -4,6 +4,9 @@ use std::fmt;
 
 use thiserror::Error;
 
+use super::http_url::UrlError;
+use super::token::redis::RedisSourceError;
+
 /// What a plugin is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -51,6 +54,12 @@ pub enum PluginError {
         /// What its source must be.
         what: &'static str,
     },
+    /// The source of an API is no such URL.
+    #[error("the source of {0} can't be used: {1}")]
+    Url(&'static str, UrlError),
+    /// The source of `TokenRedis` makes no sense.
+    #[error("the source of TokenRedis can't be used: {0}")]
+    Redis(#[from] RedisSourceError),
 }
 
 impl PluginError {
@@ -66,6 +75,12 @@ impl PluginError {
                 format!("the plugins are {}", super::auth::AuthPlugin::NAMES.join(", "))
             }
             Self::Source { .. } => "name it as the source of the plugin".to_owned(),
+            Self::Url(..) => "write it like http://localhost/target?token=%s".to_owned(),
+            Self::Redis(_) => {
+                "write it like host:port:database:password:namespace; what is not needed may be \
+                               left out"
+                    .to_owned()
+            }
         }
     }
 }

@@ -13,8 +13,9 @@ use super::check::Severity;
 use super::*;
 
 /// Keys without an option: what the original doesn't have and one doesn't change for a single run.
-const ONLY_IN_FILE: [&str; 16] = [
+const ONLY_IN_FILE: [&str; 17] = [
     "token.refusal",
+    "token.source-file",
     "auth.source-file",
     "text",
     "target-tls.ca-file",

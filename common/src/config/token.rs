@@ -1,16 +1,22 @@
 //! Targets that depend on the client's token, and the plugins that know them.
 
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+pub mod redis;
 
-use super::plugin::{Kind, PluginError};
+use std::ffi::OsStr;
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
+
+use super::http_url::UrlTemplate;
+use super::plugin::{Kind, PluginError};
+use redis::RedisSource;
 
 /// Where the original has its plugins: names may be written out in full.
 const MODULE: &str = "websockify.token_plugins.";
 
-/// Plugins of the original that this version doesn't have yet.
-const LATER: [&str; 4] = ["BaseTokenAPI", "JSONTokenApi", "JWTTokenApi", "TokenRedis"];
+/// The plugins that ask a service over HTTP.
+const API_TEXT: &str = "BaseTokenAPI";
+const API_JSON: &str = "JSONTokenApi";
 
 /// Sessions go where the client's token leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +42,15 @@ pub enum TokenPlugin {
     FileName(PathBuf),
     /// A folder of unix sockets whose name is a token.
     SocketDirectory(PathBuf),
+    /// A service that answers `host:port`.
+    TextApi(UrlTemplate),
+    /// A service that answers with JSON.
+    JsonApi(UrlTemplate),
+    /// Tokens say themselves where they lead; this file has the key that they are made with. A change is in
+    /// force for the next connection.
+    Jwt(PathBuf),
+    /// Values in Redis.
+    Redis(RedisSource),
 }
 
 /// Where a client says its token.
@@ -61,8 +76,16 @@ pub enum TokenRefusal {
 
 impl TokenPlugin {
     /// The names, as in the original.
-    pub const NAMES: [&'static str; 4] =
-        ["TokenFile", "ReadOnlyTokenFile", "TokenFileName", "UnixDomainSocketDirectory"];
+    pub const NAMES: [&'static str; 8] = [
+        "TokenFile",
+        "ReadOnlyTokenFile",
+        "TokenFileName",
+        "UnixDomainSocketDirectory",
+        API_TEXT,
+        API_JSON,
+        "JWTTokenApi",
+        "TokenRedis",
+    ];
 
     /// The plugin of a name, bare or with its module, on a source; `absolute` says where a path leads.
     ///
@@ -75,8 +98,12 @@ impl TokenPlugin {
         absolute: impl Fn(&OsStr) -> PathBuf,
     ) -> Result<Self, PluginError> {
         let bare = name.strip_prefix(MODULE).unwrap_or(name);
-        let path =
-            |name, what| source.map(&absolute).ok_or(PluginError::Source { kind: Kind::Token, name, what });
+        let needs = |name, what| PluginError::Source { kind: Kind::Token, name, what };
+        let path = |name, what| source.map(&absolute).ok_or(needs(name, what));
+        let url = |name| {
+            let source = source.ok_or(needs(name, "a URL such as http://localhost/target?token=%s"))?;
+            UrlTemplate::parse(&source.to_string_lossy()).map_err(|error| PluginError::Url(name, error))
+        };
         let lines = "a file with lines `token: host:port`, or a folder of such files";
         match bare {
             "TokenFile" => path("TokenFile", lines).map(Self::File),
@@ -85,7 +112,16 @@ impl TokenPlugin {
             "UnixDomainSocketDirectory" => {
                 path("UnixDomainSocketDirectory", "a folder of sockets").map(Self::SocketDirectory)
             }
-            _ if LATER.contains(&bare) || bare.contains(['.', ':']) => {
+            API_TEXT => url(API_TEXT).map(Self::TextApi),
+            API_JSON => url(API_JSON).map(Self::JsonApi),
+            "JWTTokenApi" => path("JWTTokenApi", "a file with a key in PEM, or a shared secret in base64url")
+                .map(Self::Jwt),
+            "TokenRedis" => {
+                let source = source
+                    .ok_or(needs("TokenRedis", "host:port:database:password:namespace, or a part of it"))?;
+                Ok(Self::Redis(RedisSource::parse(&source.to_string_lossy())?))
+            }
+            _ if bare.contains(['.', ':']) => {
                 Err(PluginError::NotYet { kind: Kind::Token, name: name.to_owned() })
             }
             _ => Err(PluginError::Unknown { kind: Kind::Token, name: name.to_owned() }),
@@ -100,17 +136,34 @@ impl TokenPlugin {
             Self::ReadOnlyFile(_) => "ReadOnlyTokenFile",
             Self::FileName(_) => "TokenFileName",
             Self::SocketDirectory(_) => "UnixDomainSocketDirectory",
+            Self::TextApi(_) => API_TEXT,
+            Self::JsonApi(_) => API_JSON,
+            Self::Jwt(_) => "JWTTokenApi",
+            Self::Redis(_) => "TokenRedis",
         }
     }
 
     /// Where it looks.
     #[must_use]
-    pub fn source(&self) -> &Path {
+    pub fn source(&self) -> &OsStr {
         match self {
             Self::File(path)
             | Self::ReadOnlyFile(path)
             | Self::FileName(path)
-            | Self::SocketDirectory(path) => path,
+            | Self::SocketDirectory(path)
+            | Self::Jwt(path) => path.as_os_str(),
+            Self::TextApi(template) | Self::JsonApi(template) => OsStr::new(template.text.reveal()),
+            Self::Redis(redis) => OsStr::new(redis.text().reveal()),
+        }
+    }
+
+    /// Whether a password stands in the source.
+    #[must_use]
+    pub fn has_secret_source(&self) -> bool {
+        match self {
+            Self::Redis(redis) => redis.password.is_some(),
+            Self::TextApi(template) | Self::JsonApi(template) => template.url.credentials.is_some(),
+            _ => false,
         }
     }
 }
@@ -134,34 +187,58 @@ impl TokenRefusal {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
-    fn plugin(name: &str) -> Result<TokenPlugin, PluginError> {
-        TokenPlugin::new(name, Some(OsStr::new("x")), |path| Path::new("/folder").join(path))
+    /// Every name with a source that it can use.
+    const SOURCES: [(&str, &str, &str); 8] = [
+        ("TokenFile", "x", "/folder/x"),
+        ("ReadOnlyTokenFile", "x", "/folder/x"),
+        ("TokenFileName", "x", "/folder/x"),
+        ("UnixDomainSocketDirectory", "x", "/folder/x"),
+        ("BaseTokenAPI", "http://h/%s", "http://h/%s"),
+        ("JSONTokenApi", "https://h:1/%s?a=%%20", "https://h:1/%s?a=%%20"),
+        ("JWTTokenApi", "key.pem", "/folder/key.pem"),
+        ("TokenRedis", "h:1", "h:1"),
+    ];
+
+    fn plugin(name: &str, source: Option<&str>) -> Result<TokenPlugin, PluginError> {
+        TokenPlugin::new(name, source.map(OsStr::new), |path| Path::new("/folder").join(path))
     }
 
     #[test]
     fn names_are_those_of_the_original_bare_or_with_their_module() {
-        for name in TokenPlugin::NAMES {
-            let bare = plugin(name).unwrap();
-            assert_eq!((bare.name(), bare.source()), (name, Path::new("/folder/x")));
-            assert_eq!(plugin(&format!("websockify.token_plugins.{name}")), Ok(bare));
+        assert_eq!(SOURCES.map(|(name, ..)| name), TokenPlugin::NAMES);
+        for (name, source, shown) in SOURCES {
+            let bare = plugin(name, Some(source)).unwrap();
+            assert_eq!((bare.name(), bare.source()), (name, OsStr::new(shown)));
+            assert_eq!(plugin(&format!("websockify.token_plugins.{name}"), Some(source)), Ok(bare));
             assert!(matches!(
-                TokenPlugin::new(name, None, |path| path.into()),
+                plugin(name, None),
                 Err(PluginError::Source { name: needs, .. }) if needs == name
             ));
         }
     }
 
     #[test]
+    fn a_source_that_makes_no_sense_is_told_without_repeating_it() {
+        for (name, source) in [("TokenRedis", "h:hush"), ("JSONTokenApi", "http://h/hush")] {
+            let error = plugin(name, Some(source)).unwrap_err();
+            assert!(error.to_string().contains(name) && !error.to_string().contains("hush"), "{error}");
+            assert!(!error.help().is_empty());
+        }
+    }
+
+    #[test]
     fn what_is_to_come_is_told_from_what_there_never_was() {
-        for name in
-            ["JWTTokenApi", "websockify.token_plugins.TokenRedis", "my.module.Class", "exec:/x", "http://x/"]
-        {
-            assert_eq!(plugin(name), Err(PluginError::NotYet { kind: Kind::Token, name: name.to_owned() }));
+        for name in ["my.module.Class", "websockify.token_plugins.x.Y", "exec:/x", "http://x/"] {
+            let error = PluginError::NotYet { kind: Kind::Token, name: name.to_owned() };
+            assert_eq!(plugin(name, Some("x")), Err(error));
         }
         for name in ["tokenfile", "BasePlugin", ""] {
-            assert_eq!(plugin(name), Err(PluginError::Unknown { kind: Kind::Token, name: name.to_owned() }));
+            let error = PluginError::Unknown { kind: Kind::Token, name: name.to_owned() };
+            assert_eq!(plugin(name, Some("x")), Err(error));
         }
     }
 }

@@ -5,6 +5,7 @@
 //! hostile: what can't be decoded is an error, and the channel is given up.
 
 pub mod admission;
+pub mod ask;
 pub mod channel;
 pub mod connector;
 pub mod gateway;

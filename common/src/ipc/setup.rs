@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use zeroize::{Zeroize, Zeroizing};
 
+use super::ask::{ApiLookup, RedisLookup};
 use super::signer::KeyDescription;
 use super::wire::WireError;
 use crate::addr::TargetAddr;
@@ -172,7 +173,16 @@ pub enum TokenLookup {
     FileNames,
     /// The unix sockets beneath this folder.
     SocketDirectory(PathBuf),
+    /// The key is the one file of [`TokenFiles`].
+    Jwt,
+    /// Values in Redis.
+    Redis(RedisLookup),
+    /// A service over HTTP.
+    Api(ApiLookup),
 }
+
+/// How long a service that knows targets may take for its answer. The client waits meanwhile.
+pub const LOOKUP_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What the files of tokens hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::addr::TargetAddr;
@@ -69,15 +69,28 @@ impl fmt::Display for DialError {
 /// Connects to a target: to the first of its addresses that answers.
 pub(super) async fn dial(target: &Target, setup: &ConnectorSetup) -> Result<OwnedFd, DialError> {
     let deadline = Instant::now() + setup.connect;
-    let unix = async |path: &Path| {
-        timeout_at(deadline, connect_unix(path)).await.map_err(|_| DialError::TimedOut)?
-    };
     match target {
         // proc(5): whatever is done to the path where it was found, this leads to the very same socket.
-        Target::Socket { file, .. } => unix(Path::new(&format!("/proc/self/fd/{}", file.as_raw_fd()))).await,
-        Target::Address(TargetAddr::Unix(path)) => unix(path).await,
-        Target::Address(TargetAddr::Tcp { host, port }) => {
-            let addresses = timeout_at(deadline, resolve(host, *port, setup.prefer_ipv6));
+        Target::Socket { file, .. } => {
+            let found = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+            connect_to(&TargetAddr::Unix(found), setup.prefer_ipv6, deadline).await
+        }
+        Target::Address(address) => connect_to(address, setup.prefer_ipv6, deadline).await,
+    }
+}
+
+/// Connects to what is at an address until `deadline`.
+pub(super) async fn connect_to(
+    address: &TargetAddr,
+    prefer_ipv6: bool,
+    deadline: Instant,
+) -> Result<OwnedFd, DialError> {
+    match address {
+        TargetAddr::Unix(path) => {
+            timeout_at(deadline, connect_unix(path)).await.map_err(|_| DialError::TimedOut)?
+        }
+        TargetAddr::Tcp { host, port } => {
+            let addresses = timeout_at(deadline, resolve(host, *port, prefer_ipv6));
             let addresses = addresses.await.map_err(|_| DialError::TimedOut)??;
             connect_first(&addresses, deadline).await
         }

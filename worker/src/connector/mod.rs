@@ -8,6 +8,9 @@
 mod answer;
 mod auth;
 mod dial;
+mod endpoint;
+mod http;
+mod jose;
 mod policy;
 mod target;
 mod token;
@@ -75,12 +78,21 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
             return Err(role::unexpected("no setup"));
         };
         let setup: ConnectorSetup = setup::read(file)?;
+        let policy = match Policy::new(&setup) {
+            Ok(policy) => policy,
+            Err(why) => {
+                // A supervisor that is gone needs no reason.
+                let _ = supervisor.send(&ConnectorToSupervisor::Failed(why)).await;
+                return Ok(());
+            }
+        };
+        role::seed_randomness();
         let profile = Profile::Connector(Reach::of(&setup.destination));
         scheduling::do_not_preempt();
         let level = sandbox::enter(profile, setup.run_as, setup.sandbox)?;
         let log = role::log_to(log, false);
         let connector = Connector {
-            policy: Policy::new(&setup),
+            policy,
             setup,
             supervisor,
             dialling: Semaphore::new(MAX_DIALLING),

@@ -9,19 +9,17 @@ use super::target::Target;
 use super::token::{self, LookupError};
 
 /// The policy of an instance.
-#[derive(Debug)]
 pub(super) struct Policy {
     auth: Vec<auth::Plugin>,
     targets: Targets,
 }
 
 /// Which targets there are.
-#[derive(Debug)]
 enum Targets {
     /// The same for all clients.
     One(TargetAddr),
     /// Where a client's token leads.
-    ByToken(token::Plugin),
+    ByToken(Box<token::Plugin>),
 }
 
 /// Why a client gets nothing.
@@ -45,7 +43,7 @@ impl Denied {
             Self::Auth(AuthError::Unauthorized(_)) => Refusal::Unauthorized,
             Self::Auth(AuthError::Forbidden(_)) => Refusal::Forbidden,
             Self::NoToken => Refusal::NoToken,
-            Self::Lookup(LookupError::NotFound) => Refusal::UnknownToken,
+            Self::Lookup(LookupError::NotFound | LookupError::Refused(_)) => Refusal::UnknownToken,
             Self::Lookup(LookupError::Failed(_)) => Refusal::LookupFailed,
         }
     }
@@ -53,17 +51,23 @@ impl Denied {
 
 impl Policy {
     /// The policy of a setup.
-    pub(super) fn new(setup: &ConnectorSetup) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// Why it can't work, for a human.
+    pub(super) fn new(setup: &ConnectorSetup) -> Result<Self, String> {
         let targets = match &setup.destination {
             Destination::Target(target) => Targets::One(target.clone()),
-            Destination::Tokens(lookup) => Targets::ByToken(token::Plugin::new(lookup)),
+            Destination::Tokens(lookup) => {
+                Targets::ByToken(Box::new(token::Plugin::new(lookup, setup.prefer_ipv6)?))
+            }
         };
-        Self { auth: setup.auth.iter().map(auth::Plugin::new).collect(), targets }
+        Ok(Self { auth: setup.auth.iter().map(auth::Plugin::new).collect(), targets })
     }
 
     /// Whether it depends on files that may change.
     pub(super) fn reads_files(&self) -> bool {
-        matches!(&self.targets, Targets::ByToken(token::Plugin::Table(_)))
+        matches!(&self.targets, Targets::ByToken(plugin) if plugin.reads_files())
     }
 
     /// Takes what the files of tokens hold now.

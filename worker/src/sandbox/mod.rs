@@ -72,10 +72,17 @@ impl Reach {
             Destination::Target(TargetAddr::Tcp { host, port }) => {
                 one(Ports::One(*port), host.parse::<IpAddr>().is_err())
             }
-            Destination::Tokens(TokenLookup::Lines | TokenLookup::FileNames) => one(Ports::Any, true),
             Destination::Tokens(TokenLookup::SocketDirectory(_)) => {
                 Self { ports: Ports::None, resolves: false, finds_sockets: true }
             }
+            // Any of these may name any target.
+            Destination::Tokens(
+                TokenLookup::Lines
+                | TokenLookup::FileNames
+                | TokenLookup::Jwt
+                | TokenLookup::Redis(_)
+                | TokenLookup::Api(_),
+            ) => one(Ports::Any, true),
         }
     }
 }

@@ -70,8 +70,8 @@ pub(crate) struct Options {
     /// Speak TLS to the target, and verify its certificate.
     #[arg(long, help_heading = "Target")]
     pub(super) ssl_target: bool,
-    /// Take the target from the client's token: TokenFile, ReadOnlyTokenFile, TokenFileName or
-    /// UnixDomainSocketDirectory.
+    /// Take the target from the client's token: TokenFile, ReadOnlyTokenFile, TokenFileName,
+    /// UnixDomainSocketDirectory, BaseTokenAPI, JSONTokenApi, JWTTokenApi or TokenRedis.
     ///
     /// A client says its token in the path, as in /websockify?token=abc. Who has no good one is refused.
     #[arg(long, value_name = "NAME", help_heading = "Target")]

@@ -17,7 +17,7 @@ use crate::config::{
     Target, TargetTls, Timeouts, Tls, Web, Workers,
 };
 
-/// Longest file with a pass phrase or a password that is read.
+/// Longest file with a pass phrase, a password or a source that is read.
 const MAX_SECRET_BYTES: u64 = 4096;
 
 pub(super) fn to_config(keys: Keys, path: &Path) -> Result<Config, Problem> {
@@ -109,7 +109,20 @@ fn target(
 
 fn tokens(keys: TokenKeys, folder: &Path) -> Result<Tokens, Problem> {
     let span = keys.plugin.span();
-    let source = keys.source.map(unwrap);
+    let source = match (keys.source, keys.source_file) {
+        (Some(_), Some(file)) => {
+            return Err(Problem::new(
+                file.span(),
+                "`source-file` can't be used with `source`",
+                "leave one of the two out",
+            ));
+        }
+        (source, None) => source.map(unwrap),
+        (None, Some(file)) => {
+            const WHAT: &str = "name a file with the source of the token plugin and nothing else";
+            Some(PathBuf::from(secret(file.span(), &folder.join(file.into_inner().0), WHAT)?))
+        }
+    };
     let source = source.as_ref().map(|path| path.as_os_str());
     let plugin = TokenPlugin::new(&keys.plugin.into_inner().0, source, |path| folder.join(path))
         .map_err(|error| Problem::new(span, error.to_string(), error.help()))?;

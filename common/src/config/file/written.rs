@@ -52,6 +52,7 @@ pub(super) struct TargetTlsKeys {
 pub(super) struct TokenKeys {
     pub(super) plugin: Spanned<Value<String>>,
     pub(super) source: Option<Value<PathBuf>>,
+    pub(super) source_file: Option<Spanned<Value<PathBuf>>>,
     #[serde(default)]
     pub(super) host: bool,
     pub(super) refusal: Option<Value<TokenRefusal>>,

@@ -16,6 +16,9 @@ pub(super) enum AddressError {
     /// Neither host and port nor a socket.
     #[error(transparent)]
     Address(#[from] AddrError),
+    /// A host that says nothing.
+    #[error("an empty host")]
+    NoHost,
     /// No host has such a name.
     #[error("a host longer than {MAX_HOST_BYTES} bytes")]
     LongHost,
@@ -39,6 +42,15 @@ pub(super) fn parse(text: &str) -> Result<TargetAddr, AddressError> {
         TargetAddr::Tcp { host, .. } if host.len() > MAX_HOST_BYTES => Err(AddressError::LongHost),
         target => Ok(target),
     }
+}
+
+/// The same from a host and a port that stand apart. The host `unix_socket` has a path as its port, as in the
+/// original.
+pub(super) fn of_pair(host: &str, port: &str) -> Result<TargetAddr, AddressError> {
+    if host.is_empty() {
+        return Err(AddressError::NoHost);
+    }
+    parse(&format!("{host}:{port}"))
 }
 
 #[cfg(test)]

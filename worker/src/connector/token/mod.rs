@@ -4,22 +4,36 @@
 //! costs that client alone. Tokens are never logged.
 
 mod address;
+mod api;
+mod jwt;
+mod redis;
 mod socket_directory;
 mod table;
 
-use common::ipc::setup::{TokenFiles, TokenLookup};
+use common::addr::TargetAddr;
+use common::ipc::setup::{LOOKUP_DEADLINE, TokenFiles, TokenLookup};
 
+use super::endpoint::Endpoint;
 use super::target::Target;
+use address::AddressError;
+use api::Api;
+use jwt::Jwt;
+use redis::Redis;
 use socket_directory::SocketDirectory;
 use table::Table;
 
 /// What knows the target of a token.
-#[derive(Debug)]
 pub(super) enum Plugin {
     /// `TokenFile`, `ReadOnlyTokenFile` and `TokenFileName`.
     Table(Table),
     /// `UnixDomainSocketDirectory`.
     SocketDirectory(SocketDirectory),
+    /// `JWTTokenApi`.
+    Jwt(Jwt),
+    /// `TokenRedis`.
+    Redis(Redis),
+    /// `BaseTokenAPI` and `JSONTokenApi`.
+    Api(Api),
 }
 
 /// Why a token leads to no target.
@@ -28,6 +42,9 @@ pub(super) enum LookupError {
     /// Nothing is known of it: the client's fault. In the words of the original, but for the token.
     #[error("Token '…' not found")]
     NotFound,
+    /// It proves nothing: the client's fault, too.
+    #[error("the token is refused: {0}")]
+    Refused(String),
     /// The plugin can't say, or what it says makes no sense: ours, or the administrator's.
     #[error("cannot look up the target of a token: {0}")]
     Failed(String),
@@ -35,18 +52,37 @@ pub(super) enum LookupError {
 
 impl Plugin {
     /// The plugin of a setup.
-    pub(super) fn new(lookup: &TokenLookup) -> Self {
-        match lookup {
+    ///
+    /// # Errors
+    ///
+    /// Why it can't work, for a human.
+    pub(super) fn new(lookup: &TokenLookup, prefer_ipv6: bool) -> Result<Self, String> {
+        let endpoint = |service| Endpoint::new(service, prefer_ipv6, LOOKUP_DEADLINE);
+        Ok(match lookup {
             TokenLookup::Lines => Self::Table(Table::of_lines()),
             TokenLookup::FileNames => Self::Table(Table::of_file_names()),
             TokenLookup::SocketDirectory(path) => Self::SocketDirectory(SocketDirectory::new(path)),
-        }
+            TokenLookup::Jwt => Self::Jwt(Jwt::default()),
+            TokenLookup::Redis(lookup) => {
+                Self::Redis(Redis::new(endpoint(&lookup.service)?, lookup, LOOKUP_DEADLINE))
+            }
+            TokenLookup::Api(lookup) => {
+                Self::Api(Api::new(endpoint(&lookup.service)?, lookup, LOOKUP_DEADLINE)?)
+            }
+        })
+    }
+
+    /// Whether it depends on files that may change.
+    pub(super) fn reads_files(&self) -> bool {
+        matches!(self, Self::Table(_) | Self::Jwt(_))
     }
 
     /// Takes what the files of tokens hold now.
     pub(super) fn take_files(&self, files: TokenFiles) {
-        if let Self::Table(table) = self {
-            table.fill(files);
+        match self {
+            Self::Table(table) => table.fill(files),
+            Self::Jwt(jwt) => jwt.take_key(&files),
+            Self::SocketDirectory(_) | Self::Redis(_) | Self::Api(_) => {}
         }
     }
 
@@ -55,11 +91,18 @@ impl Plugin {
     /// # Errors
     ///
     /// Why there is none.
-    #[allow(clippy::unused_async, reason = "files need no waiting, others will")]
     pub(super) async fn lookup(&self, token: &str) -> Result<Target, LookupError> {
         match self {
             Self::Table(table) => table.lookup(token),
             Self::SocketDirectory(folder) => folder.lookup(token),
+            Self::Jwt(jwt) => jwt.lookup(token),
+            Self::Redis(redis) => redis.lookup(token).await,
+            Self::Api(api) => api.lookup(token).await,
         }
     }
+}
+
+/// The target that a plugin has found, as text.
+fn found(target: Result<TargetAddr, AddressError>) -> Result<Target, LookupError> {
+    target.map(Target::Address).map_err(|error| LookupError::Failed(format!("the target has {error}")))
 }

@@ -1,0 +1,196 @@
+//! URLs of services that are asked over HTTP (RFC 9110 section 4.2).
+
+use std::fmt;
+
+use http::Uri;
+use thiserror::Error;
+
+use super::Secret;
+use crate::addr::TargetAddr;
+
+/// Where a service is, and what to ask it for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpUrl {
+    /// `https`.
+    pub secured: bool,
+    /// Host and port, by default 80 or 443.
+    pub address: TargetAddr,
+    /// Host and port as they were written, for the `Host` header.
+    pub authority: String,
+    /// `user:password`, for Basic authentication.
+    pub credentials: Option<Secret>,
+    /// Path and query, beginning with a slash.
+    pub path: String,
+}
+
+/// An URL with a place for a token.
+#[derive(Clone, PartialEq, Eq)]
+pub struct UrlTemplate {
+    /// The text that it was read from.
+    pub text: Secret,
+    /// The service.
+    pub url: HttpUrl,
+    /// Path and query up to the token.
+    pub before: String,
+    /// What follows it.
+    pub after: String,
+}
+
+/// Why a text is no such URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum UrlError {
+    /// No URL at all, or of another scheme.
+    #[error("it is no http:// or https:// URL")]
+    Form,
+    /// `%s`.
+    #[error("it needs one %s, where the token goes")]
+    NoToken,
+    /// Python's operator `%` takes it for a directive.
+    #[error("a percent sign is written %% in it, but for the %s where the token goes")]
+    Percent,
+    /// A token must not decide whom we ask.
+    #[error("the %s must stand in its path or query")]
+    TokenInHost,
+}
+
+impl HttpUrl {
+    /// Reads an URL.
+    ///
+    /// # Errors
+    ///
+    /// When it is none.
+    pub fn parse(text: &str) -> Result<Self, UrlError> {
+        let uri: Uri = text.parse().map_err(|_| UrlError::Form)?;
+        let secured = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err(UrlError::Form),
+        };
+        let full = uri.authority().ok_or(UrlError::Form)?;
+        let (credentials, authority) = match full.as_str().rsplit_once('@') {
+            Some((credentials, rest)) => (Some(Secret::new(credentials.to_owned())), rest),
+            None => (None, full.as_str()),
+        };
+        let port = match authority.strip_prefix(full.host()).ok_or(UrlError::Form)? {
+            "" | ":" if secured => 443,
+            "" | ":" => 80,
+            _ => full.port_u16().filter(|port| *port != 0).ok_or(UrlError::Form)?,
+        };
+        let host = full.host().trim_matches(['[', ']']);
+        if host.is_empty() {
+            return Err(UrlError::Form);
+        }
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+        let address = TargetAddr::Tcp { host: host.to_owned(), port };
+        Ok(Self { secured, address, authority: authority.to_owned(), credentials, path })
+    }
+}
+
+impl UrlTemplate {
+    /// Reads an URL with one `%s`, and `%%` for each percent sign, as the original's operator `%` does.
+    ///
+    /// # Errors
+    ///
+    /// When it is none, or the token would decide which service is asked.
+    pub fn parse(text: &str) -> Result<Self, UrlError> {
+        let (mut whole, mut token_at) = (String::new(), None);
+        let mut rest = text.chars();
+        while let Some(char) = rest.next() {
+            match (char, (char == '%').then(|| rest.next()).flatten()) {
+                ('%', Some('%')) => whole.push('%'),
+                ('%', Some('s')) if token_at.is_none() => token_at = Some(whole.len()),
+                ('%', Some('s')) => return Err(UrlError::NoToken),
+                ('%', _) => return Err(UrlError::Percent),
+                (other, _) => whole.push(other),
+            }
+        }
+        let token_at = token_at.ok_or(UrlError::NoToken)?;
+        let host_at = whole.find("://").ok_or(UrlError::Form)? + 3;
+        let path_at = whole.get(host_at..).and_then(|rest| Some(host_at + rest.find(['/', '?', '#'])?));
+        let path_at = path_at.filter(|path_at| token_at > *path_at).ok_or(UrlError::TokenInHost)?;
+        let url = HttpUrl::parse(&whole)?;
+        // What follows a `#` stays with the client (RFC 3986 section 3.5).
+        let end = whole.find('#').unwrap_or(whole.len());
+        let (Some(before), Some(after)) = (whole.get(path_at..token_at), whole.get(token_at..end)) else {
+            return Err(UrlError::NoToken);
+        };
+        let slash = if before.starts_with('/') { "" } else { "/" };
+        Ok(Self {
+            before: format!("{slash}{before}"),
+            after: after.to_owned(),
+            url,
+            text: Secret::new(text.to_owned()),
+        })
+    }
+}
+
+impl fmt::Debug for UrlTemplate {
+    /// Without what could be a key of the API.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "UrlTemplate({})", self.url.authority)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn template(text: &str) -> Result<(String, String, String), UrlError> {
+        UrlTemplate::parse(text).map(|read| (read.url.address.to_string(), read.before, read.after))
+    }
+
+    #[test]
+    fn an_url_has_a_host_a_port_and_a_path() {
+        let read = |text| HttpUrl::parse(text).map(|url| (url.secured, url.address.to_string(), url.path));
+        let fine = |secured, address: &str, path: &str| Ok((secured, address.to_owned(), path.to_owned()));
+        assert_eq!(read("http://api"), fine(false, "api:80", "/"));
+        assert_eq!(read("https://api/x?y=1"), fine(true, "api:443", "/x?y=1"));
+        assert_eq!(read("http://[::1]:8080/"), fine(false, "[::1]:8080", "/"));
+        assert_eq!(read("https://[::1]/"), fine(true, "[::1]:443", "/"));
+        assert_eq!(read("http://api?y=1"), fine(false, "api:80", "/?y=1"));
+        for wrong in [
+            "",
+            "api",
+            "/x",
+            "ftp://api/",
+            "http://",
+            "http:///x",
+            "http://a b/",
+            "http://api:0/",
+            "http://api:99999/",
+        ] {
+            assert_eq!(read(wrong), Err(UrlError::Form), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn credentials_are_taken_out_and_not_shown() {
+        let url = HttpUrl::parse("http://me:hush@api:81/").unwrap();
+        assert_eq!(url.authority, "api:81");
+        assert_eq!(url.credentials.as_ref().map(Secret::reveal), Some("me:hush"));
+        assert!(!format!("{url:?}").contains("hush"));
+        assert!(!format!("{:?}", UrlTemplate::parse("http://api/hush/%s")).contains("hush"));
+    }
+
+    #[test]
+    fn a_token_goes_into_path_or_query() {
+        let fine = |address: &str, before: &str, after: &str| {
+            Ok((address.to_owned(), before.to_owned(), after.to_owned()))
+        };
+        assert_eq!(template("http://api/%s"), fine("api:80", "/", ""));
+        assert_eq!(template("http://api/t/%s.json"), fine("api:80", "/t/", ".json"));
+        assert_eq!(template("https://api?token=%s&a=b"), fine("api:443", "/?token=", "&a=b"));
+        assert_eq!(template("http://api/a%%20b/%s"), fine("api:80", "/a%20b/", ""));
+        assert_eq!(template("http://api/%s#fragment"), fine("api:80", "/", ""));
+        assert_eq!(template("http://api/"), Err(UrlError::NoToken));
+        assert_eq!(template("http://api/%s/%s"), Err(UrlError::NoToken));
+        assert_eq!(template("http://api/%20/%s"), Err(UrlError::Percent));
+        assert_eq!(template("http://api/%s%"), Err(UrlError::Percent));
+        assert_eq!(template("http://%s/"), Err(UrlError::TokenInHost));
+        assert_eq!(template("http://api%s"), Err(UrlError::TokenInHost));
+        assert_eq!(template("http://api:8%s/"), Err(UrlError::TokenInHost));
+        assert_eq!(template("%s"), Err(UrlError::Form));
+        assert_eq!(template("http://api/#%s"), Err(UrlError::NoToken));
+    }
+}

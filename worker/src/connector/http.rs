@@ -1,0 +1,135 @@
+//! An HTTP client (RFC 9112) for one service: bounded answers, and connections that are kept for the next
+//! question.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::task::spawn_local;
+use tokio::time::timeout;
+
+use super::endpoint::{ConnectError, Endpoint};
+
+/// The longest answer that is read, bytes. Addresses are short.
+const MAX_BODY: usize = 64 * 1024;
+
+/// Connections that are kept while nobody asks.
+const MAX_IDLE: usize = 8;
+
+/// A service that speaks HTTP, and connections to it.
+pub(super) struct Client {
+    endpoint: Endpoint,
+    /// For the `Host` header (RFC 9110 section 7.2).
+    host: HeaderValue,
+    idle: RefCell<Vec<SendRequest<Full<Bytes>>>>,
+    /// For one question and its answer.
+    deadline: Duration,
+}
+
+/// What a service has answered.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// The status.
+    pub(super) status: StatusCode,
+    /// The header fields.
+    pub(super) headers: HeaderMap,
+    /// All of the content.
+    pub(super) body: Bytes,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum HttpError {
+    /// No connection.
+    #[error("{0}")]
+    Connect(#[from] ConnectError),
+    /// The connection broke, or what came is not HTTP.
+    #[error("{0}")]
+    Protocol(#[from] hyper::Error),
+    /// More than [`MAX_BODY`].
+    #[error("its answer is longer than {MAX_BODY} bytes")]
+    TooLong,
+    /// The deadline has passed.
+    #[error("it does not answer in time")]
+    TimedOut,
+}
+
+impl Client {
+    /// A client of the service at `endpoint`, which is called `host`.
+    pub(super) fn new(endpoint: Endpoint, host: HeaderValue, deadline: Duration) -> Self {
+        Self { endpoint, host, idle: RefCell::default(), deadline }
+    }
+
+    /// What the service is called.
+    pub(super) fn host(&self) -> &str {
+        self.host.to_str().unwrap_or_default()
+    }
+
+    /// Asks. The request needs no `Host`. A kept connection may turn out to have been closed by the service: the
+    /// question is then asked once more on a new one.
+    pub(super) async fn ask(&self, request: Request<Full<Bytes>>) -> Result<Answer, HttpError> {
+        timeout(self.deadline, self.asked(request)).await.map_err(|_| HttpError::TimedOut)?
+    }
+
+    async fn asked(&self, mut request: Request<Full<Bytes>>) -> Result<Answer, HttpError> {
+        request.headers_mut().insert(header::HOST, self.host.clone());
+        if let Some(kept) = self.kept() {
+            match self.exchange(kept, request.clone()).await {
+                Err(HttpError::Protocol(error)) if is_stale(&error) => {}
+                answered => return answered,
+            }
+        }
+        let stream = self.endpoint.connect().await?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        // It ends with its sender. What breaks it is told to who waits for an answer.
+        spawn_local(async move { _ = connection.await });
+        self.exchange(sender, request).await
+    }
+
+    fn kept(&self) -> Option<SendRequest<Full<Bytes>>> {
+        let mut idle = self.idle.borrow_mut();
+        idle.retain(|sender| !sender.is_closed());
+        let at = idle.iter().rposition(SendRequest::is_ready)?;
+        Some(idle.swap_remove(at))
+    }
+
+    async fn exchange(
+        &self,
+        mut sender: SendRequest<Full<Bytes>>,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Answer, HttpError> {
+        let (head, body) = sender.send_request(request).await?.into_parts();
+        let body = content(body).await?;
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() < MAX_IDLE && !sender.is_closed() {
+            idle.push(sender);
+        }
+        let (status, headers) = (head.status, head.headers);
+        Ok(Answer { status, headers, body })
+    }
+}
+
+async fn content(body: Incoming) -> Result<Bytes, HttpError> {
+    match Limited::new(body, MAX_BODY).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(HttpError::TooLong),
+        Err(error) => match error.downcast::<hyper::Error>() {
+            Ok(error) => Err(HttpError::Protocol(*error)),
+            Err(_) => Err(HttpError::TooLong),
+        },
+    }
+}
+
+/// Whether the connection ended before anything of the answer came.
+fn is_stale(error: &hyper::Error) -> bool {
+    error.is_canceled()
+        || error.is_closed()
+        || error.is_incomplete_message()
+        || std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
+}

@@ -1,0 +1,21 @@
+//! Decryption (RFC 7516 section 5.2).
+
+use super::JoseError;
+use super::compact::Jwe;
+use super::content_encryption::ContentEncryption;
+use super::key::Key;
+use super::key_management;
+
+/// What was encrypted for the key.
+pub(super) fn decrypt(token: &Jwe<'_>, key: &Key) -> Result<Vec<u8>, JoseError> {
+    let enc = token.header.enc.as_deref().ok_or(JoseError::Header)?;
+    let encryption = ContentEncryption::named(enc).ok_or_else(|| JoseError::algorithm(enc, key.kind()))?;
+    let content_key = key_management::content_key(&token.header.alg, key, &token.encrypted_key)?;
+    encryption.decrypt(
+        &content_key,
+        &token.iv,
+        token.additional_data.as_bytes(),
+        &token.ciphertext,
+        &token.tag,
+    )
+}

@@ -1,0 +1,202 @@
+//! The key of an instance, as the original reads it from a file: a private key, a public key or a certificate in
+//! PEM, or a shared secret in base64url.
+
+use std::fmt;
+
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
+use aws_lc_rs::rsa::{
+    KeyPair as RsaKeyPair, OaepPrivateDecryptingKey, PrivateDecryptingKey, PublicEncryptingKey,
+};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P256K1_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING,
+    ECDSA_P521_SHA512_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair,
+};
+use data_encoding::{BASE64, BASE64URL};
+use pkcs8::ObjectIdentifier;
+use pkcs8::spki::SubjectPublicKeyInfoRef;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::{PemObject, SectionKind};
+use zeroize::Zeroizing;
+
+const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
+const P521: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
+const SECP256K1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.10");
+
+/// What tokens are verified with. Public keys are DER of a `SubjectPublicKeyInfo` (RFC 5280 section 4.1).
+pub(crate) enum Key {
+    /// A shared secret (`oct`).
+    Octets(Zeroizing<Vec<u8>>),
+    /// RSA, 2048 bits or more.
+    Rsa {
+        /// Verifies.
+        public: Vec<u8>,
+        /// Decrypts; only if the file has the private key.
+        private: Option<OaepPrivateDecryptingKey>,
+    },
+    /// An elliptic curve.
+    Ec {
+        /// Which.
+        curve: Curve,
+        /// Verifies.
+        public: Vec<u8>,
+    },
+    /// Ed25519.
+    Ed25519 {
+        /// Verifies.
+        public: Vec<u8>,
+    },
+}
+
+/// An elliptic curve of RFC 7518 section 6.2.1.1 or RFC 8812 section 3.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Curve {
+    /// NIST P-256.
+    P256,
+    /// NIST P-384.
+    P384,
+    /// NIST P-521.
+    P521,
+    /// The curve of Bitcoin.
+    Secp256k1,
+}
+
+/// Why a file has no key for us. Nothing of the file is repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum KeyError {
+    /// Neither of the forms.
+    #[error("it is neither PEM nor a secret in base64url")]
+    Form,
+    /// A PEM block that the original would need a pass phrase for.
+    #[error("the private key is encrypted; there is no option for its pass phrase")]
+    Encrypted,
+    /// PEM, but nothing in it is a key that can be used. It is never taken for a shared secret.
+    #[error(
+        "it is PEM without a key that can be used: RSA (2048 bits or more), P-256, P-384, P-521, secp256k1 or Ed25519"
+    )]
+    Unsupported,
+}
+
+impl Key {
+    /// Reads the content of a key file. Spaces and line breaks around a secret don't belong to it.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the file.
+    pub(crate) fn read(file: &[u8]) -> Result<Self, KeyError> {
+        const PEM: &[u8] = b"-----BEGIN";
+        if file.windows(PEM.len()).any(|window| window == PEM) {
+            return pem(file);
+        }
+        let text = Zeroizing::new(std::str::from_utf8(file).map_err(|_| KeyError::Form)?.trim().to_owned());
+        let padded = Zeroizing::new(padded(&text));
+        // The original takes either alphabet.
+        let secret = BASE64URL.decode(padded.as_bytes()).or_else(|_| BASE64.decode(padded.as_bytes()));
+        match secret {
+            Ok(secret) if !secret.is_empty() => Ok(Self::Octets(Zeroizing::new(secret))),
+            _ => Err(KeyError::Form),
+        }
+    }
+
+    /// What it is, for the log.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Octets(_) => "a shared secret",
+            Self::Rsa { private: Some(_), .. } => "a private RSA key",
+            Self::Rsa { private: None, .. } => "a public RSA key",
+            Self::Ec { curve: Curve::P256, .. } => "on the curve P-256",
+            Self::Ec { curve: Curve::P384, .. } => "on the curve P-384",
+            Self::Ec { curve: Curve::P521, .. } => "on the curve P-521",
+            Self::Ec { curve: Curve::Secp256k1, .. } => "on the curve secp256k1",
+            Self::Ed25519 { .. } => "an Ed25519 key",
+        }
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key({})", self.kind())
+    }
+}
+
+fn padded(text: &str) -> String {
+    let text = text.trim_end_matches('=');
+    format!("{text}{}", "=".repeat((4 - text.len() % 4) % 4))
+}
+
+/// A private key counts more than a public one, and this more than a certificate, wherever they stand.
+fn pem(file: &[u8]) -> Result<Key, KeyError> {
+    let sections: Vec<(SectionKind, Zeroizing<Vec<u8>>)> = <(SectionKind, Vec<u8>)>::pem_slice_iter(file)
+        .filter_map(|section| section.ok().map(|(kind, der)| (kind, Zeroizing::new(der))))
+        .collect();
+    let of = |wanted: fn(SectionKind) -> bool| sections.iter().filter(move |(kind, _)| wanted(*kind));
+    let is_private = |kind| {
+        matches!(kind, SectionKind::PrivateKey | SectionKind::RsaPrivateKey | SectionKind::EcPrivateKey)
+    };
+    if let Some((_, der)) = of(is_private).next() {
+        return private(der).ok_or(KeyError::Unsupported);
+    }
+    let text = String::from_utf8_lossy(file);
+    if text.contains("ENCRYPTED") {
+        return Err(KeyError::Encrypted);
+    }
+    if let Some((_, der)) = of(|kind| kind == SectionKind::PublicKey).next() {
+        return public(der, None).ok_or(KeyError::Unsupported);
+    }
+    if let Some((_, der)) = of(|kind| kind == SectionKind::Certificate).next() {
+        let certificate = CertificateDer::from(der.as_slice());
+        let certificate = rustls::server::ParsedCertificate::try_from(&certificate);
+        let certificate = certificate.map_err(|_| KeyError::Unsupported)?;
+        return public(&certificate.subject_public_key_info(), None).ok_or(KeyError::Unsupported);
+    }
+    Err(KeyError::Unsupported)
+}
+
+/// From PKCS #8 (RFC 5958), PKCS #1 (RFC 8017) or SEC 1 (RFC 5915).
+fn private(der: &[u8]) -> Option<Key> {
+    if let Ok(pair) = RsaKeyPair::from_pkcs8(der).or_else(|_| RsaKeyPair::from_der(der)) {
+        let pkcs8: Pkcs8V1Der<'_> = pair.as_der().ok()?;
+        let decrypting = PrivateDecryptingKey::from_pkcs8(pkcs8.as_ref()).ok()?;
+        let spki: PublicKeyX509Der<'_> = pair.public_key().as_der().ok()?;
+        return public(spki.as_ref(), OaepPrivateDecryptingKey::new(decrypting).ok());
+    }
+    let curves = [
+        &ECDSA_P256_SHA256_FIXED_SIGNING,
+        &ECDSA_P384_SHA384_FIXED_SIGNING,
+        &ECDSA_P521_SHA512_FIXED_SIGNING,
+        &ECDSA_P256K1_SHA256_FIXED_SIGNING,
+    ];
+    for curve in curves {
+        if let Ok(pair) = EcdsaKeyPair::from_private_key_der(curve, der) {
+            let spki: PublicKeyX509Der<'_> = pair.public_key().as_der().ok()?;
+            return public(spki.as_ref(), None);
+        }
+    }
+    let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).ok()?;
+    let spki: PublicKeyX509Der<'_> = pair.public_key().as_der().ok()?;
+    public(spki.as_ref(), None)
+}
+
+fn public(spki: &[u8], private: Option<OaepPrivateDecryptingKey>) -> Option<Key> {
+    let algorithm = SubjectPublicKeyInfoRef::try_from(spki).ok()?.algorithm;
+    let public = spki.to_vec();
+    match algorithm.oid {
+        // Fails for less than 2048 bits.
+        RSA => PublicEncryptingKey::from_der(spki).ok().map(|_| Key::Rsa { public, private }),
+        EC => {
+            let curve = match algorithm.parameters_oid().ok()? {
+                P256 => Curve::P256,
+                P384 => Curve::P384,
+                P521 => Curve::P521,
+                SECP256K1 => Curve::Secp256k1,
+                _ => return None,
+            };
+            Some(Key::Ec { curve, public })
+        }
+        ED25519 => Some(Key::Ed25519 { public }),
+        _ => None,
+    }
+}

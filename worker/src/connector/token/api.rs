@@ -1,0 +1,207 @@
+//! `BaseTokenAPI` and `JSONTokenApi`: targets that an HTTP service knows.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::ipc::ask::{ApiAnswer, ApiLookup};
+use data_encoding::BASE64;
+use http_body_util::Full;
+use hyper::header::{ACCEPT, AUTHORIZATION, HeaderValue, LOCATION, USER_AGENT};
+use hyper::{Request, StatusCode, Uri};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+
+use super::{LookupError, address};
+use crate::connector::endpoint::Endpoint;
+use crate::connector::http::{Answer, Client, HttpError};
+use crate::connector::target::Target;
+
+/// All but the unreserved characters (RFC 3986 section 2.3): whatever a client sends stays one segment of the
+/// path, or one value of the query.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Redirects that are followed for one token.
+const MAX_REDIRECTS: usize = 5;
+
+/// A service with one URL for each token.
+pub(in crate::connector) struct Api {
+    client: Client,
+    before: String,
+    after: String,
+    authorization: Option<HeaderValue>,
+    scheme: &'static str,
+    answer: ApiAnswer,
+}
+
+/// Why the service gives no target.
+#[derive(Debug, thiserror::Error)]
+enum ApiLookupError {
+    /// It can't be asked.
+    #[error("the token API can't be asked: {0}")]
+    Http(#[from] HttpError),
+    /// It has a problem of its own.
+    #[error("the token API answers with status {0}")]
+    Status(StatusCode),
+    /// It answers with something else.
+    #[error("the token API's answer is no {0}")]
+    Content(&'static str),
+    /// It sends us to somebody else, or in circles.
+    #[error("the token API redirects to another service, or too often")]
+    Redirect,
+    /// A token that makes no URL, such as one of several KiB.
+    #[error("the token makes no URL")]
+    Url,
+}
+
+impl Api {
+    /// The service at `endpoint`; `deadline` is for each question.
+    ///
+    /// # Errors
+    ///
+    /// Why it can't be asked, for a human.
+    pub(super) fn new(endpoint: Endpoint, lookup: &ApiLookup, deadline: Duration) -> Result<Self, String> {
+        let value = |text: &str| {
+            HeaderValue::from_str(text).map_err(|_| "the URL of the token API has no proper host".to_owned())
+        };
+        let host = value(&lookup.authority)?;
+        let authorization = match &lookup.credentials {
+            None => None,
+            Some(credentials) => {
+                let text = format!("Basic {}", BASE64.encode(credentials.reveal().as_bytes()));
+                let mut value = value(&text)?;
+                value.set_sensitive(true);
+                Some(value)
+            }
+        };
+        Ok(Self {
+            client: Client::new(endpoint, host, deadline),
+            before: lookup.before.reveal().to_owned(),
+            after: lookup.after.reveal().to_owned(),
+            authorization,
+            scheme: if lookup.service.authorities.is_some() { "https" } else { "http" },
+            answer: lookup.answer,
+        })
+    }
+
+    /// The target of a token.
+    pub(super) async fn lookup(&self, token: &str) -> Result<Target, LookupError> {
+        match self.pair(token).await {
+            Ok(Some((host, port))) => super::found(address::of_pair(&host, &port)),
+            Ok(None) => Err(LookupError::NotFound),
+            Err(error) => Err(LookupError::Failed(error.to_string())),
+        }
+    }
+
+    /// Host and port of a token's target, if the service knows one.
+    async fn pair(&self, token: &str) -> Result<Option<(String, String)>, ApiLookupError> {
+        let token = match token {
+            // Segments that mean another folder would be taken away by who reads the URL.
+            "." => "%2E".to_owned(),
+            ".." => "%2E%2E".to_owned(),
+            _ => utf8_percent_encode(token, RESERVED).to_string(),
+        };
+        let mut path = format!("{}{token}{}", self.before, self.after);
+        for _ in 0..=MAX_REDIRECTS {
+            let answer = self.client.ask(self.request(&path)?).await?;
+            match answer.status.as_u16() {
+                200..=299 => return target(self.answer, &answer.body).map(Some),
+                301..=303 | 307 | 308 => path = self.redirected(&answer)?,
+                400..=499 => return Ok(None),
+                _ => return Err(ApiLookupError::Status(answer.status)),
+            }
+        }
+        Err(ApiLookupError::Redirect)
+    }
+
+    fn request(&self, path: &str) -> Result<Request<Full<Bytes>>, ApiLookupError> {
+        let mut request = Request::get(path).header(ACCEPT, "*/*").header(USER_AGENT, "websockify");
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        request.body(Full::new(Bytes::new())).map_err(|_| ApiLookupError::Url)
+    }
+
+    /// Where a service sends us within itself. To another one it would send the token as well.
+    fn redirected(&self, answer: &Answer) -> Result<String, ApiLookupError> {
+        let location = answer.headers.get(LOCATION).and_then(|location| location.to_str().ok());
+        let uri: Uri = location.and_then(|text| text.parse().ok()).ok_or(ApiLookupError::Redirect)?;
+        let is_same = match (uri.scheme_str(), uri.authority()) {
+            (None, None) => true,
+            (Some(scheme), Some(authority)) => {
+                scheme == self.scheme && self.client.host() == authority.as_str()
+            }
+            _ => false,
+        };
+        let path = uri.path_and_query().filter(|path| is_same && path.as_str().starts_with('/'));
+        path.map(|path| path.as_str().to_owned()).ok_or(ApiLookupError::Redirect)
+    }
+}
+
+fn target(kind: ApiAnswer, body: &[u8]) -> Result<(String, String), ApiLookupError> {
+    match kind {
+        ApiAnswer::Text => text(body).ok_or(ApiLookupError::Content("host:port")),
+        ApiAnswer::Json => {
+            json(body).ok_or(ApiLookupError::Content("JSON object with a \"host\" and a \"port\""))
+        }
+    }
+}
+
+fn text(body: &[u8]) -> Option<(String, String)> {
+    let (host, port) = std::str::from_utf8(body).ok()?.trim().rsplit_once(':')?;
+    Some((host.to_owned(), port.to_owned()))
+}
+
+fn json(body: &[u8]) -> Option<(String, String)> {
+    #[derive(Deserialize)]
+    struct Target {
+        host: String,
+        port: Port,
+    }
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Port {
+        Number(u64),
+        Text(String),
+    }
+    let Target { host, port } = serde_json::from_slice(body).ok()?;
+    let port = match port {
+        Port::Number(port) => port.to_string(),
+        Port::Text(port) => port,
+    };
+    Some((host, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(host: &str, port: &str) -> Option<(String, String)> {
+        Some((host.to_owned(), port.to_owned()))
+    }
+
+    #[test]
+    fn a_text_is_host_and_port() {
+        assert_eq!(text(b"host:5900\n"), pair("host", "5900"));
+        assert_eq!(text(b"::1:5900"), pair("::1", "5900"));
+        assert_eq!(text(b"host"), None);
+        assert_eq!(text(b"\xff:1"), None);
+    }
+
+    #[test]
+    fn a_json_answer_has_a_host_and_a_port() {
+        assert_eq!(json(br#"{"host":"h","port":5900,"x":[]}"#), pair("h", "5900"));
+        assert_eq!(json(br#"{"host":"h","port":"5900"}"#), pair("h", "5900"));
+        for wrong in
+            ["", "h:1", "[]", r#"{"host":"h"}"#, r#"{"host":1,"port":1}"#, r#"{"host":"h","port":-1}"#]
+        {
+            assert_eq!(json(wrong.as_bytes()), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_token_stays_one_segment() {
+        let encoded = |token| utf8_percent_encode(token, RESERVED).to_string();
+        assert_eq!(encoded("a-b_c.d~1"), "a-b_c.d~1");
+        assert_eq!(encoded("../x?y=z&a#b%2f é+"), "..%2Fx%3Fy%3Dz%26a%23b%252f%20%C3%A9%2B");
+    }
+}

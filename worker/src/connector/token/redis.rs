@@ -1,0 +1,180 @@
+//! `TokenRedis`: targets that are values in Redis, under their token.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use common::ipc::ask::RedisLookup;
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError};
+use serde::Deserialize;
+use tokio::sync::Mutex;
+use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::timeout;
+
+use super::{LookupError, address};
+use crate::connector::endpoint::{ConnectError, Endpoint};
+use crate::connector::target::Target;
+
+/// The longest value that is read, bytes. A client may name any key, so that there may be anything in it.
+const MAX_VALUE: usize = 4096;
+
+/// One Redis server.
+pub(in crate::connector) struct Redis {
+    endpoint: Endpoint,
+    login: RedisConnectionInfo,
+    /// Stands before each token.
+    prefix: String,
+    /// For one question and its answer.
+    deadline: Duration,
+    /// All questions share a connection.
+    kept: Mutex<Option<Kept>>,
+}
+
+/// A connection and the task that moves its bytes.
+struct Kept {
+    connection: MultiplexedConnection,
+    driver: JoinHandle<()>,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+/// Why Redis gives no target.
+#[derive(Debug, thiserror::Error)]
+enum RedisLookupError {
+    /// It can't be reached.
+    #[error("Redis can't be reached: {0}")]
+    Connect(#[from] ConnectError),
+    /// It refuses the password or the question. Its own words may repeat the token.
+    #[error("Redis gives an error: {0}")]
+    Refused(String),
+    /// The deadline has passed.
+    #[error("Redis does not answer in time")]
+    TimedOut,
+    /// There is a value, but not one of ours.
+    #[error("the value in Redis is neither host:port nor {{\"host\": \"host:port\"}}")]
+    Value,
+}
+
+impl From<RedisError> for RedisLookupError {
+    fn from(error: RedisError) -> Self {
+        let category = error.category();
+        Self::Refused(error.code().map_or_else(|| category.to_owned(), |code| format!("{category} ({code})")))
+    }
+}
+
+impl Redis {
+    /// A server that is not yet connected to; `deadline` is for each question.
+    pub(super) fn new(endpoint: Endpoint, lookup: &RedisLookup, deadline: Duration) -> Self {
+        let mut login = RedisConnectionInfo::default().set_db(lookup.db).set_skip_set_lib_name();
+        if let Some(password) = &lookup.password {
+            login = login.set_password(password.reveal());
+        }
+        let prefix = lookup.namespace.as_ref().map(|namespace| format!("{namespace}:")).unwrap_or_default();
+        Self { endpoint, login, prefix, deadline, kept: Mutex::default() }
+    }
+
+    /// The target of a token.
+    pub(super) async fn lookup(&self, token: &str) -> Result<Target, LookupError> {
+        match self.text(token).await {
+            Ok(Some(text)) => super::found(address::parse(&text)),
+            Ok(None) => Err(LookupError::NotFound),
+            Err(error) => Err(LookupError::Failed(error.to_string())),
+        }
+    }
+
+    /// The target of a token as text, if there is one.
+    async fn text(&self, token: &str) -> Result<Option<String>, RedisLookupError> {
+        let value = match timeout(self.deadline, self.value(token)).await {
+            Ok(value) => value?,
+            Err(_) => {
+                // A server that hangs may answer the next question on another connection.
+                if let Ok(mut kept) = self.kept.try_lock() {
+                    *kept = None;
+                }
+                return Err(RedisLookupError::TimedOut);
+            }
+        };
+        if value.is_empty() { Ok(None) } else { target(&value).map(Some).ok_or(RedisLookupError::Value) }
+    }
+
+    /// What is under the token; empty if nothing is. A kept connection may have been closed by the server: the
+    /// question is then asked once more on a new one.
+    async fn value(&self, token: &str) -> Result<Vec<u8>, RedisLookupError> {
+        let (connection, is_new) = self.connection().await?;
+        match self.ask(connection, token).await {
+            ControlFlow::Continue(_) if !is_new => {}
+            ControlFlow::Continue(error) => return Err(error.into()),
+            ControlFlow::Break(answer) => return answer,
+        }
+        *self.kept.lock().await = None;
+        let (connection, _) = self.connection().await?;
+        match self.ask(connection, token).await {
+            ControlFlow::Continue(error) => Err(error.into()),
+            ControlFlow::Break(answer) => answer,
+        }
+    }
+
+    /// Goes on with the error of a connection that broke.
+    async fn ask(
+        &self,
+        mut connection: MultiplexedConnection,
+        token: &str,
+    ) -> ControlFlow<Result<Vec<u8>, RedisLookupError>, RedisError> {
+        let key = format!("{}{token}", self.prefix);
+        // GET without a bound would take whatever is there.
+        let mut question = redis::cmd("GETRANGE");
+        let answer = question.arg(key).arg(0).arg(MAX_VALUE).query_async(&mut connection).await;
+        match answer {
+            Err(error) if error.is_io_error() => ControlFlow::Continue(error),
+            answer => ControlFlow::Break(answer.map_err(Into::into)),
+        }
+    }
+
+    async fn connection(&self) -> Result<(MultiplexedConnection, bool), RedisLookupError> {
+        let mut kept = self.kept.lock().await;
+        if let Some(kept) = kept.as_ref().filter(|kept| !kept.driver.is_finished()) {
+            return Ok((kept.connection.clone(), false));
+        }
+        let stream = self.endpoint.connect().await?;
+        let config = AsyncConnectionConfig::new().set_response_timeout(Some(self.deadline));
+        let (connection, driver) =
+            MultiplexedConnection::new_with_config(&self.login, stream, config).await?;
+        *kept = Some(Kept { connection: connection.clone(), driver: spawn_local(driver) });
+        Ok((connection, true))
+    }
+}
+
+/// The target in a value: `host:port`, or a JSON object with that as its `host`.
+fn target(value: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Combined {
+        host: String,
+    }
+    let text = std::str::from_utf8(value).ok().filter(|text| text.len() <= MAX_VALUE)?.trim();
+    if text.starts_with('{') {
+        return serde_json::from_str(text).ok().map(|Combined { host }| host);
+    }
+    (text.contains(':') && !text.contains(char::is_whitespace)).then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::target;
+
+    #[test]
+    fn values_are_plain_or_json() {
+        let read = |value: &str| target(value.as_bytes());
+        assert_eq!(read("host:5900\n").as_deref(), Some("host:5900"));
+        assert_eq!(read("::1:5900").as_deref(), Some("::1:5900"));
+        assert_eq!(read(r#" {"host": "h:1", "x": 2} "#).as_deref(), Some("h:1"));
+        for wrong in ["host", "ho st:1", "{", "{}", r#"{"host": 1}"#, "\0", "\u{2028}"] {
+            assert_eq!(read(wrong), None, "{wrong:?}");
+        }
+        assert_eq!(target(b"\xff:1"), None);
+        assert_eq!(target(&vec![b':'; 5000]), None);
+    }
+}
