@@ -159,7 +159,9 @@ mod tests {
             assert_eq!(serde_json::to_string(&request).unwrap(), text);
             assert_eq!(serde_json::from_str::<Request>(text).unwrap(), request);
         }
-        for wrong in ["", "{}", r#"{"request":"status","x":1}"#, r#"{"request":"halt"}"#, "[]"] {
+        for wrong in
+            ["", "{}", r#"{"request":"disconnect","session":7,"x":1}"#, r#"{"request":"halt"}"#, "[]"]
+        {
             assert!(serde_json::from_str::<Request>(wrong).is_err(), "{wrong}");
         }
     }
