@@ -86,6 +86,9 @@ pub(crate) async fn keep(generation: Rc<Generation>, first: Role) {
                 Err(error) => tracing::error!(target: "websockify::connector", "{error}; trying again"),
             }
         }
+        if let Some(plugin) = &generation.plugin {
+            plugin.restart();
+        }
         for gateway in generation.pool.all() {
             // A gateway that can't be told is dead; the one that follows it is introduced.
             let _ = introduce(&generation, &gateway).await;
@@ -118,6 +121,11 @@ fn take(generation: &Generation, message: ConnectorToSupervisor) {
             violation::accused(generation, "connector", &violation)
         }
         ConnectorToSupervisor::Here => generation.connector_pulse.heard(),
+        ConnectorToSupervisor::PluginHangs => {
+            if let Some(plugin) = &generation.plugin {
+                plugin.hangs();
+            }
+        }
         // What it says once, and has said.
         _ => {}
     }

@@ -16,13 +16,14 @@ use tokio::time::{sleep, timeout};
 use crate::confinement::Confinement;
 use crate::identity::Identity;
 use crate::liveness::Pulse;
+use crate::plugin::Plugin;
 use crate::pool::Pool;
 use crate::recordings::Recordings;
 use crate::role::{Handle, Role};
 use crate::service::{Service, ServiceError};
 use crate::setup::{self, Setups};
 use crate::tokens::TokenSource;
-use crate::{connector, echo, gateway};
+use crate::{connector, echo, gateway, plugin};
 
 /// What a gateway needs to end itself, beside the time of its sessions.
 pub(crate) const LAST_MOMENT: Duration = Duration::from_millis(300);
@@ -60,6 +61,8 @@ pub(crate) struct Generation {
     pub(crate) identity: Identity,
     /// The files of tokens.
     pub(crate) tokens: TokenSource,
+    /// The program that knows targets, if there is one.
+    pub(crate) plugin: Option<Rc<Plugin>>,
     /// Who keeps connector and echo target. They end with the generation.
     keepers: RefCell<JoinSet<()>>,
     /// A later one has taken its place: it only keeps the connections that it has.
@@ -82,9 +85,10 @@ impl Generation {
         };
         let mint = Mint::new(Key::generate()?, setup::ticket_lifetime(&config));
         let setups = Setups::read(&config, destination, mint.key())?;
+        let plugin = Plugin::of(&config)?;
         let identity = Identity::new(&config, setups.run_as);
         let number = service.generations.next_number();
-        let generation = Self::new(service, config, number, mint, Some(setups), identity);
+        let generation = Self::new(service, config, number, mint, Some(setups), identity, plugin);
         match generation.start_roles(echo_listener).await {
             Ok(()) => Ok(generation),
             Err(error) => {
@@ -96,7 +100,7 @@ impl Generation {
 
     /// One whose roles an earlier image of this program has started. They are not started again.
     pub(crate) fn adopted(service: &Rc<Service>, config: Config, number: u32, mint: Mint) -> Rc<Self> {
-        Self::new(service, config, number, mint, None, Identity::adopted())
+        Self::new(service, config, number, mint, None, Identity::adopted(), None)
     }
 
     fn new(
@@ -106,6 +110,7 @@ impl Generation {
         mint: Mint,
         setups: Option<Setups>,
         identity: Identity,
+        plugin: Option<Rc<Plugin>>,
     ) -> Rc<Self> {
         let run_as = setups.as_ref().and_then(|setups| setups.run_as);
         Rc::new(Self {
@@ -116,6 +121,7 @@ impl Generation {
             identity,
             tokens: TokenSource::new(&config),
             recordings: config.record.as_deref().map(Recordings::new),
+            plugin,
             confinement: Confinement::new(&config, run_as),
             config,
             setups,
@@ -160,6 +166,10 @@ impl Generation {
         generation.identity.refresh(generation).await;
         generation.tokens.refresh(generation).await;
         let first = connector::start(generation).await?;
+        if let Some(plugin) = &generation.plugin {
+            let keeper = plugin::keep(generation.clone(), plugin.clone());
+            generation.keepers.borrow_mut().spawn_local(keeper);
+        }
         generation.keepers.borrow_mut().spawn_local(connector::keep(generation.clone(), first));
         let mut gateways = Vec::new();
         for _ in 0..generation.pool.initial() {

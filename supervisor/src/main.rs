@@ -17,6 +17,7 @@ mod gateway;
 mod generation;
 mod identity;
 mod liveness;
+mod plugin;
 mod pool;
 mod process;
 mod recordings;

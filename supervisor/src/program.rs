@@ -65,6 +65,18 @@ pub(crate) fn worker() -> io::Result<Command> {
     Ok(command)
 }
 
+/// A file that belongs to the worker: beside it, or in the source tree.
+pub(crate) fn shipped(name: &str) -> io::Result<PathBuf> {
+    let folder = found()?.worker.parent().ok_or(io::ErrorKind::NotFound)?;
+    let places = [folder.join(name), folder.join("../../supervisor/libexec").join(name)];
+    places.into_iter().find(|path| path.is_file()).ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::NotFound,
+            format!("{name} is not in {}; install it there", folder.display()),
+        )
+    })
+}
+
 fn found() -> io::Result<&'static Found> {
     if let Some(found) = FOUND.get() {
         return Ok(found);

@@ -9,9 +9,10 @@ use std::time::Duration;
 use common::addr::TargetAddr;
 use common::config::auth::AuthPlugin;
 use common::config::http_url::{HttpUrl, UrlTemplate};
+use common::config::own_plugin::OwnPlugin;
 use common::config::token::{TokenPlugin, TokenRefusal};
 use common::config::{Config, Secret, Target, TextMessages, TlsVersion, Web};
-use common::ipc::ask::{ApiAnswer, ApiLookup, RedisLookup, Service};
+use common::ipc::ask::{ApiAnswer, ApiLookup, PluginLink, RedisLookup, Service};
 use common::ipc::setup::{
     self, AuthTerms, ConnectorSetup, Destination, EchoSetup, GatewaySetup, Inquiry, LOOKUP_DEADLINE, Page,
     RunAs, TargetTlsTerms, TlsTerms, TokenLookup,
@@ -255,6 +256,10 @@ fn inquiry(config: &Config) -> Inquiry {
     let mut inquiry = Inquiry { pages: config.web_auth, ..Inquiry::default() };
     if let Target::Tokens(tokens) = &config.target {
         inquiry.token = Some(tokens.from);
+        if let TokenPlugin::Own { .. } = tokens.plugin {
+            inquiry.head = true;
+            inquiry.common_name = true;
+        }
     }
     for auth in &config.auth {
         match auth.plugin {
@@ -293,6 +298,15 @@ pub(crate) fn token_lookup(plugin: &TokenPlugin) -> TokenLookup {
     };
     match plugin {
         TokenPlugin::Jwt(_) => TokenLookup::Jwt,
+        TokenPlugin::Own { plugin, .. } => TokenLookup::Own(match plugin {
+            OwnPlugin::Program(_) | OwnPlugin::Python(_) => PluginLink::Program,
+            OwnPlugin::Socket(path) => PluginLink::Lines(service(&TargetAddr::Unix(path.clone()), false)),
+            OwnPlugin::Http(HttpUrl { secured, address, authority, path, .. }) => PluginLink::Http {
+                service: service(address, *secured),
+                authority: authority.clone(),
+                path: Secret::new(path.clone()),
+            },
+        }),
         TokenPlugin::TextApi(template) => api(template, ApiAnswer::Text),
         TokenPlugin::JsonApi(template) => api(template, ApiAnswer::Json),
         TokenPlugin::Redis(redis) => TokenLookup::Redis(RedisLookup {

@@ -68,7 +68,10 @@ impl TokenSource {
                 | TokenPlugin::Jwt(path) => Some(path.clone()),
                 // The client's token leads to a socket there: that is for the connector to open.
                 TokenPlugin::SocketDirectory(_) => None,
-                TokenPlugin::TextApi(_) | TokenPlugin::JsonApi(_) | TokenPlugin::Redis(_) => None,
+                TokenPlugin::TextApi(_)
+                | TokenPlugin::JsonApi(_)
+                | TokenPlugin::Redis(_)
+                | TokenPlugin::Own { .. } => None,
             },
             Target::Static(_) | Target::Demo => None,
         };

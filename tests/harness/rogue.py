@@ -18,7 +18,7 @@ READY = VERSION + b"\x01" + b"\x01\x01" + b"\x01\x01\x06" + b"\x00\x00\x00\x00"
 REPORT = VERSION + b"\x03"
 # What it asks of the connector.
 ADMIT = VERSION + b"\x01"
-NOTHING_SHOWN = b"\x00\x00\x00"
+NOTHING_SHOWN = b"\x00\x00\x00\x00"
 # What the supervisor says.
 CONNECTOR, CONNECTION, BEGIN, ACKNOWLEDGEMENTS = 3, 6, 7, 9
 

@@ -4,6 +4,7 @@
 pub mod connector;
 pub mod echo;
 pub mod gateway;
+pub mod plugin;
 mod role;
 pub mod sandbox;
 pub mod signer;

@@ -5,10 +5,15 @@
 use std::process::ExitCode;
 
 use common::sys::inherited;
-use worker::{connector, echo, gateway, signer};
+use worker::{connector, echo, gateway, plugin, signer};
 
 fn main() -> ExitCode {
     let role = std::env::args().nth(1).unwrap_or_default();
+    if role == "plugin" {
+        let error = plugin::run(std::env::args_os().skip(2));
+        eprintln!("{error}");
+        return ExitCode::FAILURE;
+    }
     let (Ok(control), Ok(log)) = (inherited::take(0), inherited::take(1)) else {
         eprintln!("websockify-worker is started by websockify, not by hand");
         return ExitCode::FAILURE;

@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use super::auth::{Auth, AuthPlugin};
+use super::own_plugin::OwnPlugin;
 use super::token::TokenPlugin;
 use super::{Ciphers, Config, DEFAULT_CERTIFICATE, Syslog, SyslogServer, Target, Tls, Web};
 use crate::addr::{ListenAddr, TargetAddr};
@@ -158,7 +159,13 @@ impl Found {
             TokenPlugin::FileName(path) => self.folder(KEY, path, Severity::Error),
             TokenPlugin::SocketDirectory(path) => self.folder(KEY, path, Severity::Warning),
             TokenPlugin::Jwt(path) => self.file(KEY, path, Severity::Warning),
-            TokenPlugin::TextApi(_) | TokenPlugin::JsonApi(_) | TokenPlugin::Redis(_) => {}
+            TokenPlugin::Own { plugin: OwnPlugin::Program(path), .. } => {
+                self.file("token.plugin", path, Severity::Warning);
+            }
+            TokenPlugin::TextApi(_)
+            | TokenPlugin::JsonApi(_)
+            | TokenPlugin::Redis(_)
+            | TokenPlugin::Own { .. } => {}
         }
     }
 

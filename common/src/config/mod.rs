@@ -11,6 +11,7 @@ pub mod http_url;
 mod keys;
 mod later;
 mod log;
+pub mod own_plugin;
 pub mod plugin;
 pub mod print;
 mod similar;

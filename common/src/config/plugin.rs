@@ -5,6 +5,7 @@ use std::fmt;
 use thiserror::Error;
 
 use super::http_url::UrlError;
+use super::own_plugin::OwnPluginError;
 use super::token::redis::RedisSourceError;
 
 /// What a plugin is for.
@@ -60,6 +61,9 @@ pub enum PluginError {
     /// The source of `TokenRedis` makes no sense.
     #[error("the source of TokenRedis can't be used: {0}")]
     Redis(#[from] RedisSourceError),
+    /// Meant to be one of the administrator's own.
+    #[error("the {0} plugin can't be used: {1}")]
+    Own(Kind, OwnPluginError),
 }
 
 impl PluginError {
@@ -75,6 +79,9 @@ impl PluginError {
                 format!("the plugins are {}", super::auth::AuthPlugin::NAMES.join(", "))
             }
             Self::Source { .. } => "name it as the source of the plugin".to_owned(),
+            Self::Own(..) => {
+                "write it like exec:/path, unix:/path, http://localhost/path or module.Class".to_owned()
+            }
             Self::Url(..) => "write it like http://localhost/target?token=%s".to_owned(),
             Self::Redis(_) => {
                 "write it like host:port:database:password:namespace; what is not needed may be \

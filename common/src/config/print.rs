@@ -128,15 +128,15 @@ impl Printer {
 
     fn tokens(&mut self, tokens: &Tokens) -> Result<(), NotUtf8> {
         self.table("token");
-        self.key("plugin", tokens.plugin.name(), false);
+        self.key("plugin", tokens.plugin.name().as_ref(), false);
         if tokens.plugin.has_secret_source() {
             self.out.push_str(
-                "# The source is not printed, since there is a password in it: put it into a file that only\n\
+                "# The source is not printed, since there may be a password in it: put it into a file that only\n\
                  # root can read, and name that file here.\n\
                  #source-file = \"/path/to/file\"\n",
             );
-        } else {
-            self.key("source", path_text(Path::new(tokens.plugin.source()))?, false);
+        } else if let Some(source) = tokens.plugin.source() {
+            self.key("source", path_text(Path::new(source))?, false);
         }
         self.flag("host", tokens.from == TokenFrom::Host);
         self.key("refusal", tokens.refusal.as_str(), tokens.refusal == TokenRefusal::default());

@@ -2,12 +2,15 @@
 
 pub mod redis;
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::Secret;
 use super::http_url::UrlTemplate;
+use super::own_plugin::OwnPlugin;
 use super::plugin::{Kind, PluginError};
 use redis::RedisSource;
 
@@ -51,6 +54,13 @@ pub enum TokenPlugin {
     Jwt(PathBuf),
     /// Values in Redis.
     Redis(RedisSource),
+    /// One of the administrator's own.
+    Own {
+        /// Which.
+        plugin: OwnPlugin,
+        /// Whatever it makes of it.
+        source: Option<Secret>,
+    },
 }
 
 /// Where a client says its token.
@@ -121,17 +131,22 @@ impl TokenPlugin {
                     .ok_or(needs("TokenRedis", "host:port:database:password:namespace, or a part of it"))?;
                 Ok(Self::Redis(RedisSource::parse(&source.to_string_lossy())?))
             }
-            _ if bare.contains(['.', ':']) => {
-                Err(PluginError::NotYet { kind: Kind::Token, name: name.to_owned() })
-            }
-            _ => Err(PluginError::Unknown { kind: Kind::Token, name: name.to_owned() }),
+            _ => match OwnPlugin::parse(name, &absolute)
+                .map_err(|error| PluginError::Own(Kind::Token, error))?
+            {
+                Some(plugin) => {
+                    let source = source.map(|source| Secret::new(source.to_string_lossy().into_owned()));
+                    Ok(Self::Own { plugin, source })
+                }
+                None => Err(PluginError::Unknown { kind: Kind::Token, name: name.to_owned() }),
+            },
         }
     }
 
     /// Its name, as in the original.
     #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
+    pub fn name(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
             Self::File(_) => "TokenFile",
             Self::ReadOnlyFile(_) => "ReadOnlyTokenFile",
             Self::FileName(_) => "TokenFileName",
@@ -140,13 +155,14 @@ impl TokenPlugin {
             Self::JsonApi(_) => API_JSON,
             Self::Jwt(_) => "JWTTokenApi",
             Self::Redis(_) => "TokenRedis",
-        }
+            Self::Own { plugin, .. } => return Cow::Owned(plugin.to_string()),
+        })
     }
 
     /// Where it looks.
     #[must_use]
-    pub fn source(&self) -> &OsStr {
-        match self {
+    pub fn source(&self) -> Option<&OsStr> {
+        Some(match self {
             Self::File(path)
             | Self::ReadOnlyFile(path)
             | Self::FileName(path)
@@ -154,7 +170,8 @@ impl TokenPlugin {
             | Self::Jwt(path) => path.as_os_str(),
             Self::TextApi(template) | Self::JsonApi(template) => OsStr::new(template.text.reveal()),
             Self::Redis(redis) => OsStr::new(redis.text().reveal()),
-        }
+            Self::Own { source, .. } => OsStr::new(source.as_ref()?.reveal()),
+        })
     }
 
     /// Whether a password stands in the source.
@@ -163,6 +180,8 @@ impl TokenPlugin {
         match self {
             Self::Redis(redis) => redis.password.is_some(),
             Self::TextApi(template) | Self::JsonApi(template) => template.url.credentials.is_some(),
+            // Who knows.
+            Self::Own { source, .. } => source.is_some(),
             _ => false,
         }
     }
@@ -212,7 +231,7 @@ mod tests {
         assert_eq!(SOURCES.map(|(name, ..)| name), TokenPlugin::NAMES);
         for (name, source, shown) in SOURCES {
             let bare = plugin(name, Some(source)).unwrap();
-            assert_eq!((bare.name(), bare.source()), (name, OsStr::new(shown)));
+            assert_eq!((bare.name().as_ref(), bare.source()), (name, Some(OsStr::new(shown))));
             assert_eq!(plugin(&format!("websockify.token_plugins.{name}"), Some(source)), Ok(bare));
             assert!(matches!(
                 plugin(name, None),
@@ -231,11 +250,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_to_come_is_told_from_what_there_never_was() {
-        for name in ["my.module.Class", "websockify.token_plugins.x.Y", "exec:/x", "http://x/"] {
-            let error = PluginError::NotYet { kind: Kind::Token, name: name.to_owned() };
-            assert_eq!(plugin(name, Some("x")), Err(error));
+    fn own_plugins_are_told_from_what_there_never_was() {
+        for (name, shown) in [("my.module.Class", "my.module.Class"), ("exec:x", "exec:/folder/x")] {
+            let own = plugin(name, Some("hush")).unwrap();
+            assert_eq!((own.name().as_ref(), own.source()), (shown, Some(OsStr::new("hush"))));
+            assert!(own.has_secret_source() && !format!("{own:?}").contains("hush"));
+            assert_eq!(plugin(name, None).unwrap().source(), None);
         }
+        assert!(matches!(plugin("exec:", None), Err(PluginError::Own(Kind::Token, _))));
         for name in ["tokenfile", "BasePlugin", ""] {
             let error = PluginError::Unknown { kind: Kind::Token, name: name.to_owned() };
             assert_eq!(plugin(name, Some("x")), Err(error));

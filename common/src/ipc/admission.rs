@@ -36,6 +36,22 @@ pub struct Shown {
     pub headers: Vec<Header>,
     /// The common name of its certificate, if it has a valid one.
     pub common_name: Option<String>,
+    /// The head of its request, unless that is longer than [`Head::MAX_BYTES`].
+    pub head: Option<Head>,
+}
+
+/// The head of a request, for plugins of the administrator's own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// Path and query. A token may stand in it.
+    pub path: Secret,
+    /// All fields but those of the WebSocket, of each name the first.
+    pub headers: Vec<Header>,
+}
+
+impl Head {
+    /// The longest head that is passed on, bytes. A message takes little more.
+    pub const MAX_BYTES: usize = 12 << 10;
 }
 
 /// A field of a request.

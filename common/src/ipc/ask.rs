@@ -52,3 +52,21 @@ pub enum ApiAnswer {
     /// A JSON object with `host` and `port`.
     Json,
 }
+
+/// How to ask a plugin of the administrator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PluginLink {
+    /// A program, whose connection the supervisor passes.
+    Program,
+    /// Lines of JSON to a service.
+    Lines(Service),
+    /// POST requests.
+    Http {
+        /// The server.
+        service: Service,
+        /// For the `Host` header.
+        authority: String,
+        /// Path and query. May hold a key.
+        path: Secret,
+    },
+}

@@ -23,6 +23,8 @@ pub enum SupervisorToConnector {
     /// What the files of tokens hold, in place of what was there before: a
     /// [`super::setup::TokenFiles`] as a file in memory.
     Tokens(OwnedFd),
+    /// The connection to a program that answers questions, in place of any earlier one: a stream socket.
+    Plugin(OwnedFd),
     /// Is somebody there? Answer with `Here` at once.
     Ask,
 }
@@ -34,6 +36,7 @@ impl Message for SupervisorToConnector {
             Self::Gateway { id, channel } => wire::body(2, id, Some(channel.as_fd())),
             Self::Tokens(fd) => wire::body(3, &(), Some(fd.as_fd())),
             Self::Ask => wire::body(4, &(), None),
+            Self::Plugin(fd) => wire::body(5, &(), Some(fd.as_fd())),
         }
     }
 
@@ -43,6 +46,7 @@ impl Message for SupervisorToConnector {
             2 => Ok(Self::Gateway { id: wire::fields(tag, body)?, channel: wire::with_fd(fd)? }),
             3 => wire::fields(tag, body).and_then(|()| Ok(Self::Tokens(wire::with_fd(fd)?))),
             4 => wire::without_fd(fd).and_then(|()| wire::fields(tag, body)).map(|()| Self::Ask),
+            5 => wire::fields(tag, body).and_then(|()| Ok(Self::Plugin(wire::with_fd(fd)?))),
             _ => Err(WireError::Tag(tag)),
         }
     }
@@ -61,6 +65,8 @@ pub enum ConnectorToSupervisor {
     Violation(Violation),
     /// The answer to `Ask`.
     Here,
+    /// The program of `Plugin` does not answer any more.
+    PluginHangs,
 }
 
 /// What came of dialling a target.
@@ -95,6 +101,7 @@ impl Message for ConnectorToSupervisor {
             Self::Dialled(dialled) => wire::body(3, dialled, None),
             Self::Violation(violation) => wire::body(4, violation, None),
             Self::Here => wire::body(5, &(), None),
+            Self::PluginHangs => wire::body(6, &(), None),
         }
     }
 
@@ -106,6 +113,7 @@ impl Message for ConnectorToSupervisor {
             3 => Ok(Self::Dialled(wire::fields(tag, body)?)),
             4 => Ok(Self::Violation(wire::fields(tag, body)?)),
             5 => wire::fields(tag, body).map(|()| Self::Here),
+            6 => wire::fields(tag, body).map(|()| Self::PluginHangs),
             _ => Err(WireError::Tag(tag)),
         }
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use zeroize::{Zeroize, Zeroizing};
 
-use super::ask::{ApiLookup, RedisLookup};
+use super::ask::{ApiLookup, PluginLink, RedisLookup};
 use super::signer::KeyDescription;
 use super::wire::WireError;
 use crate::addr::TargetAddr;
@@ -79,6 +79,8 @@ pub struct Inquiry {
     pub headers: Vec<String>,
     /// The common name of its certificate.
     pub common_name: bool,
+    /// The path and all fields of its request.
+    pub head: bool,
     /// It is to be asked before a page is served, too.
     pub pages: bool,
 }
@@ -179,6 +181,8 @@ pub enum TokenLookup {
     Redis(RedisLookup),
     /// A service over HTTP.
     Api(ApiLookup),
+    /// A plugin of the administrator's own.
+    Own(PluginLink),
 }
 
 /// How long a service that knows targets may take for its answer. The client waits meanwhile.

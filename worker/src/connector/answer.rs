@@ -70,7 +70,7 @@ async fn connect(
     if connector.policy.reads_files() {
         connector.catch_up();
     }
-    let target = match connector.policy.target(shown).await {
+    let target = match connector.policy.target(&claims.client, shown).await {
         Ok(target) => target,
         Err(denied) => return Ok(deny(claims, &denied)),
     };

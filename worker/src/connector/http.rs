@@ -11,6 +11,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use tokio::sync::Semaphore;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
@@ -18,6 +19,9 @@ use super::endpoint::{ConnectError, Endpoint};
 
 /// The longest answer that is read, bytes. Addresses are short.
 const MAX_BODY: usize = 64 * 1024;
+
+/// Questions at a time; each has a connection of its own. Others wait their turn.
+const MAX_ASKING: usize = 64;
 
 /// Connections that are kept while nobody asks.
 const MAX_IDLE: usize = 8;
@@ -28,6 +32,7 @@ pub(super) struct Client {
     /// For the `Host` header (RFC 9110 section 7.2).
     host: HeaderValue,
     idle: RefCell<Vec<SendRequest<Full<Bytes>>>>,
+    turns: Semaphore,
     /// For one question and its answer.
     deadline: Duration,
 }
@@ -63,7 +68,7 @@ pub(super) enum HttpError {
 impl Client {
     /// A client of the service at `endpoint`, which is called `host`.
     pub(super) fn new(endpoint: Endpoint, host: HeaderValue, deadline: Duration) -> Self {
-        Self { endpoint, host, idle: RefCell::default(), deadline }
+        Self { endpoint, host, idle: RefCell::default(), turns: Semaphore::new(MAX_ASKING), deadline }
     }
 
     /// What the service is called.
@@ -78,6 +83,8 @@ impl Client {
     }
 
     async fn asked(&self, mut request: Request<Full<Bytes>>) -> Result<Answer, HttpError> {
+        // The semaphore is never closed.
+        let _turn = self.turns.acquire().await;
         request.headers_mut().insert(header::HOST, self.host.clone());
         if let Some(kept) = self.kept() {
             match self.exchange(kept, request.clone()).await {

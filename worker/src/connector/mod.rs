@@ -11,6 +11,7 @@ mod dial;
 mod endpoint;
 mod http;
 mod jose;
+mod plugin;
 mod policy;
 mod target;
 mod token;
@@ -113,6 +114,7 @@ async fn serve(connector: Rc<Connector>, level: Level) {
         return;
     }
     spawn_local(keep_telling(connector.clone()));
+    spawn_local(watch_plugin(connector.clone()));
     while let Ok(message) = connector.supervisor.receive().await {
         connector.obey(message);
     }
@@ -151,6 +153,7 @@ impl Connector {
             SupervisorToConnector::Gateway { .. } => "channel to a gateway",
             SupervisorToConnector::Tokens(_) => "tokens",
             SupervisorToConnector::Setup(_) => "setup",
+            SupervisorToConnector::Plugin(_) => "connection to a plugin",
             SupervisorToConnector::Ask => "question",
         };
         let done = match message {
@@ -161,6 +164,7 @@ impl Connector {
                 setup::read(file).map(|files| self.policy.take_tokens(files))
             }
             SupervisorToConnector::Setup(_) => Err(role::unexpected("another setup")),
+            SupervisorToConnector::Plugin(socket) => self.policy.take_connection(socket),
             SupervisorToConnector::Ask => {
                 self.asked.set(true);
                 self.more_to_tell.notify_one();
@@ -202,6 +206,16 @@ impl Connector {
     fn accuse(&self, gateway: GatewayId, what: String) {
         self.accused.borrow_mut().entry(gateway).or_insert(what);
         self.more_to_tell.notify_one();
+    }
+}
+
+/// Has the supervisor told whenever the plugin counts as hung.
+async fn watch_plugin(connector: Rc<Connector>) {
+    loop {
+        connector.policy.plugin_hangs().await;
+        if connector.supervisor.send(&ConnectorToSupervisor::PluginHangs).await.is_err() {
+            return;
+        }
     }
 }
 

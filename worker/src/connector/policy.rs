@@ -1,6 +1,10 @@
 //! Who may connect to what.
 
+use std::io;
+use std::os::fd::OwnedFd;
+
 use common::addr::TargetAddr;
+use common::ipc::ClientAddr;
 use common::ipc::admission::{Refusal, Shown};
 use common::ipc::setup::{ConnectorSetup, Destination, TokenFiles};
 
@@ -77,6 +81,26 @@ impl Policy {
         }
     }
 
+    /// Takes the connection to the plugin's program.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub(super) fn take_connection(&self, socket: OwnedFd) -> io::Result<()> {
+        match &self.targets {
+            Targets::ByToken(plugin) => plugin.take_connection(socket),
+            Targets::One(_) => Err(io::Error::other("there is no plugin")),
+        }
+    }
+
+    /// Waits until the plugin's program counts as hung; without end if there is none.
+    pub(super) async fn plugin_hangs(&self) {
+        match &self.targets {
+            Targets::ByToken(plugin) => plugin.hangs().await,
+            Targets::One(_) => std::future::pending().await,
+        }
+    }
+
     /// Whether a client that has shown this of itself may be served at all.
     ///
     /// # Errors
@@ -94,12 +118,12 @@ impl Policy {
     /// # Errors
     ///
     /// Why it has none, in words for the log.
-    pub(super) async fn target(&self, shown: &Shown) -> Result<Target, Denied> {
+    pub(super) async fn target(&self, client: &ClientAddr, shown: &Shown) -> Result<Target, Denied> {
         match &self.targets {
             Targets::One(target) => Ok(Target::Address(target.clone())),
             Targets::ByToken(plugin) => {
                 let token = shown.token.as_ref().ok_or(Denied::NoToken)?;
-                Ok(plugin.lookup(token.reveal()).await?)
+                Ok(plugin.lookup(token.reveal(), client, shown).await?)
             }
         }
     }

@@ -40,6 +40,16 @@ pub enum Profile<'a> {
     Echo,
 }
 
+/// Gives up user, groups and capabilities, and every way to get them back, and nothing else: for programs of the
+/// administrator.
+///
+/// # Errors
+///
+/// The kernel's. The process must not go on then.
+pub fn drop_privileges(run_as: Option<RunAs>) -> io::Result<()> {
+    identity::drop_privileges(run_as)
+}
+
 /// What a connector must reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reach {
@@ -81,7 +91,8 @@ impl Reach {
                 | TokenLookup::FileNames
                 | TokenLookup::Jwt
                 | TokenLookup::Redis(_)
-                | TokenLookup::Api(_),
+                | TokenLookup::Api(_)
+                | TokenLookup::Own(_),
             ) => one(Ports::Any, true),
         }
     }

@@ -71,7 +71,7 @@ pub(crate) struct Options {
     #[arg(long, help_heading = "Target")]
     pub(super) ssl_target: bool,
     /// Take the target from the client's token: TokenFile, ReadOnlyTokenFile, TokenFileName,
-    /// UnixDomainSocketDirectory, BaseTokenAPI, JSONTokenApi, JWTTokenApi or TokenRedis.
+    /// UnixDomainSocketDirectory, BaseTokenAPI, JSONTokenApi, JWTTokenApi, TokenRedis, exec:PROGRAM or a class of Python.
     ///
     /// A client says its token in the path, as in /websockify?token=abc. Who has no good one is refused.
     #[arg(long, value_name = "NAME", help_heading = "Target")]

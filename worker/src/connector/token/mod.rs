@@ -6,14 +6,21 @@
 mod address;
 mod api;
 mod jwt;
+mod own;
 mod redis;
 mod socket_directory;
 mod table;
 
+use std::io;
+use std::os::fd::OwnedFd;
+
 use common::addr::TargetAddr;
+use common::ipc::ClientAddr;
+use common::ipc::admission::Shown;
 use common::ipc::setup::{LOOKUP_DEADLINE, TokenFiles, TokenLookup};
 
 use super::endpoint::Endpoint;
+use super::plugin;
 use super::target::Target;
 use address::AddressError;
 use api::Api;
@@ -34,6 +41,8 @@ pub(super) enum Plugin {
     Redis(Redis),
     /// `BaseTokenAPI` and `JSONTokenApi`.
     Api(Api),
+    /// One of the administrator's own.
+    Own(plugin::Plugin),
 }
 
 /// Why a token leads to no target.
@@ -63,6 +72,7 @@ impl Plugin {
             TokenLookup::FileNames => Self::Table(Table::of_file_names()),
             TokenLookup::SocketDirectory(path) => Self::SocketDirectory(SocketDirectory::new(path)),
             TokenLookup::Jwt => Self::Jwt(Jwt::default()),
+            TokenLookup::Own(link) => Self::Own(plugin::Plugin::new(link, prefer_ipv6, LOOKUP_DEADLINE)?),
             TokenLookup::Redis(lookup) => {
                 Self::Redis(Redis::new(endpoint(&lookup.service)?, lookup, LOOKUP_DEADLINE))
             }
@@ -77,12 +87,32 @@ impl Plugin {
         matches!(self, Self::Table(_) | Self::Jwt(_))
     }
 
+    /// Takes the connection to a program.
+    ///
+    /// # Errors
+    ///
+    /// When it is of no use.
+    pub(super) fn take_connection(&self, socket: OwnedFd) -> io::Result<()> {
+        match self {
+            Self::Own(plugin) => plugin.take_connection(socket),
+            _ => Err(io::Error::other("the plugin is no program")),
+        }
+    }
+
+    /// Waits until a program counts as hung; without end for other plugins.
+    pub(super) async fn hangs(&self) {
+        match self {
+            Self::Own(plugin) => plugin.hangs().await,
+            _ => std::future::pending().await,
+        }
+    }
+
     /// Takes what the files of tokens hold now.
     pub(super) fn take_files(&self, files: TokenFiles) {
         match self {
             Self::Table(table) => table.fill(files),
             Self::Jwt(jwt) => jwt.take_key(&files),
-            Self::SocketDirectory(_) | Self::Redis(_) | Self::Api(_) => {}
+            Self::SocketDirectory(_) | Self::Redis(_) | Self::Api(_) | Self::Own(_) => {}
         }
     }
 
@@ -91,13 +121,19 @@ impl Plugin {
     /// # Errors
     ///
     /// Why there is none.
-    pub(super) async fn lookup(&self, token: &str) -> Result<Target, LookupError> {
+    pub(super) async fn lookup(
+        &self,
+        token: &str,
+        client: &ClientAddr,
+        shown: &Shown,
+    ) -> Result<Target, LookupError> {
         match self {
             Self::Table(table) => table.lookup(token),
             Self::SocketDirectory(folder) => folder.lookup(token),
             Self::Jwt(jwt) => jwt.lookup(token),
             Self::Redis(redis) => redis.lookup(token).await,
             Self::Api(api) => api.lookup(token).await,
+            Self::Own(plugin) => own::lookup(plugin, token, client, shown).await,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use common::config::Secret;
 use common::config::token::TokenFrom;
-use common::ipc::admission::{Header, Shown};
+use common::ipc::admission::{Head, Header, Shown};
 use common::ipc::setup::Inquiry;
 use hyper::Request;
 use hyper::header;
@@ -24,7 +24,27 @@ pub(super) fn shown<B>(inquiry: &Inquiry, request: &Request<B>, common_name: Opt
         token: token.map(Secret::new),
         headers: inquiry.headers.iter().filter_map(header).collect(),
         common_name: common_name.map(str::to_owned),
+        head: if inquiry.head { head(request) } else { None },
     }
+}
+
+/// The head of a request; none if it is too long to be passed on.
+fn head<B>(request: &Request<B>) -> Option<Head> {
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    let mut length = path.len();
+    let mut headers = Vec::new();
+    for name in request.headers().keys() {
+        let is_ours = name.as_str().starts_with("sec-websocket-");
+        if is_ours || [header::CONNECTION, header::UPGRADE].contains(name) {
+            continue;
+        }
+        let value = request.headers().get(name)?.as_bytes();
+        // ISO 8859-1 may take two bytes in UTF-8, and lengths take some.
+        length += name.as_str().len() + 2 * value.len() + 8;
+        let value = Secret::new(value.iter().copied().map(char::from).collect());
+        headers.push(Header { name: name.as_str().to_owned(), value });
+    }
+    (length <= Head::MAX_BYTES).then(|| Head { path: Secret::new(path.to_owned()), headers })
 }
 
 /// The first value of `token` that is not empty, as the original reads it: fields as of an HTML form, less

@@ -1,0 +1,122 @@
+//! Plugins of the administrator's own: programs, services, and classes of Python (`docs/plugins.md`).
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use super::http_url::{HttpUrl, UrlError};
+
+/// A plugin that is not one of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OwnPlugin {
+    /// A program that is started: `exec:/path`.
+    Program(PathBuf),
+    /// A class that was written for the original: `module.Class`.
+    Python(String),
+    /// A service that takes lines on a unix socket: `unix:/path`.
+    Socket(PathBuf),
+    /// A service that takes POST requests: `http://…` or `https://…`.
+    Http(HttpUrl),
+}
+
+/// Why a name that looks like such a plugin is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum OwnPluginError {
+    /// Nothing follows `exec:` or `unix:`.
+    #[error("it names no file")]
+    NoFile,
+    /// Not a URL that can be asked.
+    #[error("{0}")]
+    Url(#[from] UrlError),
+    /// It would be printed with the name.
+    #[error("a user and a password can't stand in its URL")]
+    Credentials,
+}
+
+impl OwnPlugin {
+    /// Reads a plugin's name, if it is one of these; `absolute` says where a path leads.
+    ///
+    /// # Errors
+    ///
+    /// When it is meant to be one and makes no sense.
+    pub fn parse(name: &str, absolute: impl Fn(&OsStr) -> PathBuf) -> Result<Option<Self>, OwnPluginError> {
+        let file = |path: &str| match path {
+            "" => Err(OwnPluginError::NoFile),
+            path => Ok(absolute(OsStr::new(path))),
+        };
+        if let Some(path) = name.strip_prefix("exec:") {
+            return file(path).map(Self::Program).map(Some);
+        }
+        if let Some(path) = name.strip_prefix("unix:") {
+            return file(path).map(Self::Socket).map(Some);
+        }
+        if name.starts_with("http://") || name.starts_with("https://") {
+            let url = HttpUrl::parse(name)?;
+            return if url.credentials.is_some() {
+                Err(OwnPluginError::Credentials)
+            } else {
+                Ok(Some(Self::Http(url)))
+            };
+        }
+        Ok(is_class(name).then(|| Self::Python(name.to_owned())))
+    }
+}
+
+impl fmt::Display for OwnPlugin {
+    /// As it is written, but that paths are absolute.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = |prefix, path: &Path| format!("{prefix}{}", path.display());
+        f.write_str(&match self {
+            Self::Program(program) => path("exec:", program),
+            Self::Socket(socket) => path("unix:", socket),
+            Self::Python(class) => class.clone(),
+            Self::Http(url) => {
+                let scheme = if url.secured { "https" } else { "http" };
+                format!("{scheme}://{}{}", url.authority, url.path)
+            }
+        })
+    }
+}
+
+/// Names with dots between them, of which none begins with a digit.
+fn is_class(name: &str) -> bool {
+    let is_name = |part: &str| {
+        part.starts_with(|first: char| first.is_alphabetic() || first == '_')
+            && part.chars().all(|char| char.is_alphanumeric() || char == '_')
+    };
+    name.contains('.') && name.split('.').all(is_name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(name: &str) -> Result<Option<String>, OwnPluginError> {
+        let absolute = |path: &OsStr| Path::new("/folder").join(path);
+        OwnPlugin::parse(name, absolute).map(|plugin| plugin.map(|plugin| plugin.to_string()))
+    }
+
+    #[test]
+    fn own_plugins_are_known_by_their_form() {
+        for (name, shown) in [
+            ("exec:plugin", "exec:/folder/plugin"),
+            ("exec:/bin/a b", "exec:/bin/a b"),
+            ("unix:/run/plugin", "unix:/run/plugin"),
+            ("http://[::1]:8080/x?y=z", "http://[::1]:8080/x?y=z"),
+            ("https://localhost", "https://localhost/"),
+            ("my.module.Class", "my.module.Class"),
+            ("_a.B2", "_a.B2"),
+        ] {
+            assert_eq!(parse(name), Ok(Some(shown.to_owned())));
+        }
+        for name in ["", "TokenFile", "a..b", ".a", "a.", "1.2", "a.b c", "ftp://x/", "a.b;c"] {
+            assert_eq!(parse(name), Ok(None), "{name}");
+        }
+        assert_eq!(parse("exec:"), Err(OwnPluginError::NoFile));
+        assert_eq!(parse("unix:"), Err(OwnPluginError::NoFile));
+        assert_eq!(parse("http://"), Err(OwnPluginError::Url(UrlError::Form)));
+        assert_eq!(parse("http://me:hush@h/"), Err(OwnPluginError::Credentials));
+    }
+}

@@ -1,0 +1,242 @@
+//! Plugins of the administrator: programs and services that decide where a token leads, or who is let in.
+//! `docs/plugins.md` is what they are told.
+//!
+//! A plugin is trusted with its decision and with nothing else: whatever it does costs the clients that wait
+//! for it, and no other.
+
+pub(super) mod answer;
+mod lines;
+pub(super) mod question;
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use common::ipc::ask::PluginLink;
+use http_body_util::Full;
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use hyper::{Request, StatusCode};
+use tokio::net::UnixStream;
+use tokio::sync::{Mutex, Notify};
+use tokio::time::timeout;
+
+use super::endpoint::{ConnectError, Endpoint};
+use super::http::{Client, HttpError};
+use answer::{Answer, AnswerError, Written};
+use lines::{Link, LinkError};
+use question::Question;
+
+/// So many questions in a row without an answer, and a program counts as hung.
+const MAX_UNANSWERED: u32 = 3;
+
+/// Media type of questions and answers (RFC 8259).
+const JSON: &str = "application/json";
+
+/// One plugin, and how to ask it.
+pub(super) struct Plugin {
+    transport: Transport,
+    /// For one question and its answer.
+    deadline: Duration,
+}
+
+enum Transport {
+    /// The supervisor starts it, and passes the connection to it.
+    Program(Program),
+    /// Listens on a socket.
+    Socket { endpoint: Endpoint, link: Mutex<Option<Rc<Link>>> },
+    /// Speaks HTTP.
+    Http { client: Client, path: String },
+}
+
+#[derive(Default)]
+struct Program {
+    link: RefCell<Option<Rc<Link>>>,
+    /// There is a new connection.
+    started: Notify,
+    unanswered: Cell<u32>,
+    /// It counts as hung.
+    hangs: Notify,
+}
+
+/// Why a plugin decides nothing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PluginError {
+    /// The socket that it listens on.
+    #[error("it can't be reached: {0}")]
+    Connect(#[from] ConnectError),
+    /// The connection to it.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// As an HTTP service.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// As an HTTP service, too.
+    #[error("it answers with status {0}")]
+    Status(StatusCode),
+    /// What it says makes no sense.
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
+    /// The deadline has passed.
+    #[error("it does not answer in time")]
+    TimedOut,
+}
+
+impl Plugin {
+    /// A plugin as the supervisor says; `deadline` is for each question.
+    ///
+    /// # Errors
+    ///
+    /// Why it can't be asked, for a human.
+    pub(super) fn new(link: &PluginLink, prefer_ipv6: bool, deadline: Duration) -> Result<Self, String> {
+        let transport = match link {
+            PluginLink::Program => Transport::Program(Program::default()),
+            PluginLink::Lines(service) => {
+                let endpoint = Endpoint::new(service, prefer_ipv6, deadline)?;
+                Transport::Socket { endpoint, link: Mutex::default() }
+            }
+            PluginLink::Http { service, authority, path } => {
+                let endpoint = Endpoint::new(service, prefer_ipv6, deadline)?;
+                let host = HeaderValue::from_str(authority);
+                let host = host.map_err(|_| "the URL of the plugin has no proper host".to_owned())?;
+                let client = Client::new(endpoint, host, deadline);
+                Transport::Http { client, path: path.reveal().to_owned() }
+            }
+        };
+        Ok(Self { transport, deadline })
+    }
+
+    /// Takes the connection to a program that was just started.
+    ///
+    /// # Errors
+    ///
+    /// When it is no such connection.
+    pub(super) fn take_connection(&self, socket: OwnedFd) -> io::Result<()> {
+        let Transport::Program(program) = &self.transport else {
+            return Err(io::Error::other("a connection to a plugin that is no program"));
+        };
+        let stream = UnixStream::from_std(socket.into())?;
+        program.unanswered.set(0);
+        *program.link.borrow_mut() = Some(Rc::new(Link::new(Box::new(stream))));
+        program.started.notify_waiters();
+        Ok(())
+    }
+
+    /// Waits until the program counts as hung; without end for other plugins.
+    pub(super) async fn hangs(&self) {
+        match &self.transport {
+            Transport::Program(program) => program.hangs.notified().await,
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// What the plugin decides.
+    ///
+    /// # Errors
+    ///
+    /// Why it does not.
+    pub(super) async fn ask(&self, question: &Question<'_>) -> Result<Answer, PluginError> {
+        let written = match timeout(self.deadline, self.asked(question)).await {
+            Ok(written) => written?,
+            Err(_) => {
+                self.transport.note_silence();
+                return Err(PluginError::TimedOut);
+            }
+        };
+        Ok(written.at(SystemTime::now())?)
+    }
+
+    async fn asked(&self, question: &Question<'_>) -> Result<Written, PluginError> {
+        match &self.transport {
+            Transport::Program(program) => {
+                let link = program.link().await;
+                let answer = link.ask(|id| line(question, id)).await;
+                if link.speaks_nonsense() && program.forget(&link) {
+                    program.hangs.notify_one();
+                }
+                program.unanswered.set(0);
+                Ok(answer?)
+            }
+            Transport::Socket { endpoint, link } => {
+                let link = socket_link(endpoint, link).await?;
+                Ok(link.ask(|id| line(question, id)).await?)
+            }
+            Transport::Http { client, path } => {
+                let body = serde_json::to_vec(question).map_err(|_| AnswerError::Form)?;
+                let request = Request::post(path)
+                    .header(CONTENT_TYPE, JSON)
+                    .header(ACCEPT, JSON)
+                    .body(Full::new(Bytes::from(body)))
+                    .map_err(|_| AnswerError::Form)?;
+                let answer = client.ask(request).await?;
+                if answer.status != StatusCode::OK {
+                    return Err(PluginError::Status(answer.status));
+                }
+                Ok(Written::read(&answer.body)?)
+            }
+        }
+    }
+}
+
+impl Program {
+    /// Whether this was the connection.
+    fn forget(&self, link: &Rc<Link>) -> bool {
+        let mut kept = self.link.borrow_mut();
+        let is_kept = kept.as_ref().is_some_and(|kept| Rc::ptr_eq(kept, link));
+        if is_kept {
+            *kept = None;
+        }
+        is_kept
+    }
+
+    /// A connection that is not broken, as soon as there is one.
+    async fn link(&self) -> Rc<Link> {
+        loop {
+            let started = self.started.notified();
+            if let Some(link) = self.link.borrow().as_ref().filter(|link| !link.is_broken()) {
+                return link.clone();
+            }
+            started.await;
+        }
+    }
+}
+
+impl Transport {
+    fn note_silence(&self) {
+        match self {
+            Self::Program(program) => {
+                program.unanswered.set(program.unanswered.get() + 1);
+                if program.unanswered.get() >= MAX_UNANSWERED && program.link.take().is_some() {
+                    program.hangs.notify_one();
+                }
+            }
+            // The next question goes over another connection.
+            Self::Socket { link, .. } => {
+                if let Ok(mut link) = link.try_lock() {
+                    *link = None;
+                }
+            }
+            Self::Http { .. } => {}
+        }
+    }
+}
+
+async fn socket_link(endpoint: &Endpoint, kept: &Mutex<Option<Rc<Link>>>) -> Result<Rc<Link>, PluginError> {
+    let mut kept = kept.lock().await;
+    if let Some(link) = kept.as_ref().filter(|link| !link.is_broken()) {
+        return Ok(link.clone());
+    }
+    let link = Rc::new(Link::new(endpoint.connect().await?));
+    *kept = Some(link.clone());
+    Ok(link)
+}
+
+/// One question as a line. JSON has no line breaks of its own.
+fn line(question: &Question<'_>, id: u64) -> Vec<u8> {
+    let question = Question { id, headers: question.headers.clone(), ..*question };
+    let mut line = serde_json::to_vec(&question).unwrap_or_default();
+    line.push(b'\n');
+    line
+}
