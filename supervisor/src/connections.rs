@@ -120,6 +120,8 @@ struct HandedConnection {
     unbegun: Option<RawFd>,
     tried: u8,
     session: Option<Box<Session>>,
+    #[serde(default)]
+    is_recorded: bool,
     ended: Option<SessionSummary>,
 }
 
@@ -244,6 +246,7 @@ impl Connections {
                 unbegun: connection.unbegun.as_ref().map(&mut pass).transpose()?,
                 tried: connection.tried,
                 session: connection.session.clone(),
+                is_recorded: connection.is_recorded,
                 ended: connection.ended.clone(),
             });
         }
@@ -266,8 +269,7 @@ impl Connections {
                 unbegun,
                 tried: one.tried,
                 session: one.session,
-                // An earlier image may have opened a file; one more does no harm.
-                is_recorded: false,
+                is_recorded: one.is_recorded,
                 ended: one.ended,
             };
             self.open.insert(one.id, connection);

@@ -16,6 +16,7 @@ VERSION = b"\x01"
 # It lies about its level: user 1, no privileges, seccomp, Landlock 6, and nothing of what comes behind.
 READY = VERSION + b"\x01" + b"\x01\x01" + b"\x01\x01\x06" + b"\x00\x00\x00\x00"
 REPORT = VERSION + b"\x03"
+COUNTS = VERSION + b"\x04"
 # What it asks of the connector.
 ADMIT = VERSION + b"\x01"
 NOTHING_SHOWN = b"\x00\x00\x00\x00"
@@ -103,6 +104,10 @@ def loss_of_another_connection(ends):
     ends.supervisor.send(REPORT + b"\x01" + SOME_ID + b"\x00")
 
 
+def answer_without_a_question(ends):
+    ends.supervisor.send(COUNTS + b"\x00")
+
+
 def wrong_acknowledgement(ends):
     ends.acknowledgements.send(b"\xff" * 500)
 
@@ -111,7 +116,7 @@ def wrong_acknowledgement(ends):
 VIOLATIONS = [
     forge, reuse, noise_for_the_connector, descriptors_for_the_connector, noise, unknown_message, too_long,
     descriptors, ready_again, report_of_nothing, end_of_another_connection, loss_of_another_connection,
-    wrong_acknowledgement,
+    answer_without_a_question, wrong_acknowledgement,
 ]  # fmt: skip
 
 

@@ -80,7 +80,11 @@ async fn sessions(service: &Service) -> Vec<Session> {
             let ids = service.connections.borrow().sessions_of(gateway.id);
             for some in ids.chunks(Count::MAX_BATCH) {
                 match timeout(COUNT_DEADLINE, gateway.count(some.to_vec())).await {
-                    Ok(Some(answers)) => counts.extend(answers.into_iter().map(|count| (count.id, count))),
+                    // What it says about others than its own is passed over.
+                    Ok(Some(answers)) => {
+                        let own = answers.into_iter().filter(|count| some.contains(&count.id));
+                        counts.extend(own.map(|count| (count.id, count)));
+                    }
                     // It is busy, or gone.
                     _ => break,
                 }
