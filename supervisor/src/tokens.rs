@@ -39,6 +39,8 @@ const TICK: Duration = Duration::from_millis(20);
 /// Where the tokens stand, and what the connector knows of them.
 #[derive(Debug)]
 pub(crate) struct TokenSource {
+    /// What is in the files, for the log.
+    what: &'static str,
     path: Option<PathBuf>,
     next_look: Cell<Option<Instant>>,
     stamps: RefCell<Option<Stamps>>,
@@ -75,7 +77,10 @@ impl TokenSource {
             },
             Target::Static(_) | Target::Demo => None,
         };
+        let is_key =
+            matches!(&config.target, Target::Tokens(tokens) if matches!(tokens.plugin, TokenPlugin::Jwt(_)));
         Self {
+            what: if is_key { "key" } else { "tokens" },
             path,
             next_look: Cell::default(),
             stamps: RefCell::default(),
@@ -114,7 +119,7 @@ impl TokenSource {
         if self.stamps.borrow().as_ref() == Some(&stamps) {
             return false;
         }
-        let known = Known::read(path, &stamps);
+        let known = Known::read(self.what, path, &stamps);
         *self.stamps.borrow_mut() = (!may_change_unseen(&stamps)).then_some(stamps);
         if *self.known.borrow() == known && self.in_force.borrow().is_some() {
             return false;
@@ -158,13 +163,13 @@ fn may_change_unseen(stamps: &Stamps) -> bool {
 }
 
 impl Known {
-    fn read(path: &Path, stamps: &Stamps) -> Self {
+    fn read(what: &str, path: &Path, stamps: &Stamps) -> Self {
         let mut known = Self::default();
         let found = match stamps {
             Ok(found) => found,
             Err(error) => {
                 known.files.unreadable = true;
-                known.complaints.push(cannot_read(path, error));
+                known.complaints.push(cannot_read(what, path, error));
                 return known;
             }
         };
@@ -175,7 +180,7 @@ impl Known {
                     room -= content.len();
                     known.files.files.push(TokenFile { path: path.to_string_lossy().into_owned(), content });
                 }
-                Err(error) => known.complaints.push(cannot_read(path, error)),
+                Err(error) => known.complaints.push(cannot_read(what, path, error)),
             }
         }
         known.files.unreadable = known.files.files.is_empty() && !known.complaints.is_empty();
@@ -183,8 +188,8 @@ impl Known {
     }
 }
 
-fn cannot_read(path: &Path, why: impl std::fmt::Display) -> String {
-    format!("cannot read {path:?}, which tokens are looked up with: {why}")
+fn cannot_read(what: &str, path: &Path, why: impl std::fmt::Display) -> String {
+    format!("cannot read the {what} in {path:?}: {why}")
 }
 
 /// All of a file, `room` bytes at most.

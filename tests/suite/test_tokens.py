@@ -630,7 +630,7 @@ def test_tokens_may_be_readable_by_root_alone(folder, here, there, plugin):
         ("--token-plugin TokenFile", "TokenFile needs a file with lines"),
         ("--token-plugin TokenFileName", "TokenFileName needs a folder"),
         ("--token-plugin NoSuchPlugin --token-source x", "there is no token plugin 'NoSuchPlugin'"),
-        ("--token-plugin my.module.Plugin --token-source x", "my.module.Plugin"),
+        ("--token-plugin exec: --token-source x", "the token plugin can't be used: it names no file"),
         ("--unix-target /x --token-plugin TokenFile --token-source x", "--unix-target can't be used with"),
     ],
 )
