@@ -34,6 +34,7 @@ mod daemon;
 mod lifetime;
 mod log;
 mod notify;
+mod orphans;
 mod program;
 mod reload;
 mod service;

@@ -25,7 +25,7 @@ use crate::reload::{self, Reloads};
 use crate::setup::SetupError;
 use crate::signals::{Orders, Signals};
 use crate::upgrade::Inheritance;
-use crate::{banner, control, dispatch, lifetime, notify, process, signals, upgrade};
+use crate::{banner, control, dispatch, lifetime, notify, orphans, process, signals, upgrade};
 
 /// What the parts of the supervisor share. They all run on one thread.
 #[derive(Debug, Default)]
@@ -97,6 +97,7 @@ pub(crate) async fn run(
     let service = Rc::new(Service::default());
     let mut keepers = JoinSet::new();
     keepers.spawn_local(process::keep_reaping());
+    keepers.spawn_local(orphans::keep_reaping());
     let generation = tokio::select! {
         ready = Generation::start(&service, config) => ready?,
         _ = signals.stop() => return Ok(()),
