@@ -34,3 +34,12 @@ export SOURCE_DATE_EPOCH
 stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
 umask 022
+
+# The files of the package, ready to go into it, and which of them are programs.
+packaging/documents "$binaries"
+packaging/install --destdir "$stage/root" --prefix "${prefix-/usr}" --binaries "$binaries"
+root=$stage/root
+gzip -9n "$root${prefix-/usr}/share/doc/websockify/THIRD-PARTY-LICENSES" "$root${prefix-/usr}"/share/man/man?/*
+programs=$(find "$root" -type f -exec sh -c 'head -c 4 "$1" | grep -q "^.ELF"' _ {} \; -print)
+packaging/check-glibc $programs
+strip --strip-unneeded --remove-section=.comment --remove-section=.note $programs

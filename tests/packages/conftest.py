@@ -5,6 +5,8 @@ import shutil
 import subprocess
 import tempfile
 
+import debian
+import machine as machines
 import pytest
 from harness import gateway
 
@@ -24,6 +26,18 @@ def needs(*programs):
     """Skips where a program is not installed."""
     absent = [program for program in programs if not shutil.which(program)]
     return pytest.mark.skipif(bool(absent), reason=f"not installed: {', '.join(absent)}")
+
+
+@pytest.fixture(scope="session")
+def base():
+    """Layers of a Debian that boots and has packages to install. From here on this process has a network of
+    its own, without a way out."""
+    if reason := machines.missing():
+        pytest.skip(reason)
+    base = machines.base()
+    layers = f"{debian.layer(base)}:{base}"
+    machines.leave_host()
+    return layers
 
 
 @pytest.fixture(scope="session")

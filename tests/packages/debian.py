@@ -1,0 +1,81 @@
+"""A booted Debian that has packages to install, but no network."""
+
+import pathlib
+import shutil
+import subprocess
+import tempfile
+
+import machine as machines
+from harness import gateway
+
+# What cases install beside ours.
+AVAILABLE = ["novnc", "tigervnc-standalone-server", "websockify", "python3-websockify", "ca-certificates"]
+CONFIGURATION = """
+APT::Get::Assume-Yes "yes";
+APT::Install-Recommends "no";
+Binary::apt::APT::Keep-Downloaded-Packages "yes";
+"""
+APT = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q"]
+APT_SECONDS = 180
+
+
+def layer(base):
+    """A folder that, laid over `base`, has the files of all packages that cases install."""
+    layer = gateway.ROOT / f"target/archives-{base.name}"
+    if layer.is_dir():
+        return layer
+    print("fetching Debian packages", flush=True)
+    building = pathlib.Path(tempfile.mkdtemp(prefix="archives-", dir=base.parent))
+    for name in ("upper", "work", "root"):
+        (building / name).mkdir()
+    layers = f"lowerdir={base},upperdir={building}/upper,workdir={building}/work"
+    root = building / "root"
+    subprocess.run(["mount", "-t", "overlay", "overlay", "-o", layers, root], check=True)
+    try:
+        (root / "etc/apt/apt.conf.d/50tests").write_text(CONFIGURATION)
+        for conf in pathlib.Path("/etc/apt/apt.conf.d").glob("*registry*"):
+            shutil.copy(conf, root / "etc/apt/apt.conf.d")
+        for words in (["update"], ["install", "--download-only", *AVAILABLE]):
+            subprocess.run(["chroot", root, *APT, *words], check=True, stdout=subprocess.DEVNULL)
+    finally:
+        subprocess.run(["umount", root], check=True)
+    (building / "upper").rename(layer)
+    shutil.rmtree(building)
+    return layer
+
+
+class Debian(machines.Machine):
+    """The machine, with what cases do with packages."""
+
+    def apt(self, *words):
+        return self.run(*APT, *words, timeout=APT_SECONDS)
+
+    def install(self, *packages):
+        """Installs packages by name, or from files of the host."""
+        words = []
+        for package in packages:
+            if isinstance(package, pathlib.Path):
+                shutil.copy(package, self.root / "root" / package.name)
+                package = f"/root/{package.name}"
+            words.append(package)
+        return self.apt("install", "--allow-downgrades", *words)
+
+    def is_installed(self, package):
+        query = ["dpkg-query", "--show", "--showformat", "${db:Status-Status}", package]
+        return self.run(*query, check=False).stdout == "installed"
+
+    def shell(self, script):
+        """Runs commands as written for people, who need sudo."""
+        script = "set -e\nexport DEBIAN_FRONTEND=noninteractive\ncd /root\n" + script.replace("sudo ", "")
+        return self.run("bash", "-c", script, timeout=APT_SECONDS)
+
+    def files(self):
+        """All paths but those that any package manager, manager of services or program may change."""
+        elsewhere = "proc sys dev run tmp root source var/cache var/log var/tmp var/lib/dpkg var/lib/apt".split()
+        prune = " -o ".join(f"-path /{folder}" for folder in [*elsewhere, "var/lib/systemd"])
+        listing = self.run("sh", "-c", rf"find / \( {prune} \) -prune -o ! -name '*.pyc' -print")
+        return {path for path in listing.stdout.splitlines() if not path.endswith("/__pycache__")}
+
+
+if __name__ == "__main__":
+    print(machines.missing() or layer(machines.base()))

@@ -1,0 +1,83 @@
+"""The RPM packages: checked, compared, and installed in a root folder by rpm itself."""
+
+import pathlib
+import subprocess
+import tempfile
+
+import pytest
+from conftest import PACKAGING, build, needs
+
+pytestmark = needs("rpm", "rpmbuild")
+
+
+@pytest.fixture(scope="module")
+def rpms(packages):
+    return build("rpm", packages)
+
+
+@pytest.fixture(scope="module")
+def root(base, rpms):
+    """A Debian with the packages on top; its C library serves as well as Fedora's."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="rpm-"))
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], check=True)
+    for name in ("root", "upper", "work"):
+        (folder / name).mkdir()
+    layers = f"lowerdir={base},upperdir={folder}/upper,workdir={folder}/work"
+    root = folder / "root"
+    subprocess.run(["mount", "-t", "overlay", "overlay", "-o", layers, root], check=True)
+    yield root
+    subprocess.run(["umount", root])
+    subprocess.run(["umount", "--lazy", folder])
+    folder.rmdir()
+
+
+def rpm(root, *words):
+    # Debian's rpm knows of no package that Debian's dpkg has installed.
+    done = subprocess.run(["rpm", "--root", root, "--nodeps", *words], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "failed" not in done.stderr, done.stderr
+    return done.stdout
+
+
+def chroot(root, *words):
+    return subprocess.check_output(["chroot", root, *words], text=True, timeout=30)
+
+
+@needs("rpmlint")
+def test_rpmlint_has_nothing_to_say(rpms):
+    done = subprocess.run(
+        ["rpmlint", "-c", PACKAGING / "rpmlint.toml", *rpms], capture_output=True, text=True, timeout=60
+    )
+    assert "0 errors, 0 warnings" in done.stdout, done.stdout
+
+
+def test_two_builds_are_equal(rpms, packages):
+    for first, again in zip(rpms, build("rpm", packages / "again"), strict=True):
+        assert first.read_bytes() == again.read_bytes(), first.name
+
+
+def test_only_the_command_conflicts_with_the_python_package(rpms):
+    def query(file, what):
+        return subprocess.check_output(["rpm", "-qp", f"--{what}", file], text=True)
+
+    service, command = rpms
+    assert "-cli-" in command.name and "/usr/bin/websockify\n" not in query(service, "list")
+    assert query(service, "conflicts") == "" and "python3-websockify" in query(command, "conflicts")
+    assert "websockify = 0.13.0" in query(command, "provides")
+
+
+def test_they_can_be_installed_and_removed(root, rpms):
+    service, command = rpms
+    rpm(root, "--install", service)
+    program = "/usr/libexec/websockify/websockify"
+    assert chroot(root, program, "--version").startswith("websockify ")
+    assert not (root / "usr/bin/websockify").exists()
+    assert "websockify:" in (root / "etc/passwd").read_text()
+    units = [*(root / "usr/lib/systemd").rglob("websockify@.*")]
+    assert len(units) == 4
+    for unit in units:
+        assert "/usr/bin/websockify" not in unit.read_text()
+    chroot(root, "systemd-analyze", "verify", "--man=no", "websockify@x.service")
+    rpm(root, "--install", command)
+    chroot(root, "websockify", "--demo", "--check")
+    rpm(root, "--erase", "websockify-rs-cli", "websockify-rs")
+    assert not list((root / "usr").rglob("*websockify*"))
