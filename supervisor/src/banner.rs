@@ -5,6 +5,7 @@ use common::config::{Config, Target, Tls, Web};
 
 use crate::confinement::Confinement;
 use crate::listen::Listening;
+use crate::log::message_id;
 
 /// Prints the settings in the words of the original.
 pub(crate) fn settings(
@@ -51,7 +52,7 @@ pub(crate) fn settings(
         say(format!("  - Sandbox: {level}"));
     }
     if let Some(missing) = confinement.missing() {
-        tracing::warn!(target: "websockify::banner", "clients are served with less confinement: no {missing}");
+        tracing::warn!(target: "websockify::banner", message_id = message_id::SANDBOX_DEGRADED, "clients are served with less confinement: no {missing}");
     }
 }
 

@@ -9,8 +9,11 @@ use std::time::{Duration, Instant};
 
 use common::control;
 use common::ipc::gateway::{ClosedBy, Ended, SessionSummary};
+use common::ipc::request::Request;
 use common::ipc::{ClientAddr, ConnectionId, GatewayId};
 use serde::{Deserialize, Serialize};
+
+use crate::session_log::{self, CRASH, Run, Subject};
 
 /// Gateways that may die over one connection before it is given up: what crashes one gateway must not
 /// roll through all of them.
@@ -30,6 +33,8 @@ pub(crate) struct Connections {
     unbegun: usize,
     /// Counts connections that no gateway has been given yet.
     unplaced: Rc<Cell<usize>>,
+    /// What names the sessions of this run.
+    run: Run,
 }
 
 /// One connection.
@@ -40,12 +45,16 @@ struct Connection {
     /// The generation of the gateway.
     generation: u32,
     gateway: GatewayId,
+    /// The gateway's process.
+    pid: i32,
     /// Its connector has died, and what that has not said about it will never be said.
     connector_died: bool,
     /// Our copy of its socket, until the gateway has begun to read from it.
     unbegun: Option<OwnedFd>,
     /// How many gateways it was given to before.
     tried: u8,
+    /// By what request it becomes a session, if its gateway says so.
+    request: Option<Box<Request>>,
     session: Option<Box<Session>>,
     /// It has a file for its recording.
     is_recorded: bool,
@@ -65,6 +74,9 @@ impl Connection {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Session {
     target: String,
+    /// The record of its beginning is written. With a journal that waits for the gateway's word.
+    #[serde(default)]
+    told: bool,
 }
 
 /// A connection to be handed to a gateway.
@@ -102,6 +114,8 @@ impl Drop for Unplaced {
 /// All connections as one image of the supervisor hands them on to the next.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Handed {
+    #[serde(default)]
+    run: Run,
     last: u64,
     totals: Totals,
     #[serde(default)]
@@ -112,6 +126,10 @@ pub(crate) struct Handed {
 #[derive(Debug, Serialize, Deserialize)]
 struct HandedConnection {
     id: ConnectionId,
+    #[serde(default)]
+    pid: i32,
+    #[serde(default)]
+    request: Option<Box<Request>>,
     client: ClientAddr,
     age: Duration,
     generation: u32,
@@ -195,17 +213,19 @@ impl Connections {
         }
     }
 
-    /// `gateway`, which is one of `generation`, was given the connection.
-    pub(crate) fn handed_over(&mut self, unserved: Unserved, generation: u32, gateway: GatewayId) {
+    /// `gateway`, which is the process `pid` of `generation`, was given the connection.
+    pub(crate) fn handed_over(&mut self, unserved: Unserved, generation: u32, gateway: GatewayId, pid: i32) {
         let Unserved { id, client, socket, tried, unplaced: _ } = unserved;
         let connection = Connection {
             client,
             since: Instant::now(),
             generation,
             gateway,
+            pid,
             connector_died: false,
             unbegun: Some(socket),
             tried,
+            request: None,
             session: None,
             is_recorded: false,
             ended: None,
@@ -242,6 +262,8 @@ impl Connections {
                 age: connection.since.elapsed(),
                 generation: connection.generation,
                 gateway: connection.gateway,
+                pid: connection.pid,
+                request: connection.request.clone(),
                 connector_died: connection.connector_died,
                 unbegun: connection.unbegun.as_ref().map(&mut pass).transpose()?,
                 tried: connection.tried,
@@ -250,12 +272,13 @@ impl Connections {
                 ended: connection.ended.clone(),
             });
         }
-        Ok(Handed { last: self.last, totals: self.totals, ended: self.ended.clone(), open })
+        Ok(Handed { run: self.run, last: self.last, totals: self.totals, ended: self.ended.clone(), open })
     }
 
     /// Goes on with what an earlier image has left. `take` gives the sockets.
     pub(crate) fn adopt(&mut self, handed: Handed, mut take: impl FnMut(RawFd) -> Option<OwnedFd>) {
         (self.last, self.totals, self.ended) = (handed.last, handed.totals, handed.ended);
+        self.run = handed.run;
         let now = Instant::now();
         for one in handed.open {
             let unbegun = one.unbegun.and_then(&mut take);
@@ -265,6 +288,8 @@ impl Connections {
                 since: now.checked_sub(one.age).unwrap_or(now),
                 generation: one.generation,
                 gateway: one.gateway,
+                pid: one.pid,
+                request: one.request,
                 connector_died: one.connector_died,
                 unbegun,
                 tried: one.tried,
@@ -301,13 +326,23 @@ impl Connections {
     pub(crate) fn opened(&mut self, id: ConnectionId, target: String) {
         let Some(connection) = self.open.get_mut(&id) else { return };
         if connection.session.is_none() {
-            connection.session = Some(Box::new(Session { target }));
+            connection.session = Some(Box::new(Session { target, told: false }));
             self.totals.sessions += 1;
             self.totals.opened += 1;
+            connection.tell_opened(self.run, id);
         }
         if let Some(summary) = connection.ended.take() {
             self.close(id, Some(&summary));
         }
+    }
+
+    /// The connection becomes a session by `request`; says whether it was one of `gateway`'s that had none.
+    pub(crate) fn requested(&mut self, id: ConnectionId, request: Request, gateway: GatewayId) -> bool {
+        let run = self.run;
+        let Some(connection) = self.of(id, gateway).filter(|one| one.request.is_none()) else { return false };
+        connection.request = Some(Box::new(request));
+        connection.tell_opened(run, id);
+        true
     }
 
     /// The connection has ended; says whether it was one of `gateway`'s.
@@ -368,9 +403,9 @@ impl Connections {
         self.open.values().any(|connection| connection.generation == generation)
     }
 
-    /// None is open.
+    /// None is open or waits for a gateway.
     pub(crate) fn is_empty(&self) -> bool {
-        self.open.is_empty()
+        self.open.is_empty() && !self.any_unplaced()
     }
 
     /// Sums over sessions that have ended.
@@ -444,24 +479,41 @@ impl Connections {
         self.totals.sessions -= 1;
         let (to_target, to_client) = summary.map_or((0, 0), |sum| (sum.to_target, sum.to_client));
         self.totals.bytes = self.totals.bytes.saturating_add(to_target).saturating_add(to_client);
-        let closed_by = summary.map_or("crash", |sum| ClosedBy::as_str(sum.closed_by));
-        let close_code = summary.map_or(1006, |sum| sum.close_code);
-        let duration = connection.since.elapsed().as_secs_f64();
-        self.ended.add(closed_by, to_target, to_client, duration);
-        tracing::info!(
-            target: "websockify::session",
-            session = id.0,
-            client = %connection.client,
-            target_address = target,
-            bytes_in = to_target,
-            bytes_out = to_client,
-            closed_by,
-            close_code,
-            duration,
-            "session {id} to {target} closed by {closed_by} ({close_code}) after {duration:.1} s, \
-             {to_target} bytes in, {to_client} bytes out",
-        );
+        let lasted = connection.since.elapsed();
+        let closed_by = summary.map_or(CRASH, |sum| ClosedBy::as_str(sum.closed_by));
+        self.ended.add(closed_by, to_target, to_client, lasted.as_secs_f64());
+        let subject = connection.subject(self.run, id, session);
+        if !session.told {
+            session_log::opened(&subject);
+        }
+        session_log::closed(&subject, summary, lasted);
         Some(connection)
+    }
+}
+
+impl Connection {
+    /// Writes the record of a session's beginning once all is known that it holds.
+    fn tell_opened(&mut self, run: Run, id: ConnectionId) {
+        if self.request.is_none() {
+            return;
+        }
+        let Some(mut session) = self.session.take() else { return };
+        if !session.told {
+            session.told = true;
+            session_log::opened(&self.subject(run, id, &session));
+        }
+        self.session = Some(session);
+    }
+
+    fn subject<'a>(&'a self, run: Run, id: ConnectionId, session: &'a Session) -> Subject<'a> {
+        Subject {
+            run,
+            id,
+            client: &self.client,
+            gateway: self.pid,
+            target: &session.target,
+            request: self.request.as_deref(),
+        }
     }
 }
 
@@ -476,7 +528,7 @@ mod tests {
         let socket = std::fs::File::open("/dev/null").unwrap().into();
         let unserved = connections.accept(ClientAddr::Unix("/run/x".into()), socket);
         let id = unserved.id;
-        connections.handed_over(unserved, 1, GATEWAY);
+        connections.handed_over(unserved, 1, GATEWAY, 0);
         id
     }
 
@@ -498,7 +550,7 @@ mod tests {
             let orphans = connections.orphaned(GATEWAY);
             assert_eq!(orphans.unserved.len(), expected);
             for unserved in orphans.unserved {
-                connections.handed_over(unserved, 1, GATEWAY);
+                connections.handed_over(unserved, 1, GATEWAY, 0);
             }
         }
     }

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use crate::gateway::{self, Gateway};
 use crate::generation::Generation;
 use crate::liveness;
+use crate::log::message_id;
 use crate::role::{self, Backoff, Role};
 use crate::service::ServiceError;
 use crate::violation;
@@ -76,6 +77,9 @@ pub(crate) async fn keep(generation: Rc<Generation>, first: Role) {
         }
         tracing::error!(
             target: "websockify::connector",
+            message_id = message_id::ROLE_DIED,
+            websockify_role = "connector",
+            websockify_worker_pid = pid,
             "the connector (pid {pid}) is gone ({error}; {}); starting another",
             role::describe(status),
         );
@@ -138,12 +142,20 @@ fn log_dialled(dialled: &Dialled) {
     let secured = if dialled.secured { " (using SSL)" } else { "" };
     match target.strip_prefix("unix:") {
         Some(path) => {
-            tracing::info!(target: "websockify::connector", client, "connecting to unix socket: {path}");
+            tracing::info!(target: "websockify::connector", websockify_client = client, "connecting to unix socket: {path}");
         }
-        None => tracing::info!(target: "websockify::connector", client, "connecting to: {target}{secured}"),
+        None => tracing::info!(
+            target: "websockify::connector", websockify_client = client, "connecting to: {target}{secured}",
+        ),
     }
     if let Some(failure) = &dialled.failure {
         let failure = Escaped(failure);
-        tracing::info!(target: "websockify::connector", client, "Failed to connect to {target}: {failure}");
+        tracing::info!(
+            target: "websockify::connector",
+            message_id = message_id::TARGET_UNREACHABLE,
+            websockify_client = client,
+            websockify_target = target,
+            "Failed to connect to {target}: {failure}",
+        );
     }
 }

@@ -85,7 +85,12 @@ pub(crate) async fn hand_over(service: &Rc<Service>, mut unserved: Unserved) {
         let SupervisorToGateway::Connection { ticket, socket } = message else { return };
         unserved = Unserved { id, client: ticket.claims.client, socket, tried, unplaced };
         if matches!(sent, Ok(Ok(()))) {
-            service.connections.borrow_mut().handed_over(unserved, generation.number, gateway.id);
+            service.connections.borrow_mut().handed_over(
+                unserved,
+                generation.number,
+                gateway.id,
+                gateway.pid,
+            );
             service.dispatch.handed_over.notify_one();
             service.note_change();
             return;

@@ -11,6 +11,7 @@ use common::ipc::channel::ChannelError;
 use common::ipc::connector::SupervisorToEcho;
 
 use crate::generation::Generation;
+use crate::log::message_id;
 use crate::role::{Backoff, Role};
 
 /// A listener on a free loopback port, and the address to reach it.
@@ -29,7 +30,7 @@ pub(crate) async fn keep(generation: Rc<Generation>, listener: OwnedFd) {
         if generation.service.stopping.get() {
             return;
         }
-        tracing::error!(target: "websockify::echo", "the echo target is gone ({error}); starting another");
+        tracing::error!(target: "websockify::echo", message_id = message_id::ROLE_DIED, websockify_role = "echo", "the echo target is gone ({error}); starting another");
         backoff.pause(since.elapsed()).await;
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use common::ipc::channel::{Channel, ChannelError};
 use common::ipc::gateway::{Count, GatewayToSupervisor, Report, SupervisorToGateway};
+use common::ipc::request::Requested;
 use common::ipc::unwatched::Unwatched;
 use common::ipc::{ConnectionId, GatewayId};
 use nix::time::{ClockId, clock_getcpuclockid};
@@ -17,6 +18,7 @@ use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
 use crate::generation::Generation;
+use crate::log::{self, message_id};
 use crate::role::{self, Backoff, Role};
 use crate::service::ServiceError;
 use crate::violation::{self, GatewayFault};
@@ -27,6 +29,8 @@ pub(crate) const READ_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Pause before a question is sent again that found no room.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// How long the connector's word about a target may be on its way.
+const CONNECTOR_DELAY: Duration = Duration::from_millis(20);
 
 /// A gateway that is ready.
 #[derive(Debug)]
@@ -238,6 +242,8 @@ pub(crate) async fn keep(generation: Rc<Generation>, first: Started) {
         let status = role.process.kill().await;
         gateway.is_ended.set(true);
         gateway.ended.notify_waiters();
+        // The connector may still have to say which of its connections have become sessions.
+        sleep(CONNECTOR_DELAY).await;
         // Now that it is dead, nothing more can come, and what came is all that it has begun to read.
         let _ = dispatch::take_acknowledgements_of(service, &gateway);
         let orphans = service.connections.borrow_mut().orphaned(gateway.id);
@@ -249,6 +255,9 @@ pub(crate) async fn keep(generation: Rc<Generation>, first: Started) {
         if !gateway.told_to_end.get() {
             tracing::error!(
                 target: "websockify::gateway",
+                message_id = message_id::ROLE_DIED,
+                websockify_role = "gateway",
+                websockify_worker_pid = gateway.pid,
                 "gateway {} (pid {}) is gone ({error}; {}), {} sessions are lost{}",
                 gateway.id, gateway.pid, role::describe(status), orphans.lost_sessions,
                 if is_replaced { "; starting another" } else { "" },
@@ -285,6 +294,7 @@ async fn listen(generation: &Rc<Generation>, gateway: &Rc<Gateway>) -> GatewayFa
             Ok(GatewayToSupervisor::Report(report)) => take_report(generation, gateway, report),
             Ok(GatewayToSupervisor::Counts(counts)) => gateway.take_answer(counts),
             Ok(GatewayToSupervisor::Record(id)) => record(generation, gateway, id),
+            Ok(GatewayToSupervisor::Requested(requested)) => take_requests(generation, gateway, requested),
             Ok(_) => Err(GatewayFault::OutOfTurn),
             Err(error) => Err(error.into()),
         };
@@ -328,7 +338,7 @@ fn record(generation: &Rc<Generation>, gateway: &Rc<Gateway>, id: ConnectionId) 
         None => SupervisorToGateway::NoRecording(id),
         Some(Ok((path, file))) => {
             let path = path.display();
-            tracing::info!(target: "websockify::gateway", client = %client, "opening record file: {path}");
+            tracing::info!(target: "websockify::gateway", websockify_client = %client, "opening record file: {path}");
             SupervisorToGateway::Recording { id, file }
         }
         Some(Err(error)) => {
@@ -339,6 +349,26 @@ fn record(generation: &Rc<Generation>, gateway: &Rc<Gateway>, id: ConnectionId) 
     let (generation, gateway) = (generation.clone(), gateway.clone());
     // One that is gone needs no answer.
     spawn_local(async move { _ = tell(&generation, &gateway, &answer).await });
+    Ok(())
+}
+
+/// Believes what a gateway says about how its sessions came to be, once for each of its connections.
+fn take_requests(
+    generation: &Generation,
+    gateway: &Gateway,
+    requested: Vec<Requested>,
+) -> Result<(), GatewayFault> {
+    if requested.is_empty() || !log::keeps_fields() {
+        return Err(GatewayFault::OutOfTurn);
+    }
+    let service = &generation.service;
+    dispatch::take_acknowledgements(service);
+    let mut connections = service.connections.borrow_mut();
+    for Requested { id, request } in requested {
+        if !request.fits() || !connections.requested(id, request, gateway.id) {
+            return Err(GatewayFault::Foreign(id));
+        }
+    }
     Ok(())
 }
 

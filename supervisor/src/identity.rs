@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::{Rc, Weak};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use common::config::{Config, Secret};
 use common::ipc::channel::{Channel, ChannelError};
@@ -20,9 +20,11 @@ use rustix::rand::GetRandomFlags;
 use tokio::task::{JoinSet, spawn_local};
 use tokio::time::timeout;
 
+use crate::expiry;
 use crate::gateway::{self, Gateway};
 use crate::generation::Generation;
 use crate::liveness::{self, Pulse};
+use crate::log::message_id;
 use crate::process::Process;
 use crate::role::{self, Backoff, Handle, Role};
 use crate::setup::certificates;
@@ -50,6 +52,8 @@ struct Files {
 /// A certificate in force.
 #[derive(Debug)]
 pub(crate) struct Current {
+    /// When the certificate expires, as far as this image has read it.
+    expires: Option<SystemTime>,
     /// A [`ServerIdentity`] as a file in memory; nothing if an earlier image has given it to gateways.
     certificate: Option<OwnedFd>,
     /// The signer's process.
@@ -99,7 +103,14 @@ impl Identity {
         let mut listening = JoinSet::new();
         listening.spawn_local(listen(generation.clone(), role.channel.clone(), pulse.clone()));
         let (handle, signer) = (role.handle(), role.channel.clone());
-        let current = Rc::new(Current { certificate: None, handle, signer, pulse, _listening: listening });
+        let current = Rc::new(Current {
+            expires: None,
+            certificate: None,
+            handle,
+            signer,
+            pulse,
+            _listening: listening,
+        });
         spawn_local(keep(generation.clone(), Rc::downgrade(&current), role.process));
         *self.current.borrow_mut() = Some(current);
     }
@@ -112,6 +123,11 @@ impl Identity {
     /// Lets go of the certificate; its signer ends.
     pub(crate) fn end(&self) {
         *self.current.borrow_mut() = None;
+    }
+
+    /// When the certificate in force expires.
+    pub(crate) fn expires(&self) -> Option<SystemTime> {
+        self.current.borrow().as_ref()?.expires
     }
 
     /// What new handshakes use.
@@ -133,12 +149,13 @@ impl Identity {
             return;
         }
         match load(generation, files, self.run_as).await {
-            Ok((certificate, signer)) => {
+            Ok((certificate, expires, signer)) => {
                 let mut listening = JoinSet::new();
                 let pulse = Rc::<Pulse>::default();
                 listening.spawn_local(listen(generation.clone(), signer.channel.clone(), pulse.clone()));
                 let signer_channel = signer.channel.clone();
                 let current = Rc::new(Current {
+                    expires,
                     certificate: Some(certificate),
                     handle: signer.handle(),
                     signer: signer_channel,
@@ -155,7 +172,9 @@ impl Identity {
             }
             Err(reason) => {
                 let problem = format!("the certificate {:?} can't be used: {reason}", files.certificate);
-                tracing::error!(target: "websockify::identity", "{problem}");
+                tracing::error!(
+                    target: "websockify::identity", message_id = message_id::CERTIFICATE_UNUSABLE, "{problem}",
+                );
                 *self.problem.borrow_mut() = Some(problem);
             }
         }
@@ -167,9 +186,10 @@ async fn load(
     generation: &Generation,
     files: &Files,
     run_as: Option<RunAs>,
-) -> Result<(OwnedFd, Role), String> {
+) -> Result<(OwnedFd, Option<SystemTime>, Role), String> {
     let chain = certificates(&files.certificate, "certificate").map_err(|e| e.to_string())?;
     let key_pem = fs::read(&files.key).map_err(|e| format!("cannot read the key {:?}: {e}", files.key))?;
+    let expires = chain.first().and_then(|leaf| expiry::of(leaf));
     let signer_setup = setup::file(&SignerSetup {
         run_as,
         sandbox: generation.config.sandbox,
@@ -180,7 +200,7 @@ async fn load(
     let (signer, key) = start(generation, signer_setup.map_err(|e| e.to_string())?).await?;
     let certificate = setup::file(&ServerIdentity { chain, key, tickets: ticket_secret()? })
         .map_err(|e: io::Error| e.to_string())?;
-    Ok((certificate, signer))
+    Ok((certificate, expires, signer))
 }
 
 /// Fresh random bytes.
@@ -269,6 +289,9 @@ async fn keep(generation: Rc<Generation>, current: Weak<Current>, mut signer: Pr
     }
     tracing::error!(
         target: "websockify::identity",
+        message_id = message_id::ROLE_DIED,
+        websockify_role = "signer",
+        websockify_worker_pid = signer.pid,
         "the signer (pid {}) is gone ({}); starting another",
         signer.pid, role::describe(status),
     );

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
@@ -177,6 +177,24 @@ impl Listening {
             (_, None, None) => "a passed socket".into(),
         };
         Self { address, socket, name, unix_path: path }
+    }
+
+    /// Whether a socket that was passed could have been made for `address`.
+    pub(crate) fn is_at(&self, address: &ListenAddr) -> bool {
+        let bound =
+            rustix::net::getsockname(&self.socket).ok().and_then(|any| SocketAddr::try_from(any).ok());
+        match (address, bound) {
+            (ListenAddr::Unix(path), _) => self.unix_path.as_deref() == Some(path),
+            (ListenAddr::Tcp { host, port }, Some(bound)) if bound.port() == *port => match host {
+                None => bound.ip().is_unspecified(),
+                Some(host) => match host.parse::<IpAddr>() {
+                    Ok(ip) => bound.ip() == ip,
+                    // A name could have been resolved to anything.
+                    Err(_) => true,
+                },
+            },
+            (ListenAddr::Tcp { .. }, _) => false,
+        }
     }
 
     /// Sets the mode of a unix socket of ours.

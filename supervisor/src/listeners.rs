@@ -83,6 +83,19 @@ impl Listeners {
         }
     }
 
+    /// Where somebody else has made us listen, if that is not where `config` says. Names are not looked up.
+    pub(crate) fn elsewhere(&self, config: &Config) -> Option<String> {
+        let open = self.0.borrow();
+        let passed: Vec<_> = open.iter().filter(|one| one.listening.address.is_none()).collect();
+        if passed.is_empty() || config.listen.is_empty() {
+            return None;
+        }
+        let wanted = |one: &&Open| config.listen.iter().any(|wanted| one.listening.is_at(wanted));
+        let all = passed.len() == config.listen.len() && passed.iter().all(wanted);
+        let names = || passed.iter().map(|one| one.listening.name.as_str()).collect::<Vec<_>>().join(", ");
+        (!all).then(names)
+    }
+
     /// Opens what `config` wants and is not there yet.
     pub(crate) fn prepare(&self, config: &Config) -> Result<Change, ListenError> {
         let open = self.0.borrow();

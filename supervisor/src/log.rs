@@ -3,6 +3,7 @@
 
 mod file;
 mod lines;
+pub(crate) mod message_id;
 mod syslog;
 mod traffic;
 
@@ -18,8 +19,9 @@ use common::log::{Escaped, Record, Records, Severity};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_local;
 use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::Layer;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -27,8 +29,14 @@ use crate::daemon::Daemon;
 use lines::Lines;
 use syslog::{Facility, Syslog};
 
+/// The target of events that only the journal gets: the lines for humans say the same in other words.
+pub(crate) const JOURNAL_ONLY: &str = "websockify::opened";
+
 /// Debug lines are wanted.
 static VERBOSE: AtomicBool = AtomicBool::new(false);
+
+/// The journal is there, which keeps the fields of an event beside its text.
+static KEEPS_FIELDS: AtomicBool = AtomicBool::new(false);
 
 /// Where lines go. Each of these has its own queue: whoever is slow misses its own lines only.
 #[derive(Clone, Debug)]
@@ -76,12 +84,11 @@ impl Log {
         };
         let facility = if daemon.is_some() { Facility::Daemon } else { Facility::User };
         set_verbose(config.verbose);
-        let ours = || {
-            tracing_subscriber::filter::filter_fn(|metadata| {
-                let level = if VERBOSE.load(Ordering::Relaxed) { Level::DEBUG } else { Level::INFO };
-                *metadata.level() <= level && metadata.target().starts_with("websockify")
-            })
+        let ours = |metadata: &Metadata<'_>| {
+            let level = if VERBOSE.load(Ordering::Relaxed) { Level::DEBUG } else { Level::INFO };
+            *metadata.level() <= level && metadata.target().starts_with("websockify")
         };
+        let for_humans = move |metadata: &Metadata<'_>| ours(metadata) && metadata.target() != JOURNAL_ONLY;
         let journal = if is_journal(&stderr) { tracing_journald::layer().ok() } else { None };
         let stderr = match journal {
             Some(_) => None,
@@ -99,13 +106,15 @@ impl Log {
             _ => None,
         };
         let log = Self { stderr, file: file.transpose()?, syslog: syslog.transpose()?, marks };
+        KEEPS_FIELDS.store(journal.is_some(), Ordering::Relaxed);
         let journal = journal.map(|journal| {
-            let journal = journal.with_field_prefix(Some("WEBSOCKIFY".into()));
-            journal.with_syslog_identifier("websockify".into()).with_filter(ours())
+            let journal = journal.with_field_prefix(None).with_syslog_identifier("websockify".into());
+            let journal = journal.with_custom_fields([("WEBSOCKIFY_INSTANCE", &config.name)]);
+            journal.with_filter(filter_fn(ours))
         });
-        let traffic = tracing_subscriber::filter::filter_fn(|metadata| metadata.target() == traffic::TARGET);
+        let traffic = filter_fn(|metadata| metadata.target() == traffic::TARGET);
         let marks = log.marks.clone().map(|lines| traffic::Marks(lines).with_filter(traffic));
-        let plain = Plain(log.clone()).with_filter(ours());
+        let plain = Plain(log.clone()).with_filter(filter_fn(for_humans));
         tracing_subscriber::registry().with(journal).with(plain).with(marks).init();
         let _ = LOG.set(log.clone());
         Ok(log)
@@ -170,6 +179,11 @@ pub(crate) fn set_verbose(verbose: bool) {
     }
 }
 
+/// Whether the fields of events are kept, and not only their text.
+pub(crate) fn keeps_fields() -> bool {
+    KEEPS_FIELDS.load(Ordering::Relaxed)
+}
+
 /// Standard error leads to the journal (systemd.exec(5), `$JOURNAL_STREAM`).
 fn is_journal(stderr: &OwnedFd) -> bool {
     let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
@@ -185,16 +199,23 @@ pub(crate) fn role_records(role: &'static str, records: &Records) {
     }
     if records.dropped > 0 {
         let dropped = records.dropped;
-        tracing::warn!(target: "websockify::log", role, "{dropped} log lines of the {role} were dropped");
+        tracing::warn!(target: "websockify::log", websockify_role = role, "{dropped} log lines of the {role} were dropped");
     }
     for Record { severity, client, text } in &records.records {
         let text = Escaped(text);
         let client = client.as_deref().map(|client| tracing::field::display(Escaped(client)));
+        macro_rules! log_role {
+            ($level:ident) => {
+                tracing::$level!(
+                    target: "websockify::role", websockify_role = role, websockify_client = client, "{text}"
+                )
+            };
+        }
         match severity {
-            Severity::Error => tracing::error!(target: "websockify::role", role, client, "{text}"),
-            Severity::Warning => tracing::warn!(target: "websockify::role", role, client, "{text}"),
-            Severity::Info => tracing::info!(target: "websockify::role", role, client, "{text}"),
-            Severity::Debug => tracing::debug!(target: "websockify::role", role, client, "{text}"),
+            Severity::Error => log_role!(error),
+            Severity::Warning => log_role!(warn),
+            Severity::Info => log_role!(info),
+            Severity::Debug => log_role!(debug),
         }
     }
 }
@@ -240,7 +261,7 @@ impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
         match field.name() {
             "message" => self.message = format!("{value:?}"),
-            "client" => self.client = Some(format!("{value:?}")),
+            "websockify_client" => self.client = Some(format!("{value:?}")),
             _ => {}
         }
     }

@@ -13,6 +13,7 @@ mod listeners;
 // The roles.
 mod connector;
 mod echo;
+mod expiry;
 mod gateway;
 mod generation;
 mod identity;
@@ -22,6 +23,7 @@ mod pool;
 mod process;
 mod recordings;
 mod role;
+mod session_log;
 mod setup;
 mod stamp;
 mod tokens;
@@ -39,6 +41,7 @@ mod program;
 mod reload;
 mod service;
 mod signals;
+mod status;
 mod upgrade;
 
 use std::fs::File;
@@ -205,7 +208,9 @@ fn serve(log: Log, service: impl Future<Output = Result<(), ServiceError>>) -> u
     reap_roles();
     let failed = served.is_err();
     if let Err(error) = served {
-        tracing::error!(target: "websockify::main", "websockify: error: {error}");
+        tracing::error!(
+            target: "websockify::main", message_id = log::message_id::SERVICE_FAILED, "websockify: error: {error}",
+        );
         notify::failed(&error);
     }
     log.write_last();

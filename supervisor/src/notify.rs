@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::role::START_DEADLINE;
 use crate::service::Service;
+use crate::status;
 
 /// The status line changes at most this often.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
@@ -63,18 +64,7 @@ pub(crate) fn stopping() {
 pub(crate) async fn keep_status(service: Rc<Service>) {
     let mut changes = service.changes();
     loop {
-        let totals = service.connections.borrow().totals();
-        let sandbox = service.generations.current().and_then(|generation| generation.confinement.describe());
-        let sandbox = sandbox.unwrap_or_default();
-        let mut status = format!(
-            "{} sessions, {} total, {} bytes relayed; sandbox: {sandbox}",
-            totals.sessions, totals.opened, totals.bytes
-        );
-        let violations = service.violations.get();
-        if violations > 0 {
-            status += &format!(", {violations} gateways killed for breaking protocol");
-        }
-        tell(&[NotifyState::Status(&status)]);
+        tell(&[NotifyState::Status(&status::line(&service))]);
         sleep(STATUS_INTERVAL).await;
         // The sender lives as long as the service.
         let _ = changes.changed().await;

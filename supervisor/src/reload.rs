@@ -123,7 +123,7 @@ fn tell(what: &str, outcome: &Outcome) {
             tracing::info!(target: "websockify::reload", "{done}: new connections go to generation {number}");
         }
         Err(error) => {
-            tracing::error!(target: "websockify::reload", "{what} failed, what was in force stays so: {error}");
+            tracing::error!(target: "websockify::reload", message_id = log::message_id::RELOAD_FAILED, "{what} failed, what was in force stays so: {error}");
         }
     }
 }
@@ -180,6 +180,7 @@ async fn reload(service: &Rc<Service>) -> Result<u32, ReloadError> {
     let earlier = service.generations.all();
     service.generations.add(generation.clone());
     service.listeners.apply(service, change, config);
+    service.compare_listeners();
     for old in &earlier {
         if !old.is_retired() {
             old.retire();

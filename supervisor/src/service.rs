@@ -20,7 +20,7 @@ use crate::dispatch::Dispatch;
 use crate::generation::{Generation, Generations, LAST_MOMENT, LAST_WORDS};
 use crate::listen::{self, ListenError};
 use crate::listeners::Listeners;
-use crate::log::Log;
+use crate::log::{self, Log};
 use crate::reload::{self, Reloads};
 use crate::setup::SetupError;
 use crate::signals::{Orders, Signals};
@@ -54,6 +54,8 @@ pub(crate) struct Service {
     pub(crate) restarts: Cell<u64>,
     /// Nobody is let in any more, and the service ends with the last connection.
     pub(crate) draining: Cell<bool>,
+    /// Where systemd listens, if that is not where the configuration says.
+    pub(crate) listens_elsewhere: RefCell<Option<String>>,
     /// No role is started any more.
     pub(crate) stopping: Cell<bool>,
 }
@@ -144,6 +146,7 @@ pub(crate) async fn take_over(
 /// Serves until a signal, or the configuration, ends it.
 async fn serve(service: Rc<Service>, mut signals: Signals, orders: Orders, mut keepers: JoinSet<()>) {
     service.began();
+    service.compare_listeners();
     keepers.spawn_local(notify::keep_status(service.clone()));
     keepers.spawn_local(notify::keep_watchdog(service.clone()));
     keepers.spawn_local(dispatch::keep_taking_acknowledgements(service.clone()));
@@ -169,6 +172,21 @@ async fn serve(service: Rc<Service>, mut signals: Signals, orders: Orders, mut k
 }
 
 impl Service {
+    /// Says so when systemd listens elsewhere than the configuration in force says.
+    pub(crate) fn compare_listeners(&self) {
+        let generation = self.generations.current();
+        let elsewhere = generation.and_then(|generation| self.listeners.elsewhere(&generation.config));
+        if let Some(elsewhere) = &elsewhere {
+            tracing::warn!(
+                target: "websockify::listen",
+                message_id = log::message_id::LISTEN_MISMATCH,
+                "systemd listens on {elsewhere}, which is not what `listen` says; run: systemctl daemon-reload, \
+                 then systemctl restart with the socket unit, which ends the sessions",
+            );
+        }
+        self.listens_elsewhere.replace(elsewhere);
+    }
+
     /// Tells whoever waits for [`Self::changes`] that connections have come or gone.
     pub(crate) fn note_change(&self) {
         self.changed.send_replace(());

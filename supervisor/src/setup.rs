@@ -22,6 +22,8 @@ use nix::unistd::{Uid, User};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use zeroize::Zeroizing;
 
+use crate::log;
+
 /// The users to become when no other is configured, first one found.
 const DEFAULT_USERS: [&str; 2] = ["websockify", "nobody"];
 
@@ -151,6 +153,7 @@ fn gateway(
         keep_alive_requests: config.limits.keep_alive_requests,
         record: config.record.is_some(),
         traffic: config.log.traffic,
+        tell_requests: log::keeps_fields(),
         verbose: config.verbose,
     })
 }

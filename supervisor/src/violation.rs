@@ -7,6 +7,7 @@ use common::log::Escaped;
 
 use crate::gateway::{self, Gateway};
 use crate::generation::Generation;
+use crate::log::message_id;
 
 /// Why a gateway is listened to no more.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +42,7 @@ pub(crate) fn condemn(generation: &Generation, gateway: &Gateway, fault: &Gatewa
     if fault.is_violation() {
         kill(generation, gateway, &fault.to_string());
     } else if matches!(fault, GatewayFault::Hung) {
-        tracing::error!(target: "websockify::gateway", "gateway {} (pid {}) hangs", gateway.id, gateway.pid);
+        tracing::error!(target: "websockify::gateway", message_id = message_id::ROLE_KILLED, websockify_role = "gateway", websockify_worker_pid = gateway.pid, "gateway {} (pid {}) hangs", gateway.id, gateway.pid);
         gateway::kill(generation, gateway);
     }
 }
@@ -65,6 +66,9 @@ fn kill(generation: &Generation, gateway: &Gateway, what: &str) {
     generation.service.note_change();
     tracing::error!(
         target: "websockify::violation",
+        message_id = message_id::ROLE_KILLED,
+        websockify_role = "gateway",
+        websockify_worker_pid = gateway.pid,
         "killed gateway {} (pid {}): {}",
         gateway.id, gateway.pid, Escaped(what),
     );

@@ -65,8 +65,10 @@ class Instance:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock
 
-    def websocket(self, path="/websockify", timeout=10.0, **options):
+    def websocket(self, path="/websockify", timeout=10.0, tls=None, **options):
         sock = self.connect(timeout)
+        if tls:
+            sock = tls.wrap_socket(sock, server_hostname="localhost")
         try:
             return WebSocket.open(sock, path, timeout=timeout, **options)
         except BaseException:

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ConnectionId;
 use super::level::Level;
+use super::request::Requested;
 use super::wire::{self, Encoded, Message, WireError};
 use crate::ticket::Ticket;
 
@@ -147,6 +148,9 @@ pub enum GatewayToSupervisor {
     Counts(Vec<Count>),
     /// A session begins that is to be recorded: asks for a file, once for each.
     Record(ConnectionId),
+    /// These connections have become sessions, by these requests; at most [`Requested::MAX_BATCH`] of them.
+    /// Said only if [`super::setup::GatewaySetup::tell_requests`].
+    Requested(Vec<Requested>),
 }
 
 /// How far a connection is.
@@ -269,6 +273,7 @@ impl Message for GatewayToSupervisor {
             Self::Report(report) => wire::body(3, report, None),
             Self::Counts(counts) => wire::body(4, counts, None),
             Self::Record(id) => wire::body(5, id, None),
+            Self::Requested(requested) => wire::body(6, requested, None),
         }
     }
 
@@ -280,6 +285,7 @@ impl Message for GatewayToSupervisor {
             3 => Ok(Self::Report(wire::fields(tag, body)?)),
             4 => Ok(Self::Counts(wire::fields(tag, body)?)),
             5 => Ok(Self::Record(wire::fields(tag, body)?)),
+            6 => Ok(Self::Requested(wire::fields(tag, body)?)),
             _ => Err(WireError::Tag(tag)),
         }
     }

@@ -10,6 +10,7 @@ pub mod channel;
 pub mod connector;
 pub mod gateway;
 pub mod level;
+pub mod request;
 pub mod setup;
 pub mod signer;
 pub mod unwatched;

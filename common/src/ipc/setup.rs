@@ -66,6 +66,8 @@ pub struct GatewaySetup {
     pub record: bool,
     /// Show each piece of data that passes as a mark.
     pub traffic: bool,
+    /// Tell what has opened each session, for its record.
+    pub tell_requests: bool,
     /// Log more.
     pub verbose: bool,
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use common::ipc::ConnectionId;
 use common::ipc::channel::{Channel, ChannelError};
 use common::ipc::gateway::{Begun, Ended, GatewayToSupervisor, Report};
+use common::ipc::request::Requested;
 use common::ipc::unwatched::Unwatched;
 use tokio::sync::Notify;
 use tokio::time::sleep;
@@ -22,6 +23,7 @@ const MAX_DELAY: Duration = Duration::from_millis(15);
 pub(super) struct Outbox {
     supervisor: Rc<Channel>,
     acknowledgements: Unwatched,
+    requested: RefCell<Vec<Requested>>,
     waiting: RefCell<Report>,
     filled: Notify,
 }
@@ -29,7 +31,13 @@ pub(super) struct Outbox {
 impl Outbox {
     /// An empty one.
     pub(super) fn new(supervisor: Rc<Channel>, acknowledgements: Unwatched) -> Rc<Self> {
-        Rc::new(Self { supervisor, acknowledgements, waiting: RefCell::default(), filled: Notify::new() })
+        Rc::new(Self {
+            supervisor,
+            acknowledgements,
+            requested: RefCell::default(),
+            waiting: RefCell::default(),
+            filled: Notify::new(),
+        })
     }
 
     /// Says that the first byte of a connection is about to be read: were it read before and this process
@@ -61,6 +69,12 @@ impl Outbox {
         self.filled.notify_one();
     }
 
+    /// Says by what request a connection has become a session.
+    pub(super) fn requested(&self, requested: Requested) {
+        self.requested.borrow_mut().push(requested);
+        self.filled.notify_one();
+    }
+
     /// Says that a connection has ended.
     pub(super) fn ended(&self, ended: Ended) {
         self.waiting.borrow_mut().ended.push(ended);
@@ -69,6 +83,11 @@ impl Outbox {
 
     /// Reports everything so far.
     pub(super) async fn report(&self) -> Result<(), ChannelError> {
+        // A session's beginning comes before its end.
+        let requested = take(&mut *self.requested.borrow_mut());
+        for batch in requested.chunks(Requested::MAX_BATCH) {
+            self.supervisor.send(&GatewayToSupervisor::Requested(batch.to_vec())).await?;
+        }
         let Report { lost, ended } = take(&mut *self.waiting.borrow_mut());
         let (mut lost, mut ended) = (lost.into_iter(), ended.into_iter());
         loop {

@@ -6,6 +6,7 @@ use std::rc::{Rc, Weak};
 use std::task::{Context, Waker};
 
 use common::ipc::gateway::{Count, Ended, SessionSummary};
+use common::ipc::request::{Request, Requested};
 use common::ipc::{ClientAddr, ConnectionId};
 use common::ticket::Ticket;
 use tokio::sync::Notify;
@@ -149,6 +150,11 @@ impl Connection {
     /// Notes how far its session is.
     pub(super) fn has_moved(&self, to_target: u64, to_client: u64) {
         self.moved.set((to_target, to_client));
+    }
+
+    /// Tells by what request it has become a session.
+    pub(super) fn session_requested(&self, request: Request) {
+        self.outbox.requested(Requested { id: self.id(), request });
     }
 
     /// Keeps what its session did for the report.

@@ -9,3 +9,4 @@ pub mod response;
 pub(super) mod service;
 mod shown;
 mod stall;
+mod told;

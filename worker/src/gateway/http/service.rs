@@ -8,6 +8,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
+use common::config::token::TokenFrom;
 use common::ipc::admission::{AdmissionRequest, Refusal};
 use common::sys::stream::StreamSocket;
 use hyper::body::{Body as _, Incoming};
@@ -24,6 +25,7 @@ use super::error_page::error_page;
 use super::refusal::{self, Answer};
 use super::shown::shown;
 use super::stall::WriteDeadline;
+use super::told::{TlsTerms, told};
 use crate::gateway::Gateway;
 use crate::gateway::admission::Admitted;
 use crate::gateway::pump::{Observer, Session, Terms};
@@ -47,7 +49,10 @@ pub(in crate::gateway) async fn serve(
 ) -> io::Result<()> {
     let client = Rc::new(Client {
         common_name: if gateway.setup.inquiry.common_name { stream.peer_common_name() } else { None },
-        secure: matches!(stream, ClientStream::Tls(_)),
+        tls: match &stream {
+            ClientStream::Plain(_) => None,
+            ClientStream::Tls(stream) => Some(TlsTerms::of(stream.get_ref().1)),
+        },
         requests: Cell::new(0),
         gateway: gateway.clone(),
         connection: connection.clone(),
@@ -89,7 +94,8 @@ pub(in crate::gateway) async fn serve(
 struct Client {
     /// That of its certificate.
     common_name: Option<String>,
-    secure: bool,
+    /// What was agreed upon, with TLS.
+    tls: Option<TlsTerms>,
     requests: Cell<u32>,
     gateway: Rc<Gateway>,
     connection: Rc<Connection>,
@@ -171,14 +177,21 @@ impl Client {
         };
         let address = self.connection.client();
         let client = tracing::field::display(address);
-        let kind = if self.secure { "SSL/TLS (wss://)" } else { "Plain non-SSL (ws://)" };
+        let kind = if self.tls.is_some() { "SSL/TLS (wss://)" } else { "Plain non-SSL (ws://)" };
         tracing::info!(target: "websockify::http", client = &client, "{address}: {kind} WebSocket connection");
         let path = shown_path(request.uri());
         if path != "/" {
             tracing::info!(target: "websockify::http", client = &client, "{address}: Path: '{path}'");
         }
         let target = match self.target(self.ask(request)).await {
-            Ok(target) => Ok(target),
+            Ok(target) => {
+                if self.gateway.setup.tell_requests {
+                    let host_is_token = self.gateway.setup.inquiry.token == Some(TokenFrom::Host);
+                    let told = told(request, &opening, self.tls.as_ref(), host_is_token);
+                    self.connection.session_requested(told);
+                }
+                Ok(target)
+            }
             Err(refusal) => match refusal::answer(refusal, self.gateway.setup.token_refusal) {
                 Answer::Response(response) => return closing(response),
                 Answer::Close(reason) => Err(reason),

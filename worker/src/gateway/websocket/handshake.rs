@@ -87,6 +87,12 @@ pub fn check<B>(request: &Request<B>) -> Result<Opening, Refused> {
 }
 
 impl Opening {
+    /// The sub-protocol that was chosen, if any.
+    #[must_use]
+    pub fn subprotocol(&self) -> Option<&'static str> {
+        self.binary.then_some(BINARY)
+    }
+
     /// The answer that opens the WebSocket.
     #[must_use]
     pub fn response<B>(&self, empty: B) -> Response<B> {
