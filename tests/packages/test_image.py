@@ -13,6 +13,7 @@ import pytest
 from conftest import build, needs
 from harness import certificates, processes, targets
 from harness.client import WebSocket
+from harness.redis import Redis
 
 # What Docker gives a container where nothing else is said.
 CAPABILITIES = (
@@ -96,12 +97,12 @@ class Container:
         self.process.communicate(timeout=10)
 
 
-def echoes(port, context=None):
+def echoes(port, context=None, path="/websockify"):
     sock = socket.create_connection(("127.0.0.1", port), 10)
     if context:
         sock = context.wrap_socket(sock, server_hostname="localhost")
     with sock:
-        websocket = WebSocket.open(sock, timeout=10)
+        websocket = WebSocket.open(sock, path, timeout=10)
         websocket.send_binary(b"hello")
         return websocket.read_data(5) == b"hello"
 
@@ -155,14 +156,21 @@ def test_the_first_line_of_the_original_works(image, target):
         assert roles and all("0" not in processes.status(role)["Uid"].split() for role in roles)
 
 
-def test_the_line_with_tls_works(image, target, tmp_path):
+@needs("redis-server")
+def test_the_second_line_of_the_original_works(image, target, tmp_path):
     authority = certificates.Authority(tmp_path / "authority")
     (image.root / "data/self.pem").write_bytes(authority.issue_joined().read_bytes())
     (image.root / "data/noVNC").mkdir()
-    words = "--cert /data/self.pem --web /data/noVNC :443 10.1.1.1:5902 --ssl-only --ssl-version tlsv1_2"
-    with image.start(*words.split()) as container:
+    # As `docker run --add-host` does it.
+    (image.root / "etc/hosts").write_text("127.0.0.1 localhost myredis.local\n")
+    words = (
+        "--cert /data/self.pem --web /data/noVNC :443 --token-plugin TokenRedis "
+        "--token-source myredis.local:6379 --ssl-only --ssl-version tlsv1_2"
+    )
+    with Redis(port=6379) as redis, image.start(*words.split()) as container:
+        redis.set("desktop", "10.1.1.1:5902")
         container.wait_port(443)
-        assert echoes(443, authority.client())
+        assert echoes(443, authority.client(), "/websockify?token=desktop")
 
 
 def test_it_runs_as_any_user(image, target):
