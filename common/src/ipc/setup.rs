@@ -168,6 +168,21 @@ pub enum Destination {
     Tokens(TokenLookup),
 }
 
+impl Destination {
+    /// Whether finding a target may take signatures, ciphers or TLS. Their library takes tens of
+    /// milliseconds to start, which the first client would wait.
+    #[must_use]
+    pub fn uses_cryptography(&self) -> bool {
+        match self {
+            Self::Target(_) => false,
+            Self::Tokens(lookup) => match lookup {
+                TokenLookup::Lines | TokenLookup::FileNames | TokenLookup::SocketDirectory(_) => false,
+                TokenLookup::Jwt | TokenLookup::Redis(_) | TokenLookup::Api(_) | TokenLookup::Own(_) => true,
+            },
+        }
+    }
+}
+
 /// What knows the target of a token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TokenLookup {

@@ -87,7 +87,9 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
                 return Ok(());
             }
         };
-        role::seed_randomness();
+        if setup.destination.uses_cryptography() {
+            role::seed_randomness();
+        }
         let profile = Profile::Connector(Reach::of(&setup.destination));
         scheduling::do_not_preempt();
         let level = sandbox::enter(profile, setup.run_as, setup.sandbox)?;
