@@ -153,7 +153,8 @@ fn calls(p: &Prepared) -> Vec<(&'static str, Call, &'static [&'static str])> {
         ("listen", (c::SYS_listen, [fresh, 1, 0, 0, 0, 0]), NONE),
         ("accept", (c::SYS_accept, [listener, 0, 0, 0, 0, 0]), NONE),
         ("accept4", (c::SYS_accept4, [file, 0, 0, 0, 0, 0]), &["echo"]),
-        ("connect", (c::SYS_connect, [fresh, loopback(port), 16, 0, 0, 0]), DIALS),
+        // Of no socket: which ports there are for whom is tried below.
+        ("connect", (c::SYS_connect, [-1, loopback(port), 16, 0, 0, 0]), DIALS),
         ("sendmsg", (c::SYS_sendmsg, [fresh, 0, 0, 0, 0, 0]), DIALS),
         ("sendmmsg", (c::SYS_sendmmsg, [fresh, 0, 1, 0, 0, 0]), RESOLVES),
         ("sendto", (c::SYS_sendto, [file, 0, 0, 0, 0, 0]), all),
@@ -238,6 +239,7 @@ fn reach(p: &Prepared) -> Vec<(&'static str, Call, &'static str, Want)> {
         ("binding for tokens", (c::SYS_bind, [other, loopback(0), 16, 0, 0, 0]), "any", refused()),
         ("any port", (c::SYS_connect, [other, loopback(port ^ 1), 16, 0, 0, 0]), "any", Want::Works),
         ("a file for tokens", (c::SYS_openat, [here, leak("/root"), 0, 0, 0, 0]), "any", refused()),
+        ("a port", (c::SYS_connect, [other, loopback(port), 16, 0, 0, 0]), "finder", refused()),
         ("reading what is found", open(web, "inside", read), "finder", refused()),
         ("reading anything", open(here, "/etc/passwd", read), "finder", refused()),
         ("another port", (c::SYS_connect, [other, loopback(port ^ 1), 16, 0, 0, 0]), "connector", refused()),
