@@ -10,8 +10,11 @@ use clap_complete::{Shell, generate_to};
 use common::config::cli;
 
 /// Options with few values that are all known.
-const CHOICES: [(&str, &[&str]); 2] =
-    [("ssl-version", &["default", "tlsv1_2", "tlsv1_3"]), ("sandbox", &["strict", "best-effort", "off"])];
+const CHOICES: [(&str, &[&str]); 3] = [
+    ("ssl-version", &["default", "tlsv1_2", "tlsv1_3"]),
+    ("sandbox", &["strict", "best-effort", "off"]),
+    ("wrap-mode", &["exit", "ignore", "respawn"]),
+];
 
 fn main() -> Result<()> {
     let folder = std::env::args_os().nth(1);

@@ -16,6 +16,7 @@ use crate::log::message_id;
 use crate::role::{self, Backoff, Role};
 use crate::service::ServiceError;
 use crate::violation;
+use crate::wrap::Program;
 
 /// Starts the connector and waits until it is ready.
 pub(crate) async fn start(generation: &Generation) -> Result<Role, ServiceError> {
@@ -32,6 +33,9 @@ pub(crate) async fn start(generation: &Generation) -> Result<Role, ServiceError>
             generation.tokens.tell(&role.channel).await.map_err(|error| failed(error.to_string()))?;
             *generation.connector.borrow_mut() = Some(role.channel.clone());
             *generation.connector_handle.borrow_mut() = Some(role.handle());
+            if let Some(program) = &generation.program {
+                program.keep_telling(&role.channel);
+            }
             Ok(role)
         }
         Ok(Ok(ConnectorToSupervisor::Failed(reason))) => Err(failed(reason)),
@@ -112,10 +116,17 @@ async fn listen(generation: &Generation, channel: &Channel) -> ChannelError {
 fn take(generation: &Generation, message: ConnectorToSupervisor) {
     match message {
         ConnectorToSupervisor::Dialled(all) => {
+            let program = generation.program.as_deref();
             for dialled in all {
-                log_dialled(&dialled);
+                log_dialled(&dialled, program);
                 if dialled.failure.is_none() {
-                    let target = Escaped(&dialled.target).to_string();
+                    let target = match program {
+                        Some(program) => {
+                            program.note_session();
+                            program.describe()
+                        }
+                        None => Escaped(&dialled.target).to_string(),
+                    };
                     generation.service.connections.borrow_mut().opened(dialled.id, target);
                 }
             }
@@ -136,15 +147,22 @@ fn take(generation: &Generation, message: ConnectorToSupervisor) {
 }
 
 /// The original's lines. The connector is no more trusted than other roles.
-fn log_dialled(dialled: &Dialled) {
+fn log_dialled(dialled: &Dialled, program: Option<&Program>) {
     let client = Escaped(&dialled.client).to_string();
     let target = Escaped(&dialled.target).to_string();
     let secured = if dialled.secured { " (using SSL)" } else { "" };
-    match target.strip_prefix("unix:") {
-        Some(path) => {
+    match (program, target.strip_prefix("unix:")) {
+        (Some(program), _) => {
+            let program = program.describe();
+            tracing::info!(
+                target: "websockify::connector", websockify_client = client,
+                "connecting to command: {program}{secured}",
+            );
+        }
+        (None, Some(path)) => {
             tracing::info!(target: "websockify::connector", websockify_client = client, "connecting to unix socket: {path}");
         }
-        None => tracing::info!(
+        (None, None) => tracing::info!(
             target: "websockify::connector", websockify_client = client, "connecting to: {target}{secured}",
         ),
     }

@@ -23,6 +23,7 @@ use crate::role::{Handle, Role};
 use crate::service::{Service, ServiceError};
 use crate::setup::{self, Setups};
 use crate::tokens::TokenSource;
+use crate::wrap::Program;
 use crate::{connector, echo, gateway, plugin};
 
 /// What a gateway needs to end itself, beside the time of its sessions.
@@ -59,6 +60,8 @@ pub(crate) struct Generation {
     pub(crate) recordings: Option<Recordings>,
     /// The certificate and its signer.
     pub(crate) identity: Identity,
+    /// The wrapped program, if sessions go there. Others may have the same.
+    pub(crate) program: Option<Rc<Program>>,
     /// The files of tokens.
     pub(crate) tokens: TokenSource,
     /// The program that knows targets, if there is one.
@@ -73,11 +76,19 @@ pub(crate) struct Generation {
 
 impl Generation {
     /// Starts the roles of a generation and waits until they can serve clients. If that fails nothing of
-    /// it is left.
-    pub(crate) async fn start(service: &Rc<Service>, config: Config) -> Result<Rc<Self>, ServiceError> {
+    /// it is left. `program` is the wrapped program of the configuration.
+    pub(crate) async fn start(
+        service: &Rc<Service>,
+        config: Config,
+        program: Option<Rc<Program>>,
+    ) -> Result<Rc<Self>, ServiceError> {
         let (destination, echo_listener) = match &config.target {
             Target::Static(target) => (Destination::Target(target.clone()), None),
             Target::Tokens(tokens) => (Destination::Tokens(setup::token_lookup(&tokens.plugin)), None),
+            Target::Wrapped(wrap) => {
+                let port = program.as_ref().map(|program| program.port()).unwrap_or_default();
+                (Destination::Program { port, patience: wrap.start_timeout }, None)
+            }
             Target::Demo => {
                 let (target, socket) = echo::listen()?;
                 (Destination::Target(target), Some(socket))
@@ -88,7 +99,8 @@ impl Generation {
         let plugin = Plugin::of(&config)?;
         let identity = Identity::new(&config, setups.run_as);
         let number = service.generations.next_number();
-        let generation = Self::new(service, config, number, mint, Some(setups), identity, plugin);
+        let begun = Some((setups, program));
+        let generation = Self::new(service, config, number, mint, begun, identity, plugin);
         match generation.start_roles(echo_listener).await {
             Ok(()) => Ok(generation),
             Err(error) => {
@@ -108,10 +120,11 @@ impl Generation {
         config: Config,
         number: u32,
         mint: Mint,
-        setups: Option<Setups>,
+        begun: Option<(Setups, Option<Rc<Program>>)>,
         identity: Identity,
         plugin: Option<Rc<Plugin>>,
     ) -> Rc<Self> {
+        let (setups, program) = begun.unzip();
         let run_as = setups.as_ref().and_then(|setups| setups.run_as);
         Rc::new(Self {
             number,
@@ -122,6 +135,7 @@ impl Generation {
             tokens: TokenSource::new(&config),
             recordings: config.record.as_deref().map(Recordings::new),
             plugin,
+            program: program.flatten(),
             confinement: Confinement::new(&config, run_as),
             config,
             setups,

@@ -160,6 +160,12 @@ impl Listening {
         rustix::net::listen(&self.socket, BACKLOG).map_err(open)
     }
 
+    /// The port of a TCP listener.
+    pub(crate) fn port(&self) -> Option<u16> {
+        let address = rustix::net::getsockname(&self.socket).ok()?;
+        SocketAddr::try_from(address).ok().map(|address| address.port())
+    }
+
     fn passed(socket: OwnedFd) -> Self {
         Self::adopted(socket, None)
     }

@@ -96,6 +96,17 @@ impl Listeners {
         (!all).then(names)
     }
 
+    /// The port of the first listener under `config` that has one.
+    pub(crate) fn port(&self, config: &Config) -> Option<u16> {
+        let open = self.0.borrow();
+        let passed = open.iter().any(|one| one.listening.address.is_none());
+        let wanted = config.listen.iter().find_map(|wanted| match wanted {
+            ListenAddr::Tcp { port, .. } if *port != 0 => Some(*port),
+            _ => None,
+        });
+        wanted.filter(|_| !passed).or_else(|| open.iter().find_map(|one| one.listening.port()))
+    }
+
     /// Opens what `config` wants and is not there yet.
     pub(crate) fn prepare(&self, config: &Config) -> Result<Change, ListenError> {
         let open = self.0.borrow();

@@ -29,6 +29,9 @@ mod stamp;
 mod tokens;
 mod violation;
 
+// The program in front of which we stand, if any.
+mod wrap;
+
 // The service around them.
 mod banner;
 mod control;
@@ -36,6 +39,7 @@ mod daemon;
 mod lifetime;
 mod log;
 mod notify;
+mod open_files;
 mod orphans;
 mod program;
 mod reload;
@@ -56,7 +60,6 @@ use common::config::check::Severity;
 use common::config::cli::{self, Command, CommandLine};
 use common::exit_code;
 use common::sys::inherited;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use tokio::runtime::LocalOptions;
 
@@ -134,7 +137,7 @@ fn rehearse(config: &Config) -> u8 {
     if check(config, Severity::Error) != exit_code::SUCCESS {
         return exit_code::CONFIG;
     }
-    raise_descriptor_limit();
+    open_files::raise_limit();
     let mut event_loop = tokio::runtime::Builder::new_current_thread();
     let rehearsed = match event_loop.enable_all().build_local(LocalOptions::default()) {
         Ok(event_loop) => event_loop.block_on(upgrade::rehearse(config.clone())),
@@ -192,11 +195,11 @@ fn run(config: Config, in_background: bool, file: Option<&Path>) -> u8 {
 }
 
 /// Runs the service to its end.
-fn serve(log: Log, service: impl Future<Output = Result<(), ServiceError>>) -> u8 {
+fn serve(log: Log, service: impl Future<Output = Result<u8, ServiceError>>) -> u8 {
     if let Err(error) = inherited::close_others_on_exec() {
         tracing::warn!(target: "websockify::main", "roles may get descriptors that are not theirs: {error}");
     }
-    raise_descriptor_limit();
+    open_files::raise_limit();
     let mut event_loop = tokio::runtime::Builder::new_current_thread();
     let served = match event_loop.enable_all().build_local(LocalOptions::default()) {
         Ok(event_loop) => event_loop.block_on(async {
@@ -206,15 +209,15 @@ fn serve(log: Log, service: impl Future<Output = Result<(), ServiceError>>) -> u
         Err(error) => Err(error.into()),
     };
     reap_roles();
-    let failed = served.is_err();
-    if let Err(error) = served {
+    let status = served.unwrap_or_else(|error| {
         tracing::error!(
             target: "websockify::main", message_id = log::message_id::SERVICE_FAILED, "websockify: error: {error}",
         );
         notify::failed(&error);
-    }
+        exit_code::FAILURE
+    });
     log.write_last();
-    if failed { exit_code::FAILURE } else { exit_code::SUCCESS }
+    status
 }
 
 /// Waits for the roles, which were killed when their handles were dropped, so that none is left behind
@@ -225,17 +228,6 @@ fn reap_roles() {
             Ok(WaitStatus::StillAlive) => sleep(REAP_PAUSE),
             Ok(_) => {}
             Err(_) => return,
-        }
-    }
-}
-
-/// Uses all descriptors that we may: each session takes two in its gateway. Most systems set a low
-/// soft limit only for programs that use select(2).
-fn raise_descriptor_limit() {
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        if soft < hard {
-            // What is refused leaves us with the limit that there is.
-            let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
         }
     }
 }

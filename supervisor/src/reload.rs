@@ -18,7 +18,8 @@ use tokio::time::sleep;
 use crate::generation::Generation;
 use crate::listen::ListenError;
 use crate::service::{Service, ServiceError};
-use crate::{generation, log, notify, program, upgrade};
+use crate::wrap::{Program, WrapError};
+use crate::{generation, log, notify, program, upgrade, wrap};
 
 /// Pause before the reload is tried again that an upgrade needs.
 const RETRY_PAUSE: Duration = Duration::from_secs(10);
@@ -53,6 +54,9 @@ pub(crate) enum ReloadError {
     /// A role can't work with the new configuration.
     #[error(transparent)]
     Start(#[from] ServiceError),
+    /// The wrapped program can't be started.
+    #[error(transparent)]
+    Wrap(#[from] WrapError),
     /// The certificate or its key.
     #[error("{0}")]
     Certificate(String),
@@ -166,7 +170,9 @@ async fn try_again(service: Rc<Service>) {
 async fn reload(service: &Rc<Service>) -> Result<u32, ReloadError> {
     let config = read()?;
     let change = service.listeners.prepare(&config)?;
-    let generation = Generation::start(service, config).await?;
+    let before = service.generations.current().and_then(|generation| generation.program.clone());
+    let program = Program::of(&config, service.listeners.port(&config), before.as_ref())?;
+    let generation = Generation::start(service, config, program.clone()).await?;
     if let Some(problem) = certificate_problem(service, &generation) {
         generation.end();
         return Err(ReloadError::Certificate(problem));
@@ -193,6 +199,7 @@ async fn reload(service: &Rc<Service>) -> Result<u32, ReloadError> {
         spawn_local(generation::expire(old));
     }
     service.dispatch.more_room();
+    wrap::replace(before, program).await;
     Ok(generation.number)
 }
 

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use common::config::Config;
+use common::exit_code;
 use common::ipc::GatewayId;
 use common::ipc::gateway::SupervisorToGateway;
 use tokio::sync::watch;
@@ -18,14 +19,15 @@ use crate::control::Control;
 use crate::daemon::Daemon;
 use crate::dispatch::Dispatch;
 use crate::generation::{Generation, Generations, LAST_MOMENT, LAST_WORDS};
-use crate::listen::{self, ListenError};
+use crate::listen::{self, ListenError, Listening};
 use crate::listeners::Listeners;
 use crate::log::{self, Log};
 use crate::reload::{self, Reloads};
 use crate::setup::SetupError;
 use crate::signals::{Orders, Signals};
 use crate::upgrade::Inheritance;
-use crate::{banner, control, dispatch, lifetime, notify, orphans, process, signals, upgrade};
+use crate::wrap::{Program, WrapError};
+use crate::{banner, control, dispatch, lifetime, notify, orphans, process, signals, upgrade, wrap};
 
 /// What the parts of the supervisor share. They all run on one thread.
 #[derive(Debug, Default)]
@@ -69,6 +71,9 @@ pub(crate) enum ServiceError {
     /// A file or user is missing.
     #[error(transparent)]
     Setup(#[from] SetupError),
+    /// The wrapped program can't be started.
+    #[error(transparent)]
+    Wrap(#[from] WrapError),
     /// The kernel refused something that a start needs.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -85,14 +90,14 @@ pub(crate) enum ServiceError {
     },
 }
 
-/// Serves until a signal ends it.
+/// Serves until something ends it, and gives the exit status.
 ///
 /// `daemon` is told when clients can be served, and the log then leaves its caller's standard error.
 pub(crate) async fn run(
     config: Config,
     daemon: Option<(Daemon, Log)>,
     control: Option<PathBuf>,
-) -> Result<(), ServiceError> {
+) -> Result<u8, ServiceError> {
     let mut signals = signals::Signals::listen()?;
     let orders = signals::Orders::listen()?;
     let listeners = listen::all(&config)?;
@@ -100,9 +105,11 @@ pub(crate) async fn run(
     let mut keepers = JoinSet::new();
     keepers.spawn_local(process::keep_reaping());
     keepers.spawn_local(orphans::keep_reaping());
+    let port = listeners.iter().find_map(Listening::port);
+    let program = Program::of(&config, port, None)?;
     let generation = tokio::select! {
-        ready = Generation::start(&service, config) => ready?,
-        _ = signals.stop() => return Ok(()),
+        ready = Generation::start(&service, config, program.clone()) => ready?,
+        _ = signals.stop() => return Ok(exit_code::SUCCESS),
     };
     for listening in &listeners {
         listening.begin()?;
@@ -112,17 +119,19 @@ pub(crate) async fn run(
         log.leave_stderr()?;
         daemon.leave();
     }
-    banner::proxying(&generation.config, &listeners);
+    banner::proxying(&generation.config, program.as_deref(), &listeners);
     service.generations.add(generation);
     if let Some(path) = control {
         control::open(&service, &path);
+    }
+    if let Some(program) = &program {
+        program.start().await?;
     }
     notify::ready();
     for listening in listeners {
         service.listeners.add(&service, listening);
     }
-    serve(service, signals, orders, keepers).await;
-    Ok(())
+    Ok(serve(service, signals, orders, keepers).await)
 }
 
 /// Goes on with what an earlier image of this program has left, under the same process id.
@@ -130,7 +139,7 @@ pub(crate) async fn take_over(
     config: Config,
     inheritance: Inheritance,
     control: Option<PathBuf>,
-) -> Result<(), ServiceError> {
+) -> Result<u8, ServiceError> {
     let signals = signals::Signals::listen()?;
     let orders = signals::Orders::listen()?;
     let service = Rc::new(Service::default());
@@ -139,12 +148,11 @@ pub(crate) async fn take_over(
     signals::unblock();
     let asked = service.reloads.ask_after_upgrade();
     upgrade::adopt(&service, &config, inheritance, control.as_deref(), asked);
-    serve(service, signals, orders, keepers).await;
-    Ok(())
+    Ok(serve(service, signals, orders, keepers).await)
 }
 
-/// Serves until a signal, or the configuration, ends it.
-async fn serve(service: Rc<Service>, mut signals: Signals, orders: Orders, mut keepers: JoinSet<()>) {
+/// Serves until a signal, the configuration, or the wrapped program ends it; gives the exit status.
+async fn serve(service: Rc<Service>, mut signals: Signals, orders: Orders, mut keepers: JoinSet<()>) -> u8 {
     service.began();
     service.compare_listeners();
     keepers.spawn_local(notify::keep_status(service.clone()));
@@ -152,6 +160,7 @@ async fn serve(service: Rc<Service>, mut signals: Signals, orders: Orders, mut k
     keepers.spawn_local(dispatch::keep_taking_acknowledgements(service.clone()));
     keepers.spawn_local(reload::keep_reloading(service.clone()));
     keepers.spawn_local(orders.keep_passing(service.clone()));
+    let mut status = exit_code::SUCCESS;
     tokio::select! {
         signal = signals.stop() => tracing::info!(target: "websockify::service", "In exit ({signal})"),
         reason = lifetime::over(&service) => {
@@ -163,12 +172,17 @@ async fn serve(service: Rc<Service>, mut signals: Signals, orders: Orders, mut k
                 () = lifetime::last_connection(&service) => {}
             }
         }
+        ended = wrap::ended(&service) => {
+            status = ended;
+            tracing::info!(target: "websockify::service", "In exit (the wrapped program has ended)");
+        }
     }
     notify::stopping();
     service.stopping.set(true);
     service.listeners.close();
     service.control.end();
     stop(&service).await;
+    status
 }
 
 impl Service {
@@ -234,6 +248,7 @@ impl Service {
 /// Ends the sessions, then everything else.
 async fn stop(service: &Rc<Service>) {
     let generations = service.generations.all();
+    let program = service.generations.current().and_then(|generation| generation.program.clone());
     let gateways: Vec<_> =
         generations.iter().flat_map(|one| one.pool.end(&SupervisorToGateway::Stop)).collect();
     let time = generations.last().map(|generation| generation.config.timeouts.stop).unwrap_or_default();
@@ -252,5 +267,9 @@ async fn stop(service: &Rc<Service>) {
         for generation in generations {
             service.connections.borrow_mut().connector_gone(generation.number);
         }
+    }
+    // Not before the sessions: they are told that it is we who end.
+    if let Some(program) = program {
+        program.stop().await;
     }
 }

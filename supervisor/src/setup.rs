@@ -127,7 +127,11 @@ fn gateway(
     let timeouts = config.timeouts;
     let tokens = match &config.target {
         Target::Tokens(tokens) => Some(tokens),
-        Target::Static(_) | Target::Demo => None,
+        Target::Static(_) | Target::Wrapped(_) | Target::Demo => None,
+    };
+    let patience = match destination {
+        Destination::Program { patience, .. } => *patience,
+        Destination::Target(_) | Destination::Tokens(_) => Duration::ZERO,
     };
     Ok(GatewaySetup {
         run_as,
@@ -147,7 +151,7 @@ fn gateway(
         tls_handshake: timeouts.tls_handshake,
         request_head: timeouts.request_head,
         // The connector's own deadline must be the one that strikes first.
-        admission: timeouts.connect + LOOKUP_DEADLINE + Duration::from_secs(2),
+        admission: timeouts.connect + patience.max(LOOKUP_DEADLINE) + Duration::from_secs(2),
         close_handshake: timeouts.close_handshake,
         idle: timeouts.idle,
         keep_alive_requests: config.limits.keep_alive_requests,
@@ -186,7 +190,9 @@ fn target_tls_terms(
     let server_name = match (&tls.server_name, destination) {
         (Some(name), _) => Some(name.clone()),
         (None, Destination::Target(TargetAddr::Tcp { host, .. })) => Some(host.clone()),
-        (None, Destination::Target(TargetAddr::Unix(_))) => Some("localhost".into()),
+        (None, Destination::Target(TargetAddr::Unix(_)) | Destination::Program { .. }) => {
+            Some("localhost".into())
+        }
         (None, Destination::Tokens(_)) => None,
     };
     Ok(Some(TargetTlsTerms { authorities, server_name }))

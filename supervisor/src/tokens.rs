@@ -75,7 +75,7 @@ impl TokenSource {
                 | TokenPlugin::Redis(_)
                 | TokenPlugin::Own { .. } => None,
             },
-            Target::Static(_) | Target::Demo => None,
+            Target::Static(_) | Target::Wrapped(_) | Target::Demo => None,
         };
         let is_key =
             matches!(&config.target, Target::Tokens(tokens) if matches!(tokens.plugin, TokenPlugin::Jwt(_)));

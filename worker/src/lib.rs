@@ -8,3 +8,4 @@ pub mod plugin;
 mod role;
 pub mod sandbox;
 pub mod signer;
+pub mod wrapper;

@@ -53,17 +53,19 @@ pub enum Command {
 pub fn from_args(args: impl IntoIterator<Item = OsString>) -> Result<CommandLine, CliError> {
     let definition = Options::command();
     let words = expand::expand(args.into_iter().skip(1), &definition)?;
-    // Nothing comes after a request for help.
-    match words.last() {
+    let wraps = words.iter().any(|word| word == "--");
+    // Nothing comes after a request for help, and a program's own is not for us.
+    match words.last().filter(|_| !wraps) {
         Some(word) if word == "--help" => return Ok(print(long_help(definition))),
         Some(word) if word == "-h" => return Ok(print(short_help(definition))),
         _ => {}
     }
     let program = OsString::from("websockify");
-    let (matches, options) = definition
+    let (matches, mut options) = definition
         .try_get_matches_from(std::iter::once(program).chain(words))
         .and_then(|matches| Options::from_arg_matches(&matches).map(|options| (matches, options)))
         .map_err(|error| CliError::from_clap(&error))?;
+    options.wraps = wraps;
     if options.version {
         return Ok(print(format!("websockify {}\n", env!("CARGO_PKG_VERSION"))));
     }

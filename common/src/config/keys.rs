@@ -16,6 +16,7 @@ pub(super) const OPTION_KEYS: &[(&str, &str)] = &[
     ("workers", "workers"),
     ("user", "user"),
     ("sandbox", "sandbox"),
+    ("wrap-mode", "wrap.mode"),
     ("heartbeat", "heartbeat"),
     ("run-once", "run-once"),
     ("timeout", "timeout"),

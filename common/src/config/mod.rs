@@ -9,7 +9,6 @@ mod duration;
 pub mod file;
 pub mod http_url;
 mod keys;
-mod later;
 mod log;
 pub mod own_plugin;
 pub mod plugin;
@@ -18,6 +17,7 @@ mod similar;
 #[cfg(test)]
 mod tests;
 pub mod token;
+mod wrap;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -29,6 +29,7 @@ use auth::Auth;
 pub use ciphers::{Ciphers, SuiteNumber};
 pub use log::{Log, Syslog, SyslogServer};
 use token::Tokens;
+pub use wrap::{Wrap, WrapMode};
 
 /// The certificate of a command line without `--cert`, in the current folder.
 pub const DEFAULT_CERTIFICATE: &str = "self.pem";
@@ -103,6 +104,8 @@ pub enum Target {
     Tokens(Tokens),
     /// The built-in echo behind the demo page.
     Demo,
+    /// A program that we start.
+    Wrapped(Wrap),
 }
 
 /// How the target's certificate is verified (`--ssl-target`).

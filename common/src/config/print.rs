@@ -10,7 +10,7 @@ use super::auth::Auth;
 use super::token::{TokenFrom, TokenRefusal, Tokens};
 use super::{
     Config, DEFAULT_HEARTBEAT, DEFAULT_LISTEN_MODE, Lifetime, Limits, Log, Sandbox, Syslog, SyslogServer,
-    Target, TargetTls, TextMessages, Timeouts, Tls, TlsVersion, Web, Workers, duration,
+    Target, TargetTls, TextMessages, Timeouts, Tls, TlsVersion, Web, Workers, Wrap, WrapMode, duration,
 };
 use crate::addr::{ListenAddr, TargetAddr};
 
@@ -48,6 +48,7 @@ impl Printer {
             Target::Static(addr) => self.key("target", target_text(addr)?, false),
             Target::Tokens(_) => {}
             Target::Demo => self.key("demo", true, false),
+            Target::Wrapped(_) => {}
         }
         let workers = match config.workers {
             Workers::Auto => toml::Value::from("auto"),
@@ -91,6 +92,9 @@ impl Printer {
         }
         if let Some(tls) = &config.tls {
             self.tls(tls)?;
+        }
+        if let Target::Wrapped(wrap) = &config.target {
+            self.wrap(wrap)?;
         }
         self.timeouts(&config.timeouts);
         self.limits(&config.limits);
@@ -183,6 +187,33 @@ impl Printer {
         self.flag("verify-client", tls.verify_client);
         if let Some(path) = &tls.client_ca {
             self.key("client-ca", path_text(path)?, false);
+        }
+        Ok(())
+    }
+
+    fn wrap(&mut self, wrap: &Wrap) -> Result<(), NotUtf8> {
+        let default = Wrap::new(Vec::new());
+        self.table("wrap");
+        let words = wrap.command.iter().map(|word| path_text(Path::new(word)));
+        self.key("command", words.collect::<Result<Vec<_>, _>>()?, false);
+        self.key("mode", wrap.mode.as_str(), wrap.mode == WrapMode::default());
+        if let Some(port) = wrap.port {
+            self.key("port", i64::from(port), false);
+        }
+        if let Some(user) = &wrap.user {
+            self.key("user", user.as_str(), false);
+        }
+        if let Some(path) = &wrap.directory {
+            self.key("directory", path_text(path)?, false);
+        }
+        let start_timeout = wrap.start_timeout;
+        self.key("start-timeout", duration::format(start_timeout), start_timeout == default.start_timeout);
+        if !wrap.environment.is_empty() {
+            self.table("wrap.environment");
+            for (name, value) in &wrap.environment {
+                let line = toml::Table::from_iter([(name.clone(), value.as_str().into())]);
+                self.out.push_str(&line.to_string());
+            }
         }
         Ok(())
     }

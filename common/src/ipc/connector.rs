@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::level::Level;
 use super::wire::{self, Encoded, Message, WireError};
+use super::wrapper::ProgramState;
 use super::{ConnectionId, GatewayId, Violation};
 
 /// What a connector is told.
@@ -27,6 +28,8 @@ pub enum SupervisorToConnector {
     Plugin(OwnedFd),
     /// Is somebody there? Answer with `Here` at once.
     Ask,
+    /// How it stands with the wrapped program.
+    Program(ProgramState),
 }
 
 impl Message for SupervisorToConnector {
@@ -37,6 +40,7 @@ impl Message for SupervisorToConnector {
             Self::Tokens(fd) => wire::body(3, &(), Some(fd.as_fd())),
             Self::Ask => wire::body(4, &(), None),
             Self::Plugin(fd) => wire::body(5, &(), Some(fd.as_fd())),
+            Self::Program(state) => wire::body(6, state, None),
         }
     }
 
@@ -47,6 +51,7 @@ impl Message for SupervisorToConnector {
             3 => wire::fields(tag, body).and_then(|()| Ok(Self::Tokens(wire::with_fd(fd)?))),
             4 => wire::without_fd(fd).and_then(|()| wire::fields(tag, body)).map(|()| Self::Ask),
             5 => wire::fields(tag, body).and_then(|()| Ok(Self::Plugin(wire::with_fd(fd)?))),
+            6 => wire::without_fd(fd).and_then(|()| Ok(Self::Program(wire::fields(tag, body)?))),
             _ => Err(WireError::Tag(tag)),
         }
     }

@@ -15,6 +15,7 @@ pub mod setup;
 pub mod signer;
 pub mod unwatched;
 pub mod wire;
+pub mod wrapper;
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -166,6 +166,13 @@ pub enum Destination {
     Target(TargetAddr),
     /// Each where its client's token leads.
     Tokens(TokenLookup),
+    /// All to the wrapped program.
+    Program {
+        /// Its port on loopback. Whether it listens is told by `SupervisorToConnector::Program`.
+        port: u16,
+        /// How long clients wait for it to listen.
+        patience: Duration,
+    },
 }
 
 impl Destination {
@@ -174,7 +181,7 @@ impl Destination {
     #[must_use]
     pub fn uses_cryptography(&self) -> bool {
         match self {
-            Self::Target(_) => false,
+            Self::Target(_) | Self::Program { .. } => false,
             Self::Tokens(lookup) => match lookup {
                 TokenLookup::Lines | TokenLookup::FileNames | TokenLookup::SocketDirectory(_) => false,
                 TokenLookup::Jwt | TokenLookup::Redis(_) | TokenLookup::Api(_) | TokenLookup::Own(_) => true,

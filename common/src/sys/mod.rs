@@ -9,4 +9,5 @@ pub mod memory_file;
 pub mod reactor;
 pub mod scheduling;
 pub mod seqpacket;
+pub mod session;
 pub mod stream;

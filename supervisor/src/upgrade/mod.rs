@@ -128,7 +128,7 @@ pub(crate) fn start() -> Result<Start, StateError> {
 /// Shows that roles of this version can be started, and ends them again.
 pub(crate) async fn rehearse(config: Config) -> Result<(), ServiceError> {
     let service = Rc::new(Service::default());
-    let generation = Generation::start(&service, config).await?;
+    let generation = Generation::start(&service, config, None).await?;
     let problem = generation.identity.problem();
     generation.end();
     problem.map_or(Ok(()), |reason| Err(ServiceError::Role { role: "signer", reason }))

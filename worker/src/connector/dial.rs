@@ -36,6 +36,11 @@ pub(super) enum DialError {
 }
 
 impl DialError {
+    /// Nobody listens there.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Connect(error) if error.kind() == io::ErrorKind::ConnectionRefused)
+    }
+
     /// What the client may know.
     pub(super) fn refusal(&self) -> Refusal {
         let (Self::Name(error) | Self::Connect(error)) = self else { return Refusal::Unreachable };
@@ -75,6 +80,7 @@ pub(super) async fn dial(target: &Target, setup: &ConnectorSetup) -> Result<Owne
             let found = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
             connect_to(&TargetAddr::Unix(found), setup.prefer_ipv6, deadline).await
         }
+        Target::Program(program) => program.dial(setup.connect).await,
         Target::Address(address) => connect_to(address, setup.prefer_ipv6, deadline).await,
     }
 }
@@ -109,7 +115,7 @@ async fn resolve(host: &str, port: u16, prefer_ipv6: bool) -> Result<Vec<SocketA
 }
 
 /// Tries each address in turn. None may use up the time of those behind it.
-async fn connect_first(addresses: &[SocketAddr], deadline: Instant) -> Result<OwnedFd, DialError> {
+pub(super) async fn connect_first(addresses: &[SocketAddr], deadline: Instant) -> Result<OwnedFd, DialError> {
     let no_address = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     let mut last = DialError::Name(no_address);
     for (index, address) in addresses.iter().enumerate() {

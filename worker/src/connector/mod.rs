@@ -13,6 +13,7 @@ mod http;
 mod jose;
 mod plugin;
 mod policy;
+mod program;
 mod target;
 mod token;
 
@@ -154,6 +155,7 @@ impl Connector {
         let what = match &message {
             SupervisorToConnector::Gateway { .. } => "channel to a gateway",
             SupervisorToConnector::Tokens(_) => "tokens",
+            SupervisorToConnector::Program(_) => "state of the program",
             SupervisorToConnector::Setup(_) => "setup",
             SupervisorToConnector::Plugin(_) => "connection to a plugin",
             SupervisorToConnector::Ask => "question",
@@ -164,6 +166,10 @@ impl Connector {
             }),
             SupervisorToConnector::Tokens(file) => {
                 setup::read(file).map(|files| self.policy.take_tokens(files))
+            }
+            SupervisorToConnector::Program(state) => {
+                self.policy.take_program(state);
+                Ok(())
             }
             SupervisorToConnector::Setup(_) => Err(role::unexpected("another setup")),
             SupervisorToConnector::Plugin(socket) => self.policy.take_connection(socket),

@@ -2,13 +2,16 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 
 use common::addr::TargetAddr;
 use common::ipc::ClientAddr;
 use common::ipc::admission::{Refusal, Shown};
 use common::ipc::setup::{ConnectorSetup, Destination, TokenFiles};
+use common::ipc::wrapper::ProgramState;
 
 use super::auth::{self, AuthError};
+use super::program::Program;
 use super::target::Target;
 use super::token::{self, LookupError};
 
@@ -22,6 +25,8 @@ pub(super) struct Policy {
 enum Targets {
     /// The same for all clients.
     One(TargetAddr),
+    /// The wrapped program.
+    Program(Rc<Program>),
     /// Where a client's token leads.
     ByToken(Box<token::Plugin>),
 }
@@ -62,6 +67,9 @@ impl Policy {
     pub(super) fn new(setup: &ConnectorSetup) -> Result<Self, String> {
         let targets = match &setup.destination {
             Destination::Target(target) => Targets::One(target.clone()),
+            Destination::Program { port, patience } => {
+                Targets::Program(Rc::new(Program::new(*port, *patience)))
+            }
             Destination::Tokens(lookup) => {
                 Targets::ByToken(Box::new(token::Plugin::new(lookup, setup.prefer_ipv6)?))
             }
@@ -81,6 +89,13 @@ impl Policy {
         }
     }
 
+    /// Takes how it stands with the wrapped program.
+    pub(super) fn take_program(&self, state: ProgramState) {
+        if let Targets::Program(program) = &self.targets {
+            program.take(state);
+        }
+    }
+
     /// Takes the connection to the plugin's program.
     ///
     /// # Errors
@@ -89,7 +104,7 @@ impl Policy {
     pub(super) fn take_connection(&self, socket: OwnedFd) -> io::Result<()> {
         match &self.targets {
             Targets::ByToken(plugin) => plugin.take_connection(socket),
-            Targets::One(_) => Err(io::Error::other("there is no plugin")),
+            Targets::One(_) | Targets::Program(_) => Err(io::Error::other("there is no plugin")),
         }
     }
 
@@ -97,7 +112,7 @@ impl Policy {
     pub(super) async fn plugin_hangs(&self) {
         match &self.targets {
             Targets::ByToken(plugin) => plugin.hangs().await,
-            Targets::One(_) => std::future::pending().await,
+            Targets::One(_) | Targets::Program(_) => std::future::pending().await,
         }
     }
 
@@ -121,6 +136,7 @@ impl Policy {
     pub(super) async fn target(&self, client: &ClientAddr, shown: &Shown) -> Result<Target, Denied> {
         match &self.targets {
             Targets::One(target) => Ok(Target::Address(target.clone())),
+            Targets::Program(program) => Ok(Target::Program(program.clone())),
             Targets::ByToken(plugin) => {
                 let token = shown.token.as_ref().ok_or(Denied::NoToken)?;
                 Ok(plugin.lookup(token.reveal(), client, shown).await?)

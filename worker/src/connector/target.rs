@@ -3,8 +3,11 @@
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use common::addr::TargetAddr;
+
+use super::program::Program;
 
 /// A target that policy gives to a client.
 #[derive(Debug)]
@@ -18,6 +21,8 @@ pub(super) enum Target {
         /// Where it was found, for humans.
         path: PathBuf,
     },
+    /// The wrapped program.
+    Program(Rc<Program>),
 }
 
 impl Target {
@@ -25,6 +30,7 @@ impl Target {
     pub(super) fn host(&self) -> Option<&str> {
         match self {
             Self::Address(TargetAddr::Tcp { host, .. }) => Some(host),
+            Self::Program(_) => Some("localhost"),
             Self::Address(TargetAddr::Unix(_)) | Self::Socket { .. } => None,
         }
     }
@@ -34,6 +40,7 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(address) => address.fmt(f),
+            Self::Program(program) => program.fmt(f),
             Self::Socket { path, .. } => write!(f, "unix:{}", path.display()),
         }
     }

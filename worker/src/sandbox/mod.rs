@@ -82,6 +82,7 @@ impl Reach {
             Destination::Target(TargetAddr::Tcp { host, port }) => {
                 one(Ports::One(*port), host.parse::<IpAddr>().is_err())
             }
+            Destination::Program { port, .. } => one(Ports::One(*port), false),
             Destination::Tokens(TokenLookup::SocketDirectory(_)) => {
                 Self { ports: Ports::None, resolves: false, finds_sockets: true }
             }

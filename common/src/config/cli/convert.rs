@@ -2,6 +2,7 @@
 
 mod log;
 mod plugins;
+mod wrap;
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -34,7 +35,10 @@ pub(super) fn to_config(options: &Options, notes: &mut Vec<String>) -> Result<Co
     let tls = tls(options, minimum_version, notes)?;
     let mut addresses = options.addresses.iter();
     let listen = listen(options, &mut addresses, notes)?;
-    let target = target(options, &mut addresses)?;
+    let target = match wrap::program(options, &mut addresses, notes)? {
+        Some(wrap) => Target::Wrapped(wrap),
+        None => target(options, &mut addresses)?,
+    };
     if addresses.next().is_some() {
         return Err(CliError::usage("Too many arguments"));
     }
@@ -275,7 +279,9 @@ fn web(options: &Options, notes: &mut Vec<String>) -> Result<Option<Web>, CliErr
 fn target_tls(options: &Options, target: &Target, notes: &mut Vec<String>) -> Option<TargetTls> {
     match target {
         _ if !options.ssl_target => None,
-        Target::Static(TargetAddr::Tcp { .. }) | Target::Tokens(_) => Some(TargetTls::default()),
+        Target::Static(TargetAddr::Tcp { .. }) | Target::Tokens(_) | Target::Wrapped(_) => {
+            Some(TargetTls::default())
+        }
         Target::Static(TargetAddr::Unix(_)) => {
             // The original says "(using SSL)" here and yet sends plain text.
             notes.push("--ssl-target has no effect with --unix-target, as in the original".to_owned());

@@ -3,13 +3,12 @@
 //!
 //! clap's own rules differ where it counts: an option's value may be any word, even one that begins
 //! with a dash; and an abbreviation that was unique in the original must stay so, whatever options we
-//! add. What comes out has whole names, and values behind `=`.
+//! add. What comes out has whole names, and values behind `=`; words after `--` stay as they are.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 use super::error::CliError;
-use crate::config::later::LATER;
 use crate::config::similar::most_similar;
 
 /// Options that the original doesn't have: abbreviations mean them only where they meant nothing there.
@@ -20,7 +19,6 @@ pub(super) const OUR_OPTIONS: [&str; 9] =
 struct Known<'a> {
     name: &'a str,
     takes_value: bool,
-    later: bool,
 }
 
 /// Writes out the names of options in `args` and joins values to them.
@@ -34,16 +32,15 @@ pub(super) fn expand(
     while let Some(arg) = args.next() {
         let bytes = arg.as_bytes();
         if bytes == b"--" {
-            return Err(not_yet("wrapping a program (`--`)"));
+            words.push(arg);
+            words.extend(args);
+            break;
         } else if let Some(long) = bytes.strip_prefix(b"--") {
             let (name, value) = match long.iter().position(|byte| *byte == b'=') {
                 Some(at) => (&long[..at], Some(OsStr::from_bytes(&long[at + 1..]).to_owned())),
                 None => (long, None),
             };
             let option = find(&String::from_utf8_lossy(name), &known)?;
-            if option.later {
-                return Err(not_yet(&format!("--{}", option.name)));
-            }
             words.push(with_value(option, value, &mut args)?);
             // As in the original, what follows is not looked at.
             if matches!(option.name, "help" | "version") {
@@ -62,15 +59,13 @@ pub(super) fn expand(
     Ok(words)
 }
 
-/// The options of this version and of later ones.
+/// The options that there are.
 fn known_options(definition: &clap::Command) -> Vec<Known<'_>> {
-    let now = definition.get_arguments().filter_map(|arg| {
-        let takes_value = arg.get_action().takes_values();
-        arg.get_long().map(|name| Known { name, takes_value, later: false })
-    });
-    let later =
-        LATER.iter().map(|later| Known { name: later.option, takes_value: later.takes_value, later: true });
-    now.chain(later).collect()
+    let options = definition.get_arguments();
+    let takes_value = |arg: &clap::Arg| arg.get_action().takes_values();
+    options
+        .filter_map(|arg| arg.get_long().map(|name| Known { name, takes_value: takes_value(arg) }))
+        .collect()
 }
 
 fn find<'a>(name: &str, known: &[Known<'a>]) -> Result<Known<'a>, CliError> {
@@ -95,7 +90,7 @@ fn find<'a>(name: &str, known: &[Known<'a>]) -> Result<Known<'a>, CliError> {
 
 fn no_such_option(name: &str, known: &[Known<'_>]) -> CliError {
     let error = CliError::usage(format!("no such option: --{}", name.escape_debug()));
-    let names = known.iter().filter(|option| !option.later).map(|option| option.name);
+    let names = known.iter().map(|option| option.name);
     match most_similar(name, names) {
         Some(similar) => error.help(format!("did you mean --{similar}?")),
         None => error.help("websockify --help lists all options"),
@@ -131,9 +126,4 @@ fn short_options(letters: &str) -> Result<Vec<OsString>, CliError> {
                 .help("websockify --help lists all options")),
         })
         .collect()
-}
-
-fn not_yet(what: &str) -> CliError {
-    CliError::usage(format!("{what} is not in this version yet"))
-        .help("leave it out, or use the original websockify until a later version has it")
 }

@@ -1,7 +1,5 @@
 //! The options of this version, as given on the command line and not yet understood. Comments on the
 //! fields are what `--help` shows; `-h` shows the first paragraph of those that are used most.
-//!
-//! What the original has besides stands in `later.rs`.
 
 use std::ffi::OsString;
 
@@ -12,6 +10,7 @@ pub(super) const USAGE: &str = "\
 websockify [options] [source_addr:]source_port target_addr:target_port
        websockify [options] --unix-target=FILE [source_addr:]source_port
        websockify [options] --token-plugin=NAME --token-source=ARG [source_addr:]source_port
+       websockify [options] [source_addr:]source_port -- WRAP_COMMAND_LINE
        websockify [options] --config=FILE
        websockify [options] --demo [[source_addr:]source_port]";
 
@@ -26,6 +25,8 @@ Examples:
           from port 6080 of ::1 to a unix socket
   websockify --token-plugin TokenFile --token-source tokens.cfg 6080
           to the target that tokens.cfg has for the token in the path
+  websockify 5901 --wrap-mode=ignore -- vncserver :1
+          starts a VNC server, and takes its port for WebSocket clients
   websockify --demo
           a page to try it out, on http://127.0.0.1:6080/
   websockify --print-config --web /usr/share/novnc 6080 localhost:5900
@@ -34,7 +35,7 @@ Examples:
 Addresses are split at their last colon; IPv6 addresses may stand in brackets.
 Long options may be abbreviated as long as they are unique.
 Exit status: 0 after a stop by SIGTERM or SIGINT, 1 on failure, 2 for wrong usage,
-78 for a wrong configuration file.";
+78 for a wrong configuration file; that of a wrapped program that has ended.";
 
 /// Forwards WebSocket connections to TCP and unix sockets: lets browsers reach VNC and other servers.
 #[derive(Debug, Parser)]
@@ -47,9 +48,12 @@ Exit status: 0 after a stop by SIGTERM or SIGINT, 1 on failure, 2 for wrong usag
 )]
 #[group(skip)]
 pub(crate) struct Options {
-    /// Where to listen and what to connect to.
+    /// Where to listen and what to connect to, or what to start.
     #[arg(hide = true)]
     pub(super) addresses: Vec<OsString>,
+    /// There was a `--`: a program is to be started.
+    #[arg(skip)]
+    pub(super) wraps: bool,
 
     /// Listen on a unix socket instead of a port.
     #[arg(long, value_name = "FILE", help_heading = "Listening")]
@@ -93,6 +97,13 @@ pub(crate) struct Options {
     /// Listens on 127.0.0.1:6080 if no address is given.
     #[arg(long, help_heading = "Target")]
     pub(super) demo: bool,
+
+    /// What to do when the program after -- ends: exit (default), ignore or respawn.
+    ///
+    /// exit ends websockify with the program's exit status. ignore is for programs that go to the
+    /// background.
+    #[arg(long, value_name = "MODE", help_heading = "Wrapped program", hide_short_help = true)]
+    pub(super) wrap_mode: Option<String>,
 
     /// Certificate chain in PEM, default self.pem in the current folder.
     ///

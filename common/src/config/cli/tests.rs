@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::addr::{ListenAddr, TargetAddr};
-use crate::config::{Log, Secret, Syslog, SyslogServer, Target, TargetTls, TlsVersion, Web, Workers};
+use crate::config::{
+    Log, Secret, Syslog, SyslogServer, Target, TargetTls, TlsVersion, Web, Workers, WrapMode,
+};
 use crate::exit_code;
 
 fn from_words(words: &str) -> Result<CommandLine, CliError> {
@@ -306,13 +308,27 @@ fn each_abbreviation_means_what_it_means_in_the_original() {
 }
 
 #[test]
-fn what_comes_later_is_refused_by_name() {
-    for later in crate::config::later::LATER {
-        let error = format!("--{} is not in this version yet", later.option);
-        assert_eq!(refused(&format!("6080 localhost:5900 --{} x", later.option)).0, error);
+fn a_program_stands_behind_two_dashes() {
+    let wrapped = |words: &str| match config(words).target {
+        Target::Wrapped(wrap) => (wrap.shown(), wrap.mode),
+        other => panic!("{words}: {other:?}"),
+    };
+    for (words, shown, mode) in [
+        ("5901 -- vncserver :1", "vncserver :1", WrapMode::Exit),
+        ("5901 --wrap-mode=ignore -- vncserver :1", "vncserver :1", WrapMode::Ignore),
+        ("--wrap respawn 2023 -- telnetd -debug 2023", "telnetd -debug 2023", WrapMode::Respawn),
+        // Only the first two dashes count, and nothing behind them is an option.
+        ("1 -- sh -c -- --help", "sh -c -- --help", WrapMode::Exit),
+        ("-- 1 a:1", "a:1", WrapMode::Exit),
+        ("--inetd -- a", "a", WrapMode::Exit),
+    ] {
+        assert_eq!(wrapped(words), (shown.to_owned(), mode), "{words}");
     }
-    let wrapped = refused("6080 -- Xvnc :1").0;
-    assert_eq!(wrapped, "wrapping a program (`--`) is not in this version yet");
+    assert_eq!(refused("5901 --").0, "Too few arguments");
+    assert_eq!(refused("1 --unix-target /t -- a").0, "--unix-target can't be used with a program behind --");
+    let port = "--unix-listen does not tell which port the program behind -- binds";
+    assert_eq!(refused("--unix-listen /l -- a").0, port);
+    assert!(refused("1 --wrap-mode no -- a").0.starts_with("option --wrap-mode: invalid choice: 'no'"));
 }
 
 #[test]
@@ -328,6 +344,7 @@ fn what_has_no_effect_is_noted() {
             "--ssl-target has no effect with --unix-target, as in the original",
         ),
         ("--demo --ssl-target", "--ssl-target has no effect with --demo"),
+        ("--wrap-mode ignore 1 a:1", "--wrap-mode has no effect without a program behind --"),
     ] {
         assert_eq!(run(words).1, [note], "{words}");
     }

@@ -1,5 +1,6 @@
 //! From keys as written to a configuration: defaults, paths, and what one key says about another.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -8,13 +9,15 @@ use toml::Spanned;
 use super::error::Problem;
 use super::read_text;
 use super::value::{Listeners, TargetTlsValue, Value};
-use super::written::{AuthKeys, Keys, LimitKeys, LogKeys, TimeoutKeys, TlsKeys, TokenKeys, WebKeys};
+use super::written::{
+    AuthKeys, Keys, LimitKeys, LogKeys, TimeoutKeys, TlsKeys, TokenKeys, WebKeys, WrapKeys,
+};
 use crate::addr::{ListenAddr, TargetAddr};
 use crate::config::auth::{Auth, AuthPlugin};
 use crate::config::token::{TokenFrom, TokenPlugin, Tokens};
 use crate::config::{
     Config, DEFAULT_HEARTBEAT, DEFAULT_LISTEN_MODE, Lifetime, Limits, Log, Secret, Syslog, SyslogServer,
-    Target, TargetTls, Timeouts, Tls, Web, Workers,
+    Target, TargetTls, Timeouts, Tls, Web, Workers, Wrap,
 };
 
 /// Longest file with a pass phrase, a password or a source that is read.
@@ -23,7 +26,14 @@ const MAX_SECRET_BYTES: u64 = 4096;
 pub(super) fn to_config(keys: Keys, path: &Path) -> Result<Config, Problem> {
     // A file named without a folder stands in the current one, which then is the empty path.
     let folder = path.parent().unwrap_or(Path::new(""));
-    let target = target(keys.target, keys.token, keys.demo, folder)?;
+    let target = match keys.wrap {
+        Some(wrap) => {
+            let target = keys.target.as_ref().map(|target| ("target", target.span()));
+            let token = keys.token.as_ref().map(|token| ("token", token.span()));
+            wrapped(wrap, target.or(token), keys.demo, folder)?
+        }
+        None => target(keys.target, keys.token, keys.demo, folder)?,
+    };
     let auth = keys.auth.map_or(Vec::new(), |tables| tables.0);
     let auth = auth.into_iter().map(|keys| self::auth(keys, folder)).collect::<Result<Vec<_>, _>>()?;
     Ok(Config {
@@ -102,7 +112,61 @@ fn target(
         (None, None) => Err(Problem::missing(
             "`target` is missing",
             "add what to connect to at the top of the file, such as target = \"localhost:5900\", or a \
-             table [token]",
+             table [token] or [wrap]",
+        )),
+    }
+}
+
+fn wrapped(
+    keys: Spanned<WrapKeys>,
+    other: Option<(&str, Range<usize>)>,
+    demo: bool,
+    folder: &Path,
+) -> Result<Target, Problem> {
+    if demo {
+        return Err(beside_demo("wrap", keys.span()));
+    }
+    let keys = keys.into_inner();
+    let span = keys.command.span();
+    let command = keys.command.into_inner();
+    if command.first().is_none_or(String::is_empty) || command.iter().any(|word| word.contains('\0')) {
+        return Err(Problem::new(
+            span,
+            "`command` names no program",
+            "write the program and its arguments as a list: command = [\"vncserver\", \":1\"]",
+        ));
+    }
+    if let Some((key, span)) = other {
+        return Err(Problem::new(
+            span,
+            format!("`{key}` can't be used with a table [wrap]"),
+            "the program that we start is the target; leave one of the two out",
+        ));
+    }
+    let default = Wrap::new(command.into_iter().map(Into::into).collect());
+    Ok(Target::Wrapped(Wrap {
+        mode: or(keys.mode, default.mode),
+        port: keys.port.map(|Value(port)| port.0),
+        user: keys.user.map(unwrap),
+        environment: keys.environment.map(environment).transpose()?.unwrap_or_default(),
+        directory: keys.directory.map(|Value(path)| folder.join(path)),
+        start_timeout: or(keys.start_timeout, default.start_timeout),
+        ..default
+    }))
+}
+
+fn environment(variables: Spanned<BTreeMap<String, String>>) -> Result<BTreeMap<String, String>, Problem> {
+    let span = variables.span();
+    let variables = variables.into_inner();
+    let wrong = variables
+        .iter()
+        .find(|(name, value)| name.is_empty() || name.contains(['=', '\0']) || value.contains('\0'));
+    match wrong {
+        None => Ok(variables),
+        Some((name, _)) => Err(Problem::new(
+            span,
+            format!("\"{}\" can't be set as a variable of the environment", name.escape_debug()),
+            "a name is not empty and has no `=`, and there is no zero character in either",
         )),
     }
 }
@@ -145,7 +209,7 @@ fn target_tls(
             "`target-tls` needs `server-name` for a unix socket",
             "add the name that the target's certificate carries: server-name = \"…\"",
         )),
-        Target::Static(_) | Target::Tokens(_) => Ok(Some(TargetTls {
+        Target::Static(_) | Target::Tokens(_) | Target::Wrapped(_) => Ok(Some(TargetTls {
             ca_file: keys.ca_file.map(|Value(path)| folder.join(path)),
             server_name: keys.server_name.map(unwrap),
         })),

@@ -4,7 +4,6 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use crate::config::later::is_later_key;
 use crate::config::similar::most_similar;
 
 /// Separates the help from the text in messages that pass through serde, which has room for one string.
@@ -81,10 +80,6 @@ fn in_our_words(message: &str) -> (String, Option<String>) {
     match quoted.as_slice() {
         [key, known @ ..] if message.starts_with("unknown field") => {
             let key_shown = key.escape_debug();
-            if is_later_key(key) {
-                let help = "leave it out until a later version has it";
-                return (format!("`{key_shown}` is not in this version yet"), Some(help.to_owned()));
-            }
             let help = match most_similar(key, known.iter().copied()) {
                 Some(similar) => format!("did you mean `{similar}`?"),
                 None => format!("possible keys here: {}", known.join(", ")),

@@ -111,8 +111,16 @@ fn each_wrong_value_gives_one_message_with_what_to_do() {
         ("lsten = 1", "2:1: unknown key `lsten`", "did you mean `listen`?"),
         ("[webs]", "2:2: unknown key `webs`", "did you mean `web`?"),
         ("[web]\nfoo = 1", "3:1: unknown key `foo`", "possible keys here: root, listing, auth"),
-        ("wrap = 1", "2:1: `wrap` is not in this version yet", "leave it out until a later version has it"),
-        ("[wrap]", "2:2: `wrap` is not in this version yet", "leave it out until a later version has it"),
+        (
+            "[wrap]\ncommand = []",
+            "3:11: `command` names no program",
+            "write the program and its arguments as a list: command = [\"vncserver\", \":1\"]",
+        ),
+        (
+            "[wrap]\ncommand = [\"a\"]",
+            "1:10: `target` can't be used with a table [wrap]",
+            "the program that we start is the target; leave one of the two out",
+        ),
         (
             "[log]\nlegacy-syslog = true",
             "3:17: `legacy-syslog` has no effect without `syslog`",

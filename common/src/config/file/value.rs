@@ -11,7 +11,7 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Unexpect
 use super::error::HELP;
 use super::written::{AuthKeys, TargetTlsKeys};
 use crate::addr::ListenAddr;
-pub(super) use kinds::Mode;
+pub(super) use kinds::{Mode, Port};
 
 /// A type that is written as a string, and perhaps as a number.
 pub(super) trait Written: Sized {

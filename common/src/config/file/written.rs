@@ -1,15 +1,16 @@
 //! The keys of the file, as written. What each means and its default stands at [`crate::config::Config`].
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::value::{AuthTables, Listeners, Mode, TargetTlsValue, Value};
+use super::value::{AuthTables, Listeners, Mode, Port, TargetTlsValue, Value};
 use crate::addr::TargetAddr;
 use crate::config::token::TokenRefusal;
-use crate::config::{Ciphers, Sandbox, SyslogServer, TextMessages, TlsVersion, Workers};
+use crate::config::{Ciphers, Sandbox, SyslogServer, TextMessages, TlsVersion, Workers, WrapMode};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -35,6 +36,7 @@ pub(super) struct Keys {
     pub(super) web: Option<Spanned<WebKeys>>,
     pub(super) auth: Option<AuthTables>,
     pub(super) tls: Option<TlsKeys>,
+    pub(super) wrap: Option<Spanned<WrapKeys>>,
     pub(super) timeouts: TimeoutKeys,
     pub(super) limits: LimitKeys,
     pub(super) log: LogKeys,
@@ -88,6 +90,18 @@ pub(super) struct TlsKeys {
     #[serde(default)]
     pub(super) verify_client: bool,
     pub(super) client_ca: Option<Spanned<Value<PathBuf>>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct WrapKeys {
+    pub(super) command: Spanned<Vec<String>>,
+    pub(super) mode: Option<Value<WrapMode>>,
+    pub(super) port: Option<Value<Port>>,
+    pub(super) user: Option<Value<String>>,
+    pub(super) environment: Option<Spanned<BTreeMap<String, String>>>,
+    pub(super) directory: Option<Value<PathBuf>>,
+    pub(super) start_timeout: Option<Value<Duration>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -19,6 +19,7 @@ const LINES: &[&str] = &[
     "6080 localhost:5900 --ssl-ciphers=HIGH:!AES128 --verify-client --cafile=ca",
     "6080 localhost:5900 --log-file=l --syslog=/dev/log --traffic",
     "6080 localhost:5900 --syslog=[::1]:514 --legacy-syslog",
+    "5901 --wrap-mode=respawn -- vncserver :1",
     "6080 --token-plugin=TokenFile --token-source=tokens",
     "6080 --token-plugin=websockify.token_plugins.ReadOnlyTokenFile --token-source=/tokens --host-token",
     "6080 --target-config=tokens",

@@ -7,7 +7,7 @@ use super::Written;
 use crate::addr::{AddrError, ListenAddr, TargetAddr};
 use crate::config::token::TokenRefusal;
 use crate::config::{
-    Ciphers, MAX_WORKERS, Sandbox, SyslogServer, TextMessages, TlsVersion, Workers, duration,
+    Ciphers, MAX_WORKERS, Sandbox, SyslogServer, TextMessages, TlsVersion, Workers, WrapMode, duration,
 };
 
 fn quoted(text: &str) -> String {
@@ -209,6 +209,35 @@ impl Written for Mode {
 
     fn help_for_number(_number: &str) -> String {
         "write octal digits in quotes, such as \"0660\"".to_owned()
+    }
+}
+
+impl Written for WrapMode {
+    const EXPECTED: &'static str = "\"exit\", \"ignore\" or \"respawn\"";
+
+    fn from_text(text: &str) -> Result<Self, (String, String)> {
+        Self::parse(text)
+            .ok_or_else(|| (format!("unknown value {}", quoted(text)), format!("write {}", Self::EXPECTED)))
+    }
+}
+
+/// A port that a program can be told to bind.
+#[derive(Debug)]
+pub(crate) struct Port(pub(crate) u16);
+
+impl Written for Port {
+    const EXPECTED: &'static str = "a number from 1 to 65535";
+
+    fn from_text(text: &str) -> Result<Self, (String, String)> {
+        Err((format!("{} is text", quoted(text)), "write the port as a number without quotes".to_owned()))
+    }
+
+    fn from_number(number: i64) -> Option<Self> {
+        u16::try_from(number).ok().filter(|port| *port > 0).map(Self)
+    }
+
+    fn help_for_number(_number: &str) -> String {
+        "a port that a program binds is a number from 1 to 65535".to_owned()
     }
 }
 

@@ -1,0 +1,124 @@
+//! Between the supervisor and the wrapper, the process that starts the wrapped program and sees to its end.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::wire::{self, Encoded, Message, WireError};
+
+/// What a wrapper is told. It starts one program once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WrapperSetup {
+    /// Whom to become first; nobody else if the program runs as the supervisor's user.
+    pub run_as: Option<ProgramUser>,
+    /// The program and its arguments, never empty.
+    pub command: Vec<OsString>,
+    /// The whole environment of the program.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Where to start it: the first of these that can be entered.
+    pub directories: Vec<PathBuf>,
+    /// Soft and hard limit of open files.
+    pub open_files: (u64, u64),
+    /// How long its processes have from SIGTERM to SIGKILL.
+    pub grace: Duration,
+}
+
+/// The user of a program, which may be anyone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramUser {
+    /// User number.
+    pub uid: u32,
+    /// Group number.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+}
+
+/// What a wrapper is told. When its channel is closed it ends the program.
+#[derive(Debug)]
+pub enum SupervisorToWrapper {
+    /// A [`WrapperSetup`] as a file in memory.
+    Setup(OwnedFd),
+}
+
+impl Message for SupervisorToWrapper {
+    fn encode(&self) -> Result<Encoded<'_>, WireError> {
+        match self {
+            Self::Setup(fd) => wire::body(1, &(), Some(fd.as_fd())),
+        }
+    }
+
+    fn decode(tag: u8, body: &[u8], fd: Option<OwnedFd>) -> Result<Self, WireError> {
+        match tag {
+            1 => wire::fields(tag, body).and_then(|()| Ok(Self::Setup(wire::with_fd(fd)?))),
+            _ => Err(WireError::Tag(tag)),
+        }
+    }
+}
+
+/// What a wrapper says. It runs as the program's user, and so may say what the program likes.
+#[derive(Debug, PartialEq, Eq)]
+pub enum WrapperToSupervisor {
+    /// The program runs, as this process.
+    Started(i32),
+    /// The program can't be started; a human should read why.
+    NotStarted(String),
+    /// The program's first process has ended. Others may be left; when none is, the wrapper ends as well.
+    Ended(ProgramEnd),
+}
+
+/// How the program's first process has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProgramEnd {
+    /// With this exit status.
+    Exited(u8),
+    /// By this signal.
+    Killed(u8),
+}
+
+impl ProgramEnd {
+    /// The exit status that tells others of this end; for a signal the one of a shell.
+    #[must_use]
+    pub fn status(self) -> u8 {
+        match self {
+            Self::Exited(status) => status,
+            Self::Killed(signal) => signal.saturating_add(128),
+        }
+    }
+}
+
+impl Message for WrapperToSupervisor {
+    fn encode(&self) -> Result<Encoded<'_>, WireError> {
+        match self {
+            Self::Started(pid) => wire::body(1, pid, None),
+            Self::NotStarted(why) => wire::body(2, why, None),
+            Self::Ended(end) => wire::body(3, end, None),
+        }
+    }
+
+    fn decode(tag: u8, body: &[u8], fd: Option<OwnedFd>) -> Result<Self, WireError> {
+        wire::without_fd(fd)?;
+        match tag {
+            1 => Ok(Self::Started(wire::fields(tag, body)?)),
+            2 => Ok(Self::NotStarted(wire::fields(tag, body)?)),
+            3 => Ok(Self::Ended(wire::fields(tag, body)?)),
+            _ => Err(WireError::Tag(tag)),
+        }
+    }
+}
+
+/// Whether sessions can be connected to the wrapped program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProgramState {
+    /// It will listen soon: clients wait.
+    #[default]
+    Starting,
+    /// It listens here.
+    Listening(SocketAddr),
+    /// There is no use in waiting for it.
+    Away,
+}

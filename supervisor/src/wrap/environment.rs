@@ -1,0 +1,137 @@
+//! The environment of the wrapped program.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use super::user::Runner;
+
+/// What our service manager told us about ourselves (sd_notify(3), sd_listen_fds(3), systemd.exec(5)), and what an
+/// image before us did.
+const OURS: [&str; 21] = [
+    "CACHE_DIRECTORY",
+    "CONFIGURATION_DIRECTORY",
+    "CREDENTIALS_DIRECTORY",
+    "FDSTORE",
+    "INVOCATION_ID",
+    "JOURNAL_STREAM",
+    "LISTEN_FDNAMES",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_PIDFDID",
+    "LOGS_DIRECTORY",
+    "MAINPID",
+    "MEMORY_PRESSURE_WATCH",
+    "MEMORY_PRESSURE_WRITE",
+    "NOTIFY_SOCKET",
+    "RUNTIME_DIRECTORY",
+    "STATE_DIRECTORY",
+    "SYSTEMD_EXEC_PID",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+    "WEBSOCKIFY_TAKE_OVER",
+];
+
+/// What is true for every user of the machine. Somebody else's program gets no more of ours.
+const COMMON: [&str; 4] = ["LANG", "LANGUAGE", "PATH", "TZ"];
+
+/// Where programs are when nobody says so.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The environment of a program that runs as `runner`: ours without what is about us, then `more`, then what moves
+/// its port `old` to `new`.
+pub(super) fn of_program(
+    runner: &Runner,
+    more: &BTreeMap<String, String>,
+    library: &Path,
+    old: u16,
+    new: u16,
+) -> Vec<(OsString, OsString)> {
+    build(std::env::vars_os(), runner, more, library, old, new)
+}
+
+fn build(
+    ours: impl Iterator<Item = (OsString, OsString)>,
+    runner: &Runner,
+    more: &BTreeMap<String, String>,
+    library: &Path,
+    old: u16,
+    new: u16,
+) -> Vec<(OsString, OsString)> {
+    let is_other_user = runner.run_as.is_some();
+    let mut variables: BTreeMap<OsString, OsString> =
+        ours.filter(|(name, _)| if is_other_user { is_common(name) } else { !is_ours(name) }).collect();
+    variables.entry("PATH".into()).or_insert_with(|| DEFAULT_PATH.into());
+    variables.extend(runner.login.iter().cloned());
+    variables.extend(more.iter().map(|(name, value)| (name.into(), value.into())));
+    let preload = variables.entry("LD_PRELOAD".into()).or_default();
+    // Behind what is preloaded already: that calls us, as it would call the C library.
+    if !preload.is_empty() {
+        preload.push(":");
+    }
+    preload.push(library);
+    variables.insert("REBIND_OLD_PORT".into(), old.to_string().into());
+    variables.insert("REBIND_NEW_PORT".into(), new.to_string().into());
+    variables.into_iter().collect()
+}
+
+fn is_ours(name: &OsStr) -> bool {
+    OURS.iter().any(|ours| name == *ours)
+}
+
+fn is_common(name: &OsStr) -> bool {
+    COMMON.iter().any(|common| name == *common) || name.as_bytes().starts_with(b"LC_")
+}
+
+#[cfg(test)]
+mod tests {
+    use common::ipc::wrapper::ProgramUser;
+
+    use super::*;
+
+    fn built(ours: &[(&str, &str)], runner: &Runner, more: &[(&str, &str)]) -> BTreeMap<String, String> {
+        let ours = ours.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+        let more = more.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        let text = |text: OsString| text.into_string().unwrap();
+        let all = build(ours, runner, &more, Path::new("/lib/rebind.so"), 5901, 40000);
+        all.into_iter().map(|(name, value)| (text(name), text(value))).collect()
+    }
+
+    const SELF: Runner = Runner { uid: 1, run_as: None, login: Vec::new() };
+
+    #[test]
+    fn the_same_user_keeps_everything_but_what_is_about_us() {
+        let ours = [("DISPLAY", ":0"), ("NOTIFY_SOCKET", "/x"), ("LISTEN_FDS", "1"), ("PATH", "/bin")];
+        let expected = [
+            ("DISPLAY", ":0"),
+            ("LD_PRELOAD", "/lib/rebind.so"),
+            ("PATH", "/bin"),
+            ("REBIND_NEW_PORT", "40000"),
+            ("REBIND_OLD_PORT", "5901"),
+        ];
+        let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(built(&ours, &SELF, &[]), expected.into());
+    }
+
+    #[test]
+    fn another_user_gets_a_login_and_nothing_of_ours() {
+        let run_as = Some(ProgramUser { uid: 2, gid: 2, groups: Vec::new() });
+        let alice = Runner { uid: 2, run_as, login: vec![("HOME".into(), "/home/alice".into())] };
+        let ours = [("HOME", "/root"), ("SECRET", "x"), ("LD_PRELOAD", "/evil.so"), ("LC_ALL", "C")];
+        let found = built(&ours, &alice, &[]);
+        assert_eq!(found["HOME"], "/home/alice");
+        assert_eq!(found["LC_ALL"], "C");
+        assert_eq!(found["PATH"], DEFAULT_PATH);
+        assert_eq!(found["LD_PRELOAD"], "/lib/rebind.so");
+        assert!(!found.contains_key("SECRET"));
+    }
+
+    #[test]
+    fn what_was_preloaded_stays_and_the_ports_are_ours() {
+        let more = [("LD_PRELOAD", "/other.so"), ("REBIND_OLD_PORT", "1"), ("LANG", "C")];
+        let found = built(&[("LANG", "de")], &SELF, &more);
+        assert_eq!(found["LD_PRELOAD"], "/other.so:/lib/rebind.so");
+        assert_eq!((&*found["REBIND_OLD_PORT"], &*found["LANG"]), ("5901", "C"));
+    }
+}

@@ -1,0 +1,42 @@
+//! Where `rebind.so` is.
+
+use std::path::PathBuf;
+
+/// Where it is looked for, from the folder of this program: beside it, as built; where packages put it;
+/// and where the original looks. The script `rebind` has the same list.
+const PLACES: [&str; 6] = [
+    "rebind.so",
+    "librebind.so",
+    "../lib/websockify/rebind.so",
+    "../lib64/websockify/rebind.so",
+    "../../lib/websockify/rebind.so",
+    "../lib/rebind.so",
+];
+
+/// Why the library can't be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LibraryError {
+    /// Not in any of the places.
+    #[error(
+        "rebind.so, which wrapped programs need, is neither in {0} nor in {0}/../lib/websockify; install it there"
+    )]
+    Missing(PathBuf),
+    /// ld.so(8) separates the libraries to preload by blanks and colons.
+    #[error("the dynamic linker takes no library with a blank or a colon in its path: {0:?}; move it")]
+    Path(PathBuf),
+    /// We don't know where we are.
+    #[error("cannot find the folder of this program: {0}")]
+    Folder(#[from] std::io::Error),
+}
+
+/// The library's path, without links.
+pub(super) fn find() -> Result<PathBuf, LibraryError> {
+    let this = std::env::current_exe()?;
+    let folder = this.parent().unwrap_or(&this);
+    let found = PLACES.iter().find_map(|place| folder.join(place).canonicalize().ok());
+    let found = found.ok_or_else(|| LibraryError::Missing(folder.to_owned()))?;
+    if found.to_string_lossy().contains([' ', ':']) {
+        return Err(LibraryError::Path(found));
+    }
+    Ok(found)
+}

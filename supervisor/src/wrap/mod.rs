@@ -1,0 +1,412 @@
+//! The wrapped program: a program of somebody else that binds the port which we hold, and that sessions
+//! are connected to.
+//!
+//! A [`Program`] outlives configurations and generations of roles. It keeps a port reserved for the
+//! program (`port`), which `rebind.so` (`library`) makes the program bind in place of ours; each run of the
+//! program has a wrapper process of its own (`run`), and `listening` finds out when clients can be let
+//! through. What to do after a run is decided here and in `respawn`.
+
+mod environment;
+mod library;
+mod listening;
+mod port;
+mod respawn;
+mod run;
+mod user;
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use common::config::{Config, Target, Wrap, WrapMode};
+use common::ipc::channel::Channel;
+use common::ipc::connector::SupervisorToConnector;
+use common::ipc::wrapper::{ProgramEnd, ProgramState, WrapperSetup};
+use common::log::Escaped;
+use tokio::sync::{Notify, watch};
+use tokio::task::spawn_local;
+use tokio::time::{interval, sleep};
+
+use crate::open_files;
+use crate::service::Service;
+use listening::Found;
+use port::ReservedPort;
+use respawn::Respawn;
+use run::{Event, Run};
+
+/// The program, whether it runs or not.
+#[derive(Debug)]
+pub(crate) struct Program {
+    wrap: Wrap,
+    setup: WrapperSetup,
+    port: ReservedPort,
+    state: watch::Sender<ProgramState>,
+    /// A session was opened since the program was last started again. The word of it may come after the end
+    /// of the run that it was with.
+    served: Cell<bool>,
+    stop: Notify,
+    kept: watch::Sender<Kept>,
+    /// The port that the program means to bind.
+    old_port: u16,
+    /// The user that the program runs as.
+    uid: u32,
+}
+
+/// Whether the program is being kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Kept {
+    /// It was not started.
+    #[default]
+    Idle,
+    /// It is.
+    Running,
+    /// It was stopped.
+    Stopped,
+    /// It has ended, and the service is to end with it.
+    Ended(ProgramEnd),
+}
+
+/// How a run is over.
+enum Over {
+    /// We have ended it.
+    Stopped,
+    /// By itself.
+    Ended(ProgramEnd),
+}
+
+/// How often is looked whether the program listens: at first, and after some time.
+const FIRST_LOOK: Duration = Duration::from_millis(10);
+const LAST_LOOK: Duration = Duration::from_millis(200);
+
+/// How often is looked whether a program in the background still serves.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Why a program can't be wrapped.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WrapError {
+    /// The preloaded library is missing.
+    #[error(transparent)]
+    Library(#[from] library::LibraryError),
+    /// The user to run as.
+    #[error(transparent)]
+    User(#[from] user::UserError),
+    /// Nothing tells which port to move.
+    #[error("nothing tells which port {program:?} binds: add `port` to [wrap]")]
+    NoPort {
+        /// The program.
+        program: String,
+    },
+    /// No port on loopback.
+    #[error("cannot reserve a port for the wrapped program: {0}")]
+    Reserve(io::Error),
+    /// The first start failed.
+    #[error("cannot start {program:?}: {reason}")]
+    Start {
+        /// The program.
+        program: String,
+        /// In the system's words.
+        reason: String,
+    },
+}
+
+/// Waits for the end of a program with which the service is to end, and gives its exit status. Which
+/// program that is may change with each reload.
+pub(crate) async fn ended(service: &Service) -> u8 {
+    let mut changes = service.changes();
+    loop {
+        let program = service.generations.current().and_then(|generation| generation.program.clone());
+        let ended = async {
+            match program {
+                Some(program) => program.ended().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            status = ended => return status,
+            // The sender lives as long as the service.
+            _ = changes.changed() => {}
+        }
+    }
+}
+
+/// Ends the program `before` and starts `after`, unless they are the same. They may want the same port, or
+/// display, so that the one must have gone before the other comes.
+pub(crate) async fn replace(before: Option<Rc<Program>>, after: Option<Rc<Program>>) {
+    if before.as_ref().map(Rc::as_ptr) == after.as_ref().map(Rc::as_ptr) {
+        return;
+    }
+    if let Some(before) = before {
+        before.stop().await;
+    }
+    if let Some(after) = after {
+        if let Err(error) = after.start().await {
+            tracing::error!(target: "websockify::wrap", "{error}");
+        }
+    }
+}
+
+impl Program {
+    /// The program of a configuration, if it wraps one: `before`, if that is as it should be, else one that
+    /// is ready to be started. `first` is the port of the first listener.
+    pub(crate) fn of(
+        config: &Config,
+        first: Option<u16>,
+        before: Option<&Rc<Self>>,
+    ) -> Result<Option<Rc<Self>>, WrapError> {
+        let Target::Wrapped(wrap) = &config.target else { return Ok(None) };
+        let old = wrap.port.or(first).ok_or_else(|| WrapError::NoPort { program: wrap.shown() })?;
+        if let Some(same) = before.filter(|before| before.wrap == *wrap && before.old_port == old) {
+            return Ok(Some(same.clone()));
+        }
+        Self::prepare(wrap, old, config.timeouts.stop).map(|program| Some(Rc::new(program)))
+    }
+
+    fn prepare(wrap: &Wrap, old: u16, grace: Duration) -> Result<Self, WrapError> {
+        let library = library::find()?;
+        let user = user::find(wrap.user.as_deref())?;
+        let port = ReservedPort::new().map_err(WrapError::Reserve)?;
+        let directories = match &wrap.directory {
+            Some(directory) => vec![directory.clone()],
+            None => std::env::current_dir().into_iter().chain(["/".into()]).collect(),
+        };
+        let setup = WrapperSetup {
+            command: wrap.command.clone(),
+            environment: environment::of_program(&user, &wrap.environment, &library, old, port.number()),
+            run_as: user.run_as.clone(),
+            directories,
+            open_files: open_files::started_with(),
+            grace,
+        };
+        Ok(Self {
+            wrap: wrap.clone(),
+            setup,
+            port,
+            state: watch::Sender::default(),
+            served: Cell::new(false),
+            stop: Notify::new(),
+            kept: watch::Sender::default(),
+            old_port: old,
+            uid: user.uid,
+        })
+    }
+
+    /// The port that the program gets.
+    pub(crate) fn port(&self) -> u16 {
+        self.port.number()
+    }
+
+    /// The command and the port that the program gets, as the original shows them.
+    pub(crate) fn describe(&self) -> String {
+        format!("'{}' (port {})", Escaped(&self.wrap.shown()), self.port.number())
+    }
+
+    /// A session was connected to the program.
+    pub(crate) fn note_session(&self) {
+        self.served.set(true);
+    }
+
+    /// Tells a connector how it stands with the program, now and whenever that changes.
+    pub(crate) fn keep_telling(&self, connector: &Rc<Channel>) {
+        let mut states = self.state.subscribe();
+        // The connector ends when its channel does, which must not wait for us.
+        let connector = Rc::downgrade(connector);
+        spawn_local(async move {
+            loop {
+                let state = *states.borrow_and_update();
+                let Some(connector) = connector.upgrade() else { return };
+                if connector.send(&SupervisorToConnector::Program(state)).await.is_err() {
+                    return;
+                }
+                drop(connector);
+                if states.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Starts the program for the first time, and keeps it from then on.
+    pub(crate) async fn start(self: &Rc<Self>) -> Result<(), WrapError> {
+        let first = self.begin().await?;
+        self.kept.send_replace(Kept::Running);
+        spawn_local(self.clone().keep(first));
+        Ok(())
+    }
+
+    /// Waits for the end of a program with which the service is to end, and gives its exit status. In
+    /// other modes that never comes.
+    pub(crate) async fn ended(&self) -> u8 {
+        let mut kept = self.kept.subscribe();
+        loop {
+            if let Kept::Ended(end) = *kept.borrow_and_update() {
+                return end.status();
+            }
+            // The sender lives as long as we do.
+            let _ = kept.changed().await;
+        }
+    }
+
+    /// Ends the program with all its processes.
+    pub(crate) async fn stop(&self) {
+        self.stop.notify_one();
+        let mut kept = self.kept.subscribe();
+        while *kept.borrow_and_update() == Kept::Running {
+            let _ = kept.changed().await;
+        }
+    }
+
+    /// Keeps the program, run after run, until it is over.
+    async fn keep(self: Rc<Self>, first: Run) {
+        let mut respawn = Respawn::default();
+        let mut next = Some(first);
+        let over = loop {
+            let began = Instant::now();
+            let over = match next.take() {
+                Some(run) => self.attend(run).await,
+                None => Over::Ended(ProgramEnd::Exited(1)),
+            };
+            self.state.send_replace(ProgramState::Away);
+            let Over::Ended(end) = over else { break Kept::Stopped };
+            match self.wrap.mode {
+                WrapMode::Exit => break Kept::Ended(end),
+                WrapMode::Ignore => {
+                    self.stop.notified().await;
+                    break Kept::Stopped;
+                }
+                WrapMode::Respawn => {}
+            }
+            let served = self.served.take();
+            let pause = respawn.pause(&self.name(), began.elapsed(), served);
+            let next_state = if respawn.flaps() { ProgramState::Away } else { ProgramState::Starting };
+            self.state.send_replace(next_state);
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = self.stop.notified() => break Kept::Stopped,
+            }
+            match self.begin().await {
+                Ok(run) => next = Some(run),
+                Err(error) => tracing::error!(target: "websockify::wrap", "{error}"),
+            }
+        };
+        self.kept.send_replace(over);
+    }
+
+    async fn begin(&self) -> Result<Run, WrapError> {
+        tracing::info!(target: "websockify::wrap", "Starting '{}'", Escaped(&self.wrap.shown()));
+        self.state.send_replace(ProgramState::Starting);
+        let started = Run::begin(&self.setup).await;
+        started.map_err(|reason| {
+            self.state.send_replace(ProgramState::Away);
+            WrapError::Start { program: self.name(), reason }
+        })
+    }
+
+    /// Stays with one run until none of its processes is left.
+    async fn attend(&self, mut run: Run) -> Over {
+        let mut listening = pin!(self.watch_listening());
+        let mut first_ended = None;
+        let mut looks = interval(LOOK_INTERVAL);
+        loop {
+            tokio::select! {
+                () = &mut listening => {}
+                () = self.stop.notified() => {
+                    run.stop(self.setup.grace).await;
+                    return Over::Stopped;
+                }
+                event = run.next() => match event {
+                    Event::Ended(end) => {
+                        self.tell_end(end);
+                        first_ended = Some((end, Instant::now()));
+                        if self.wrap.mode == WrapMode::Exit {
+                            run.stop(self.setup.grace).await;
+                            return Over::Ended(end);
+                        }
+                    }
+                    Event::Gone => {
+                        let name = self.name();
+                        tracing::debug!(target: "websockify::wrap", "no process of {name} is left");
+                        // A wrapper that was killed can't tell.
+                        return Over::Ended(first_ended.map_or(ProgramEnd::Killed(9), |(end, _)| end));
+                    }
+                },
+                // It may have gone to the background, where it is left alone as long as it serves.
+                _ = looks.tick(), if self.wrap.mode == WrapMode::Respawn => {
+                    if let Some((end, at)) = first_ended {
+                        let awaited = *self.state.borrow() == ProgramState::Starting && at.elapsed() < self.wrap.start_timeout;
+                        if !awaited && !matches!(listening::on(self.port.number()), Ok(Some(_))) {
+                            run.stop(self.setup.grace).await;
+                            return Over::Ended(end);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Looks until the program listens, and says when it takes too long.
+    async fn watch_listening(&self) {
+        let began = Instant::now();
+        let mut pause = FIRST_LOOK;
+        let mut strangers = BTreeSet::new();
+        loop {
+            match listening::on(self.port.number()) {
+                Ok(Some(found)) if self.uid == 0 || found.uid == self.uid => {
+                    self.state.send_replace(ProgramState::Listening(found.address));
+                    tracing::debug!(target: "websockify::wrap", "{} listens on {}", self.name(), found.address);
+                    return std::future::pending().await;
+                }
+                Ok(Some(Found { uid, .. })) => {
+                    if strangers.insert(uid) {
+                        tracing::error!(
+                            target: "websockify::wrap",
+                            "user {uid} has taken port {}, which is for {}: its clients have to wait",
+                            self.port.number(),
+                            self.name(),
+                        );
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(
+                        target: "websockify::wrap",
+                        "cannot see when {} listens, clients may be refused at first: {error}",
+                        self.name(),
+                    );
+                    self.state.send_replace(ProgramState::Listening(self.port.address()));
+                    return std::future::pending().await;
+                }
+            }
+            if began.elapsed() >= self.wrap.start_timeout && *self.state.borrow() == ProgramState::Starting {
+                tracing::error!(
+                    target: "websockify::wrap",
+                    "{} did not bind {} within {} s; it may be statically linked or setuid",
+                    self.name(),
+                    self.old_port,
+                    self.wrap.start_timeout.as_secs_f64(),
+                );
+                self.state.send_replace(ProgramState::Away);
+            }
+            sleep(pause).await;
+            pause = LAST_LOOK.min(pause * 2);
+        }
+    }
+
+    fn tell_end(&self, end: ProgramEnd) {
+        let name = self.name();
+        let how = match end {
+            ProgramEnd::Exited(status) => format!("exit status {status}"),
+            ProgramEnd::Killed(signal) => format!("signal {signal}"),
+        };
+        tracing::info!(target: "websockify::wrap", "{name} has ended ({how})");
+    }
+
+    /// The program's name without its folder, for the log.
+    fn name(&self) -> String {
+        let program = self.wrap.command.first().map(Path::new).and_then(Path::file_name);
+        Escaped(&program.unwrap_or_default().to_string_lossy()).to_string()
+    }
+}

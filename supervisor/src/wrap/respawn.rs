@@ -1,0 +1,67 @@
+//! How soon a program that has ended is started again.
+
+use std::time::Duration;
+
+/// The pause after a run that was in order. Clients wait meanwhile.
+const SHORT: Duration = Duration::from_millis(50);
+
+/// The longest pause.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// A run that lasted so long was in order.
+const HEALTHY: Duration = Duration::from_secs(10);
+
+/// From so many short runs in a row on the log says so.
+const FLAPPING: u32 = 3;
+
+/// The short runs in a row.
+#[derive(Debug, Default)]
+pub(super) struct Respawn {
+    short_runs: u32,
+}
+
+impl Respawn {
+    /// It ends again and again soon after its start: clients need not wait for it.
+    pub(super) fn flaps(&self) -> bool {
+        self.short_runs >= FLAPPING
+    }
+
+    /// The pause after a run that `lived` so long. A run that `served` a session was in order however short it was:
+    /// some programs serve one and end.
+    pub(super) fn pause(&mut self, name: &str, lived: Duration, served: bool) -> Duration {
+        if served || lived >= HEALTHY {
+            self.short_runs = 0;
+            return SHORT;
+        }
+        self.short_runs = self.short_runs.saturating_add(1);
+        let doublings = self.short_runs.saturating_sub(1).min(16);
+        let pause = LONGEST.min(SHORT * 2 * (1 << doublings));
+        if self.flaps() {
+            tracing::warn!(
+                target: "websockify::wrap",
+                "Command respawning too fast: {name} has ended {} times soon after its start; \
+                 starting it again in {} s",
+                self.short_runs,
+                pause.as_secs_f64(),
+            );
+        }
+        pause
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_with_short_runs_and_no_others() {
+        let mut respawn = Respawn::default();
+        let mut after =
+            |seconds, served| respawn.pause("x", Duration::from_secs(seconds), served).as_millis();
+        assert_eq!([after(0, false), after(9, false), after(1, false)], [100, 200, 400]);
+        assert_eq!([after(10, false), after(0, false)], [50, 100]);
+        assert_eq!([after(0, true), after(0, false)], [50, 100]);
+        let last = (0..100).map(|_| after(0, false)).last();
+        assert_eq!(last, Some(30_000));
+    }
+}

@@ -1,0 +1,62 @@
+"""Programs that the gateway starts, and whose port it takes."""
+
+import os
+import pathlib
+
+import pytest
+from harness import gateway, wrapping
+
+
+@pytest.fixture(autouse=True, scope="module")
+def library():
+    """The original is installed without its library: it gets ours."""
+    if gateway.IS_OURS:
+        yield
+        return
+    place = pathlib.Path(gateway.command()).parent.parent / "lib" / "rebind.so"
+    place.unlink(missing_ok=True)
+    place.symlink_to(gateway.ROOT / "target/release/librebind.so")
+    yield
+    place.unlink()
+
+
+@pytest.mark.parametrize("family", ["4", "6", "dual", "both"])
+def test_a_program_binds_the_port_that_we_hold_and_is_reached(family):
+    with wrapping.start("--family", family) as running, wrapping.session(running) as websocket:
+        websocket.expect_echo(os.urandom(100_000))
+        running.wait_log(r"Starting '.*wrapped\.py")
+        running.wait_log(r"connecting to command: '.*' \(port \d+\)")
+
+
+def test_a_program_that_forks_before_it_binds_is_reached():
+    with wrapping.start("--fork") as running, wrapping.session(running):
+        pass
+
+
+def test_a_program_in_the_background_is_served():
+    with wrapping.start("--daemonize", "--delay", "0.3", mode="ignore") as running:
+        with wrapping.session(running):
+            assert running.process.poll() is None
+
+
+def test_the_program_listens_on_loopback_alone():
+    with wrapping.start() as running:
+        wrapping.session(running).close()
+        port = int(running.wait_log(r"proxying from .* \(port (\d+)\)")[1])
+        table = pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]
+        listening = [line.split()[1] for line in table if line.split()[3] == "0A"]
+        assert [address for address in listening if address.endswith(f":{port:04X}")] == [f"0100007F:{port:04X}"]
+
+
+def test_clients_that_come_before_it_listens_wait_for_it():
+    with wrapping.start("--delay", "1") as running:
+        clients = [running.websocket() for _ in range(5)]
+        for client in clients:
+            client.expect_echo()
+            client.close()
+
+
+def test_a_program_that_is_not_there_is_named():
+    run = gateway.run(f"127.0.0.1:{gateway.free_port()}", "--", "no-such-program")
+    assert run.returncode == 1
+    assert "no-such-program" in run.stderr

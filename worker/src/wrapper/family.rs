@@ -1,0 +1,128 @@
+//! The program's processes: all that descend from us, since we become the parent of those that lose
+//! theirs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, getpid};
+use tokio::time::{Instant, sleep};
+
+/// How often is looked whether they have ended.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// How long after SIGKILL we wait: a process that the kernel does not let go can't be helped.
+const KILLED: Duration = Duration::from_secs(2);
+
+/// The program's name, for the log.
+pub(super) fn name(command: &[OsString]) -> String {
+    let program = command.first().map(Path::new);
+    program.and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Ends all of them: SIGTERM first, and what is left after `grace` is killed.
+pub(super) async fn end(grace: Duration) {
+    signal_all(Signal::SIGTERM);
+    // One that is stopped would not notice.
+    signal_all(Signal::SIGCONT);
+    let deadline = Instant::now() + grace;
+    while !all_reaped() {
+        if Instant::now() >= deadline {
+            return kill_all().await;
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// Again and again, since each may have started another one meanwhile.
+async fn kill_all() {
+    let deadline = Instant::now() + KILLED;
+    while !all_reaped() {
+        signal_all(Signal::SIGKILL);
+        if Instant::now() >= deadline {
+            let left = descendants(getpid(), &parents());
+            tracing::warn!(
+                target: "websockify::program",
+                "{} processes of the wrapped program can't be ended, such as {}",
+                left.len(),
+                left.first().map_or(0, |pid| pid.as_raw()),
+            );
+            return;
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// Takes note of children that have ended; whether there is none any more.
+fn all_reaped() -> bool {
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) => return false,
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(_) => return true,
+        }
+    }
+}
+
+fn signal_all(signal: Signal) {
+    for pid in descendants(getpid(), &parents()) {
+        // It may have ended, or be of another user, such as sudo(8).
+        let _ = kill(pid, signal);
+    }
+}
+
+/// Every process that we can see, and its parent.
+fn parents() -> BTreeMap<Pid, Pid> {
+    let Ok(folder) = fs::read_dir("/proc") else { return BTreeMap::new() };
+    let numbers = folder.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    numbers.filter_map(|pid: i32| Some((Pid::from_raw(pid), parent(pid)?))).collect()
+}
+
+/// The parent of a process (proc(5), stat). The name before it may hold anything.
+fn parent(pid: i32) -> Option<Pid> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let stat = String::from_utf8_lossy(&stat);
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_ascii_whitespace().nth(1)?.parse().ok().map(Pid::from_raw)
+}
+
+/// Those below `ancestor`, parents before children.
+fn descendants(ancestor: Pid, parents: &BTreeMap<Pid, Pid>) -> Vec<Pid> {
+    let mut found = Vec::new();
+    let mut family = BTreeSet::from([ancestor]);
+    let mut generation = vec![ancestor];
+    while !generation.is_empty() {
+        generation = parents
+            .iter()
+            .filter(|(pid, parent)| generation.contains(parent) && family.insert(**pid))
+            .map(|(pid, _)| *pid)
+            .collect();
+        found.extend(&generation);
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descendants_are_found_through_generations() {
+        let pid = Pid::from_raw;
+        let tree = [(2, 1), (3, 2), (4, 3), (5, 1), (6, 4), (7, 5)];
+        let tree = tree.into_iter().map(|(child, parent)| (pid(child), pid(parent))).collect();
+        assert_eq!(descendants(pid(2), &tree), [3, 4, 6].map(pid));
+        assert_eq!(descendants(pid(6), &tree), []);
+    }
+
+    #[test]
+    fn this_process_has_a_parent() {
+        assert_eq!(parent(getpid().as_raw()), Some(nix::unistd::getppid()));
+        assert_eq!(parent(-1), None);
+    }
+}

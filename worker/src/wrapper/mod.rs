@@ -1,0 +1,129 @@
+//! The wrapper: starts the wrapped program, passes its output to the log, and sees to it that no process of
+//! it outlives the service.
+//!
+//! It runs as the program's user, so that it may end the program's processes without any privilege, and
+//! becomes the parent of those whose own parent has gone (prctl(2), `PR_SET_CHILD_SUBREAPER`), so that
+//! a program that goes to the background is still known. It is confined no more than the program may be.
+
+mod family;
+mod identity;
+mod output;
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
+
+use common::ipc::channel::Channel;
+use common::ipc::setup;
+use common::ipc::wrapper::{ProgramEnd, SupervisorToWrapper, WrapperSetup, WrapperToSupervisor};
+use common::sys::session;
+use nix::fcntl::OFlag;
+use nix::sys::prctl;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, chdir, pipe2};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::spawn_local;
+use tokio::time::timeout;
+
+use crate::role;
+
+/// Runs the role: until no process of the program is left, or the channel is closed, after which it ends them.
+///
+/// # Errors
+///
+/// When the supervisor sends something else than expected, or the kernel refuses what is needed.
+pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
+    role::run(async {
+        let supervisor = Channel::new(control)?;
+        let Ok(SupervisorToWrapper::Setup(file)) = supervisor.receive().await else {
+            return Err(role::unexpected("no setup"));
+        };
+        let setup: WrapperSetup = setup::read(file)?;
+        let log = role::log_to(log, false);
+        prctl::set_child_subreaper(true)?;
+        let mut children = signal(SignalKind::child())?;
+        match start(&setup) {
+            Ok((pid, output)) => {
+                let name = family::name(&setup.command);
+                let mut output = spawn_local(output::forward(name, output));
+                let started = WrapperToSupervisor::Started(pid.as_raw());
+                // A supervisor that is gone is noticed below.
+                let _ = supervisor.send(&started).await;
+                let stopped = loop {
+                    if reap(pid, &supervisor).await == Left::None {
+                        break false;
+                    }
+                    tokio::select! {
+                        _ = children.recv() => {}
+                        // Nothing more is said to us: it is the end of the channel.
+                        _ = supervisor.receive::<SupervisorToWrapper>() => break true,
+                    }
+                };
+                if stopped {
+                    family::end(setup.grace).await;
+                }
+                // What was written last is still in the pipe.
+                let _ = timeout(output::LAST_WORDS, &mut output).await;
+            }
+            Err(error) => _ = supervisor.send(&WrapperToSupervisor::NotStarted(error)).await,
+        }
+        log.flush();
+        Ok(())
+    })
+}
+
+/// Whether any process of the program is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    Some,
+    None,
+}
+
+/// Starts the program. Gives its process and the pipe that its output comes from.
+fn start(setup: &WrapperSetup) -> Result<(Pid, OwnedFd), String> {
+    let Some((program, arguments)) = setup.command.split_first() else {
+        return Err("there is no command".into());
+    };
+    identity::assume(setup).map_err(|error| format!("cannot become the program's user: {error}"))?;
+    enter(setup)?;
+    let (output, theirs) = pipe2(OFlag::O_CLOEXEC).map_err(|error| error.to_string())?;
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().envs(setup.environment.iter().map(|(name, value)| (name, value)));
+    let errors = theirs.try_clone().map_err(|error| error.to_string())?;
+    command.stdin(Stdio::null()).stdout(Stdio::from(theirs)).stderr(Stdio::from(errors));
+    session::lead(&mut command);
+    let child = command.spawn().map_err(|error| error.to_string())?;
+    let pid = i32::try_from(child.id()).map_err(|_| "its process number is out of range".to_owned())?;
+    Ok((Pid::from_raw(pid), output))
+}
+
+/// Enters the first folder that can be entered.
+fn enter(setup: &WrapperSetup) -> Result<(), String> {
+    let mut refused = String::new();
+    for folder in &setup.directories {
+        match chdir(folder) {
+            Ok(()) => return Ok(()),
+            Err(errno) => refused = format!("cannot enter {}: {}", folder.display(), errno.desc()),
+        }
+    }
+    Err(refused)
+}
+
+/// Takes note of every child that has ended, and tells of the end of `program`.
+async fn reap(program: Pid, supervisor: &Channel) -> Left {
+    loop {
+        let end = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(pid, status)) if pid == program => {
+                ProgramEnd::Exited(u8::try_from(status & 0xff).unwrap_or(u8::MAX))
+            }
+            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == program => {
+                ProgramEnd::Killed(u8::try_from(signal as i32).unwrap_or_default())
+            }
+            Ok(WaitStatus::StillAlive) => return Left::Some,
+            Ok(_) | Err(nix::errno::Errno::EINTR) => continue,
+            Err(_) => return Left::None,
+        };
+        // A supervisor that is gone is noticed by whoever waits for it.
+        let _ = supervisor.send(&WrapperToSupervisor::Ended(end)).await;
+    }
+}
