@@ -88,7 +88,8 @@ def test_a_killed_gateway_leaves_no_process_behind():
 def test_it_gets_nothing_that_is_ours(folder):
     settings = {"env": {"NOTIFY_SOCKET": "/nonexistent", "DISPLAY": ":9"}, "cwd": folder}
     with wrapping.start("--environment", **settings) as running:
-        running.websocket().close()
+        running.wait_log(": NoNewPrivs:|: descriptors ")
+        wrapping.session(running).close()
         log = running.log
         assert "variable DISPLAY=:9" in log
         assert "variable NOTIFY_SOCKET" not in log

@@ -1,0 +1,221 @@
+"""Real programs behind the gateway, each with real traffic."""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from harness import gateway, http, processes, wrapped, wrapping
+
+pytestmark = pytest.mark.ours_only("the original lets no client wait for its program")
+
+
+def start(words, *, mode=None, env=None):
+    """A gateway for a program whose words tell the port as `{port}`."""
+    port = gateway.free_port()
+    words = [str(word).replace("{port}", str(port)) for word in words]
+    before = [f"--wrap-mode={mode}"] if mode else []
+    arguments = [*before, f"127.0.0.1:{port}", "--", *words]
+    return gateway.Gateway(*arguments, listen=("127.0.0.1", port), env=env)
+
+
+def read_until(websocket, wanted, seconds=10):
+    """All data until `wanted` has come."""
+    deadline = time.monotonic() + seconds
+    data = b""
+    while wanted not in data:
+        left = deadline - time.monotonic()
+        assert left > 0, f"{wanted!r} is not in {data!r}"
+        data += websocket.read_frame(left).payload
+    return data
+
+
+def fetch(running, path="/"):
+    """An HTTP request through a WebSocket."""
+    with running.websocket(timeout=20) as websocket:
+        websocket.send_binary(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+        return websocket.read_until_close(20)[0]
+
+
+# VNC servers.
+
+
+def free_display():
+    taken = {path.name[1:] for path in pathlib.Path("/tmp/.X11-unix").glob("X*")}
+    return next(number for number in range(170 + os.getpid() % 100, 1000) if str(number) not in taken)
+
+
+def see_desktop(running):
+    """The handshake of RFB 3.8 without a password, up to the desktop's name."""
+    with running.websocket(timeout=20) as websocket:
+        assert read_until(websocket, b"RFB 003.008\n", 20) == b"RFB 003.008\n"
+        websocket.send_binary(b"RFB 003.008\n")
+        assert read_until(websocket, b"\x01\x01") == b"\x01\x01"
+        websocket.send_binary(b"\x01")
+        assert read_until(websocket, b"\0\0\0\0") == b"\0\0\0\0"
+        websocket.send_binary(b"\x01")
+        server = websocket.read_frame(5).payload
+        return int.from_bytes(server[:2], "big"), int.from_bytes(server[2:4], "big")
+
+
+def test_xtigervnc_shows_its_desktop():
+    display = free_display()
+    words = ["Xtigervnc", f":{display}", "-rfbport", "{port}", "-SecurityTypes", "None", "-geometry", "320x240"]
+    with start(words) as running:
+        assert see_desktop(running) == (320, 240)
+        assert see_desktop(running) == (320, 240)
+
+
+def test_the_script_vncserver_goes_to_the_background_and_shows_its_desktop(folder):
+    display = free_display()
+    words = [
+        "vncserver", f":{display}", "-rfbport", "{port}", "-localhost", "yes", "-SecurityTypes", "None",
+        "-geometry", "320x240", "-xstartup", "/usr/bin/xterm",
+    ]  # fmt: skip
+    with start(words, mode="ignore", env={"HOME": str(folder)}) as running:
+        assert see_desktop(running) == (320, 240)
+        running.wait_log(r"vncserver has ended \(exit status 0\)", 10)
+        assert see_desktop(running) == (320, 240)
+        desktop = [pid for pid in running.tree() if b"Xtigervnc" in b" ".join(processes.arguments(pid))]
+        assert desktop
+        running.stop(8)
+        assert processes.wait_gone(desktop, 0) == []
+
+
+# A telnet server that ends with its connection.
+
+
+def telnet(websocket, line, wanted):
+    """Refuses whatever the server offers, and sends a line once a shell is there."""
+    deadline = time.monotonic() + 10
+    text = b""
+    sent = False
+    while wanted not in text:
+        assert time.monotonic() < deadline, text
+        data = websocket.read_frame(10).payload
+        answer = b""
+        for command, option in re.findall(rb"\xff([\xfb\xfd])(.)", data, re.DOTALL):
+            answer += b"\xff" + (b"\xfe" if command == b"\xfb" else b"\xfc") + option
+        text += re.sub(rb"\xff[\xfb-\xfe].", b"", data, flags=re.DOTALL)
+        if answer:
+            websocket.send_binary(answer)
+        if not sent and text.rstrip().endswith((b"#", b"$")):
+            websocket.send_binary(line)
+            sent = True
+    return text
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="telnetd needs root for its login")
+def test_telnetd_is_started_again_for_each_connection(folder):
+    # In place of login(1), which it starts with words of its own.
+    login = folder / "login"
+    login.write_text("#!/bin/sh\nPS1='# ' exec /bin/sh -i\n")
+    login.chmod(0o755)
+    with start(["in.telnetd", "-debug", "{port}", "-L", login], mode="respawn") as running:
+        for number in range(3):
+            with running.websocket(timeout=20) as websocket:
+                telnet(websocket, f"echo $((41+{number}))!\r\n".encode(), f"{41 + number}!".encode())
+        assert running.log.count("Starting 'in.telnetd") >= 3
+        assert "too fast" not in running.log
+
+
+# Web servers.
+
+
+def test_python_serves_files(folder):
+    (folder / "file.txt").write_bytes(b"from a wrapped server")
+    with start([sys.executable, "-m", "http.server", "{port}", "--directory", folder]) as running:
+        for _ in range(3):
+            assert fetch(running, "/file.txt").endswith(b"\r\n\r\nfrom a wrapped server")
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_nginx_serves_with_several_processes(folder, background):
+    (folder / "index.html").write_bytes(b"x" * 100_000)
+    configuration = folder / "nginx.conf"
+    running_as = "user root;" if os.geteuid() == 0 else ""
+    configuration.write_text(
+        f"{running_as} daemon {'on' if background else 'off'}; worker_processes 2; pid {folder}/pid;"
+        f" error_log {folder}/error.log; events {{}} http {{ access_log off; root {folder};"
+        f" client_body_temp_path {folder}/a; proxy_temp_path {folder}/b; fastcgi_temp_path {folder}/c;"
+        f" uwsgi_temp_path {folder}/d; scgi_temp_path {folder}/e;"
+        " server { listen PORT; listen [::]:PORT; } }"
+    )
+    script = f"sed -i s/PORT/$1/g {configuration} && exec nginx -c {configuration}"
+    mode = "ignore" if background else "exit"
+    with start(["sh", "-c", script, "sh", "{port}"], mode=mode) as running:
+        for _ in range(3):
+            assert fetch(running).endswith(b"\r\n\r\n" + b"x" * 100_000)
+        members = [pid for pid in running.tree() if b"nginx" in b"".join(processes.arguments(pid)[:1])]
+        assert len(members) == 3
+        running.stop(8)
+        assert processes.wait_gone(members, 0) == []
+
+
+# Programs that can't be moved.
+
+STUBBORN = """
+#include <unistd.h>
+int main(void) { return pause(); }
+"""
+
+
+def test_a_static_program_is_named_when_it_binds_nothing(folder):
+    source = folder / "static.c"
+    source.write_text(STUBBORN)
+    program = folder / "static-program"
+    subprocess.run(["gcc", "-static", "-o", program, source], check=True, timeout=60)
+    port = gateway.free_port()
+    settings = folder / "wrap.toml"
+    user = 'user = "root"' if os.geteuid() == 0 else ""
+    settings.write_text(
+        f'listen = "127.0.0.1:{port}"\n[wrap]\ncommand = ["{program}"]\nstart-timeout = "500ms"\n{user}\n'
+    )
+    with gateway.Gateway("--config", settings, listen=("127.0.0.1", port)) as running:
+        began = time.monotonic()
+        with running.websocket() as websocket:
+            assert websocket.read_close()[0] == 1011
+        assert time.monotonic() - began < 3
+        running.wait_log(
+            rf"static-program did not bind {port} within 0\.5 s; it may be statically linked or setuid"
+        )
+        # Clients wait no longer for what will not come.
+        began = time.monotonic()
+        with running.websocket() as websocket:
+            assert websocket.read_close()[0] == 1011
+        assert time.monotonic() - began < 0.4
+
+
+# Many starts.
+
+
+def test_no_start_of_200_loses_its_port_or_a_client():
+    """8 gateways side by side; each client finds a program that was just started, or has to wait for it."""
+    failed = []
+
+    def use(running):
+        try:
+            for number in range(25):
+                with running.websocket(timeout=30) as websocket:
+                    websocket.expect_echo(f"client {number}".encode())
+        except (AssertionError, OSError, http.Closed) as error:
+            failed.append(error)
+
+    gateways = [wrapping.start("--once", mode="respawn") for _ in range(8)]
+    try:
+        threads = [threading.Thread(target=use, args=(one,)) for one in gateways]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(120)
+        assert not failed, failed
+        logs = "".join(one.log for one in gateways)
+        assert logs.count("Starting '") >= 200
+        assert "Errno" not in logs and "Address already in use" not in logs
+    finally:
+        for one in gateways:
+            one.stop(8)
