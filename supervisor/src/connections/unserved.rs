@@ -1,0 +1,48 @@
+//! Connections that a gateway must still be found for.
+
+use std::cell::Cell;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use common::ipc::{ClientAddr, ConnectionId};
+
+/// A connection to be handed to a gateway.
+#[derive(Debug)]
+pub(crate) struct Unserved {
+    /// Its number.
+    pub(crate) id: ConnectionId,
+    /// Where it comes from.
+    pub(crate) client: ClientAddr,
+    /// Its socket.
+    pub(crate) socket: OwnedFd,
+    /// How many gateways have had it and died.
+    pub(crate) tried: u8,
+    /// It counts as unplaced while this is there.
+    pub(crate) unplaced: Unplaced,
+}
+
+/// Counts one connection while it lives.
+#[derive(Debug)]
+pub(crate) struct Unplaced(Rc<Cell<usize>>);
+
+impl Unplaced {
+    pub(super) fn count(counter: &Rc<Cell<usize>>) -> Self {
+        counter.set(counter.get() + 1);
+        Self(counter.clone())
+    }
+}
+
+impl Drop for Unplaced {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
+
+/// What is left of the connections of a gateway that has died.
+#[derive(Debug, Default)]
+pub(crate) struct Orphans {
+    /// Nobody has read from these: another gateway can serve them.
+    pub(crate) unserved: Vec<Unserved>,
+    /// So many sessions are lost.
+    pub(crate) lost_sessions: usize,
+}
