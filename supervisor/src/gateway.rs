@@ -263,6 +263,7 @@ pub(crate) async fn keep(generation: Rc<Generation>, first: Started) {
                 if is_replaced { "; starting another" } else { "" },
             );
         }
+        generation.identity.renew_ticket_secret(&generation).await;
         for unserved in orphans.unserved {
             let service = service.clone();
             spawn_local(async move { dispatch::hand_over(&service, unserved).await });

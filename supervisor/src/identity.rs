@@ -55,7 +55,7 @@ pub(crate) struct Current {
     /// When the certificate expires, as far as this image has read it.
     expires: Option<SystemTime>,
     /// A [`ServerIdentity`] as a file in memory; nothing if an earlier image has given it to gateways.
-    certificate: Option<OwnedFd>,
+    certificate: RefCell<Option<OwnedFd>>,
     /// The signer's process.
     pub(crate) handle: Handle,
     signer: Rc<Channel>,
@@ -105,7 +105,7 @@ impl Identity {
         let (handle, signer) = (role.handle(), role.channel.clone());
         let current = Rc::new(Current {
             expires: None,
-            certificate: None,
+            certificate: RefCell::default(),
             handle,
             signer,
             pulse,
@@ -156,7 +156,7 @@ impl Identity {
                 let signer_channel = signer.channel.clone();
                 let current = Rc::new(Current {
                     expires,
-                    certificate: Some(certificate),
+                    certificate: RefCell::new(Some(certificate)),
                     handle: signer.handle(),
                     signer: signer_channel,
                     pulse,
@@ -165,10 +165,7 @@ impl Identity {
                 spawn_local(keep(generation.clone(), Rc::downgrade(&current), signer.process));
                 // With the one before, its channel goes, and with that its signer.
                 *self.current.borrow_mut() = Some(current);
-                for gateway in generation.pool.all() {
-                    // A gateway that can't be told is dead; the one that follows it is told.
-                    let _ = introduce(generation, &gateway).await;
-                }
+                introduce_to_all(generation).await;
             }
             Err(reason) => {
                 let problem = format!("the certificate {:?} can't be used: {reason}", files.certificate);
@@ -178,6 +175,29 @@ impl Identity {
                 *self.problem.borrow_mut() = Some(problem);
             }
         }
+    }
+
+    /// Gives gateways another secret of session tickets. One that has died may have been in wrong hands, and
+    /// what it knew with it.
+    pub(crate) async fn renew_ticket_secret(&self, generation: &Generation) {
+        let Some(current) = self.in_force() else { return };
+        match current.renew_ticket_secret() {
+            Ok(()) => introduce_to_all(generation).await,
+            Err(reason) => tracing::error!(
+                target: "websockify::identity", "session tickets keep their secret: {reason}",
+            ),
+        }
+    }
+}
+
+impl Current {
+    fn renew_ticket_secret(&self) -> Result<(), String> {
+        let mut certificate = self.certificate.borrow_mut();
+        let Some(file) = certificate.take() else { return Ok(()) };
+        let mut identity: ServerIdentity = setup::read(file).map_err(|e| e.to_string())?;
+        identity.tickets = ticket_secret()?;
+        *certificate = Some(setup::file(&identity).map_err(|e| e.to_string())?);
+        Ok(())
     }
 }
 
@@ -232,15 +252,25 @@ async fn start(generation: &Generation, signer_setup: OwnedFd) -> Result<(Role, 
     }
 }
 
+async fn introduce_to_all(generation: &Generation) {
+    for gateway in generation.pool.all() {
+        // A gateway that can't be told is dead; the one that follows it is told.
+        let _ = introduce(generation, &gateway).await;
+    }
+}
+
 /// Gives a gateway the certificate in force and a channel to its signer, if there is one.
 pub(crate) async fn introduce(generation: &Generation, gateway: &Gateway) -> Result<(), ChannelError> {
     let Some(current) = generation.identity.current.borrow().clone() else { return Ok(()) };
-    let Some(certificate) = &current.certificate else { return Ok(()) };
+    let certificate = match &*current.certificate.borrow() {
+        Some(certificate) => certificate.try_clone()?,
+        None => return Ok(()),
+    };
     let (for_gateway, for_signer) = Channel::pair()?;
     let introduction = SupervisorToSigner::Gateway { id: gateway.id, channel: for_signer };
     let told = current.signer.send(&introduction);
     timeout(role::START_DEADLINE, told).await.map_err(|_| ChannelError::Closed)??;
-    let certificate = SupervisorToGateway::Certificate(certificate.try_clone()?);
+    let certificate = SupervisorToGateway::Certificate(certificate);
     gateway::tell(generation, gateway, &certificate).await?;
     gateway::tell(generation, gateway, &SupervisorToGateway::Signer(for_gateway)).await
 }

@@ -240,6 +240,20 @@ def test_a_tls_session_is_resumed_with_any_gateway(echo_target, folder, version)
             websocket.close()
 
 
+def test_a_tls_session_is_not_resumed_after_a_gateway_has_died(secure):
+    """What it knew of session tickets may be in wrong hands."""
+    session, resumed = None, []
+    for _ in range(3):
+        if len(resumed) == 2:
+            os.kill(one_role(secure, "gateway"), signal.SIGKILL)
+        secured = secure.tls.wrap_socket(secure.connect(), server_hostname="localhost", session=session)
+        with WebSocket.open(secured) as websocket:
+            websocket.expect_echo()
+            resumed.append(secured.session_reused)
+            session = secured.session
+    assert resumed == [False, True, False]
+
+
 def test_a_tls_session_of_another_instance_is_not_resumed(echo_target, folder):
     authority = certificates.Authority(folder / "authority")
     joined = authority.issue_joined()
