@@ -92,7 +92,7 @@ class Machine:
                  "--boot", "--register=no", "--keep-unit", "--console=pipe", "--machine=test", "--hostname=test",
                  # Filters of addresses, which systemd makes with bpf(2), and what containers lack by default.
                  "--capability=CAP_NET_ADMIN,CAP_BPF,CAP_PERFMON",
-                 "--system-call-filter=bpf landlock_create_ruleset landlock_add_rule landlock_restrict_self",
+                 "--system-call-filter=bpf @memlock landlock_create_ruleset landlock_add_rule landlock_restrict_self",
                  f"--bind-ro={gateway.ROOT}:/source"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 # The host may still have the older control groups.

@@ -1,16 +1,41 @@
 """How far the units confine the service, and that it works all the same."""
 
+import json
+import os
 import re
 
-from harness import processes
+from harness import certificates, processes
+from machine import wait_for
 
 CAPABILITIES = {"kill": 5, "setgid": 6, "setuid": 7, "setpcap": 8}
+
+# What `systemd-analyze security` finds open in the service, and what needs it.
+OPEN = {
+    "User=/DynamicUser=": "keys of certificates belong to root",
+    "CapabilityBoundingSet=~CAP_SET(UID|GID|PCAP)": "processes become another user, and lose what is left",
+    "SystemCallFilter=~@privileged": "the calls for that",
+    "PrivateUsers=": "that user must exist",
+    "CapabilityBoundingSet=~CAP_KILL": "a process of that user that hangs is killed",
+    "RestrictSUIDSGID=": "it forbids openat2(2), which [web] takes",
+    "PrivateNetwork=": "targets are reached over the network",
+    "RestrictAddressFamilies=~AF_(INET|INET6)": "targets are reached over the network",
+    "RestrictAddressFamilies=~AF_UNIX": "targets, the journal and the control socket",
+    "IPAddressDeny=": "targets may be anywhere, and each packet would cost",
+    "RootDirectory=/RootImage=": "web folders and files with tokens may be anywhere",
+    "DeviceAllow=": "ProtectClock=yes brings the clock, to read",
+}
 
 
 def exposure(machine, unit):
     """The score of `systemd-analyze security`."""
     shown = machine.run("systemd-analyze", "security", "--no-pager", unit, check=False).stdout
     return float(re.search(rf"Overall exposure level for {unit}: ([\d.]+)", shown)[1])
+
+
+def left_open(machine, unit):
+    """What counts for the score."""
+    shown = machine.run("systemd-analyze", "security", "--json=short", unit, check=False).stdout
+    return {entry["name"] for entry in json.loads(shown) if entry["exposure"] is not None}
 
 
 def test_units_have_no_mistakes(machine):
@@ -26,6 +51,7 @@ def test_the_service_is_confined_and_works(instance):
     with instance.websocket() as websocket:
         websocket.expect_echo()
         assert exposure(instance.machine, instance.service) <= 2.2
+        assert left_open(instance.machine, instance.service) == set(OPEN)
         has = int(processes.status(instance.pid)["CapEff"], 16)
         assert has == sum(1 << number for number in CAPABILITIES.values())
         for role in set(processes.tree(instance.pid)) - {instance.pid}:
@@ -33,6 +59,35 @@ def test_the_service_is_confined_and_works(instance):
             assert status["CapEff"] == status["CapBnd"] == "0" * 16
             assert "0" not in status["Uid"].split()
         assert "Landlock" in instance.log() and "less confinement" not in instance.log()
+
+
+def test_the_key_is_locked_by_the_unit_alone(instance, shared_folder):
+    """Also where systemd gives little memory to lock, as older versions do."""
+    machine = instance.machine
+    joined = certificates.Authority(shared_folder / "locked").issue_joined()
+    machine.write("/etc/ssl/locked.pem", joined.read_text(), mode=0o600)
+    instance.configure('sandbox = "strict"\n[tls]\ncertificate = "/etc/ssl/locked.pem"\n')
+    small = "/etc/systemd/system.conf.d/small.conf"
+    machine.write(small, "[Manager]\nDefaultLimitMEMLOCK=64K\n")
+    try:
+        instance.enable()
+        with instance.websocket() as websocket:
+            websocket.expect_echo()
+        assert wait_for(lambda: instance.status_line().endswith(", locked key")), instance.status_line()
+        (signer,) = instance.roles("signer")
+        assert int(processes.status(signer)["VmLck"].split()[0]) > 0
+    finally:
+        machine.remove(small)
+
+
+def test_the_connector_goes_on_without_a_policy_of_its_own(instance):
+    """The unit refuses what changes the scheduling, without a word in the log."""
+    instance.enable()
+    with instance.websocket() as websocket:
+        websocket.expect_echo()
+    (connector,) = instance.roles("connector")
+    assert os.sched_getscheduler(connector) == os.SCHED_OTHER
+    assert "sched" not in instance.log().lower()
 
 
 def test_a_hung_role_can_be_killed(instance):

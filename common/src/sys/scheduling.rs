@@ -2,7 +2,8 @@
 
 /// Has the kernel let others finish their time slice when this thread is woken: SCHED_BATCH of sched(7).
 /// Threads and processes that it starts inherit that. Nothing happens if another policy than the
-/// default is in force, since somebody has chosen it, or if the kernel refuses.
+/// default is in force, since somebody has chosen it, or if the kernel refuses, as under our unit for systemd,
+/// whose filter leaves out `@resources`.
 ///
 /// For a role that is woken for each new connection by a process that has more to do at that moment.
 /// Without this, each wake-up takes the processor from it: two switches where one would do, and the next
