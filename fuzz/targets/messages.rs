@@ -9,8 +9,11 @@ use std::sync::LazyLock;
 
 use common::ipc::admission::{ConnectorToGateway, GatewayToConnector, lost_target};
 use common::ipc::connector::{ConnectorToSupervisor, SupervisorToConnector, SupervisorToEcho};
+use common::ipc::exporter::{ExporterToSupervisor, SupervisorToExporter};
 use common::ipc::gateway::{Begun, GatewayToSupervisor, Lost, SupervisorToGateway};
-use common::ipc::setup::{ConnectorSetup, EchoSetup, GatewaySetup, ServerIdentity, SignerSetup};
+use common::ipc::setup::{
+    ConnectorSetup, EchoSetup, ExporterSetup, GatewaySetup, ServerIdentity, SignerSetup,
+};
 use common::ipc::signer::{GatewayToSigner, SignerToGateway, SignerToSupervisor, SupervisorToSigner};
 use common::ipc::wire::{self, Message, decode};
 use common::log::Records;
@@ -33,6 +36,8 @@ fuzz_target!(|input: &[u8]| {
     one::<GatewayToSigner>(datagram, with_fd);
     one::<SignerToGateway>(datagram, with_fd);
     one::<SupervisorToEcho>(datagram, with_fd);
+    one::<SupervisorToExporter>(datagram, with_fd);
+    one::<ExporterToSupervisor>(datagram, with_fd);
     one::<Records>(datagram, with_fd);
     let _ = Lost::read(datagram);
     let _ = lost_target(datagram);
@@ -41,6 +46,7 @@ fuzz_target!(|input: &[u8]| {
     let _ = wire::fields::<ConnectorSetup>(0, datagram);
     let _ = wire::fields::<SignerSetup>(0, datagram);
     let _ = wire::fields::<EchoSetup>(0, datagram);
+    let _ = wire::fields::<ExporterSetup>(0, datagram);
     let _ = wire::fields::<ServerIdentity>(0, datagram);
 });
 

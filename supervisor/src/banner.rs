@@ -43,6 +43,9 @@ pub(crate) fn settings(
         }
         _ => say("  - No SSL/TLS support (no cert file)".into()),
     }
+    if let Some(metrics) = &config.metrics {
+        say(format!("  - Metrics at {}", metrics.listen));
+    }
     if in_background {
         say("  - Backgrounding (daemon)".into());
     }

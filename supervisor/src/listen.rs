@@ -203,6 +203,16 @@ impl Listening {
         }
     }
 
+    /// Whether one of ours has the port that another listener is to have.
+    pub(crate) fn shares_port(&self, wanted: &ListenAddr) -> bool {
+        match (&self.address, wanted) {
+            (Some(ListenAddr::Tcp { port, .. }), ListenAddr::Tcp { port: other, .. }) => {
+                port == other && *port != 0
+            }
+            _ => false,
+        }
+    }
+
     /// Sets the mode of a unix socket of ours.
     pub(crate) fn set_mode(&self, mode: u32) {
         if let Some(ListenAddr::Unix(path)) = &self.address {

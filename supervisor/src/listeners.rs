@@ -130,7 +130,7 @@ impl Listeners {
         let mut opened = Vec::new();
         for wanted in missing {
             // One that replaces another at the same port listens beside it for a moment.
-            let beside = leaving.iter().filter(|one| one.shares_port(wanted));
+            let beside = leaving.iter().filter(|one| one.listening.shares_port(wanted));
             let beside: Vec<_> = beside.map(|one| &*one.listening).collect();
             opened.push(listen::beside(wanted, config, &beside)?);
         }
@@ -151,17 +151,6 @@ impl Listeners {
         });
         for listening in change.opened {
             self.add(service, listening);
-        }
-    }
-}
-
-impl Open {
-    fn shares_port(&self, wanted: &ListenAddr) -> bool {
-        match (&self.listening.address, wanted) {
-            (Some(ListenAddr::Tcp { port, .. }), ListenAddr::Tcp { port: other, .. }) => {
-                port == other && *port != 0
-            }
-            _ => false,
         }
     }
 }

@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 use crate::service::Service;
 
 /// How often each role is asked while there are connections.
-const INTERVAL: Duration = Duration::from_secs(5);
+pub(crate) const INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long a role may take to answer. It is counted in steps, so that when the whole service was
 /// stopped for a while, with all its processes, they have time to answer before we count on.
@@ -63,13 +63,21 @@ pub(crate) async fn until_silent<F: AsyncFn()>(service: &Service, ask: F) {
         if service.connections.borrow().is_empty() {
             continue;
         }
-        let mut answered = pin!(ask());
-        let mut steps = 0;
-        while timeout(STEP, &mut answered).await.is_err() {
-            steps += 1;
-            if steps == STEPS {
-                return;
-            }
+        if is_silent(ask()).await {
+            return;
         }
     }
+}
+
+/// Whether `answer` takes too long.
+pub(crate) async fn is_silent(answer: impl Future<Output = ()>) -> bool {
+    let mut answer = pin!(answer);
+    let mut steps = 0;
+    while timeout(STEP, &mut answer).await.is_err() {
+        steps += 1;
+        if steps == STEPS {
+            return true;
+        }
+    }
+    false
 }

@@ -170,6 +170,7 @@ async fn try_again(service: Rc<Service>) {
 async fn reload(service: &Rc<Service>) -> Result<u32, ReloadError> {
     let config = read()?;
     let change = service.listeners.prepare(&config)?;
+    let metrics = service.exporter.listen(&config)?;
     let before = service.generations.current().and_then(|generation| generation.program.clone());
     let program = Program::of(&config, service.listeners.port(&config), before.as_ref())?;
     let generation = Generation::start(service, config, program.clone()).await?;
@@ -177,6 +178,13 @@ async fn reload(service: &Rc<Service>) -> Result<u32, ReloadError> {
         generation.end();
         return Err(ReloadError::Certificate(problem));
     }
+    let exporter = match service.exporter.prepare(&generation, metrics).await {
+        Ok(exporter) => exporter,
+        Err(error) => {
+            generation.end();
+            return Err(error.into());
+        }
+    };
     if service.stopping.get() {
         generation.end();
         return Err(ReloadError::Stopping);
@@ -186,6 +194,7 @@ async fn reload(service: &Rc<Service>) -> Result<u32, ReloadError> {
     let earlier = service.generations.all();
     service.generations.add(generation.clone());
     service.listeners.apply(service, change, config);
+    service.exporter.apply(exporter, config);
     service.compare_listeners();
     for old in &earlier {
         if !old.is_retired() {

@@ -18,6 +18,7 @@ use crate::connections::Connections;
 use crate::control::Control;
 use crate::daemon::Daemon;
 use crate::dispatch::Dispatch;
+use crate::exporter::Exporter;
 use crate::generation::{Generation, Generations, LAST_MOMENT, LAST_WORDS};
 use crate::listen::{self, ListenError, Listening};
 use crate::listeners::Listeners;
@@ -38,6 +39,8 @@ pub(crate) struct Service {
     pub(crate) connections: RefCell<Connections>,
     /// Where clients come from.
     pub(crate) listeners: Listeners,
+    /// Who shows metrics.
+    pub(crate) exporter: Exporter,
     /// The control socket.
     pub(crate) control: Control,
     /// Requests for a reload.
@@ -102,6 +105,7 @@ pub(crate) async fn run(
     let orders = signals::Orders::listen()?;
     let listeners = listen::all(&config)?;
     let service = Rc::new(Service::default());
+    let metrics = service.exporter.listen(&config)?;
     let mut keepers = JoinSet::new();
     keepers.spawn_local(process::keep_reaping());
     keepers.spawn_local(orphans::keep_reaping());
@@ -111,6 +115,8 @@ pub(crate) async fn run(
         ready = Generation::start(&service, config, program.clone()) => ready?,
         _ = signals.stop() => return Ok(exit_code::SUCCESS),
     };
+    let exporter = service.exporter.prepare(&generation, metrics).await?;
+    service.exporter.apply(exporter, &generation.config);
     for listening in &listeners {
         listening.begin()?;
     }
@@ -182,6 +188,7 @@ async fn serve(service: Rc<Service>, mut signals: Signals, orders: Orders, mut k
     service.listeners.close();
     service.control.end();
     stop(&service).await;
+    service.exporter.end();
     status
 }
 

@@ -3,6 +3,7 @@
 
 pub mod connector;
 pub mod echo;
+pub mod exporter;
 pub mod gateway;
 pub mod plugin;
 mod role;

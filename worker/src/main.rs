@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 
 use common::sys::inherited;
-use worker::{connector, echo, gateway, plugin, signer, wrapper};
+use worker::{connector, echo, exporter, gateway, plugin, signer, wrapper};
 
 fn main() -> ExitCode {
     let role = std::env::args().nth(1).unwrap_or_default();
@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         "connector" => connector::run(control, log),
         "signer" => signer::run(control, log),
         "echo" => echo::run(control, log),
+        "exporter" => exporter::run(control, log),
         "wrapper" => wrapper::run(control, log),
         _ => Err(std::io::Error::other(format!("there is no role {role:?}"))),
     };

@@ -20,7 +20,8 @@ use nix::sched::{CloneFlags, setns, unshare};
 use rustix::net::{AddressFamily, SocketType};
 use worker::sandbox::{self, Ports, Profile, Reach};
 
-const ROLES: [&str; 8] = ["gateway", "web", "connector", "resolver", "any", "finder", "signer", "echo"];
+const ROLES: [&str; 9] =
+    ["gateway", "web", "connector", "resolver", "any", "finder", "signer", "echo", "exporter"];
 const NONE: &[&str] = &[];
 const DIALS: &[&str] = &["connector", "resolver", "any", "finder"];
 const RESOLVES: &[&str] = &["resolver", "any"];
@@ -81,6 +82,7 @@ impl Prepared {
                 Profile::Connector(Reach { ports: Ports::None, resolves: false, finds_sockets: true })
             }
             "signer" => Profile::Signer,
+            "exporter" => Profile::Exporter,
             _ => Profile::Echo,
         };
         let is_root = nix::unistd::geteuid().is_root();
@@ -152,7 +154,7 @@ fn calls(p: &Prepared) -> Vec<(&'static str, Call, &'static [&'static str])> {
         ),
         ("listen", (c::SYS_listen, [fresh, 1, 0, 0, 0, 0]), NONE),
         ("accept", (c::SYS_accept, [listener, 0, 0, 0, 0, 0]), NONE),
-        ("accept4", (c::SYS_accept4, [file, 0, 0, 0, 0, 0]), &["echo"]),
+        ("accept4", (c::SYS_accept4, [file, 0, 0, 0, 0, 0]), &["echo", "exporter"]),
         // Of no socket: which ports there are for whom is tried below.
         ("connect", (c::SYS_connect, [-1, loopback(port), 16, 0, 0, 0]), DIALS),
         ("sendmsg", (c::SYS_sendmsg, [fresh, 0, 0, 0, 0, 0]), DIALS),

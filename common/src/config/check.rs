@@ -53,6 +53,9 @@ impl Config {
     pub fn check(&self) -> Vec<Problem> {
         let mut found = Found(Vec::new());
         found.listeners(&self.listen);
+        if let Some(metrics) = &self.metrics {
+            found.metrics(&metrics.listen, &self.listen);
+        }
         if let Target::Static(TargetAddr::Unix(path)) = &self.target {
             found.socket_path("target", path);
         }
@@ -118,6 +121,21 @@ impl Found {
                 self.socket_path("listen", path);
                 self.parent("listen", path, "the socket");
             }
+        }
+    }
+
+    fn metrics(&mut self, metrics: &ListenAddr, listeners: &[ListenAddr]) {
+        if listeners.contains(metrics) && !is_any_port(metrics) {
+            self.add(
+                Severity::Error,
+                "metrics.listen",
+                format!("{metrics} is where clients come"),
+                "give metrics a port of their own, such as \"127.0.0.1:9100\"",
+            );
+        }
+        if let ListenAddr::Unix(path) = metrics {
+            self.socket_path("metrics.listen", path);
+            self.parent("metrics.listen", path, "the socket");
         }
     }
 

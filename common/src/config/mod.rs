@@ -89,10 +89,19 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// Bounds on what clients may use.
     pub limits: Limits,
+    /// Where what is counted can be read over HTTP, default nowhere.
+    pub metrics: Option<Metrics>,
     /// Where log lines go.
     pub log: Log,
     /// More log lines (`-v`).
     pub verbose: bool,
+}
+
+/// Where what is counted can be read, in the OpenMetrics text format.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// Never one of [`Config::listen`]. A unix socket has the mode of those there.
+    pub listen: ListenAddr,
 }
 
 /// What sessions are connected to.

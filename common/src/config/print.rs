@@ -98,6 +98,10 @@ impl Printer {
         }
         self.timeouts(&config.timeouts);
         self.limits(&config.limits);
+        if let Some(metrics) = &config.metrics {
+            self.table("metrics");
+            self.key("listen", listen_text(&metrics.listen)?, false);
+        }
         self.log(&config.log)?;
         Ok(self.out)
     }

@@ -13,7 +13,8 @@ use super::check::Severity;
 use super::*;
 
 /// Keys without an option: what the original doesn't have and one doesn't change for a single run.
-const ONLY_IN_FILE: [&str; 23] = [
+const ONLY_IN_FILE: [&str; 24] = [
+    "metrics.listen",
     "token.refusal",
     "token.source-file",
     "auth.source-file",
@@ -176,6 +177,9 @@ fn variations() -> Vec<Config> {
     }
     add(Config { log: Log { traffic: true, ..Log::default() }, ..minimal() });
     add(Config { record: Some(odd()), ..minimal() });
+    for listen in [tcp("", 9100), tcp("::1", 9100), ListenAddr::Unix(odd())] {
+        add(Config { metrics: Some(Metrics { listen }), ..minimal() });
+    }
     let name = Some("vnc.example".to_owned());
     add(Config {
         target_tls: Some(TargetTls { ca_file: Some(odd()), server_name: name.clone() }),

@@ -10,6 +10,7 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 use super::admission::{ConnectorToGateway, GatewayToConnector, lost_target};
 use super::channel::{Channel, ChannelError};
 use super::connector::{ConnectorToSupervisor, SupervisorToConnector, SupervisorToEcho};
+use super::exporter::{ExporterToSupervisor, SupervisorToExporter};
 use super::gateway::{Begun, GatewayToSupervisor, Lost, SupervisorToGateway};
 use super::signer::{GatewayToSigner, SignerToGateway, SignerToSupervisor, SupervisorToSigner};
 use super::unwatched::Unwatched;
@@ -47,6 +48,8 @@ fn decode_all(bytes: &[u8], with_fd: bool) {
     one::<GatewayToSigner>(bytes, with_fd);
     one::<SignerToGateway>(bytes, with_fd);
     one::<SupervisorToEcho>(bytes, with_fd);
+    one::<SupervisorToExporter>(bytes, with_fd);
+    one::<ExporterToSupervisor>(bytes, with_fd);
     one::<Records>(bytes, with_fd);
     let _ = Lost::read(bytes);
     let _ = lost_target(bytes);

@@ -8,6 +8,7 @@ pub mod admission;
 pub mod ask;
 pub mod channel;
 pub mod connector;
+pub mod exporter;
 pub mod gateway;
 pub mod level;
 pub mod request;

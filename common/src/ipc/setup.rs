@@ -303,6 +303,15 @@ pub struct EchoSetup {
     pub sandbox: Sandbox,
 }
 
+/// What the exporter is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExporterSetup {
+    /// Whom to become.
+    pub run_as: Option<RunAs>,
+    /// How far to be confined.
+    pub sandbox: Sandbox,
+}
+
 /// Writes a setup into a file in memory that can be sent to any number of roles. No copy stays behind.
 ///
 /// # Errors

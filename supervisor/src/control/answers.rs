@@ -1,33 +1,26 @@
 //! What is answered to each request.
 
-use std::collections::HashMap;
 use std::rc::Rc;
-use std::time::Duration;
 
 use common::config::{Config, Target};
-use common::control::{Answer, Generation, Request, Session, Status};
+use common::control::{Answer, Generation, Request, Status};
 use common::ipc::ConnectionId;
-use common::ipc::gateway::{Count, SupervisorToGateway};
-use tokio::time::timeout;
+use common::ipc::gateway::SupervisorToGateway;
 
-use super::metrics;
-use crate::gateway;
 use crate::service::Service;
-
-/// How long a gateway may take to say how far its sessions are. One that is busy is left out.
-const COUNT_DEADLINE: Duration = Duration::from_secs(1);
+use crate::{gateway, metrics, progress};
 
 /// The answer to a request that does not wait for a reload.
 pub(super) async fn to(service: &Rc<Service>, request: Request) -> Answer {
     match request {
         Request::Status => Answer::Status(Box::new(status(service))),
-        Request::Sessions => Answer::Sessions(sessions(service).await),
+        Request::Sessions => Answer::Sessions(progress::sessions(service).await),
         Request::Disconnect { session } => disconnect(service, ConnectionId(session)).await,
         Request::Drain => {
             service.drain();
             Answer::Done("nobody is let in any more; the service ends with its last connection".into())
         }
-        Request::Metrics => Answer::Metrics(metrics::text(service, &sessions(service).await)),
+        Request::Metrics => Answer::Metrics(metrics::text(service).await),
         Request::Reload { .. } | Request::Upgrade => {
             service.reloads.ask();
             Answer::Done("a reload was asked for; the log tells how it ends".into())
@@ -70,34 +63,6 @@ fn target(config: &Config) -> String {
         Target::Demo => "the built-in echo".into(),
         _ => "chosen for each client".into(),
     }
-}
-
-/// All sessions, oldest first, as far as their gateways say how far they are.
-async fn sessions(service: &Service) -> Vec<Session> {
-    let mut counts = HashMap::new();
-    for generation in service.generations.all() {
-        for gateway in generation.pool.all() {
-            let ids = service.connections.borrow().sessions_of(gateway.id);
-            for some in ids.chunks(Count::MAX_BATCH) {
-                match timeout(COUNT_DEADLINE, gateway.count(some.to_vec())).await {
-                    // What it says about others than its own is passed over.
-                    Ok(Some(answers)) => {
-                        let own = answers.into_iter().filter(|count| some.contains(&count.id));
-                        counts.extend(own.map(|count| (count.id, count)));
-                    }
-                    // It is busy, or gone.
-                    _ => break,
-                }
-            }
-        }
-    }
-    let mut sessions = service.connections.borrow().sessions();
-    for session in &mut sessions {
-        if let Some(count) = counts.get(&ConnectionId(session.id)) {
-            (session.bytes_in, session.bytes_out) = (Some(count.to_target), Some(count.to_client));
-        }
-    }
-    sessions
 }
 
 async fn disconnect(service: &Service, id: ConnectionId) -> Answer {

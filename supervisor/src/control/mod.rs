@@ -4,7 +4,6 @@
 //! them at a time, each under deadlines: whoever is let in can do the service no harm by accident.
 
 mod answers;
-mod metrics;
 
 use std::cell::RefCell;
 use std::fs;

@@ -52,8 +52,13 @@ impl Dropin {
         if keys.listen.iter().any(|address| matches!(address, ListenAddr::Unix(_))) {
             let _ = writeln!(socket, "SocketMode={:04o}", keys.listen_mode & 0o7777);
         }
-        let service = format!("websockify@{}.service", source.name);
-        Ok(Self { units: [(source.unit(), socket), (service, head)] })
+        let mut service = head;
+        if let Some(ListenAddr::Tcp { port, .. }) = &keys.metrics {
+            // The service opens this one itself, which its unit forbids otherwise.
+            let _ = writeln!(service, "\n[Service]\nSocketBindAllow=tcp:{port}");
+        }
+        let unit = format!("websockify@{}.service", source.name);
+        Ok(Self { units: [(source.unit(), socket), (unit, service)] })
     }
 
     /// Writes the drop-ins beneath `output`.
@@ -141,6 +146,27 @@ mod tests {
         );
     }
 
+    fn service(text: &str) -> String {
+        let path = Path::new("/etc/websockify/vnc.toml");
+        let keys = common::config::file::parse_listeners(text, path).unwrap();
+        let [_, (_, text)] = Dropin::new(&Source::new(path).unwrap(), &keys).unwrap().units;
+        text
+    }
+
+    #[test]
+    fn the_service_may_bind_the_port_of_metrics_and_no_other() {
+        let text = service("listen = \"6080\"\n[metrics]\nlisten = \"127.0.0.1:9100\"");
+        assert!(text.ends_with("\n[Service]\nSocketBindAllow=tcp:9100\n"), "{text}");
+        for none in [
+            "listen = \"6080\"",
+            "listen = \"6080\"\n[metrics]\nlisten = \"unix:/run/m\"",
+            "listen = \"6080\"\n[metrics]\nlisten = \"nonsense\"",
+        ] {
+            assert!(!service(none).contains("[Service]"), "{none}");
+            assert_eq!(values(none), ["", "6080"]);
+        }
+    }
+
     #[test]
     fn what_systemd_cannot_listen_on_is_told() {
         for (listen, reason) in [
@@ -163,7 +189,7 @@ mod tests {
         #[test]
         fn nothing_escapes_its_line(path in "/[^\\p{Cc}]{0,40}|/.{0,20}\\n.{0,20}") {
             let keys = ListenKeys {
-                listen: vec![ListenAddr::Unix(path.into())], listen_mode: 0o600, prefer_ipv6: false,
+                listen: vec![ListenAddr::Unix(path.into())], listen_mode: 0o600, prefer_ipv6: false, metrics: None,
             };
             let source = Source::new(Path::new("/etc/websockify/vnc.toml")).unwrap();
             if let Ok(Dropin { units: [(_, text), _] }) = Dropin::new(&source, &keys) {

@@ -75,6 +75,9 @@ pub(crate) fn adopt(
     let waiting = state.waiting.iter().filter_map(|number| descriptors.get(*number).ok()).collect();
     let listener = state.control.and_then(|number| descriptors.get(number).ok());
     control::adopt(service, control, listener, waiting, asked);
+    if let Some(exporter) = state.exporter {
+        adopt_exporter(service, &exporter, &mut descriptors);
+    }
     for listener in state.listeners {
         match descriptors.get(listener.socket) {
             Ok(socket) => service.listeners.add(service, Listening::adopted(socket, listener.address)),
@@ -147,6 +150,19 @@ fn adopt_generation(
     if retired {
         generation.retire();
         generation::limit(&generation, config.timeouts.drain);
+    }
+}
+
+fn adopt_exporter(service: &Rc<Service>, from: &state::Exporter, descriptors: &mut Descriptors) {
+    match descriptors.get(from.listener.socket) {
+        Ok(socket) => {
+            let listening = Listening::adopted(socket, from.listener.address.clone());
+            let role = from.role.as_ref().and_then(|from| role("exporter", from, descriptors).ok());
+            service.exporter.adopt(service, listening, role);
+        }
+        Err(error) => {
+            tracing::error!(target: "websockify::upgrade", "the listener for metrics is lost: {error}")
+        }
     }
 }
 

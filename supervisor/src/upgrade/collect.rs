@@ -4,7 +4,7 @@ use std::io;
 use std::process;
 use std::rc::Rc;
 
-use super::state::{Gateway, Generation, Listener, Passed, Role, State, StateError, VERSION};
+use super::state::{Exporter, Gateway, Generation, Listener, Passed, Role, State, StateError, VERSION};
 use crate::process::living;
 use crate::service::Service;
 use crate::{gateway, generation, program, role};
@@ -25,7 +25,18 @@ impl State {
         let (control, waiting) = service.control.hand_on();
         let control = control.map(|listener| passed.add(&*listener)).transpose()?;
         let waiting = waiting.iter().map(|stream| passed.add(&**stream)).collect::<Result<_, _>>()?;
-        let known: Vec<i32> = generations.iter().flat_map(Generation::pids).collect();
+        let exporter = match service.exporter.hand_on() {
+            Some((listening, handle)) => Some(Exporter {
+                listener: Listener {
+                    socket: passed.add(&listening.socket)?,
+                    address: listening.address.clone(),
+                },
+                role: handle.map(|handle| of_role(&handle, passed)).transpose()?,
+            }),
+            None => None,
+        };
+        let mut known: Vec<i32> = generations.iter().flat_map(Generation::pids).collect();
+        known.extend(exporter.iter().filter_map(|exporter| exporter.role.as_ref()).map(|role| role.pid));
         Ok(Self {
             version: VERSION,
             pid: process::id(),
@@ -33,6 +44,7 @@ impl State {
             listeners,
             control,
             waiting,
+            exporter,
             connections,
             last: service.last_numbers(),
             violations: service.violations.get(),

@@ -31,7 +31,7 @@ pub(crate) use state::StateError;
 use crate::generation::Generation;
 use crate::process::{Process, living};
 use crate::service::{Service, ServiceError};
-use crate::{dispatch, log, notify, program, role};
+use crate::{dispatch, exporter, log, notify, program, role};
 use state::{Passed, State};
 
 /// Tells a new image that it is one: the number of the descriptor with the state, or [`REHEARSAL`].
@@ -41,7 +41,7 @@ const VARIABLE: &str = "WEBSOCKIFY_TAKE_OVER";
 const REHEARSAL: &str = "rehearsal";
 
 /// The processes that a new image goes on with, or starts anew.
-const REPLACEABLE: [&str; 5] = ["gateway", "connector", "signer", "echo", REHEARSAL];
+const REPLACEABLE: [&str; 6] = ["gateway", "connector", "signer", "echo", "exporter", REHEARSAL];
 
 /// How long the rehearsal may take: each of its roles has its own deadline.
 const REHEARSAL_DEADLINE: Duration = Duration::from_secs(30);
@@ -129,8 +129,10 @@ pub(crate) fn start() -> Result<Start, StateError> {
 pub(crate) async fn rehearse(config: Config) -> Result<(), ServiceError> {
     let service = Rc::new(Service::default());
     let generation = Generation::start(&service, config, None).await?;
+    let exporter = exporter::rehearse(&generation).await;
     let problem = generation.identity.problem();
     generation.end();
+    exporter?;
     problem.map_or(Ok(()), |reason| Err(ServiceError::Role { role: "signer", reason }))
 }
 

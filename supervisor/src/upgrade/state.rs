@@ -52,6 +52,9 @@ pub(super) struct State {
     pub(super) control: Option<RawFd>,
     #[serde(default)]
     pub(super) waiting: Vec<RawFd>,
+    /// Who shows metrics.
+    #[serde(default)]
+    pub(super) exporter: Option<Exporter>,
     /// Children that nobody needs any more.
     #[serde(default)]
     pub(super) others: Vec<i32>,
@@ -63,6 +66,13 @@ pub(super) struct Listener {
     pub(super) socket: RawFd,
     /// As configured; nothing for one that was passed to us.
     pub(super) address: Option<ListenAddr>,
+}
+
+/// The listener for metrics, and who serves it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Exporter {
+    pub(super) listener: Listener,
+    pub(super) role: Option<Role>,
 }
 
 /// The roles of one generation.

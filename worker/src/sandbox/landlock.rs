@@ -55,7 +55,9 @@ fn rules(profile: Profile<'_>) -> Result<RulesetCreated, RulesetError> {
     match profile {
         Profile::Gateway { web_root: Some(folder), .. } => readable_folder(rules, folder),
         Profile::Connector(reach) => connector(rules, reach),
-        Profile::Gateway { web_root: None, .. } | Profile::Signer | Profile::Echo => Ok(rules),
+        Profile::Gateway { web_root: None, .. } | Profile::Signer | Profile::Echo | Profile::Exporter => {
+            Ok(rules)
+        }
     }
 }
 

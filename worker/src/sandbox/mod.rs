@@ -38,6 +38,8 @@ pub enum Profile<'a> {
     Signer,
     /// Connections from its listening socket.
     Echo,
+    /// The same, and channels.
+    Exporter,
 }
 
 /// Gives up user, groups and capabilities, and every way to get them back, and nothing else: for programs of the
@@ -106,13 +108,13 @@ impl Profile<'_> {
             // Named one by one: what is added one day must be thought of here.
             Self::Connector(Reach { ports: Ports::One(_), resolves: false, finds_sockets: false }) => false,
             Self::Connector(_) => true,
-            Self::Gateway { .. } | Self::Signer | Self::Echo => false,
+            Self::Gateway { .. } | Self::Signer | Self::Echo | Self::Exporter => false,
         }
     }
 
-    /// Makes no sockets and accepts none.
+    /// Makes no sockets. One to accept from keeps the network that it was made in.
     fn needs_no_network(self) -> bool {
-        matches!(self, Self::Gateway { .. } | Self::Signer)
+        matches!(self, Self::Gateway { .. } | Self::Signer | Self::Exporter)
     }
 }
 

@@ -233,7 +233,7 @@ fn allowed(profile: Profile<'_>) -> Result<Rules, BackendError> {
         }
         Profile::Signer => {}
         Profile::Connector(reach) => connector(&mut rules, reach)?,
-        Profile::Echo => _ = rules.insert(c::SYS_accept4, Vec::new()),
+        Profile::Echo | Profile::Exporter => _ = rules.insert(c::SYS_accept4, Vec::new()),
     }
     Ok(rules)
 }

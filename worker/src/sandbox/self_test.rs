@@ -20,7 +20,7 @@ pub(super) fn calls_fail(profile: Profile<'_>) -> bool {
         && no_socket(AddressFamily::PACKET);
     is_closed
         && match profile {
-            Profile::Gateway { .. } | Profile::Signer | Profile::Echo => {
+            Profile::Gateway { .. } | Profile::Signer | Profile::Echo | Profile::Exporter => {
                 no_file("/etc/passwd")
                     && no_socket(AddressFamily::INET)
                     && no_socket(AddressFamily::INET6)

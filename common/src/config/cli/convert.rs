@@ -69,6 +69,7 @@ pub(super) fn to_config(options: &Options, notes: &mut Vec<String>) -> Result<Co
         lifetime,
         timeouts: Timeouts::default(),
         limits: Limits::default(),
+        metrics: None,
         log,
         verbose: options.verbose,
     })

@@ -16,8 +16,8 @@ use crate::addr::{ListenAddr, TargetAddr};
 use crate::config::auth::{Auth, AuthPlugin};
 use crate::config::token::{TokenFrom, TokenPlugin, Tokens};
 use crate::config::{
-    Config, DEFAULT_HEARTBEAT, DEFAULT_LISTEN_MODE, Lifetime, Limits, Log, Secret, Syslog, SyslogServer,
-    Target, TargetTls, Timeouts, Tls, Web, Workers, Wrap,
+    Config, DEFAULT_HEARTBEAT, DEFAULT_LISTEN_MODE, Lifetime, Limits, Log, Metrics, Secret, Syslog,
+    SyslogServer, Target, TargetTls, Timeouts, Tls, Web, Workers, Wrap,
 };
 
 /// Longest file with a pass phrase, a password or a source that is read.
@@ -61,6 +61,7 @@ pub(super) fn to_config(keys: Keys, path: &Path) -> Result<Config, Problem> {
         },
         timeouts: timeouts(keys.timeouts),
         limits: limits(keys.limits),
+        metrics: keys.metrics.map(|keys| Metrics { listen: keys.listen.0 }),
         log: log(keys.log, folder)?,
         verbose: keys.verbose,
     })

@@ -17,6 +17,8 @@ pub struct ListenKeys {
     pub listen_mode: u32,
     /// `prefer-ipv6`.
     pub prefer_ipv6: bool,
+    /// `listen` of `[metrics]`, which the service opens itself.
+    pub metrics: Option<ListenAddr>,
 }
 
 /// Other keys are not looked at: who starts the service hears of them.
@@ -27,6 +29,12 @@ struct Written {
     listen_mode: Option<Value<Mode>>,
     #[serde(default)]
     prefer_ipv6: bool,
+    metrics: Option<WrittenMetrics>,
+}
+
+#[derive(Debug, Deserialize)]
+struct WrittenMetrics {
+    listen: Option<Value<ListenAddr>>,
 }
 
 /// Reads where an instance listens from the text of a file at `path`, which is not opened.
@@ -48,6 +56,7 @@ pub fn parse_listeners(text: &str, path: &Path) -> Result<ListenKeys, FileError>
         listen: written.listen.map(|listen| listen.0).unwrap_or_default(),
         listen_mode: written.listen_mode.map_or(DEFAULT_LISTEN_MODE, |Value(mode)| mode.0),
         prefer_ipv6: written.prefer_ipv6,
+        metrics: written.metrics.and_then(|metrics| metrics.listen).map(|Value(address)| address),
     })
 }
 

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::value::{AuthTables, Listeners, Mode, Port, TargetTlsValue, Value};
-use crate::addr::TargetAddr;
+use crate::addr::{ListenAddr, TargetAddr};
 use crate::config::token::TokenRefusal;
 use crate::config::{Ciphers, Sandbox, SyslogServer, TextMessages, TlsVersion, Workers, WrapMode};
 
@@ -39,6 +39,7 @@ pub(super) struct Keys {
     pub(super) wrap: Option<Spanned<WrapKeys>>,
     pub(super) timeouts: TimeoutKeys,
     pub(super) limits: LimitKeys,
+    pub(super) metrics: Option<MetricsKeys>,
     pub(super) log: LogKeys,
 }
 
@@ -123,6 +124,12 @@ pub(super) struct LimitKeys {
     pub(super) connections: Option<Value<u32>>,
     pub(super) keep_alive_requests: Option<Value<u32>>,
     pub(super) generations: Option<Value<u32>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct MetricsKeys {
+    pub(super) listen: Value<ListenAddr>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -1,0 +1,219 @@
+"""What is counted, over HTTP at a listener of its own, by a role of its own."""
+
+import http.client
+import os
+import pathlib
+import signal
+import socket
+import time
+
+import pytest
+from harness import gateway, http as clients, mode, processes
+from prometheus_client.openmetrics import parser
+from test_control import Controlled
+from test_reload import wait_roles
+from test_upgrade import Installed
+
+pytestmark = pytest.mark.ours_only("metrics")
+
+
+class UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path):
+        super().__init__("localhost", timeout=10)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+def get(place, path="/metrics", method="GET"):
+    """The status, the content type and the text."""
+    if isinstance(place, int):
+        connection = http.client.HTTPConnection("127.0.0.1", place, timeout=10)
+    else:
+        connection = UnixConnection(str(place))
+    try:
+        connection.request(method, path)
+        response = connection.getresponse()
+        return response.status, response.getheader("Content-Type"), response.read().decode()
+    finally:
+        connection.close()
+
+
+def parsed(text):
+    """Every sample by its name and its labels, as a library that is not ours reads them."""
+    samples = {}
+    for family in parser.text_string_to_metric_families(text):
+        for sample in family.samples:
+            labels = {name: value for name, value in sample.labels.items() if name != "instance_name"}
+            assert sample.labels["instance_name"] == "vnc"
+            samples[sample.name, *sorted(labels.items())] = sample.value
+    return samples
+
+
+def table(listen):
+    return f'[metrics]\nlisten = "{listen}"'
+
+
+@pytest.fixture
+def port():
+    return gateway.free_port()
+
+
+@pytest.fixture
+def instance(echo_target, folder, port):
+    with Controlled(folder, echo_target.port, table(f"127.0.0.1:{port}")) as instance:
+        yield instance
+
+
+def exporter(running):
+    (pid,) = processes.with_role(running.pid, "exporter")
+    return pid
+
+
+def test_metrics_are_what_a_parser_takes(instance, port):
+    with instance.websocket() as open_session:
+        with instance.websocket() as websocket:
+            websocket.expect_echo(b"12345")
+            websocket.send_close(1000)
+            websocket.read_close()
+        open_session.expect_echo(b"123")
+        instance.wait_sessions(1)
+        assert processes.wait_for(lambda: "closed by client" in instance.log)
+        status, content_type, text = get(port)
+        assert (status, content_type) == (200, "application/openmetrics-text; version=1.0.0; charset=utf-8")
+        samples = parsed(text)
+        assert parsed(instance.ctl("metrics", "vnc")).keys() == samples.keys()
+    assert samples["websockify_sessions_active",] == 1
+    assert samples["websockify_sessions_total", ("closed_by", "client")] == 1
+    assert samples["websockify_relayed_bytes_total", ("direction", "to_target")] == 8
+    assert samples["websockify_session_duration_seconds_bucket", ("le", "+Inf")] == 1
+    assert samples["websockify_workers", ("state", "ready")] >= 1
+    assert samples["websockify_config_last_reload_successful",] == 1
+    assert samples["process_open_fds",] > 5
+    assert samples["process_resident_memory_bytes",] > 1 << 20
+    assert abs(samples["process_start_time_seconds",] - time.time()) < 60
+
+
+def test_the_certificate_in_force_is_told(echo_target, folder, port, certificate):
+    settings = f'[tls]\ncertificate = "{certificate}"\n{table(f"127.0.0.1:{port}")}'
+    with Controlled(folder, echo_target.port, settings):
+        expires = parsed(get(port)[2])["websockify_tls_certificate_not_after_timestamp_seconds",]
+        assert expires > time.time()
+
+
+def test_metrics_have_their_own_listener_and_nothing_else_is_there(instance, port):
+    with instance.connect() as sock:
+        connection = clients.Connection(sock)
+        connection.send(clients.request("/metrics"))
+        assert connection.read_response().status == 405, "clients get none"
+    assert get(port, "/")[0] == get(port, "/websockify")[0] == 404
+    assert get(port, method="POST")[0] == 405
+    assert get(port, method="HEAD")[::2] == (200, "")
+    assert get(port, "/health") == (200, "text/plain; charset=utf-8", "ok\n")
+
+
+def test_health_tells_when_nobody_is_let_in(instance, port):
+    with instance.websocket() as websocket:
+        websocket.expect_echo()
+        instance.wait_sessions(1)
+        instance.ctl("drain", "vnc")
+        assert get(port, "/health")[::2] == (503, "nobody is let in any more\n")
+
+
+def test_a_unix_socket_serves_as_well_and_goes_with_the_service(echo_target, folder):
+    path = folder / "metrics.sock"
+    with Controlled(folder, echo_target.port, f'listen-mode = "660"\n{table(f"unix:{path}")}'):
+        assert parsed(get(path)[2])["websockify_sessions_active",] == 0
+        assert path.stat().st_mode & 0o777 == 0o660
+    assert not path.exists()
+
+
+def test_a_reload_leaves_the_exporter_or_moves_it_and_a_failing_one_changes_nothing(instance, port):
+    before = exporter(instance)
+    instance.reload()
+    assert exporter(instance) == before
+    other = gateway.free_port()
+    with socket.create_server(("127.0.0.1", other)):
+        instance.write(table(f"127.0.0.1:{other}"))
+        instance.reload("reload failed")
+    assert exporter(instance) == before
+    assert parsed(get(port)[2])["websockify_config_last_reload_successful",] == 0
+    instance.reload()
+    assert parsed(get(other)[2])["websockify_config_last_reload_successful",] == 1
+    instance.write()
+    instance.reload()
+    assert processes.wait_for(lambda: not processes.with_role(instance.pid, "exporter"), 5)
+    with pytest.raises(ConnectionRefusedError):
+        get(other)
+    instance.write(table(f"127.0.0.1:{port}"))
+    instance.reload()
+    assert get(port)[0] == 200
+
+
+def test_an_upgrade_takes_the_listener_along(echo_target, folder, port):
+    with Installed(folder, echo_target.port, table(f"127.0.0.1:{port}")) as installed:
+        before = exporter(installed)
+        installed.install()
+        installed.process.send_signal(signal.SIGUSR2)
+        asked = 0
+        while installed.ends("upgraded:") == 0:
+            assert get(port)[0] == 200
+            asked += 1
+        assert asked > 0 and installed.process.poll() is None
+        assert processes.wait_for(lambda: before not in processes.with_role(installed.pid, "exporter"), 5)
+        exporter(installed)
+        assert get(port)[0] == 200
+
+
+def test_a_killed_exporter_is_replaced_and_no_session_notices(instance, port):
+    with instance.websocket() as websocket:
+        websocket.expect_echo()
+        before = exporter(instance)
+        os.kill(before, signal.SIGKILL)
+        # Whoever asks meanwhile waits for the next one.
+        assert get(port)[0] == 200
+        assert exporter(instance) != before
+        websocket.expect_echo()
+        assert "the exporter" in instance.log
+
+
+def test_an_exporter_that_hangs_is_replaced_without_any_client(instance, port):
+    before = exporter(instance)
+    os.kill(before, signal.SIGSTOP)
+    assert processes.wait_gone([before], 16) == [], instance.log
+    assert get(port)[0] == 200
+
+
+def test_who_says_nothing_keeps_nobody_from_asking_for_ever(instance, port):
+    silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(16)]
+    assert get(port)[0] == 200
+    for one in silent:
+        one.settimeout(5)
+        assert b"" == one.recv(1000)
+        one.close()
+
+
+def test_the_port_of_clients_can_not_be_that_of_metrics(instance):
+    instance.write(table(f"127.0.0.1:{instance.port}"))
+    instance.reload("reload failed")
+    assert "is where clients come" in instance.log
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a role's state is for root to see")
+def test_the_exporter_has_no_rights(echo_target, folder, port):
+    settings = f'sandbox = "{mode.STRICTEST}"\n{table(f"127.0.0.1:{port}")}'
+    with Controlled(folder, echo_target.port, settings) as instance:
+        pid = exporter(instance)
+        lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
+        seen = {key: value.split() for key, _, value in (line.partition(":") for line in lines)}
+        assert "0" not in seen["Uid"] and set(seen["CapEff"] + seen["CapBnd"]) == {"0000000000000000"}
+        assert seen["NoNewPrivs"] == ["1"]
+        if mode.WITHOUT != "seccomp":
+            assert seen["Seccomp"] == ["2"]
+        assert pathlib.Path(f"/proc/{pid}/environ").read_bytes() == b""
+        sockets = [name for name in os.listdir(f"/proc/{pid}/fd") if "socket:" in os.readlink(f"/proc/{pid}/fd/{name}")]
+        assert len(sockets) <= 6, "its channel, its log, the listener, and what signals need"
+        assert get(port)[0] == 200
