@@ -37,7 +37,7 @@ umask 022
 
 # The files of the package, ready to go into it, and which of them are programs.
 packaging/documents "$binaries"
-packaging/install --destdir "$stage/root" --prefix "${prefix-/usr}" --binaries "$binaries"
+packaging/install --destdir "$stage/root" --prefix "${prefix-/usr}" --libdir "${libdir-}" --binaries "$binaries"
 root=$stage/root
 gzip -9n "$root${prefix-/usr}/share/doc/websockify/THIRD-PARTY-LICENSES" "$root${prefix-/usr}"/share/man/man?/*
 programs=$(find "$root" -type f -exec sh -c 'head -c 4 "$1" | grep -q "^.ELF"' _ {} \; -print)

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 /// Where it is looked for, from the folder of this program: beside it, as built; where packages put it;
 /// and where the original looks. The script `rebind` has the same list.
-const PLACES: [&str; 6] = [
+const PLACES: [&str; 7] = [
     "rebind.so",
     "librebind.so",
     "../lib/websockify/rebind.so",
     "../lib64/websockify/rebind.so",
     "../../lib/websockify/rebind.so",
+    "../../lib64/websockify/rebind.so",
     "../lib/rebind.so",
 ];
 
