@@ -7,7 +7,7 @@
 //! another gateway, nor use one twice ([`Used`]), nor keep one for later.
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::time::Duration;
@@ -98,8 +98,9 @@ pub enum TicketError {
     /// It is too old.
     #[error("an expired ticket")]
     Expired,
-    /// A gateway that had the connection before has used its ticket, and then not served it.
-    #[error("a ticket for a connection that another gateway has used")]
+    /// A gateway that had the connection before has used its ticket, and then not served it; or a connector
+    /// that has died may have taken it.
+    #[error("a ticket for a connection that was used before")]
     Elsewhere,
 }
 
@@ -187,7 +188,26 @@ fn now() -> u64 {
 /// kept is thus bounded by the connections of two lifetimes, about 50 bytes each. No ticket leaves
 /// before that: however many come, none of them makes room for another to be used twice.
 #[derive(Debug, Default)]
-pub struct Used(BTreeMap<ConnectionId, Use>);
+pub struct Used {
+    seen: BTreeMap<ConnectionId, Use>,
+    before: Past,
+}
+
+/// What a connector may have taken before the one that is told this: tickets of each connection up to a
+/// number, but for some.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Past {
+    /// The number of the last connection by then.
+    pub last: u64,
+    /// Those that are there, and have had no target as far as the supervisor knows.
+    pub fresh: BTreeSet<ConnectionId>,
+}
+
+impl Past {
+    fn is_spent(&self, connection: ConnectionId) -> bool {
+        connection.0 <= self.last && !self.fresh.contains(&connection)
+    }
+}
 
 /// What became of a ticket.
 #[derive(Debug)]
@@ -201,6 +221,11 @@ struct Use {
 }
 
 impl Used {
+    /// Takes over from a connector that has died with what it knew.
+    pub fn follow(&mut self, before: Past) {
+        self.before = before;
+    }
+
     /// Uses a ticket, which must have been verified.
     ///
     /// # Errors
@@ -209,11 +234,12 @@ impl Used {
     pub fn take(&mut self, claims: &Claims) -> Result<(), TicketError> {
         self.forget(now());
         let Claims { connection, gateway, expires, .. } = *claims;
-        match self.0.get_mut(&connection) {
+        match self.seen.get_mut(&connection) {
+            None if self.before.is_spent(connection) => return Err(TicketError::Elsewhere),
             Some(used) if used.is_spent && used.by == gateway => return Err(TicketError::Reused),
             Some(used) if used.is_spent => return Err(TicketError::Elsewhere),
             Some(used) => (used.by, used.expires, used.is_spent) = (gateway, expires, true),
-            None => _ = self.0.insert(connection, Use { by: gateway, expires, pages: 0, is_spent: true }),
+            None => _ = self.seen.insert(connection, Use { by: gateway, expires, pages: 0, is_spent: true }),
         }
         Ok(())
     }
@@ -221,7 +247,7 @@ impl Used {
     /// Gives back a ticket that was used for a page, so that it can be used again, for `limit` pages in
     /// all.
     pub fn give_back(&mut self, claims: &Claims, limit: u32) {
-        if let Some(used) = self.0.get_mut(&claims.connection) {
+        if let Some(used) = self.seen.get_mut(&claims.connection) {
             used.pages += 1;
             used.is_spent = used.pages >= limit;
         }
@@ -229,8 +255,8 @@ impl Used {
 
     /// Drops what nobody could use again anyway.
     fn forget(&mut self, now: u64) {
-        while self.0.first_key_value().is_some_and(|(_, used)| used.expires < now) {
-            self.0.pop_first();
+        while self.seen.first_key_value().is_some_and(|(_, used)| used.expires < now) {
+            self.seen.pop_first();
         }
     }
 }
@@ -329,9 +355,20 @@ mod tests {
         }
         assert_eq!(used.take(&ticket(&mint, 1).claims), Err(TicketError::Reused));
         used.forget(now() + HOUR.as_secs());
-        assert_eq!(used.0.len(), 1000);
+        assert_eq!(used.seen.len(), 1000);
         used.forget(now() + HOUR.as_secs() + 3);
-        assert!(used.0.is_empty());
+        assert!(used.seen.is_empty());
+    }
+
+    #[test]
+    fn what_was_used_before_stays_used() {
+        let mint = mint();
+        let mut used = Used::default();
+        used.follow(Past { last: 2, fresh: [ConnectionId(1)].into() });
+        assert_eq!(used.take(&ticket(&mint, 1).claims), Ok(()), "it has had no target");
+        assert_eq!(used.take(&ticket(&mint, 1).claims), Err(TicketError::Reused));
+        assert_eq!(used.take(&ticket(&mint, 2).claims), Err(TicketError::Elsewhere));
+        assert_eq!(used.take(&ticket(&mint, 3).claims), Ok(()), "it came later");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Instant;
 use common::ipc::channel::{Channel, ChannelError};
 use common::ipc::connector::{ConnectorToSupervisor, Dialled, SupervisorToConnector};
 use common::ipc::gateway::SupervisorToGateway;
+use common::ipc::setup;
 use common::log::Escaped;
 use tokio::time::timeout;
 
@@ -30,6 +31,7 @@ pub(crate) async fn start(generation: &Generation) -> Result<Role, ServiceError>
     match timeout(role::START_DEADLINE, prepared).await {
         Ok(Ok(ConnectorToSupervisor::Ready(level))) => {
             generation.confinement.admit(level).map_err(failed)?;
+            tell_past(generation, &role.channel).await.map_err(|error| failed(error.to_string()))?;
             generation.tokens.tell(&role.channel).await.map_err(|error| failed(error.to_string()))?;
             *generation.connector.borrow_mut() = Some(role.channel.clone());
             *generation.connector_handle.borrow_mut() = Some(role.handle());
@@ -43,6 +45,13 @@ pub(crate) async fn start(generation: &Generation) -> Result<Role, ServiceError>
         Ok(Err(error)) => Err(failed(error.to_string())),
         Err(_) => Err(failed("not ready in time".into())),
     }
+}
+
+/// Says which tickets a connector must not take, for one before it may have.
+async fn tell_past(generation: &Generation, connector: &Channel) -> Result<(), ChannelError> {
+    let past = setup::file(&generation.service.connections.borrow().past())?;
+    let told = SupervisorToConnector::Past(past);
+    timeout(role::START_DEADLINE, connector.send(&told)).await.map_err(|_| ChannelError::Closed)?
 }
 
 /// Gives a gateway and the connector a channel between them. Does nothing while there is no connector:

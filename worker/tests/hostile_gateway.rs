@@ -23,7 +23,7 @@ use common::ipc::setup::{self, AuthTerms, ConnectorSetup, Destination, SignerSet
 use common::ipc::signer::{GatewayToSigner, SignerToGateway, SignerToSupervisor, SupervisorToSigner};
 use common::ipc::wire::Message;
 use common::ipc::{ClientAddr, ConnectionId, GatewayId, Violation};
-use common::ticket::{Key, Mint, Ticket};
+use common::ticket::{Key, Mint, Past, Ticket};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use tokio::time::timeout;
@@ -331,6 +331,23 @@ async fn a_connection_that_another_gateway_has_used_is_refused_and_no_more() {
         Ok(ConnectorToGateway::Refused { refusal: Refusal::Stale, .. })
     ));
     assert!(matches!(ask(&good, connector.ticket(2, GOOD)).await, Ok(ConnectorToGateway::Connected { .. })));
+}
+
+/// It knows the key of the one before, whose tickets are thus still good as far as their seals go.
+#[tokio::test(flavor = "current_thread")]
+async fn a_connector_that_follows_another_takes_no_ticket_that_was_used() {
+    let connector = Connector::start().await;
+    let past = setup::file(&Past { last: 2, fresh: [ConnectionId(2)].into() }).unwrap();
+    connector.role.control.send(&SupervisorToConnector::Past(past)).await.unwrap();
+    let evil = Channel::new(connector.introduce(EVIL).await).unwrap();
+    assert!(matches!(
+        ask(&evil, connector.ticket(1, EVIL)).await,
+        Ok(ConnectorToGateway::Refused { refusal: Refusal::Stale, .. })
+    ));
+    for connection in [2, 3] {
+        let answer = ask(&evil, connector.ticket(connection, EVIL)).await;
+        assert!(matches!(answer, Ok(ConnectorToGateway::Connected { .. })), "connection {connection}");
+    }
 }
 
 #[tokio::test(flavor = "current_thread")]

@@ -30,6 +30,8 @@ pub enum SupervisorToConnector {
     Ask,
     /// How it stands with the wrapped program.
     Program(ProgramState),
+    /// Before any gateway: a [`crate::ticket::Past`] as a file in memory.
+    Past(OwnedFd),
 }
 
 impl Message for SupervisorToConnector {
@@ -41,6 +43,7 @@ impl Message for SupervisorToConnector {
             Self::Ask => wire::body(4, &(), None),
             Self::Plugin(fd) => wire::body(5, &(), Some(fd.as_fd())),
             Self::Program(state) => wire::body(6, state, None),
+            Self::Past(fd) => wire::body(7, &(), Some(fd.as_fd())),
         }
     }
 
@@ -52,6 +55,7 @@ impl Message for SupervisorToConnector {
             4 => wire::without_fd(fd).and_then(|()| wire::fields(tag, body)).map(|()| Self::Ask),
             5 => wire::fields(tag, body).and_then(|()| Ok(Self::Plugin(wire::with_fd(fd)?))),
             6 => wire::without_fd(fd).and_then(|()| Ok(Self::Program(wire::fields(tag, body)?))),
+            7 => wire::fields(tag, body).and_then(|()| Ok(Self::Past(wire::with_fd(fd)?))),
             _ => Err(WireError::Tag(tag)),
         }
     }

@@ -7,8 +7,8 @@ mod tests;
 mod totals;
 mod unserved;
 
-use std::cell::Cell;
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Instant;
@@ -17,6 +17,7 @@ use common::control;
 use common::ipc::gateway::{ClosedBy, Ended, SessionSummary};
 use common::ipc::request::Request;
 use common::ipc::{ClientAddr, ConnectionId, GatewayId};
+use common::ticket::Past;
 
 use crate::session_log::{self, CRASH, Run};
 
@@ -42,8 +43,8 @@ pub(crate) struct Connections {
     ended: EndedSessions,
     /// Connections that no gateway has begun to read.
     unbegun: usize,
-    /// Counts connections that no gateway has been given yet.
-    unplaced: Rc<Cell<usize>>,
+    /// Connections that no gateway has been given yet.
+    unplaced: Rc<RefCell<BTreeSet<ConnectionId>>>,
     /// What names the sessions of this run.
     run: Run,
 }
@@ -52,13 +53,8 @@ impl Connections {
     /// A number and our record for a connection that was just accepted.
     pub(crate) fn accept(&mut self, client: ClientAddr, socket: OwnedFd) -> Unserved {
         self.last += 1;
-        Unserved {
-            id: ConnectionId(self.last),
-            client,
-            socket,
-            tried: 0,
-            unplaced: Unplaced::count(&self.unplaced),
-        }
+        let id = ConnectionId(self.last);
+        Unserved { id, client, socket, tried: 0, unplaced: Unplaced::list(id, &self.unplaced) }
     }
 
     /// `gateway`, which is the process `pid` of `generation`, was given the connection.
@@ -92,7 +88,7 @@ impl Connections {
 
     /// Whether any connection waits for a gateway.
     pub(crate) fn any_unplaced(&self) -> bool {
-        self.unplaced.get() > 0
+        !self.unplaced.borrow().is_empty()
     }
 
     /// How many connections a gateway has.
@@ -110,7 +106,7 @@ impl Connections {
         self.of(id, gateway)?.unbegun.as_ref()?;
         let Connection { client, unbegun, tried, .. } = self.open.remove(&id)?;
         self.unbegun -= 1;
-        let unplaced = Unplaced::count(&self.unplaced);
+        let unplaced = Unplaced::list(id, &self.unplaced);
         Some(Unserved { id, client, socket: unbegun?, tried, unplaced })
     }
 
@@ -175,6 +171,14 @@ impl Connections {
         }
     }
 
+    /// Which tickets a connector that starts now must not take, for one before it may have.
+    pub(crate) fn past(&self) -> Past {
+        let open = self.open.iter().filter(|(_, one)| one.session.is_none() && one.ended.is_none());
+        let mut fresh: BTreeSet<_> = open.map(|(id, _)| *id).collect();
+        fresh.extend(self.unplaced.borrow().iter());
+        Past { last: self.last, fresh }
+    }
+
     /// Takes out everything that a gateway had, because it has died, but for sessions that had ended: their
     /// records only wait for the connector's word.
     pub(crate) fn orphaned(&mut self, gateway: GatewayId) -> Orphans {
@@ -190,7 +194,7 @@ impl Connections {
             orphans.lost_sessions += usize::from(connection.session.is_some());
             let tried = connection.tried + 1;
             if let (Some(socket), true) = (connection.unbegun.take(), tried < MAX_GATEWAYS) {
-                let unplaced = Unplaced::count(&self.unplaced);
+                let unplaced = Unplaced::list(id, &self.unplaced);
                 orphans.unserved.push(Unserved { id, client: connection.client, socket, tried, unplaced });
             }
         }

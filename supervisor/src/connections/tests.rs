@@ -110,3 +110,15 @@ fn every_session_is_counted_once() {
     assert!(connections.ended(Ended { id, session: Some(session) }, GATEWAY));
     assert_eq!(connections.totals(), Totals { sessions: 0, opened: 1, bytes: 7 });
 }
+
+#[test]
+fn what_has_a_target_is_of_the_past() {
+    let mut connections = Connections::default();
+    let [with_target, without, gone] = [(); 3].map(|()| handed_over(&mut connections));
+    connections.opened(with_target, "localhost:5901".into());
+    assert!(connections.ended(Ended { id: gone, session: None }, GATEWAY));
+    let socket = std::fs::File::open("/dev/null").unwrap().into();
+    let unplaced = connections.accept(ClientAddr::Unix("/run/x".into()), socket);
+    let past = connections.past();
+    assert_eq!((past.last, past.fresh), (unplaced.id.0, [without, unplaced.id].into()));
+}

@@ -1,6 +1,7 @@
 //! Connections that a gateway must still be found for.
 
-use std::cell::Cell;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
@@ -21,20 +22,23 @@ pub(crate) struct Unserved {
     pub(crate) unplaced: Unplaced,
 }
 
-/// Counts one connection while it lives.
+/// Lists one connection while it lives.
 #[derive(Debug)]
-pub(crate) struct Unplaced(Rc<Cell<usize>>);
+pub(crate) struct Unplaced {
+    id: ConnectionId,
+    list: Rc<RefCell<BTreeSet<ConnectionId>>>,
+}
 
 impl Unplaced {
-    pub(super) fn count(counter: &Rc<Cell<usize>>) -> Self {
-        counter.set(counter.get() + 1);
-        Self(counter.clone())
+    pub(super) fn list(id: ConnectionId, list: &Rc<RefCell<BTreeSet<ConnectionId>>>) -> Self {
+        list.borrow_mut().insert(id);
+        Self { id, list: list.clone() }
     }
 }
 
 impl Drop for Unplaced {
     fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
+        self.list.borrow_mut().remove(&self.id);
     }
 }
 

@@ -159,6 +159,7 @@ impl Connector {
             SupervisorToConnector::Setup(_) => "setup",
             SupervisorToConnector::Plugin(_) => "connection to a plugin",
             SupervisorToConnector::Ask => "question",
+            SupervisorToConnector::Past(_) => "list of tickets",
         };
         let done = match message {
             SupervisorToConnector::Gateway { id, channel } => Channel::new(channel).map(|channel| {
@@ -170,6 +171,9 @@ impl Connector {
             SupervisorToConnector::Program(state) => {
                 self.policy.take_program(state);
                 Ok(())
+            }
+            SupervisorToConnector::Past(file) => {
+                setup::read(file).map(|past| self.used.borrow_mut().follow(past))
             }
             SupervisorToConnector::Setup(_) => Err(role::unexpected("another setup")),
             SupervisorToConnector::Plugin(socket) => self.policy.take_connection(socket),
@@ -194,11 +198,6 @@ impl Connector {
     }
 
     /// Takes a ticket from a gateway, for this one time.
-    ///
-    /// A connector that follows one that has died knows the key, but not what was used before: until they
-    /// expire, tickets of connections that have had a target can then be used once more. To change the
-    /// key instead would make every client fail that has a ticket and has not asked yet, at the fault of
-    /// neither client nor gateway.
     fn honour(&self, ticket: &Ticket, gateway: GatewayId) -> Result<(), TicketError> {
         ticket.verify(&self.setup.ticket_key, gateway)?;
         self.used.borrow_mut().take(&ticket.claims)
