@@ -11,7 +11,7 @@ numbers = itertools.count(1)
 
 
 class Instance:
-    """`/etc/websockify/NAME.toml` and its two units.
+    """`/etc/websockify/NAME.toml` and its two units; or those of a user, if `machine` is one.
 
     Reached through `connect` and `websocket` as the gateways of the other cases."""
 
@@ -20,7 +20,7 @@ class Instance:
         self.name = name or f"case{next(numbers)}"
         self.port = gateway.free_port()
         self.target_port = target_port
-        self.path = f"/etc/websockify/{self.name}.toml"
+        self.path = f"{machine.configurations}/{self.name}.toml"
         self.socket = f"websockify@{self.name}.socket"
         self.service = f"websockify@{self.name}.service"
         self.configure()
@@ -78,6 +78,12 @@ class Instance:
     def journal(self, *matches):
         return self.machine.journal(f"_SYSTEMD_UNIT={self.service}", *matches)
 
+    def drop_in(self, text):
+        """Settings of an administrator for the service; gives their folder, which is to be removed again."""
+        folder = f"/etc/systemd/system/{self.service}.d"
+        self.machine.write(f"{folder}/override.conf", text)
+        return folder
+
     def log(self):
         return self.machine.run(
             "journalctl", "--no-pager", "--unit", self.service, "--unit", self.socket, check=False
@@ -87,6 +93,14 @@ class Instance:
         return self
 
     def __exit__(self, *_):
-        self.machine.systemctl("disable", "--now", self.socket, self.service, check=False)
-        self.machine.systemctl("reset-failed", self.socket, self.service, check=False)
-        self.machine.remove(self.path)
+        remove(self)
+
+
+def remove(*instances):
+    """Leaves nothing of instances, which are of the same machine."""
+    machine = instances[0].machine
+    units = [unit for instance in instances for unit in (instance.socket, instance.service)]
+    machine.systemctl("disable", "--now", *units, check=False)
+    machine.systemctl("reset-failed", *units, check=False)
+    for instance in instances:
+        machine.remove(instance.path)

@@ -79,8 +79,26 @@ def base():
     return root
 
 
-class Machine:
+class Manager:
+    """Whoever runs units: the system or a user."""
+
+    def status(self, unit):
+        """What `systemctl status` shows."""
+        return self.systemctl("status", "--full", "--lines=50", unit, check=False).stdout
+
+    def show(self, unit, name):
+        """The value of a property."""
+        return self.systemctl("show", "--value", f"--property={name}", unit).stdout.strip()
+
+    def is_running(self):
+        state = self.systemctl("is-system-running", check=False).stdout.strip()
+        return state in ("running", "degraded")
+
+
+class Machine(Manager):
     """A booted machine over what `base` made. `root` is its file system, to read and to write."""
+
+    configurations = "/etc/websockify"
 
     def __init__(self, base, folder):
         self.root = folder / "root"
@@ -117,10 +135,6 @@ class Machine:
                 return int(pids[0])
         return None
 
-    def is_running(self):
-        state = self.run("systemctl", "is-system-running", check=False).stdout.strip()
-        return state in ("running", "degraded")
-
     def run(self, *words, check=True, timeout=COMMAND_SECONDS, input=None):
         """Runs a command in the machine as root."""
         done = subprocess.run(
@@ -135,14 +149,6 @@ class Machine:
 
     def systemctl(self, *words, check=True):
         return self.run("systemctl", *words, check=check)
-
-    def status(self, unit):
-        """What `systemctl status` shows."""
-        return self.systemctl("status", "--full", "--lines=50", unit, check=False).stdout
-
-    def show(self, unit, name):
-        """The value of a property."""
-        return self.systemctl("show", "--value", f"--property={name}", unit).stdout.strip()
 
     def journal(self, *matches):
         """Entries of the journal, oldest first."""
@@ -172,6 +178,33 @@ class Machine:
         except subprocess.TimeoutExpired:
             self.container.kill()
             self.container.wait(5)
+
+
+class User(Manager):
+    """A user of a machine whose units run without anybody being logged in."""
+
+    def __init__(self, machine, name):
+        self.machine, self.name, self.pid = machine, name, machine.pid
+        self.configurations = f"/home/{name}/.config/websockify"
+        machine.run("useradd", "--create-home", name)
+        self.uid = int(machine.run("id", "--user", name).stdout)
+        machine.run("loginctl", "enable-linger", name)
+        assert wait_for(self.is_running), machine.status(f"user@{self.uid}.service")
+
+    def run(self, *words, **options):
+        """Runs a command as the user."""
+        environment = f"XDG_RUNTIME_DIR=/run/user/{self.uid}"
+        return self.machine.run("runuser", "--user", self.name, "--", "env", environment, *words, **options)
+
+    def systemctl(self, *words, check=True):
+        return self.run("systemctl", "--user", *words, check=check)
+
+    def write(self, path, text, mode=0o644):
+        self.machine.write(path, text, mode)
+        self.machine.run("chown", "--recursive", self.name, f"/home/{self.name}")
+
+    def remove(self, path):
+        self.machine.remove(path)
 
 
 def wait_for(condition, seconds=10.0):
