@@ -55,20 +55,31 @@ def test_a_mistake_while_it_runs_takes_no_socket_away(instance):
         assert waiting.recv(12) == b"HTTP/1.1 405"
 
 
+def edit(machine, unit, text):
+    """What `systemctl edit` does when somebody writes `text` in the editor, for which it wants a terminal."""
+    machine.write("/root/text", text)
+    command = f"SYSTEMD_EDITOR='cp /root/text' systemctl edit {unit}"
+    machine.run("script", "--quiet", "--return", "--command", command, "/dev/null")
+
+
 def test_an_edited_unit_wins(instance):
-    instance.configure(listen=f'"127.0.0.1:{instance.port}"')
+    machine = instance.machine
     other = instance.port + 1 if instance.port < 65535 else instance.port - 1
-    folder = f"/etc/systemd/system/{instance.socket}.d"
-    instance.machine.write(
-        f"{folder}/override.conf", f"[Socket]\nListenStream=\nListenStream=127.0.0.1:{other}\n"
-    )
     try:
+        edit(machine, instance.socket, f"[Socket]\nListenStream=\nListenStream=127.0.0.1:{other}\n")
+        edit(machine, instance.service, "[Service]\nWatchdogSec=77s\n")
         instance.enable()
-        instance.port = other
+        before, instance.port = instance.port, other
         with instance.websocket() as websocket:
             websocket.expect_echo()
+        assert machine.show(instance.service, "WatchdogUSec") == "1min 17s"
+        assert wait_for(lambda: "not listening as configured" in instance.status_line(), 3), "it says so"
+        instance.port = before
+        with pytest.raises(ConnectionRefusedError):
+            instance.connect()
     finally:
-        instance.machine.remove(folder)
+        for unit in instance.socket, instance.service:
+            machine.systemctl("revert", unit)
 
 
 def test_without_listen_the_socket_is_in_run(instance):
