@@ -1,42 +1,15 @@
 """noVNC shows, updates and controls a real desktop through the gateway."""
 
 import os
-import pathlib
 import subprocess
 import time
 
 import pytest
 from harness import gateway, processes
-from harness.desktop import HEIGHT, WIDTH
+from harness.novnc import NOVNC, assert_shows, open_novnc
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-
-NOVNC = pathlib.Path("/usr/share/novnc")
-
-PIXEL = """
-const canvas = document.querySelector("#noVNC_container canvas");
-if (!canvas) return null;
-if (canvas.width != arguments[2] || canvas.height != arguments[3]) return null;
-return Array.from(canvas.getContext("2d").getImageData(arguments[0], arguments[1], 1, 1).data);
-"""
-
-
-def pixel(browser, x, y):
-    """The red, green and blue of a pixel that noVNC shows, or `None`."""
-    found = browser.execute_script(PIXEL, x, y, WIDTH, HEIGHT)
-    return found and tuple(found[:3])
-
-
-def is_close(colour, expected):
-    """Lossy encodings may change a colour a little."""
-    return colour is not None and all(abs(a - b) <= 8 for a, b in zip(colour, expected))
-
-
-def assert_shows(browser, expected, seconds=15):
-    x, y = WIDTH - 50, HEIGHT - 50
-    shown = processes.wait_for(lambda: is_close(pixel(browser, x, y), expected), seconds, 0.1)
-    assert shown, f"{pixel(browser, x, y)} instead of {expected}"
 
 
 def assert_controls(browser, desktop):
@@ -63,10 +36,6 @@ def assert_controls(browser, desktop):
 
 def near(one, other):
     return all(abs(a - b) <= 2 for a, b in zip(one, other))
-
-
-def open_novnc(browser, address):
-    browser.get(f"{address}/vnc.html?autoconnect=true&reconnect=false&resize=off&show_dot=true")
 
 
 @pytest.fixture

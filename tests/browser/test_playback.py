@@ -7,7 +7,7 @@ import signal
 
 import pytest
 from harness import gateway, processes
-from test_novnc import NOVNC, assert_shows, is_close, open_novnc, pixel
+from harness.novnc import NOVNC, assert_shows, is_close, open_novnc, pixel
 
 PAGE = pathlib.Path(__file__).with_name("playback.html")
 

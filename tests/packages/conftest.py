@@ -8,7 +8,8 @@ import tempfile
 import debian
 import machine as machines
 import pytest
-from harness import gateway
+from harness import gateway, targets
+from harness.chromium import chromium
 
 PACKAGING = gateway.ROOT / "packaging"
 BINARIES = pathlib.Path(gateway.command()).parent
@@ -50,3 +51,34 @@ def packages():
 def deb(packages):
     (deb,) = build("deb", packages)
     return deb
+
+
+@pytest.fixture(scope="session")
+def machine(base):
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="machine-"))
+    machine = debian.Debian(base, folder)
+    # An installer writes it.
+    machine.write("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n")
+    yield machine
+    machine.stop()
+    machines.unmount(folder)
+    folder.rmdir()
+
+
+@pytest.fixture
+def clean(machine):
+    """The machine without ours."""
+    machine.run("dpkg", "--purge", debian.NAME)
+    return machine
+
+
+@pytest.fixture
+def browser():
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def echo_target():
+    with targets.EchoTarget() as target:
+        yield target

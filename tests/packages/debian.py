@@ -1,5 +1,8 @@
 """A booted Debian that has packages to install, but no network."""
 
+import contextlib
+import hashlib
+import itertools
 import pathlib
 import shutil
 import subprocess
@@ -8,8 +11,11 @@ import tempfile
 import machine as machines
 from harness import gateway
 
+NAME = "websockify-rs"
 # What cases install beside ours.
-AVAILABLE = ["novnc", "tigervnc-standalone-server", "websockify", "python3-websockify", "ca-certificates"]
+AVAILABLE = [
+    "novnc", "tigervnc-standalone-server", "websockify", "python3-websockify", "ca-certificates", "openssl", "rpm",
+]  # fmt: skip
 CONFIGURATION = """
 APT::Get::Assume-Yes "yes";
 APT::Install-Recommends "no";
@@ -18,10 +24,13 @@ Binary::apt::APT::Keep-Downloaded-Packages "yes";
 APT = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q"]
 APT_SECONDS = 180
 
+numbers = itertools.count(1)
+
 
 def layer(base):
     """A folder that, laid over `base`, has the files of all packages that cases install."""
-    layer = gateway.ROOT / f"target/archives-{base.name}"
+    version = hashlib.sha256(" ".join(AVAILABLE).encode()).hexdigest()[:12]
+    layer = gateway.ROOT / f"target/archives-{version}-{base.name}"
     if layer.is_dir():
         return layer
     print("fetching Debian packages", flush=True)
@@ -64,10 +73,21 @@ class Debian(machines.Machine):
         query = ["dpkg-query", "--show", "--showformat", "${db:Status-Status}", package]
         return self.run(*query, check=False).stdout == "installed"
 
-    def shell(self, script):
+    def shell(self, script, folder="/root"):
         """Runs commands as written for people, who need sudo."""
-        script = "set -e\nexport DEBIAN_FRONTEND=noninteractive\ncd /root\n" + script.replace("sudo ", "")
+        script = f"set -e\nexport DEBIAN_FRONTEND=noninteractive\ncd {folder}\n{script.replace('sudo ', '')}"
         return self.run("bash", "-c", script, timeout=APT_SECONDS)
+
+    @contextlib.contextmanager
+    def started(self, command, folder="/root"):
+        """A command that runs until the end of the block; gives a function for what it has written."""
+        unit = f"started{next(numbers)}"
+        settings = [f"--unit={unit}", f"--working-directory={folder}", "--setenv=HOME=/root"]
+        self.run("systemd-run", *settings, "bash", "-c", command)
+        try:
+            yield lambda: self.run("journalctl", "--unit", unit, "--output=cat").stdout
+        finally:
+            self.systemctl("stop", unit, check=False)
 
     def files(self):
         """All paths but those that any package manager, manager of services or program may change."""

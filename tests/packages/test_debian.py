@@ -1,37 +1,22 @@
 """The Debian package on a booted Debian: new, over Debian's websockify, upgraded, removed and purged."""
 
 import pathlib
+import re
 import shutil
-import socket
 import subprocess
-import tempfile
 
-import debian
-import machine as machines
+import documents
 import pytest
-import readme
 from conftest import needs
-from harness import frames, http, processes, targets
-from harness.client import WebSocket
+from debian import NAME
+from harness import frames, processes
+from harness.novnc import assert_shows, open_novnc
 from instance import Instance
 
-NAME = "websockify-rs"
 # useradd's and groupadd's own backups and locks; the user itself stays.
 OF_THE_USER = {"/etc/passwd-", "/etc/shadow-", "/etc/group-", "/etc/gshadow-", "/etc/.pwd.lock"}
 
 pytestmark = needs("dpkg-deb", "dpkg-shlibdeps")
-
-
-@pytest.fixture(scope="session")
-def machine(base, deb):
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="machine-"))
-    machine = debian.Debian(base, folder)
-    # An installer writes it.
-    machine.write("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n")
-    yield machine
-    machine.stop()
-    machines.unmount(folder)
-    folder.rmdir()
 
 
 @pytest.fixture(scope="session")
@@ -50,19 +35,6 @@ def newer(deb, packages):
 
 
 @pytest.fixture
-def clean(machine):
-    """The machine without ours."""
-    machine.run("dpkg", "--purge", NAME)
-    return machine
-
-
-@pytest.fixture
-def echo_target():
-    with targets.EchoTarget() as target:
-        yield target
-
-
-@pytest.fixture
 def instance(machine, deb, echo_target):
     """An enabled instance in front of an echo."""
     machine.install(deb)
@@ -72,61 +44,44 @@ def instance(machine, deb, echo_target):
         print(instance.log())
 
 
-def echoes(websocket, payload):
-    websocket.send_binary(payload)
-    return websocket.read_data(len(payload)) == payload
-
-
-def get(port, path):
-    with socket.create_connection(("127.0.0.1", port), 10) as sock:
-        connection = http.Connection(sock, 10)
-        connection.send(http.request(path))
-        return connection.read_response()
-
-
-def test_a_desktop_in_three_commands(clean, deb):
+@needs("chromium", "chromedriver", "xsetroot")
+def test_a_desktop_in_three_commands(clean, deb, browser):
     shutil.copy(deb, clean.root / "root" / deb.name)
-    commands = readme.commands("A desktop in the browser")
-    assert len(commands.splitlines()) == 3
-    clean.shell(commands)
+    three, desktop = documents.below("A desktop in the browser")
+    assert len(three.commands) == 3
     try:
+        clean.shell(three.text)
         assert clean.is_installed("novnc") and not clean.is_installed("websockify")
-        assert get(6080, "/vnc.html").status == 200
-        clean.run("systemd-run", "--unit=desktop", "--setenv=HOME=/root", *readme.line("Xtigervnc").split())
-        assert processes.wait_for(lambda: greeting(6080) == b"RFB 003.008\n", 20, 0.5)
+        with clean.started(desktop.text):
+            paint = ["xsetroot", "-display", ":1", "-solid"]
+            assert processes.wait_for(lambda: subprocess.run([*paint, "#204060"]).returncode == 0, 20, 0.2)
+            open_novnc(browser, "http://localhost:6080")
+            assert_shows(browser, (0x20, 0x40, 0x60), 30, size=(1280, 800))
+            subprocess.run([*paint, "#c02010"], check=True)
+            assert_shows(browser, (0xC0, 0x20, 0x10), size=(1280, 800))
     finally:
         print(clean.run("journalctl", "--unit", "websockify@vnc.service").stdout[-2000:])
-        clean.systemctl("stop", "desktop", check=False)
         clean.apt("purge", NAME)
-
-
-def greeting(port):
-    """The first words of the VNC server behind a port, or nothing."""
-    try:
-        with socket.create_connection(("127.0.0.1", port), 10) as sock:
-            return WebSocket.open(sock, timeout=10).read_data(12)
-    except (AssertionError, OSError):
-        return b""
 
 
 def test_an_upgrade_cuts_no_session(machine, instance, newer):
     with instance.websocket() as old:
-        assert echoes(old, b"before")
+        old.expect_echo()
         machine.install(newer)
-        assert echoes(old, b"after")
+        old.expect_echo()
         with instance.websocket() as new:
-            assert echoes(new, b"new")
-        assert echoes(old, b"still")
+            new.expect_echo()
+        old.expect_echo()
         # Who runs is the version that is installed by now, and no deleted file.
         program = machine.root / "usr/bin/websockify"
         running = pathlib.Path(f"/proc/{instance.pid}/exe")
         assert processes.wait_for(lambda: running.stat().st_ino == program.stat().st_ino, 10, 0.1)
-        assert echoes(old, b"and still")
+        old.expect_echo()
 
 
 def test_removal_stops_instances_and_a_new_installation_brings_them_back(machine, deb, instance):
     with instance.websocket() as websocket:
-        assert echoes(websocket, b"before")
+        websocket.expect_echo()
         machine.apt("remove", NAME)
         assert websocket.read_frame().opcode == frames.CLOSE
     assert machine.run("pgrep", "-f", "websockify", check=False).stdout == ""
@@ -134,7 +89,7 @@ def test_removal_stops_instances_and_a_new_installation_brings_them_back(machine
         instance.connect()
     machine.install(deb)
     with instance.websocket() as websocket:
-        assert echoes(websocket, b"back")
+        websocket.expect_echo()
 
 
 def test_purging_leaves_nothing(clean, deb, echo_target):
@@ -144,7 +99,7 @@ def test_purging_leaves_nothing(clean, deb, echo_target):
     instance.enable()
     try:
         with instance.websocket() as websocket:
-            assert echoes(websocket, b"x")
+            websocket.expect_echo()
     finally:
         print(instance.log())
     clean.apt("purge", NAME)
@@ -177,3 +132,16 @@ def test_the_python_command_steps_aside_and_comes_back(clean, deb):
     clean.apt("purge", NAME)
     assert clean.run("dpkg-divert", "--list", NAME, "/usr/bin/websockify").stdout == ""
     assert not list((clean.root / "usr/bin").glob("websockify*"))
+
+
+def test_the_python_package_may_come_later_and_other_packages_that_need_it(clean, deb):
+    clean.install(deb)
+    clean.install("python3-websockify")
+    assert clean.run("websockify", "--version").stdout.startswith("websockify 0.")
+    clean.run("websockify.python", "--help")
+    planned = clean.apt("install", "--simulate", "nova-consoleproxy").stdout
+    assert "Inst nova-consoleproxy " in planned
+    assert not re.search(rf"^Remv ({NAME}|python3-websockify)\b", planned, re.MULTILINE)
+    clean.apt("purge", NAME)
+    assert b"python" in (clean.root / "usr/bin/websockify").read_bytes()
+    clean.apt("purge", "python3-websockify")

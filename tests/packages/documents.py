@@ -1,0 +1,67 @@
+"""The commands and configurations that README.md and the manual pages show."""
+
+import dataclasses
+import re
+import textwrap
+
+from harness import gateway
+
+PAGES = sorted((gateway.ROOT / "docs/man").iterdir())
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """Lines that are set off from the text, below a heading."""
+
+    document: str
+    heading: str
+    language: str
+    text: str
+
+    def __str__(self):
+        return f"{self.document}: {self.heading}: {self.text.splitlines()[0]}"
+
+    @property
+    def commands(self):
+        """What a person enters, one by one. A script is one command."""
+        if self.text.startswith("#!"):
+            return [self.text]
+        return re.findall(r"(?:.*\\\n)*.+", self.text)
+
+
+def of_readme():
+    heading = language = None
+    lines = []
+    for line in (gateway.ROOT / "README.md").read_text().splitlines():
+        fence = re.fullmatch(r" *```(\w*)", line)
+        if fence and language is not None:
+            yield Block("README.md", heading, language, textwrap.dedent("\n".join(lines)))
+            language = None
+        elif fence:
+            language, lines = fence.group(1), []
+        elif language is not None:
+            lines.append(line)
+        elif line.startswith("#"):
+            heading = line.lstrip("# ")
+
+
+def of_page(page):
+    heading = None
+    for part in re.split(r"^(?=\.S[HS] )", page.read_text(), flags=re.MULTILINE):
+        heading = part.splitlines()[0][4:]
+        for text in re.findall(r"^\.EX\n(.*?)\n\.EE$", part, re.MULTILINE | re.DOTALL):
+            for escape, character in (("\\-", "-"), ("\\(aq", "'"), ("\\(dq", '"')):
+                text = text.replace(escape, character)
+            language = "toml" if " = " in text.splitlines()[0] else "sh"
+            yield Block(page.name, heading, language, text)
+
+
+def blocks(language):
+    """All blocks of a language: `sh` are commands."""
+    found = [*of_readme(), *(block for page in PAGES for block in of_page(page))]
+    return [block for block in found if block.language == language]
+
+
+def below(heading, language="sh"):
+    """The blocks of a language below a heading of README.md."""
+    return [block for block in of_readme() if (block.heading, block.language) == (heading, language)]
