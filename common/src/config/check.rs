@@ -1,6 +1,7 @@
 //! What can be wrong with a configuration that is written correctly: files, folders and users that are
 //! not there. Certificates and keys are only looked at as files here.
 
+use std::env;
 use std::fmt;
 use std::fs::{self, File};
 use std::path::Path;
@@ -188,6 +189,9 @@ impl Found {
     }
 
     fn file(&mut self, key: &'static str, path: &Path, severity: Severity) {
+        if is_credential_of_another(path) {
+            return;
+        }
         let readable = match fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => Err("is a folder".to_owned()),
             // Opening a pipe would wait for its other end.
@@ -244,6 +248,13 @@ impl Found {
             self.file("tls.client-ca", path, Severity::Error);
         }
     }
+}
+
+/// systemd shows the credentials of a service to that service alone (systemd.exec(5)). So the check before its
+/// socket can say nothing of them.
+fn is_credential_of_another(path: &Path) -> bool {
+    let own = env::var_os("CREDENTIALS_DIRECTORY");
+    path.starts_with("/run/credentials") && own.is_none_or(|own| !path.starts_with(own))
 }
 
 fn is_any_port(listener: &ListenAddr) -> bool {

@@ -308,6 +308,10 @@ fn the_check_finds_what_is_not_there() {
     let certificate = config.check().into_iter().find(|problem| problem.key == "tls.certificate").unwrap();
     assert_eq!(certificate.severity, Severity::Warning);
     assert!(certificate.to_string().starts_with("warning: tls.certificate: /nonexistent/file can't be"));
+    let tls = config.tls.as_mut().unwrap();
+    tls.required = true;
+    tls.certificate = "/run/credentials/websockify@vnc.service/cert.pem".into();
+    assert!(!config.check().iter().any(|problem| problem.key == "tls.certificate"));
 }
 
 #[test]
