@@ -1,0 +1,201 @@
+"""Every command that README.md and the manual pages show, run as written on a booted Debian.
+
+Those of a block run in their order. One that stays is a server, whose answer to a client is looked at."""
+
+import contextlib
+import dataclasses
+import re
+import socket
+import ssl
+
+import documents
+import pytest
+from conftest import needs
+from debian import NAME
+from harness import http, processes, targets
+from harness.client import WebSocket
+
+FOLDER = "/root/commands"
+RFB = b"RFB 003.008\n"
+
+# Where commands run that need more than a machine with the package.
+ELSEWHERE = {
+    r"packaging/build-\w+ OUTDIR": "conftest.py, test_rpm.py and test_image.py run them",
+    r"podman ": "test_image.py runs them",
+    r"\./run$": "builds; `websockify --demo` runs here",
+    r"tests/run$": "runs this",
+    r"sudo ": "test_debian.py runs them, on a machine without the package",
+    r"#!/bin/sh": "test_a_renewed_certificate runs it",
+    r".* telnetd ": "Debian's program has another name: suite/test_wrap_programs.py",
+}
+
+pytestmark = needs("dpkg-deb", "dpkg-shlibdeps")
+
+
+@dataclasses.dataclass(frozen=True)
+class Server:
+    """How a client reaches what a command starts: by a port or a socket's path. An echo is behind it, unless it greets."""
+
+    address: int | str = 6080
+    path: str = "/websockify"
+    host: str = "127.0.0.1"
+    tls: bool = False
+    greeting: bytes = b""
+    websocket: bool = True
+
+
+SERVERS = {
+    r"Xtigervnc ": Server(5901, greeting=RFB, websocket=False),
+    r"websockify 5901 .* vncserver": Server(5901, greeting=RFB),
+    r"rebind 5901 40001 vncserver": Server(40001, greeting=RFB, websocket=False),
+    r".*--unix-listen /run/vnc/web.sock": Server("/run/vnc/web.sock"),
+    r".*--token-plugin": Server(path="/websockify?token=vm1"),
+    r".*'\[::1\]:6080'": Server(host="::1"),
+    r".*--cert .* --ssl-only 443": Server(443, tls=True),
+    r".*--cert ": Server(tls=True),
+    r"websockify (?!.*--(check|dump|print-config))": Server(),
+    r"systemd-socket-activate ": Server(),
+}
+
+
+# What those must write that write something.
+OUTPUT = {
+    r"websockify .*--dump": r"request-head = ",
+    r"websockify .*--print-config": r"root = \"/usr/share/novnc\"",
+    r"websockifyctl (list|status|sessions)": r"\bvnc\b|127\.0\.0\.1",
+    r"websockifyctl metrics": r"# EOF",
+    r"journalctl .* MESSAGE_ID": r"WEBSOCKIFY_CLIENT=127",
+    r"journalctl ": r"websockify",
+}
+
+
+def way(table, command):
+    """What a table says of a command, by the first pattern that fits."""
+    plain = re.sub(r"\s+#.*", "", command)
+    return next((value for pattern, value in table.items() if re.match(pattern, plain)), None)
+
+
+class Place:
+    """A machine with the package and what the commands name: targets, files, users."""
+
+    def __init__(self, machine):
+        self.machine = machine
+        self.root = f"/proc/{machine.pid}/root"
+
+    def make_files(self):
+        machine = self.machine
+        machine.write("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n127.0.0.2 vnc.example.com\n")
+        machine.write(f"{FOLDER}/tokens.cfg", documents.below("Many targets", "text")[0].text)
+        machine.write("/etc/websockify/vnc.toml", documents.below("A configuration file", "toml")[0].text)
+        machine.write(f"{FOLDER}/vnc.toml", documents.below("A configuration file", "toml")[0].text)
+        machine.write(f"{FOLDER}/vnc.password", "user:password", 0o600)
+        machine.shell(
+            "mkdir -p /run/vnc ~/.vnc && echo password | vncpasswd -f >~/.vnc/passwd && chmod 600 ~/.vnc/passwd\n"
+            "printf '#!/bin/sh\nexec sleep infinity\n' >~/.vnc/xstartup && chmod 755 ~/.vnc/xstartup\n"
+            "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 365 -subj /CN=vnc"
+            " -addext subjectAltName=DNS:localhost,DNS:vnc.example.com -addext basicConstraints=critical,CA:FALSE"
+            " -keyout privkey.pem -out fullchain.pem\n"
+            "cp fullchain.pem ca.pem && cp fullchain.pem /usr/local/share/ca-certificates/vnc.crt\n"
+            "update-ca-certificates",
+            FOLDER,
+        )
+
+    @contextlib.contextmanager
+    def echoes(self):
+        """Targets where the commands say: in clear, on sockets, and with TLS under a name."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        folder = self.machine.root / FOLDER.lstrip("/")
+        context.load_cert_chain(folder / "fullchain.pem", folder / "privkey.pem")
+        with contextlib.ExitStack() as stack:
+            for port in (5900, 5901):
+                stack.enter_context(targets.EchoTarget(("127.0.0.1", port)))
+            for path in ("/run/vnc/rfb.sock", "/run/vnc.sock"):
+                stack.enter_context(targets.EchoTarget(self.root + path))
+                stack.callback(self.machine.run, "rm", path)
+            stack.enter_context(targets.EchoTarget(("127.0.0.2", 5901), tls=context))
+            yield
+
+    def run(self, command):
+        if way(ELSEWHERE, command):
+            return
+        if server := way(SERVERS, command):
+            with self.machine.started(command, FOLDER) as output:
+                with contextlib.nullcontext() if server.greeting else self.echoes():
+                    answered = processes.wait_for(lambda: self.answers(server), 20, 0.2)
+                    assert answered, output()
+                    if "--web " in command:
+                        assert self.page(server) == 200
+            return
+        # Who watches has seen enough after a while.
+        command = re.sub(r"^(.*--watch)", r"timeout 2 \1 || [ $? = 124 ]", command.replace("NAME", "vnc"))
+        written = self.machine.shell(command, FOLDER).stdout
+        assert re.search(way(OUTPUT, command.removeprefix("timeout 2 ")) or "", written), written
+
+    def connect(self, server):
+        if isinstance(server.address, str):
+            sock = socket.socket(socket.AF_UNIX)
+            sock.connect(self.root + server.address)
+            return sock
+        sock = socket.create_connection((server.host, server.address), 10)
+        if server.tls:
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            sock = context.wrap_socket(sock)
+        return sock
+
+    def page(self, server):
+        with http.Connection(self.connect(server), 10) as connection:
+            return connection.get("/vnc.html").status
+
+    def answers(self, server):
+        try:
+            with self.connect(server) as sock:
+                sock.settimeout(10)
+                if not server.websocket:
+                    return sock.recv(len(RFB)) == server.greeting
+                websocket = WebSocket.open(sock, server.path, timeout=10)
+                if server.greeting:
+                    return websocket.read_data(len(RFB)) == server.greeting
+                websocket.expect_echo()
+                return True
+        except (OSError, AssertionError):
+            return False
+
+
+@pytest.fixture(scope="module")
+def place(machine, deb):
+    machine.install(deb, "novnc", "tigervnc-standalone-server", "openssl", "ca-certificates")
+    place = Place(machine)
+    place.make_files()
+    yield place
+    machine.apt("purge", NAME)
+
+
+@pytest.fixture
+def vnc(place):
+    """The instance of that name with sessions 1 to 7; gives the last."""
+    place.machine.systemctl("enable", "--now", "websockify@vnc.socket")
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(place.echoes())
+        for _ in range(7):
+            websocket = stack.enter_context(WebSocket.open(place.connect(Server()), timeout=10))
+            websocket.expect_echo()
+        yield websocket
+
+
+@pytest.mark.parametrize("block", documents.blocks("sh"), ids=str)
+def test_commands_work_as_written(place, block, request):
+    seventh = request.getfixturevalue("vnc") if block.heading == "Looking after instances" else None
+    try:
+        for command in block.commands:
+            place.run(command)
+        if seventh:
+            assert seventh.read_close()[0] == 1008
+        elif block.commands[-1].startswith("systemctl enable"):
+            with place.echoes():
+                assert place.answers(Server())
+        elif block.heading == "STOPPING":
+            assert not place.answers(Server())
+    finally:
+        place.machine.systemctl("disable", "--now", "websockify@vnc.socket", check=False)
+        place.machine.systemctl("stop", "websockify@vnc.service", check=False)
