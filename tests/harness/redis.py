@@ -9,13 +9,14 @@ from . import gateway, processes
 
 
 class Redis:
-    """A Redis server of its own, empty, on loopback."""
+    """A Redis server of its own, empty, on loopback, and on further addresses of this machine."""
 
-    def __init__(self, *, password=None, port=None, certificate=None):
+    def __init__(self, *addresses, password=None, port=None, certificate=None):
         self.folder = tempfile.TemporaryDirectory(prefix="redis-")
         self.port = port or gateway.free_port()
         self.password, self.certificate = password, certificate
-        words = ["redis-server", "--bind", "127.0.0.1", "--save", "", "--dir", self.folder.name, "--daemonize", "no"]
+        words = ["redis-server", "--bind", "127.0.0.1", *addresses, "--save", "", "--dir", self.folder.name]
+        words += ["--daemonize", "no", "--protected-mode", "no"]
         if password:
             words += ["--requirepass", password]
         if certificate:

@@ -1,14 +1,19 @@
-"""The container image, run by what a container is made of: its files as root folder, and a process namespace."""
+"""The container image: what it promises, run by podman as people do, and by what a container is made of (its files as
+root folder, and a process namespace), to look at its processes."""
 
 import contextlib
 import json
 import os
 import pathlib
+import shlex
+import shutil
 import signal
 import socket
 import subprocess
 import tarfile
+import tempfile
 
+import documents
 import pytest
 from conftest import build, needs
 from harness import certificates, processes, targets
@@ -20,6 +25,17 @@ CAPABILITIES = (
     "chown dac_override fowner fsetid kill setgid setuid setpcap net_bind_service net_raw sys_chroot mknod "
     "audit_write setfcap"
 )
+
+# The lines of the original's README.
+ORIGINAL_LINES = [
+    "docker run -it --rm -p 7000:80 novnc/websockify 80 10.1.1.1:5902",
+    "docker run -it --rm -p 443:443 -v websockify-data:/data novnc/websockify --cert /data/self.pem --web /data/noVNC "
+    ":443 --token-plugin TokenRedis --token-source myredis.local:6379 --ssl-only --ssl-version tlsv1_2",
+]
+
+# podman must neither raise limits nor find a user's containers.
+LIMITS = '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=4096:4096", "memlock=65536:65536"]\n'
+STORAGE = '[storage]\ndriver = "vfs"\ngraphroot = "{0}/storage"\nrunroot = "{0}/run"\n'
 
 pytestmark = needs("buildah", "unshare", "setpriv", "ip")
 
@@ -148,31 +164,6 @@ def test_two_builds_are_equal(archive, packages):
     assert digests[0] == digests[1]
 
 
-def test_the_first_line_of_the_original_works(image, target):
-    with image.start("80", "10.1.1.1:5902") as container:
-        container.wait_port(80)
-        assert echoes(80)
-        roles = set(processes.tree(container.init)) - {container.init}
-        assert roles and all("0" not in processes.status(role)["Uid"].split() for role in roles)
-
-
-@needs("redis-server")
-def test_the_second_line_of_the_original_works(image, target, tmp_path):
-    authority = certificates.Authority(tmp_path / "authority")
-    (image.root / "data/self.pem").write_bytes(authority.issue_joined().read_bytes())
-    (image.root / "data/noVNC").mkdir()
-    # As `docker run --add-host` does it.
-    (image.root / "etc/hosts").write_text("127.0.0.1 localhost myredis.local\n")
-    words = (
-        "--cert /data/self.pem --web /data/noVNC :443 --token-plugin TokenRedis "
-        "--token-source myredis.local:6379 --ssl-only --ssl-version tlsv1_2"
-    )
-    with Redis(port=6379) as redis, image.start(*words.split()) as container:
-        redis.set("desktop", "10.1.1.1:5902")
-        container.wait_port(443)
-        assert echoes(443, authority.client(), "/websockify?token=desktop")
-
-
 def test_it_runs_as_any_user(image, target):
     with image.start("8080", "10.1.1.1:5902", user=65532) as container:
         container.wait_port(8080)
@@ -196,12 +187,116 @@ def test_orphans_are_reaped_by_process_number_1(image, target):
     with image.start("8082", "10.1.1.1:5902") as container:
         container.wait_port(8082)
         # As `docker exec` leaves them.
-        script = "sleep 0.3 & true"
+        script = "sleep 60 & true"
         subprocess.run(["nsenter", "--pid", f"--target={container.init}", "sh", "-c", script], check=True)
+        children = pathlib.Path(f"/proc/{container.init}/task/{container.init}/children")
 
-        def children():
-            pids = pathlib.Path(f"/proc/{container.init}/task/{container.init}/children").read_text().split()
-            return [status for status in map(processes.status, pids) if status]
+        def orphan():
+            names = {pid: processes.status(pid).get("Name") for pid in children.read_text().split()}
+            return next((int(pid) for pid, name in names.items() if name == "sleep"), None)
 
-        assert any(child["Name"] == "sleep" for child in children())
-        assert processes.wait_for(lambda: all(child["Name"] != "sleep" for child in children()), 5), children()
+        assert orphan()
+        os.kill(orphan(), signal.SIGKILL)
+        assert processes.wait_for(lambda: not orphan(), 5)
+
+
+class Podman:
+    """podman, with containers of its own."""
+
+    def __init__(self, folder):
+        (folder / "containers.conf").write_text(LIMITS)
+        (folder / "storage.conf").write_text(STORAGE.format(folder))
+        self.environment = {
+            **os.environ,
+            "CONTAINERS_CONF": str(folder / "containers.conf"),
+            "CONTAINERS_STORAGE_CONF": str(folder / "storage.conf"),
+        }
+        # crun works with control groups of one version only. The mounts are this process's own.
+        if os.path.ismount("/sys/fs/cgroup/unified"):
+            subprocess.run(["umount", "/sys/fs/cgroup/unified"], check=True)
+
+    def run(self, line, cwd="/"):
+        """Runs a line as written to its end; gives what it wrote."""
+        done = subprocess.run(
+            ["sh", "-c", line], env=self.environment, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=60,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
+        return done.stdout.strip()
+
+    @contextlib.contextmanager
+    def started(self, line):
+        """A container that a line starts, on a terminal, until the end of the block. Ctrl-C ends it."""
+        line = line.replace("docker ", "podman ")
+        ours, theirs = os.openpty()
+        process = subprocess.Popen(
+            shlex.split(line), env=self.environment, cwd="/", stdin=theirs, stdout=theirs, stderr=theirs,
+            start_new_session=True,
+        )  # fmt: skip
+        os.close(theirs)
+        try:
+            yield
+            if " -it " in line:
+                os.write(ours, b"\x03")
+            else:
+                process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 0
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+                with contextlib.suppress(OSError):
+                    print(os.read(ours, 100_000).decode(errors="replace"))
+            os.close(ours)
+            self.run("podman rm --all --force --time 0")
+
+
+def reached(port, context=None, path="/websockify"):
+    """Waits for a container that answers."""
+    def answers():
+        with contextlib.suppress(OSError, AssertionError):
+            return echoes(port, context, path)
+
+    return processes.wait_for(answers, 30, 0.2)
+
+
+@pytest.fixture(scope="module")
+def podman(base, archive):
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="podman-"))
+    podman = Podman(folder)
+    # As name servers would say it.
+    hosts = folder / "hosts"
+    hosts.write_text("127.0.0.1 localhost\n10.1.1.1 myredis.local\n")
+    subprocess.run(["mount", "--bind", hosts, "/etc/hosts"], check=True)
+    load, _ = documents.below("A container")[0].commands
+    podman.run(load, archive.parent)
+    podman.run("podman tag novnc/websockify:0.1.0 novnc/websockify")
+    yield podman
+    subprocess.run(["umount", "/etc/hosts"], check=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@needs("podman")
+@pytest.mark.parametrize("options", ["", "--user 65532 --sysctl net.ipv4.ip_unprivileged_port_start=80 "])
+def test_podman_runs_the_line_of_the_readme(podman, target, options):
+    _, line = documents.below("A container")[0].commands
+    with podman.started(line.replace("--rm ", f"--rm {options}")):
+        assert reached(7000)
+
+
+@needs("podman")
+def test_podman_runs_the_first_line_of_the_original(podman, target):
+    with podman.started(ORIGINAL_LINES[0]):
+        assert reached(7000)
+
+
+@needs("podman", "redis-server")
+def test_podman_runs_the_second_line_of_the_original(podman, target, tmp_path):
+    authority = certificates.Authority(tmp_path / "authority")
+    podman.run("podman volume create websockify-data")
+    data = pathlib.Path(podman.run("podman volume inspect --format '{{.Mountpoint}}' websockify-data"))
+    (data / "self.pem").write_bytes(authority.issue_joined().read_bytes())
+    (data / "noVNC").mkdir()
+    with Redis("10.1.1.1", port=6379) as redis, podman.started(ORIGINAL_LINES[1]):
+        redis.set("desktop", "10.1.1.1:5902")
+        assert reached(443, authority.client(), "/websockify?token=desktop")
