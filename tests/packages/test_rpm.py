@@ -1,11 +1,14 @@
 """The RPM packages: checked, compared, and installed in a root folder by rpm itself."""
 
 import pathlib
+import shutil
 import subprocess
 import tempfile
 
 import pytest
 from conftest import PACKAGING, build, needs
+from harness import frames, processes
+from instance import Instance
 
 pytestmark = needs("rpm", "rpmbuild")
 
@@ -75,9 +78,41 @@ def test_they_can_be_installed_and_removed(root, rpms):
     units = [*(root / "usr/lib/systemd").rglob("websockify@.*")]
     assert len(units) == 4
     for unit in units:
-        assert "/usr/bin/websockify" not in unit.read_text()
+        assert "/usr/bin/websockify " not in unit.read_text()
     chroot(root, "systemd-analyze", "verify", "--man=no", "websockify@x.service")
     rpm(root, "--install", command)
     chroot(root, "websockify", "--demo", "--check")
     rpm(root, "--erase", "websockify-rs-cli", "websockify-rs")
     assert not list((root / "usr").rglob("*websockify*"))
+
+
+def test_scriptlets_look_after_instances(clean, rpms, echo_target):
+    """On a booted system: an upgrade cuts no session, removal stops what runs."""
+    clean.install("rpm")
+    service, _ = rpms
+    file = clean.root / "root" / service.name
+    shutil.copy(service, file)
+
+    def rpm(*words):
+        done = clean.run("rpm", "--force-debian", "--nodeps", *words)
+        assert "failed" not in done.stderr, done.stderr
+
+    rpm("--install", f"/root/{service.name}")
+    try:
+        with Instance(clean, echo_target.port) as instance:
+            instance.enable()
+            with instance.websocket() as websocket:
+                websocket.expect_echo()
+                rpm("--upgrade", "--replacepkgs", f"/root/{service.name}")
+                websocket.expect_echo()
+                program = clean.root / "usr/libexec/websockify/websockify"
+                running = pathlib.Path(f"/proc/{instance.pid}/exe")
+                assert processes.wait_for(lambda: running.stat().st_ino == program.stat().st_ino, 10, 0.1)
+                websocket.expect_echo()
+                rpm("--erase", "websockify-rs")
+                assert websocket.read_frame().opcode == frames.CLOSE
+            assert clean.run("pgrep", "-f", "websockify", check=False).stdout == ""
+            with pytest.raises(OSError):
+                instance.connect()
+    finally:
+        clean.run("rpm", "--erase", "websockify-rs", check=False)
