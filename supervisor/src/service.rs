@@ -161,6 +161,7 @@ pub(crate) async fn take_over(
 async fn serve(service: Rc<Service>, mut signals: Signals, orders: Orders, mut keepers: JoinSet<()>) -> u8 {
     service.began();
     service.compare_listeners();
+    keepers.spawn_local(notify::keep_telling());
     keepers.spawn_local(notify::keep_status(service.clone()));
     keepers.spawn_local(notify::keep_watchdog(service.clone()));
     keepers.spawn_local(dispatch::keep_taking_acknowledgements(service.clone()));
@@ -189,6 +190,7 @@ async fn serve(service: Rc<Service>, mut signals: Signals, orders: Orders, mut k
     service.control.end();
     stop(&service).await;
     service.exporter.end();
+    notify::tell_last();
     status
 }
 

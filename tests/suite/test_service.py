@@ -52,6 +52,29 @@ def test_the_service_manager_is_told_of_begin_sessions_watchdog_and_end(echo_tar
         assert "STOPPING=1" in receive_until(notifications, "STOPPING=1")
 
 
+def test_a_service_manager_that_does_not_read_keeps_nobody_waiting(echo_target, folder):
+    """systemd's queue holds ten messages by default, those of other services among them."""
+    path = folder / "notify"
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifications,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other,
+    ):
+        notifications.bind(str(path))
+        other.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            while True:
+                other.sendto(b"X=another service", str(path))
+        environment = {"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "400000"}
+        with gateway.start(echo_target.port, env=environment) as running:
+            with running.websocket() as websocket:
+                websocket.expect_echo()
+                # The line of status is at most a second old.
+                time.sleep(1.3)
+                lines = receive_until(notifications, "STATUS=1 sessions, 1 total")
+            assert lines.count("READY=1") == 1 and "WATCHDOG=1" in lines
+            assert len([line for line in lines if line.startswith("STATUS")]) == 1, "the newest only"
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="a role's environment is for root to see")
 def test_roles_are_not_told_of_the_service_manager(echo_target, folder):
     with gateway.start(echo_target.port, env={"NOTIFY_SOCKET": str(folder / "none")}) as running:
