@@ -83,6 +83,12 @@ pub struct Status {
     pub draining: bool,
     /// Why the last reload has changed nothing.
     pub reload_failure: Option<String>,
+    /// Where systemd listens, if that is not where the configuration says.
+    pub listens_elsewhere: Option<String>,
+    /// When the configuration in force was read, milliseconds since 1970; 0 if an earlier version has.
+    pub config_read: u64,
+    /// When the certificate in force expires, seconds since 1970.
+    pub certificate_expires: Option<u64>,
     /// Oldest first; new connections go to the last.
     pub generations: Vec<Generation>,
 }

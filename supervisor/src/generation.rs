@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use common::config::{Config, Target};
 use common::ipc::channel::Channel;
@@ -41,6 +41,8 @@ pub(crate) struct Generation {
     pub(crate) service: Rc<Service>,
     /// The configuration that it goes by.
     pub(crate) config: Config,
+    /// When that was read; nothing if an earlier image has.
+    pub(crate) read: Option<SystemTime>,
     /// What its roles are told of it; nothing if an earlier version of this program has started them.
     setups: Option<Setups>,
     /// How far its roles are confined.
@@ -138,6 +140,7 @@ impl Generation {
             program: program.flatten(),
             confinement: Confinement::new(&config, run_as),
             config,
+            read: setups.is_some().then(SystemTime::now),
             setups,
             connector: RefCell::default(),
             connector_handle: RefCell::default(),

@@ -203,6 +203,16 @@ impl Listening {
         }
     }
 
+    /// Its name, with the port that the kernel has chosen where it was left to it.
+    pub(crate) fn reached_at(&self) -> String {
+        match (&self.address, self.port()) {
+            (Some(ListenAddr::Tcp { host, port: 0 }), Some(port)) => {
+                ListenAddr::Tcp { host: host.clone(), port }.to_string()
+            }
+            _ => self.name.clone(),
+        }
+    }
+
     /// Whether one of ours has the port that another listener is to have.
     pub(crate) fn shares_port(&self, wanted: &ListenAddr) -> bool {
         match (&self.address, wanted) {

@@ -86,6 +86,14 @@ def test_tables_for_people(instance):
         assert "\x1b" not in table
 
 
+def test_status_without_a_name_shows_all(instance, folder):
+    (instance.config.parent / "cold.toml").write_text('target = "a:1"')
+    text = instance.ctl("status")
+    assert re.search(r"name: cold\n +state: not running\n\n +name: vnc\n +state: running for ", text), text
+    cold, vnc = json.loads(instance.ctl("status", "--json"))
+    assert (cold, vnc["running"], vnc["listens_elsewhere"]) == ({"name": "cold", "running": False}, True, None)
+
+
 def test_the_outcome_of_a_reload_is_told(instance):
     assert "generation 2" in instance.ctl("reload", "vnc", "--wait")
     instance.write("nonsense")
@@ -189,6 +197,19 @@ def test_files_are_checked_shown_and_written(instance, folder):
     assert "can't be the name" in instance.ctl("new", "../desk", "--", "1", "a:2", status=1, config=written)
     (written / "broken.toml").write_text("nonsense")
     instance.ctl("check", status=78, config=written)
+
+
+def test_check_tells_of_certificates_and_keys(folder, authority, echo_target):
+    with Controlled(folder, echo_target.port) as instance:
+        files = folder / "files"
+        files.mkdir()
+        (files / "self.pem").write_bytes(authority.issue_joined().read_bytes())
+        (files / "self.pem").chmod(0o644)
+        (files / "x.toml").write_text('target = "a:1"\n[tls]\ncertificate = "self.pem"\n')
+        said = instance.ctl("check", config=files)
+        assert f"everybody can read {files}/self.pem" in said and f"help: chmod o= {files}/self.pem" in said
+        (files / "self.pem").chmod(0o640)
+        assert "everybody" not in instance.ctl("check", config=files)
 
 
 def test_without_a_file_there_is_no_socket(echo_target, folder):

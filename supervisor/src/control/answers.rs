@@ -1,6 +1,7 @@
 //! What is answered to each request.
 
 use std::rc::Rc;
+use std::time::UNIX_EPOCH;
 
 use common::config::{Config, Target};
 use common::control::{Answer, Generation, Request, Status};
@@ -37,15 +38,24 @@ fn status(service: &Service) -> Status {
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
         uptime_seconds: service.began().elapsed().as_secs(),
-        listen: service.listeners.all().iter().map(|one| one.name.clone()).collect(),
+        listen: service.listeners.all().iter().map(|one| one.reached_at()).collect(),
         target: current.as_ref().map(|one| target(&one.config)).unwrap_or_default(),
         sessions: totals.sessions,
         sessions_total: totals.opened,
         bytes_relayed: totals.bytes,
-        sandbox: current.and_then(|one| one.confinement.describe()).unwrap_or_default(),
+        sandbox: current.as_ref().and_then(|one| one.confinement.describe()).unwrap_or_default(),
         violations: service.violations.get(),
         draining: service.draining.get(),
         reload_failure: service.reloads.last_failure(),
+        listens_elsewhere: service.listens_elsewhere.borrow().clone(),
+        config_read: current.as_ref().and_then(|one| one.read).map_or(0, |read| {
+            let since = read.duration_since(UNIX_EPOCH).unwrap_or_default();
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        }),
+        certificate_expires: current
+            .as_ref()
+            .and_then(|one| one.identity.expires())
+            .and_then(|expires| Some(expires.duration_since(UNIX_EPOCH).ok()?.as_secs())),
         generations: generations
             .iter()
             .map(|one| Generation {

@@ -6,12 +6,14 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use common::config::Config;
 use common::config::check::Severity;
 use common::config::cli::{self, Command};
 use common::control;
 use common::exit_code;
 
 use crate::instances::{CtlError, names};
+use crate::{certificate, visible};
 
 /// Where root keeps the files.
 const SYSTEM_FOLDER: &str = "/etc/websockify";
@@ -26,14 +28,18 @@ pub(crate) fn default_folder() -> Result<PathBuf, CtlError> {
     own.or_else(home).map(|folder| folder.join("websockify")).ok_or(CtlError::NoHome)
 }
 
-/// Says what is wrong with the files of these instances, or of all.
-pub(crate) fn check(folder: &Path, asked: Vec<String>) -> Result<u8, CtlError> {
-    let asked = match asked.is_empty() {
+/// The instances that were asked for, or all that have a file.
+pub(crate) fn asked(folder: &Path, asked: Vec<String>) -> Vec<String> {
+    match asked.is_empty() {
         true => names(folder, |name| name.strip_suffix(".toml").map(str::to_owned)).into_iter().collect(),
         false => asked,
-    };
+    }
+}
+
+/// Says what is wrong with the files of these instances, or of all.
+pub(crate) fn check(folder: &Path, names: Vec<String>) -> Result<u8, CtlError> {
     let mut code = exit_code::SUCCESS;
-    for name in asked {
+    for name in asked(folder, names) {
         let mut said = Vec::new();
         match websockify(folder, &name, &["--check"])? {
             Ok(Command::Check(config)) => {
@@ -43,6 +49,8 @@ pub(crate) fn check(folder: &Path, asked: Vec<String>) -> Result<u8, CtlError> {
                     }
                     said.push(problem.to_string());
                 }
+                said.extend(certificate::problems(&config));
+                said.extend(visible::problems(&name, &config));
             }
             Ok(_) => {}
             Err(error) => {
@@ -58,6 +66,20 @@ pub(crate) fn check(folder: &Path, asked: Vec<String>) -> Result<u8, CtlError> {
         crate::print(&said)?;
     }
     Ok(code)
+}
+
+/// The configuration of an instance, or what keeps it from working.
+pub(crate) fn config(folder: &Path, name: &str) -> Result<Result<Config, String>, CtlError> {
+    Ok(match websockify(folder, name, &["--check"])? {
+        Ok(Command::Check(config)) => {
+            match config.check().into_iter().find(|problem| problem.severity == Severity::Error) {
+                Some(problem) => Err(problem.to_string()),
+                None => Ok(*config),
+            }
+        }
+        Ok(_) => Err("the file asks for something else".into()),
+        Err(error) => Err(error),
+    })
 }
 
 /// The configuration with all defaults.

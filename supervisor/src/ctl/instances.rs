@@ -57,6 +57,22 @@ pub(crate) enum CtlError {
     /// A command line or a configuration file.
     #[error("{0}")]
     Config(String),
+    /// It does not serve clients.
+    #[error("{name}: {reason}")]
+    Ill {
+        /// Its name.
+        name: String,
+        /// Why not.
+        reason: String,
+    },
+    /// systemd does not do what it is told.
+    #[error("systemctl {command}: {reason}")]
+    Systemctl {
+        /// What it was told.
+        command: String,
+        /// Why not.
+        reason: String,
+    },
     /// Standard output.
     #[error("cannot write: {0}")]
     Output(io::Error),
@@ -130,13 +146,6 @@ impl Instance {
         let answer = { answered }().map_err(|error| CtlError::Answer(self.name.clone(), error))?;
         serde_json::from_str(&answer).map_err(|error| CtlError::Unexpected(error.to_string()))
     }
-}
-
-/// Those that have a control socket and answer.
-pub(crate) fn running(run: &Path) -> Result<Vec<Instance>, CtlError> {
-    let mut names: Vec<_> = names(run, |name| Some(name.to_owned())).into_iter().collect();
-    names.retain(|name| UnixStream::connect(control::socket(&run.join(name))).is_ok());
-    names.iter().map(|name| Instance::named(run, name)).collect()
 }
 
 /// Those that run or have a configuration file in `folder`.

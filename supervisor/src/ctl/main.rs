@@ -2,9 +2,16 @@
 //! and helps with their configuration files.
 #![forbid(unsafe_code)]
 
+mod apply;
+mod certificate;
+#[path = "../expiry.rs"]
+mod expiry;
 mod files;
+mod health;
 mod instances;
 mod show;
+mod systemctl;
+mod visible;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -16,7 +23,7 @@ use clap::{Parser, Subcommand};
 use common::control::{self, Answer, Request};
 use common::exit_code;
 
-use instances::{CtlError, Instance};
+use instances::{CtlError, Instance, Known};
 
 /// How often `--watch` looks.
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
@@ -43,7 +50,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// How an instance is, or all that run.
+    /// How an instance is, or all of them.
     Status {
         name: Option<String>,
         /// As JSON.
@@ -73,6 +80,19 @@ enum Command {
     },
     /// Let the installed version take over; open sessions go on.
     Upgrade { name: String },
+    /// Bring running instances in line with their files, by way of systemd; default all.
+    Apply {
+        names: Vec<String>,
+        /// Only tell what would be done.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Open a session as a client does, and say whether it reaches the target.
+    Health {
+        name: String,
+        #[command(flatten)]
+        shown: health::Shown,
+    },
     /// Check configuration files, default all.
     Check { names: Vec<String> },
     /// Print the configuration of an instance with all defaults.
@@ -104,17 +124,13 @@ fn run(options: Options) -> Result<u8, CtlError> {
     match options.command {
         Command::List { json } => print(&show::list(&instances::all(&folder, &run)?, json)?)?,
         Command::Status { name, json } => {
-            let instances = match name {
-                Some(name) => vec![Instance::named(&run, &name)?],
-                None => instances::running(&run)?,
-            };
-            let mut all = Vec::new();
-            for instance in instances {
-                match instance.ask(&Request::Status)? {
-                    Answer::Status(status) => all.push(*status),
+            let all = match name {
+                Some(name) => match Instance::named(&run, &name)?.ask(&Request::Status)? {
+                    Answer::Status(status) => vec![Known { name, file: None, status: Some(*status) }],
                     other => return Err(CtlError::unexpected(other)),
-                }
-            }
+                },
+                None => instances::all(&folder, &run)?,
+            };
             print(&show::status(&all, json)?)?;
         }
         Command::Sessions { name, watch, json } => loop {
@@ -135,6 +151,8 @@ fn run(options: Options) -> Result<u8, CtlError> {
         Command::Drain { name } => done(&run, &name, &Request::Drain)?,
         Command::Reload { name, wait } => done(&run, &name, &Request::Reload { wait })?,
         Command::Upgrade { name } => done(&run, &name, &Request::Upgrade)?,
+        Command::Apply { names, dry_run } => return apply::apply(&folder, &run, names, dry_run),
+        Command::Health { name, shown } => print(&health::check(&folder, &run, &name, shown)?)?,
         Command::Check { names } => return files::check(&folder, names),
         Command::Show { name } => print(&files::show(&folder, &name)?)?,
         Command::New { name, arguments } => print(&files::new(&folder, &name, arguments)?)?,

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
 
+use chrono::{DateTime, Utc};
 use common::control::{Session, Status};
 use common::log::Escaped;
 use serde_json::json;
@@ -43,26 +44,38 @@ pub(crate) fn list(all: &[Known], json: bool) -> Result<String, CtlError> {
 }
 
 /// Some instances in detail.
-pub(crate) fn status(all: &[Status], json: bool) -> Result<String, CtlError> {
+pub(crate) fn status(all: &[Known], json: bool) -> Result<String, CtlError> {
     if json {
+        let all: Vec<_> = all
+            .iter()
+            .map(|one| {
+                let mut shown = json!(one.status);
+                if shown.is_null() {
+                    shown = json!({"name": one.name});
+                }
+                shown["running"] = one.status.is_some().into();
+                shown
+            })
+            .collect();
         return pretty(&all);
     }
-    let mut out = String::new();
-    for (index, status) in all.iter().enumerate() {
-        let state = if status.draining { "draining" } else { "running" };
-        let mut line = |name: &str, value: String| {
-            // Writing to a string can't fail.
-            let _ = writeln!(out, "{name:>12}: {}", Escaped(&value));
-        };
-        if index > 0 {
-            line("", String::new());
-        }
-        line("name", status.name.clone());
-        let since = duration(status.uptime_seconds);
-        line("state", format!("{state} for {since}, version {}, pid {}", status.version, status.pid));
-        line("listen", status.listen.join(", "));
-        line("target", status.target.clone());
-        line(
+    let details = all.iter().map(|one| match &one.status {
+        Some(status) => detail(status),
+        None => lines(&[("name", one.name.clone()), ("state", "not running".into())]),
+    });
+    Ok(details.collect::<Vec<_>>().join("\n"))
+}
+
+/// One instance that runs.
+fn detail(status: &Status) -> String {
+    let state = if status.draining { "draining" } else { "running" };
+    let since = duration(status.uptime_seconds);
+    let mut shown = vec![
+        ("name", status.name.clone()),
+        ("state", format!("{state} for {since}, version {}, pid {}", status.version, status.pid)),
+        ("listen", status.listen.join(", ")),
+        ("target", status.target.clone()),
+        (
             "sessions",
             format!(
                 "{} now, {} total, {} relayed by those that have ended",
@@ -70,23 +83,50 @@ pub(crate) fn status(all: &[Status], json: bool) -> Result<String, CtlError> {
                 status.sessions_total,
                 bytes(status.bytes_relayed),
             ),
-        );
-        line("sandbox", status.sandbox.clone());
-        if status.violations > 0 {
-            line("violations", format!("{} gateways killed for breaking protocol", status.violations));
-        }
-        for one in &status.generations {
-            let gateways: Vec<_> = one.gateways.iter().map(i32::to_string).collect();
-            line(
-                "generation",
-                format!("{}, {} connections, gateways {}", one.number, one.connections, gateways.join(" ")),
-            );
-        }
-        if let Some(failure) = &status.reload_failure {
-            line("reload", format!("failed: {failure}"));
-        }
+        ),
+        ("sandbox", status.sandbox.clone()),
+    ];
+    if let Some(expires) = status.certificate_expires {
+        shown.push(("certificate", until(expires)));
     }
-    Ok(out)
+    if let Some(elsewhere) = &status.listens_elsewhere {
+        shown.push(("mismatch", format!("systemd listens on {elsewhere}; websockifyctl apply mends that")));
+    }
+    if status.violations > 0 {
+        shown.push(("violations", format!("{} gateways killed for breaking protocol", status.violations)));
+    }
+    for one in &status.generations {
+        let gateways: Vec<_> = one.gateways.iter().map(i32::to_string).collect();
+        let gateways = gateways.join(" ");
+        shown.push((
+            "generation",
+            format!("{}, {} connections, gateways {gateways}", one.number, one.connections),
+        ));
+    }
+    if let Some(failure) = &status.reload_failure {
+        shown.push(("reload", format!("failed: {failure}")));
+    }
+    lines(&shown)
+}
+
+/// Each value behind its name.
+fn lines(shown: &[(&str, String)]) -> String {
+    let mut out = String::new();
+    for (name, value) in shown {
+        // Writing to a string can't fail.
+        let _ = writeln!(out, "{name:>12}: {}", Escaped(value));
+    }
+    out
+}
+
+/// A day, seconds since 1970, and how far it is.
+fn until(seconds: u64) -> String {
+    let end = i64::try_from(seconds).ok().and_then(|seconds| DateTime::<Utc>::from_timestamp(seconds, 0));
+    match end {
+        Some(end) if end < Utc::now() => format!("has expired on {}", end.format("%Y-%m-%d")),
+        Some(end) => format!("until {}, {} days", end.format("%Y-%m-%d"), (end - Utc::now()).num_days()),
+        None => "without end".into(),
+    }
 }
 
 /// Sessions.

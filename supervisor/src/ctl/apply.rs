@@ -1,0 +1,233 @@
+//! Brings running instances in line with their files, by way of systemd.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use common::addr::ListenAddr;
+use common::config::Config;
+use common::control::{Answer, Request, Status};
+use common::exit_code;
+
+use crate::files;
+use crate::instances::{CtlError, Instance};
+use crate::systemctl::{self, first};
+
+/// What is done about an instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Step {
+    /// Nothing, for this reason.
+    Leave(String),
+    /// Its service reads its file again.
+    Reload,
+    /// Its sockets are made anew, for this reason.
+    RestartSocket(String),
+}
+
+/// How an instance is, as far as that decides.
+#[derive(Debug)]
+struct State {
+    /// Its socket unit is active.
+    listens: bool,
+    /// Where systemd is to listen for it, as far as it has read that.
+    listen: Vec<String>,
+    /// Since when its sockets are there.
+    since: Option<SystemTime>,
+    /// When its file was changed.
+    changed: Option<SystemTime>,
+    /// How its service is, if that runs.
+    status: Option<Status>,
+}
+
+/// Applies the files of these instances, or of all; gives the exit status. With `dry_run` it only says what
+/// it would do.
+pub(crate) fn apply(folder: &Path, run: &Path, names: Vec<String>, dry_run: bool) -> Result<u8, CtlError> {
+    let names = files::asked(folder, names);
+    let mut code = exit_code::SUCCESS;
+    let mut plans = Vec::new();
+    for name in names {
+        match files::config(folder, &name)? {
+            Ok(config) => plans.push((name, config)),
+            Err(problem) => {
+                code = exit_code::CONFIG;
+                say(&name, &format!("left as it is, its file has a mistake:\n{problem}"))?;
+            }
+        }
+    }
+    if !plans.is_empty() && !dry_run {
+        systemctl::run(&["daemon-reload"])?;
+    }
+    for (name, config) in plans {
+        let step = state(folder, run, &name).map(|state| step(&config, &state));
+        let done = step.and_then(|step| perform(&name, &step, dry_run));
+        if let Err(error) = done {
+            code = code.max(exit_code::FAILURE);
+            say(&name, &format!("failed: {error}"))?;
+        }
+    }
+    Ok(code)
+}
+
+fn say(name: &str, what: &str) -> Result<(), CtlError> {
+    crate::print(&format!("{name}: {what}\n"))
+}
+
+fn state(folder: &Path, run: &Path, name: &str) -> Result<State, CtlError> {
+    let socket = systemctl::show(&socket_of(name), "ActiveState,Listen,ActiveEnterTimestamp")?;
+    let status = match Instance::named(run, name)?.ask(&Request::Status) {
+        Ok(Answer::Status(status)) => Some(*status),
+        _ => None,
+    };
+    let listen = socket.get("Listen").into_iter().flatten();
+    let since = first(&socket, "ActiveEnterTimestamp").strip_prefix('@').and_then(|text| text.parse().ok());
+    Ok(State {
+        listens: first(&socket, "ActiveState") == "active",
+        listen: listen.map(|one| one.trim_end_matches(" (Stream)").to_owned()).collect(),
+        since: since.map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)),
+        changed: fs::metadata(folder.join(format!("{name}.toml"))).and_then(|file| file.modified()).ok(),
+        status,
+    })
+}
+
+/// What brings an instance in line with `config`.
+fn step(config: &Config, state: &State) -> Step {
+    let Some(status) = &state.status else {
+        if !state.listens {
+            return Step::Leave(format!(
+                "not enabled; systemctl enable --now {} starts it",
+                socket_of(&config.name)
+            ));
+        }
+        // Nobody is there to lose anything, nor to tell where the sockets really are.
+        let is_older = state.changed.zip(state.since).is_some_and(|(changed, since)| changed > since);
+        return match is_older || !same_places(config, &state.listen) {
+            true => Step::RestartSocket("the file has changed since".into()),
+            false => Step::Leave("up to date, waiting for the first client".into()),
+        };
+    };
+    if state.listens && (status.listens_elsewhere.is_some() || !same_places(config, &state.listen)) {
+        return Step::RestartSocket(format!("`listen` has changed; {} sessions end", status.sessions));
+    }
+    let read = SystemTime::UNIX_EPOCH + Duration::from_millis(status.config_read);
+    match state.changed.is_none_or(|changed| changed > read) || status.reload_failure.is_some() {
+        true => Step::Reload,
+        false => Step::Leave("up to date".into()),
+    }
+}
+
+fn perform(name: &str, step: &Step, dry_run: bool) -> Result<(), CtlError> {
+    let (what, why, words) = match step {
+        Step::Leave(why) => return say(name, why),
+        Step::Reload => ("reload", "the file has changed".to_owned(), ["reload", &service_of(name)]),
+        Step::RestartSocket(why) => ("restart the socket", why.clone(), ["restart", &socket_of(name)]),
+    };
+    if dry_run {
+        return say(name, &format!("would {what}: {why}"));
+    }
+    systemctl::run(&words)?;
+    say(name, &format!("{what}: {why}"))
+}
+
+fn socket_of(name: &str) -> String {
+    format!("websockify@{name}.socket")
+}
+
+fn service_of(name: &str) -> String {
+    format!("websockify@{name}.service")
+}
+
+/// Whether systemd's places are those of `config`. One that it can't listen on is refused by its unit.
+fn same_places(config: &Config, shown: &[String]) -> bool {
+    let mut wanted: Vec<_> = config.listen.iter().map(|address| place(address, config.prefer_ipv6)).collect();
+    if wanted.is_empty() {
+        // The socket of the unit itself.
+        return shown.len() == 1 && shown.iter().all(|one| one.ends_with(&format!("/{}.sock", config.name)));
+    }
+    let mut shown = shown.to_vec();
+    wanted.sort();
+    shown.sort();
+    wanted == shown
+}
+
+/// A listener as `systemctl show` writes it.
+fn place(address: &ListenAddr, prefer_ipv6: bool) -> String {
+    match address {
+        ListenAddr::Tcp { host: None, port } => format!("[::]:{port}"),
+        ListenAddr::Tcp { host: Some(host), port } if host.eq_ignore_ascii_case("localhost") => {
+            if prefer_ipv6 { format!("[::1]:{port}") } else { format!("127.0.0.1:{port}") }
+        }
+        ListenAddr::Tcp { .. } => address.to_string(),
+        ListenAddr::Unix(path) => path.display().to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        let path = Path::new("/etc/websockify/vnc.toml");
+        common::config::file::parse(&format!("target = \"a:1\"\n{text}"), path).unwrap()
+    }
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    fn running(read: u64) -> State {
+        State {
+            listens: true,
+            listen: vec!["[::]:6080".into()],
+            since: Some(at(10)),
+            changed: Some(at(100)),
+            status: Some(Status { config_read: read * 1000, sessions: 3, ..Status::default() }),
+        }
+    }
+
+    #[test]
+    fn a_service_reads_a_file_that_is_newer_than_what_it_has_read() {
+        let config = config("listen = 6080");
+        assert_eq!(step(&config, &running(99)), Step::Reload);
+        assert_eq!(step(&config, &running(101)), Step::Leave("up to date".into()));
+        let mut failed = running(101);
+        failed.status.as_mut().unwrap().reload_failure = Some("x".into());
+        assert_eq!(step(&config, &failed), Step::Reload);
+    }
+
+    #[test]
+    fn sockets_are_made_anew_only_when_they_are_elsewhere() {
+        let changed = |text: &str| step(&config(text), &running(101));
+        assert!(matches!(changed("listen = 6081"), Step::RestartSocket(why) if why.contains("3 sessions")));
+        let mut elsewhere = running(101);
+        elsewhere.status.as_mut().unwrap().listens_elsewhere = Some("[::]:1".into());
+        assert!(matches!(step(&config("listen = 6080"), &elsewhere), Step::RestartSocket(_)));
+        // Its listeners are its own.
+        let own = State { listens: false, listen: Vec::new(), ..running(101) };
+        assert_eq!(step(&config("listen = 6081"), &own), Step::Leave("up to date".into()));
+    }
+
+    #[test]
+    fn sockets_that_wait_are_compared_with_the_file() {
+        let waiting = |listen: &str, since| State {
+            listen: vec![listen.into()],
+            since: Some(at(since)),
+            status: None,
+            ..running(0)
+        };
+        let step = |text: &str, state: State| step(&config(text), &state);
+        assert!(matches!(step("listen = 6080", waiting("[::]:6080", 101)), Step::Leave(_)));
+        assert!(matches!(step("listen = 6080", waiting("[::]:6080", 99)), Step::RestartSocket(_)));
+        assert!(matches!(step("listen = 6080", waiting("[::]:1", 101)), Step::RestartSocket(_)));
+        assert!(matches!(step("", waiting("/run/websockify/vnc.sock", 101)), Step::Leave(_)));
+        assert!(matches!(step("", waiting("[::]:6080", 101)), Step::RestartSocket(_)));
+        let off = State { listens: false, ..waiting("[::]:6080", 99) };
+        assert!(matches!(step("listen = 6080", off), Step::Leave(why) if why.contains("enable --now")));
+    }
+
+    #[test]
+    fn places_are_written_as_systemd_shows_them() {
+        let config = config(r#"listen = ["6080", "localhost:1", "[::1]:2", "1.2.3.4:3", "unix:/run/a b"]"#);
+        let places: Vec<_> = config.listen.iter().map(|one| place(one, false)).collect();
+        assert_eq!(places, ["[::]:6080", "127.0.0.1:1", "[::1]:2", "1.2.3.4:3", "/run/a b"]);
+    }
+}

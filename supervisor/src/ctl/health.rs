@@ -1,0 +1,333 @@
+//! Whether an instance serves clients: by being one, with everything that this takes.
+//!
+//! An opening handshake at the instance's own listener, a ping, and the closing handshake. The target is reached
+//! when the ping is answered: an instance that can't reach it closes with 1011 before that. In the log it is a session
+//! like others, with a user agent of its own.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use common::addr::ListenAddr;
+use common::config::token::TokenFrom;
+use common::config::{Config, Target, Tls};
+use common::control::{Answer, Request};
+use common::log::Escaped;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::handshake::HandshakeError;
+use tokio_tungstenite::tungstenite::handshake::client::Request as Opening;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::http::header::{AUTHORIZATION, HOST, ORIGIN, USER_AGENT};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Error, Message, client};
+
+use crate::files;
+use crate::instances::{CtlError, Instance};
+
+/// Longest file with a token or a password.
+const MAX_SECRET_BYTES: u64 = 16 << 10;
+
+/// What tells these sessions from those of users.
+const AGENT: &str = concat!("websockifyctl-health/", env!("CARGO_PKG_VERSION"));
+
+/// What an instance may ask of its clients.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Shown {
+    /// File with a token, where clients need one; - for standard input.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// File with user:password, where clients need it; - for standard input.
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// The origin, where clients need one.
+    #[arg(long, value_name = "ORIGIN")]
+    origin: Option<String>,
+    /// File with a client's certificate, where clients need one.
+    #[arg(long, value_name = "FILE", requires = "client_key")]
+    client_certificate: Option<PathBuf>,
+    /// File with its key.
+    #[arg(long, value_name = "FILE", requires = "client_certificate")]
+    client_key: Option<PathBuf>,
+    /// How long all of it may take, seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    timeout: u32,
+}
+
+/// Where an instance listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    Tcp { host: String, port: u16 },
+    Unix(PathBuf),
+}
+
+/// What can be read and written.
+trait Stream: Read + Write {}
+impl<S: Read + Write> Stream for S {}
+
+/// Serves as a client once; gives a line that says that all is well.
+///
+/// # Errors
+///
+/// Why not.
+pub(crate) fn check(folder: &Path, run: &Path, name: &str, shown: Shown) -> Result<String, CtlError> {
+    let config = files::config(folder, name)?.map_err(CtlError::Config)?;
+    let ill = |reason: String| CtlError::Ill { name: name.into(), reason };
+    let place = place(&config, run, name)?;
+    let opening = opening(&config, &place, &shown).map_err(ill)?;
+    let told = place.clone();
+    let deadline = Duration::from_secs(shown.timeout.into());
+    let began = Instant::now();
+    let (sender, outcome) = mpsc::channel();
+    // What hangs ends with this program.
+    thread::spawn(move || sender.send(session(&config, &place, opening, &shown, deadline)));
+    let outcome = outcome.recv_timeout(deadline);
+    outcome.unwrap_or_else(|_| Err(format!("no answer within {} s", deadline.as_secs()))).map_err(ill)?;
+    Ok(format!("{name}: in order, {told} reaches its target ({} ms)\n", began.elapsed().as_millis()))
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// The first place where the instance listens, as its file says, or else as it says itself.
+fn place(config: &Config, run: &Path, name: &str) -> Result<Place, CtlError> {
+    let written = config.listen.iter().find(|one| !matches!(one, ListenAddr::Tcp { port: 0, .. }));
+    if let Some(written) = written {
+        return Ok(reachable(written));
+    }
+    let status = match Instance::named(run, name)?.ask(&Request::Status)? {
+        Answer::Status(status) => status,
+        other => return Err(CtlError::unexpected(other)),
+    };
+    let told = status.listen.first().map_or("", String::as_str);
+    let address = match told.starts_with('/') {
+        true => Some(ListenAddr::Unix(told.into())),
+        false => ListenAddr::parse_tcp(told).ok(),
+    };
+    let nowhere = || CtlError::Ill { name: name.into(), reason: "it does not say where it listens".into() };
+    address.as_ref().map(reachable).ok_or_else(nowhere)
+}
+
+/// An address of this machine where a listener hears us.
+fn reachable(address: &ListenAddr) -> Place {
+    match address {
+        ListenAddr::Unix(path) => Place::Unix(path.clone()),
+        ListenAddr::Tcp { host, port } => {
+            let host = match host.as_deref().map(|host| (host, host.parse::<IpAddr>())) {
+                None => Ipv4Addr::LOCALHOST.to_string(),
+                Some((_, Ok(IpAddr::V4(ip)))) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.to_string(),
+                Some((_, Ok(IpAddr::V6(ip)))) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.to_string(),
+                Some((host, _)) => host.to_owned(),
+            };
+            Place::Tcp { host, port: *port }
+        }
+    }
+}
+
+/// The request, with what clients of this instance must show.
+fn opening(config: &Config, place: &Place, shown: &Shown) -> Result<Opening, String> {
+    let token = shown.token_file.as_deref().map(secret).transpose()?;
+    let from = match &config.target {
+        Target::Tokens(tokens) => Some(tokens.from),
+        _ => None,
+    };
+    let host = match place {
+        Place::Tcp { .. } => place.to_string(),
+        Place::Unix(_) => "localhost".into(),
+    };
+    let query = match (&token, from) {
+        (Some(token), Some(TokenFrom::Path)) => {
+            format!("?token={}", form_urlencoded::byte_serialize(token.as_bytes()).collect::<String>())
+        }
+        _ => String::new(),
+    };
+    let mut opening = format!("ws://{host}/{query}").into_client_request().map_err(|e| e.to_string())?;
+    let value = |text: &str, what: &str| {
+        HeaderValue::from_str(text).map_err(|_| format!("{what} can't stand in a request"))
+    };
+    let fields = opening.headers_mut();
+    fields.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+    if let (Some(token), Some(TokenFrom::Host)) = (&token, from) {
+        fields.insert(HOST, value(token, "the token")?);
+    }
+    if let Some(origin) = &shown.origin {
+        fields.insert(ORIGIN, value(origin, "the origin")?);
+    }
+    if let Some(path) = &shown.password_file {
+        let credentials = data_encoding::BASE64.encode(secret(path)?.as_bytes());
+        fields.insert(AUTHORIZATION, value(&format!("Basic {credentials}"), "the password")?);
+    }
+    Ok(opening)
+}
+
+/// The text of a file, or of standard input, without the newline at its end.
+fn secret(path: &Path) -> Result<String, String> {
+    let failed = |error: io::Error| format!("{}: {error}", path.display());
+    let mut text = String::new();
+    let source: Box<dyn Read> = match path == Path::new("-") {
+        true => Box::new(io::stdin()),
+        false => Box::new(fs::File::open(path).map_err(failed)?),
+    };
+    source.take(MAX_SECRET_BYTES).read_to_string(&mut text).map_err(failed)?;
+    text.truncate(text.trim_end_matches(['\n', '\r']).len());
+    Ok(text)
+}
+
+/// The whole session.
+fn session(
+    config: &Config,
+    place: &Place,
+    opening: Opening,
+    shown: &Shown,
+    patience: Duration,
+) -> Result<(), String> {
+    let stream = connect(place, patience).map_err(|error| format!("cannot connect to {place}: {error}"))?;
+    let stream: Box<dyn Stream> = match &config.tls {
+        Some(tls) if tls.certificate.exists() || tls.required => Box::new(secured(tls, stream, shown)?),
+        _ => stream,
+    };
+    let (mut websocket, _) = client(opening, stream).map_err(|error| match error {
+        HandshakeError::Failure(Error::Http(response)) => format!("refused with {}", response.status()),
+        HandshakeError::Failure(error) => format!("no WebSocket: {error}"),
+        HandshakeError::Interrupted(_) => "no answer".into(),
+    })?;
+    let broken = |error: Error| format!("the session broke off: {error}");
+    websocket.send(Message::Ping("health".into())).map_err(broken)?;
+    loop {
+        match websocket.read().map_err(broken)? {
+            Message::Pong(_) => break,
+            Message::Close(Some(CloseFrame { code, reason })) => {
+                return Err(format!("closed with {}: {}", u16::from(code), Escaped(&reason)));
+            }
+            Message::Close(None) => return Err("closed without a reason".into()),
+            // What a target says first.
+            _ => {}
+        }
+    }
+    let bye = CloseFrame { code: CloseCode::Normal, reason: "health check".into() };
+    // All is known: how it ends changes nothing.
+    if websocket.close(Some(bye)).is_ok() {
+        while websocket.read().is_ok() {}
+    }
+    Ok(())
+}
+
+fn connect(place: &Place, patience: Duration) -> io::Result<Box<dyn Stream>> {
+    let (host, port) = match place {
+        Place::Unix(path) => return Ok(Box::new(UnixStream::connect(path)?)),
+        Place::Tcp { host, port } => (host.as_str(), *port),
+    };
+    let mut failed = io::Error::from(io::ErrorKind::NotFound);
+    for address in (host, port).to_socket_addrs()?.collect::<Vec<SocketAddr>>() {
+        match TcpStream::connect_timeout(&address, patience) {
+            Ok(stream) => return Ok(Box::new(stream)),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
+}
+
+/// TLS with whoever has the certificate of the configuration. Its name is not looked at: we are on the same
+/// machine, under whatever address.
+fn secured(tls: &Tls, stream: Box<dyn Stream>, shown: &Shown) -> Result<impl Stream + use<>, String> {
+    let leaf = CertificateDer::from_pem_file(&tls.certificate)
+        .map_err(|error| format!("{}: {error}", tls.certificate.display()))?;
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let pinned = Arc::new(Pinned { leaf, provider: provider.clone() });
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .dangerous()
+        .with_custom_certificate_verifier(pinned);
+    let config = match (&shown.client_certificate, &shown.client_key) {
+        (Some(certificate), Some(key)) => {
+            let failed = |path: &Path, error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+            let chain = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect);
+            let chain = chain.map_err(|error| failed(certificate, &error))?;
+            let key = PrivateKeyDer::from_pem_file(key).map_err(|error| failed(key, &error))?;
+            config.with_client_auth_cert(chain, key).map_err(|error| error.to_string())?
+        }
+        _ => config.with_no_client_auth(),
+    };
+    let name = ServerName::from(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let connection = ClientConnection::new(Arc::new(config), name).map_err(|error| error.to_string())?;
+    Ok(StreamOwned::new(connection, stream))
+}
+
+/// Takes one certificate, and no other.
+#[derive(Debug)]
+struct Pinned {
+    leaf: CertificateDer<'static>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        _chain: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        match *leaf == self.leaf {
+            true => Ok(ServerCertVerified::assertion()),
+            false => Err(rustls::Error::General("it shows another certificate than that of its file".into())),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_is_reached_from_this_machine() {
+        let place = |text: &str| reachable(&ListenAddr::parse_tcp(text).unwrap()).to_string();
+        assert_eq!(place("6080"), "127.0.0.1:6080");
+        assert_eq!(place("0.0.0.0:6080"), "127.0.0.1:6080");
+        assert_eq!(place("[::]:6080"), "[::1]:6080");
+        assert_eq!(place("10.0.0.1:6080"), "10.0.0.1:6080");
+        assert_eq!(reachable(&ListenAddr::Unix("/run/x".into())), Place::Unix("/run/x".into()));
+    }
+}

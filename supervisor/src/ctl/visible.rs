@@ -1,0 +1,99 @@
+//! What a service sees of the files that its configuration names, under its unit.
+
+use std::path::Path;
+
+use common::addr::TargetAddr;
+use common::config::token::TokenPlugin;
+use common::config::{Config, Target, Web};
+
+use crate::systemctl::{self, Properties, first};
+
+/// A setting of the unit, the folders that it hides, and what shows them again.
+const HIDING: [(&str, &[&str], &str); 2] = [
+    ("ProtectHome", &["/home", "/root", "/run/user"], "ProtectHome=read-only"),
+    ("PrivateTmp", &["/tmp", "/var/tmp"], "PrivateTmp=no"),
+];
+
+/// Says which files the service of an instance does not see, if there is systemd here and its unit.
+pub(crate) fn problems(name: &str, config: &Config) -> Vec<String> {
+    let unit = format!("websockify@{name}.service");
+    match systemctl::show(&unit, "LoadState,ProtectHome,PrivateTmp") {
+        Ok(unit) if first(&unit, "LoadState") == "loaded" => hidden(name, config, &unit),
+        // It is not run by systemd.
+        _ => Vec::new(),
+    }
+}
+
+fn hidden(name: &str, config: &Config, unit: &Properties) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (key, path) in named(config) {
+        for (setting, folders, help) in HIDING {
+            let hides = match first(unit, setting) {
+                "yes" | "tmpfs" | "disconnected" => folders.iter().any(|folder| path.starts_with(folder)),
+                _ => false,
+            };
+            if hides {
+                problems.push(format!(
+                    "warning: {key}: the service does not see {}, because of {setting}= in its unit\n\
+                     help: systemctl edit websockify@{name}.service, and add below [Service]: {help}",
+                    path.display(),
+                ));
+            }
+        }
+    }
+    problems
+}
+
+/// The files and folders that a service opens, by their keys.
+fn named(config: &Config) -> Vec<(&'static str, &Path)> {
+    let mut named: Vec<(&'static str, &Path)> = Vec::new();
+    if let Some(Web::Files { root, .. }) = &config.web {
+        named.push(("web.root", root));
+    }
+    if let Some(tls) = &config.tls {
+        named.push(("tls.certificate", &tls.certificate));
+        named.extend(tls.key.as_deref().map(|path| ("tls.key", path)));
+        named.extend(tls.client_ca.as_deref().map(|path| ("tls.client-ca", path)));
+    }
+    match &config.target {
+        Target::Static(TargetAddr::Unix(path)) => named.push(("target", path)),
+        Target::Tokens(tokens) => match &tokens.plugin {
+            TokenPlugin::File(path)
+            | TokenPlugin::ReadOnlyFile(path)
+            | TokenPlugin::FileName(path)
+            | TokenPlugin::SocketDirectory(path)
+            | TokenPlugin::Jwt(path) => named.push(("token.source", path)),
+            TokenPlugin::TextApi(_)
+            | TokenPlugin::JsonApi(_)
+            | TokenPlugin::Redis(_)
+            | TokenPlugin::Own { .. } => {}
+        },
+        Target::Static(TargetAddr::Tcp { .. }) | Target::Demo | Target::Wrapped(_) => {}
+    }
+    named
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_unit_hides_is_told_and_nothing_else() {
+        let text = "target = \"unix:/tmp/.X11-unix/X0\"\n[web]\nroot = \"/home/alice/noVNC\"\n\
+                    [tls]\ncertificate = \"/etc/ssl/vnc.pem\"";
+        let config = common::config::file::parse(text, Path::new("/etc/websockify/vnc.toml")).unwrap();
+        let unit = |home: &str, tmp: &str| {
+            let of = |name: &str, value: &str| (name.to_owned(), vec![value.to_owned()]);
+            Properties::from([of("ProtectHome", home), of("PrivateTmp", tmp)])
+        };
+        let keys = |home, tmp| {
+            let problems = hidden("vnc", &config, &unit(home, tmp));
+            problems.iter().filter_map(|one| Some(one.split(": ").nth(1)?.to_owned())).collect::<Vec<_>>()
+        };
+        assert_eq!(keys("yes", "yes"), ["web.root", "target"]);
+        assert_eq!(keys("read-only", "yes"), ["target"]);
+        assert_eq!(keys("read-only", "no"), [""; 0]);
+        let told = hidden("vnc", &config, &unit("yes", "no")).join("");
+        assert!(told.contains("/home/alice/noVNC") && told.contains("ProtectHome=read-only"), "{told}");
+    }
+}

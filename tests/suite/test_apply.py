@@ -1,0 +1,122 @@
+"""`websockifyctl apply`, with a systemctl that plays systemd."""
+
+import os
+import subprocess
+import time
+
+import pytest
+from harness import gateway
+from test_control import Controlled
+
+pytestmark = pytest.mark.ours_only("websockifyctl")
+
+SYSTEMCTL = """#!/bin/sh
+[ "$1" = --user ] && shift
+echo "$@" >> {folder}/said
+if [ "$1" = show ]; then
+    for unit; do :; done
+    cat "{folder}/$unit" 2>/dev/null || echo ActiveState=inactive
+elif [ -e {folder}/fails ]; then
+    echo "Job failed." >&2
+    exit 1
+fi
+"""
+
+
+class Machine:
+    """The configuration, and what systemd says and is told."""
+
+    def __init__(self, instance, folder):
+        self.instance = instance
+        self.folder = folder / "systemd"
+        self.folder.mkdir()
+        systemctl = self.folder / "systemctl"
+        systemctl.write_text(SYSTEMCTL.format(folder=self.folder))
+        systemctl.chmod(0o755)
+
+    def listens(self, name, *places, since=None):
+        lines = ["ActiveState=active", *(f"Listen={place} (Stream)" for place in places)]
+        lines.append(f"ActiveEnterTimestamp=@{int(since or time.time() + 10)}")
+        (self.folder / f"websockify@{name}.socket").write_text("\n".join(lines) + "\n")
+
+    def apply(self, *words, status=0):
+        """What is said, and what systemd is told beside the questions."""
+        (self.folder / "said").write_text("")
+        program = os.path.join(os.path.dirname(gateway.command()), "websockifyctl")
+        folders = ["--run", self.instance.run_folder, "--config", self.instance.config.parent]
+        environment = {**os.environ, "PATH": f"{self.folder}:{os.environ['PATH']}"}
+        done = subprocess.run([program, *folders, "apply", *words], env=environment,
+                              capture_output=True, text=True, timeout=30)  # fmt: skip
+        assert done.returncode == status, f"{done.returncode}: {done.stdout}{done.stderr}"
+        said = (self.folder / "said").read_text().splitlines()
+        return done.stdout, [line for line in said if not line.startswith("show")]
+
+
+@pytest.fixture
+def machine(echo_target, folder):
+    with Controlled(folder, echo_target.port) as instance:
+        yield Machine(instance, folder)
+
+
+def other(machine, name, text):
+    (machine.instance.config.parent / f"{name}.toml").write_text(text)
+
+
+def test_what_has_changed_is_reloaded_and_nothing_else(machine):
+    assert machine.apply() == ("vnc: up to date\n", ["daemon-reload"])
+    machine.instance.write('heartbeat = "10s"')
+    assert machine.apply("--dry-run") == ("vnc: would reload: the file has changed\n", [])
+    said = machine.apply()
+    assert said == ("vnc: reload: the file has changed\n", ["daemon-reload", "reload websockify@vnc.service"])
+    machine.instance.reload()
+    assert machine.apply()[0] == "vnc: up to date\n"
+
+
+def test_sockets_are_made_anew_where_listen_has_changed(machine):
+    port = machine.instance.port
+    machine.listens("vnc", f"127.0.0.1:{port}")
+    assert machine.apply()[0] == "vnc: up to date\n"
+    machine.listens("vnc", "[::]:1")
+    said, told = machine.apply()
+    assert said == "vnc: restart the socket: `listen` has changed; 0 sessions end\n"
+    assert told == ["daemon-reload", "restart websockify@vnc.socket"]
+
+
+def test_instances_that_do_not_run_and_broken_files(machine):
+    other(machine, "cold", 'listen = "6080"\ntarget = "a:1"')
+    other(machine, "off", 'listen = "6081"\ntarget = "a:1"')
+    other(machine, "broken", "nonsense")
+    machine.listens("cold", "[::]:6080")
+    said, told = machine.apply(status=78)
+    assert "cold: up to date, waiting for the first client\n" in said
+    assert "off: not enabled; systemctl enable --now websockify@off.socket starts it\n" in said
+    assert "broken: left as it is, its file has a mistake:\nerror: " in said
+    assert told == ["daemon-reload"]
+    machine.listens("cold", "[::]:6080", since=time.time() - 100)
+    assert machine.apply("cold") == (
+        "cold: restart the socket: the file has changed since\n",
+        ["daemon-reload", "restart websockify@cold.socket"],
+    )
+
+
+def test_what_systemd_refuses_is_told(machine):
+    (machine.folder / "fails").touch()
+    machine.instance.write('heartbeat = "10s"')
+    program = os.path.join(os.path.dirname(gateway.command()), "websockifyctl")
+    folders = ["--run", machine.instance.run_folder, "--config", machine.instance.config.parent]
+    environment = {**os.environ, "PATH": f"{machine.folder}:{os.environ['PATH']}"}
+    done = subprocess.run([program, *folders, "apply"], env=environment, capture_output=True, text=True)
+    assert done.returncode == 1 and "systemctl daemon-reload: exit status: 1: Job failed." in done.stderr
+    done = subprocess.run([program, *folders, "apply"], env={"PATH": "/nowhere"}, capture_output=True, text=True)
+    assert done.returncode == 1 and "there is no systemd here" in done.stderr
+
+
+def test_check_tells_what_the_service_does_not_see(machine):
+    machine.instance.config.write_text('target = "a:1"\n[web]\nroot = "/tmp"\n')
+    (machine.folder / "websockify@vnc.service").write_text("LoadState=loaded\nProtectHome=yes\nPrivateTmp=yes\n")
+    program = os.path.join(os.path.dirname(gateway.command()), "websockifyctl")
+    environment = {**os.environ, "PATH": f"{machine.folder}:{os.environ['PATH']}"}
+    done = subprocess.run([program, "--config", machine.instance.config.parent, "check", "vnc"], env=environment,
+                          capture_output=True, text=True)  # fmt: skip
+    assert done.returncode == 0
+    assert "web.root: the service does not see /tmp, because of PrivateTmp= in its unit" in done.stdout
