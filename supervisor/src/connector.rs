@@ -103,7 +103,7 @@ pub(crate) async fn keep(generation: Rc<Generation>, first: Role) {
                 Err(error) => tracing::error!(target: "websockify::connector", "{error}; trying again"),
             }
         }
-        if let Some(plugin) = &generation.plugin {
+        for plugin in &generation.plugins {
             plugin.restart();
         }
         for gateway in generation.pool.all() {
@@ -145,8 +145,8 @@ fn take(generation: &Generation, message: ConnectorToSupervisor) {
             violation::accused(generation, "connector", &violation)
         }
         ConnectorToSupervisor::Here => generation.connector_pulse.heard(),
-        ConnectorToSupervisor::PluginHangs => {
-            if let Some(plugin) = &generation.plugin {
+        ConnectorToSupervisor::PluginHangs(duty) => {
+            if let Some(plugin) = generation.plugins.iter().find(|plugin| plugin.duty == duty) {
                 plugin.hangs();
             }
         }

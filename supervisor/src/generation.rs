@@ -66,8 +66,8 @@ pub(crate) struct Generation {
     pub(crate) program: Option<Rc<Program>>,
     /// The files of tokens.
     pub(crate) tokens: TokenSource,
-    /// The program that knows targets, if there is one.
-    pub(crate) plugin: Option<Rc<Plugin>>,
+    /// The administrator's programs that decide about clients.
+    pub(crate) plugins: Vec<Rc<Plugin>>,
     /// Who keeps connector and echo target. They end with the generation.
     keepers: RefCell<JoinSet<()>>,
     /// A later one has taken its place: it only keeps the connections that it has.
@@ -98,11 +98,11 @@ impl Generation {
         };
         let mint = Mint::new(Key::generate()?, setup::ticket_lifetime(&config));
         let setups = Setups::read(&config, destination, mint.key())?;
-        let plugin = Plugin::of(&config)?;
+        let plugins = Plugin::all(&config)?;
         let identity = Identity::new(&config, setups.run_as);
         let number = service.generations.next_number();
         let begun = Some((setups, program));
-        let generation = Self::new(service, config, number, mint, begun, identity, plugin);
+        let generation = Self::new(service, config, number, mint, begun, identity, plugins);
         match generation.start_roles(echo_listener).await {
             Ok(()) => Ok(generation),
             Err(error) => {
@@ -114,7 +114,7 @@ impl Generation {
 
     /// One whose roles an earlier image of this program has started. They are not started again.
     pub(crate) fn adopted(service: &Rc<Service>, config: Config, number: u32, mint: Mint) -> Rc<Self> {
-        Self::new(service, config, number, mint, None, Identity::adopted(), None)
+        Self::new(service, config, number, mint, None, Identity::adopted(), Vec::new())
     }
 
     fn new(
@@ -124,7 +124,7 @@ impl Generation {
         mint: Mint,
         begun: Option<(Setups, Option<Rc<Program>>)>,
         identity: Identity,
-        plugin: Option<Rc<Plugin>>,
+        plugins: Vec<Rc<Plugin>>,
     ) -> Rc<Self> {
         let (setups, program) = begun.unzip();
         let run_as = setups.as_ref().and_then(|setups| setups.run_as);
@@ -136,7 +136,7 @@ impl Generation {
             identity,
             tokens: TokenSource::new(&config),
             recordings: config.record.as_deref().map(Recordings::new),
-            plugin,
+            plugins,
             program: program.flatten(),
             confinement: Confinement::new(&config, run_as),
             config,
@@ -183,7 +183,7 @@ impl Generation {
         generation.identity.refresh(generation).await;
         generation.tokens.refresh(generation).await;
         let first = connector::start(generation).await?;
-        if let Some(plugin) = &generation.plugin {
+        for plugin in &generation.plugins {
             let keeper = plugin::keep(generation.clone(), plugin.clone());
             generation.keepers.borrow_mut().spawn_local(keeper);
         }

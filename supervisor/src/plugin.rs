@@ -1,7 +1,7 @@
-//! The administrator's program that decides about clients (`docs/plugins.md`).
+//! The administrator's programs that decide about clients (`docs/plugins.md`).
 //!
-//! It is started as the user that the roles become, without privilege, with one end of a socket as its standard
-//! input and output. The connector has the other end: what the program is asked and answers does not come here,
+//! Each is started as the user that the roles become, without privilege, with one end of a socket as its standard
+//! input and output. The connector has the other end: what a program is asked and answers does not come here,
 //! but for what it writes to standard error, for the log.
 
 use std::ffi::OsString;
@@ -13,9 +13,11 @@ use std::process::Stdio;
 use std::rc::Rc;
 use std::time::Instant;
 
+use common::config::auth::AuthPlugin;
 use common::config::own_plugin::OwnPlugin;
-use common::config::token::TokenPlugin;
+use common::config::token::{TokenPlugin, Tokens};
 use common::config::{Config, Secret, Target};
+use common::ipc::ask::Duty;
 use common::ipc::connector::SupervisorToConnector;
 use common::ipc::setup::RunAs;
 use common::log::Escaped;
@@ -50,6 +52,8 @@ const MAX_LINE: u64 = 1024;
 /// A program, and what it is started with.
 #[derive(Debug)]
 pub(crate) struct Plugin {
+    /// What it decides.
+    pub(crate) duty: Duty,
     /// For the log.
     name: String,
     command: Vec<OsString>,
@@ -70,14 +74,27 @@ impl Drop for Running {
 }
 
 impl Plugin {
-    /// The program of a configuration, if it has one.
+    /// The programs of a configuration.
     ///
     /// # Errors
     ///
     /// When what loads Python's classes is not installed.
-    pub(crate) fn of(config: &Config) -> io::Result<Option<Rc<Self>>> {
-        let Target::Tokens(tokens) = &config.target else { return Ok(None) };
-        let TokenPlugin::Own { plugin, source } = &tokens.plugin else { return Ok(None) };
+    pub(crate) fn all(config: &Config) -> io::Result<Vec<Rc<Self>>> {
+        let mut own = Vec::new();
+        if let Target::Tokens(Tokens { plugin: TokenPlugin::Own { plugin, source }, .. }) = &config.target {
+            own.push((Duty::Targets, plugin, source));
+        }
+        for (place, auth) in (0..).zip(&config.auth) {
+            if let AuthPlugin::Own { plugin, source } = &auth.plugin {
+                own.push((Duty::Admission(place), plugin, source));
+            }
+        }
+        let programs = own.into_iter().map(|(duty, plugin, source)| Self::new(duty, plugin, source));
+        programs.filter_map(Result::transpose).collect()
+    }
+
+    /// Nothing for a plugin that others run.
+    fn new(duty: Duty, plugin: &OwnPlugin, source: &Option<Secret>) -> io::Result<Option<Rc<Self>>> {
         let command = match plugin {
             OwnPlugin::Program(path) => vec![path.as_os_str().to_owned()],
             OwnPlugin::Python(class) => {
@@ -86,7 +103,7 @@ impl Plugin {
             OwnPlugin::Socket(_) | OwnPlugin::Http(_) => return Ok(None),
         };
         let name = format!("the plugin {}", Escaped(&plugin.to_string()));
-        Ok(Some(Rc::new(Self { name, command, source: source.clone(), restart: Notify::new() })))
+        Ok(Some(Rc::new(Self { duty, name, command, source: source.clone(), restart: Notify::new() })))
     }
 
     /// Starts the program again, as it answers no more.
@@ -117,7 +134,7 @@ impl Plugin {
         spawn_local(forward(self.name.clone(), Receiver::from_owned_fd(errors)?));
         let connector = generation.connector.borrow().clone();
         if let Some(connector) = connector {
-            let told = SupervisorToConnector::Plugin(ours.into());
+            let told = SupervisorToConnector::Plugin { duty: self.duty, socket: ours.into() };
             // A connector that can't be told is dead; with the next one the program is started anew.
             let _ = timeout(role::START_DEADLINE, connector.send(&told)).await;
         }

@@ -151,7 +151,10 @@ fn gateway(
         tls_handshake: timeouts.tls_handshake,
         request_head: timeouts.request_head,
         // The connector's own deadline must be the one that strikes first.
-        admission: timeouts.connect + patience.max(LOOKUP_DEADLINE) + Duration::from_secs(2),
+        admission: timeouts.connect
+            + patience.max(LOOKUP_DEADLINE)
+            + LOOKUP_DEADLINE * own_auth_plugins(config)
+            + Duration::from_secs(2),
         close_handshake: timeouts.close_handshake,
         idle: timeouts.idle,
         keep_alive_requests: config.limits.keep_alive_requests,
@@ -160,6 +163,12 @@ fn gateway(
         tell_requests: log::keeps_fields(),
         verbose: config.verbose,
     })
+}
+
+/// How many plugins of the administrator's own are asked, one after the other, whether a client is let in.
+fn own_auth_plugins(config: &Config) -> u32 {
+    let own = config.auth.iter().filter(|auth| matches!(auth.plugin, AuthPlugin::Own { .. }));
+    u32::try_from(own.count()).unwrap_or(u32::MAX)
 }
 
 fn tls_terms(config: &Config) -> Result<Option<TlsTerms>, SetupError> {
@@ -266,8 +275,7 @@ fn inquiry(config: &Config) -> Inquiry {
     if let Target::Tokens(tokens) = &config.target {
         inquiry.token = Some(tokens.from);
         if let TokenPlugin::Own { .. } = tokens.plugin {
-            inquiry.head = true;
-            inquiry.common_name = true;
+            (inquiry.head, inquiry.common_name) = (true, true);
         }
     }
     for auth in &config.auth {
@@ -275,6 +283,7 @@ fn inquiry(config: &Config) -> Inquiry {
             AuthPlugin::Basic(_) => inquiry.headers.push("authorization".into()),
             AuthPlugin::Origin(_) => inquiry.headers.push("origin".into()),
             AuthPlugin::CommonName(_) => inquiry.common_name = true,
+            AuthPlugin::Own { .. } => (inquiry.head, inquiry.common_name) = (true, true),
         }
     }
     inquiry
@@ -285,15 +294,32 @@ fn auth_terms(plugin: &AuthPlugin) -> AuthTerms {
         AuthPlugin::Basic(credentials) => AuthTerms::Basic(credentials.clone()),
         AuthPlugin::Origin(origins) => AuthTerms::Origin(origins.clone()),
         AuthPlugin::CommonName(names) => AuthTerms::CommonName(names.clone()),
+        // In the original all are asked after the look-up; only its classes may count on it.
+        AuthPlugin::Own { plugin, .. } => {
+            AuthTerms::Own { link: plugin_link(plugin), after_lookup: matches!(plugin, OwnPlugin::Python(_)) }
+        }
     }
+}
+
+/// How the connector asks a plugin of the administrator's own.
+fn plugin_link(plugin: &OwnPlugin) -> PluginLink {
+    match plugin {
+        OwnPlugin::Program(_) | OwnPlugin::Python(_) => PluginLink::Program,
+        OwnPlugin::Socket(path) => PluginLink::Lines(service(&TargetAddr::Unix(path.clone()), false)),
+        OwnPlugin::Http(HttpUrl { secured, address, authority, path, .. }) => PluginLink::Http {
+            service: service(address, *secured),
+            authority: authority.clone(),
+            path: Secret::new(path.clone()),
+        },
+    }
+}
+
+fn service(address: &TargetAddr, secured: bool) -> Service {
+    Service { address: address.clone(), authorities: secured.then(system_authorities) }
 }
 
 /// What the connector is told of a plugin.
 pub(crate) fn token_lookup(plugin: &TokenPlugin) -> TokenLookup {
-    let service = |address: &TargetAddr, secured: bool| Service {
-        address: address.clone(),
-        authorities: secured.then(system_authorities),
-    };
     let api = |template: &UrlTemplate, answer| {
         let HttpUrl { secured, address, authority, credentials, .. } = &template.url;
         TokenLookup::Api(ApiLookup {
@@ -307,15 +333,7 @@ pub(crate) fn token_lookup(plugin: &TokenPlugin) -> TokenLookup {
     };
     match plugin {
         TokenPlugin::Jwt(_) => TokenLookup::Jwt,
-        TokenPlugin::Own { plugin, .. } => TokenLookup::Own(match plugin {
-            OwnPlugin::Program(_) | OwnPlugin::Python(_) => PluginLink::Program,
-            OwnPlugin::Socket(path) => PluginLink::Lines(service(&TargetAddr::Unix(path.clone()), false)),
-            OwnPlugin::Http(HttpUrl { secured, address, authority, path, .. }) => PluginLink::Http {
-                service: service(address, *secured),
-                authority: authority.clone(),
-                path: Secret::new(path.clone()),
-            },
-        }),
+        TokenPlugin::Own { plugin, .. } => TokenLookup::Own(plugin_link(plugin)),
         TokenPlugin::TextApi(template) => api(template, ApiAnswer::Text),
         TokenPlugin::JsonApi(template) => api(template, ApiAnswer::Json),
         TokenPlugin::Redis(redis) => TokenLookup::Redis(RedisLookup {

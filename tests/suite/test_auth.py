@@ -278,7 +278,6 @@ def test_who_may_not_in_does_not_learn_which_tokens_there_are(echo_target, folde
         ("--auth-plugin ExpectOrigin", "ExpectOrigin needs a source of origins"),
         ("--auth-plugin ClientCertCNAuth", "ClientCertCNAuth needs a source of common names"),
         ("--auth-plugin NoSuchPlugin --auth-source x", "there is no auth plugin 'NoSuchPlugin'"),
-        ("--auth-plugin my.module.Plugin --auth-source x", "my.module.Plugin"),
     ],
 )
 def test_a_plugin_that_nobody_could_pass_is_refused_at_the_start(words, text, folder):

@@ -50,6 +50,7 @@ def test_examples_are_valid(schema, example):
         ["--token-plugin", "exec:/bin/true", "1"],
         ["--auth-plugin", "ExpectOrigin", "--auth-source", "http://a", "--web", "/", "--web-auth", "1", "a:2"],
         ["--auth-plugin", "BasicHTTPAuth", "--auth-source", "a:b", "1", "a:2"],
+        ["--auth-plugin", "my.module.Class", "1", "a:2"],
         ["--run-once", "--timeout", "10", "--idle-timeout", "20", "--sandbox", "off", "-v", "1", "a:2"],
     ],
 )

@@ -71,16 +71,23 @@ impl Prepared {
     }
 
     fn enter(&self, role: &str) -> io::Result<Level> {
-        let ports = Ports::One(self.port()?);
+        let none = Reach {
+            ports: Ports::Only(Vec::new()),
+            resolves: false,
+            connects_by_path: false,
+            finds_sockets: false,
+        };
+        let connector = Reach { ports: Ports::Only(vec![self.port()?]), ..none.clone() };
+        let resolver = Reach { resolves: true, ..connector.clone() };
+        let any = Reach { ports: Ports::Any, resolves: true, connects_by_path: true, ..none.clone() };
+        let finder = Reach { finds_sockets: true, ..none };
         let profile = match role {
             "gateway" => Profile::Gateway { web_root: None, records: false },
             "web" => Profile::Gateway { web_root: Some(self.web.as_fd()), records: false },
-            "connector" => Profile::Connector(Reach { ports, resolves: false, finds_sockets: false }),
-            "resolver" => Profile::Connector(Reach { ports, resolves: true, finds_sockets: false }),
-            "any" => Profile::Connector(Reach { ports: Ports::Any, resolves: true, finds_sockets: false }),
-            "finder" => {
-                Profile::Connector(Reach { ports: Ports::None, resolves: false, finds_sockets: true })
-            }
+            "connector" => Profile::Connector(&connector),
+            "resolver" => Profile::Connector(&resolver),
+            "any" => Profile::Connector(&any),
+            "finder" => Profile::Connector(&finder),
             "signer" => Profile::Signer,
             "exporter" => Profile::Exporter,
             _ => Profile::Echo,

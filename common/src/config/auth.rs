@@ -1,8 +1,11 @@
 //! What clients must prove.
 
+use std::borrow::Cow;
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use super::Secret;
+use super::own_plugin::OwnPlugin;
 use super::plugin::{Kind, PluginError};
 
 /// Where the original has its plugins: names may be written out in full.
@@ -26,19 +29,30 @@ pub enum AuthPlugin {
     Origin(Vec<String>),
     /// It has a valid certificate with one of these common names.
     CommonName(Vec<String>),
+    /// What one of the administrator's own asks for.
+    Own {
+        /// Which.
+        plugin: OwnPlugin,
+        /// Whatever it makes of it.
+        source: Option<Secret>,
+    },
 }
 
 impl AuthPlugin {
     /// The names, as in the original.
     pub const NAMES: [&'static str; 3] = ["BasicHTTPAuth", "ExpectOrigin", "ClientCertCNAuth"];
 
-    /// The plugin of a name, bare or with its module, on a source.
+    /// The plugin of a name, bare or with its module, on a source; `absolute` says where a path leads.
     ///
     /// # Errors
     ///
     /// When there is no such plugin, or nobody could ever pass with this source.
-    pub fn new(name: &str, source: Option<&str>) -> Result<Self, PluginError> {
-        let source = source.unwrap_or_default();
+    pub fn new(
+        name: &str,
+        given: Option<&str>,
+        absolute: impl Fn(&OsStr) -> PathBuf,
+    ) -> Result<Self, PluginError> {
+        let source = given.unwrap_or_default();
         let words = || source.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
         let needs = |name, what| Err(PluginError::Source { kind: Kind::Auth, name, what });
         match name.strip_prefix(MODULE).unwrap_or(name) {
@@ -54,28 +68,33 @@ impl AuthPlugin {
                 none if none.is_empty() => needs("ClientCertCNAuth", "a source of common names"),
                 names => Ok(Self::CommonName(names)),
             },
-            other if other.contains(['.', ':']) => {
-                Err(PluginError::NotYet { kind: Kind::Auth, name: name.to_owned() })
+            _ => {
+                match OwnPlugin::parse(name, absolute).map_err(|error| PluginError::Own(Kind::Auth, error))? {
+                    Some(plugin) => {
+                        Ok(Self::Own { plugin, source: given.map(|source| Secret::new(source.to_owned())) })
+                    }
+                    None => Err(PluginError::Unknown { kind: Kind::Auth, name: name.to_owned() }),
+                }
             }
-            _ => Err(PluginError::Unknown { kind: Kind::Auth, name: name.to_owned() }),
         }
     }
 
     /// Its name, as in the original.
     #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
+    pub fn name(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
             Self::Basic(_) => "BasicHTTPAuth",
             Self::Origin(_) => "ExpectOrigin",
             Self::CommonName(_) => "ClientCertCNAuth",
-        }
+            Self::Own { plugin, .. } => return Cow::Owned(plugin.to_string()),
+        })
     }
 
-    /// Its source, unless that is a secret.
+    /// Its source, unless that is or may be a secret.
     #[must_use]
     pub fn public_source(&self) -> Option<String> {
         match self {
-            Self::Basic(_) => None,
+            Self::Basic(_) | Self::Own { .. } => None,
             Self::Origin(words) | Self::CommonName(words) => Some(words.join(" ")),
         }
     }
@@ -83,36 +102,50 @@ impl AuthPlugin {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+
+    fn plugin(name: &str, source: Option<&str>) -> Result<AuthPlugin, PluginError> {
+        AuthPlugin::new(name, source, |path| Path::new("/folder").join(path))
+    }
 
     #[test]
     fn names_are_those_of_the_original_bare_or_with_their_module() {
         for name in AuthPlugin::NAMES {
-            let plugin = AuthPlugin::new(name, Some("a:b")).unwrap();
-            assert_eq!(plugin.name(), name);
-            assert_eq!(AuthPlugin::new(&format!("websockify.auth_plugins.{name}"), Some("a:b")), Ok(plugin));
-            assert!(matches!(AuthPlugin::new(name, None), Err(PluginError::Source { .. })));
-            assert!(matches!(AuthPlugin::new(name, Some(" ")), Err(PluginError::Source { .. })));
+            let bare = plugin(name, Some("a:b")).unwrap();
+            assert_eq!(bare.name(), name);
+            assert_eq!(plugin(&format!("websockify.auth_plugins.{name}"), Some("a:b")), Ok(bare));
+            assert!(matches!(plugin(name, None), Err(PluginError::Source { .. })));
+            assert!(matches!(plugin(name, Some(" ")), Err(PluginError::Source { .. })));
         }
-        for name in ["my.module.Class", "exec:/x"] {
-            assert!(matches!(AuthPlugin::new(name, None), Err(PluginError::NotYet { .. })));
+        assert!(matches!(plugin("basic", None), Err(PluginError::Unknown { .. })));
+    }
+
+    #[test]
+    fn own_plugins_may_do_without_a_source() {
+        for (name, shown) in [("my.module.Class", "my.module.Class"), ("exec:x", "exec:/folder/x")] {
+            let own = plugin(name, Some("hush")).unwrap();
+            assert_eq!((own.name().as_ref(), own.public_source()), (shown, None));
+            assert!(!format!("{own:?}").contains("hush"));
+            assert!(matches!(plugin(name, None), Ok(AuthPlugin::Own { source: None, .. })));
         }
-        assert!(matches!(AuthPlugin::new("basic", None), Err(PluginError::Unknown { .. })));
+        assert!(matches!(plugin("exec:", None), Err(PluginError::Own(Kind::Auth, _))));
     }
 
     #[test]
     fn lists_are_split_at_white_space() {
         let list = vec!["https://a".to_owned(), "https://b:8443".to_owned()];
         assert_eq!(
-            AuthPlugin::new("ExpectOrigin", Some(" https://a\n\thttps://b:8443 ")),
+            plugin("ExpectOrigin", Some(" https://a\n\thttps://b:8443 ")),
             Ok(AuthPlugin::Origin(list))
         );
     }
 
     #[test]
     fn passwords_are_not_printed() {
-        let plugin = AuthPlugin::new("BasicHTTPAuth", Some("user:geheim")).unwrap();
-        assert!(!format!("{plugin:?}").contains("geheim"));
-        assert_eq!(plugin.public_source(), None);
+        let basic = plugin("BasicHTTPAuth", Some("user:geheim")).unwrap();
+        assert!(!format!("{basic:?}").contains("geheim"));
+        assert_eq!(basic.public_source(), None);
     }
 }

@@ -29,15 +29,7 @@ impl fmt::Display for Kind {
 /// Why a plugin can't be used as it was written.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum PluginError {
-    /// One of the original's, or a class of Python's.
-    #[error("the {kind} plugin '{}' is not in this version yet", .name.escape_debug())]
-    NotYet {
-        /// What it is for.
-        kind: Kind,
-        /// As it was written.
-        name: String,
-    },
-    /// Neither.
+    /// Neither one of the original's, nor written like one of the administrator's own.
     #[error("there is no {kind} plugin '{}'", .name.escape_debug())]
     Unknown {
         /// What it was to be for.
@@ -71,7 +63,6 @@ impl PluginError {
     #[must_use]
     pub fn help(&self) -> String {
         match self {
-            Self::NotYet { .. } => "use the original websockify until a later version has it".to_owned(),
             Self::Unknown { kind: Kind::Token, .. } => {
                 format!("the plugins are {}", super::token::TokenPlugin::NAMES.join(", "))
             }

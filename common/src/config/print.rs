@@ -6,13 +6,18 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::auth::Auth;
+use super::auth::{Auth, AuthPlugin};
 use super::token::{TokenFrom, TokenRefusal, Tokens};
 use super::{
     Config, DEFAULT_HEARTBEAT, DEFAULT_LISTEN_MODE, Lifetime, Limits, Log, Sandbox, Syslog, SyslogServer,
     Target, TargetTls, TextMessages, Timeouts, Tls, TlsVersion, Web, Workers, Wrap, WrapMode, duration,
 };
 use crate::addr::{ListenAddr, TargetAddr};
+
+/// In place of a plugin's source that others should not see.
+const HIDDEN_SOURCE: &str = "# The source is not printed, since there may be a password in it: put it into a file that only\n\
+     # root can read, and name that file here.\n\
+     #source-file = \"/path/to/file\"\n";
 
 /// TOML is UTF-8, file names need not be.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -138,11 +143,7 @@ impl Printer {
         self.table("token");
         self.key("plugin", tokens.plugin.name().as_ref(), false);
         if tokens.plugin.has_secret_source() {
-            self.out.push_str(
-                "# The source is not printed, since there may be a password in it: put it into a file that only\n\
-                 # root can read, and name that file here.\n\
-                 #source-file = \"/path/to/file\"\n",
-            );
+            self.out.push_str(HIDDEN_SOURCE);
         } else if let Some(source) = tokens.plugin.source() {
             self.key("source", path_text(Path::new(source))?, false);
         }
@@ -153,11 +154,13 @@ impl Printer {
 
     fn auth(&mut self, auth: &Auth, is_one_of_many: bool) -> Result<(), NotUtf8> {
         self.table(if is_one_of_many { "[auth]" } else { "auth" });
-        self.key("plugin", auth.plugin.name(), false);
-        match (&auth.source_file, auth.plugin.public_source()) {
-            (Some(path), _) => self.key("source-file", path_text(path)?, false),
-            (None, Some(source)) => self.key("source", source, false),
-            (None, None) => self.out.push_str(
+        self.key("plugin", auth.plugin.name().as_ref(), false);
+        match (&auth.source_file, auth.plugin.public_source(), &auth.plugin) {
+            (Some(path), ..) => self.key("source-file", path_text(path)?, false),
+            (None, Some(source), _) => self.key("source", source, false),
+            (None, None, AuthPlugin::Own { source: None, .. }) => {}
+            (None, None, AuthPlugin::Own { .. }) => self.out.push_str(HIDDEN_SOURCE),
+            (None, None, _) => self.out.push_str(
                 "# The password is not printed: put user:password into a file that only root can read, and\n\
                  # name that file here.\n\
                  source-file = \"/path/to/file\"\n",

@@ -1,6 +1,8 @@
 //! Between a gateway, which asks, and the connector, which decides and dials.
 
+use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -100,6 +102,8 @@ pub enum ConnectorToGateway {
         target: OwnedFd,
         /// The target's host, by which it is known in TLS; none for a unix socket.
         host: Option<String>,
+        /// How long the session may last; without end if absent.
+        lifetime: Option<Duration>,
     },
     /// It may have a page.
     Granted(ConnectionId),
@@ -113,7 +117,7 @@ pub enum ConnectorToGateway {
 }
 
 /// Why a connection gets no target. Details are in the connector's log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Refusal {
     /// The target refused, did not answer in time, or its name has no address.
     Unreachable,
@@ -131,12 +135,45 @@ pub enum Refusal {
     UnknownToken,
     /// What knows the targets can't be asked, or gives no sense.
     LookupFailed,
+    /// The client is a page of an origin that may not.
+    WrongOrigin,
+    /// A plugin that decides who is let in can't be asked, or gives no sense.
+    AuthFailed,
+    /// The client may not, and a plugin has said what to answer.
+    Answered(Reply),
+}
+
+/// What a plugin wants a client to be answered. The gateway checks what may stand in HTTP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reply {
+    /// The status (RFC 9110 section 15), one of [`Self::STATUSES`].
+    pub status: u16,
+    /// The reason phrase, if not the usual one.
+    pub reason: Option<String>,
+    /// Fields, at most [`Self::MAX_FIELDS`].
+    pub headers: Vec<Header>,
+}
+
+impl Reply {
+    /// A client that is refused can be sent elsewhere, or told whose fault it is.
+    pub const STATUSES: RangeInclusive<u16> = 300..=599;
+
+    /// Most fields.
+    pub const MAX_FIELDS: usize = 16;
+
+    /// Longest fields and reason phrase, bytes of all together.
+    pub const MAX_BYTES: usize = 4 << 10;
 }
 
 impl Message for ConnectorToGateway {
     fn encode(&self) -> Result<Encoded<'_>, WireError> {
         match self {
-            Self::Connected { id, target, host } => wire::body(1, &(id, host), Some(target.as_fd())),
+            Self::Connected { id, target, host, lifetime: None } => {
+                wire::body(1, &(id, host), Some(target.as_fd()))
+            }
+            Self::Connected { id, target, host, lifetime } => {
+                wire::body(4, &(id, host, lifetime), Some(target.as_fd()))
+            }
             Self::Refused { id, refusal } => wire::body(2, &(id, refusal), None),
             Self::Granted(id) => wire::body(3, id, None),
         }
@@ -146,7 +183,7 @@ impl Message for ConnectorToGateway {
         match tag {
             1 => {
                 let (id, host) = wire::fields(tag, body)?;
-                Ok(Self::Connected { id, target: wire::with_fd(fd)?, host })
+                Ok(Self::Connected { id, target: wire::with_fd(fd)?, host, lifetime: None })
             }
             2 => {
                 wire::without_fd(fd)?;
@@ -154,6 +191,10 @@ impl Message for ConnectorToGateway {
                 Ok(Self::Refused { id, refusal })
             }
             3 => wire::without_fd(fd).and_then(|()| Ok(Self::Granted(wire::fields(tag, body)?))),
+            4 => {
+                let (id, host, lifetime) = wire::fields(tag, body)?;
+                Ok(Self::Connected { id, target: wire::with_fd(fd)?, host, lifetime })
+            }
             _ => Err(WireError::Tag(tag)),
         }
     }
@@ -166,8 +207,11 @@ impl Message for ConnectorToGateway {
 ///
 /// When it was another message.
 pub fn lost_target(datagram: &[u8]) -> Result<ConnectionId, WireError> {
-    match datagram {
-        &[_, 1, ref body @ ..] => wire::fields(1, body).map(|(id, _): (_, Option<String>)| id),
+    match *datagram {
+        [_, 1, ref body @ ..] => wire::fields(1, body).map(|(id, _): (_, Option<String>)| id),
+        [_, 4, ref body @ ..] => {
+            wire::fields(4, body).map(|(id, ..): (_, Option<String>, Option<Duration>)| id)
+        }
         _ => Err(WireError::Truncated),
     }
 }

@@ -70,3 +70,12 @@ pub enum PluginLink {
         path: Secret,
     },
 }
+
+/// What a plugin of the administrator decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Duty {
+    /// Where tokens lead.
+    Targets,
+    /// Who is let in: its place among [`super::setup::ConnectorSetup::auth`].
+    Admission(u16),
+}

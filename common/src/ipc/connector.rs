@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use serde::{Deserialize, Serialize};
 
+use super::ask::Duty;
 use super::level::Level;
 use super::wire::{self, Encoded, Message, WireError};
 use super::wrapper::ProgramState;
@@ -24,8 +25,13 @@ pub enum SupervisorToConnector {
     /// What the files of tokens hold, in place of what was there before: a
     /// [`super::setup::TokenFiles`] as a file in memory.
     Tokens(OwnedFd),
-    /// The connection to a program that answers questions, in place of any earlier one: a stream socket.
-    Plugin(OwnedFd),
+    /// The connection to a program that answers questions, in place of any earlier one.
+    Plugin {
+        /// What it decides.
+        duty: Duty,
+        /// A stream socket.
+        socket: OwnedFd,
+    },
     /// Is somebody there? Answer with `Here` at once.
     Ask,
     /// How it stands with the wrapped program.
@@ -41,9 +47,12 @@ impl Message for SupervisorToConnector {
             Self::Gateway { id, channel } => wire::body(2, id, Some(channel.as_fd())),
             Self::Tokens(fd) => wire::body(3, &(), Some(fd.as_fd())),
             Self::Ask => wire::body(4, &(), None),
-            Self::Plugin(fd) => wire::body(5, &(), Some(fd.as_fd())),
+            Self::Plugin { duty: Duty::Targets, socket } => wire::body(5, &(), Some(socket.as_fd())),
             Self::Program(state) => wire::body(6, state, None),
             Self::Past(fd) => wire::body(7, &(), Some(fd.as_fd())),
+            Self::Plugin { duty: Duty::Admission(place), socket } => {
+                wire::body(8, place, Some(socket.as_fd()))
+            }
         }
     }
 
@@ -53,9 +62,16 @@ impl Message for SupervisorToConnector {
             2 => Ok(Self::Gateway { id: wire::fields(tag, body)?, channel: wire::with_fd(fd)? }),
             3 => wire::fields(tag, body).and_then(|()| Ok(Self::Tokens(wire::with_fd(fd)?))),
             4 => wire::without_fd(fd).and_then(|()| wire::fields(tag, body)).map(|()| Self::Ask),
-            5 => wire::fields(tag, body).and_then(|()| Ok(Self::Plugin(wire::with_fd(fd)?))),
+            5 => {
+                let () = wire::fields(tag, body)?;
+                Ok(Self::Plugin { duty: Duty::Targets, socket: wire::with_fd(fd)? })
+            }
             6 => wire::without_fd(fd).and_then(|()| Ok(Self::Program(wire::fields(tag, body)?))),
             7 => wire::fields(tag, body).and_then(|()| Ok(Self::Past(wire::with_fd(fd)?))),
+            8 => {
+                let duty = Duty::Admission(wire::fields(tag, body)?);
+                Ok(Self::Plugin { duty, socket: wire::with_fd(fd)? })
+            }
             _ => Err(WireError::Tag(tag)),
         }
     }
@@ -74,8 +90,8 @@ pub enum ConnectorToSupervisor {
     Violation(Violation),
     /// The answer to `Ask`.
     Here,
-    /// The program of `Plugin` does not answer any more.
-    PluginHangs,
+    /// The program of `Plugin` with this duty does not answer any more.
+    PluginHangs(Duty),
 }
 
 /// What came of dialling a target.
@@ -110,7 +126,8 @@ impl Message for ConnectorToSupervisor {
             Self::Dialled(dialled) => wire::body(3, dialled, None),
             Self::Violation(violation) => wire::body(4, violation, None),
             Self::Here => wire::body(5, &(), None),
-            Self::PluginHangs => wire::body(6, &(), None),
+            Self::PluginHangs(Duty::Targets) => wire::body(6, &(), None),
+            Self::PluginHangs(Duty::Admission(place)) => wire::body(7, place, None),
         }
     }
 
@@ -122,7 +139,8 @@ impl Message for ConnectorToSupervisor {
             3 => Ok(Self::Dialled(wire::fields(tag, body)?)),
             4 => Ok(Self::Violation(wire::fields(tag, body)?)),
             5 => wire::fields(tag, body).map(|()| Self::Here),
-            6 => wire::fields(tag, body).map(|()| Self::PluginHangs),
+            6 => wire::fields(tag, body).map(|()| Self::PluginHangs(Duty::Targets)),
+            7 => Ok(Self::PluginHangs(Duty::Admission(wire::fields(tag, body)?))),
             _ => Err(WireError::Tag(tag)),
         }
     }

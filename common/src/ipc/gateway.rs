@@ -248,6 +248,8 @@ pub enum ClosedBy {
     Shutdown,
     /// An administrator disconnected it.
     Admin,
+    /// The time is over that a plugin has given it.
+    Lifetime,
 }
 
 impl ClosedBy {
@@ -261,6 +263,7 @@ impl ClosedBy {
             Self::Timeout => "timeout",
             Self::Shutdown => "shutdown",
             Self::Admin => "admin",
+            Self::Lifetime => "lifetime",
         }
     }
 }

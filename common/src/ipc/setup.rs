@@ -148,6 +148,22 @@ pub struct ConnectorSetup {
     pub ticket_key: Key,
 }
 
+impl ConnectorSetup {
+    /// Whether deciding about a client may take signatures, ciphers or TLS. Their library takes tens of
+    /// milliseconds to start, which the first client would wait.
+    #[must_use]
+    pub fn uses_cryptography(&self) -> bool {
+        let auth = self.auth.iter().any(|terms| matches!(terms, AuthTerms::Own { .. }));
+        auth || match &self.destination {
+            Destination::Target(_) | Destination::Program { .. } => false,
+            Destination::Tokens(lookup) => match lookup {
+                TokenLookup::Lines | TokenLookup::FileNames | TokenLookup::SocketDirectory(_) => false,
+                TokenLookup::Jwt | TokenLookup::Redis(_) | TokenLookup::Api(_) | TokenLookup::Own(_) => true,
+            },
+        }
+    }
+}
+
 /// What clients must prove.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AuthTerms {
@@ -157,6 +173,13 @@ pub enum AuthTerms {
     Origin(Vec<String>),
     /// That they have a certificate with one of these common names.
     CommonName(Vec<String>),
+    /// What a plugin of the administrator's own asks for.
+    Own {
+        /// How to ask it.
+        link: PluginLink,
+        /// It wants to know the target, so that the token is looked up before.
+        after_lookup: bool,
+    },
 }
 
 /// Where sessions go.
@@ -173,21 +196,6 @@ pub enum Destination {
         /// How long clients wait for it to listen.
         patience: Duration,
     },
-}
-
-impl Destination {
-    /// Whether finding a target may take signatures, ciphers or TLS. Their library takes tens of
-    /// milliseconds to start, which the first client would wait.
-    #[must_use]
-    pub fn uses_cryptography(&self) -> bool {
-        match self {
-            Self::Target(_) | Self::Program { .. } => false,
-            Self::Tokens(lookup) => match lookup {
-                TokenLookup::Lines | TokenLookup::FileNames | TokenLookup::SocketDirectory(_) => false,
-                TokenLookup::Jwt | TokenLookup::Redis(_) | TokenLookup::Api(_) | TokenLookup::Own(_) => true,
-            },
-        }
-    }
 }
 
 /// What knows the target of a token.
@@ -209,7 +217,8 @@ pub enum TokenLookup {
     Own(PluginLink),
 }
 
-/// How long a service that knows targets may take for its answer. The client waits meanwhile.
+/// How long a service or a plugin that is asked about a client may take for its answer. The client waits
+/// meanwhile.
 pub const LOOKUP_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What the files of tokens hold.

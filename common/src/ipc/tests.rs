@@ -2,10 +2,14 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use super::admission::{ConnectorToGateway, Header, Refusal, Reply, lost_target};
+use super::ask::Duty;
 use super::channel::{Channel, ChannelError};
+use super::connector::SupervisorToConnector;
 use super::gateway::{ClosedBy, Ended, GatewayToSupervisor, Report, SessionSummary, SupervisorToGateway};
 use super::wire::{self, MAX_BYTES, Message, WireError};
 use super::{ClientAddr, ConnectionId, GatewayId};
+use crate::config::Secret;
 use crate::sys::seqpacket;
 use crate::ticket::{Key, Mint, Ticket};
 
@@ -59,6 +63,48 @@ async fn the_largest_report_fits_into_a_message() {
         supervisor.receive::<GatewayToSupervisor>().await.unwrap(),
         GatewayToSupervisor::Report(report)
     );
+}
+
+/// Roles of two versions meet after an upgrade: what existed before plugins had duties and sessions a lifetime is
+/// written as it was.
+#[test]
+fn what_is_older_is_written_as_it_was() {
+    let plugin =
+        |duty| SupervisorToConnector::Plugin { duty, socket: some_fd() }.encode().unwrap().bytes().to_vec();
+    assert_eq!(plugin(Duty::Targets), [1, 5]);
+    assert_eq!(plugin(Duty::Admission(0)), [1, 8, 0]);
+    let connected = |lifetime| {
+        let message =
+            ConnectorToGateway::Connected { id: ConnectionId(7), target: some_fd(), host: None, lifetime };
+        let bytes = message.encode().unwrap().bytes().to_vec();
+        assert_eq!(lost_target(&bytes).unwrap(), ConnectionId(7));
+        match wire::decode(&bytes, Some(some_fd())).unwrap() {
+            ConnectorToGateway::Connected { lifetime: read, .. } => assert_eq!(read, lifetime),
+            other => panic!("{other:?}"),
+        }
+        bytes
+    };
+    assert_eq!(connected(None), [1, 1, 7, 0]);
+    assert_eq!(connected(Some(Duration::from_secs(1)))[..4], [1, 4, 7, 0]);
+    let refused = ConnectorToGateway::Refused { id: ConnectionId(7), refusal: Refusal::LookupFailed };
+    assert_eq!(refused.encode().unwrap().bytes(), [1, 2, 7, 7]);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn the_largest_answer_of_a_plugin_fits_into_a_message() {
+    let (connector, gateway) = channel_pair();
+    let field = Header { name: "x".repeat(Reply::MAX_BYTES), value: Secret::new(String::new()) };
+    let mut headers =
+        vec![Header { name: String::new(), value: Secret::new(String::new()) }; Reply::MAX_FIELDS];
+    headers[0] = field;
+    let reply = Reply { status: u16::MAX, reason: None, headers };
+    let refusal = Refusal::Answered(reply);
+    let sent = ConnectorToGateway::Refused { id: ConnectionId(u64::MAX), refusal: refusal.clone() };
+    connector.send(&sent).await.unwrap();
+    match gateway.receive().await.unwrap() {
+        ConnectorToGateway::Refused { refusal: received, .. } => assert_eq!(received, refusal),
+        other => panic!("received {other:?}"),
+    }
 }
 
 #[tokio::test(flavor = "current_thread")]

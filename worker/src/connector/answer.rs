@@ -3,27 +3,20 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use common::ipc::admission::{AdmissionRequest, ConnectorToGateway, Refusal, Shown};
+use common::ipc::admission::{AdmissionRequest, ConnectorToGateway, Refusal};
 use common::ipc::channel::Channel;
 use common::ipc::connector::Dialled;
 use common::ipc::{ConnectionId, GatewayId};
 use common::ticket::Claims;
 use tokio::time::timeout;
 
+use super::grant::Grant;
 use super::policy::Denied;
-use super::{Connector, bounded, dial};
+use super::target::Target;
+use super::{Connector, Visitor, Wish, bounded, dial};
 
 /// How long a gateway may leave its answers unread before it counts as hung.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
-
-/// What a gateway asks for on behalf of a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wish {
-    /// A target.
-    Target,
-    /// A page.
-    Page,
-}
 
 /// Answers one request, whose ticket was taken.
 pub(super) async fn answer(
@@ -35,13 +28,16 @@ pub(super) async fn answer(
 ) {
     let AdmissionRequest { ticket, shown } = request;
     let claims = &ticket.claims;
-    let answer = match connector.policy.authenticate(&shown).await {
-        Err(denied) => Ok(deny(claims, &denied)),
-        Ok(()) if wish == Wish::Page => {
-            connector.used.borrow_mut().give_back(claims, connector.setup.keep_alive_requests);
-            Ok(ConnectorToGateway::Granted(claims.connection))
-        }
-        Ok(()) => connect(&connector, claims, &shown).await,
+    let visitor = Visitor { client: &claims.client, shown: &shown, wish };
+    let answer = match wish {
+        Wish::Page => match connector.policy.may_browse(&visitor).await {
+            Ok(()) => {
+                connector.used.borrow_mut().give_back(claims, connector.setup.keep_alive_requests);
+                Ok(ConnectorToGateway::Granted(claims.connection))
+            }
+            Err(denied) => Ok(deny(claims, &denied)),
+        },
+        Wish::Session => connect(&connector, claims, &visitor).await,
     };
     let Ok(answer) = answer else { return };
     give(&connector, &channel, gateway, answer).await;
@@ -60,18 +56,15 @@ pub(super) async fn give(
     }
 }
 
-/// Finds the target of a client and dials it.
+/// Finds the target of a visitor and dials it.
 async fn connect(
     connector: &Rc<Connector>,
     claims: &Claims,
-    shown: &Shown,
+    visitor: &Visitor<'_>,
 ) -> Result<ConnectorToGateway, tokio::sync::AcquireError> {
     let id = claims.connection;
-    if connector.policy.reads_files() {
-        connector.catch_up();
-    }
-    let target = match connector.policy.target(&claims.client, shown).await {
-        Ok(target) => target,
+    let (target, grant) = match admit(connector, visitor).await {
+        Ok(admitted) => admitted,
         Err(denied) => return Ok(deny(claims, &denied)),
     };
     let dialled = {
@@ -90,10 +83,20 @@ async fn connect(
     Ok(match dialled {
         Ok(socket) => {
             let host = target.host().map(str::to_owned);
-            ConnectorToGateway::Connected { id, target: socket, host }
+            ConnectorToGateway::Connected { id, target: socket, host, lifetime: grant.lifetime }
         }
         Err(error) => refused(id, error.refusal()),
     })
+}
+
+/// The target of a visitor, and on what terms it may have it.
+async fn admit(connector: &Rc<Connector>, visitor: &Visitor<'_>) -> Result<(Target, Grant), Denied> {
+    let mut grant = connector.policy.authenticate(visitor).await?;
+    if connector.policy.reads_files() {
+        connector.catch_up();
+    }
+    let target = connector.policy.target(visitor, &mut grant).await?;
+    Ok((target, grant))
 }
 
 /// Logs why a client gets nothing. Its ticket stays used: one that may try again comes with another

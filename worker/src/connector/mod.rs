@@ -9,6 +9,7 @@ mod answer;
 mod auth;
 mod dial;
 mod endpoint;
+mod grant;
 mod http;
 mod jose;
 mod plugin;
@@ -16,6 +17,7 @@ mod policy;
 mod program;
 mod target;
 mod token;
+mod visitor;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -25,6 +27,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use common::ipc::admission::{GatewayToConnector, Refusal};
+use common::ipc::ask::Duty;
 use common::ipc::channel::{Channel, ChannelError};
 use common::ipc::connector::{ConnectorToSupervisor, Dialled, SupervisorToConnector};
 use common::ipc::level::Level;
@@ -38,8 +41,9 @@ use tokio::time::sleep;
 
 use crate::role;
 use crate::sandbox::{self, Profile, Reach};
-use answer::{Wish, answer, give, refused};
+use answer::{answer, give, refused};
 use policy::Policy;
+use visitor::{Visitor, Wish};
 
 /// Targets that are dialled at a time; further requests wait their turn. Each takes a descriptor, and
 /// a thread while its name is resolved.
@@ -88,10 +92,11 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
                 return Ok(());
             }
         };
-        if setup.destination.uses_cryptography() {
+        if setup.uses_cryptography() {
             role::seed_randomness();
         }
-        let profile = Profile::Connector(Reach::of(&setup.destination));
+        let reach = Reach::of(&setup);
+        let profile = Profile::Connector(&reach);
         scheduling::do_not_preempt();
         let level = sandbox::enter(profile, setup.run_as, setup.sandbox)?;
         let log = role::log_to(log, false);
@@ -117,7 +122,9 @@ async fn serve(connector: Rc<Connector>, level: Level) {
         return;
     }
     spawn_local(keep_telling(connector.clone()));
-    spawn_local(watch_plugin(connector.clone()));
+    for duty in connector.policy.own_plugins() {
+        spawn_local(watch_plugin(connector.clone(), duty));
+    }
     while let Ok(message) = connector.supervisor.receive().await {
         connector.obey(message);
     }
@@ -129,7 +136,7 @@ async fn serve_gateway(connector: Rc<Connector>, id: GatewayId, channel: Rc<Chan
     let mut answering = JoinSet::new();
     loop {
         let (wish, request) = match channel.receive().await {
-            Ok(GatewayToConnector::Admit(request)) => (Wish::Target, request),
+            Ok(GatewayToConnector::Admit(request)) => (Wish::Session, request),
             Ok(GatewayToConnector::Browse(request)) => (Wish::Page, request),
             Err(ChannelError::Violation(error)) => return connector.accuse(id, error.to_string()),
             Err(_) => return,
@@ -157,7 +164,7 @@ impl Connector {
             SupervisorToConnector::Tokens(_) => "tokens",
             SupervisorToConnector::Program(_) => "state of the program",
             SupervisorToConnector::Setup(_) => "setup",
-            SupervisorToConnector::Plugin(_) => "connection to a plugin",
+            SupervisorToConnector::Plugin { .. } => "connection to a plugin",
             SupervisorToConnector::Ask => "question",
             SupervisorToConnector::Past(_) => "list of tickets",
         };
@@ -176,7 +183,10 @@ impl Connector {
                 setup::read(file).map(|past| self.used.borrow_mut().follow(past))
             }
             SupervisorToConnector::Setup(_) => Err(role::unexpected("another setup")),
-            SupervisorToConnector::Plugin(socket) => self.policy.take_connection(socket),
+            SupervisorToConnector::Plugin { duty, socket } => match self.policy.own(duty) {
+                Some(plugin) => plugin.take_connection(socket),
+                None => Err(role::unexpected("there is no such plugin")),
+            },
             SupervisorToConnector::Ask => {
                 self.asked.set(true);
                 self.more_to_tell.notify_one();
@@ -216,11 +226,11 @@ impl Connector {
     }
 }
 
-/// Has the supervisor told whenever the plugin counts as hung.
-async fn watch_plugin(connector: Rc<Connector>) {
-    loop {
-        connector.policy.plugin_hangs().await;
-        if connector.supervisor.send(&ConnectorToSupervisor::PluginHangs).await.is_err() {
+/// Has the supervisor told whenever a plugin counts as hung.
+async fn watch_plugin(connector: Rc<Connector>, duty: Duty) {
+    while let Some(plugin) = connector.policy.own(duty) {
+        plugin.hangs().await;
+        if connector.supervisor.send(&ConnectorToSupervisor::PluginHangs(duty)).await.is_err() {
             return;
         }
     }

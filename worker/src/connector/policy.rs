@@ -1,16 +1,17 @@
 //! Who may connect to what.
 
-use std::io;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use common::addr::TargetAddr;
-use common::ipc::ClientAddr;
-use common::ipc::admission::{Refusal, Shown};
+use common::ipc::admission::Refusal;
+use common::ipc::ask::Duty;
 use common::ipc::setup::{ConnectorSetup, Destination, TokenFiles};
 use common::ipc::wrapper::ProgramState;
 
+use super::Visitor;
 use super::auth::{self, AuthError};
+use super::grant::Grant;
+use super::plugin;
 use super::program::Program;
 use super::target::Target;
 use super::token::{self, LookupError};
@@ -50,7 +51,10 @@ impl Denied {
     pub(super) fn refusal(&self) -> Refusal {
         match self {
             Self::Auth(AuthError::Unauthorized(_)) => Refusal::Unauthorized,
-            Self::Auth(AuthError::Forbidden(_)) => Refusal::Forbidden,
+            Self::Auth(AuthError::Forbidden(_) | AuthError::Refused(_, None)) => Refusal::Forbidden,
+            Self::Auth(AuthError::Origin(_)) => Refusal::WrongOrigin,
+            Self::Auth(AuthError::Refused(_, Some(reply))) => Refusal::Answered(reply.clone()),
+            Self::Auth(AuthError::Failed(_)) => Refusal::AuthFailed,
             Self::NoToken => Refusal::NoToken,
             Self::Lookup(LookupError::NotFound | LookupError::Refused(_)) => Refusal::UnknownToken,
             Self::Lookup(LookupError::Failed(_)) => Refusal::LookupFailed,
@@ -74,7 +78,8 @@ impl Policy {
                 Targets::ByToken(Box::new(token::Plugin::new(lookup, setup.prefer_ipv6)?))
             }
         };
-        Ok(Self { auth: setup.auth.iter().map(auth::Plugin::new).collect(), targets })
+        let auth = setup.auth.iter().map(|terms| auth::Plugin::new(terms, setup.prefer_ipv6));
+        Ok(Self { auth: auth.collect::<Result<_, _>>()?, targets })
     }
 
     /// Whether it depends on files that may change.
@@ -96,51 +101,79 @@ impl Policy {
         }
     }
 
-    /// Takes the connection to the plugin's program.
+    /// The plugins of the administrator's own.
+    pub(super) fn own_plugins(&self) -> Vec<Duty> {
+        let auth =
+            (0..).zip(&self.auth).filter_map(|(place, auth)| auth.own().map(|_| Duty::Admission(place)));
+        self.own(Duty::Targets).map(|_| Duty::Targets).into_iter().chain(auth).collect()
+    }
+
+    /// The one that does this.
+    pub(super) fn own(&self, duty: Duty) -> Option<&plugin::Plugin> {
+        match (duty, &self.targets) {
+            (Duty::Targets, Targets::ByToken(plugin)) => plugin.own(),
+            (Duty::Targets, Targets::One(_) | Targets::Program(_)) => None,
+            (Duty::Admission(place), _) => self.auth.get(usize::from(place))?.own(),
+        }
+    }
+
+    /// What a visitor is granted before its target is known.
     ///
     /// # Errors
     ///
-    /// When there is none.
-    pub(super) fn take_connection(&self, socket: OwnedFd) -> io::Result<()> {
-        match &self.targets {
-            Targets::ByToken(plugin) => plugin.take_connection(socket),
-            Targets::One(_) | Targets::Program(_) => Err(io::Error::other("there is no plugin")),
+    /// Why it may not be served at all, in words for the log.
+    pub(super) async fn authenticate(&self, visitor: &Visitor<'_>) -> Result<Grant, Denied> {
+        let mut grant = Grant::default();
+        for plugin in self.auth.iter().filter(|plugin| !plugin.is_asked_after_lookup()) {
+            plugin.authenticate(visitor, &mut grant, None).await?;
         }
+        Ok(grant)
     }
 
-    /// Waits until the plugin's program counts as hung; without end if there is none.
-    pub(super) async fn plugin_hangs(&self) {
-        match &self.targets {
-            Targets::ByToken(plugin) => plugin.hangs().await,
-            Targets::One(_) | Targets::Program(_) => std::future::pending().await,
-        }
-    }
-
-    /// Whether a client that has shown this of itself may be served at all.
+    /// Whether a visitor may have a page.
     ///
     /// # Errors
     ///
     /// Why not, in words for the log.
-    pub(super) async fn authenticate(&self, shown: &Shown) -> Result<(), Denied> {
-        for plugin in &self.auth {
-            plugin.authenticate(shown).await?;
-        }
-        Ok(())
+    pub(super) async fn may_browse(&self, visitor: &Visitor<'_>) -> Result<(), Denied> {
+        let mut grant = self.authenticate(visitor).await?;
+        let target = match &self.targets {
+            Targets::One(target) => Some(Target::Address(target.clone())),
+            Targets::Program(program) => Some(Target::Program(program.clone())),
+            // No token is looked up for a page.
+            Targets::ByToken(_) => None,
+        };
+        self.ask_about(visitor, &mut grant, target.as_ref()).await
     }
 
-    /// The target of such a client.
+    /// The target of a visitor that was granted this before, and may be granted more now.
     ///
     /// # Errors
     ///
     /// Why it has none, in words for the log.
-    pub(super) async fn target(&self, client: &ClientAddr, shown: &Shown) -> Result<Target, Denied> {
-        match &self.targets {
-            Targets::One(target) => Ok(Target::Address(target.clone())),
-            Targets::Program(program) => Ok(Target::Program(program.clone())),
+    pub(super) async fn target(&self, visitor: &Visitor<'_>, grant: &mut Grant) -> Result<Target, Denied> {
+        let target = match &self.targets {
+            Targets::One(target) => Target::Address(target.clone()),
+            Targets::Program(program) => Target::Program(program.clone()),
             Targets::ByToken(plugin) => {
-                let token = shown.token.as_ref().ok_or(Denied::NoToken)?;
-                Ok(plugin.lookup(token.reveal(), client, shown).await?)
+                let token = visitor.shown.token.as_ref().ok_or(Denied::NoToken)?;
+                plugin.lookup(token.reveal(), visitor, grant).await?
             }
+        };
+        self.ask_about(visitor, grant, Some(&target)).await?;
+        Ok(target)
+    }
+
+    /// Asks those who want to know the target.
+    async fn ask_about(
+        &self,
+        visitor: &Visitor<'_>,
+        grant: &mut Grant,
+        target: Option<&Target>,
+    ) -> Result<(), Denied> {
+        for plugin in self.auth.iter().filter(|plugin| plugin.is_asked_after_lookup()) {
+            plugin.authenticate(visitor, grant, target).await?;
         }
+        Ok(())
     }
 }

@@ -25,6 +25,8 @@ pub struct Admitted {
     pub socket: OwnedFd,
     /// Its host, by which it is known in TLS; none for a unix socket.
     pub host: Option<String>,
+    /// How long the session may last.
+    pub lifetime: Option<Duration>,
 }
 
 /// The connector's end of things: who waits for which answer.
@@ -97,8 +99,8 @@ impl Drop for Connector {
 async fn read(channel: Rc<Channel>, waiting: Rc<Waiting>) {
     loop {
         let (id, answer) = match channel.receive_or_lose().await {
-            Ok(Received::Message(ConnectorToGateway::Connected { id, target, host })) => {
-                (id, Ok(Some(Admitted { socket: target, host })))
+            Ok(Received::Message(ConnectorToGateway::Connected { id, target, host, lifetime })) => {
+                (id, Ok(Some(Admitted { socket: target, host, lifetime })))
             }
             Ok(Received::Message(ConnectorToGateway::Granted(id))) => (id, Ok(None)),
             Ok(Received::Message(ConnectorToGateway::Refused { id, refusal })) => (id, Err(refusal)),

@@ -77,8 +77,7 @@ fn net(profile: Profile<'_>) -> BitFlags<AccessNet> {
     }
 }
 
-fn connector(mut rules: RulesetCreated, reach: Reach) -> Result<RulesetCreated, RulesetError> {
-    let one_port = |port| NetPort::new(port, AccessNet::ConnectTcp);
+fn connector(mut rules: RulesetCreated, reach: &Reach) -> Result<RulesetCreated, RulesetError> {
     if reach.resolves {
         for path in RESOLVER_FILES {
             // No system has all of them.
@@ -86,9 +85,10 @@ fn connector(mut rules: RulesetCreated, reach: Reach) -> Result<RulesetCreated, 
             rules = rules.add_rule(PathBeneath::new(folder, readable()))?;
         }
     }
-    match (reach.ports, reach.resolves) {
-        (Ports::One(port), true) => rules.add_rule(one_port(DNS_PORT))?.add_rule(one_port(port)),
-        (Ports::One(port), false) => rules.add_rule(one_port(port)),
-        (Ports::None | Ports::Any, _) => Ok(rules),
+    let Ports::Only(ports) = &reach.ports else { return Ok(rules) };
+    let dns = reach.resolves.then_some(DNS_PORT).into_iter();
+    for port in ports.iter().copied().chain(dns) {
+        rules = rules.add_rule(NetPort::new(port, AccessNet::ConnectTcp))?;
     }
+    Ok(rules)
 }

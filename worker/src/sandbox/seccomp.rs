@@ -256,8 +256,8 @@ fn every_role(rules: &mut Rules) -> Result<(), BackendError> {
     Ok(())
 }
 
-fn connector(rules: &mut Rules, reach: Reach) -> Result<(), BackendError> {
-    let Reach { resolves, finds_sockets, .. } = reach;
+fn connector(rules: &mut Rules, reach: &Reach) -> Result<(), BackendError> {
+    let Reach { resolves, finds_sockets, .. } = *reach;
     rules.extend(CONNECTOR.iter().map(|call| (*call, Vec::new())));
     // Closing a socket that lingers waits for its peer. Whoever got such a one from here would stand still.
     let no_lingering =

@@ -144,7 +144,10 @@ pub(crate) struct Options {
     #[arg(long, help_heading = "Web server", hide_short_help = true)]
     pub(super) web_auth: bool,
 
-    /// Serve only clients that prove who they are: BasicHTTPAuth, ExpectOrigin or ClientCertCNAuth.
+    /// Serve only clients that prove who they are: BasicHTTPAuth, ExpectOrigin, ClientCertCNAuth, or a plugin of
+    /// your own.
+    ///
+    /// Those are exec:PROGRAM, unix:SOCKET, an http or https URL, or a class of Python, module.Class.
     #[arg(long, value_name = "NAME", help_heading = "Authentication")]
     pub(super) auth_plugin: Option<String>,
     /// What they must prove: a user:password, origins such as https://a.example, or common names of

@@ -245,7 +245,8 @@ fn auth(keys: AuthKeys, folder: &Path) -> Result<Auth, Problem> {
         (source, None) => (source.map(|source| source.into_inner().0), None),
     };
     let span = keys.plugin.span();
-    let plugin = AuthPlugin::new(&keys.plugin.into_inner().0, source.as_deref())
+    let name = keys.plugin.into_inner().0;
+    let plugin = AuthPlugin::new(&name, source.as_deref(), |path| folder.join(path))
         .map_err(|error| Problem::new(span, error.to_string(), error.help()))?;
     Ok(Auth { plugin, source_file })
 }

@@ -24,6 +24,7 @@ const LINES: &[&str] = &[
     "6080 --token-plugin=websockify.token_plugins.ReadOnlyTokenFile --token-source=/tokens --host-token",
     "6080 --target-config=tokens",
     "6080 localhost:5900 --web=www --web-auth --auth-plugin=ExpectOrigin --auth-source=https://a.example",
+    "6080 localhost:5900 --auth-plugin=exec:/usr/libexec/who",
     "--demo",
 ];
 

@@ -7,20 +7,26 @@ use zeroize::Zeroizing;
 
 use super::AuthError;
 
-/// The user name and the password, with a colon between them, in each encoding that clients use: UTF-8, and
-/// ISO 8859-1 as the original.
-pub(in crate::connector) struct Basic(Vec<Zeroizing<Vec<u8>>>);
+/// The user name and the password that a client must know.
+pub(in crate::connector) struct Basic {
+    user: String,
+    /// Both with a colon between them, in each encoding that clients use: UTF-8, and ISO 8859-1 as the
+    /// original.
+    credentials: Vec<Zeroizing<Vec<u8>>>,
+}
 
 impl Basic {
     /// For these credentials.
     pub(super) fn new(credentials: &Secret) -> Self {
         let text = credentials.reveal();
         let latin = text.chars().map(|char| u8::try_from(char).ok()).collect::<Option<Vec<u8>>>();
-        Self([Some(text.as_bytes().to_vec()), latin].into_iter().flatten().map(Zeroizing::new).collect())
+        let encoded = [Some(text.as_bytes().to_vec()), latin].into_iter().flatten();
+        let user = text.split(':').next().unwrap_or_default().to_owned();
+        Self { user, credentials: encoded.map(Zeroizing::new).collect() }
     }
 
-    /// Looks at an `Authorization` field.
-    pub(super) fn authenticate(&self, authorization: Option<&str>) -> Result<(), AuthError> {
+    /// Looks at an `Authorization` field. Gives the user's name.
+    pub(super) fn authenticate(&self, authorization: Option<&str>) -> Result<String, AuthError> {
         let forbidden = |why: &str| AuthError::Forbidden(why.to_owned());
         let Some(value) = authorization.filter(|value| !value.is_empty()) else {
             return Err(AuthError::Unauthorized("no user name and password"));
@@ -35,10 +41,10 @@ impl Basic {
             return Err(forbidden("malformed credentials"));
         }
         // Every one is compared, and each to its end, so that time tells nothing but lengths.
-        let known = self.0.iter().filter(|known| verify_slices_are_equal(known, &decoded).is_ok());
+        let known = self.credentials.iter().filter(|known| verify_slices_are_equal(known, &decoded).is_ok());
         match known.count() {
             0 => Err(AuthError::Unauthorized("wrong user name or password")),
-            _ => Ok(()),
+            _ => Ok(self.user.clone()),
         }
     }
 }
@@ -66,7 +72,7 @@ mod tests {
             basic("user:pä:ss".as_bytes()).replace("Basic", "bAsIc"),
             basic("user:pä:ss".as_bytes()) + " ",
         ] {
-            assert_eq!(auth.authenticate(Some(&value)), Ok(()), "{value}");
+            assert_eq!(auth.authenticate(Some(&value)), Ok("user".to_owned()), "{value}");
         }
     }
 

@@ -1,21 +1,27 @@
 //! What clients must prove: one file for each kind.
 //!
 //! All of it must be proved before anything is looked up, so that who may not in learns nothing about
-//! tokens and costs no look-up.
+//! tokens and costs no look-up. Only classes that were written for the original are asked later, since they
+//! are told the target.
 
 mod basic;
 mod common_name;
 mod origin;
+mod own;
 
-use common::ipc::admission::Shown;
-use common::ipc::setup::AuthTerms;
+use common::ipc::admission::Reply;
+use common::ipc::setup::{AuthTerms, LOOKUP_DEADLINE};
 
+use super::Visitor;
+use super::grant::Grant;
+use super::plugin;
+use super::target::Target;
 use basic::Basic;
 use common_name::CommonName;
 use origin::Origin;
+use own::Own;
 
 /// Something that clients must prove.
-#[derive(Debug)]
 pub(super) enum Plugin {
     /// `BasicHTTPAuth`.
     Basic(Basic),
@@ -23,6 +29,8 @@ pub(super) enum Plugin {
     Origin(Origin),
     /// `ClientCertCNAuth`.
     CommonName(CommonName),
+    /// One of the administrator's own.
+    Own(Box<Own>),
 }
 
 /// Why a client may not.
@@ -34,29 +42,73 @@ pub(super) enum AuthError {
     /// Asking would not help (RFC 9110 section 15.5.4).
     #[error("{0}")]
     Forbidden(String),
+    /// It comes from a page that is not expected.
+    #[error("{0}")]
+    Origin(String),
+    /// A plugin of the administrator's own says so, and perhaps what to answer.
+    #[error("the plugin refuses: {0}")]
+    Refused(String, Option<Reply>),
+    /// A plugin can't say, or what it says makes no sense: ours, or the administrator's.
+    #[error("cannot ask whether a client is let in: the plugin: {0}")]
+    Failed(String),
 }
 
 impl Plugin {
     /// The plugin of a setup.
-    pub(super) fn new(terms: &AuthTerms) -> Self {
-        match terms {
+    ///
+    /// # Errors
+    ///
+    /// Why it can't work, for a human.
+    pub(super) fn new(terms: &AuthTerms, prefer_ipv6: bool) -> Result<Self, String> {
+        Ok(match terms {
             AuthTerms::Basic(credentials) => Self::Basic(Basic::new(credentials)),
             AuthTerms::Origin(origins) => Self::Origin(Origin::new(origins)),
             AuthTerms::CommonName(names) => Self::CommonName(CommonName::new(names)),
+            AuthTerms::Own { link, after_lookup } => {
+                let plugin = plugin::Plugin::new(link, prefer_ipv6, LOOKUP_DEADLINE)?;
+                Self::Own(Box::new(Own { plugin, after_lookup: *after_lookup }))
+            }
+        })
+    }
+
+    /// Whether it is asked when the target is known, and not before.
+    pub(super) fn is_asked_after_lookup(&self) -> bool {
+        matches!(self, Self::Own(own) if own.after_lookup)
+    }
+
+    /// It, if it is one of the administrator's own.
+    pub(super) fn own(&self) -> Option<&plugin::Plugin> {
+        match self {
+            Self::Own(own) => Some(&own.plugin),
+            _ => None,
         }
     }
 
-    /// Whether a client has proved it that has shown this of itself.
+    /// Whether a visitor has proved it; then `grant` may become more, or less. The target is told to those
+    /// who ask for it.
     ///
     /// # Errors
     ///
     /// Why not.
-    #[allow(clippy::unused_async, reason = "these need no waiting, others will")]
-    pub(super) async fn authenticate(&self, shown: &Shown) -> Result<(), AuthError> {
+    pub(super) async fn authenticate(
+        &self,
+        visitor: &Visitor<'_>,
+        grant: &mut Grant,
+        target: Option<&Target>,
+    ) -> Result<(), AuthError> {
+        let shown = visitor.shown;
         match self {
-            Self::Basic(basic) => basic.authenticate(shown.header("authorization")),
+            Self::Basic(basic) => {
+                grant.name(Some(basic.authenticate(shown.header("authorization"))?));
+                Ok(())
+            }
             Self::Origin(origin) => origin.authenticate(shown.header("origin")),
-            Self::CommonName(names) => names.authenticate(shown.common_name.as_deref()),
+            Self::CommonName(names) => {
+                names.authenticate(shown.common_name.as_deref())?;
+                grant.name(shown.common_name.clone());
+                Ok(())
+            }
+            Self::Own(own) => own.authenticate(visitor, grant, target).await,
         }
     }
 }

@@ -19,7 +19,7 @@ impl Origin {
         match origin {
             Some(origin) if self.0.iter().any(|expected| expected == origin) => Ok(()),
             // In the words of the original.
-            _ => Err(AuthError::Forbidden(format!(
+            _ => Err(AuthError::Origin(format!(
                 "Invalid Origin Header: Expected one of {}, got '{}'",
                 self.0.join(" "),
                 origin.unwrap_or("None"),
@@ -41,7 +41,7 @@ mod tests {
         let bad =
             ["", "null", "http://a.example", "https://A.example", "https://a.example/", "https://a.exampl"];
         for bad in bad.map(Some).into_iter().chain([None]) {
-            assert!(matches!(origin.authenticate(bad), Err(AuthError::Forbidden(_))), "{bad:?}");
+            assert!(matches!(origin.authenticate(bad), Err(AuthError::Origin(_))), "{bad:?}");
         }
     }
 }

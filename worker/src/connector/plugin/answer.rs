@@ -1,20 +1,54 @@
 //! What a plugin answers.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use common::addr::TargetAddr;
+use common::ipc::admission::Reply;
 use serde::Deserialize;
+
+use super::reply;
 
 /// The longest reason that is repeated in the log, bytes.
 const MAX_REASON: usize = 200;
 
-/// An answer that makes sense.
+/// Why an answer that is no longer good refuses.
+const EXPIRED: &str = "it has expired";
+
+/// The longest name of a user, bytes.
+const MAX_USER: usize = 256;
+
+/// Where a token leads.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::connector) enum Answer {
     /// Where the client may go.
-    Target(TargetAddr),
+    Target {
+        /// Whereto.
+        address: TargetAddr,
+        /// How long its session may last.
+        lifetime: Option<Duration>,
+    },
     /// The client is refused; why, for the log.
     Refused(String),
+}
+
+/// Whether a client is let in.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::connector) enum Verdict {
+    /// It is.
+    Allowed {
+        /// Who it is, if the plugin knows.
+        user: Option<String>,
+        /// How long its session may last.
+        lifetime: Option<Duration>,
+    },
+    /// It is not.
+    Refused {
+        /// Why, for the log.
+        reason: String,
+        /// What it is answered, if that is not the usual.
+        reply: Option<Reply>,
+    },
 }
 
 /// Why an answer makes none. It says nothing of the answer's content.
@@ -25,10 +59,22 @@ pub(in crate::connector) enum AnswerError {
     Form,
     /// Neither a target nor a refusal.
     #[error("its answer has neither \"target\" nor \"refuse\"")]
-    Neither,
+    NoTarget,
+    /// Neither yes nor no.
+    #[error("its answer has neither \"allow\" nor \"refuse\"")]
+    NoVerdict,
     /// What `target` says is none.
     #[error("its answer's \"target\" is neither host:port nor unix:/path")]
     Target,
+    /// What `user` says is too long.
+    #[error("its answer's \"user\" is longer than {MAX_USER} bytes")]
+    User,
+    /// What `lifetime` says is no time.
+    #[error("its answer's \"lifetime\" is no number of seconds above 0")]
+    Lifetime,
+    /// What `status`, `message` or `headers` say can't be answered in HTTP.
+    #[error("its answer's {0} can't be sent to the client")]
+    Reply(&'static str),
     /// The plugin's own word that something is wrong.
     #[error("it says that it failed")]
     Failed,
@@ -36,11 +82,17 @@ pub(in crate::connector) enum AnswerError {
 
 /// An answer as it is written.
 #[derive(Deserialize)]
-pub(super) struct Written {
+pub(in crate::connector) struct Written {
     target: Option<String>,
-    refuse: Option<String>,
-    error: Option<String>,
+    allow: Option<bool>,
+    user: Option<String>,
+    lifetime: Option<f64>,
     expires: Option<f64>,
+    refuse: Option<String>,
+    status: Option<u16>,
+    message: Option<String>,
+    headers: Option<BTreeMap<String, String>>,
+    error: Option<String>,
 }
 
 impl Written {
@@ -58,21 +110,54 @@ impl Written {
         serde_json::from_slice(text).map_err(|_| AnswerError::Form)
     }
 
-    /// What it means at this time.
-    pub(super) fn at(self, now: SystemTime) -> Result<Answer, AnswerError> {
+    /// Where a token leads at this time.
+    pub(in crate::connector) fn target(self, now: SystemTime) -> Result<Answer, AnswerError> {
         if self.error.is_some() {
             return Err(AnswerError::Failed);
         }
+        let has_expired = self.has_expired(now);
         if let Some(reason) = self.refuse {
             return Ok(Answer::Refused(bounded(reason)));
         }
-        let target = target(&self.target.ok_or(AnswerError::Neither)?)?;
-        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        if self.expires.is_some_and(|expires| expires <= now) {
-            return Ok(Answer::Refused("it has expired".to_owned()));
+        let address = target(&self.target.ok_or(AnswerError::NoTarget)?)?;
+        if has_expired {
+            return Ok(Answer::Refused(EXPIRED.to_owned()));
         }
-        Ok(Answer::Target(target))
+        Ok(Answer::Target { address, lifetime: self.lifetime.map(lifetime).transpose()? })
     }
+
+    /// Whether a client is let in at this time.
+    pub(in crate::connector) fn verdict(self, now: SystemTime) -> Result<Verdict, AnswerError> {
+        if self.error.is_some() {
+            return Err(AnswerError::Failed);
+        }
+        let has_expired = self.has_expired(now);
+        let Self { allow, user, lifetime: seconds, refuse, status, message, headers, .. } = self;
+        match (refuse, allow) {
+            (Some(reason), _) => Ok(Verdict::Refused {
+                reason: bounded(reason),
+                reply: reply::read(status, message, headers.unwrap_or_default())?,
+            }),
+            (None, Some(true)) if has_expired => {
+                Ok(Verdict::Refused { reason: EXPIRED.to_owned(), reply: None })
+            }
+            (None, Some(true)) if user.as_ref().is_some_and(|user| user.len() > MAX_USER) => {
+                Err(AnswerError::User)
+            }
+            (None, Some(true)) => Ok(Verdict::Allowed { user, lifetime: seconds.map(lifetime).transpose()? }),
+            (None, Some(false) | None) => Err(AnswerError::NoVerdict),
+        }
+    }
+
+    fn has_expired(&self, now: SystemTime) -> bool {
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        self.expires.is_some_and(|expires| expires <= now)
+    }
+}
+
+fn lifetime(seconds: f64) -> Result<Duration, AnswerError> {
+    let lifetime = Duration::try_from_secs_f64(seconds).ok().filter(|lifetime| !lifetime.is_zero());
+    lifetime.ok_or(AnswerError::Lifetime)
 }
 
 fn target(text: &str) -> Result<TargetAddr, AnswerError> {
@@ -98,11 +183,15 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Answer, AnswerError> {
-        Written::read(text.as_bytes())?.at(UNIX_EPOCH + Duration::from_secs(1000))
+        Written::read(text.as_bytes())?.target(UNIX_EPOCH + Duration::from_secs(1000))
+    }
+
+    fn judge(text: &str) -> Result<Verdict, AnswerError> {
+        Written::read(text.as_bytes())?.verdict(UNIX_EPOCH + Duration::from_secs(1000))
     }
 
     fn to(address: &str) -> Result<Answer, AnswerError> {
-        target(address).map(Answer::Target)
+        target(address).map(|address| Answer::Target { address, lifetime: None })
     }
 
     #[test]
@@ -126,7 +215,7 @@ mod tests {
     #[test]
     fn who_says_neither_yes_nor_no_has_said_nothing() {
         for text in ["{}", r#"{"target":null}"#, r#"{"id":1}"#] {
-            assert_eq!(read(text), Err(AnswerError::Neither), "{text}");
+            assert_eq!(read(text), Err(AnswerError::NoTarget), "{text}");
         }
         for text in ["", "[]", "true", r#"{"target":1}"#, r#"{"refuse":1}"#] {
             assert_eq!(read(text), Err(AnswerError::Form), "{text}");
@@ -140,10 +229,54 @@ mod tests {
         assert!(matches!(read(r#"{"target":"h:1","expires":1000}"#), Ok(Answer::Refused(_))));
     }
 
+    #[test]
+    fn a_session_may_have_a_lifetime() {
+        let half = Some(Duration::from_millis(500));
+        let address = target("h:1").unwrap();
+        assert_eq!(
+            read(r#"{"target":"h:1","lifetime":0.5}"#),
+            Ok(Answer::Target { address, lifetime: half })
+        );
+        assert_eq!(
+            judge(r#"{"allow":true,"lifetime":0.5}"#),
+            Ok(Verdict::Allowed { user: None, lifetime: half })
+        );
+        for wrong in ["0", "-1", "1e300"] {
+            let wrong = read(&format!(r#"{{"target":"h:1","lifetime":{wrong}}}"#));
+            assert_eq!(wrong, Err(AnswerError::Lifetime));
+        }
+    }
+
+    #[test]
+    fn a_client_is_let_in_under_a_name_or_without() {
+        let allowed =
+            |user: Option<&str>| Ok(Verdict::Allowed { user: user.map(str::to_owned), lifetime: None });
+        assert_eq!(judge(r#"{"allow":true}"#), allowed(None));
+        assert_eq!(judge(r#"{"id":1,"allow":true,"user":"ä","x":1}"#), allowed(Some("ä")));
+        let long = format!(r#"{{"allow":true,"user":"{}"}}"#, "x".repeat(MAX_USER + 1));
+        assert_eq!(judge(&long), Err(AnswerError::User));
+        for text in ["{}", r#"{"allow":false}"#, r#"{"target":"h:1"}"#] {
+            assert_eq!(judge(text), Err(AnswerError::NoVerdict), "{text}");
+        }
+        assert_eq!(judge(r#"{"allow":"yes"}"#), Err(AnswerError::Form));
+        assert_eq!(judge(r#"{"allow":true,"error":"x"}"#), Err(AnswerError::Failed));
+        assert!(matches!(judge(r#"{"allow":true,"expires":1000}"#), Ok(Verdict::Refused { .. })));
+    }
+
+    #[test]
+    fn a_refusal_counts_more_than_a_yes_and_may_say_what_to_answer() {
+        let refused = |reply| Ok(Verdict::Refused { reason: "no".to_owned(), reply });
+        assert_eq!(judge(r#"{"refuse":"no","allow":true}"#), refused(None));
+        let reply = Reply { status: 418, reason: None, headers: Vec::new() };
+        assert_eq!(judge(r#"{"refuse":"no","status":418}"#), refused(Some(reply)));
+        assert_eq!(judge(r#"{"refuse":"no","status":200}"#), Err(AnswerError::Reply("\"status\"")));
+    }
+
     proptest! {
         #[test]
         fn no_answer_makes_a_panic(answer in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Written::read(&answer).and_then(|written| written.at(SystemTime::now()));
+            let _ = Written::read(&answer).and_then(|written| written.target(SystemTime::now()));
+            let _ = Written::read(&answer).and_then(|written| written.verdict(SystemTime::now()));
         }
     }
 }

@@ -150,8 +150,8 @@ mod tests {
     }
 
     fn target(written: Result<Written, LinkError>) -> String {
-        match written.unwrap().at(SystemTime::now()) {
-            Ok(Answer::Target(target)) => target.to_string(),
+        match written.unwrap().target(SystemTime::now()) {
+            Ok(Answer::Target { address, .. }) => address.to_string(),
             other => panic!("{other:?}"),
         }
     }

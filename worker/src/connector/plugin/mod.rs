@@ -7,12 +7,13 @@
 pub(super) mod answer;
 mod lines;
 pub(super) mod question;
+mod reply;
 
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use common::ipc::ask::PluginLink;
@@ -25,7 +26,7 @@ use tokio::time::timeout;
 
 use super::endpoint::{ConnectError, Endpoint};
 use super::http::{Client, HttpError};
-use answer::{Answer, AnswerError, Written};
+use answer::{AnswerError, Written};
 use lines::{Link, LinkError};
 use question::Question;
 
@@ -132,27 +133,23 @@ impl Plugin {
         }
     }
 
-    /// What the plugin decides.
+    /// What the plugin answers.
     ///
     /// # Errors
     ///
     /// Why it does not.
-    pub(super) async fn ask(&self, question: &Question<'_>) -> Result<Answer, PluginError> {
-        let written = match timeout(self.deadline, self.asked(question)).await {
-            Ok(written) => written?,
-            Err(_) => {
-                self.transport.note_silence();
-                return Err(PluginError::TimedOut);
-            }
-        };
-        Ok(written.at(SystemTime::now())?)
+    pub(super) async fn ask(&self, question: &Question<'_>) -> Result<Written, PluginError> {
+        timeout(self.deadline, self.asked(question)).await.unwrap_or_else(|_| {
+            self.transport.note_silence();
+            Err(PluginError::TimedOut)
+        })
     }
 
     async fn asked(&self, question: &Question<'_>) -> Result<Written, PluginError> {
         match &self.transport {
             Transport::Program(program) => {
                 let link = program.link().await;
-                let answer = link.ask(|id| line(question, id)).await;
+                let answer = link.ask(|id| question.line(id)).await;
                 if link.speaks_nonsense() && program.forget(&link) {
                     program.hangs.notify_one();
                 }
@@ -161,14 +158,13 @@ impl Plugin {
             }
             Transport::Socket { endpoint, link } => {
                 let link = socket_link(endpoint, link).await?;
-                Ok(link.ask(|id| line(question, id)).await?)
+                Ok(link.ask(|id| question.line(id)).await?)
             }
             Transport::Http { client, path } => {
-                let body = serde_json::to_vec(question).map_err(|_| AnswerError::Form)?;
                 let request = Request::post(path)
                     .header(CONTENT_TYPE, JSON)
                     .header(ACCEPT, JSON)
-                    .body(Full::new(Bytes::from(body)))
+                    .body(Full::new(Bytes::from(question.body())))
                     .map_err(|_| AnswerError::Form)?;
                 let answer = client.ask(request).await?;
                 if answer.status != StatusCode::OK {
@@ -231,12 +227,4 @@ async fn socket_link(endpoint: &Endpoint, kept: &Mutex<Option<Rc<Link>>>) -> Res
     let link = Rc::new(Link::new(endpoint.connect().await?));
     *kept = Some(link.clone());
     Ok(link)
-}
-
-/// One question as a line. JSON has no line breaks of its own.
-fn line(question: &Question<'_>, id: u64) -> Vec<u8> {
-    let question = Question { id, headers: question.headers.clone(), ..*question };
-    let mut line = serde_json::to_vec(&question).unwrap_or_default();
-    line.push(b'\n');
-    line
 }

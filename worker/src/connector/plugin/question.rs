@@ -2,25 +2,35 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+
+use crate::connector::target::Target;
+use crate::connector::{Visitor, Wish};
 
 /// One question. `docs/plugins.md` says what the fields mean.
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 pub(in crate::connector) struct Question<'a> {
     /// Comes back with the answer. Numbers are not used again on one connection.
-    pub(in crate::connector) id: u64,
+    id: u64,
     /// What for.
-    pub(in crate::connector) ask: Ask,
+    ask: Ask,
+    /// What the client asks for.
+    wants: Wish,
     /// The client's token.
-    pub(in crate::connector) token: &'a str,
+    token: Option<&'a str>,
     /// Path and query of the request.
-    pub(in crate::connector) path: &'a str,
+    path: &'a str,
     /// Header fields by their name in lower case.
-    pub(in crate::connector) headers: BTreeMap<&'a str, &'a str>,
+    headers: BTreeMap<&'a str, &'a str>,
     /// The client's address without its port, or the path of the unix socket that it came to.
-    pub(in crate::connector) client: &'a str,
+    client: String,
     /// The common name in the client's certificate, if that was verified.
-    pub(in crate::connector) certificate: Option<&'a str>,
+    certificate: Option<&'a str>,
+    /// Who the client has proved to be so far.
+    user: Option<&'a str>,
+    /// Where the client is to be connected, if that is known already.
+    #[serde(serialize_with = "as_text")]
+    target: Option<&'a Target>,
 }
 
 /// What a plugin decides.
@@ -29,4 +39,51 @@ pub(in crate::connector) struct Question<'a> {
 pub(in crate::connector) enum Ask {
     /// Where a token leads.
     Target,
+    /// Whether a client is let in.
+    Auth,
+}
+
+impl<'a> Question<'a> {
+    /// About a visitor; none if its request is too long to be told.
+    pub(in crate::connector) fn about(
+        visitor: &Visitor<'a>,
+        ask: Ask,
+        user: Option<&'a str>,
+        target: Option<&'a Target>,
+    ) -> Option<Self> {
+        let Visitor { client, shown, wish } = *visitor;
+        let head = shown.head.as_ref()?;
+        Some(Self {
+            id: 0,
+            ask,
+            wants: wish,
+            token: shown.token.as_ref().map(|token| token.reveal()),
+            path: head.path.reveal(),
+            headers: head.headers.iter().map(|field| (field.name.as_str(), field.value.reveal())).collect(),
+            client: client.to_string(),
+            certificate: shown.common_name.as_deref(),
+            user,
+            target,
+        })
+    }
+
+    /// As one line. JSON has no line breaks of its own.
+    pub(super) fn line(&self, id: u64) -> Vec<u8> {
+        let mut line = Question { id, ..self.clone() }.body();
+        line.push(b'\n');
+        line
+    }
+
+    /// As a body of its own.
+    pub(super) fn body(&self) -> Vec<u8> {
+        // Nothing of it can fail to be written.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+fn as_text<S: Serializer>(target: &Option<&Target>, serializer: S) -> Result<S::Ok, S::Error> {
+    match target {
+        Some(target) => serializer.collect_str(target),
+        None => serializer.serialize_none(),
+    }
 }

@@ -11,15 +11,12 @@ mod redis;
 mod socket_directory;
 mod table;
 
-use std::io;
-use std::os::fd::OwnedFd;
-
 use common::addr::TargetAddr;
-use common::ipc::ClientAddr;
-use common::ipc::admission::Shown;
 use common::ipc::setup::{LOOKUP_DEADLINE, TokenFiles, TokenLookup};
 
+use super::Visitor;
 use super::endpoint::Endpoint;
+use super::grant::Grant;
 use super::plugin;
 use super::target::Target;
 use address::AddressError;
@@ -87,23 +84,11 @@ impl Plugin {
         matches!(self, Self::Table(_) | Self::Jwt(_))
     }
 
-    /// Takes the connection to a program.
-    ///
-    /// # Errors
-    ///
-    /// When it is of no use.
-    pub(super) fn take_connection(&self, socket: OwnedFd) -> io::Result<()> {
+    /// It, if it is one of the administrator's own.
+    pub(super) fn own(&self) -> Option<&plugin::Plugin> {
         match self {
-            Self::Own(plugin) => plugin.take_connection(socket),
-            _ => Err(io::Error::other("the plugin is no program")),
-        }
-    }
-
-    /// Waits until a program counts as hung; without end for other plugins.
-    pub(super) async fn hangs(&self) {
-        match self {
-            Self::Own(plugin) => plugin.hangs().await,
-            _ => std::future::pending().await,
+            Self::Own(plugin) => Some(plugin),
+            _ => None,
         }
     }
 
@@ -116,7 +101,7 @@ impl Plugin {
         }
     }
 
-    /// The target of a token.
+    /// The target of a visitor's token; `grant` is what the visitor was granted before.
     ///
     /// # Errors
     ///
@@ -124,8 +109,8 @@ impl Plugin {
     pub(super) async fn lookup(
         &self,
         token: &str,
-        client: &ClientAddr,
-        shown: &Shown,
+        visitor: &Visitor<'_>,
+        grant: &mut Grant,
     ) -> Result<Target, LookupError> {
         match self {
             Self::Table(table) => table.lookup(token),
@@ -133,7 +118,7 @@ impl Plugin {
             Self::Jwt(jwt) => jwt.lookup(token),
             Self::Redis(redis) => redis.lookup(token).await,
             Self::Api(api) => api.lookup(token).await,
-            Self::Own(plugin) => own::lookup(plugin, token, client, shown).await,
+            Self::Own(plugin) => own::lookup(plugin, visitor, grant).await,
         }
     }
 }

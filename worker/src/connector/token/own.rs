@@ -1,35 +1,31 @@
 //! Token plugins of the administrator's own.
 
-use common::ipc::ClientAddr;
-use common::ipc::admission::Shown;
+use std::time::SystemTime;
 
 use super::LookupError;
+use crate::connector::Visitor;
+use crate::connector::grant::Grant;
 use crate::connector::plugin::Plugin;
 use crate::connector::plugin::answer::Answer;
 use crate::connector::plugin::question::{Ask, Question};
 use crate::connector::target::Target;
 
-/// The target of a token, in the plugin's words.
+/// The target of a visitor's token, in the plugin's words. What else it says is added to what the visitor was
+/// granted before.
 pub(super) async fn lookup(
     plugin: &Plugin,
-    token: &str,
-    client: &ClientAddr,
-    shown: &Shown,
+    visitor: &Visitor<'_>,
+    grant: &mut Grant,
 ) -> Result<Target, LookupError> {
     let failed = |why: String| LookupError::Failed(format!("the plugin: {why}"));
-    let head = shown.head.as_ref().ok_or_else(|| failed("the request is too long for it".into()))?;
-    let client = client.to_string();
-    let question = Question {
-        id: 0,
-        ask: Ask::Target,
-        token,
-        path: head.path.reveal(),
-        headers: head.headers.iter().map(|field| (field.name.as_str(), field.value.reveal())).collect(),
-        client: &client,
-        certificate: shown.common_name.as_deref(),
-    };
-    match plugin.ask(&question).await.map_err(|error| failed(error.to_string()))? {
-        Answer::Target(target) => Ok(Target::Address(target)),
+    let question = Question::about(visitor, Ask::Target, grant.user.as_deref(), None)
+        .ok_or_else(|| failed("the request is too long for it".into()))?;
+    let written = plugin.ask(&question).await.map_err(|error| failed(error.to_string()))?;
+    match written.target(SystemTime::now()).map_err(|error| failed(error.to_string()))? {
+        Answer::Target { address, lifetime } => {
+            grant.limit(lifetime);
+            Ok(Target::Address(address))
+        }
         Answer::Refused(reason) => Err(LookupError::Refused(reason)),
     }
 }

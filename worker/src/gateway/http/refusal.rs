@@ -1,8 +1,9 @@
 //! What a client gets whom the connector refuses a target.
 
 use common::config::token::TokenRefusal;
-use common::ipc::admission::Refusal;
-use hyper::header::{self, HeaderValue};
+use common::ipc::admission::{Header, Refusal, Reply};
+use hyper::ext::ReasonPhrase;
+use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
@@ -12,6 +13,9 @@ use crate::gateway::websocket::close::ControlPayload;
 
 /// What a client is asked that must name itself (RFC 7617 section 2), in the words of the original.
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"Websockify\"");
+
+/// Seconds after which a client may try again that was refused through no fault of its own.
+const SOON: HeaderValue = HeaderValue::from_static("1");
 
 /// How a client is refused.
 #[derive(Debug)]
@@ -23,7 +27,7 @@ pub(super) enum Answer {
 }
 
 /// The answer to a refused client.
-pub(super) fn answer(refusal: Refusal, tokens: TokenRefusal) -> Answer {
+pub(super) fn answer(refusal: &Refusal, tokens: TokenRefusal) -> Answer {
     let close = |code, reason| Answer::Close(ControlPayload::close(code, reason));
     match (refusal, tokens) {
         // As the original, which connects only when the WebSocket is open.
@@ -36,15 +40,48 @@ pub(super) fn answer(refusal: Refusal, tokens: TokenRefusal) -> Answer {
 }
 
 /// The answer to a client that was refused a page, or a WebSocket before it was open.
-pub(super) fn page(refusal: Refusal) -> Response<Body> {
-    let (status, field) = match refusal {
-        Refusal::Unauthorized => (StatusCode::UNAUTHORIZED, Some((header::WWW_AUTHENTICATE, CHALLENGE))),
-        Refusal::Forbidden | Refusal::NoToken | Refusal::UnknownToken => (StatusCode::FORBIDDEN, None),
-        Refusal::Overloaded | Refusal::Stale | Refusal::LookupFailed | Refusal::Unreachable => {
-            (StatusCode::SERVICE_UNAVAILABLE, Some((header::RETRY_AFTER, HeaderValue::from_static("1"))))
-        }
+pub(super) fn page(refusal: &Refusal) -> Response<Body> {
+    match refusal {
+        Refusal::Unauthorized => with(StatusCode::UNAUTHORIZED, header::WWW_AUTHENTICATE, CHALLENGE),
+        Refusal::Forbidden | Refusal::NoToken | Refusal::UnknownToken => error_page(StatusCode::FORBIDDEN),
+        Refusal::WrongOrigin => because(StatusCode::FORBIDDEN, ReasonPhrase::from_static(b"Invalid Origin")),
+        Refusal::Answered(reply) => answered(reply),
+        Refusal::Overloaded
+        | Refusal::Stale
+        | Refusal::LookupFailed
+        | Refusal::AuthFailed
+        | Refusal::Unreachable => with(StatusCode::SERVICE_UNAVAILABLE, header::RETRY_AFTER, SOON),
+    }
+}
+
+/// What a plugin has said. The connector has looked at it; what can't be sent after all is left out.
+fn answered(reply: &Reply) -> Response<Body> {
+    let status = Some(reply.status).filter(|status| Reply::STATUSES.contains(status));
+    let status = status.and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(StatusCode::FORBIDDEN);
+    let reason = reply.reason.as_deref().and_then(|reason| ReasonPhrase::try_from(reason.as_bytes()).ok());
+    let mut response = match reason {
+        Some(reason) => because(status, reason),
+        None => error_page(status),
     };
+    for Header { name, value } in reply.headers.iter().take(Reply::MAX_FIELDS) {
+        if let (Ok(name), Ok(value)) =
+            (HeaderName::try_from(name.as_str()), HeaderValue::from_str(value.reveal()))
+        {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
+}
+
+fn with(status: StatusCode, name: HeaderName, value: HeaderValue) -> Response<Body> {
     let mut response = error_page(status);
-    response.headers_mut().extend(field);
+    response.headers_mut().insert(name, value);
+    response
+}
+
+/// With a reason phrase of its own (RFC 9112 section 4), which tells people and `grep` more than the usual one.
+pub(super) fn because(status: StatusCode, reason: ReasonPhrase) -> Response<Body> {
+    let mut response = error_page(status);
+    response.extensions_mut().insert(reason);
     response
 }

@@ -7,11 +7,13 @@ use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 use common::config::token::TokenFrom;
 use common::ipc::admission::{AdmissionRequest, Refusal};
 use common::sys::stream::StreamSocket;
 use hyper::body::{Body as _, Incoming};
+use hyper::ext::ReasonPhrase;
 use hyper::header::{self, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -136,7 +138,7 @@ impl Client {
     async fn page(&self, request: &Request<Incoming>) -> Response<Body> {
         if self.gateway.setup.inquiry.pages {
             if let Err(refusal) = self.may_browse(request).await {
-                return closing(refusal::page(refusal));
+                return closing(refusal::page(&refusal));
             }
         }
         self.gateway.pages.respond(request)
@@ -162,10 +164,13 @@ impl Client {
     /// The line that the original logs for each refused request.
     fn log_refusal(&self, response: &Response<Body>) {
         let status = response.status();
+        let reason = response.extensions().get::<ReasonPhrase>().map(ReasonPhrase::as_bytes);
+        let reason = reason.map(String::from_utf8_lossy);
         tracing::info!(
             target: "websockify::http",
             client = %self.connection.client(),
-            "code {}, message {}", status.as_u16(), status.canonical_reason().unwrap_or_default(),
+            "code {}, message {}",
+            status.as_u16(), reason.as_deref().or(status.canonical_reason()).unwrap_or_default(),
         );
     }
 
@@ -183,8 +188,10 @@ impl Client {
         if path != "/" {
             tracing::info!(target: "websockify::http", client = &client, "{address}: Path: '{path}'");
         }
+        let mut terms = Terms::of(&self.gateway.setup);
         let target = match self.target(self.ask(request)).await {
-            Ok(target) => {
+            Ok((target, lifetime)) => {
+                terms.lifetime = lifetime;
                 if self.gateway.setup.tell_requests {
                     let host_is_token = self.gateway.setup.inquiry.token == Some(TokenFrom::Host);
                     let told = told(request, &opening, self.tls.as_ref(), host_is_token);
@@ -192,14 +199,13 @@ impl Client {
                 }
                 Ok(target)
             }
-            Err(refusal) => match refusal::answer(refusal, self.gateway.setup.token_refusal) {
+            Err(refusal) => match refusal::answer(&refusal, self.gateway.setup.token_refusal) {
                 Answer::Response(response) => return closing(response),
                 Answer::Close(reason) => Err(reason),
             },
         };
         let observer = if target.is_ok() { self.observer().await } else { None };
         let upgrade = hyper::upgrade::on(request);
-        let terms = Terms::of(&self.gateway.setup);
         spawn_local(begin_session(self.connection.clone(), upgrade, target, observer, terms));
         opening.response(Body::empty())
     }
@@ -215,14 +221,15 @@ impl Client {
         Observer::new(id, recording, gateway.setup.traffic.then(|| gateway.log.clone()))
     }
 
-    /// The target's end of the session.
-    async fn target(&self, request: AdmissionRequest) -> Result<Transport, Refusal> {
+    /// The target's end of the session, and how long that may last.
+    async fn target(&self, request: AdmissionRequest) -> Result<(Transport, Option<Duration>), Refusal> {
         let gateway = &self.gateway;
         let connector = gateway.connector.borrow().clone().ok_or(Refusal::Overloaded)?;
-        let Admitted { socket, host } = connector.admit(request, gateway.setup.admission).await?;
+        let Admitted { socket, host, lifetime } = connector.admit(request, gateway.setup.admission).await?;
         let socket = StreamSocket::new(socket).map_err(|_| Refusal::Overloaded)?;
-        let Some(tls) = &gateway.target_tls else { return Ok(Transport::Plain(socket)) };
-        tls.connect(socket, host.as_deref(), gateway.setup.tls_handshake).await.map_err(|error| {
+        let Some(tls) = &gateway.target_tls else { return Ok((Transport::Plain(socket), lifetime)) };
+        let connected = tls.connect(socket, host.as_deref(), gateway.setup.tls_handshake).await;
+        connected.map(|target| (target, lifetime)).map_err(|error| {
             tracing::warn!(
                 target: "websockify::http",
                 client = %self.connection.client(), "TLS with the target failed: {error}",

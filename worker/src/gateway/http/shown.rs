@@ -5,7 +5,16 @@ use common::config::token::TokenFrom;
 use common::ipc::admission::{Head, Header, Shown};
 use common::ipc::setup::Inquiry;
 use hyper::Request;
-use hyper::header;
+use hyper::header::{self, HeaderName};
+
+/// Fields of the opening handshake, which say nothing of a client. Sub-protocols do: some clients put secrets there.
+const OURS: [HeaderName; 5] = [
+    header::CONNECTION,
+    header::UPGRADE,
+    header::SEC_WEBSOCKET_EXTENSIONS,
+    header::SEC_WEBSOCKET_KEY,
+    header::SEC_WEBSOCKET_VERSION,
+];
 
 /// What the connector wants to know of a request, and of who sent it.
 pub(super) fn shown<B>(inquiry: &Inquiry, request: &Request<B>, common_name: Option<&str>) -> Shown {
@@ -34,8 +43,7 @@ fn head<B>(request: &Request<B>) -> Option<Head> {
     let mut length = path.len();
     let mut headers = Vec::new();
     for name in request.headers().keys() {
-        let is_ours = name.as_str().starts_with("sec-websocket-");
-        if is_ours || [header::CONNECTION, header::UPGRADE].contains(name) {
+        if OURS.contains(name) {
             continue;
         }
         let value = request.headers().get(name)?.as_bytes();

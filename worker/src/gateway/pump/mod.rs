@@ -19,6 +19,7 @@
 //! | the service stops         | goes on  | Closing(1001)      | until it ends too  |
 //! | its generation is too old | goes on  | Closing(1012)      | until it ends too  |
 //! | an administrator says so  | goes on  | Closing(1008)      | until it ends too  |
+//! | its lifetime is over      | goes on  | Closing(1008)      | until it ends too  |
 //!
 //! The session is over when both directions are closed and nothing of the client needs to be read any
 //! more, or when nothing has moved for the closing handshake's deadline since the first end.
@@ -84,6 +85,8 @@ pub struct Session {
     timer: Option<Pin<Box<Sleep>>>,
     next_ping: Option<Instant>,
     idle_since: Instant,
+    /// The end of its lifetime.
+    expires: Option<Instant>,
     /// Both directions must have ended by then.
     deadline: Option<Instant>,
     bytes_to_target: u64,
@@ -158,6 +161,8 @@ impl Session {
             timer: None,
             next_ping: terms.heartbeat.map(|interval| now + interval),
             idle_since: now,
+            // A lifetime beyond the clock's range is none.
+            expires: terms.lifetime.and_then(|lifetime| now.checked_add(lifetime)),
             deadline: None,
             bytes_to_target: 0,
             bytes_to_client: 0,
@@ -292,7 +297,8 @@ impl Session {
 
     /// Acts upon time, and sets the timer for the next time that something must be done.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.has_ended() && self.next_ping.is_none() && self.terms.idle.is_none() {
+        let has_timers = self.next_ping.is_some() || self.terms.idle.is_some() || self.expires.is_some();
+        if !self.has_ended() && !has_timers {
             return Poll::Pending;
         }
         let now = Instant::now();
@@ -316,7 +322,8 @@ impl Session {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            self.terms.idle.map(|idle| self.idle_since + idle)
+            let idle = self.terms.idle.map(|idle| self.idle_since + idle);
+            [idle, self.expires].into_iter().flatten().min()
         };
         let ping = if self.has_ended() { None } else { self.next_ping };
         let Some(next) = [deadline, ping].into_iter().flatten().min() else { return Poll::Pending };
@@ -330,8 +337,13 @@ impl Session {
         Poll::Pending
     }
 
-    /// The heartbeat and the limit of silence; says whether there is something to send or to end.
+    /// The lifetime, the limit of silence and the heartbeat; says whether there is something to send or to end.
     fn tick(&mut self, now: Instant) -> bool {
+        if self.expires.is_some_and(|end| now >= end) {
+            let reason = ControlPayload::close(CloseCode::Policy, "Session lifetime is over");
+            self.end_downlink(ClosedBy::Lifetime, reason);
+            return true;
+        }
         if self.terms.idle.is_some_and(|idle| now >= self.idle_since + idle) {
             self.end_downlink(ClosedBy::Timeout, ControlPayload::close(CloseCode::Away, "Idle timeout"));
             return true;

@@ -13,18 +13,21 @@ pub struct Terms {
     pub heartbeat: Option<Duration>,
     /// Longest silence of both sides.
     pub idle: Option<Duration>,
+    /// How long the session may last, by the word of a plugin.
+    pub lifetime: Option<Duration>,
     /// From the first end to the last, as long as nothing moves.
     pub close_handshake: Duration,
 }
 
 impl Terms {
-    /// Those of a gateway.
+    /// Those of a gateway, for all sessions.
     #[must_use]
     pub fn of(setup: &GatewaySetup) -> Self {
         Self {
             accept_text: setup.accept_text,
             heartbeat: setup.heartbeat,
             idle: setup.idle,
+            lifetime: None,
             close_handshake: setup.close_handshake,
         }
     }

@@ -1,6 +1,7 @@
 //! Options of plugins: targets by token, and authentication.
 
 use std::ffi::OsStr;
+use std::path::PathBuf;
 
 use super::given;
 use crate::config::auth::{Auth, AuthPlugin};
@@ -36,10 +37,15 @@ fn text(value: Option<&String>) -> Option<&str> {
     value.map(String::as_str).filter(|text| !text.is_empty())
 }
 
+/// Where a path leads. What has no place has no file either, which is told when it is opened.
+fn place(path: &OsStr) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.into())
+}
+
 /// What clients must prove.
 pub(super) fn auth(options: &Options, notes: &mut Vec<String>) -> Result<Vec<Auth>, CliError> {
     let Some(name) = text(options.auth_plugin.as_ref()) else { return Ok(Vec::new()) };
-    let plugin = AuthPlugin::new(name, text(options.auth_source.as_ref()))
+    let plugin = AuthPlugin::new(name, text(options.auth_source.as_ref()), place)
         .map_err(|error| CliError::usage(&error).help(error.help()))?;
     if matches!(plugin, AuthPlugin::CommonName(_)) && !options.verify_client {
         notes.push("ClientCertCNAuth lets nobody in without --verify-client".to_owned());
@@ -54,8 +60,6 @@ pub(super) fn tokens(options: &Options) -> Result<Option<Tokens>, CliError> {
         (None, Some(name)) => (name, given(options.token_source.as_ref())),
         (None, None) => return Ok(None),
     };
-    // What has no place has no file either, which is told when it is opened.
-    let place = |path: &OsStr| std::path::absolute(path).unwrap_or_else(|_| path.into());
     let plugin =
         TokenPlugin::new(name, source, place).map_err(|error| CliError::usage(&error).help(error.help()))?;
     let from = if options.host_token { TokenFrom::Host } else { TokenFrom::Path };
