@@ -64,7 +64,9 @@ pub(super) fn read(
 fn field(name: &str, value: &str) -> Result<Option<Header>, AnswerError> {
     let wrong = AnswerError::Reply("\"headers\"");
     let name = HeaderName::try_from(name).map_err(|_| wrong)?.as_str().to_owned();
-    HeaderValue::from_str(value).map_err(|_| wrong)?;
+    if !value.is_ascii() || HeaderValue::from_str(value).is_err() {
+        return Err(wrong);
+    }
     if OURS.contains(&name.as_str()) || name.starts_with("content-") || name.starts_with("sec-websocket-") {
         return Ok(None);
     }

@@ -1,15 +1,24 @@
 //! What a client sees when its request is refused.
 
+use hyper::ext::ReasonPhrase;
 use hyper::{Response, StatusCode};
 
 use super::body::Body;
 use super::html;
 
-/// A page that says no more than the status does: reasons belong in the log. The caller adds the
+/// A page that says no more than the status does. The caller adds the
 /// headers that the status asks for, such as `Allow` or `WWW-Authenticate`.
 pub fn error_page(status: StatusCode) -> Response<Body> {
     let reason = status.canonical_reason().unwrap_or("Error");
     html::page(status, &format!("{} {reason}", status.as_u16()), "")
+}
+
+/// The same with a reason phrase of its own (RFC 9112 section 4), for people and for `grep`.
+pub(crate) fn error_page_because(status: StatusCode, reason: ReasonPhrase) -> Response<Body> {
+    let shown = String::from_utf8_lossy(reason.as_bytes()).into_owned();
+    let mut response = html::page(status, &format!("{} {shown}", status.as_u16()), "");
+    response.extensions_mut().insert(reason);
+    response
 }
 
 #[cfg(test)]

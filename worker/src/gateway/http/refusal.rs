@@ -8,11 +8,14 @@ use hyper::{Response, StatusCode};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::body::Body;
-use super::error_page::error_page;
+use super::error_page::{error_page, error_page_because};
 use crate::gateway::websocket::close::ControlPayload;
 
 /// What a client is asked that must name itself (RFC 7617 section 2), in the words of the original.
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"Websockify\"");
+
+/// In the words of the original.
+const INVALID_ORIGIN: ReasonPhrase = ReasonPhrase::from_static(b"Invalid Origin");
 
 /// Seconds after which a client may try again that was refused through no fault of its own.
 const SOON: HeaderValue = HeaderValue::from_static("1");
@@ -44,7 +47,7 @@ pub(super) fn page(refusal: &Refusal) -> Response<Body> {
     match refusal {
         Refusal::Unauthorized => with(StatusCode::UNAUTHORIZED, header::WWW_AUTHENTICATE, CHALLENGE),
         Refusal::Forbidden | Refusal::NoToken | Refusal::UnknownToken => error_page(StatusCode::FORBIDDEN),
-        Refusal::WrongOrigin => because(StatusCode::FORBIDDEN, ReasonPhrase::from_static(b"Invalid Origin")),
+        Refusal::WrongOrigin => error_page_because(StatusCode::FORBIDDEN, INVALID_ORIGIN),
         Refusal::Answered(reply) => answered(reply),
         Refusal::Overloaded
         | Refusal::Stale
@@ -60,7 +63,7 @@ fn answered(reply: &Reply) -> Response<Body> {
     let status = status.and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(StatusCode::FORBIDDEN);
     let reason = reply.reason.as_deref().and_then(|reason| ReasonPhrase::try_from(reason.as_bytes()).ok());
     let mut response = match reason {
-        Some(reason) => because(status, reason),
+        Some(reason) => error_page_because(status, reason),
         None => error_page(status),
     };
     for Header { name, value } in reply.headers.iter().take(Reply::MAX_FIELDS) {
@@ -76,12 +79,5 @@ fn answered(reply: &Reply) -> Response<Body> {
 fn with(status: StatusCode, name: HeaderName, value: HeaderValue) -> Response<Body> {
     let mut response = error_page(status);
     response.headers_mut().insert(name, value);
-    response
-}
-
-/// With a reason phrase of its own (RFC 9112 section 4), which tells people and `grep` more than the usual one.
-pub(super) fn because(status: StatusCode, reason: ReasonPhrase) -> Response<Body> {
-    let mut response = error_page(status);
-    response.extensions_mut().insert(reason);
     response
 }

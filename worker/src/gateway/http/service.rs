@@ -23,7 +23,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::task::spawn_local;
 
 use super::body::Body;
-use super::error_page::error_page;
+use super::error_page::{error_page, error_page_because};
 use super::refusal::{self, Answer};
 use super::shown::shown;
 use super::stall::WriteDeadline;
@@ -178,7 +178,7 @@ impl Client {
     async fn upgrade(&self, request: &mut Request<Incoming>) -> Response<Body> {
         let opening = match handshake::check(request) {
             Ok(opening) => opening,
-            Err(refused) => return no_handshake(refused),
+            Err(refused) => return no_handshake(&refused),
         };
         let address = self.connection.client();
         let client = tracing::field::display(address);
@@ -265,9 +265,13 @@ fn session(upgraded: Upgraded, target: Result<Transport, ControlPayload>, terms:
     })
 }
 
-fn no_handshake(refused: handshake::Refused) -> Response<Body> {
-    let mut response = closing(error_page(refused.status()));
-    if refused == handshake::Refused::Version {
+fn no_handshake(refused: &handshake::Refused) -> Response<Body> {
+    let response = match ReasonPhrase::try_from(refused.to_string()) {
+        Ok(reason) => error_page_because(refused.status(), reason),
+        Err(_) => error_page(refused.status()),
+    };
+    let mut response = closing(response);
+    if let handshake::Refused::Version(_) = refused {
         response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
     }
     response

@@ -2,12 +2,16 @@
 
 use std::io;
 
+use hyper::ext::ReasonPhrase;
 use hyper::http::HeaderValue;
 use hyper::{Response, StatusCode, header};
 use nix::errno::Errno;
 
 use crate::gateway::http::body::Body;
-use crate::gateway::http::error_page::error_page;
+use crate::gateway::http::error_page::{error_page, error_page_because};
+
+/// In the words of Python's server.
+const FILE_NOT_FOUND: ReasonPhrase = ReasonPhrase::from_static(b"File not found");
 
 /// Why a request for a file is refused. The first three are the client's business; the others are
 /// ours and belong in the log.
@@ -53,7 +57,7 @@ impl WebError {
     pub(super) fn to_response(&self) -> Response<Body> {
         match self {
             Self::Malformed => error_page(StatusCode::BAD_REQUEST),
-            Self::NotFound => error_page(StatusCode::NOT_FOUND),
+            Self::NotFound => error_page_because(StatusCode::NOT_FOUND, FILE_NOT_FOUND),
             Self::Forbidden => error_page(StatusCode::FORBIDDEN),
             Self::Busy(_) => {
                 let mut response = error_page(StatusCode::SERVICE_UNAVAILABLE);

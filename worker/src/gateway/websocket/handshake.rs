@@ -7,6 +7,9 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 /// Versions that browsers have spoken; their frames are alike (RFC 6455 section 4.4 for 13).
 const VERSIONS: [&str; 3] = ["13", "8", "7"];
 
+/// So much of an unknown version is repeated.
+const MAX_VERSION_DIGITS: usize = 20;
+
 /// The one sub-protocol there is.
 const BINARY: &str = "binary";
 
@@ -17,8 +20,9 @@ pub struct Opening {
     binary: bool,
 }
 
-/// Why a request that asks for a WebSocket gets none. Each is the client's fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why a request that asks for a WebSocket gets none. Each is the client's fault, and told in the words of the
+/// original where it has some.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// Not a GET request of HTTP/1.1.
     #[error("A WebSocket begins with a GET request of HTTP/1.1")]
@@ -26,9 +30,9 @@ pub enum Refused {
     /// No `Sec-WebSocket-Version`.
     #[error("Missing Sec-WebSocket-Version header")]
     NoVersion,
-    /// A version that we don't speak.
-    #[error("Unsupported WebSocket version")]
-    Version,
+    /// A version that we don't speak, as far as it is a number.
+    #[error("Unsupported protocol version {0}")]
+    Version(String),
     /// No `Sec-WebSocket-Key`.
     #[error("Missing Sec-WebSocket-Key header")]
     NoKey,
@@ -44,9 +48,9 @@ pub enum Refused {
 impl Refused {
     /// The status to answer with.
     #[must_use]
-    pub fn status(self) -> StatusCode {
+    pub fn status(&self) -> StatusCode {
         match self {
-            Self::Version => StatusCode::UPGRADE_REQUIRED,
+            Self::Version(_) => StatusCode::UPGRADE_REQUIRED,
             _ => StatusCode::BAD_REQUEST,
         }
     }
@@ -71,7 +75,8 @@ pub fn check<B>(request: &Request<B>) -> Result<Opening, Refused> {
     }
     let version = headers.get(header::SEC_WEBSOCKET_VERSION).ok_or(Refused::NoVersion)?;
     if !VERSIONS.iter().any(|known| known.as_bytes() == version.as_bytes().trim_ascii()) {
-        return Err(Refused::Version);
+        let digits = version.as_bytes().iter().copied().filter(u8::is_ascii_digit).take(MAX_VERSION_DIGITS);
+        return Err(Refused::Version(digits.map(char::from).collect()));
     }
     let mut keys = headers.get_all(header::SEC_WEBSOCKET_KEY).iter();
     let key = keys.next().ok_or(Refused::NoKey)?.as_bytes().trim_ascii();
@@ -162,12 +167,13 @@ mod tests {
 
     #[test]
     fn what_is_missing_or_malformed_is_named() {
-        let cases: [(&[(&str, &str)], Refused); 5] = [
+        let cases: [(&[(&str, &str)], Refused); 6] = [
             (&[KEY], Refused::NoVersion),
             (&[VERSION], Refused::NoKey),
-            (&[KEY, ("Sec-WebSocket-Version", "12")], Refused::Version),
+            (&[KEY, ("Sec-WebSocket-Version", "12")], Refused::Version("12".into())),
             (&[VERSION, ("Sec-WebSocket-Key", " ")], Refused::Key),
             (&[VERSION, KEY, KEY], Refused::Key),
+            (&[KEY, ("Sec-WebSocket-Version", "x 1-4")], Refused::Version("14".into())),
         ];
         for (headers, refused) in cases {
             assert_eq!(check(&request(headers)), Err(refused));
