@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -129,6 +129,7 @@ pub(crate) async fn run(
     service.generations.add(generation);
     if let Some(path) = control {
         control::open(&service, &path);
+        service.keep_register(&path);
     }
     if let Some(program) = &program {
         program.start().await?;
@@ -154,6 +155,9 @@ pub(crate) async fn take_over(
     signals::unblock();
     let asked = service.reloads.ask_after_upgrade();
     upgrade::adopt(&service, &config, inheritance, control.as_deref(), asked);
+    if let Some(path) = control {
+        service.keep_register(&path);
+    }
     Ok(serve(service, signals, orders, keepers).await)
 }
 
@@ -195,6 +199,13 @@ async fn serve(service: Rc<Service>, mut signals: Signals, orders: Orders, mut k
 }
 
 impl Service {
+    /// Keeps a register of sessions beside the control socket, where there is a journal for their records.
+    fn keep_register(&self, control: &Path) {
+        if log::keeps_fields() {
+            self.connections.borrow_mut().keep_register(&control.with_file_name("sessions"));
+        }
+    }
+
     /// Says so when systemd listens elsewhere than the configuration in force says.
     pub(crate) fn compare_listeners(&self) {
         let generation = self.generations.current();

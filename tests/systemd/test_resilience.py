@@ -48,14 +48,17 @@ def test_a_killed_process_is_replaced_and_nobody_is_refused(secure, role):
         if role in ("connector", "signer"):
             assert stream.finish() > 0
         stream.close()
-    if role != "supervisor":
-        # Whoever keeps the records is still the same: each session has its two.
-        def are_complete():
-            opened, closed = secure.journal(OPENED), secure.journal(CLOSED)
-            names = [record["WEBSOCKIFY_SESSION"] for record in closed]
-            return len(opened) == len(closed) == len(set(names)) and len(closed) >= clients.served + 3
+    records = []
 
-        assert wait_for(are_complete), (len(secure.journal(OPENED)), len(secure.journal(CLOSED)))
+    def are_complete():
+        records[:] = [[one["WEBSOCKIFY_SESSION"] for one in secure.journal(kind)] for kind in (OPENED, CLOSED)]
+        opened, closed = records
+        # Each session has its two, whoever has died.
+        return sorted(opened) == sorted(set(closed)) == sorted(closed) and len(closed) >= clients.served + 3
+
+    assert wait_for(are_complete), [len(some) for some in records]
+    crashed = [one for one in secure.journal(CLOSED) if one["WEBSOCKIFY_CLOSED_BY"] == "crash"]
+    assert len(crashed) >= 3 if role in ("supervisor", "gateway") else not crashed
 
 
 def test_a_gateway_that_is_killed_for_its_memory_takes_its_own_sessions_along(instance):

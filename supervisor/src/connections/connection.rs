@@ -8,6 +8,7 @@ use common::ipc::request::Request;
 use common::ipc::{ClientAddr, ConnectionId, GatewayId};
 use serde::{Deserialize, Serialize};
 
+use super::register::{self, Entry, Register};
 use crate::session_log::{self, Run, Subject};
 
 /// One connection.
@@ -43,6 +44,9 @@ pub(super) struct Session {
     /// The record of its beginning is written. With a journal that waits for the gateway's word.
     #[serde(default)]
     pub(super) told: bool,
+    /// Where the register has it.
+    #[serde(default)]
+    pub(super) slot: Option<u32>,
 }
 
 impl Connection {
@@ -52,16 +56,28 @@ impl Connection {
     }
 
     /// Writes the record of a session's beginning once all is known that it holds.
-    pub(super) fn tell_opened(&mut self, run: Run, id: ConnectionId) {
+    pub(super) fn tell_opened(&mut self, run: Run, id: ConnectionId, register: Option<&mut Register>) {
         if self.request.is_none() {
             return;
         }
         let Some(mut session) = self.session.take() else { return };
         if !session.told {
             session.told = true;
+            session.slot = register.and_then(|register| register.add(&self.entry(run, id, &session.target)));
             session_log::opened(&self.subject(run, id, &session));
         }
         self.session = Some(session);
+    }
+
+    fn entry(&self, run: Run, id: ConnectionId, target: &str) -> Entry {
+        Entry {
+            run,
+            id,
+            client: self.client.clone(),
+            gateway: self.pid,
+            target: target.into(),
+            since: register::now().saturating_sub(self.since.elapsed()),
+        }
     }
 
     /// What its records are about.

@@ -2,6 +2,7 @@
 
 mod connection;
 mod handed;
+mod register;
 #[cfg(test)]
 mod tests;
 mod totals;
@@ -10,6 +11,7 @@ mod unserved;
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -23,6 +25,7 @@ use crate::session_log::{self, CRASH, Run};
 
 use connection::{Connection, Session};
 pub(crate) use handed::Handed;
+use register::Register;
 pub(crate) use totals::{EndedSessions, Totals};
 use unserved::Unplaced;
 pub(crate) use unserved::{Orphans, Unserved};
@@ -47,9 +50,24 @@ pub(crate) struct Connections {
     unplaced: Rc<RefCell<BTreeSet<ConnectionId>>>,
     /// What names the sessions of this run.
     run: Run,
+    /// Tells the next supervisor which sessions were open, if there is a journal.
+    register: Option<Register>,
 }
 
 impl Connections {
+    /// Keeps a register of sessions in a file, and writes the closing records of those that an earlier
+    /// supervisor has left there, which was killed.
+    pub(crate) fn keep_register(&mut self, file: &Path) {
+        let slots = self.open.values().filter_map(|one| one.session.as_ref()?.slot);
+        let held: BTreeSet<_> = slots.collect();
+        match Register::open(file, |slot| held.contains(&slot)) {
+            Ok(register) => self.register = Some(register),
+            Err(error) => {
+                tracing::warn!(target: "websockify::session", "no register {}: {error}", file.display());
+            }
+        }
+    }
+
     /// A number and our record for a connection that was just accepted.
     pub(crate) fn accept(&mut self, client: ClientAddr, socket: OwnedFd) -> Unserved {
         self.last += 1;
@@ -121,10 +139,10 @@ impl Connections {
     pub(crate) fn opened(&mut self, id: ConnectionId, target: String) {
         let Some(connection) = self.open.get_mut(&id) else { return };
         if connection.session.is_none() {
-            connection.session = Some(Box::new(Session { target, told: false }));
+            connection.session = Some(Box::new(Session { target, told: false, slot: None }));
             self.totals.sessions += 1;
             self.totals.opened += 1;
-            connection.tell_opened(self.run, id);
+            connection.tell_opened(self.run, id, self.register.as_mut());
         }
         if let Some(summary) = connection.ended.take() {
             self.close(id, Some(&summary));
@@ -133,10 +151,10 @@ impl Connections {
 
     /// The connection becomes a session by `request`; says whether it was one of `gateway`'s that had none.
     pub(crate) fn requested(&mut self, id: ConnectionId, request: Request, gateway: GatewayId) -> bool {
-        let run = self.run;
-        let Some(connection) = self.of(id, gateway).filter(|one| one.request.is_none()) else { return false };
+        let is_meant = |one: &&mut Connection| one.gateway == gateway && one.request.is_none();
+        let Some(connection) = self.open.get_mut(&id).filter(is_meant) else { return false };
         connection.request = Some(Box::new(request));
-        connection.tell_opened(run, id);
+        connection.tell_opened(self.run, id, self.register.as_mut());
         true
     }
 
@@ -290,6 +308,9 @@ impl Connections {
             session_log::opened(&subject);
         }
         session_log::closed(&subject, summary, lasted);
+        if let (Some(slot), Some(register)) = (session.slot, &mut self.register) {
+            register.clear(slot);
+        }
         Some(connection)
     }
 }
