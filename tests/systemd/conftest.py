@@ -1,8 +1,4 @@
-"""One booted machine with websockify installed, for all cases in this folder."""
-
-import pathlib
-import shutil
-import tempfile
+"""Booted machines with websockify installed, for all cases in this folder."""
 
 import machine as machines
 import pytest
@@ -19,16 +15,23 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session")
-def machine():
-    base = machines.base()
+def bases():
+    """What machines are booted from. From here on this process has a network of its own."""
+    bases = [machines.base(release) for release in machines.RELEASES]
     machines.leave_host()
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="machine-"))
-    machine = machines.Machine(base, folder)
-    machine.run("/source/packaging/install", "--prefix", "/usr")
-    yield machine
-    machine.stop()
-    machines.unmount(folder)
-    folder.rmdir()
+    return bases
+
+
+@pytest.fixture(scope="session")
+def machine(bases):
+    with machines.booted(bases[0]) as machine:
+        yield machine
+
+
+@pytest.fixture(scope="module")
+def debian13(bases):
+    with machines.booted(bases[1]) as machine:
+        yield machine
 
 
 @pytest.fixture(scope="session")

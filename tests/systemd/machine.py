@@ -1,4 +1,4 @@
-"""A Debian 12 with its systemd, booted in a container that shares this process's network.
+"""A Debian with its systemd, booted in a container that shares this process's network.
 
 The first use takes half a minute for debootstrap(8); its result is kept in `target/`. Each boot works on an
 overlay of it in memory, so that nothing of one run is seen by the next."""
@@ -19,6 +19,8 @@ import tempfile
 
 from harness import gateway, processes
 
+# The first is the one for all cases, the other for those about a newer systemd.
+RELEASES = ["bookworm", "trixie"]
 PACKAGES = ["systemd", "systemd-sysv", "dbus", "dbus-user-session", "libpam-systemd"]
 
 CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
@@ -61,16 +63,17 @@ def mirror():
     return found.stdout.split()[:1]
 
 
-def base():
+def base(release=RELEASES[0]):
     """The folder with an installed Debian, made if there is none."""
     version = hashlib.sha256(" ".join(PACKAGES).encode()).hexdigest()[:12]
-    root = gateway.ROOT / f"target/systemd-root-{version}"
+    name = "" if release == RELEASES[0] else f"-{release}"
+    root = gateway.ROOT / f"target/systemd-root{name}-{version}"
     if not root.is_dir():
         print(f"installing Debian in {root}", flush=True)
         root.parent.mkdir(exist_ok=True)
         building = pathlib.Path(tempfile.mkdtemp(prefix="systemd-root-", dir=root.parent))
         subprocess.run(
-            ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", "bookworm", building]
+            ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", release, building]
             + mirror(),
             check=True, stdout=subprocess.DEVNULL,
         )  # fmt: skip
@@ -212,10 +215,23 @@ def wait_for(condition, seconds=10.0):
     return processes.wait_for(condition, seconds, 0.1)
 
 
+@contextlib.contextmanager
+def booted(base):
+    """A machine with websockify installed."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="machine-"))
+    machine = Machine(base, folder)
+    machine.run("/source/packaging/install", "--prefix", "/usr")
+    yield machine
+    machine.stop()
+    unmount(folder)
+    folder.rmdir()
+
+
 def unmount(folder):
     for mounted in (folder / "root", folder):
         subprocess.run(["umount", "--lazy", mounted], check=False)
 
 
 if __name__ == "__main__":
-    print(missing() or base())
+    for release in RELEASES:
+        print(missing() or base(release))
