@@ -19,6 +19,7 @@ use common::ipc::connector::SupervisorToConnector;
 use common::ipc::setup::{self, TokenFile, TokenFiles};
 use common::sys::memory_file::MAX_BYTES;
 use nix::fcntl::OFlag;
+use nix::time::{ClockId, clock_gettime};
 use tokio::time::timeout;
 
 use crate::generation::Generation;
@@ -28,9 +29,13 @@ use crate::stamp::Stamp;
 /// All that files may hold together. What encoding adds has room beside it.
 const MAX_TOTAL_BYTES: usize = MAX_BYTES / 2;
 
-/// After each look so many times as long as it took passes before the next one: a folder with thousands of
+/// After a long look so many times as long as it took passes before the next one: a folder with thousands of
 /// files must not take all the time of who accepts connections.
 const REST: u32 = 10;
+
+/// A look is long that takes more than this of the processor: at some hundred files. What others take of it
+/// meanwhile does not count, so that on a busy machine, too, a change in a few files is never overlooked.
+const LONG_LOOK: Duration = Duration::from_millis(1);
 
 /// Two changes so soon after one another may leave the same stamp behind: file systems keep the time of a
 /// change no finer than the kernel's tick, 10 ms at most.
@@ -92,12 +97,13 @@ impl TokenSource {
     /// Reads the files if they have changed, and tells the connector.
     pub(crate) async fn refresh(&self, generation: &Generation) {
         let Some(path) = &self.path else { return };
-        let began = Instant::now();
-        if self.next_look.get().is_some_and(|then| began < then) {
+        if self.next_look.get().is_some_and(|then| Instant::now() < then) {
             return;
         }
+        let began = processor_time();
         let is_new = self.look(path);
-        self.next_look.set(Some(Instant::now() + began.elapsed() * REST));
+        let took = processor_time().saturating_sub(began);
+        self.next_look.set((took > LONG_LOOK).then(|| Instant::now() + took * REST));
         let connector = generation.connector.borrow().clone();
         if let (true, Some(connector)) = (is_new, connector) {
             // A connector that can't be told is dead; the next one is told when it starts.
@@ -134,6 +140,11 @@ impl TokenSource {
         *self.known.borrow_mut() = known;
         true
     }
+}
+
+/// What this thread has used of a processor.
+fn processor_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Into::into)
 }
 
 /// The file, or those in a folder by their names. What else is in it is not looked at.
