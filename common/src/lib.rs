@@ -5,6 +5,7 @@ pub mod addr;
 pub mod config;
 pub mod control;
 pub mod errno;
+pub mod executable;
 pub mod exit_code;
 pub mod ipc;
 pub mod log;

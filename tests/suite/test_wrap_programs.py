@@ -156,24 +156,33 @@ def test_nginx_serves_with_several_processes(folder, background):
         assert processes.wait_gone(members, 0) == []
 
 
-# Programs that can't be moved.
+# A program of which only time tells that it can't be moved. test_wrap_check.py has the others.
 
-STUBBORN = """
+CALLS_THE_KERNEL_ITSELF = """
+#include <arpa/inet.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
-int main(void) { return pause(); }
+int main(int count, char **words) {
+  struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(atoi(words[1]))};
+  int fd = socket(AF_INET, SOCK_STREAM, 0);
+  (void)!syscall(SYS_bind, fd, &address, sizeof address);
+  return pause();
+}
 """
 
 
-def test_a_static_program_is_named_when_it_binds_nothing(folder):
-    source = folder / "static.c"
-    source.write_text(STUBBORN)
-    program = folder / "static-program"
-    subprocess.run(["gcc", "-static", "-o", program, source], check=True, timeout=60)
+def test_a_program_that_binds_without_the_c_library_is_named(folder):
+    source = folder / "stubborn.c"
+    source.write_text(CALLS_THE_KERNEL_ITSELF)
+    program = folder / "stubborn-program"
+    subprocess.run(["gcc", "-o", program, source], check=True, timeout=60)
     port = gateway.free_port()
     settings = folder / "wrap.toml"
     user = 'user = "root"' if os.geteuid() == 0 else ""
     settings.write_text(
-        f'listen = "127.0.0.1:{port}"\n[wrap]\ncommand = ["{program}"]\nstart-timeout = "500ms"\n{user}\n'
+        f'listen = "127.0.0.1:{port}"\n[wrap]\ncommand = ["{program}", "{port}"]\nstart-timeout = "500ms"\n{user}\n'
     )
     with gateway.Gateway("--config", settings, listen=("127.0.0.1", port)) as running:
         began = time.monotonic()
@@ -181,7 +190,7 @@ def test_a_static_program_is_named_when_it_binds_nothing(folder):
             assert websocket.read_close()[0] == 1011
         assert time.monotonic() - began < 3
         running.wait_log(
-            rf"static-program did not bind {port} within 0\.5 s; it may be statically linked or setuid"
+            rf"stubborn-program did not bind {port} within 0\.5 s; it may be statically linked or setuid"
         )
         # Clients wait no longer for what will not come.
         began = time.monotonic()

@@ -1,10 +1,14 @@
 //! What can be wrong with a configuration that is written correctly: files, folders and users that are
 //! not there. Certificates and keys are only looked at as files here.
 
+mod wrap;
+
 use std::env;
 use std::fmt;
 use std::fs::{self, File};
 use std::path::Path;
+
+use nix::unistd::User;
 
 use super::auth::{Auth, AuthPlugin};
 use super::own_plugin::OwnPlugin;
@@ -63,11 +67,14 @@ impl Config {
         if let Target::Tokens(tokens) = &self.target {
             found.tokens(&tokens.plugin);
         }
+        if let Target::Wrapped(wrap) = &self.target {
+            found.wrap(wrap);
+        }
         if let Some(path) = self.target_tls.as_ref().and_then(|tls| tls.ca_file.as_deref()) {
             found.file("target-tls.ca-file", path, Severity::Error);
         }
         if let Some(user) = &self.user {
-            found.user(user);
+            found.user("user", user);
         }
         let by_certificate = |auth: &Auth| matches!(auth.plugin, AuthPlugin::CommonName(_));
         if self.auth.iter().any(by_certificate) && self.tls.as_ref().is_none_or(|tls| !tls.verify_client) {
@@ -214,20 +221,15 @@ impl Found {
         }
     }
 
-    fn user(&mut self, name: &str) {
-        const HELP: &str = "create the user, or name another one";
-        match nix::unistd::User::from_name(name) {
-            Ok(Some(_)) => {}
-            Ok(None) => {
-                self.add(Severity::Error, "user", format!("there is no user '{}'", name.escape_debug()), HELP)
-            }
-            Err(error) => self.add(
-                Severity::Error,
-                "user",
-                format!("can't look up user '{}': {error}", name.escape_debug()),
-                HELP,
-            ),
-        }
+    fn user(&mut self, key: &'static str, name: &str) -> Option<User> {
+        let name_shown = name.escape_debug();
+        let text = match User::from_name(name) {
+            Ok(Some(user)) => return Some(user),
+            Ok(None) => format!("there is no user '{name_shown}'"),
+            Err(error) => format!("can't look up user '{name_shown}': {error}"),
+        };
+        self.add(Severity::Error, key, text, "create the user, or name another one");
+        None
     }
 
     /// As in the original a certificate may come later; until then clients with TLS are refused.

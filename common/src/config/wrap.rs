@@ -8,7 +8,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 /// A program that we start and stand in front of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// An upgrade in place hands it on to the next version, so that fields which are added need a default there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wrap {
     /// The program and its arguments, never empty. Without a slash it is looked for in `$PATH`.
     pub command: Vec<OsString>,
@@ -40,6 +42,9 @@ pub enum WrapMode {
 }
 
 impl Wrap {
+    /// Where programs are looked for when no variable `PATH` says so.
+    pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
     /// A command with the defaults for everything else.
     #[must_use]
     pub fn new(command: Vec<OsString>) -> Self {

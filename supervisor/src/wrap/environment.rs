@@ -5,6 +5,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use common::config::Wrap;
+
 use super::user::Runner;
 
 /// What our service manager told us about ourselves (sd_notify(3), sd_listen_fds(3), systemd.exec(5)), and what an
@@ -36,9 +38,6 @@ const OURS: [&str; 21] = [
 /// What is true for every user of the machine. Somebody else's program gets no more of ours.
 const COMMON: [&str; 4] = ["LANG", "LANGUAGE", "PATH", "TZ"];
 
-/// Where programs are when nobody says so.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
 /// The environment of a program that runs as `runner`: ours without what is about us, then `more`, then what moves
 /// its port `old` to `new`.
 pub(super) fn of_program(
@@ -62,7 +61,7 @@ fn build(
     let is_other_user = runner.run_as.is_some();
     let mut variables: BTreeMap<OsString, OsString> =
         ours.filter(|(name, _)| if is_other_user { is_common(name) } else { !is_ours(name) }).collect();
-    variables.entry("PATH".into()).or_insert_with(|| DEFAULT_PATH.into());
+    variables.entry("PATH".into()).or_insert_with(|| Wrap::DEFAULT_PATH.into());
     variables.extend(runner.login.iter().cloned());
     variables.extend(more.iter().map(|(name, value)| (name.into(), value.into())));
     let preload = variables.entry("LD_PRELOAD".into()).or_default();
@@ -122,7 +121,7 @@ mod tests {
         let found = built(&ours, &alice, &[]);
         assert_eq!(found["HOME"], "/home/alice");
         assert_eq!(found["LC_ALL"], "C");
-        assert_eq!(found["PATH"], DEFAULT_PATH);
+        assert_eq!(found["PATH"], Wrap::DEFAULT_PATH);
         assert_eq!(found["LD_PRELOAD"], "/lib/rebind.so");
         assert!(!found.contains_key("SECRET"));
     }

@@ -1,0 +1,83 @@
+//! The wrapped program: what can be known before it is started.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use nix::sys::prctl;
+use nix::unistd::{Uid, User, getegid};
+
+use super::{Found, Severity};
+use crate::config::Wrap;
+use crate::executable::{self, Caller, FindError};
+
+/// What is looked at may be hidden from us and not from the program, as a home is under a unit with `ProtectHome=`.
+const HIDDEN: &str = "let the user who asks look there, if it is to be checked";
+
+impl Found {
+    pub(super) fn wrap(&mut self, wrap: &Wrap) {
+        let user = wrap.user.as_deref().and_then(|name| self.user("wrap.user", name));
+        let here = std::env::current_dir().unwrap_or_else(|_| "/".into());
+        let folder = wrap.directory.as_deref().unwrap_or(&here);
+        if let Some(directory) = &wrap.directory {
+            self.directory(directory);
+        }
+        self.command(wrap, folder, user.as_ref());
+    }
+
+    fn command(&mut self, wrap: &Wrap, folder: &Path, user: Option<&User>) {
+        const KEY: &str = "wrap.command";
+        let name = wrap.command.first().cloned().unwrap_or_default();
+        let shown = name.to_string_lossy().escape_debug().to_string();
+        let program = match executable::find(&name, &search_path(wrap), folder) {
+            Ok(program) => program,
+            Err(error @ FindError::Hidden { .. }) => {
+                return self.add(Severity::Warning, KEY, format!("\"{shown}\": {error}"), HIDDEN);
+            }
+            Err(error) => {
+                let help = "install it, or name a program that is there";
+                return self.add(Severity::Error, KEY, format!("\"{shown}\": {error}"), help);
+            }
+        };
+        let caller = Caller {
+            uid: user.map_or(Uid::effective(), |user| user.uid).as_raw(),
+            gid: user.map_or(getegid(), |user| user.gid).as_raw(),
+            no_new_privileges: prctl::get_no_new_privs().unwrap_or(false),
+        };
+        if let Some((file, obstacle)) = executable::obstacle(&program, caller) {
+            let file = file.to_string_lossy();
+            self.add(
+                Severity::Error,
+                KEY,
+                format!("{} {obstacle}, so that its port can't be moved", file.escape_debug()),
+                "let it listen on another port by its own means, and name that port as `target`",
+            );
+        }
+    }
+
+    fn directory(&mut self, directory: &Path) {
+        const KEY: &str = "wrap.directory";
+        match fs::metadata(directory) {
+            Ok(metadata) if metadata.is_dir() => {}
+            Ok(_) => {
+                let text = format!("{} is no folder", directory.display());
+                self.add(Severity::Error, KEY, text, "name a folder");
+            }
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                let text = format!("{} can't be looked at: {error}", directory.display());
+                self.add(Severity::Warning, KEY, text, HIDDEN);
+            }
+            Err(_) => {
+                let text = format!("there is no folder {}", directory.display());
+                self.add(Severity::Error, KEY, text, "create the folder, or name another");
+            }
+        }
+    }
+}
+
+/// Where the program is looked for.
+fn search_path(wrap: &Wrap) -> OsString {
+    let own = wrap.environment.get("PATH").map(OsString::from);
+    own.or_else(|| std::env::var_os("PATH")).unwrap_or_else(|| Wrap::DEFAULT_PATH.into())
+}

@@ -1,0 +1,318 @@
+//! Programs as files: which one a name means (execvp(3)), and whether a library can be preloaded into it
+//! (ld.so(8), `LD_PRELOAD`).
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// How deep the kernel follows interpreters of scripts (`BINPRM_MAX_RECURSION` of fs/exec.c).
+const MAX_INTERPRETERS: usize = 5;
+
+/// The longest first line of a script that the kernel looks at (`BINPRM_BUF_SIZE`).
+const MAX_FIRST_LINE: usize = 256;
+
+/// More program headers have only cores.
+const MAX_PROGRAM_HEADERS: u16 = 512;
+
+/// Longest path of a dynamic linker (`PATH_MAX`).
+const MAX_LINKER_PATH: u64 = 4096;
+
+/// Who starts a program.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller {
+    /// User number.
+    pub uid: u32,
+    /// Group number.
+    pub gid: u32,
+    /// Whether setuid and its like do nothing (prctl(2), `PR_SET_NO_NEW_PRIVS`).
+    pub no_new_privileges: bool,
+}
+
+/// Why the dynamic linker loads no library of ours into a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// There is no dynamic linker.
+    Static,
+    /// The dynamic linker is that of another C library.
+    Musl,
+    /// It is for another kind of processor, or for its mode of another word length.
+    OtherMachine,
+    /// It gets the rights of its owner.
+    Setuid,
+    /// It gets the rights of its group.
+    Setgid,
+    /// It gets rights of root (capabilities(7)).
+    Capabilities,
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Static => "is statically linked",
+            Self::Musl => "is linked with musl",
+            Self::OtherMachine => "is for another kind of machine",
+            Self::Setuid => "is setuid",
+            Self::Setgid => "is setgid",
+            Self::Capabilities => "has capabilities",
+        })
+    }
+}
+
+/// Why there is no program of a name.
+#[derive(Debug, thiserror::Error)]
+pub enum FindError {
+    /// There is no such file.
+    #[error("there is no such program")]
+    Missing,
+    /// It may be there: we must not look.
+    #[error("{} can't be looked at: {source}", path.display())]
+    Hidden {
+        /// Where it may be.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// It is no program.
+    #[error("{} can't be executed", .0.display())]
+    NotExecutable(PathBuf),
+}
+
+/// The file that is executed for `name`: without a slash the first in the folders of `path`, as in `$PATH`. Relative
+/// paths lead from `folder`.
+///
+/// # Errors
+///
+/// When there is none that can be executed.
+pub fn find(name: &OsStr, path: &OsStr, folder: &Path) -> Result<PathBuf, FindError> {
+    if name.as_bytes().contains(&b'/') {
+        return executable(folder.join(name));
+    }
+    let mut refused = FindError::Missing;
+    for place in std::env::split_paths(path) {
+        match executable(folder.join(place).join(name)) {
+            Err(FindError::Missing) => {}
+            Err(error) => refused = error,
+            found => return found,
+        }
+    }
+    Err(refused)
+}
+
+fn executable(path: PathBuf) -> Result<PathBuf, FindError> {
+    match fs::metadata(&path) {
+        Ok(metadata) if metadata.is_file() && metadata.mode() & 0o111 != 0 => Ok(path),
+        Ok(_) => Err(FindError::NotExecutable(path)),
+        Err(source) if source.kind() == io::ErrorKind::PermissionDenied => {
+            Err(FindError::Hidden { path, source })
+        }
+        Err(_) => Err(FindError::Missing),
+    }
+}
+
+/// What keeps a preloaded library out of `program`, and in which file that is: for a script its interpreter.
+/// Nothing where nobody knows, as for files that can't be read.
+#[must_use]
+pub fn obstacle(program: &Path, caller: Caller) -> Option<(PathBuf, Obstacle)> {
+    let mut file = program.to_owned();
+    for _ in 0..=MAX_INTERPRETERS {
+        // Opening a pipe would wait for its other end.
+        let metadata = fs::metadata(&file).ok().filter(Metadata::is_file)?;
+        let opened = File::open(&file).ok()?;
+        if let Some(interpreter) = interpreter(&opened) {
+            file = interpreter;
+            continue;
+        }
+        let found = of_linking(&opened).or_else(|| of_rights(&file, &metadata, caller))?;
+        return Some((file, found));
+    }
+    None
+}
+
+/// The interpreter of a script: the first word behind `#!` (execve(2)).
+fn interpreter(file: &File) -> Option<PathBuf> {
+    let mut begin = [0; MAX_FIRST_LINE];
+    let length = file.read_at(&mut begin, 0).ok()?;
+    let line = begin[..length].strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    let word = line.split(|byte| matches!(byte, b' ' | b'\t')).find(|word| !word.is_empty())?;
+    Some(OsString::from_vec(word.to_vec()).into())
+}
+
+/// Of `Elf64_Ehdr` and `Elf64_Phdr` (elf(5)): the length, and where fields are.
+const HEADER: usize = 64;
+const CLASS: usize = 4;
+const PROGRAM_HEADERS: u64 = 32;
+const PROGRAM_HEADER_SIZE: u64 = 54;
+const PROGRAM_HEADER_COUNT: u64 = 56;
+const SEGMENT_OFFSET: u64 = 8;
+const SEGMENT_LENGTH: u64 = 32;
+
+/// `ELFCLASS64` and `PT_INTERP`.
+const CLASS_64: u8 = 2;
+const INTERPRETER: u32 = 3;
+
+/// What the way that a program is linked has against it.
+fn of_linking(file: &File) -> Option<Obstacle> {
+    let header: [u8; HEADER] = bytes(file, 0).ok()?;
+    let ours: [u8; HEADER] = bytes(&File::open("/proc/self/exe").ok()?, 0).ok()?;
+    if !header.starts_with(b"\x7fELF") || ours[CLASS] != CLASS_64 {
+        return None;
+    }
+    // Class, order of bytes, and processor.
+    let machine = |header: [u8; HEADER]| [header[CLASS], header[5], header[18], header[19]];
+    if machine(header) != machine(ours) {
+        return Some(Obstacle::OtherMachine);
+    }
+    match linker(file).ok()? {
+        None => Some(Obstacle::Static),
+        Some(path) if path.windows(7).any(|part| part == b"ld-musl") => Some(Obstacle::Musl),
+        Some(_) => None,
+    }
+}
+
+/// The path of the dynamic linker that a program for our machine asks for.
+fn linker(file: &File) -> io::Result<Option<Vec<u8>>> {
+    let word = |offset| bytes(file, offset).map(u64::from_ne_bytes);
+    let half = |offset| bytes(file, offset).map(u16::from_ne_bytes);
+    let (headers, size) = (word(PROGRAM_HEADERS)?, half(PROGRAM_HEADER_SIZE)?);
+    for index in 0..half(PROGRAM_HEADER_COUNT)?.min(MAX_PROGRAM_HEADERS) {
+        let header = headers.saturating_add(u64::from(index) * u64::from(size));
+        if bytes(file, header).map(u32::from_ne_bytes)? == INTERPRETER {
+            let length = word(header.saturating_add(SEGMENT_LENGTH))?.min(MAX_LINKER_PATH);
+            let mut path = vec![0; usize::try_from(length).unwrap_or_default()];
+            file.read_exact_at(&mut path, word(header.saturating_add(SEGMENT_OFFSET))?)?;
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
+}
+
+fn bytes<const N: usize>(file: &File, offset: u64) -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    file.read_exact_at(&mut bytes, offset)?;
+    Ok(bytes)
+}
+
+/// What rights that a program gets by itself have against it (getauxval(3), `AT_SECURE`).
+fn of_rights(path: &Path, metadata: &Metadata, caller: Caller) -> Option<Obstacle> {
+    if caller.no_new_privileges {
+        return None;
+    }
+    let has = |bits| metadata.mode() & bits == bits;
+    if has(0o4000) && metadata.uid() != caller.uid {
+        return Some(Obstacle::Setuid);
+    }
+    if has(0o2010) && metadata.gid() != caller.gid {
+        return Some(Obstacle::Setgid);
+    }
+    // Root gets no more than it has.
+    let has_capabilities =
+        caller.uid != 0 && rustix::fs::getxattr(path, "security.capability", &mut [0; 64]).is_ok();
+    has_capabilities.then_some(Obstacle::Capabilities)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    const NOBODY: Caller = Caller { uid: 65534, gid: 65534, no_new_privileges: false };
+
+    /// A folder for one test, which is removed in the end.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let folder = std::env::temp_dir().join(format!("executable-{}-{name}", std::process::id()));
+            fs::create_dir_all(&folder).unwrap();
+            Self(folder)
+        }
+
+        fn write(&self, name: &str, content: &[u8], mode: u32) -> PathBuf {
+            let path = self.0.join(name);
+            fs::write(&path, content).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            path
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    /// This test itself, with something changed.
+    fn altered(change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let mut bytes = fs::read("/proc/self/exe").unwrap();
+        change(&mut bytes);
+        bytes
+    }
+
+    fn replace(bytes: &mut [u8], from: &[u8], to: &[u8]) {
+        let at = bytes.windows(from.len()).position(|part| part == from).unwrap();
+        bytes[at..at + to.len()].copy_from_slice(to);
+    }
+
+    #[test]
+    fn a_program_is_found_as_the_system_finds_it() {
+        let folder = Folder::new("find");
+        folder.write("program", b"", 0o755);
+        folder.write("text", b"", 0o644);
+        let found = |name: &str, path: &str| find(name.as_ref(), path.as_ref(), &folder.0);
+        assert_eq!(found("./program", "").unwrap(), folder.0.join("./program"));
+        assert_eq!(found("program", "/nonexistent:.").unwrap(), folder.0.join("./program"));
+        assert!(found("sh", "/nonexistent:/usr/bin:/bin").is_ok());
+        assert!(matches!(found("program", "/nonexistent"), Err(FindError::Missing)));
+        assert!(matches!(found("/nonexistent", "/bin"), Err(FindError::Missing)));
+        assert!(matches!(found("text", "."), Err(FindError::NotExecutable(_))));
+        assert!(matches!(found("./", "."), Err(FindError::NotExecutable(_))));
+    }
+
+    #[test]
+    fn linking_is_seen_in_the_file_and_through_scripts() {
+        let folder = Folder::new("linking");
+        let found = |path: &Path| obstacle(path, NOBODY).map(|(_, found)| found);
+        assert_eq!(found(Path::new("/proc/self/exe")), None);
+        let musl = folder.write("musl", &altered(|bytes| replace(bytes, b"/ld-linux", b"/ld-musl-")), 0o755);
+        assert_eq!(found(&musl), Some(Obstacle::Musl));
+        let other = folder.write("other", &altered(|bytes| bytes[18] ^= 1), 0o755);
+        assert_eq!(found(&other), Some(Obstacle::OtherMachine));
+        // Without any program header there is no dynamic linker either.
+        let fixed = folder.write("static", &altered(|bytes| bytes[56..58].fill(0)), 0o755);
+        assert_eq!(found(&fixed), Some(Obstacle::Static));
+        let script = format!("#! {} -x\nnonsense", fixed.display());
+        let script = folder.write("script", script.as_bytes(), 0o755);
+        assert_eq!(obstacle(&script, NOBODY), Some((fixed, Obstacle::Static)));
+        let endless = folder.0.join("endless");
+        folder.write("endless", format!("#!{}\n", endless.display()).as_bytes(), 0o755);
+        for unknown in [folder.write("text", b"echo", 0o755), folder.write("empty", b"", 0o755), endless] {
+            assert_eq!(found(&unknown), None);
+        }
+        for length in [4, 20, 60, 64, 100] {
+            let cut = folder.write("cut", &altered(|bytes| bytes.truncate(length)), 0o755);
+            assert_eq!(found(&cut), None, "{length}");
+        }
+    }
+
+    #[test]
+    fn rights_count_if_they_are_more_than_the_caller_has() {
+        let folder = Folder::new("rights");
+        let program = altered(|_| {});
+        let setuid = folder.write("setuid", &program, 0o4755);
+        let setgid = folder.write("setgid", &program, 0o2755);
+        let found = |path: &Path, caller| obstacle(path, caller).map(|(_, found)| found);
+        let metadata = fs::metadata(&setuid).unwrap();
+        let owner = Caller { uid: metadata.uid(), gid: metadata.gid(), ..NOBODY };
+        let stranger = Caller { uid: owner.uid + 1, gid: owner.gid + 1, ..NOBODY };
+        assert_eq!(found(&setuid, stranger), Some(Obstacle::Setuid));
+        assert_eq!(found(&setgid, stranger), Some(Obstacle::Setgid));
+        assert_eq!((found(&setuid, owner), found(&setgid, owner)), (None, None));
+        let tied = Caller { no_new_privileges: true, ..stranger };
+        assert_eq!((found(&setuid, tied), found(&setgid, tied)), (None, None));
+    }
+}

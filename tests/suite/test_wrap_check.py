@@ -1,0 +1,145 @@
+"""What is known of a wrapped program before it is started: `--check`, and a start that is refused at once."""
+
+import os
+import pathlib
+import subprocess
+
+import pytest
+from harness import gateway
+
+pytestmark = pytest.mark.ours_only("the original starts whatever there is")
+
+IS_ROOT = os.geteuid() == 0
+
+NOTHING = "int main(void) { return 0; }\n"
+
+
+@pytest.fixture(scope="module")
+def static_program(shared_folder):
+    source = shared_folder / "static.c"
+    source.write_text(NOTHING)
+    program = shared_folder / "static-program"
+    subprocess.run(["gcc", "-static", "-o", program, source], check=True, timeout=60)
+    return program
+
+
+class Wrapping:
+    """A file that wraps a program."""
+
+    def __init__(self, folder):
+        self.file = folder / "wrap.toml"
+        self.port = gateway.free_port()
+
+    def write(self, command, *lines, user="root"):
+        words = ", ".join(f'"{word}"' for word in command)
+        who = [f'user = "{user}"'] if IS_ROOT else []
+        text = [f'listen = "127.0.0.1:{self.port}"', "[wrap]", f"command = [{words}]", *who, *lines]
+        self.file.write_text("\n".join(text) + "\n")
+
+    def check(self, *words):
+        return gateway.run("--config", self.file, *words)
+
+    def refused(self, *texts):
+        """It is, by the check and at the start, with the same words."""
+        check = self.check("--check")
+        start = self.check()
+        assert (check.returncode, start.returncode) == (78, 78), check.stderr + start.stderr
+        for text in texts:
+            assert text in check.stderr and text in start.stderr, check.stderr
+
+
+@pytest.fixture
+def wrap(folder):
+    return Wrapping(folder)
+
+
+def test_what_can_be_wrapped_is_in_order(wrap, folder):
+    wrap.write(["sh", "-c", "true"], f'directory = "{folder}"', 'mode = "respawn"', 'environment = { A = "b" }')
+    check = wrap.check("--check")
+    assert (check.returncode, check.stderr) == (0, "")
+
+
+def test_a_static_program_is_refused(wrap, static_program):
+    wrap.write([static_program, ":1"])
+    wrap.refused(f"wrap.command: {static_program} is statically linked, so that its port can't be moved")
+    run = gateway.run(f"127.0.0.1:{wrap.port}", "--", static_program)
+    assert run.returncode == 78 and "is statically linked" in run.stderr
+
+
+def test_a_script_is_what_its_interpreter_is(wrap, static_program, folder):
+    script = folder / "script"
+    script.write_text(f"#! {static_program}\n")
+    script.chmod(0o755)
+    wrap.write([script])
+    wrap.refused(f"{static_program} is statically linked")
+
+
+def test_a_program_for_another_c_library_or_machine_is_refused(wrap, folder):
+    program = bytearray(pathlib.Path("/bin/true").read_bytes())
+    musl = folder / "musl"
+    musl.write_bytes(program.replace(b"/ld-linux", b"/ld-musl-"))
+    musl.chmod(0o755)
+    wrap.write([musl])
+    wrap.refused("is linked with musl")
+    program[18] ^= 1
+    other = folder / "other"
+    other.write_bytes(program)
+    other.chmod(0o755)
+    wrap.write([other])
+    wrap.refused("is for another kind of machine")
+
+
+@pytest.mark.skipif(not os.stat("/usr/bin/passwd").st_mode & 0o4000, reason="needs a setuid program")
+def test_a_setuid_program_is_refused_unless_that_changes_nothing(wrap):
+    wrap.write(["passwd"], 'environment = { PATH = "/usr/bin" }', user="nobody")
+    wrap.refused("/usr/bin/passwd is setuid")
+    tied = subprocess.run(
+        ["setpriv", "--no-new-privs", gateway.command(), "--config", wrap.file, "--check"],
+        capture_output=True, text=True, timeout=10,
+    )  # fmt: skip
+    assert (tied.returncode, tied.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root gives files capabilities")
+def test_a_program_with_capabilities_is_refused_unless_root_runs_it(wrap, folder):
+    program = folder / "capable"
+    program.write_bytes(pathlib.Path("/bin/true").read_bytes())
+    program.chmod(0o755)
+    subprocess.run(["setcap", "cap_net_bind_service=ep", program], check=True, timeout=10)
+    wrap.write([program], user="nobody")
+    wrap.refused("capable has capabilities")
+    wrap.write([program])
+    assert wrap.check("--check").returncode == 0
+
+
+def test_a_program_that_is_not_there_or_is_none_is_named(wrap, folder):
+    (folder / "text").write_text("")
+    wrap.write(["no-such-program"])
+    wrap.refused('wrap.command: "no-such-program": there is no such program')
+    wrap.write(["./text"], f'directory = "{folder}"')
+    wrap.refused("text can't be executed")
+    # The program's own variable says where to look.
+    wrap.write(["sh"], f'environment = {{ PATH = "{folder}" }}')
+    wrap.refused('"sh": there is no such program')
+
+
+def test_user_folder_environment_and_mode_are_looked_at(wrap, folder):
+    wrap.write(["true"], f'directory = "{folder}/none"')
+    wrap.refused(f"wrap.directory: there is no folder {folder}/none")
+    wrap.write(["true"], f'directory = "{wrap.file}"')
+    wrap.refused("wrap.toml is no folder")
+    wrap.write(["true"], 'environment = { "A=B" = "c" }')
+    wrap.refused('"A=B" can\'t be set as a variable')
+    wrap.write(["true"], 'mode = "sometimes"')
+    wrap.refused('mode = "sometimes"')
+    wrap.file.write_text('[wrap]\ncommand = ["true"]\nuser = "nobody-of-that-name"\n')
+    wrap.refused("wrap.user: there is no user 'nobody-of-that-name'")
+
+
+@pytest.mark.skipif(IS_ROOT, reason="root sees everything")
+def test_what_can_t_be_looked_at_is_only_told(wrap, folder):
+    (folder / "hidden").mkdir(mode=0)
+    wrap.write([f"{folder}/hidden/program"], f'directory = "{folder}/hidden/folder"')
+    check = wrap.check("--check")
+    assert check.returncode == 0
+    assert "warning: wrap.command" in check.stderr and "warning: wrap.directory" in check.stderr
