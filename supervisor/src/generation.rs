@@ -101,7 +101,7 @@ impl Generation {
         let plugins = Plugin::all(&config)?;
         let identity = Identity::new(&config, setups.run_as);
         let number = service.generations.next_number();
-        let begun = Some((setups, program));
+        let begun = (Some(setups), program);
         let generation = Self::new(service, config, number, mint, begun, identity, plugins);
         match generation.start_roles(echo_listener).await {
             Ok(()) => Ok(generation),
@@ -113,8 +113,14 @@ impl Generation {
     }
 
     /// One whose roles an earlier image of this program has started. They are not started again.
-    pub(crate) fn adopted(service: &Rc<Service>, config: Config, number: u32, mint: Mint) -> Rc<Self> {
-        Self::new(service, config, number, mint, None, Identity::adopted(), Vec::new())
+    pub(crate) fn adopted(
+        service: &Rc<Service>,
+        config: Config,
+        number: u32,
+        mint: Mint,
+        program: Option<Rc<Program>>,
+    ) -> Rc<Self> {
+        Self::new(service, config, number, mint, (None, program), Identity::adopted(), Vec::new())
     }
 
     fn new(
@@ -122,11 +128,10 @@ impl Generation {
         config: Config,
         number: u32,
         mint: Mint,
-        begun: Option<(Setups, Option<Rc<Program>>)>,
+        (setups, program): (Option<Setups>, Option<Rc<Program>>),
         identity: Identity,
         plugins: Vec<Rc<Plugin>>,
     ) -> Rc<Self> {
-        let (setups, program) = begun.unzip();
         let run_as = setups.as_ref().and_then(|setups| setups.run_as);
         Rc::new(Self {
             number,
@@ -137,7 +142,7 @@ impl Generation {
             tokens: TokenSource::new(&config),
             recordings: config.record.as_deref().map(Recordings::new),
             plugins,
-            program: program.flatten(),
+            program,
             confinement: Confinement::new(&config, run_as),
             config,
             read: setups.is_some().then(SystemTime::now),
@@ -166,6 +171,9 @@ impl Generation {
     pub(crate) fn adopt_connector(self: &Rc<Self>, role: Role) {
         *self.connector.borrow_mut() = Some(role.channel.clone());
         *self.connector_handle.borrow_mut() = Some(role.handle());
+        if let Some(program) = &self.program {
+            program.keep_telling(&role.channel);
+        }
         self.keepers.borrow_mut().spawn_local(connector::keep(self.clone(), role));
     }
 

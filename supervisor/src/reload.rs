@@ -171,7 +171,7 @@ async fn reload(service: &Rc<Service>) -> Result<u32, ReloadError> {
     let config = read()?;
     let change = service.listeners.prepare(&config)?;
     let metrics = service.exporter.listen(&config)?;
-    let before = service.generations.current().and_then(|generation| generation.program.clone());
+    let before = service.program();
     let program = Program::of(&config, service.listeners.port(&config), before.as_ref())?;
     let generation = Generation::start(service, config, program.clone()).await?;
     if let Some(problem) = certificate_problem(service, &generation) {

@@ -238,6 +238,11 @@ impl Service {
         began
     }
 
+    /// The wrapped program of the configuration in force.
+    pub(crate) fn program(&self) -> Option<Rc<Program>> {
+        self.generations.current().and_then(|generation| generation.program.clone())
+    }
+
     /// The numbers of the last generation and of the last gateway.
     pub(crate) fn last_numbers(&self) -> (u32, u32) {
         (self.generations.last_number(), self.last_gateway.get())
@@ -268,7 +273,7 @@ impl Service {
 /// Ends the sessions, then everything else.
 async fn stop(service: &Rc<Service>) {
     let generations = service.generations.all();
-    let program = service.generations.current().and_then(|generation| generation.program.clone());
+    let program = service.program();
     let gateways: Vec<_> =
         generations.iter().flat_map(|one| one.pool.end(&SupervisorToGateway::Stop)).collect();
     let time = generations.last().map(|generation| generation.config.timeouts.stop).unwrap_or_default();

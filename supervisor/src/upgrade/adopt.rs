@@ -22,6 +22,7 @@ use crate::listen::Listening;
 use crate::process::Process;
 use crate::role::Role;
 use crate::service::Service;
+use crate::wrap::{self, Program};
 
 /// The descriptors that were handed on and that nobody has taken yet.
 #[derive(Debug)]
@@ -60,6 +61,13 @@ pub(crate) fn adopt(
         target: "websockify::upgrade",
         "version {} takes over from version {}", env!("CARGO_PKG_VERSION"), state.program,
     );
+    // Before we wait for children, so that the program's last words are still heard.
+    let program = state.wrapped.and_then(|handed| {
+        let program = wrap::adopt(handed, |number| descriptors.get(number));
+        let lost =
+            |error| tracing::error!(target: "websockify::upgrade", "the wrapped program is lost: {error}");
+        program.map_err(lost).ok()
+    });
     reap();
     service.take_over(state.last, state.violations, state.age);
     for pid in state.others {
@@ -70,7 +78,8 @@ pub(crate) fn adopt(
     let in_force = state.generations.last().map(|generation| generation.number);
     for from in state.generations {
         let retired = Some(from.number) != in_force;
-        adopt_generation(service, config, from, retired, &mut descriptors);
+        let program = program.clone().filter(|_| from.wraps);
+        adopt_generation(service, config, from, program, retired, &mut descriptors);
     }
     let waiting = state.waiting.iter().filter_map(|number| descriptors.get(*number).ok()).collect();
     let listener = state.control.and_then(|number| descriptors.get(number).ok());
@@ -99,11 +108,12 @@ fn adopt_generation(
     service: &Rc<Service>,
     config: &Config,
     from: state::Generation,
+    program: Option<Rc<Program>>,
     retired: bool,
     descriptors: &mut Descriptors,
 ) {
     let mint = Mint::new(from.ticket_key, from.ticket_lifetime);
-    let generation = Generation::adopted(service, config.clone(), from.number, mint);
+    let generation = Generation::adopted(service, config.clone(), from.number, mint, program);
     service.generations.add(generation.clone());
     let lost = |what: &str, error: io::Error| {
         tracing::error!(target: "websockify::upgrade", "the {what} has ended meanwhile: {error}");

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use super::state::{Exporter, Gateway, Generation, Listener, Passed, Role, State, StateError, VERSION};
 use crate::process::living;
 use crate::service::Service;
+use crate::wrap::{self, Program};
 use crate::{gateway, generation, program, role};
 
 impl State {
@@ -17,9 +18,10 @@ impl State {
             let socket = passed.add(&listening.socket)?;
             listeners.push(Listener { socket, address: listening.address.clone() });
         }
+        let program = service.program();
         let mut generations = Vec::new();
         for generation in service.generations.all() {
-            generations.push(of_generation(&generation, passed)?);
+            generations.push(of_generation(&generation, program.as_ref(), passed)?);
         }
         let connections = service.connections.borrow().hand_on(|socket| passed.add(socket))?;
         let (control, waiting) = service.control.hand_on();
@@ -35,8 +37,10 @@ impl State {
             }),
             None => None,
         };
+        let wrapped = program.map(|program| program.hand_on(|fd| passed.add(fd))).transpose()?;
         let mut known: Vec<i32> = generations.iter().flat_map(Generation::pids).collect();
         known.extend(exporter.iter().filter_map(|exporter| exporter.role.as_ref()).map(|role| role.pid));
+        known.extend(wrapped.as_ref().and_then(wrap::Handed::pid));
         Ok(Self {
             version: VERSION,
             pid: process::id(),
@@ -52,12 +56,17 @@ impl State {
             age: service.began().elapsed(),
             others: living().into_iter().map(|(pid, _)| pid).filter(|pid| !known.contains(pid)).collect(),
             generations,
+            wrapped,
             descriptors: passed.numbers(),
         })
     }
 }
 
-fn of_generation(generation: &Rc<generation::Generation>, passed: &mut Passed) -> io::Result<Generation> {
+fn of_generation(
+    generation: &Rc<generation::Generation>,
+    program: Option<&Rc<Program>>,
+    passed: &mut Passed,
+) -> io::Result<Generation> {
     let mut gateways = Vec::new();
     for gateway in generation.pool.all() {
         gateways.push(of_gateway(&gateway, passed)?);
@@ -71,6 +80,8 @@ fn of_generation(generation: &Rc<generation::Generation>, passed: &mut Passed) -
         connector: of(generation.connector_handle.borrow().clone())?,
         signer: of(generation.identity.in_force().map(|current| current.handle.clone()))?,
         echo: of(generation.echo_handle.borrow().clone())?,
+        // One of an earlier configuration has been ended.
+        wraps: program.zip(generation.program.as_ref()).is_some_and(|(one, other)| Rc::ptr_eq(one, other)),
     })
 }
 

@@ -41,12 +41,12 @@ const VARIABLE: &str = "WEBSOCKIFY_TAKE_OVER";
 const REHEARSAL: &str = "rehearsal";
 
 /// The processes that a new image goes on with, or starts anew.
-const REPLACEABLE: [&str; 6] = ["gateway", "connector", "signer", "echo", "exporter", REHEARSAL];
+const REPLACEABLE: [&str; 7] = ["gateway", "connector", "signer", "echo", "exporter", "wrapper", REHEARSAL];
 
 /// How long the rehearsal may take: each of its roles has its own deadline.
 const REHEARSAL_DEADLINE: Duration = Duration::from_secs(30);
 
-/// How long connections that no gateway has yet may take to find one.
+/// How long connections that no gateway has yet may take to find one, and a wrapped program to start or end.
 const SETTLE_DEADLINE: Duration = Duration::from_secs(2);
 const SETTLE_PAUSE: Duration = Duration::from_millis(2);
 
@@ -73,8 +73,10 @@ pub(crate) enum UpgradeError {
     /// Something runs that nobody could look after.
     #[error("a {0} that runs can't be handed on to another version; restart the service")]
     Outlives(&'static str),
-    /// Connections wait for gateways.
-    #[error("connections are waiting for a gateway; try again")]
+    /// Connections wait for gateways, or the wrapped program is neither here nor there.
+    #[error(
+        "connections are waiting for a gateway, or the wrapped program is being started or ended; try again"
+    )]
     Busy,
 }
 
@@ -146,7 +148,8 @@ pub(crate) async fn execute(service: &Rc<Service>) -> UpgradeError {
     }
     service.listeners.rest();
     let settled = timeout(SETTLE_DEADLINE, async {
-        while service.connections.borrow().any_unplaced() {
+        let changes = || service.program().is_some_and(|program| program.is_changing());
+        while service.connections.borrow().any_unplaced() || changes() {
             sleep(SETTLE_PAUSE).await;
         }
     });

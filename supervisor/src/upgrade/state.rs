@@ -17,7 +17,7 @@ use rustix::fd::AsFd;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::connections;
+use crate::{connections, wrap};
 
 /// Of what is written here.
 pub(super) const VERSION: u32 = 1;
@@ -58,6 +58,9 @@ pub(super) struct State {
     /// Children that nobody needs any more.
     #[serde(default)]
     pub(super) others: Vec<i32>,
+    /// The wrapped program of the generation in force.
+    #[serde(default)]
+    pub(super) wrapped: Option<wrap::Handed>,
 }
 
 /// A listening socket.
@@ -85,6 +88,9 @@ pub(super) struct Generation {
     pub(super) connector: Option<Role>,
     pub(super) signer: Option<Role>,
     pub(super) echo: Option<Role>,
+    /// Whether its sessions go to the wrapped program.
+    #[serde(default)]
+    pub(super) wraps: bool,
 }
 
 /// A gateway.

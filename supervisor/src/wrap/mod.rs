@@ -4,39 +4,40 @@
 //! A [`Program`] outlives configurations and generations of roles. It keeps a port reserved for the
 //! program (`port`), which `rebind.so` (`library`) makes the program bind in place of ours; each run of the
 //! program has a wrapper process of its own (`run`), and `listening` finds out when clients can be let
-//! through. What to do after a run is decided here and in `respawn`.
+//! through. What to do after a run is decided in `life` and in `respawn`. An upgrade hands everything on
+//! (`handover`).
 
 mod environment;
+mod handover;
 mod library;
+mod life;
 mod listening;
 mod port;
 mod respawn;
 mod run;
 mod user;
 
-use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::path::Path;
-use std::pin::pin;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use common::config::{Config, Target, Wrap, WrapMode};
+use common::config::{Config, Target, Wrap};
 use common::ipc::channel::Channel;
 use common::ipc::connector::SupervisorToConnector;
 use common::ipc::wrapper::{ProgramEnd, ProgramState, WrapperSetup};
 use common::log::Escaped;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 use tokio::task::spawn_local;
-use tokio::time::{interval, sleep};
 
 use crate::open_files;
 use crate::service::Service;
-use listening::Found;
+pub(crate) use handover::{Handed, adopt};
+use life::{Next, Phase};
 use port::ReservedPort;
 use respawn::Respawn;
-use run::{Event, Run};
 
 /// The program, whether it runs or not.
 #[derive(Debug)]
@@ -48,6 +49,8 @@ pub(crate) struct Program {
     /// A session was opened since the program was last started again. The word of it may come after the end
     /// of the run that it was with.
     served: Cell<bool>,
+    respawn: RefCell<Respawn>,
+    phase: RefCell<Phase>,
     stop: Notify,
     kept: watch::Sender<Kept>,
     /// The port that the program means to bind.
@@ -57,7 +60,7 @@ pub(crate) struct Program {
 }
 
 /// Whether the program is being kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 enum Kept {
     /// It was not started.
     #[default]
@@ -69,21 +72,6 @@ enum Kept {
     /// It has ended, and the service is to end with it.
     Ended(ProgramEnd),
 }
-
-/// How a run is over.
-enum Over {
-    /// We have ended it.
-    Stopped,
-    /// By itself.
-    Ended(ProgramEnd),
-}
-
-/// How often is looked whether the program listens: at first, and after some time.
-const FIRST_LOOK: Duration = Duration::from_millis(10);
-const LAST_LOOK: Duration = Duration::from_millis(200);
-
-/// How often is looked whether a program in the background still serves.
-const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Why a program can't be wrapped.
 #[derive(Debug, thiserror::Error)]
@@ -118,7 +106,7 @@ pub(crate) enum WrapError {
 pub(crate) async fn ended(service: &Service) -> u8 {
     let mut changes = service.changes();
     loop {
-        let program = service.generations.current().and_then(|generation| generation.program.clone());
+        let program = service.program();
         let ended = async {
             match program {
                 Some(program) => program.ended().await,
@@ -187,6 +175,8 @@ impl Program {
             port,
             state: watch::Sender::default(),
             served: Cell::new(false),
+            respawn: RefCell::default(),
+            phase: RefCell::default(),
             stop: Notify::new(),
             kept: watch::Sender::default(),
             old_port: old,
@@ -233,7 +223,7 @@ impl Program {
     pub(crate) async fn start(self: &Rc<Self>) -> Result<(), WrapError> {
         let first = self.begin().await?;
         self.kept.send_replace(Kept::Running);
-        spawn_local(self.clone().keep(first));
+        spawn_local(self.clone().keep(Next::Attend(first)));
         Ok(())
     }
 
@@ -257,151 +247,6 @@ impl Program {
         while *kept.borrow_and_update() == Kept::Running {
             let _ = kept.changed().await;
         }
-    }
-
-    /// Keeps the program, run after run, until it is over.
-    async fn keep(self: Rc<Self>, first: Run) {
-        let mut respawn = Respawn::default();
-        let mut next = Some(first);
-        let over = loop {
-            let began = Instant::now();
-            let over = match next.take() {
-                Some(run) => self.attend(run).await,
-                None => Over::Ended(ProgramEnd::Exited(1)),
-            };
-            self.state.send_replace(ProgramState::Away);
-            let Over::Ended(end) = over else { break Kept::Stopped };
-            match self.wrap.mode {
-                WrapMode::Exit => break Kept::Ended(end),
-                WrapMode::Ignore => {
-                    self.stop.notified().await;
-                    break Kept::Stopped;
-                }
-                WrapMode::Respawn => {}
-            }
-            let served = self.served.take();
-            let pause = respawn.pause(&self.name(), began.elapsed(), served);
-            let next_state = if respawn.flaps() { ProgramState::Away } else { ProgramState::Starting };
-            self.state.send_replace(next_state);
-            tokio::select! {
-                () = sleep(pause) => {}
-                () = self.stop.notified() => break Kept::Stopped,
-            }
-            match self.begin().await {
-                Ok(run) => next = Some(run),
-                Err(error) => tracing::error!(target: "websockify::wrap", "{error}"),
-            }
-        };
-        self.kept.send_replace(over);
-    }
-
-    async fn begin(&self) -> Result<Run, WrapError> {
-        tracing::info!(target: "websockify::wrap", "Starting '{}'", Escaped(&self.wrap.shown()));
-        self.state.send_replace(ProgramState::Starting);
-        let started = Run::begin(&self.setup).await;
-        started.map_err(|reason| {
-            self.state.send_replace(ProgramState::Away);
-            WrapError::Start { program: self.name(), reason }
-        })
-    }
-
-    /// Stays with one run until none of its processes is left.
-    async fn attend(&self, mut run: Run) -> Over {
-        let mut listening = pin!(self.watch_listening());
-        let mut first_ended = None;
-        let mut looks = interval(LOOK_INTERVAL);
-        loop {
-            tokio::select! {
-                () = &mut listening => {}
-                () = self.stop.notified() => {
-                    run.stop(self.setup.grace).await;
-                    return Over::Stopped;
-                }
-                event = run.next() => match event {
-                    Event::Ended(end) => {
-                        self.tell_end(end);
-                        first_ended = Some((end, Instant::now()));
-                        if self.wrap.mode == WrapMode::Exit {
-                            run.stop(self.setup.grace).await;
-                            return Over::Ended(end);
-                        }
-                    }
-                    Event::Gone => {
-                        let name = self.name();
-                        tracing::debug!(target: "websockify::wrap", "no process of {name} is left");
-                        // A wrapper that was killed can't tell.
-                        return Over::Ended(first_ended.map_or(ProgramEnd::Killed(9), |(end, _)| end));
-                    }
-                },
-                // It may have gone to the background, where it is left alone as long as it serves.
-                _ = looks.tick(), if self.wrap.mode == WrapMode::Respawn => {
-                    if let Some((end, at)) = first_ended {
-                        let awaited = *self.state.borrow() == ProgramState::Starting && at.elapsed() < self.wrap.start_timeout;
-                        if !awaited && !matches!(listening::on(self.port.number()), Ok(Some(_))) {
-                            run.stop(self.setup.grace).await;
-                            return Over::Ended(end);
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    /// Looks until the program listens, and says when it takes too long.
-    async fn watch_listening(&self) {
-        let began = Instant::now();
-        let mut pause = FIRST_LOOK;
-        let mut strangers = BTreeSet::new();
-        loop {
-            match listening::on(self.port.number()) {
-                Ok(Some(found)) if self.uid == 0 || found.uid == self.uid => {
-                    self.state.send_replace(ProgramState::Listening(found.address));
-                    tracing::debug!(target: "websockify::wrap", "{} listens on {}", self.name(), found.address);
-                    return std::future::pending().await;
-                }
-                Ok(Some(Found { uid, .. })) => {
-                    if strangers.insert(uid) {
-                        tracing::error!(
-                            target: "websockify::wrap",
-                            "user {uid} has taken port {}, which is for {}: its clients have to wait",
-                            self.port.number(),
-                            self.name(),
-                        );
-                    }
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    tracing::warn!(
-                        target: "websockify::wrap",
-                        "cannot see when {} listens, clients may be refused at first: {error}",
-                        self.name(),
-                    );
-                    self.state.send_replace(ProgramState::Listening(self.port.address()));
-                    return std::future::pending().await;
-                }
-            }
-            if began.elapsed() >= self.wrap.start_timeout && *self.state.borrow() == ProgramState::Starting {
-                tracing::error!(
-                    target: "websockify::wrap",
-                    "{} did not bind {} within {} s; it may be statically linked or setuid",
-                    self.name(),
-                    self.old_port,
-                    self.wrap.start_timeout.as_secs_f64(),
-                );
-                self.state.send_replace(ProgramState::Away);
-            }
-            sleep(pause).await;
-            pause = LAST_LOOK.min(pause * 2);
-        }
-    }
-
-    fn tell_end(&self, end: ProgramEnd) {
-        let name = self.name();
-        let how = match end {
-            ProgramEnd::Exited(status) => format!("exit status {status}"),
-            ProgramEnd::Killed(signal) => format!("signal {signal}"),
-        };
-        tracing::info!(target: "websockify::wrap", "{name} has ended ({how})");
     }
 
     /// The program's name without its folder, for the log.

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
@@ -17,9 +17,9 @@ const ATTEMPTS: u32 = 64;
 #[derive(Debug)]
 pub(crate) struct ReservedPort {
     number: u16,
-    _v4: OwnedFd,
+    v4: OwnedFd,
     /// None where the kernel has no IPv6.
-    _v6: Option<OwnedFd>,
+    v6: Option<OwnedFd>,
 }
 
 impl ReservedPort {
@@ -34,9 +34,19 @@ impl ReservedPort {
                 Err(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL) => None,
                 Err(errno) => return Err(errno.into()),
             };
-            return Ok(Self { number, _v4: v4, _v6: v6 });
+            return Ok(Self { number, v4, v6 });
         }
         Err(Errno::ADDRINUSE.into())
+    }
+
+    /// One that an earlier image of this program has reserved.
+    pub(crate) fn adopted(number: u16, v4: OwnedFd, v6: Option<OwnedFd>) -> Self {
+        Self { number, v4, v6 }
+    }
+
+    /// The sockets that hold it.
+    pub(crate) fn sockets(&self) -> (BorrowedFd<'_>, Option<BorrowedFd<'_>>) {
+        (self.v4.as_fd(), self.v6.as_ref().map(AsFd::as_fd))
     }
 
     /// Its number.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// The pause after a run that was in order. Clients wait meanwhile.
 const SHORT: Duration = Duration::from_millis(50);
 
@@ -15,7 +17,7 @@ const HEALTHY: Duration = Duration::from_secs(10);
 const FLAPPING: u32 = 3;
 
 /// The short runs in a row.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Respawn {
     short_runs: u32,
 }
@@ -34,8 +36,7 @@ impl Respawn {
             return SHORT;
         }
         self.short_runs = self.short_runs.saturating_add(1);
-        let doublings = self.short_runs.saturating_sub(1).min(16);
-        let pause = LONGEST.min(SHORT * 2 * (1 << doublings));
+        let pause = self.last_pause();
         if self.flaps() {
             tracing::warn!(
                 target: "websockify::wrap",
@@ -46,6 +47,12 @@ impl Respawn {
             );
         }
         pause
+    }
+
+    /// The pause after the last run.
+    pub(super) fn last_pause(self) -> Duration {
+        let doublings = self.short_runs.min(16);
+        if doublings == 0 { SHORT } else { LONGEST.min(SHORT * (1 << doublings)) }
     }
 }
 
