@@ -1,4 +1,4 @@
-"""A real desktop: TigerVNC's server, without a window manager."""
+"""Real desktops: TigerVNC's server, without a window manager."""
 
 import os
 import pathlib
@@ -10,26 +10,19 @@ from . import gateway, processes
 WIDTH, HEIGHT = 640, 480
 
 
-class Desktop:
-    """A VNC desktop of 640x480 without a password, with tools to look at it."""
+def free_display():
+    """The number of a display that nobody has at this moment."""
+    taken = {path.name[1:] for path in pathlib.Path("/tmp/.X11-unix").glob("X*")}
+    return next(number for number in range(170 + os.getpid() % 100, 1000) if str(number) not in taken)
 
-    def __init__(self):
+
+class Display:
+    """A display of 640x480 that somebody else has started, with tools to look at it."""
+
+    def __init__(self, number, **environment):
         self.folder = tempfile.TemporaryDirectory(prefix="desktop-")
-        self.port = gateway.free_port()
-        log = open(pathlib.Path(self.folder.name) / "log", "wb")
-        reader, writer = os.pipe()
         self.processes = []
-        # The server picks a free display and writes its number to the pipe.
-        self._start(
-            "Xtigervnc", "-displayfd", writer, "-rfbport", self.port, "-SecurityTypes", "None",
-            "-localhost", "-geometry", f"{WIDTH}x{HEIGHT}", "-depth", "24", "-AlwaysShared",
-            pass_fds=[writer], stdout=log, stderr=log,
-        )  # fmt: skip
-        os.close(writer)
-        with open(reader) as number:
-            display = number.readline().strip()
-        assert display, (pathlib.Path(self.folder.name) / "log").read_text()
-        self.environment = {**os.environ, "DISPLAY": f":{display}"}
+        self.environment = {**os.environ, "DISPLAY": f":{number}", **environment}
 
     def _start(self, *words, **options):
         options = {"stdin": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **options}
@@ -83,3 +76,24 @@ class Desktop:
 
     def __exit__(self, *_):
         self.close()
+
+
+class Desktop(Display):
+    """A VNC desktop of 640x480 without a password."""
+
+    def __init__(self):
+        super().__init__(None)
+        self.port = gateway.free_port()
+        log = open(pathlib.Path(self.folder.name) / "log", "wb")
+        reader, writer = os.pipe()
+        # The server picks a free display and writes its number to the pipe.
+        self._start(
+            "Xtigervnc", "-displayfd", writer, "-rfbport", self.port, "-SecurityTypes", "None",
+            "-localhost", "-geometry", f"{WIDTH}x{HEIGHT}", "-depth", "24", "-AlwaysShared",
+            pass_fds=[writer], stdout=log, stderr=log,
+        )  # fmt: skip
+        os.close(writer)
+        with open(reader) as number:
+            display = number.readline().strip()
+        assert display, (pathlib.Path(self.folder.name) / "log").read_text()
+        self.environment["DISPLAY"] = f":{display}"

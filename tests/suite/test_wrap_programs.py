@@ -1,7 +1,6 @@
 """Real programs behind the gateway, each with real traffic."""
 
 import os
-import pathlib
 import re
 import subprocess
 import sys
@@ -9,7 +8,8 @@ import threading
 import time
 
 import pytest
-from harness import gateway, http, processes, wrapped, wrapping
+from harness import gateway, http, processes, wrapping
+from harness.desktop import free_display
 
 pytestmark = pytest.mark.ours_only("the original lets no client wait for its program")
 
@@ -42,11 +42,6 @@ def fetch(running, path="/"):
 
 
 # VNC servers.
-
-
-def free_display():
-    taken = {path.name[1:] for path in pathlib.Path("/tmp/.X11-unix").glob("X*")}
-    return next(number for number in range(170 + os.getpid() % 100, 1000) if str(number) not in taken)
 
 
 def see_desktop(running):
