@@ -3,6 +3,7 @@
 import pathlib
 import re
 import shutil
+import socket
 import subprocess
 
 import documents
@@ -10,6 +11,7 @@ import pytest
 from conftest import needs
 from debian import NAME
 from harness import frames, processes
+from harness.client import WebSocket
 from harness.novnc import assert_shows, open_novnc
 from instance import Instance
 
@@ -62,6 +64,31 @@ def test_a_desktop_in_three_commands(clean, deb, browser):
     finally:
         print(clean.run("journalctl", "--unit", "websockify@vnc.service").stdout[-2000:])
         clean.apt("purge", NAME)
+
+
+def test_a_desktop_that_the_service_starts(machine, deb):
+    machine.install(deb, "tigervnc-standalone-server")
+    machine.run("useradd", "--create-home", "alice")
+    machine.write(
+        "/etc/websockify/desk.toml",
+        'listen = "127.0.0.1:6090"\n[wrap]\nuser = "alice"\n'
+        'command = ["Xtigervnc", ":7", "-rfbport", "6090", "-SecurityTypes", "None", "-geometry", "320x240"]\n',
+    )
+    dropin = (machine.root / "usr/share/doc/websockify/examples/wrap.conf").read_text()
+    machine.write("/etc/systemd/system/websockify@desk.service.d/wrap.conf", dropin)
+    machine.systemctl("enable", "--now", "websockify@desk.socket")
+    try:
+        with socket.create_connection(("127.0.0.1", 6090), 10) as sock:
+            assert WebSocket.open(sock, timeout=20).read_data(12) == b"RFB 003.008\n"
+        pid = machine.run("pidof", "-s", "Xtigervnc").stdout.strip()
+        assert machine.run("stat", "--format=%U", f"/proc/{pid}").stdout == "alice\n"
+    finally:
+        print(machine.run("journalctl", "--unit", "websockify@desk.service").stdout[-2000:])
+        machine.systemctl("disable", "--now", "websockify@desk.socket", "websockify@desk.service", check=False)
+        machine.remove("/etc/websockify/desk.toml")
+        machine.remove("/etc/systemd/system/websockify@desk.service.d")
+        machine.systemctl("daemon-reload")
+        machine.run("userdel", "--remove", "alice", check=False)
 
 
 def test_an_upgrade_cuts_no_session(machine, instance, newer):
