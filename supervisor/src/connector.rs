@@ -17,12 +17,13 @@ use crate::log::message_id;
 use crate::role::{self, Backoff, Role};
 use crate::service::ServiceError;
 use crate::violation;
-use crate::wrap::Program;
+use crate::wrap::{self, Program};
 
 /// Starts the connector and waits until it is ready.
 pub(crate) async fn start(generation: &Generation) -> Result<Role, ServiceError> {
     let setups = generation.setups()?;
-    let role = Role::start("connector", generation.config.sandbox)?;
+    let network = generation.program.as_ref().and_then(|program| program.network());
+    let role = wrap::within(network, || Role::start("connector", generation.config.sandbox))?;
     let prepared = async {
         role.channel.send(&SupervisorToConnector::Setup(setups.connector.try_clone()?)).await?;
         role.channel.receive::<ConnectorToSupervisor>().await

@@ -215,6 +215,7 @@ impl Printer {
         }
         let start_timeout = wrap.start_timeout;
         self.key("start-timeout", duration::format(start_timeout), start_timeout == default.start_timeout);
+        self.key("private-network", wrap.private_network, !wrap.private_network);
         if !wrap.environment.is_empty() {
             self.table("wrap.environment");
             for (name, value) in &wrap.environment {

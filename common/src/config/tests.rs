@@ -13,7 +13,7 @@ use super::check::Severity;
 use super::*;
 
 /// Keys without an option: what the original doesn't have and one doesn't change for a single run.
-const ONLY_IN_FILE: [&str; 24] = [
+const ONLY_IN_FILE: [&str; 25] = [
     "metrics.listen",
     "token.refusal",
     "token.source-file",
@@ -27,6 +27,7 @@ const ONLY_IN_FILE: [&str; 24] = [
     "wrap.environment",
     "wrap.directory",
     "wrap.start-timeout",
+    "wrap.private-network",
     "timeouts.first-byte",
     "timeouts.tls-handshake",
     "timeouts.request-head",
@@ -154,6 +155,7 @@ fn variations() -> Vec<Config> {
         wrap(),
         Wrap { mode: WrapMode::Respawn, port: Some(5901), user: Some("a b".to_owned()), ..wrap() },
         Wrap { directory: Some(odd()), start_timeout: Duration::from_millis(1), ..wrap() },
+        Wrap { private_network: true, ..wrap() },
         Wrap {
             environment: [("A", "1"), ("B c\"", ODD), ("d.e", "")].map(|(k, v)| (k.into(), v.into())).into(),
             ..wrap()

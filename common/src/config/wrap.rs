@@ -27,6 +27,10 @@ pub struct Wrap {
     /// How long clients wait for a program that does not listen yet, default 20 s: a VNC server with a desktop on
     /// a busy machine takes some seconds. After that they are refused until it listens.
     pub start_timeout: Duration,
+    /// Give the program a network of its own, where its port is reached through us alone. Off by default, since the
+    /// program has no other network then, and making one takes rights of root (`CAP_SYS_ADMIN`, `CAP_NET_ADMIN`).
+    #[serde(default)]
+    pub private_network: bool,
 }
 
 /// What to do when the wrapped program ends.
@@ -56,6 +60,7 @@ impl Wrap {
             environment: BTreeMap::new(),
             directory: None,
             start_timeout: Duration::from_secs(20),
+            private_network: false,
         }
     }
 

@@ -18,7 +18,7 @@ use super::life::{Next, Phase};
 use super::port::ReservedPort;
 use super::respawn::Respawn;
 use super::run::Run;
-use super::{Kept, Program};
+use super::{Kept, Network, Program};
 use crate::process::Process;
 use crate::role::Role;
 
@@ -30,6 +30,8 @@ pub(crate) struct Handed {
     old_port: u16,
     uid: u32,
     port: Port,
+    #[serde(default)]
+    network: Option<RawFd>,
     state: ProgramState,
     kept: Kept,
     served: bool,
@@ -90,7 +92,8 @@ impl Program {
             setup: self.setup.clone(),
             old_port: self.old_port,
             uid: self.uid,
-            port: Port { number: self.port.number(), v4: pass(v4)?, v6: v6.map(pass).transpose()? },
+            port: Port { number: self.port.number(), v4: pass(v4)?, v6: v6.map(&mut pass).transpose()? },
+            network: self.network.as_ref().map(|network| pass(network.as_fd())).transpose()?,
             state: *self.state.borrow(),
             kept: *self.kept.borrow(),
             served: self.served.get(),
@@ -109,7 +112,8 @@ pub(crate) fn adopt(
     handed: Handed,
     mut take: impl FnMut(RawFd) -> io::Result<OwnedFd>,
 ) -> io::Result<Rc<Program>> {
-    let Handed { wrap, setup, old_port, uid, port, state, kept, served, respawn, run } = handed;
+    let Handed { wrap, setup, old_port, uid, port, network, state, kept, served, respawn, run } = handed;
+    let network = network.map(&mut take).transpose()?.map(Network::adopted);
     let v6 = port.v6.map(&mut take).transpose()?;
     let port = ReservedPort::adopted(port.number, take(port.v4)?, v6);
     let next = match run {
@@ -121,6 +125,7 @@ pub(crate) fn adopt(
         wrap,
         setup,
         port,
+        network,
         state: watch::Sender::new(state),
         served: Cell::new(served),
         respawn: RefCell::new(respawn),
@@ -143,5 +148,32 @@ impl Running {
         let role = Role::adopt("wrapper", Process::adopt("wrapper", self.pid)?, channel, log);
         let ago = |time: Duration| Instant::now().checked_sub(time).unwrap_or_else(Instant::now);
         Ok(Run::adopted(role, ago(self.lived), self.ended.map(|(end, time)| (end, ago(time)))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the first version that hands programs on has written it. It must be understood for ever.
+    const FIRST: &str = r#"{
+        "wrap": {"command": [{"Unix": [118, 110, 99]}], "mode": "Respawn", "port": 5901, "user": "alice",
+            "environment": {"A": "b"}, "directory": "/srv", "start_timeout": {"secs": 20, "nanos": 0}},
+        "setup": {"run_as": {"uid": 1, "gid": 2, "groups": [3]}, "command": [{"Unix": [118, 110, 99]}],
+            "environment": [[{"Unix": [65]}, {"Unix": [98]}]], "directories": ["/srv"], "open_files": [1024, 4096],
+            "grace": {"secs": 2, "nanos": 0}},
+        "old_port": 5901, "uid": 1, "port": {"number": 40000, "v4": 11, "v6": null},
+        "state": {"Listening": "127.0.0.1:40000"}, "kept": "Running", "served": true,
+        "respawn": {"short_runs": 2},
+        "run": {"pid": 4242, "channel": 12, "log": 13, "lived": {"secs": 7, "nanos": 0},
+            "ended": [{"Exited": 3}, {"secs": 1, "nanos": 0}]}}"#;
+
+    #[test]
+    fn the_first_form_is_understood() {
+        let handed: Handed = serde_json::from_str(FIRST).unwrap();
+        assert_eq!((handed.pid(), handed.kept, handed.network), (Some(4242), Kept::Running, None));
+        assert_eq!((handed.wrap.shown(), handed.wrap.mode), ("vnc".to_owned(), WrapMode::Respawn));
+        assert!(!handed.wrap.private_network);
+        assert_eq!(handed.state, ProgramState::Listening("127.0.0.1:40000".parse().unwrap()));
     }
 }

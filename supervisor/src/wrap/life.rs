@@ -1,6 +1,7 @@
 //! The life of the wrapped program, run after run.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use tokio::time::{interval, sleep};
 
 use super::listening::{self, Found};
 use super::run::{Event, Run};
-use super::{Kept, Program, WrapError};
+use super::{Kept, Program, WrapError, within};
 use crate::role::Handle;
 
 /// How often is looked whether the program listens: at first, and after some time.
@@ -109,7 +110,7 @@ impl Program {
         tracing::info!(target: "websockify::wrap", "Starting '{}'", Escaped(&self.wrap.shown()));
         self.state.send_replace(ProgramState::Starting);
         self.phase.replace(Phase::Changing);
-        let started = Run::begin(&self.setup).await;
+        let started = Run::begin(&self.setup, self.network()).await;
         started.map_err(|reason| {
             self.phase.replace(Phase::Idle);
             self.state.send_replace(ProgramState::Away);
@@ -168,7 +169,7 @@ impl Program {
                 _ = looks.tick(), if self.wrap.mode == WrapMode::Respawn => {
                     if let Some((end, at)) = run.ended {
                         let awaited = *self.state.borrow() == ProgramState::Starting && at.elapsed() < self.wrap.start_timeout;
-                        if !awaited && !matches!(listening::on(self.port.number()), Ok(Some(_))) {
+                        if !awaited && !matches!(self.listening(), Ok(Some(_))) {
                             return (Over::Ended(end), Left::Some);
                         }
                     }
@@ -182,7 +183,7 @@ impl Program {
         let mut pause = FIRST_LOOK;
         let mut strangers = BTreeSet::new();
         loop {
-            match listening::on(self.port.number()) {
+            match self.listening() {
                 Ok(Some(found)) if self.uid == 0 || found.uid == self.uid => {
                     self.state.send_replace(ProgramState::Listening(found.address));
                     tracing::debug!(target: "websockify::wrap", "{} listens on {}", self.name(), found.address);
@@ -222,6 +223,11 @@ impl Program {
             sleep(pause).await;
             pause = LAST_LOOK.min(pause * 2);
         }
+    }
+
+    /// Who listens on the port.
+    fn listening(&self) -> io::Result<Option<Found>> {
+        within(self.network(), || listening::on(self.port.number()))
     }
 
     fn tell_end(&self, end: ProgramEnd) {

@@ -19,11 +19,11 @@ pub(super) struct Found {
 
 /// The listening socket on `port` of loopback, that of IPv4 before that of IPv6.
 pub(super) fn on(port: u16) -> io::Result<Option<Found>> {
-    let found = first(BufReader::new(File::open("/proc/self/net/tcp")?), port)?;
+    let found = first(BufReader::new(File::open("/proc/thread-self/net/tcp")?), port)?;
     if found.is_some() {
         return Ok(found);
     }
-    match File::open("/proc/self/net/tcp6") {
+    match File::open("/proc/thread-self/net/tcp6") {
         Ok(table) => first(BufReader::new(table), port),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),

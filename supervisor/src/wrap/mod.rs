@@ -12,6 +12,7 @@ mod handover;
 mod library;
 mod life;
 mod listening;
+mod network;
 mod port;
 mod respawn;
 mod run;
@@ -36,6 +37,7 @@ use crate::open_files;
 use crate::service::Service;
 pub(crate) use handover::{Handed, adopt};
 use life::{Next, Phase};
+pub(crate) use network::{Network, within};
 use port::ReservedPort;
 use respawn::Respawn;
 
@@ -45,6 +47,7 @@ pub(crate) struct Program {
     wrap: Wrap,
     setup: WrapperSetup,
     port: ReservedPort,
+    network: Option<Network>,
     state: watch::Sender<ProgramState>,
     /// A session was opened since the program was last started again. The word of it may come after the end
     /// of the run that it was with.
@@ -89,8 +92,11 @@ pub(crate) enum WrapError {
         program: String,
     },
     /// No port on loopback.
-    #[error("cannot reserve a port for the wrapped program: {0}")]
+    #[error("cannot reserve a port for the wrapped program: {0}{hint}", hint = hint(.0))]
     Reserve(io::Error),
+    /// No network of its own.
+    #[error("cannot make a network for the wrapped program, which takes CAP_SYS_ADMIN and CAP_NET_ADMIN: {0}{hint}", hint = hint(.0))]
+    Network(io::Error),
     /// The first start failed.
     #[error("cannot start {program:?}: {reason}")]
     Start {
@@ -99,6 +105,14 @@ pub(crate) enum WrapError {
         /// In the system's words.
         reason: String,
     },
+}
+
+/// What an administrator should know of a refusal.
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "; under systemd the drop-in wrap.conf allows it",
+        _ => "",
+    }
 }
 
 /// Waits for the end of a program with which the service is to end, and gives its exit status. Which
@@ -156,7 +170,8 @@ impl Program {
     fn prepare(wrap: &Wrap, old: u16, grace: Duration) -> Result<Self, WrapError> {
         let library = library::find()?;
         let user = user::find(wrap.user.as_deref())?;
-        let port = ReservedPort::new().map_err(WrapError::Reserve)?;
+        let network = wrap.private_network.then(Network::new).transpose().map_err(WrapError::Network)?;
+        let port = within(network.as_ref(), ReservedPort::new).map_err(WrapError::Reserve)?;
         let directories = match &wrap.directory {
             Some(directory) => vec![directory.clone()],
             None => std::env::current_dir().into_iter().chain(["/".into()]).collect(),
@@ -173,6 +188,7 @@ impl Program {
             wrap: wrap.clone(),
             setup,
             port,
+            network,
             state: watch::Sender::default(),
             served: Cell::new(false),
             respawn: RefCell::default(),
@@ -187,6 +203,11 @@ impl Program {
     /// The port that the program gets.
     pub(crate) fn port(&self) -> u16 {
         self.port.number()
+    }
+
+    /// Where its port is, if that is a network of its own.
+    pub(crate) fn network(&self) -> Option<&Network> {
+        self.network.as_ref()
     }
 
     /// The command and the port that the program gets, as the original shows them.

@@ -7,6 +7,7 @@ use common::ipc::setup;
 use common::ipc::wrapper::{ProgramEnd, SupervisorToWrapper, WrapperSetup, WrapperToSupervisor};
 use tokio::time::timeout;
 
+use super::{Network, within};
 use crate::role::{self, Handle, Role};
 
 /// What a wrapper needs beyond the program's grace period: it kills what is left, and reads the last output.
@@ -33,9 +34,10 @@ pub(super) enum Event {
 
 impl Run {
     /// Starts the program and waits until the system has taken it, or says why not.
-    pub(super) async fn begin(setup: &WrapperSetup) -> Result<Self, String> {
+    pub(super) async fn begin(setup: &WrapperSetup, network: Option<&Network>) -> Result<Self, String> {
         let began = Instant::now();
-        let role = Role::start("wrapper", Sandbox::Off).map_err(|error| error.to_string())?;
+        let role =
+            within(network, || Role::start("wrapper", Sandbox::Off)).map_err(|error| error.to_string())?;
         let started = async {
             let setup = setup::file(setup)?;
             role.channel.send(&SupervisorToWrapper::Setup(setup)).await?;

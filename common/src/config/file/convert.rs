@@ -152,6 +152,7 @@ fn wrapped(
         environment: keys.environment.map(environment).transpose()?.unwrap_or_default(),
         directory: keys.directory.map(|Value(path)| folder.join(path)),
         start_timeout: or(keys.start_timeout, default.start_timeout),
+        private_network: keys.private_network,
         ..default
     }))
 }

@@ -103,6 +103,8 @@ pub(super) struct WrapKeys {
     pub(super) environment: Option<Spanned<BTreeMap<String, String>>>,
     pub(super) directory: Option<Value<PathBuf>>,
     pub(super) start_timeout: Option<Value<Duration>>,
+    #[serde(default)]
+    pub(super) private_network: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
