@@ -3,7 +3,8 @@
 import pytest
 from harness import gateway, processes
 from harness.desktop import HEIGHT, WIDTH, Display, free_display
-from test_novnc import NOVNC, assert_controls, open_novnc
+from harness.novnc import NOVNC, open_novnc
+from test_novnc import assert_controls
 
 
 @pytest.fixture
