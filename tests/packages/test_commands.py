@@ -34,7 +34,8 @@ pytestmark = needs("dpkg-deb", "dpkg-shlibdeps")
 
 @dataclasses.dataclass(frozen=True)
 class Server:
-    """How a client reaches what a command starts: by a port or a socket's path. An echo is behind it, unless it greets."""
+    """How a client reaches what a command starts: by a port or a socket's path. Behind a WebSocket there is an echo,
+    unless something greets; other servers have pages if they don't."""
 
     address: int | str = 6080
     path: str = "/websockify"
@@ -46,6 +47,7 @@ class Server:
 
 SERVERS = {
     r"Xtigervnc ": Server(5901, greeting=RFB, websocket=False),
+    r"rebind 8000 40001 python3": Server(40001, "/", websocket=False),
     r"websockify 5901 .* vncserver": Server(5901, greeting=RFB),
     r"rebind 5901 40001 vncserver": Server(40001, greeting=RFB, websocket=False),
     r".*--unix-listen /run/vnc/web.sock": Server("/run/vnc/web.sock"),
@@ -63,7 +65,7 @@ OUTPUT = {
     r"websockify .*--dump": r"request-head = ",
     r"websockify .*--print-config": r"root = \"/usr/share/novnc\"",
     r"websockifyctl (list|status|sessions)": r"\bvnc\b|127\.0\.0\.1",
-    r"websockifyctl metrics": r"# EOF",
+    r"websockifyctl metrics|curl .*/metrics": r"# EOF",
     r"journalctl .* MESSAGE_ID": r"WEBSOCKIFY_CLIENT=127",
     r"journalctl ": r"websockify",
 }
@@ -84,7 +86,9 @@ class Place:
 
     def make_files(self):
         machine = self.machine
-        machine.write("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n127.0.0.2 vnc.example.com\n")
+        name = machine.run("hostname").stdout.strip()
+        hosts = ["127.0.0.1 localhost", "::1 localhost", f"127.0.1.1 {name}.localdomain {name}", "127.0.0.2 vnc.example.com"]
+        machine.write("/etc/hosts", "\n".join(hosts) + "\n")
         machine.write(f"{FOLDER}/tokens.cfg", documents.below("Many targets", "text")[0].text)
         machine.write("/etc/websockify/vnc.toml", documents.below("A configuration file", "toml")[0].text)
         machine.write(f"{FOLDER}/vnc.toml", documents.below("A configuration file", "toml")[0].text)
@@ -96,7 +100,9 @@ class Place:
             " -addext subjectAltName=DNS:localhost,DNS:vnc.example.com -addext basicConstraints=critical,CA:FALSE"
             " -keyout privkey.pem -out fullchain.pem\n"
             "cp fullchain.pem ca.pem && cp fullchain.pem /usr/local/share/ca-certificates/vnc.crt\n"
-            "update-ca-certificates",
+            "update-ca-certificates\n"
+            "mkdir -p /etc/letsencrypt/live/vnc.example.com && cp *.pem /etc/letsencrypt/live/vnc.example.com\n"
+            "id alice || useradd alice",
             FOLDER,
         )
 
@@ -124,7 +130,7 @@ class Place:
                     answered = processes.wait_for(lambda: self.answers(server), 20, 0.2)
                     assert answered, output()
                     if "--web " in command:
-                        assert self.page(server) == 200
+                        assert self.page(server, "/vnc.html") == 200
             return
         # Who watches has seen enough after a while.
         command = re.sub(r"^(.*--watch)", r"timeout 2 \1 || [ $? = 124 ]", command.replace("NAME", "vnc"))
@@ -143,16 +149,16 @@ class Place:
             sock = context.wrap_socket(sock)
         return sock
 
-    def page(self, server):
+    def page(self, server, path):
         with http.Connection(self.connect(server), 10) as connection:
-            return connection.get("/vnc.html").status
+            return connection.get(path).status
 
     def answers(self, server):
         try:
             with self.connect(server) as sock:
                 sock.settimeout(10)
                 if not server.websocket:
-                    return sock.recv(len(RFB)) == server.greeting
+                    return sock.recv(len(RFB)) == RFB if server.greeting else self.page(server, server.path) == 200
                 websocket = WebSocket.open(sock, server.path, timeout=10)
                 if server.greeting:
                     return websocket.read_data(len(RFB)) == server.greeting
@@ -164,7 +170,7 @@ class Place:
 
 @pytest.fixture(scope="module")
 def place(machine, deb):
-    machine.install(deb, "novnc", "tigervnc-standalone-server", "openssl", "ca-certificates")
+    machine.install(deb, "novnc", "tigervnc-standalone-server", "openssl", "ca-certificates", "curl")
     place = Place(machine)
     place.make_files()
     yield place
@@ -173,7 +179,9 @@ def place(machine, deb):
 
 @pytest.fixture
 def vnc(place):
-    """The instance of that name with sessions 1 to 7; gives the last."""
+    """The instance of that name with metrics and sessions 1 to 7; gives the last."""
+    text = documents.below("A configuration file", "toml")[0].text
+    place.machine.write("/etc/websockify/vnc.toml", f'{text}\n[metrics]\nlisten = "127.0.0.1:9100"\n')
     place.machine.systemctl("enable", "--now", "websockify@vnc.socket")
     with contextlib.ExitStack() as stack:
         stack.enter_context(place.echoes())
@@ -185,11 +193,11 @@ def vnc(place):
 
 @pytest.mark.parametrize("block", documents.blocks("sh"), ids=str)
 def test_commands_work_as_written(place, block, request):
-    seventh = request.getfixturevalue("vnc") if block.heading == "Looking after instances" else None
+    seventh = request.getfixturevalue("vnc") if block.heading in ("Looking after instances", "Monitoring") else None
     try:
         for command in block.commands:
             place.run(command)
-        if seventh:
+        if block.heading == "Looking after instances":
             assert seventh.read_close()[0] == 1008
         elif block.commands[-1].startswith("systemctl enable"):
             with place.echoes():
@@ -199,3 +207,11 @@ def test_commands_work_as_written(place, block, request):
     finally:
         place.machine.systemctl("disable", "--now", "websockify@vnc.socket", check=False)
         place.machine.systemctl("stop", "websockify@vnc.service", check=False)
+
+
+@pytest.mark.parametrize("block", documents.blocks("toml"), ids=str)
+def test_configurations_are_in_order(place, block):
+    where = "" if "listen" in block.text else 'listen = "6080"\ntarget = "localhost:5901"\n'
+    place.machine.write(f"{FOLDER}/block.toml", where + block.text)
+    done = place.machine.run("websockify", "--config", f"{FOLDER}/block.toml", "--check")
+    assert done.stdout + done.stderr == ""

@@ -300,3 +300,12 @@ def test_podman_runs_the_second_line_of_the_original(podman, target, tmp_path):
     with Redis("10.1.1.1", port=6379) as redis, podman.started(ORIGINAL_LINES[1]):
         redis.set("desktop", "10.1.1.1:5902")
         assert reached(443, authority.client(), "/websockify?token=desktop")
+
+
+@needs("podman")
+def test_a_container_can_be_asked_for_its_health(podman, target, tmp_path):
+    (tmp_path / "vnc.toml").write_text('listen = "80"\ntarget = "10.1.1.1:5902"\n')
+    line = f"podman run --rm --name asked --volume {tmp_path}:/etc/websockify --publish 7000:80 novnc/websockify"
+    with podman.started(f"{line} --config /etc/websockify/vnc.toml"):
+        assert reached(7000)
+        podman.run("podman exec asked websockifyctl health vnc")
