@@ -23,6 +23,9 @@ pub enum Request {
     Disconnect {
         /// Its number.
         session: u64,
+        /// The run of the service that it must belong to, if that is known: the first half of its id.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        run: Option<u64>,
     },
     /// Let nobody in any more, and end with the last connection: [`Answer::Done`].
     Drain,
@@ -111,6 +114,8 @@ pub struct Generation {
 pub struct Session {
     /// Its number.
     pub id: u64,
+    /// The id that log and client know it by.
+    pub session: String,
     /// The client's address.
     pub client: String,
     /// Its target.
@@ -159,7 +164,7 @@ mod tests {
     fn requests_are_written_as_documented() {
         for (request, text) in [
             (Request::Status, r#"{"request":"status"}"#),
-            (Request::Disconnect { session: 7 }, r#"{"request":"disconnect","session":7}"#),
+            (Request::Disconnect { session: 7, run: None }, r#"{"request":"disconnect","session":7}"#),
             (Request::Reload { wait: true }, r#"{"request":"reload","wait":true}"#),
         ] {
             assert_eq!(serde_json::to_string(&request).unwrap(), text);

@@ -12,6 +12,7 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
+use crate::ipc::earlier::Records1;
 use crate::ipc::wire::{self, Encoded, Message, WireError};
 use crate::sys::seqpacket;
 
@@ -35,6 +36,35 @@ pub struct Record {
     pub client: Option<String>,
     /// What happened. May hold what clients sent: escape it before a human sees it.
     pub text: String,
+    /// The kind of event, where somebody may want to look for it.
+    pub event: Option<RoleEvent>,
+}
+
+/// Kinds of events that roles tell of: the field `event` of a `tracing` event, by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RoleEvent {
+    /// A client has not proved what it must.
+    AuthDenied,
+    /// A client has no token, or none that leads anywhere.
+    TokenDenied,
+    /// A TLS handshake has failed.
+    TlsFailed,
+}
+
+impl RoleEvent {
+    /// The name, as `tracing` has it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AuthDenied => "auth-denied",
+            Self::TokenDenied => "token-denied",
+            Self::TlsFailed => "tls-failed",
+        }
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        [Self::AuthDenied, Self::TokenDenied, Self::TlsFailed].into_iter().find(|one| one.as_str() == name)
+    }
 }
 
 /// How much a record matters.
@@ -74,13 +104,14 @@ pub struct Records {
 
 impl Message for Records {
     fn encode(&self) -> Result<Encoded<'_>, WireError> {
-        wire::body(1, self, None)
+        wire::body(2, self, None)
     }
 
     fn decode(tag: u8, body: &[u8], fd: Option<OwnedFd>) -> Result<Self, WireError> {
         wire::without_fd(fd)?;
         match tag {
-            1 => wire::fields(tag, body),
+            1 => wire::fields::<Records1>(tag, body).map(Into::into),
+            2 => wire::fields(tag, body),
             _ => Err(WireError::Tag(tag)),
         }
     }
@@ -182,6 +213,7 @@ impl<S: Subscriber> Layer<S> for RoleLog {
             severity: event.metadata().level().into(),
             client: fields.client,
             text: fields.message.0,
+            event: fields.event,
         });
     }
 }
@@ -191,10 +223,14 @@ impl<S: Subscriber> Layer<S> for RoleLog {
 struct Fields {
     message: Bounded,
     client: Option<String>,
+    event: Option<RoleEvent>,
 }
 
 impl Visit for Fields {
     fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "event" {
+            self.event = RoleEvent::named(value);
+        }
         self.record_debug(field, &format_args!("{value}"));
     }
 

@@ -15,6 +15,7 @@ use tokio::time::sleep;
 use crate::dispatch;
 use crate::listen::Listening;
 use crate::listeners::Order;
+use crate::log::message_id;
 use crate::service::Service;
 
 /// How long a listener rests when descriptors or memory have run out. The kernel keeps clients
@@ -49,6 +50,14 @@ pub(crate) async fn keep_accepting(
             Order::Finish => break,
             Order::Close => return,
         }
+        if dispatch::is_full(&service) && complained.is_none_or(|then| then.elapsed() > COMPLAINT_INTERVAL) {
+            complained = Some(Instant::now());
+            tracing::warn!(
+                target: "websockify::accept",
+                message_id = message_id::LIMIT_HIT,
+                "as many connections as `limits.connections` allows, new clients have to wait",
+            );
+        }
         let next = async {
             dispatch::room(&service).await;
             poll_fn(|cx| listener.poll_accept(cx)).await
@@ -69,6 +78,7 @@ pub(crate) async fn keep_accepting(
                     complained = Some(Instant::now());
                     tracing::error!(
                         target: "websockify::accept",
+                        message_id = message_id::LIMIT_HIT,
                         "cannot accept, new clients have to wait: {error}{}",
                         if Errno::from_io_error(&error) == Some(Errno::MFILE) {
                             " (raise LimitNOFILE= or ulimit -n)"

@@ -10,6 +10,7 @@ use common::ipc::setup;
 use common::log::Escaped;
 use tokio::time::timeout;
 
+use crate::connections::Opening;
 use crate::gateway::{self, Gateway};
 use crate::generation::Generation;
 use crate::liveness;
@@ -137,7 +138,18 @@ fn take(generation: &Generation, message: ConnectorToSupervisor) {
                         }
                         None => Escaped(&dialled.target).to_string(),
                     };
-                    generation.service.connections.borrow_mut().opened(dialled.id, target);
+                    if let Some(connect) = dialled.connect {
+                        generation.service.connects.borrow_mut().count(connect);
+                    }
+                    let short = |text: &Option<String>| text.as_deref().map(|text| Escaped(text).to_string());
+                    let opening = Opening {
+                        target,
+                        user: short(&dialled.user),
+                        auth_method: generation.auth_method(),
+                        token: short(&dialled.token),
+                        connect: dialled.connect,
+                    };
+                    generation.service.connections.borrow_mut().opened(dialled.id, opening);
                 }
             }
             generation.service.note_change();

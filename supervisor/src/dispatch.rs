@@ -56,13 +56,18 @@ async fn place(service: &Service) -> (Rc<Generation>, Rc<Gateway>) {
     }
 }
 
-/// The gateway that the next connection goes to. `limits.connections` counts those of all generations.
+/// Whether there are as many connections as may be. `limits.connections` counts those of all generations.
+pub(crate) fn is_full(service: &Service) -> bool {
+    let limit = service.generations.current().and_then(|generation| generation.config.limits.connections);
+    limit.is_some_and(|limit| service.generations.load() >= limit.into())
+}
+
+/// The gateway that the next connection goes to.
 fn find_place(service: &Service) -> Option<(Rc<Generation>, Rc<Gateway>)> {
-    let generation = service.generations.current()?;
-    let limit = generation.config.limits.connections;
-    if limit.is_some_and(|limit| service.generations.load() >= limit.into()) {
+    if is_full(service) {
         return None;
     }
+    let generation = service.generations.current()?;
     let gateway = generation.pool.least_loaded()?;
     Some((generation, gateway))
 }

@@ -47,6 +47,7 @@ struct Running {
     /// Nothing if an earlier image has started it.
     setup: Option<ExporterSetup>,
     handle: Rc<RefCell<Option<Handle>>>,
+    wanted: Rc<Wanted>,
     /// Ends the role with itself.
     _keeper: JoinSet<()>,
 }
@@ -94,7 +95,7 @@ impl Exporter {
         }
         let role = start(&setup, |level| generation.confinement.admit(level)).await?;
         give(&role, &listening).await?;
-        let running = Running::new(&generation.service, listening, Some(setup), role);
+        let running = Running::new(&generation.service, listening, Some(setup), role, Vec::new());
         Ok(Change::Replaces(Some(Box::new(Replacement(running)))))
     }
 
@@ -114,19 +115,35 @@ impl Exporter {
     }
 
     /// Goes on with what an earlier image has left.
-    pub(crate) fn adopt(&self, service: &Rc<Service>, listening: Listening, role: Option<Role>) {
+    /// `wanted` are the questions that it has not answered.
+    pub(crate) fn adopt(
+        &self,
+        service: &Rc<Service>,
+        listening: Listening,
+        role: Option<Role>,
+        wanted: Vec<Page>,
+    ) {
         let listening = Rc::new(listening);
         let running = match role {
-            Some(role) => Running::new(service, listening, None, role),
+            Some(role) => Running::new(service, listening, None, role, wanted),
             // Whoever asks waits for the one that the reload brings.
-            None => Running { listening, setup: None, handle: Rc::default(), _keeper: JoinSet::new() },
+            None => Running {
+                listening,
+                setup: None,
+                handle: Rc::default(),
+                wanted: Rc::default(),
+                _keeper: JoinSet::new(),
+            },
         };
         self.0.replace(Some(running));
     }
 
-    /// What the next image needs: the listener and the process.
-    pub(crate) fn hand_on(&self) -> Option<(Rc<Listening>, Option<Handle>)> {
-        self.0.borrow().as_ref().map(|running| (running.listening.clone(), running.handle.borrow().clone()))
+    /// What the next image needs: the listener, the process, and the questions that it has not answered.
+    pub(crate) fn hand_on(&self) -> Option<(Rc<Listening>, Option<Handle>, Vec<Page>)> {
+        let running = self.0.borrow();
+        let running = running.as_ref()?;
+        let wanted = running.wanted.pages.borrow().iter().copied().collect();
+        Some((running.listening.clone(), running.handle.borrow().clone(), wanted))
     }
 
     /// Ends it.
@@ -141,11 +158,14 @@ impl Running {
         listening: Rc<Listening>,
         setup: Option<ExporterSetup>,
         role: Role,
+        wanted: Vec<Page>,
     ) -> Self {
         let handle = Rc::new(RefCell::new(Some(role.handle())));
+        let wanted = Rc::new(Wanted { pages: RefCell::new(wanted.into()), more: Notify::new() });
         let mut keeper = JoinSet::new();
-        keeper.spawn_local(keep(service.clone(), setup.clone(), listening.clone(), handle.clone(), role));
-        Self { listening, setup, handle, _keeper: keeper }
+        let known = (handle.clone(), wanted.clone());
+        keeper.spawn_local(keep(service.clone(), setup.clone(), listening.clone(), known, role));
+        Self { listening, setup, handle, wanted, _keeper: keeper }
     }
 }
 
@@ -191,15 +211,16 @@ async fn keep(
     service: Rc<Service>,
     setup: Option<ExporterSetup>,
     listening: Rc<Listening>,
-    handle: Rc<RefCell<Option<Handle>>>,
+    (handle, wanted): (Rc<RefCell<Option<Handle>>>, Rc<Wanted>),
     first: Role,
 ) {
     let mut backoff = Backoff::new();
     let mut started = Some(first);
     while let Some(role) = started.take() {
         let since = Instant::now();
-        let reason = serve(&service, &role.channel).await;
+        let reason = serve(&service, &role.channel, &wanted).await;
         handle.replace(None);
+        wanted.pages.take();
         let pid = role.process.pid;
         let status = role.process.kill().await;
         if service.stopping.get() {
@@ -238,8 +259,8 @@ async fn keep(
 }
 
 /// Answers an exporter until it ends; says why.
-async fn serve(service: &Rc<Service>, channel: &Channel) -> String {
-    let (wanted, pulse) = (Wanted::default(), Pulse::default());
+async fn serve(service: &Rc<Service>, channel: &Channel, wanted: &Wanted) -> String {
+    let pulse = Pulse::default();
     let hangs = async {
         // Whoever asks for metrics wakes us anyway, so this does not wait for clients.
         while !liveness::is_silent(pulse.ask(channel, &SupervisorToExporter::Ask)).await {
@@ -247,8 +268,8 @@ async fn serve(service: &Rc<Service>, channel: &Channel) -> String {
         }
     };
     tokio::select! {
-        reason = hear(channel, &wanted, &pulse) => reason,
-        error = answer(service, channel, &wanted) => error.to_string(),
+        reason = hear(channel, wanted, &pulse) => reason,
+        error = answer(service, channel, wanted) => error.to_string(),
         () = hangs => "it hangs".into(),
     }
 }

@@ -7,8 +7,9 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use common::ipc::channel::{Channel, ChannelError};
-use common::ipc::gateway::{Count, GatewayToSupervisor, Report, SupervisorToGateway};
+use common::ipc::gateway::{Count, GatewayToSupervisor, Report, SessionSummary, SupervisorToGateway};
 use common::ipc::request::Requested;
+use common::ipc::tally::Tally;
 use common::ipc::unwatched::Unwatched;
 use common::ipc::{ConnectionId, GatewayId};
 use nix::time::{ClockId, clock_getcpuclockid};
@@ -26,6 +27,13 @@ use crate::{connector, dispatch, identity, liveness};
 
 /// How long a gateway may leave its channel unread before it counts as hung.
 pub(crate) const READ_DEADLINE: Duration = Duration::from_secs(5);
+
+/// So often a gateway says unasked what it has counted: once before its end, and once if an image before an upgrade
+/// has asked.
+const MAX_UNASKED_TALLIES: u8 = 2;
+
+/// Longest reason of a Close frame with each byte shown as a character that it is not.
+const MAX_REASON: usize = 3 * SessionSummary::MAX_REASON;
 
 /// Pause before a question is sent again that found no room.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
@@ -49,6 +57,12 @@ pub(crate) struct Gateway {
     pub(crate) load: Cell<u64>,
     /// Who waits for its answers, in their order.
     asked: RefCell<VecDeque<oneshot::Sender<Vec<Count>>>>,
+    /// What it has counted, as far as it has said so.
+    pub(crate) tally: RefCell<Tally>,
+    /// Who waits for it to say so.
+    tally_asked: RefCell<Option<oneshot::Sender<()>>>,
+    /// How often it has said so unasked.
+    unasked_tallies: Cell<u8>,
     /// It was told to end.
     told_to_end: Cell<bool>,
     ended: Notify,
@@ -82,6 +96,38 @@ impl Gateway {
         }
         self.asked.borrow_mut().push_back(sender);
         answer.await.ok()
+    }
+
+    /// Asks what it has counted, and waits until it has said so. One that is being asked is not asked again.
+    pub(crate) async fn refresh_tally(&self) {
+        if self.tally_asked.borrow().is_some() {
+            return;
+        }
+        // One without room for a question is busy.
+        if !matches!(self.channel.try_send(&SupervisorToGateway::AskTally), Ok(true)) {
+            return;
+        }
+        let (sender, answer) = oneshot::channel();
+        self.tally_asked.replace(Some(sender));
+        // One that has ended has said what it had to say.
+        let _ = answer.await;
+    }
+
+    /// Takes what it has counted: the answer to a question, or its last word.
+    fn take_tally(&self, tally: Tally) -> Result<(), GatewayFault> {
+        let asked = self.tally_asked.take();
+        if asked.is_none() {
+            self.unasked_tallies.set(self.unasked_tallies.get() + 1);
+        }
+        if !tally.is_possible() || self.unasked_tallies.get() > MAX_UNASKED_TALLIES {
+            return Err(GatewayFault::OutOfTurn);
+        }
+        self.tally.replace(tally);
+        if let Some(asked) = asked {
+            // Who has given up meanwhile needs no answer.
+            let _ = asked.send(());
+        }
+        Ok(())
     }
 
     /// Answers that are still to come.
@@ -146,6 +192,7 @@ pub(crate) fn adopt(
     acknowledgements: OwnedFd,
     load: u64,
     asked: usize,
+    tally: Tally,
 ) -> Started {
     let gateway = Gateway {
         id,
@@ -156,6 +203,9 @@ pub(crate) fn adopt(
         load: Cell::new(load),
         // Whoever has asked is gone.
         asked: RefCell::new((0..asked).map(|_| oneshot::channel().0).collect()),
+        tally: RefCell::new(tally),
+        tally_asked: RefCell::default(),
+        unasked_tallies: Cell::new(0),
         told_to_end: Cell::new(false),
         ended: Notify::new(),
         is_ended: Cell::new(false),
@@ -168,7 +218,7 @@ pub(crate) async fn start(generation: &Rc<Generation>) -> Result<Started, Servic
     let role = Role::start("gateway", generation.config.sandbox)?;
     let (acknowledgements, theirs) = Channel::pair()?;
     let id = generation.service.next_gateway();
-    let (gateway, role) = adopt(id, role, acknowledgements, 0, 0);
+    let (gateway, role) = adopt(id, role, acknowledgements, 0, 0, Tally::default());
     let (connector, identity) = (generation.connector.borrow().clone(), generation.identity.in_force());
     let prepared = timeout(role::START_DEADLINE, prepare(generation, &gateway, theirs)).await;
     let failed = |reason: String| ServiceError::Role { role: "gateway", reason };
@@ -241,6 +291,8 @@ pub(crate) async fn keep(generation: Rc<Generation>, first: Started) {
         generation.pool.remove(gateway.id);
         let status = role.process.kill().await;
         gateway.is_ended.set(true);
+        gateway.tally_asked.take();
+        service.departed.borrow_mut().add(&gateway.tally.borrow());
         gateway.ended.notify_waiters();
         // The connector may still have to say which of its connections have become sessions.
         sleep(CONNECTOR_DELAY).await;
@@ -294,6 +346,7 @@ async fn listen(generation: &Rc<Generation>, gateway: &Rc<Gateway>) -> GatewayFa
         let taken = match gateway.channel.receive().await {
             Ok(GatewayToSupervisor::Report(report)) => take_report(generation, gateway, report),
             Ok(GatewayToSupervisor::Counts(counts)) => gateway.take_answer(counts),
+            Ok(GatewayToSupervisor::Tally(tally)) => gateway.take_tally(tally),
             Ok(GatewayToSupervisor::Record(id)) => record(generation, gateway, id),
             Ok(GatewayToSupervisor::Requested(requested)) => take_requests(generation, gateway, requested),
             Ok(_) => Err(GatewayFault::OutOfTurn),
@@ -321,7 +374,8 @@ fn take_report(generation: &Generation, gateway: &Gateway, report: Report) -> Re
     }
     for ended in report.ended {
         let id = ended.id;
-        if !connections.ended(ended, gateway.id) {
+        let reason = ended.session.as_ref().map_or(0, |session| session.close_reason.len());
+        if reason > MAX_REASON || !connections.ended(ended, gateway.id) {
             return Err(GatewayFault::Foreign(id));
         }
         lighten(generation, gateway);

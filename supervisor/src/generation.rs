@@ -97,7 +97,13 @@ impl Generation {
             }
         };
         let mint = Mint::new(Key::generate()?, setup::ticket_lifetime(&config));
-        let setups = Setups::read(&config, destination, mint.key())?;
+        let setups = Setups::read(
+            &config,
+            destination,
+            mint.key(),
+            service.connections.borrow().run(),
+            service.token_key()?,
+        )?;
         let plugins = Plugin::all(&config)?;
         let identity = Identity::new(&config, setups.run_as);
         let number = service.generations.next_number();
@@ -204,6 +210,12 @@ impl Generation {
             spawn_local(gateway::keep(generation.clone(), gateway));
         }
         Ok(())
+    }
+
+    /// What its clients must prove, in words for records.
+    pub(crate) fn auth_method(&self) -> Option<String> {
+        let names: Vec<_> = self.config.auth.iter().map(|auth| auth.plugin.name().to_string()).collect();
+        (!names.is_empty()).then(|| names.join(" "))
     }
 
     /// Whether a later one has taken its place.

@@ -201,13 +201,14 @@ pub(crate) fn role_records(role: &'static str, records: &Records) {
         let dropped = records.dropped;
         tracing::warn!(target: "websockify::log", websockify_role = role, "{dropped} log lines of the {role} were dropped");
     }
-    for Record { severity, client, text } in &records.records {
+    for Record { severity, client, text, event } in &records.records {
+        let message_id = event.map(message_id::of_role_event);
         let text = Escaped(text);
         let client = client.as_deref().map(|client| tracing::field::display(Escaped(client)));
         macro_rules! log_role {
             ($level:ident) => {
                 tracing::$level!(
-                    target: "websockify::role", websockify_role = role, websockify_client = client, "{text}"
+                    target: "websockify::role", message_id, websockify_role = role, websockify_client = client, "{text}"
                 )
             };
         }

@@ -124,7 +124,7 @@ fn tell(what: &str, outcome: &Outcome) {
     match outcome {
         Ok(number) => {
             let done = if what == "upgrade" { "upgraded" } else { "reloaded" };
-            tracing::info!(target: "websockify::reload", "{done}: new connections go to generation {number}");
+            tracing::info!(target: "websockify::reload", message_id = log::message_id::RELOADED, "{done}: new connections go to generation {number}");
         }
         Err(error) => {
             tracing::error!(target: "websockify::reload", message_id = log::message_id::RELOAD_FAILED, "{what} failed, what was in force stays so: {error}");

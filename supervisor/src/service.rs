@@ -10,6 +10,8 @@ use common::config::Config;
 use common::exit_code;
 use common::ipc::GatewayId;
 use common::ipc::gateway::SupervisorToGateway;
+use common::ipc::tally::{Durations, Tally};
+use common::ticket::Key;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -55,6 +57,12 @@ pub(crate) struct Service {
     began: Cell<Option<Instant>>,
     /// Tells that connections have come or gone.
     changed: watch::Sender<()>,
+    /// What gateways have counted that have ended.
+    pub(crate) departed: RefCell<Tally>,
+    /// What tokens are told apart by in records, as long as the service runs.
+    pub(crate) token_key: RefCell<Option<Key>>,
+    /// How long it took to reach targets.
+    pub(crate) connects: RefCell<Durations>,
     /// Gateways that were started in place of dead ones.
     pub(crate) restarts: Cell<u64>,
     /// Nobody is let in any more, and the service ends with the last connection.
@@ -134,6 +142,7 @@ pub(crate) async fn run(
     if let Some(program) = &program {
         program.start().await?;
     }
+    tracing::info!(target: log::JOURNAL_ONLY, message_id = log::message_id::STARTED, "clients can be served");
     notify::ready();
     for listening in listeners {
         service.listeners.add(&service, listening);
@@ -229,6 +238,15 @@ impl Service {
     /// Changes of the connections from now on.
     pub(crate) fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
+    }
+
+    /// What tokens are told apart by in records.
+    pub(crate) fn token_key(&self) -> io::Result<Key> {
+        let mut key = self.token_key.borrow_mut();
+        match &*key {
+            Some(key) => Ok(key.clone()),
+            None => Ok(key.insert(Key::generate()?).clone()),
+        }
     }
 
     /// Since when it serves, through upgrades too.

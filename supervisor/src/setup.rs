@@ -23,6 +23,7 @@ use rustls_pki_types::{CertificateDer, pem::PemObject};
 use zeroize::Zeroizing;
 
 use crate::log;
+use crate::session_log::Run;
 
 /// The users to become when no other is configured, first one found.
 const DEFAULT_USERS: [&str; 2] = ["websockify", "nobody"];
@@ -85,13 +86,15 @@ impl Setups {
         config: &Config,
         destination: Destination,
         ticket_key: &Key,
+        run: Run,
+        token_key: Key,
     ) -> Result<Self, SetupError> {
         let run_as = run_as(config.user.as_deref())?;
         let web_root = match &config.web {
             Some(Web::Files { root, .. }) => Some(folder(root)?),
             _ => None,
         };
-        let gateway = setup::file(&gateway(config, &destination, run_as)?)?;
+        let gateway = setup::file(&gateway(config, &destination, run_as, run)?)?;
         let connector = setup::file(&ConnectorSetup {
             run_as,
             sandbox: config.sandbox,
@@ -102,6 +105,7 @@ impl Setups {
             prefer_ipv6: config.prefer_ipv6,
             connect: config.timeouts.connect,
             ticket_key: ticket_key.clone(),
+            token_key,
         })?;
         let echo = setup::file(&EchoSetup { run_as, sandbox: config.sandbox })?;
         Ok(Self { run_as, gateway, web_root, connector, echo })
@@ -123,6 +127,7 @@ fn gateway(
     config: &Config,
     destination: &Destination,
     run_as: Option<RunAs>,
+    run: Run,
 ) -> Result<GatewaySetup, SetupError> {
     let timeouts = config.timeouts;
     let tokens = match &config.target {
@@ -160,6 +165,7 @@ fn gateway(
         keep_alive_requests: config.limits.keep_alive_requests,
         record: config.record.is_some(),
         traffic: config.log.traffic,
+        run: run.number(),
         tell_requests: log::keeps_fields(),
         verbose: config.verbose,
     })

@@ -93,6 +93,7 @@ impl Connector {
             prefer_ipv6: false,
             connect: Duration::from_secs(2),
             ticket_key: mint.key().clone(),
+            token_key: Key::generate().unwrap(),
             auth,
             keep_alive_requests: 3,
         };

@@ -1,10 +1,12 @@
 //! Between the supervisor and the connector, and the demo's echo target, which is told as little.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::ask::Duty;
+use super::earlier::Dialled3;
 use super::level::Level;
 use super::wire::{self, Encoded, Message, WireError};
 use super::wrapper::ProgramState;
@@ -107,13 +109,20 @@ pub struct Dialled {
     pub secured: bool,
     /// Why it can't be reached; otherwise a session begins.
     pub failure: Option<String>,
+    /// How long that took, if it is reached.
+    pub connect: Option<Duration>,
+    /// Who the client has proved to be.
+    pub user: Option<String>,
+    /// What its token becomes under a key of the supervisor's: the same for the same token, and nobody makes a token of
+    /// it.
+    pub token: Option<String>,
 }
 
 impl Dialled {
     /// So many fit into a message, as long as they keep to the lengths below.
-    pub const MAX_BATCH: usize = 16;
+    pub const MAX_BATCH: usize = 12;
 
-    /// Longest address of a client (unix socket paths are shorter), target, or reason of a failure,
+    /// Longest address of a client (unix socket paths are shorter), target, name, or reason of a failure,
     /// bytes.
     pub const MAX_TEXT: usize = 300;
 }
@@ -123,7 +132,7 @@ impl Message for ConnectorToSupervisor {
         match self {
             Self::Ready(level) => wire::body(1, level, None),
             Self::Failed(why) => wire::body(2, why, None),
-            Self::Dialled(dialled) => wire::body(3, dialled, None),
+            Self::Dialled(dialled) => wire::body(8, dialled, None),
             Self::Violation(violation) => wire::body(4, violation, None),
             Self::Here => wire::body(5, &(), None),
             Self::PluginHangs(Duty::Targets) => wire::body(6, &(), None),
@@ -136,7 +145,11 @@ impl Message for ConnectorToSupervisor {
         match tag {
             1 => Ok(Self::Ready(wire::fields(tag, body)?)),
             2 => Ok(Self::Failed(wire::fields(tag, body)?)),
-            3 => Ok(Self::Dialled(wire::fields(tag, body)?)),
+            3 => {
+                let earlier: Vec<Dialled3> = wire::fields(tag, body)?;
+                Ok(Self::Dialled(earlier.into_iter().map(Into::into).collect()))
+            }
+            8 => Ok(Self::Dialled(wire::fields(tag, body)?)),
             4 => Ok(Self::Violation(wire::fields(tag, body)?)),
             5 => wire::fields(tag, body).map(|()| Self::Here),
             6 => wire::fields(tag, body).map(|()| Self::PluginHangs(Duty::Targets)),

@@ -5,8 +5,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use serde::{Deserialize, Serialize};
 
 use super::ConnectionId;
+use super::earlier::{Report3, Requested6};
 use super::level::Level;
 use super::request::Requested;
+use super::tally::Tally;
 use super::wire::{self, Encoded, Message, WireError};
 use crate::ticket::Ticket;
 
@@ -56,6 +58,8 @@ pub enum SupervisorToGateway {
     /// Say how far these connections are, at most [`Count::MAX_BATCH`] of them. Answer at once, with
     /// `Counts`; without any it only asks whether somebody is there.
     Ask(Vec<ConnectionId>),
+    /// Say what was counted so far. Answer at once, with `Tally`.
+    AskTally,
 }
 
 impl Message for SupervisorToGateway {
@@ -76,6 +80,7 @@ impl Message for SupervisorToGateway {
             Self::Ask(ids) => wire::body(13, ids, None),
             Self::Recording { id, file } => wire::body(14, id, Some(file.as_fd())),
             Self::NoRecording(id) => wire::body(15, id, None),
+            Self::AskTally => wire::body(16, &(), None),
         }
     }
 
@@ -106,6 +111,7 @@ impl Message for SupervisorToGateway {
             9 => Ok(Self::Acknowledgements(wire::with_fd(fd)?)),
             10 => wire::without_fd(fd).map(|()| Self::Retire),
             11 => wire::without_fd(fd).map(|()| Self::Restart),
+            16 => wire::without_fd(fd).map(|()| Self::AskTally),
             _ => Err(WireError::Tag(tag)),
         }
     }
@@ -151,6 +157,8 @@ pub enum GatewayToSupervisor {
     /// These connections have become sessions, by these requests; at most [`Requested::MAX_BATCH`] of them.
     /// Said only if [`super::setup::GatewaySetup::tell_requests`].
     Requested(Vec<Requested>),
+    /// The answer to one `AskTally`; and once more before the end, unasked.
+    Tally(Tally),
 }
 
 /// How far a connection is.
@@ -231,6 +239,14 @@ pub struct SessionSummary {
     /// Status code of the Close frame that ended it (RFC 6455 section 7.4), 1005 for one without code
     /// and 1006 for none at all.
     pub close_code: u16,
+    /// Its reason, at most [`Self::MAX_REASON`] bytes. The client's is the client's.
+    #[serde(default)]
+    pub close_reason: String,
+}
+
+impl SessionSummary {
+    /// Longest reason, bytes (RFC 6455 section 5.5); characters that are none take up to three times as many.
+    pub const MAX_REASON: usize = 123;
 }
 
 /// Who ended a session.
@@ -273,10 +289,11 @@ impl Message for GatewayToSupervisor {
         match self {
             Self::Ready(level) => wire::body(1, level, None),
             Self::Failed(why) => wire::body(2, why, None),
-            Self::Report(report) => wire::body(3, report, None),
+            Self::Report(report) => wire::body(8, report, None),
             Self::Counts(counts) => wire::body(4, counts, None),
             Self::Record(id) => wire::body(5, id, None),
-            Self::Requested(requested) => wire::body(6, requested, None),
+            Self::Requested(requested) => wire::body(9, requested, None),
+            Self::Tally(tally) => wire::body(7, tally, None),
         }
     }
 
@@ -285,10 +302,16 @@ impl Message for GatewayToSupervisor {
         match tag {
             1 => Ok(Self::Ready(wire::fields(tag, body)?)),
             2 => Ok(Self::Failed(wire::fields(tag, body)?)),
-            3 => Ok(Self::Report(wire::fields(tag, body)?)),
+            3 => Ok(Self::Report(wire::fields::<Report3>(tag, body)?.into())),
             4 => Ok(Self::Counts(wire::fields(tag, body)?)),
             5 => Ok(Self::Record(wire::fields(tag, body)?)),
-            6 => Ok(Self::Requested(wire::fields(tag, body)?)),
+            6 => {
+                let earlier: Vec<Requested6> = wire::fields(tag, body)?;
+                Ok(Self::Requested(earlier.into_iter().map(Into::into).collect()))
+            }
+            7 => Ok(Self::Tally(wire::fields(tag, body)?)),
+            8 => Ok(Self::Report(wire::fields(tag, body)?)),
+            9 => Ok(Self::Requested(wire::fields(tag, body)?)),
             _ => Err(WireError::Tag(tag)),
         }
     }

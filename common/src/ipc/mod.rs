@@ -8,12 +8,14 @@ pub mod admission;
 pub mod ask;
 pub mod channel;
 pub mod connector;
+pub(crate) mod earlier;
 pub mod exporter;
 pub mod gateway;
 pub mod level;
 pub mod request;
 pub mod setup;
 pub mod signer;
+pub mod tally;
 pub mod unwatched;
 pub mod wire;
 pub mod wrapper;
@@ -30,6 +32,33 @@ pub struct ConnectionId(pub u64);
 /// One gateway process, counted from 1 since the supervisor has started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct GatewayId(pub u32);
+
+/// A session as the log and its client know it: 128 bits, of which the first 64 tell this run of the service from
+/// all others. Random, and no secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionId {
+    /// Of this run.
+    pub run: u64,
+    /// Its connection.
+    pub connection: ConnectionId,
+}
+
+impl SessionId {
+    /// Reads what is written by `Display`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let number = |part: Option<&str>| u64::from_str_radix(part?, 16).ok();
+        let is_id = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let (run, connection) = (number(text.get(..16))?, ConnectionId(number(text.get(16..))?));
+        is_id.then_some(Self { run, connection })
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}{:016x}", self.run, self.connection.0)
+    }
+}
 
 /// A gateway has done what none does that is in order: it must not go on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

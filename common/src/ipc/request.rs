@@ -1,5 +1,7 @@
 //! What a client has asked for, as its gateway tells it for the record of the session.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::ConnectionId;
@@ -22,6 +24,12 @@ pub struct Request {
     pub tls_version: Option<String>,
     /// Its cipher suite.
     pub tls_cipher: Option<String>,
+    /// The common name of the client's certificate.
+    #[serde(default)]
+    pub client_certificate: Option<String>,
+    /// From the client's first byte, or before, to the answer.
+    #[serde(default)]
+    pub handshake: Option<Duration>,
 }
 
 /// Which connection has asked for what.
@@ -47,8 +55,8 @@ impl Request {
     /// Whether every text fits.
     #[must_use]
     pub fn fits(&self) -> bool {
-        let Self { host, path, origin, user_agent, subprotocol, tls_version, tls_cipher } = self;
-        [host, path, origin, user_agent, subprotocol, tls_version, tls_cipher]
+        let Self { host, path, origin, user_agent, subprotocol, tls_version, tls_cipher, .. } = self;
+        [host, path, origin, user_agent, subprotocol, tls_version, tls_cipher, &self.client_certificate]
             .iter()
             .all(|text| text.as_ref().is_none_or(|text| text.len() <= Self::MAX_TEXT))
     }
@@ -56,7 +64,7 @@ impl Request {
 
 impl Requested {
     /// So many fit into a message.
-    pub const MAX_BATCH: usize = 8;
+    pub const MAX_BATCH: usize = 7;
 }
 
 #[cfg(test)]

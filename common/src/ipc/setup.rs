@@ -66,6 +66,8 @@ pub struct GatewaySetup {
     pub record: bool,
     /// Show each piece of data that passes as a mark.
     pub traffic: bool,
+    /// What tells the sessions of this run of the service from those of others.
+    pub run: u64,
     /// Tell what has opened each session, for its record.
     pub tell_requests: bool,
     /// Log more.
@@ -146,6 +148,8 @@ pub struct ConnectorSetup {
     pub connect: Duration,
     /// Tells the supervisor's tickets from others.
     pub ticket_key: Key,
+    /// What tokens are told apart by in records.
+    pub token_key: Key,
 }
 
 impl ConnectorSetup {

@@ -52,6 +52,7 @@ async fn the_largest_report_fits_into_a_message() {
             to_client: u64::MAX,
             closed_by: ClosedBy::Shutdown,
             close_code: u16::MAX,
+            close_reason: "x".repeat(SessionSummary::MAX_REASON),
         }),
     };
     let report = Report {

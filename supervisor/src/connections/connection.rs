@@ -1,7 +1,7 @@
 //! One connection, and the session that it may become.
 
 use std::os::fd::OwnedFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use common::ipc::gateway::SessionSummary;
 use common::ipc::request::Request;
@@ -37,10 +37,37 @@ pub(super) struct Connection {
     pub(super) ended: Option<SessionSummary>,
 }
 
+/// What the connector and the configuration say about a session that begins.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Opening {
+    /// Its target.
+    pub(crate) target: String,
+    /// Who the client has proved to be.
+    #[serde(default)]
+    pub(crate) user: Option<String>,
+    /// What it had to prove.
+    #[serde(default)]
+    pub(crate) auth_method: Option<String>,
+    /// What stands for its token.
+    #[serde(default)]
+    pub(crate) token: Option<String>,
+    /// How long it took to reach the target.
+    #[serde(default)]
+    pub(crate) connect: Option<Duration>,
+}
+
+impl From<&str> for Opening {
+    /// One of which nothing else is known.
+    fn from(target: &str) -> Self {
+        Self { target: target.into(), ..Self::default() }
+    }
+}
+
 /// A connection that has a target.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Session {
-    pub(super) target: String,
+    #[serde(flatten)]
+    pub(super) opening: Opening,
     /// The record of its beginning is written. With a journal that waits for the gateway's word.
     #[serde(default)]
     pub(super) told: bool,
@@ -63,7 +90,8 @@ impl Connection {
         let Some(mut session) = self.session.take() else { return };
         if !session.told {
             session.told = true;
-            session.slot = register.and_then(|register| register.add(&self.entry(run, id, &session.target)));
+            session.slot =
+                register.and_then(|register| register.add(&self.entry(run, id, &session.opening.target)));
             session_log::opened(&self.subject(run, id, &session));
         }
         self.session = Some(session);
@@ -87,7 +115,7 @@ impl Connection {
             id,
             client: &self.client,
             gateway: self.pid,
-            target: &session.target,
+            opening: &session.opening,
             request: self.request.as_deref(),
         }
     }

@@ -23,6 +23,7 @@ use common::ticket::Past;
 
 use crate::session_log::{self, CRASH, Run};
 
+pub(crate) use connection::Opening;
 use connection::{Connection, Session};
 pub(crate) use handed::Handed;
 use register::Register;
@@ -136,10 +137,10 @@ impl Connections {
     }
 
     /// The connector has given the connection a target.
-    pub(crate) fn opened(&mut self, id: ConnectionId, target: String) {
+    pub(crate) fn opened(&mut self, id: ConnectionId, opening: Opening) {
         let Some(connection) = self.open.get_mut(&id) else { return };
         if connection.session.is_none() {
-            connection.session = Some(Box::new(Session { target, told: false, slot: None }));
+            connection.session = Some(Box::new(Session { opening, told: false, slot: None }));
             self.totals.sessions += 1;
             self.totals.opened += 1;
             connection.tell_opened(self.run, id, self.register.as_mut());
@@ -253,18 +254,29 @@ impl Connections {
             .filter(|(_, one)| one.is_session())
             .map(|(id, one)| control::Session {
                 id: id.0,
+                session: self.run.session(*id).to_string(),
                 client: match &one.client {
                     ClientAddr::Ip(address) => address.to_string(),
                     ClientAddr::Unix(path) => format!("unix:{path}"),
                 },
-                target: one.session.as_ref().map(|session| session.target.clone()).unwrap_or_default(),
+                target: one
+                    .session
+                    .as_ref()
+                    .map(|session| session.opening.target.clone())
+                    .unwrap_or_default(),
                 seconds: one.since.elapsed().as_secs(),
                 generation: one.generation,
+                user: one.session.as_ref().and_then(|session| session.opening.user.clone()),
                 ..control::Session::default()
             })
             .collect();
         sessions.sort_by_key(|session| session.id);
         sessions
+    }
+
+    /// What names the sessions of this run.
+    pub(crate) fn run(&self) -> Run {
+        self.run
     }
 
     /// Sums since the start.
@@ -283,7 +295,7 @@ impl Connections {
         self.unbegun -= usize::from(connection.unbegun.is_some());
         let summary = connection.ended.as_ref().or(summary);
         let Some(session) = &connection.session else { return Some(connection) };
-        let target = &session.target;
+        let target = &session.opening.target;
         if let Some(closed_by) = summary.map(|sum| sum.closed_by) {
             // The original's lines, which go with --verbose.
             match closed_by {

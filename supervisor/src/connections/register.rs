@@ -15,6 +15,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
+use super::Opening;
 use crate::session_log::{self, Run, Subject};
 
 /// A session whose entry is longer has none; a host's name has at most 253 bytes.
@@ -112,12 +113,13 @@ impl Entry {
     }
 
     fn tell_closed(&self) {
+        let opening = Opening::from(self.target.as_str());
         let subject = Subject {
             run: self.run,
             id: self.id,
             client: &self.client,
             gateway: self.gateway,
-            target: &self.target,
+            opening: &opening,
             request: None,
         };
         session_log::closed(&subject, None, now().saturating_sub(self.since));

@@ -5,6 +5,11 @@ use super::*;
 const GATEWAY: GatewayId = GatewayId(1);
 const OTHER: GatewayId = GatewayId(2);
 
+fn summary(to_target: u64, to_client: u64) -> SessionSummary {
+    let (closed_by, close_reason) = (ClosedBy::Client, String::new());
+    SessionSummary { to_target, to_client, closed_by, close_code: 1000, close_reason }
+}
+
 fn handed_over(connections: &mut Connections) -> ConnectionId {
     let socket = std::fs::File::open("/dev/null").unwrap().into();
     let unserved = connections.accept(ClientAddr::Unix("/run/x".into()), socket);
@@ -59,8 +64,7 @@ fn a_session_may_end_before_its_begin_is_told() {
     for connector_dies in [false, true] {
         let mut connections = Connections::default();
         let id = handed_over(&mut connections);
-        let summary =
-            SessionSummary { to_target: 1, to_client: 2, closed_by: ClosedBy::Client, close_code: 1000 };
+        let summary = summary(1, 2);
         assert!(connections.ended(Ended { id, session: Some(summary.clone()) }, GATEWAY));
         assert!(!connections.ended(Ended { id, session: Some(summary) }, GATEWAY), "told twice");
         if connector_dies {
@@ -77,8 +81,7 @@ fn a_session_may_end_before_its_begin_is_told() {
 fn a_session_that_has_ended_is_recorded_after_its_gateway() {
     let mut connections = Connections::default();
     let id = handed_over(&mut connections);
-    let session =
-        SessionSummary { to_target: 1, to_client: 2, closed_by: ClosedBy::Client, close_code: 1000 };
+    let session = summary(1, 2);
     assert!(connections.ended(Ended { id, session: Some(session) }, GATEWAY));
     assert_eq!(connections.orphaned(GATEWAY).lost_sessions, 0);
     connections.opened(id, "localhost:5901".into());
@@ -91,8 +94,7 @@ fn a_session_whose_connector_died_silently_is_recorded_all_the_same() {
     let mut connections = Connections::default();
     let id = handed_over(&mut connections);
     connections.connector_gone(1);
-    let session =
-        SessionSummary { to_target: 1, to_client: 2, closed_by: ClosedBy::Client, close_code: 1000 };
+    let session = summary(1, 2);
     assert!(connections.ended(Ended { id, session: Some(session) }, GATEWAY));
     assert_eq!(connections.totals(), Totals { sessions: 0, opened: 1, bytes: 3 });
     assert!(connections.open.is_empty());
@@ -105,8 +107,7 @@ fn every_session_is_counted_once() {
     connections.opened(id, "localhost:5901".into());
     connections.opened(id, "localhost:5901".into());
     assert_eq!(connections.totals(), Totals { sessions: 1, opened: 1, bytes: 0 });
-    let session =
-        SessionSummary { to_target: 3, to_client: 4, closed_by: ClosedBy::Client, close_code: 1000 };
+    let session = summary(3, 4);
     assert!(connections.ended(Ended { id, session: Some(session) }, GATEWAY));
     assert_eq!(connections.totals(), Totals { sessions: 0, opened: 1, bytes: 7 });
 }

@@ -16,7 +16,13 @@ pub(super) async fn to(service: &Rc<Service>, request: Request) -> Answer {
     match request {
         Request::Status => Answer::Status(Box::new(status(service))),
         Request::Sessions => Answer::Sessions(progress::sessions(service).await),
-        Request::Disconnect { session } => disconnect(service, ConnectionId(session)).await,
+        Request::Disconnect { session, run } => {
+            let is_ours = run.is_none_or(|run| run == service.connections.borrow().run().number());
+            match is_ours {
+                true => disconnect(service, ConnectionId(session)).await,
+                false => Answer::Failed("that session was one of an earlier run".into()),
+            }
+        }
         Request::Drain => {
             service.drain();
             Answer::Done("nobody is let in any more; the service ends with its last connection".into())

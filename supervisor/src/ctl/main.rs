@@ -22,6 +22,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use common::control::{self, Answer, Request};
 use common::exit_code;
+use common::ipc::SessionId;
 
 use instances::{CtlError, Instance, Known};
 
@@ -67,8 +68,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// End a session; its number is in `sessions` and in the log.
-    Disconnect { name: String, session: u64 },
+    /// End a session; `sessions` has its number, and the log and the client have its id.
+    Disconnect {
+        name: String,
+        #[arg(value_parser = session, value_name = "SESSION")]
+        session: Session,
+    },
     /// Let nobody in any more, and end with the last connection.
     Drain { name: String },
     /// Read the configuration again; open sessions go on.
@@ -147,7 +152,9 @@ fn run(options: Options) -> Result<u8, CtlError> {
             }
             sleep(WATCH_INTERVAL);
         },
-        Command::Disconnect { name, session } => done(&run, &name, &Request::Disconnect { session })?,
+        Command::Disconnect { name, session: Session { number, run: of_run } } => {
+            done(&run, &name, &Request::Disconnect { session: number, run: of_run })?;
+        }
         Command::Drain { name } => done(&run, &name, &Request::Drain)?,
         Command::Reload { name, wait } => done(&run, &name, &Request::Reload { wait })?,
         Command::Upgrade { name } => done(&run, &name, &Request::Upgrade)?,
@@ -162,6 +169,21 @@ fn run(options: Options) -> Result<u8, CtlError> {
         },
     }
     Ok(exit_code::SUCCESS)
+}
+
+/// How a session is named: by its number, or by its id, which says of which run of the service it is.
+#[derive(Clone, Copy, Debug)]
+struct Session {
+    number: u64,
+    run: Option<u64>,
+}
+
+fn session(text: &str) -> Result<Session, String> {
+    if let Some(SessionId { run, connection }) = SessionId::parse(text) {
+        return Ok(Session { number: connection.0, run: Some(run) });
+    }
+    let number = text.parse().map_err(|_| "a number, or an id of 32 hexadecimal digits".to_owned())?;
+    Ok(Session { number, run: None })
 }
 
 /// Has something done, and says that it is.

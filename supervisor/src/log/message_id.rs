@@ -3,6 +3,8 @@
 //! `systemd/websockify.catalog` explains each of them to who asks with `journalctl --catalog`. A number is
 //! never used again for something else.
 
+use common::log::RoleEvent;
+
 /// A session begins.
 pub(crate) const SESSION_OPENED: &str = "fbd0ff3b190446aa8698b7bb3c6699ca";
 /// A session has ended.
@@ -23,6 +25,28 @@ pub(crate) const LISTEN_MISMATCH: &str = "6f0b1b47664b4de0a86674b80dce2bf5";
 pub(crate) const CERTIFICATE_UNUSABLE: &str = "00edac1bbb2041ef9903451c00e143d3";
 /// The service can't start or go on.
 pub(crate) const SERVICE_FAILED: &str = "207168cbade34306a9b37f0dccb10abc";
+
+/// A client has not proved what it must.
+pub(crate) const AUTH_DENIED: &str = "fd274abf93454e5aa8111f02facb2d0d";
+/// A client has no token, or none that leads anywhere.
+pub(crate) const TOKEN_DENIED: &str = "7536339054a24dc786518c05862847ca";
+/// A TLS handshake with a client has failed.
+pub(crate) const TLS_FAILED: &str = "d68f657d51cc4de88bd38723fb864fe5";
+/// Clients have to wait, because there are as many as may be or descriptors have run out.
+pub(crate) const LIMIT_HIT: &str = "7ce177d5ee444eeea9cfecdb4ad637cc";
+/// Clients can be served.
+pub(crate) const STARTED: &str = "ed9ddb0bb00141b19240b434a6a05dbf";
+/// A changed configuration, or another version, is in force.
+pub(crate) const RELOADED: &str = "ae73266f3ec34262ba5748631b1f4c92";
+
+/// The number of what a role tells of.
+pub(crate) fn of_role_event(event: RoleEvent) -> &'static str {
+    match event {
+        RoleEvent::AuthDenied => AUTH_DENIED,
+        RoleEvent::TokenDenied => TOKEN_DENIED,
+        RoleEvent::TlsFailed => TLS_FAILED,
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -6,6 +6,7 @@ mod text;
 use std::time::UNIX_EPOCH;
 
 use common::control::Session;
+use common::ipc::tally::{Handshake, Tally};
 
 use crate::progress;
 use crate::service::Service;
@@ -14,11 +15,13 @@ use text::Text;
 /// Everything, in the OpenMetrics text format.
 pub(crate) async fn text(service: &Service) -> String {
     let sessions = progress::sessions(service).await;
+    let tally = progress::tally(service).await;
     let name = service.generations.current().map(|one| one.config.name.clone()).unwrap_or_default();
     let mut text = Text::new(&name);
     let version = [("version", env!("CARGO_PKG_VERSION"))];
     text.info("websockify_build", "The version that runs.", &version);
     write_sessions(&mut text, service, &sessions);
+    write_handshakes(&mut text, service, &tally);
     write_roles(&mut text, service);
     write_configuration(&mut text, service);
     process::write(&mut text, service);
@@ -41,6 +44,29 @@ fn write_sessions(text: &mut Text, service: &Service, sessions: &[Session]) {
     text.total(&[("direction", "to_client")], ended.to_client.saturating_add(open_out));
     let help = "How long sessions took that have ended.";
     text.histogram("websockify_session_duration_seconds", help, ended.buckets(), ended.seconds);
+}
+
+/// What comes before sessions, and in place of them.
+fn write_handshakes(text: &mut Text, service: &Service, tally: &Tally) {
+    text.counter("websockify_handshakes", "Requests for a WebSocket, by what came of them.");
+    for (result, count) in &tally.handshakes {
+        text.total(&[("result", result.as_str())], *count);
+    }
+    let denied = |result| tally.handshakes.get(&result).copied().unwrap_or_default();
+    text.counter("websockify_auth_denied", "Requests for a WebSocket that were denied, by who was asked.");
+    text.total(&[("stage", "auth")], denied(Handshake::AuthDenied));
+    text.total(&[("stage", "token")], denied(Handshake::TokenDenied));
+    text.counter("websockify_http_requests", "Requests, by the status of the answer.");
+    for (code, count) in &tally.responses {
+        text.total(&[("code", &code.to_string())], *count);
+    }
+    let connects = service.connects.borrow();
+    let help = "How long it took to reach targets that were reached, their names resolved.";
+    text.histogram("websockify_target_connect_seconds", help, connects.buckets(), connects.seconds());
+    let help = "How long TLS handshakes with clients took that have succeeded.";
+    text.histogram("websockify_tls_handshake_seconds", help, tally.tls.buckets(), tally.tls.seconds());
+    text.counter("websockify_tls_handshake_failures", "TLS handshakes with clients that have failed.");
+    text.total(&[], tally.tls_failures);
 }
 
 fn write_roles(text: &mut Text, service: &Service) {

@@ -69,6 +69,9 @@ pub(crate) fn adopt(
         program.map_err(lost).ok()
     });
     reap();
+    service.token_key.replace(state.token_key);
+    service.departed.replace(state.departed);
+    service.connects.replace(state.connects);
     service.take_over(state.last, state.violations, state.age);
     for pid in state.others {
         // Nobody needs it: dropping it ends it.
@@ -141,7 +144,7 @@ fn adopt_generation(
         let load = service.connections.borrow().load_of(id);
         let started = role("gateway", &from.role, descriptors).and_then(|role| {
             let acknowledgements = descriptors.get(from.acknowledgements)?;
-            Ok(gateway::adopt(id, role, acknowledgements, load, from.asked))
+            Ok(gateway::adopt(id, role, acknowledgements, load, from.asked, from.tally))
         });
         match started {
             Ok(started) => {
@@ -168,7 +171,7 @@ fn adopt_exporter(service: &Rc<Service>, from: &state::Exporter, descriptors: &m
         Ok(socket) => {
             let listening = Listening::adopted(socket, from.listener.address.clone());
             let role = from.role.as_ref().and_then(|from| role("exporter", from, descriptors).ok());
-            service.exporter.adopt(service, listening, role);
+            service.exporter.adopt(service, listening, role, from.wanted.clone());
         }
         Err(error) => {
             tracing::error!(target: "websockify::upgrade", "the listener for metrics is lost: {error}")

@@ -28,7 +28,8 @@ impl State {
         let control = control.map(|listener| passed.add(&*listener)).transpose()?;
         let waiting = waiting.iter().map(|stream| passed.add(&**stream)).collect::<Result<_, _>>()?;
         let exporter = match service.exporter.hand_on() {
-            Some((listening, handle)) => Some(Exporter {
+            Some((listening, handle, wanted)) => Some(Exporter {
+                wanted,
                 listener: Listener {
                     socket: passed.add(&listening.socket)?,
                     address: listening.address.clone(),
@@ -48,6 +49,9 @@ impl State {
             listeners,
             control,
             waiting,
+            departed: service.departed.borrow().clone(),
+            connects: service.connects.borrow().clone(),
+            token_key: service.token_key.borrow().clone(),
             exporter,
             connections,
             last: service.last_numbers(),
@@ -92,6 +96,7 @@ fn of_gateway(gateway: &gateway::Gateway, passed: &mut Passed) -> io::Result<Gat
         role: of_role(&role, passed)?,
         acknowledgements: passed.add(&gateway.acknowledgements)?,
         asked: gateway.asked_for(),
+        tally: gateway.tally.borrow().clone(),
     })
 }
 

@@ -11,6 +11,8 @@ use std::time::Duration;
 use std::{io, process};
 
 use common::addr::ListenAddr;
+use common::ipc::exporter::Page;
+use common::ipc::tally::{Durations, Tally};
 use common::sys::memory_file;
 use common::ticket::Key;
 use rustix::fd::AsFd;
@@ -52,6 +54,14 @@ pub(super) struct State {
     pub(super) control: Option<RawFd>,
     #[serde(default)]
     pub(super) waiting: Vec<RawFd>,
+    /// What gateways have counted that have ended, and how long it took to reach targets.
+    #[serde(default)]
+    pub(super) departed: Tally,
+    #[serde(default)]
+    pub(super) connects: Durations,
+    /// What tokens are told apart by in records.
+    #[serde(default)]
+    pub(super) token_key: Option<Key>,
     /// Who shows metrics.
     #[serde(default)]
     pub(super) exporter: Option<Exporter>,
@@ -76,6 +86,9 @@ pub(super) struct Listener {
 pub(super) struct Exporter {
     pub(super) listener: Listener,
     pub(super) role: Option<Role>,
+    /// Questions that were not answered.
+    #[serde(default)]
+    pub(super) wanted: Vec<Page>,
 }
 
 /// The roles of one generation.
@@ -101,6 +114,8 @@ pub(super) struct Gateway {
     pub(super) acknowledgements: RawFd,
     /// Answers that are still to come.
     pub(super) asked: usize,
+    #[serde(default)]
+    pub(super) tally: Tally,
 }
 
 /// A process and the channels to it.

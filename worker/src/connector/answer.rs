@@ -1,12 +1,13 @@
 //! One request of a gateway, from the client's proof to its target.
 
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::ipc::admission::{AdmissionRequest, ConnectorToGateway, Refusal};
 use common::ipc::channel::Channel;
 use common::ipc::connector::Dialled;
 use common::ipc::{ConnectionId, GatewayId};
+use common::log::RoleEvent;
 use common::ticket::Claims;
 use tokio::time::timeout;
 
@@ -67,6 +68,8 @@ async fn connect(
         Ok(admitted) => admitted,
         Err(denied) => return Ok(deny(claims, &denied)),
     };
+    let token = visitor.shown.token.as_ref();
+    let began = Instant::now();
     let dialled = {
         // The semaphore is never closed. The turn ends before the gateway gets its answer: one that does
         // not read must not keep others waiting.
@@ -79,6 +82,9 @@ async fn connect(
         target: bounded(target.to_string()),
         secured: connector.setup.target_tls,
         failure: dialled.as_ref().err().map(|error| bounded(error.to_string())),
+        connect: dialled.is_ok().then(|| began.elapsed()),
+        user: grant.user.clone().map(bounded),
+        token: token.map(|token| connector.setup.token_key.fingerprint(token.reveal().as_bytes())),
     });
     Ok(match dialled {
         Ok(socket) => {
@@ -102,7 +108,8 @@ async fn admit(connector: &Rc<Connector>, visitor: &Visitor<'_>) -> Result<(Targ
 /// Logs why a client gets nothing. Its ticket stays used: one that may try again comes with another
 /// connection, so that a gateway can't try passwords without end.
 fn deny(claims: &Claims, denied: &Denied) -> ConnectorToGateway {
-    tracing::info!(target: "websockify::connector", "{}: {denied}", claims.client);
+    let event = denied.event().map(RoleEvent::as_str);
+    tracing::info!(target: "websockify::connector", event, "{}: {denied}", claims.client);
     refused(claims.connection, denied.refusal())
 }
 

@@ -7,6 +7,7 @@ use common::ipc::admission::Refusal;
 use common::ipc::ask::Duty;
 use common::ipc::setup::{ConnectorSetup, Destination, TokenFiles};
 use common::ipc::wrapper::ProgramState;
+use common::log::RoleEvent;
 
 use super::Visitor;
 use super::auth::{self, AuthError};
@@ -58,6 +59,20 @@ impl Denied {
             Self::NoToken => Refusal::NoToken,
             Self::Lookup(LookupError::NotFound | LookupError::Refused(_)) => Refusal::UnknownToken,
             Self::Lookup(LookupError::Failed(_)) => Refusal::LookupFailed,
+        }
+    }
+}
+
+impl Denied {
+    /// What to look for it by, if it is the client's fault.
+    pub(super) fn event(&self) -> Option<RoleEvent> {
+        match self {
+            Self::Auth(AuthError::Failed(_)) => None,
+            Self::Auth(_) => Some(RoleEvent::AuthDenied),
+            Self::NoToken | Self::Lookup(LookupError::NotFound | LookupError::Refused(_)) => {
+                Some(RoleEvent::TokenDenied)
+            }
+            Self::Lookup(LookupError::Failed(_)) => None,
         }
     }
 }

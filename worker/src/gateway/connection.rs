@@ -4,7 +4,9 @@ use std::future::poll_fn;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::time::Instant;
 
+use common::log::RoleEvent;
 use common::sys::stream::StreamSocket;
 use common::ticket::Ticket;
 use tokio::io::AsyncWriteExt;
@@ -73,9 +75,18 @@ async fn secure(
         socket.write_all(&tls::NO_CERTIFICATE_ALERT).await?;
         return Ok(None);
     };
-    match timeout(gateway.setup.tls_handshake, acceptor.accept(socket)).await {
-        Ok(Ok(stream)) => Ok(Some(ClientStream::Tls(Box::new(stream)))),
-        Ok(Err(error)) => Err(HandshakeError::Failed(error).into()),
-        Err(_) => Err(HandshakeError::TimedOut.into()),
-    }
+    let began = Instant::now();
+    let failed = match timeout(gateway.setup.tls_handshake, acceptor.accept(socket)).await {
+        Ok(Ok(stream)) => {
+            gateway.tally.borrow_mut().tls.count(began.elapsed());
+            return Ok(Some(ClientStream::Tls(Box::new(stream))));
+        }
+        Ok(Err(error)) => HandshakeError::Failed(error),
+        Err(_) => HandshakeError::TimedOut,
+    };
+    gateway.tally.borrow_mut().tls_failures += 1;
+    tracing::info!(
+        target: "websockify::connection", client = %connection.client(), event = RoleEvent::TlsFailed.as_str(), "{failed}",
+    );
+    Ok(None)
 }

@@ -25,6 +25,7 @@ use common::ipc::channel::{Channel, ChannelError, Received};
 use common::ipc::gateway::{GatewayToSupervisor, Lost, SupervisorToGateway};
 use common::ipc::level::Level;
 use common::ipc::setup::{self, GatewaySetup, Page};
+use common::ipc::tally::Tally;
 use common::ipc::unwatched::Unwatched;
 use common::ipc::wire::WireError;
 use common::log::Outgoing;
@@ -50,6 +51,7 @@ pub struct Gateway {
     sessions: Sessions,
     recordings: Recordings,
     outbox: Rc<Outbox>,
+    tally: RefCell<Tally>,
     log: Arc<Outgoing>,
 }
 
@@ -113,6 +115,7 @@ impl Gateway {
             sessions: Sessions::default(),
             recordings: Recordings::default(),
             outbox,
+            tally: RefCell::default(),
             log,
         }))
     }
@@ -137,9 +140,15 @@ impl Gateway {
         }
         // A supervisor that is gone needs no report.
         let _ = self.outbox.report().await;
+        let _ = supervisor.send(&self.tally()).await;
         self.log.flush();
         reporter.abort();
         Ok(())
+    }
+
+    /// What was counted so far.
+    fn tally(&self) -> GatewayToSupervisor {
+        GatewayToSupervisor::Tally(self.tally.borrow().clone())
     }
 
     async fn obey(self: &Rc<Self>, message: SupervisorToGateway, supervisor: &Channel) -> io::Result<()> {
@@ -164,6 +173,9 @@ impl Gateway {
             SupervisorToGateway::Ask(ids) => {
                 let counts = GatewayToSupervisor::Counts(self.sessions.count(&ids));
                 supervisor.send(&counts).await.map_err(io::Error::other)?;
+            }
+            SupervisorToGateway::AskTally => {
+                supervisor.send(&self.tally()).await.map_err(io::Error::other)?;
             }
             SupervisorToGateway::Setup(_)
             | SupervisorToGateway::Acknowledgements(_)

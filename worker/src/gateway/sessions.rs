@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Waker};
+use std::time::{Duration, Instant};
 
 use common::ipc::gateway::{Count, Ended, SessionSummary};
 use common::ipc::request::{Request, Requested};
@@ -48,6 +49,7 @@ pub(super) struct Connection {
     summary: RefCell<Option<SessionSummary>>,
     disconnected: Cell<bool>,
     waker: RefCell<Option<Waker>>,
+    since: Instant,
     shared: Rc<Shared>,
     outbox: Rc<Outbox>,
 }
@@ -61,6 +63,7 @@ impl Sessions {
             summary: RefCell::default(),
             disconnected: Cell::new(false),
             waker: RefCell::default(),
+            since: Instant::now(),
             shared: self.0.clone(),
             outbox,
         });
@@ -129,6 +132,11 @@ impl Connection {
     /// Where it comes from.
     pub(super) fn client(&self) -> &ClientAddr {
         &self.ticket.claims.client
+    }
+
+    /// How long it is here.
+    pub(super) fn age(&self) -> Duration {
+        self.since.elapsed()
     }
 
     /// Whether it is to end, and why. The task of `cx` is woken when that changes, and when

@@ -205,6 +205,7 @@ mod tests {
             prefer_ipv6: false,
             connect: std::time::Duration::from_secs(1),
             ticket_key: Key::generate().unwrap(),
+            token_key: Key::generate().unwrap(),
         })
     }
 

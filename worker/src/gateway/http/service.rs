@@ -10,11 +10,14 @@ use std::task::Poll;
 use std::time::Duration;
 
 use common::config::token::TokenFrom;
+use common::ipc::SessionId;
 use common::ipc::admission::{AdmissionRequest, Refusal};
+use common::ipc::request::Request as Told;
+use common::ipc::tally::Handshake;
 use common::sys::stream::StreamSocket;
 use hyper::body::{Body as _, Incoming};
 use hyper::ext::ReasonPhrase;
-use hyper::header::{self, HeaderValue};
+use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::{OnUpgrade, Parts, Upgraded};
@@ -39,6 +42,9 @@ use crate::gateway::websocket::handshake;
 /// Longest request head; also how much of a file may wait for a client.
 const MAX_HEAD_BYTES: usize = 16 << 10;
 
+/// By which a client that has trouble can name its session to an administrator.
+const SESSION: HeaderName = HeaderName::from_static("websockify-session");
+
 /// Most header lines of a request. Browsers send about 20.
 const MAX_HEADERS: usize = 64;
 
@@ -50,7 +56,10 @@ pub(in crate::gateway) async fn serve(
     stream: ClientStream,
 ) -> io::Result<()> {
     let client = Rc::new(Client {
-        common_name: if gateway.setup.inquiry.common_name { stream.peer_common_name() } else { None },
+        common_name: match gateway.setup.inquiry.common_name || gateway.setup.tell_requests {
+            true => stream.peer_common_name(),
+            false => None,
+        },
         tls: match &stream {
             ClientStream::Plain(_) => None,
             ClientStream::Tls(stream) => Some(TlsTerms::of(stream.get_ref().1)),
@@ -130,6 +139,7 @@ impl Client {
         if response.status().is_client_error() || response.status().is_server_error() {
             self.log_refusal(&response);
         }
+        self.gateway.tally.borrow_mut().count_response(response.status().as_u16());
         response.headers_mut().insert(header::SERVER, HeaderValue::from_static("websockify"));
         response
     }
@@ -151,7 +161,9 @@ impl Client {
 
     /// What the connector is asked about a request.
     fn ask(&self, request: &Request<Incoming>) -> AdmissionRequest {
-        let shown = shown(&self.gateway.setup.inquiry, request, self.common_name.as_deref());
+        let inquiry = &self.gateway.setup.inquiry;
+        let common_name = self.common_name.as_deref().filter(|_| inquiry.common_name);
+        let shown = shown(inquiry, request, common_name);
         AdmissionRequest { ticket: self.connection.ticket.clone(), shown }
     }
 
@@ -178,7 +190,10 @@ impl Client {
     async fn upgrade(&self, request: &mut Request<Incoming>) -> Response<Body> {
         let opening = match handshake::check(request) {
             Ok(opening) => opening,
-            Err(refused) => return no_handshake(&refused),
+            Err(refused) => {
+                self.gateway.tally.borrow_mut().count_handshake(Handshake::Malformed);
+                return no_handshake(&refused);
+            }
         };
         let address = self.connection.client();
         let client = tracing::field::display(address);
@@ -189,13 +204,20 @@ impl Client {
             tracing::info!(target: "websockify::http", client = &client, "{address}: Path: '{path}'");
         }
         let mut terms = Terms::of(&self.gateway.setup);
-        let target = match self.target(self.ask(request)).await {
+        let target = self.target(self.ask(request)).await;
+        let result = target.as_ref().map_or_else(Handshake::from, |_| Handshake::Opened);
+        self.gateway.tally.borrow_mut().count_handshake(result);
+        let target = match target {
             Ok((target, lifetime)) => {
                 terms.lifetime = lifetime;
                 if self.gateway.setup.tell_requests {
                     let host_is_token = self.gateway.setup.inquiry.token == Some(TokenFrom::Host);
                     let told = told(request, &opening, self.tls.as_ref(), host_is_token);
-                    self.connection.session_requested(told);
+                    self.connection.session_requested(Told {
+                        client_certificate: self.common_name.as_deref().map(Told::text),
+                        handshake: Some(self.connection.age()),
+                        ..told
+                    });
                 }
                 Ok(target)
             }
@@ -207,7 +229,13 @@ impl Client {
         let observer = if target.is_ok() { self.observer().await } else { None };
         let upgrade = hyper::upgrade::on(request);
         spawn_local(begin_session(self.connection.clone(), upgrade, target, observer, terms));
-        opening.response(Body::empty())
+        let mut response = opening.response(Body::empty());
+        let session = SessionId { run: self.gateway.setup.run, connection: self.connection.id() };
+        // Hexadecimal digits are always a header value.
+        if let Ok(session) = HeaderValue::from_str(&session.to_string()) {
+            response.headers_mut().insert(SESSION, session);
+        }
+        response
     }
 
     /// Who looks on at the session, if that is configured.

@@ -43,6 +43,7 @@ pub(super) fn told<B>(
         subprotocol: opening.subprotocol().map(str::to_owned),
         tls_version: tls.and_then(|tls| tls.version.clone()),
         tls_cipher: tls.and_then(|tls| tls.cipher.clone()),
+        ..Told::default()
     }
 }
 

@@ -93,6 +93,7 @@ pub struct Session {
     bytes_to_client: u64,
     closed_by: Option<ClosedBy>,
     close_code: u16,
+    close_reason: String,
 }
 
 /// How far a session is.
@@ -168,6 +169,7 @@ impl Session {
             bytes_to_client: 0,
             closed_by: None,
             close_code: NO_CLOSE_FRAME,
+            close_reason: String::new(),
             terms,
         }
     }
@@ -193,6 +195,7 @@ impl Session {
             to_client: self.bytes_to_client,
             closed_by: self.closed_by.unwrap_or(ClosedBy::Client),
             close_code: self.close_code,
+            close_reason: self.close_reason,
         });
     }
 
@@ -251,8 +254,9 @@ impl Session {
     fn end_downlink(&mut self, who: ClosedBy, payload: ControlPayload) {
         if self.downlink == Downlink::Open {
             self.closed_by(who);
-            if let [high, low, ..] = *payload.as_slice() {
-                self.close_code = u16::from_be_bytes([high, low]);
+            if let [high, low, reason @ ..] = payload.as_slice() {
+                self.close_code = u16::from_be_bytes([*high, *low]);
+                self.close_reason = String::from_utf8_lossy(reason).into_owned();
             }
             self.downlink = Downlink::Closing(payload);
         }

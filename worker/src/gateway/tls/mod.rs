@@ -51,12 +51,6 @@ pub(super) enum HandshakeError {
     TimedOut,
 }
 
-impl From<HandshakeError> for io::Error {
-    fn from(error: HandshakeError) -> Self {
-        Self::other(error)
-    }
-}
-
 pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }

@@ -1,0 +1,175 @@
+//! What is counted on the way of connections, for metrics.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::admission::Refusal;
+
+/// What a gateway has counted since its start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tally {
+    /// Answers to requests, by status code.
+    pub responses: BTreeMap<u16, u64>,
+    /// Requests for a WebSocket, by what came of them.
+    pub handshakes: BTreeMap<Handshake, u64>,
+    /// TLS handshakes with clients that have succeeded.
+    pub tls: Durations,
+    /// Those that have failed.
+    pub tls_failures: u64,
+}
+
+/// What came of a request for a WebSocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Handshake {
+    /// A session.
+    Opened,
+    /// The request was not in order.
+    Malformed,
+    /// The target could not be reached.
+    Unreachable,
+    /// We had run out of something, or could not ask somebody.
+    Unavailable,
+    /// The client had not proved what it must.
+    AuthDenied,
+    /// The client had no token, or none that leads anywhere.
+    TokenDenied,
+}
+
+impl Handshake {
+    /// One word for metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Opened => "opened",
+            Self::Malformed => "malformed",
+            Self::Unreachable => "unreachable",
+            Self::Unavailable => "unavailable",
+            Self::AuthDenied => "auth_denied",
+            Self::TokenDenied => "token_denied",
+        }
+    }
+}
+
+impl From<&Refusal> for Handshake {
+    fn from(refusal: &Refusal) -> Self {
+        match refusal {
+            Refusal::Unreachable => Self::Unreachable,
+            Refusal::Overloaded | Refusal::Stale | Refusal::LookupFailed | Refusal::AuthFailed => {
+                Self::Unavailable
+            }
+            Refusal::Unauthorized | Refusal::Forbidden | Refusal::WrongOrigin | Refusal::Answered(_) => {
+                Self::AuthDenied
+            }
+            Refusal::NoToken | Refusal::UnknownToken => Self::TokenDenied,
+        }
+    }
+}
+
+impl Tally {
+    /// Counts an answer.
+    pub fn count_response(&mut self, code: u16) {
+        add(self.responses.entry(code).or_default(), 1);
+    }
+
+    /// Counts a request for a WebSocket.
+    pub fn count_handshake(&mut self, result: Handshake) {
+        add(self.handshakes.entry(result).or_default(), 1);
+    }
+
+    /// Whether a gateway in order could say so.
+    #[must_use]
+    pub fn is_possible(&self) -> bool {
+        self.responses.keys().all(|code| (100..600).contains(code))
+    }
+
+    /// Adds what another has counted.
+    pub fn add(&mut self, other: &Self) {
+        for (code, count) in &other.responses {
+            add(self.responses.entry(*code).or_default(), *count);
+        }
+        for (result, count) in &other.handshakes {
+            add(self.handshakes.entry(*result).or_default(), *count);
+        }
+        self.tls.add(&other.tls);
+        add(&mut self.tls_failures, other.tls_failures);
+    }
+}
+
+/// Bounds of [`Durations`], milliseconds.
+const BOUNDS: [u32; 12] = [1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000];
+
+/// How long something took that takes up to seconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Durations {
+    counts: [u64; BOUNDS.len() + 1],
+    microseconds: u64,
+}
+
+impl Durations {
+    /// Counts one.
+    pub fn count(&mut self, took: Duration) {
+        let bucket = BOUNDS.iter().take_while(|bound| took > Duration::from_millis((**bound).into())).count();
+        if let Some(count) = self.counts.get_mut(bucket) {
+            add(count, 1);
+        }
+        add(&mut self.microseconds, u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    /// Adds what another has counted.
+    pub fn add(&mut self, other: &Self) {
+        for (count, more) in self.counts.iter_mut().zip(other.counts) {
+            add(count, more);
+        }
+        add(&mut self.microseconds, other.microseconds);
+    }
+
+    /// How many took up to so many seconds, and longer than the bound before. The last has no bound.
+    pub fn buckets(&self) -> impl Iterator<Item = (String, u64)> {
+        let bounds = BOUNDS.iter().map(|bound| (f64::from(*bound) / 1000.0).to_string());
+        bounds.chain(["+Inf".into()]).zip(self.counts)
+    }
+
+    /// All together, seconds.
+    #[must_use]
+    pub fn seconds(&self) -> f64 {
+        self.microseconds as f64 / 1e6
+    }
+}
+
+/// Counts never wrap, whatever somebody says.
+fn add(count: &mut u64, more: u64) {
+    *count = count.saturating_add(more);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_fall_between_their_bounds() {
+        let mut durations = Durations::default();
+        for milliseconds in [1, 2, 5, 20_000] {
+            durations.count(Duration::from_millis(milliseconds));
+        }
+        let buckets: Vec<_> = durations.buckets().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(buckets, [("0.001".into(), 1), ("0.005".into(), 2), ("+Inf".into(), 1)]);
+        assert!((durations.seconds() - 20.008).abs() < 1e-9);
+    }
+
+    #[test]
+    fn sums_never_wrap_and_nonsense_is_seen() {
+        let mut tally = Tally { tls_failures: u64::MAX, ..Tally::default() };
+        tally.count_response(200);
+        tally.count_handshake(Handshake::Opened);
+        let other = tally.clone();
+        tally.add(&other);
+        assert_eq!((tally.tls_failures, tally.responses[&200]), (u64::MAX, 2));
+        assert_eq!(tally.handshakes[&Handshake::Opened], 2);
+        assert!(tally.is_possible());
+        tally.count_response(600);
+        assert!(!tally.is_possible());
+    }
+}

@@ -1,0 +1,154 @@
+"""What the journal gets of sessions and of what keeps them from beginning, and how they are named."""
+
+import base64
+import os
+import re
+import ssl
+import sys
+
+import pytest
+from harness import gateway, http, processes
+from test_control import Controlled
+from test_service import FAKE_JOURNAL, journal_fields, split_records
+
+pytestmark = [
+    pytest.mark.ours_only("the journal"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="a journal of its own needs a mount namespace"),
+]
+
+AUTH_DENIED, TOKEN_DENIED, TLS_FAILED, STARTED, RELOADED, LIMIT_HIT = (
+    re.search(rf'{name}: &str = "(\w+)"', open(f"{os.path.dirname(__file__)}/../../supervisor/src/log/message_id.rs").read())[1]
+    for name in ["AUTH_DENIED", "TOKEN_DENIED", "TLS_FAILED", "STARTED", "RELOADED", "LIMIT_HIT"]
+)
+
+
+class Recorded(Controlled):
+    """An instance whose log goes to a journal of its own."""
+
+    def __init__(self, folder, target, settings="", **options):
+        self.records_file = folder / "records"
+        super().__init__(
+            folder, target, settings, prefix=["unshare", "--mount", sys.executable, FAKE_JOURNAL, self.records_file],
+            **options,
+        )
+
+    def records(self, **wanted):
+        """Those with these fields."""
+        found = [journal_fields(record) for record in split_records(self.records_file.read_bytes())]
+        return [record for record in found if wanted.items() <= record.items()]
+
+    def record(self, **wanted):
+        """The one with these fields, which may come a moment later."""
+        assert processes.wait_for(lambda: self.records(**wanted), 5), self.records()
+        (record,) = self.records(**wanted)
+        return record
+
+
+def test_a_session_is_named_to_its_client_and_its_end_is_recorded(echo_target, folder):
+    with Recorded(folder, echo_target.port) as instance:
+        with instance.websocket() as websocket:
+            session = websocket.response["Websockify-Session"]
+            assert re.fullmatch("[0-9a-f]{32}", session)
+            websocket.expect_echo()
+            websocket.send_close(4000, "bye\u202e".encode())
+            websocket.read_close()
+        record = instance.record(WEBSOCKIFY_SESSION=session, WEBSOCKIFY_CLOSED_BY="client")
+    assert (record["WEBSOCKIFY_CLOSE_CODE"], record["WEBSOCKIFY_CLOSE_REASON"]) == ("4000", "bye\\u{202e}")
+    assert record["WEBSOCKIFY_TERMINATION"] == "--"
+    for duration in ["CONNECT", "HANDSHAKE", "DURATION"]:
+        assert 0 < int(record[f"WEBSOCKIFY_{duration}_USEC"]) < 5_000_000
+    assert "WEBSOCKIFY_USER" not in record and "WEBSOCKIFY_TOKEN_HASH" not in record
+
+
+def test_a_session_can_be_ended_by_the_name_that_its_client_knows(echo_target, folder):
+    with Recorded(folder, echo_target.port) as instance, instance.websocket() as websocket:
+        session = websocket.response["Websockify-Session"]
+        websocket.expect_echo()
+        instance.wait_sessions(1)
+        (shown,) = instance.ask({"request": "sessions"})["sessions"]
+        assert shown["session"] == session
+        other = f"{int(session[:16], 16) ^ 1:016x}{session[16:]}"
+        assert "earlier run" in instance.ctl("disconnect", "vnc", other, status=1)
+        instance.ctl("disconnect", "vnc", session)
+        assert websocket.read_close()[0] == 1008
+        websocket.close()
+        record = instance.record(WEBSOCKIFY_SESSION=session, WEBSOCKIFY_CLOSED_BY="admin")
+        assert record["WEBSOCKIFY_TERMINATION"] == "KD"
+        assert record["WEBSOCKIFY_CLOSE_REASON"] == "Disconnected by an administrator"
+
+
+def test_who_was_let_in_by_what_and_with_which_token(echo_target, folder):
+    (folder / "tokens").write_text(f"one: 127.0.0.1:{echo_target.port}\ntwo: 127.0.0.1:{echo_target.port}\n")
+    password = [("Authorization", "Basic " + base64.b64encode(b"alice:pa55phrase").decode())]
+    with Recorded(folder, echo_target.port) as instance:
+        instance.config.write_text(
+            f'listen = "127.0.0.1:{instance.port}"\n[token]\nplugin = "TokenFile"\nsource = "tokens"\n'
+            '[auth]\nplugin = "BasicHTTPAuth"\nsource = "alice:pa55phrase"\n'
+        )
+        instance.ctl("reload", "vnc", "--wait")
+        assert len(instance.records(MESSAGE_ID=STARTED)) == len(instance.records(MESSAGE_ID=RELOADED)) == 1
+        hashes = []
+        for token in ["one", "one", "two"]:
+            with instance.websocket(f"/?token={token}", fields=password) as websocket:
+                session = websocket.response["Websockify-Session"]
+                websocket.expect_echo()
+            record = instance.record(WEBSOCKIFY_SESSION=session, WEBSOCKIFY_CLOSED_BY="client")
+            assert (record["WEBSOCKIFY_USER"], record["WEBSOCKIFY_AUTH_METHOD"]) == ("alice", "BasicHTTPAuth")
+            hashes.append(record["WEBSOCKIFY_TOKEN_HASH"])
+        assert hashes[0] == hashes[1] != hashes[2] and re.fullmatch("[0-9a-f]{16}", hashes[0])
+        assert refused(instance, "/?token=one") == 401
+        assert "no user name" in instance.record(MESSAGE_ID=AUTH_DENIED)["MESSAGE"]
+        assert refused(instance, "/?token=three", password) == 403
+        instance.record(MESSAGE_ID=TOKEN_DENIED)
+        text = instance.ctl("metrics", "vnc")
+        assert 'websockify_handshakes_total{instance_name="vnc",result="opened"} 3' in text
+        assert 'websockify_auth_denied_total{instance_name="vnc",stage="auth"} 1' in text
+        assert 'websockify_auth_denied_total{instance_name="vnc",stage="token"} 1' in text
+        assert 'websockify_http_requests_total{instance_name="vnc",code="101"} 3' in text
+        assert 'websockify_http_requests_total{instance_name="vnc",code="401"} 1' in text
+        assert 'websockify_target_connect_seconds_count{instance_name="vnc"} 3' in text
+        assert not any("pa55phrase" in value for record in instance.records() for value in record.values())
+
+
+def refused(instance, path, headers=()):
+    with instance.connect() as sock:
+        connection = http.Connection(sock)
+        fields = [("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Version", "13"),
+                  ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="), *headers]  # fmt: skip
+        connection.send(http.request(path, fields=fields))
+        return connection.read_response().status
+
+
+def test_failed_and_good_tls_handshakes_are_counted_and_recorded(echo_target, folder, authority, certificate):
+    with Recorded(folder, echo_target.port, f'[tls]\ncertificate = "{certificate}"') as instance:
+        with instance.websocket(tls=authority.client()) as websocket:
+            websocket.expect_echo()
+        with instance.connect() as sock, pytest.raises(ssl.SSLError):
+            ssl.create_default_context().wrap_socket(sock, server_hostname="localhost")
+        assert "TLS handshake failed" in instance.record(MESSAGE_ID=TLS_FAILED)["MESSAGE"]
+        text = instance.ctl("metrics", "vnc")
+        assert 'websockify_tls_handshake_seconds_count{instance_name="vnc"} 1' in text
+        assert 'websockify_tls_handshake_failures_total{instance_name="vnc"} 1' in text
+
+
+def test_the_limit_of_connections_is_recorded(echo_target, folder):
+    with Recorded(folder, echo_target.port, "[limits]\nconnections = 1") as instance:
+        with instance.websocket() as websocket:
+            websocket.expect_echo()
+            assert "limits.connections" in instance.record(MESSAGE_ID=LIMIT_HIT)["MESSAGE"]
+
+
+def test_counts_outlast_gateways_reloads_and_upgrades(echo_target, folder):
+    with Controlled(folder, echo_target.port) as instance:
+        opened = 'websockify_handshakes_total{instance_name="vnc",result="opened"} '
+        for number in [1, 2, 3]:
+            with instance.websocket() as websocket:
+                websocket.expect_echo()
+            if number == 1:
+                instance.reload()
+                assert processes.wait_for(lambda: len(processes.with_role(instance.pid, "gateway")) == 1, 5)
+            elif number == 2:
+                assert "generation" in instance.ctl("upgrade", "vnc")
+            # A gateway of the version before tells when it ends.
+            assert processes.wait_for(lambda: f"{opened}{number}\n" in instance.ctl("metrics", "vnc"), 5)
+            assert f'websockify_target_connect_seconds_count{{instance_name="vnc"}} {number}\n' in instance.ctl("metrics", "vnc")
