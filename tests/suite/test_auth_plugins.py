@@ -519,6 +519,14 @@ def test_a_plugin_that_makes_no_sense_is_told_at_the_start(plugin):
 
 
 @ours
+def test_a_program_that_is_not_there_is_told_by_the_check(folder):
+    (folder / "x.toml").write_text("target = 'a:1'\n[auth]\nplugin = 'exec:nothing'\n")
+    result = gateway.run("--config", folder / "x.toml", "--check")
+    assert f"auth.plugin: {folder}/nothing can't be opened" in result.stderr
+    assert result.returncode == 0
+
+
+@ours
 def test_a_source_is_printed_by_nobody(program):
     options = ["--auth-plugin", f"exec:{program}", "--auth-source", "hush", "6080", "a:1"]
     printed = gateway.run("--print-config", *options)

@@ -76,6 +76,11 @@ impl Config {
         if let Some(user) = &self.user {
             found.user("user", user);
         }
+        for auth in &self.auth {
+            if let AuthPlugin::Own { plugin: OwnPlugin::Program(path), .. } = &auth.plugin {
+                found.file("auth.plugin", path, Severity::Warning);
+            }
+        }
         let by_certificate = |auth: &Auth| matches!(auth.plugin, AuthPlugin::CommonName(_));
         if self.auth.iter().any(by_certificate) && self.tls.as_ref().is_none_or(|tls| !tls.verify_client) {
             found.add(
