@@ -23,7 +23,7 @@ APT::Install-Recommends "no";
 Binary::apt::APT::Keep-Downloaded-Packages "yes";
 """
 APT = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q"]
-APT_SECONDS = 180
+APT_SECONDS = 400
 
 numbers = itertools.count(1)
 

@@ -16,9 +16,9 @@ def unpacked(deb, packages):
 
 
 def test_lintian_has_nothing_to_say(deb):
-    done = subprocess.run(
-        ["lintian", "--allow-root", "-I", "--pedantic", deb], capture_output=True, text=True, timeout=120
-    )
+    # Bytes of code may look like misspelt words; which ones do changes with each build, so that no override fits.
+    command = ["lintian", "--allow-root", "-I", "--pedantic", "--suppress-tags", "spelling-error-in-binary", deb]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.stdout == ""
 
 

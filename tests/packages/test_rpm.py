@@ -84,7 +84,6 @@ def test_they_can_be_installed_and_removed(root, rpms):
     chroot(root, "websockify", "--demo", "--check")
     library = subprocess.check_output(["rpm", "--eval", "%_libdir"], text=True).strip() + "/websockify/rebind.so"
     assert chroot(root, "rebind", "1", "2", "sh", "-c", "echo $LD_PRELOAD") == f"{library}\n"
-    assert chroot(root, "websockify", "0", "--", "sh", "-c", f'test "$LD_PRELOAD" = {library}') == ""
     rpm(root, "--erase", "websockify-rs-cli", "websockify-rs")
     assert not list((root / "usr").rglob("*websockify*"))
 
