@@ -15,6 +15,7 @@ def options():
     parser.add_argument("port", type=int)
     parser.add_argument("--family", choices=["4", "6", "dual", "both"], default="4")
     parser.add_argument("--delay", type=float, default=0, help="seconds before it listens")
+    parser.add_argument("--probe", action="store_true", help="bind, listen and close before, as some do to try")
     parser.add_argument("--fork", action="store_true", help="bind in a child")
     parser.add_argument("--daemonize", action="store_true", help="go to the background, then listen")
     parser.add_argument("--once", action="store_true", help="end after the first connection")
@@ -99,6 +100,8 @@ def main():
         return chosen.status
     idle_children(chosen.children)
     time.sleep(chosen.delay)
+    if chosen.probe:
+        listener(chosen.port, chosen.family).close()
     families = ["6", "4"] if chosen.family == "both" else [chosen.family]
     threads = [
         threading.Thread(target=serve, args=(listener(chosen.port, family), chosen.once), daemon=True)

@@ -28,6 +28,11 @@ def test_a_program_binds_the_port_that_we_hold_and_is_reached(family):
         running.wait_log(r"connecting to command: '.*' \(port \d+\)")
 
 
+def test_a_program_that_binds_its_port_twice_is_reached():
+    with wrapping.start("--probe") as running, wrapping.session(running) as websocket:
+        websocket.expect_echo(os.urandom(10_000))
+
+
 def test_a_program_that_forks_before_it_binds_is_reached():
     with wrapping.start("--fork") as running, wrapping.session(running):
         pass

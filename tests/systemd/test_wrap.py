@@ -2,6 +2,7 @@
 
 import pytest
 from harness import processes
+from machine import wait_for
 
 # Serves a shell command for each connection. Debian's smallest system has Perl.
 PROGRAM = """#!/usr/bin/perl
@@ -81,6 +82,9 @@ class Wrapped:
         self.machine.systemctl("daemon-reload")
 
 
+PRIVATE = "private-network = true"
+
+
 def example(machine):
     return (machine.root / "usr/share/doc/websockify/examples/wrap.conf").read_text()
 
@@ -116,3 +120,14 @@ def test_the_drop_in_gives_back_what_a_desktop_needs_and_each_line_is_needed(wra
         roles = set(processes.tree(instance.pid)) - {instance.pid}
         confined = [pid for pid in roles if b"websockify-worker" in b"".join(processes.arguments(pid)[:1])]
         assert {processes.status(pid)["Seccomp"] for pid in confined if b"wrapper" not in processes.arguments(pid)} == {"2"}
+
+
+def test_a_network_of_its_own_takes_the_drop_in(wrapping_machine, instance):
+    with Wrapped(instance, example(wrapping_machine)) as wrapped:
+        wrapped.write(PRIVATE)
+        assert wrapped.run("tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '") == "lo\n"
+    with Wrapped(instance, SMALL) as wrapped:
+        wrapped.write(PRIVATE)
+        with instance.connect():
+            assert wait_for(lambda: "under systemd the drop-in wrap.conf allows it" in instance.log()), instance.log()
+        wrapped.machine.systemctl("stop", instance.socket, instance.service)
