@@ -309,3 +309,32 @@ def test_a_container_can_be_asked_for_its_health(podman, target, tmp_path):
     with podman.started(f"{line} --config /etc/websockify/vnc.toml"):
         assert reached(7000)
         podman.run("podman exec asked websockifyctl health vnc")
+
+
+# An echo server, as small as programs come.
+ECHO = """
+#include <arpa/inet.h>
+#include <stdlib.h>
+#include <unistd.h>
+int main(int count, char **words) {
+  struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(atoi(words[1]))};
+  int listener = socket(AF_INET, SOCK_STREAM, 0);
+  if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 9)) return 1;
+  for (;;) {
+    char buffer[4096];
+    ssize_t length;
+    int client = accept(listener, NULL, NULL);
+    while ((length = read(client, buffer, sizeof buffer)) > 0) (void)!write(client, buffer, length);
+    close(client);
+  }
+}
+"""
+
+
+def test_a_program_that_was_added_is_wrapped(image, tmp_path):
+    (tmp_path / "echo.c").write_text(ECHO)
+    command = ["gcc", "-o", image.root / "usr/local/bin/echo", tmp_path / "echo.c"]
+    subprocess.run(command, check=True, timeout=60)
+    with image.start("8084", "--", "/usr/local/bin/echo", "8084") as container:
+        container.wait_port(8084)
+        assert echoes(8084)
