@@ -17,20 +17,20 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session")
 def bases():
     """What machines are booted from. From here on this process has a network of its own."""
-    bases = [machines.base(release) for release in machines.RELEASES]
+    bases = {release: machines.base(release) for release in machines.RELEASES}
     machines.leave_host()
     return bases
 
 
 @pytest.fixture(scope="session")
 def machine(bases):
-    with machines.booted(bases[0]) as machine:
+    with machines.booted(bases["bookworm"]) as machine:
         yield machine
 
 
 @pytest.fixture(scope="module")
 def debian13(bases):
-    with machines.booted(bases[1]) as machine:
+    with machines.booted(bases["trixie"]) as machine:
         yield machine
 
 

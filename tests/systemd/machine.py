@@ -19,9 +19,9 @@ import tempfile
 
 from harness import gateway, processes
 
-# The first is the one for all cases, the other for those about a newer systemd.
-RELEASES = ["bookworm", "trixie"]
 PACKAGES = ["systemd", "systemd-sysv", "dbus", "dbus-user-session", "libpam-systemd"]
+# The first is for all cases, the other for those about a newer systemd, which there keeps services from listening.
+RELEASES = {"bookworm": PACKAGES, "trixie": [*PACKAGES, "libbpf1"]}
 
 CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
@@ -63,17 +63,18 @@ def mirror():
     return found.stdout.split()[:1]
 
 
-def base(release=RELEASES[0]):
+def base(release="bookworm"):
     """The folder with an installed Debian, made if there is none."""
-    version = hashlib.sha256(" ".join(PACKAGES).encode()).hexdigest()[:12]
-    name = "" if release == RELEASES[0] else f"-{release}"
+    packages = RELEASES[release]
+    version = hashlib.sha256(" ".join(packages).encode()).hexdigest()[:12]
+    name = "" if release == "bookworm" else f"-{release}"
     root = gateway.ROOT / f"target/systemd-root{name}-{version}"
     if not root.is_dir():
         print(f"installing Debian in {root}", flush=True)
         root.parent.mkdir(exist_ok=True)
         building = pathlib.Path(tempfile.mkdtemp(prefix="systemd-root-", dir=root.parent))
         subprocess.run(
-            ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", release, building]
+            ["debootstrap", "--variant=minbase", f"--include={','.join(packages)}", release, building]
             + mirror(),
             check=True, stdout=subprocess.DEVNULL,
         )  # fmt: skip

@@ -1,8 +1,9 @@
 """The same units with the systemd of Debian 13, and what only that has."""
 
 import pytest
-from harness import certificates
+from harness import certificates, gateway
 from instance import Instance
+from test_metrics import shown
 from test_security import exposure, locked_instance, mistakes_in_units
 
 
@@ -54,3 +55,18 @@ def test_a_reload_that_systemd_follows_ends_with_its_outcome(instance, shared_fo
     finally:
         machine.remove(folder)
         machine.systemctl("daemon-reload")
+
+
+def test_the_service_listens_where_its_file_says_and_nowhere_else(instance):
+    machine = instance.machine
+    instance.enable()
+    port = gateway.free_port()
+    with instance.websocket() as websocket:
+        websocket.expect_echo()
+        instance.configure(f'[metrics]\nlisten = "127.0.0.1:{port}"\n')
+        # systemd has not heard of the port yet, and forbids it.
+        assert machine.systemctl("reload", instance.service, check=False).returncode != 0
+        machine.systemctl("daemon-reload")
+        machine.systemctl("reload", instance.service)
+        assert "websockify_sessions_active" in shown(port)
+        websocket.expect_echo()
