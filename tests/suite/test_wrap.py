@@ -62,7 +62,7 @@ def test_clients_that_come_before_it_listens_wait_for_it():
 
 
 def test_a_program_that_is_not_there_is_named():
-    run = gateway.run(f"127.0.0.1:{gateway.free_port()}", "--", "no-such-program")
+    run = gateway.run(f"127.0.0.1:{gateway.free_port()}", "--", "/nonexistent/no-such-program")
     # A configuration that can't work has an exit status of its own.
     assert run.returncode == (78 if gateway.IS_OURS else 1)
     assert "no-such-program" in run.stderr
