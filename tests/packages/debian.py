@@ -14,8 +14,8 @@ from harness import gateway
 NAME = "websockify-rs"
 # What cases install beside ours.
 AVAILABLE = [
-    "novnc", "tigervnc-standalone-server", "websockify", "python3-websockify", "ca-certificates", "curl", "openssl",
-    "rpm",
+    "novnc", "tigervnc-standalone-server", "tigervnc-tools", "websockify", "python3-websockify", "ca-certificates",
+    "curl", "openssl", "rpm",
 ]  # fmt: skip
 CONFIGURATION = """
 APT::Get::Assume-Yes "yes";

@@ -58,6 +58,7 @@ class Certbot:
 
 @pytest.fixture
 def certbot(machine, tmp_path):
+    machine.remove(FOLDER)
     certbot = Certbot(machine, certificates.Authority(tmp_path))
     yield certbot
     machine.remove(FOLDER)

@@ -94,7 +94,9 @@ class Place:
         machine.write(f"{FOLDER}/vnc.toml", documents.below("A configuration file", "toml")[0].text)
         machine.write(f"{FOLDER}/vnc.password", "user:password", 0o600)
         machine.shell(
-            "mkdir -p /run/vnc ~/.vnc && echo password | vncpasswd -f >~/.vnc/passwd && chmod 600 ~/.vnc/passwd\n"
+            "mkdir -p /run/vnc ~/.vnc\n"
+            "echo password | vncpasswd -f >~/.vnc/passwd\n"
+            "chmod 600 ~/.vnc/passwd\n"
             "printf '#!/bin/sh\nexec sleep infinity\n' >~/.vnc/xstartup && chmod 755 ~/.vnc/xstartup\n"
             "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 365 -subj /CN=vnc"
             " -addext subjectAltName=DNS:localhost,DNS:vnc.example.com -addext basicConstraints=critical,CA:FALSE"
@@ -170,7 +172,7 @@ class Place:
 
 @pytest.fixture(scope="module")
 def place(machine, deb):
-    machine.install(deb, "novnc", "tigervnc-standalone-server", "openssl", "ca-certificates", "curl")
+    machine.install(deb, "novnc", "tigervnc-standalone-server", "tigervnc-tools", "openssl", "ca-certificates", "curl")
     place = Place(machine)
     place.make_files()
     yield place
