@@ -14,6 +14,7 @@ use common::errno::Numbered;
 use common::sys::inherited;
 use common::sys::listener::{self, NotAListener};
 use listenfd::ListenFd;
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 
 /// Connections that the kernel keeps for us until they are accepted. It is cut to
@@ -69,6 +70,10 @@ pub(crate) enum ListenError {
 }
 
 fn hint(source: &io::Error) -> &'static str {
+    // What is missing for a port below 1024 has another number.
+    if source.raw_os_error() == Some(Errno::PERM.raw_os_error()) {
+        return " (the unit forbids it: systemctl daemon-reload lets the service listen where its file says)";
+    }
     match source.kind() {
         io::ErrorKind::AddrInUse => " (another program listens there: end it or choose another port)",
         io::ErrorKind::PermissionDenied => " (ports below 1024 need root or CAP_NET_BIND_SERVICE)",
