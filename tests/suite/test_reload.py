@@ -71,18 +71,23 @@ def test_the_web_root_changes(instance, folder):
     assert instance.get("/index.html").body == b"here"
 
 
-def test_a_kept_connection_is_served_and_then_ended(instance):
+def test_a_kept_connection_is_served_and_then_ended(instance, folder):
     """Its next request belongs to the new configuration."""
+    (folder / "web").mkdir(mode=0o755)
+    (folder / "web" / "index.html").write_text("here")
+    instance.write(f'[web]\nroot = "{folder}/web"')
+    instance.reload()
     with instance.http() as idle, instance.http() as fresh:
-        assert idle.get("/").status == 405
+        assert idle.get("/index.html")["Connection"] is None
+        assert idle.get("/index.html").status == 200, "it is kept"
         # Its first byte has come, so that the gateway of the time has it.
-        fresh.send(b"GET / HTTP/1.1\r\nHo")
+        fresh.send(b"GET /index.html HTTP/1.1\r\nHo")
         time.sleep(0.2)
         instance.reload()
         assert not idle.fill(time.monotonic() + 2), "an idle connection is closed"
         fresh.send(b"st: x\r\n\r\n")
         answer = fresh.read_response()
-        assert (answer.status, answer["Connection"]) == (405, "close")
+        assert (answer.status, answer["Connection"]) == (200, "close")
     wait_roles(instance)
 
 
