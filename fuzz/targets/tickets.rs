@@ -43,7 +43,7 @@ fn take(input: &[u8]) {
     let mut used = Used::default();
     let mut model = HashMap::new();
     for byte in input.iter().take(500) {
-        let (connection, gateway) = (ConnectionId((byte & 0x7f).into()), GatewayId((byte >> 7).into()));
+        let (connection, gateway) = (ConnectionId(1 + u64::from(byte & 0x7f)), GatewayId((byte >> 7).into()));
         let client = ClientAddr::Unix(String::new());
         let taken = used.take(&Claims { connection, gateway, client, expires: u64::MAX });
         let expected = match model.get(&connection) {
