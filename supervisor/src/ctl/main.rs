@@ -124,22 +124,24 @@ fn main() -> ExitCode {
 }
 
 fn run(options: Options) -> Result<u8, CtlError> {
-    let folder = options.config.map_or_else(files::default_folder, Ok)?;
-    let run = options.run.or_else(control::folder).ok_or(CtlError::NoFolder)?;
-    match options.command {
-        Command::List { json } => print(&show::list(&instances::all(&folder, &run)?, json)?)?,
+    let Options { config, run, command } = options;
+    let folder = config.map_or_else(files::default_folder, Ok)?;
+    // Who only reads files needs none.
+    let run = || run.clone().or_else(control::folder).ok_or(CtlError::NoFolder);
+    match command {
+        Command::List { json } => print(&show::list(&instances::all(&folder, &run()?)?, json)?)?,
         Command::Status { name, json } => {
             let all = match name {
-                Some(name) => match Instance::named(&run, &name)?.ask(&Request::Status)? {
+                Some(name) => match Instance::named(&run()?, &name)?.ask(&Request::Status)? {
                     Answer::Status(status) => vec![Known { name, file: None, status: Some(*status) }],
                     other => return Err(CtlError::unexpected(other)),
                 },
-                None => instances::all(&folder, &run)?,
+                None => instances::all(&folder, &run()?)?,
             };
             print(&show::status(&all, json)?)?;
         }
         Command::Sessions { name, watch, json } => loop {
-            let sessions = match Instance::named(&run, &name)?.ask(&Request::Sessions)? {
+            let sessions = match Instance::named(&run()?, &name)?.ask(&Request::Sessions)? {
                 Answer::Sessions(sessions) => sessions,
                 other => return Err(CtlError::unexpected(other)),
             };
@@ -153,17 +155,17 @@ fn run(options: Options) -> Result<u8, CtlError> {
             sleep(WATCH_INTERVAL);
         },
         Command::Disconnect { name, session: Session { number, run: of_run } } => {
-            done(&run, &name, &Request::Disconnect { session: number, run: of_run })?;
+            done(&run()?, &name, &Request::Disconnect { session: number, run: of_run })?;
         }
-        Command::Drain { name } => done(&run, &name, &Request::Drain)?,
-        Command::Reload { name, wait } => done(&run, &name, &Request::Reload { wait })?,
-        Command::Upgrade { name } => done(&run, &name, &Request::Upgrade)?,
-        Command::Apply { names, dry_run } => return apply::apply(&folder, &run, names, dry_run),
-        Command::Health { name, shown } => print(&health::check(&folder, &run, &name, shown)?)?,
+        Command::Drain { name } => done(&run()?, &name, &Request::Drain)?,
+        Command::Reload { name, wait } => done(&run()?, &name, &Request::Reload { wait })?,
+        Command::Upgrade { name } => done(&run()?, &name, &Request::Upgrade)?,
+        Command::Apply { names, dry_run } => return apply::apply(&folder, &run()?, names, dry_run),
+        Command::Health { name, shown } => print(&health::check(&folder, &run()?, &name, shown)?)?,
         Command::Check { names } => return files::check(&folder, names),
         Command::Show { name } => print(&files::show(&folder, &name)?)?,
         Command::New { name, arguments } => print(&files::new(&folder, &name, arguments)?)?,
-        Command::Metrics { name } => match Instance::named(&run, &name)?.ask(&Request::Metrics)? {
+        Command::Metrics { name } => match Instance::named(&run()?, &name)?.ask(&Request::Metrics)? {
             Answer::Metrics(text) => print(&text)?,
             other => return Err(CtlError::unexpected(other)),
         },
