@@ -37,9 +37,9 @@ NEEDS = {
 def wrapping_machine(machine):
     machine.write(PATH, PROGRAM, mode=0o755)
     machine.run("touch", "/tmp/of-the-machine")
-    machine.run("useradd", "--create-home", "--shell", "/bin/sh", "alice")
+    machine.run("useradd", "--create-home", "--shell", "/bin/sh", "carol")
     yield machine
-    machine.run("userdel", "--remove", "alice", check=False)
+    machine.run("userdel", "--remove", "carol", check=False)
     machine.remove(PATH)
 
 
@@ -56,7 +56,7 @@ class Wrapped:
     def write(self, *lines):
         text = "\n".join(
             [f'listen = "127.0.0.1:{self.instance.port}"', "[wrap]", f'command = ["serve-commands", "{self.instance.port}"]',
-             'user = "alice"', *lines]
+             'user = "carol"', *lines]
         )  # fmt: skip
         self.machine.write(self.instance.path, text + "\n")
 
@@ -92,7 +92,7 @@ def example(machine):
 def test_the_first_client_starts_the_program_as_its_user(wrapping_machine, instance):
     with Wrapped(instance, SMALL) as wrapped:
         assert instance.state() == "inactive", "nothing runs until the first client"
-        assert wrapped.run("id -un; echo $HOME") == "alice\n/home/alice\n"
+        assert wrapped.run("id -un; echo $HOME") == "carol\n/home/carol\n"
         members = processes.tree(instance.pid)
         program = [pid for pid in members if PATH.encode() in processes.arguments(pid)]
         assert len(program) == 1
