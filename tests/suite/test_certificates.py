@@ -216,3 +216,16 @@ def test_without_verify_client_no_certificate_is_asked_for(secure, authority, fo
     own = other.issue_joined("client", usage="clientAuth")
     with secure.websocket(tls=authority.client(certificate=own)) as websocket:
         websocket.expect_echo()
+
+
+def test_a_key_that_can_not_be_read_is_told_once_and_plain_clients_are_served(echo_target, authority, client, folder):
+    certificate, _ = authority.issue()
+    unreadable = folder / "a folder"
+    unreadable.mkdir()
+    with gateway.start(echo_target.port, "--cert", certificate, "--key", unreadable) as running:
+        for _ in range(2):
+            assert_refused(running, client)
+            with running.websocket() as websocket:
+                websocket.expect_echo()
+        if gateway.IS_OURS:
+            assert running.log.count("cannot read the key") == 1
