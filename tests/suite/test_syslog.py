@@ -10,6 +10,7 @@ from harness import gateway, processes
 RFC_5424 = r"<(\d+)>1 \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (\S+) websockify (\d+) - - (.*)"
 LEGACY = r"<(\d+)>websockify\[(\d+)\]: (.*)"
 
+USER_WARNING = str(1 << 3 | 4)
 USER_INFO = str(1 << 3 | 6)
 USER_DEBUG = str(1 << 3 | 7)
 
@@ -59,12 +60,17 @@ def udp():
         yield server
 
 
+def priority_of(text):
+    """The priority of a line at the start."""
+    return USER_WARNING if "less confinement" in text else USER_INFO
+
+
 def test_messages_have_the_form_of_rfc_5424(echo_target, udp):
     with gateway.start(echo_target.port, "--syslog", f"127.0.0.1:{udp.port}") as running:
         messages = udp.receive("proxying from")
         for message, line in zip(messages, running.log.splitlines()):
             priority, host, pid, text = re.fullmatch(RFC_5424, message).groups()
-            assert (priority, host, pid) == (USER_INFO, socket.gethostname(), str(running.pid))
+            assert (priority, host, pid) == (priority_of(text), socket.gethostname(), str(running.pid))
             assert text == line
         with running.websocket() as websocket:
             websocket.expect_echo()
@@ -77,8 +83,8 @@ def test_legacy_messages_have_neither_time_nor_host(echo_target, udp):
     options = ["--syslog", f"127.0.0.1:{udp.port}", "--legacy-syslog"]
     with gateway.start(echo_target.port, *options) as running:
         for message in udp.receive("proxying from"):
-            priority, pid, _ = re.fullmatch(LEGACY, message).groups()
-            assert (priority, pid) == (USER_INFO, str(running.pid))
+            priority, pid, text = re.fullmatch(LEGACY, message).groups()
+            assert (priority, pid) == (priority_of(text), str(running.pid))
 
 
 def test_verbose_messages_are_of_severity_debug(echo_target, udp):
