@@ -43,6 +43,14 @@ def test_a_missing_file_is_said_to_be_one(web, path):
     web.wait_log("code 404, message File not found$")
 
 
+def test_a_folder_that_is_not_listed_is_no_missing_file(echo_target, root):
+    with gateway.start(echo_target.port, "--web", root, "--file-only") as running:
+        for path, reason in [("/", "Not Found"), ("/sub/", "Not Found"), ("/sub/missing/", "File not found")]:
+            response = running.get(path)
+            assert (response.status, response.reason) == (404, reason), path
+            running.wait_log(f"code 404, message {reason}$")
+
+
 @pytest.mark.parametrize(
     ("options", "status", "reason"),
     [

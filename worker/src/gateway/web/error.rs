@@ -13,7 +13,7 @@ use crate::gateway::http::error_page::{error_page, error_page_because};
 /// In the words of Python's server.
 const FILE_NOT_FOUND: ReasonPhrase = ReasonPhrase::from_static(b"File not found");
 
-/// Why a request for a file is refused. The first three are the client's business; the others are
+/// Why a request for a file is refused. The first four are the client's business; the others are
 /// ours and belong in the log.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WebError {
@@ -23,6 +23,9 @@ pub(super) enum WebError {
     /// Nothing there, or nothing that we serve: it lies outside the web folder, or is a device.
     #[error("no such file")]
     NotFound,
+    /// A folder without an index, where folders are not listed.
+    #[error("folders are not listed")]
+    NotListed,
     /// The gateway's user may not read it.
     #[error("permission denied")]
     Forbidden,
@@ -58,6 +61,8 @@ impl WebError {
         match self {
             Self::Malformed => error_page(StatusCode::BAD_REQUEST),
             Self::NotFound => error_page_because(StatusCode::NOT_FOUND, FILE_NOT_FOUND),
+            // Without a reason of its own, as the original answers with --file-only.
+            Self::NotListed => error_page(StatusCode::NOT_FOUND),
             Self::Forbidden => error_page(StatusCode::FORBIDDEN),
             Self::Busy(_) => {
                 let mut response = error_page(StatusCode::SERVICE_UNAVAILABLE);

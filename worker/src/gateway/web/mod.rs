@@ -25,11 +25,13 @@ mod range;
 #[cfg(test)]
 mod tests;
 
+use std::fs::File;
 use std::os::fd::OwnedFd;
 
 use hyper::http::HeaderValue;
 use hyper::{Method, Request, Response, StatusCode, header};
 use nix::errno::Errno;
+use rustix::fs::Stat;
 
 use self::error::WebError;
 use self::open::{Beneath, Entry};
@@ -129,10 +131,8 @@ impl WebRoot {
     /// Answers for a folder: with its index, else a listing, else noVNC's page.
     fn folder<B>(&self, request: &Request<B>, path: &RequestPath) -> Result<Response<Body>, WebError> {
         for index in INDEXES {
-            match self.files.open(&path.join(index).relative()) {
-                Ok(Entry::File(file, stat)) => return Ok(file::send(request, index.as_bytes(), file, &stat)),
-                Ok(Entry::Folder(_)) | Err(WebError::NotFound) => {}
-                Err(error) => return Err(error),
+            if let Some((file, stat)) = self.file(&path.join(index))? {
+                return Ok(file::send(request, index.as_bytes(), file, &stat));
             }
         }
         if self.listing {
@@ -142,10 +142,20 @@ impl WebRoot {
             }
         }
         let novnc = path.join(NOVNC);
-        if path.is_root() && matches!(self.files.open(&novnc.relative())?, Entry::File(..)) {
+        if path.is_root() && self.file(&novnc)?.is_some() {
             return redirect(request, StatusCode::FOUND, novnc.url());
         }
-        Err(WebError::NotFound)
+        self.files.find_folder(&path.relative())?;
+        Err(WebError::NotListed)
+    }
+
+    /// The file of that path, if there is one.
+    fn file(&self, path: &RequestPath) -> Result<Option<(File, Stat)>, WebError> {
+        match self.files.open(&path.relative()) {
+            Ok(Entry::File(file, stat)) => Ok(Some((file, stat))),
+            Ok(Entry::Folder(_)) | Err(WebError::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -54,6 +54,12 @@ impl Beneath {
         }
     }
 
+    /// Looks whether `path` leads to a folder, which need not be readable.
+    pub(super) fn find_folder(&self, path: &OsStr) -> Result<(), WebError> {
+        self.lookup(path, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+        Ok(())
+    }
+
     fn lookup(&self, path: &OsStr, flags: OFlag) -> Result<OwnedFd, Errno> {
         let how = OpenHow::new()
             .flags(flags | OFlag::O_CLOEXEC)
