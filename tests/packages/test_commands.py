@@ -104,7 +104,7 @@ class Place:
             "cp fullchain.pem ca.pem && cp fullchain.pem /usr/local/share/ca-certificates/vnc.crt\n"
             "update-ca-certificates\n"
             "mkdir -p /etc/letsencrypt/live/vnc.example.com && cp *.pem /etc/letsencrypt/live/vnc.example.com\n"
-            "id alice || useradd alice",
+            "useradd alice",
             FOLDER,
         )
 
@@ -177,6 +177,7 @@ def place(machine, deb):
     place.make_files()
     yield place
     machine.apt("purge", NAME)
+    machine.run("userdel", "alice")
 
 
 @pytest.fixture

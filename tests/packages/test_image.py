@@ -195,7 +195,8 @@ def test_orphans_are_reaped_by_process_number_1(image, target):
             names = {pid: processes.status(pid).get("Name") for pid in children.read_text().split()}
             return next((int(pid) for pid, name in names.items() if name == "sleep"), None)
 
-        assert orphan()
+        # It is a copy of the shell until it runs.
+        assert processes.wait_for(orphan, 5)
         os.kill(orphan(), signal.SIGKILL)
         assert processes.wait_for(lambda: not orphan(), 5)
 
