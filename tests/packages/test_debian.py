@@ -1,5 +1,8 @@
 """The Debian package on a booted Debian: new, over Debian's websockify, upgraded, removed and purged."""
 
+import contextlib
+import json
+import os
 import pathlib
 import re
 import shutil
@@ -36,14 +39,34 @@ def newer(deb, packages):
     return newer
 
 
+@pytest.fixture(scope="session")
+def previous(deb):
+    """The package that is upgraded: that of an earlier version, if one is given."""
+    return pathlib.Path(os.environ.get("WEBSOCKIFY_PREVIOUS_DEB", deb))
+
+
+@contextlib.contextmanager
+def enabled_instance(machine, target):
+    with Instance(machine, target.port) as instance:
+        instance.enable()
+        yield instance
+        print(instance.log())
+
+
 @pytest.fixture
 def instance(machine, deb, echo_target):
     """An enabled instance in front of an echo."""
     machine.install(deb)
-    with Instance(machine, echo_target.port) as instance:
-        instance.enable()
+    with enabled_instance(machine, echo_target) as instance:
         yield instance
-        print(instance.log())
+
+
+@pytest.fixture
+def earlier_instance(clean, previous, echo_target):
+    """The same with the package before the upgrade."""
+    clean.install(previous)
+    with enabled_instance(clean, echo_target) as instance:
+        yield instance
 
 
 @needs("chromium", "chromedriver", "xsetroot")
@@ -91,19 +114,24 @@ def test_a_desktop_that_the_service_starts(machine, deb):
         machine.run("userdel", "--remove", "alice", check=False)
 
 
-def test_an_upgrade_cuts_no_session(machine, instance, newer):
+def test_an_upgrade_cuts_no_session(machine, earlier_instance, newer):
+    instance = earlier_instance
     with instance.websocket() as old:
         old.expect_echo()
         machine.install(newer)
         old.expect_echo()
         with instance.websocket() as new:
             new.expect_echo()
+            # Processes of both versions tell of their sessions.
+            sessions = json.loads(machine.run("websockifyctl", "sessions", instance.name, "--json").stdout)
+            assert {session["id"] for session in sessions if session["bytes_in"]} == {1, 2}
         old.expect_echo()
         # Who runs is the version that is installed by now, and no deleted file.
         program = machine.root / "usr/bin/websockify"
         running = pathlib.Path(f"/proc/{instance.pid}/exe")
         assert processes.wait_for(lambda: running.stat().st_ino == program.stat().st_ino, 10, 0.1)
         old.expect_echo()
+    assert processes.wait_for(lambda: re.search(r"session 1 .* closed by client", instance.log()), 10, 0.2)
 
 
 def test_removal_stops_instances_and_a_new_installation_brings_them_back(machine, deb, instance):
