@@ -1,7 +1,7 @@
 """How all cases run ours, as the environment says.
 
     WEBSOCKIFY_TEST_SANDBOX  strict, best-effort or off, for cases that don't say
-    WEBSOCKIFY_TEST_WITHOUT  Landlock or seccomp: as on a kernel that lacks it
+    WEBSOCKIFY_TEST_WITHOUT  Landlock, seccomp or openat2: as on a kernel that lacks it
 
 The user is the one that runs the cases; `tests/run` takes it from
 WEBSOCKIFY_TEST_USER."""
@@ -12,16 +12,20 @@ import sys
 
 from . import without_call
 
-# Of landlock_create_ruleset(2) and seccomp(2).
-CALLS = {"Landlock": 444, "seccomp": {"x86_64": 317, "aarch64": 277}[platform.machine()]}
+# Of landlock_create_ruleset(2), seccomp(2) and openat2(2).
+CALLS = {"Landlock": 444, "seccomp": {"x86_64": 317, "aarch64": 277}[platform.machine()], "openat2": 437}
 
 SANDBOX = os.environ.get("WEBSOCKIFY_TEST_SANDBOX")
 WITHOUT = os.environ.get("WEBSOCKIFY_TEST_WITHOUT")
 if WITHOUT not in (None, *CALLS):
     sys.exit(f"WEBSOCKIFY_TEST_WITHOUT must be one of {', '.join(CALLS)}, not {WITHOUT!r}")
 
+# What the sandbox is made of, and whether that lacks something.
+PARTS = ("Landlock", "seccomp")
+LESS_CONFINED = WITHOUT in PARTS
+
 # The strictest mode that starts.
-STRICTEST = "best-effort" if WITHOUT else "strict"
+STRICTEST = "best-effort" if LESS_CONFINED else "strict"
 
 
 def without(feature):

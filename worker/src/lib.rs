@@ -1,6 +1,7 @@
 //! The roles of websockify that work without privilege, one process each.
 #![forbid(unsafe_code)]
 
+pub mod beneath;
 pub mod connector;
 pub mod echo;
 pub mod exporter;

@@ -18,10 +18,11 @@ use common::ipc::setup::RunAs;
 use libc as c;
 use nix::sched::{CloneFlags, setns, unshare};
 use rustix::net::{AddressFamily, SocketType};
+use worker::beneath::{Beneath, Lookup};
 use worker::sandbox::{self, Ports, Profile, Reach};
 
-const ROLES: [&str; 9] =
-    ["gateway", "web", "connector", "resolver", "any", "finder", "signer", "echo", "exporter"];
+const ROLES: [&str; 10] =
+    ["gateway", "web", "walker", "connector", "resolver", "any", "finder", "signer", "echo", "exporter"];
 const NONE: &[&str] = &[];
 const DIALS: &[&str] = &["connector", "resolver", "any", "finder"];
 const RESOLVES: &[&str] = &["resolver", "any"];
@@ -41,7 +42,8 @@ fn call((number, a): Call) -> Result<i64, i32> {
 /// What there was before the sandbox closed.
 struct Prepared {
     folder: tempfile::TempDir,
-    web: OwnedFd,
+    web: Beneath,
+    walker: Beneath,
     file: OwnedFd,
     fresh: OwnedFd,
     listener: TcpListener,
@@ -58,7 +60,8 @@ impl Prepared {
         let page = (c::SYS_mmap, [0, 4096, 3, i64::from(c::MAP_PRIVATE | c::MAP_ANONYMOUS), -1, 0]);
         Ok(Self {
             file: File::open(web.join("inside"))?.into(),
-            web: File::open(&web)?.into(),
+            walker: Beneath::by(Lookup::Walk, File::open(&web)?.into()),
+            web: Beneath::by(Lookup::Kernel, File::open(&web)?.into()),
             fresh: rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?,
             listener: TcpListener::bind("127.0.0.1:0")?,
             page: call(page).map_err(io::Error::from_raw_os_error)?,
@@ -83,7 +86,8 @@ impl Prepared {
         let finder = Reach { finds_sockets: true, ..none };
         let profile = match role {
             "gateway" => Profile::Gateway { web_root: None, records: false },
-            "web" => Profile::Gateway { web_root: Some(self.web.as_fd()), records: false },
+            "web" => Profile::Gateway { web_root: Some(&self.web), records: false },
+            "walker" => Profile::Gateway { web_root: Some(&self.walker), records: false },
             "connector" => Profile::Connector(&connector),
             "resolver" => Profile::Connector(&resolver),
             "any" => Profile::Connector(&any),
@@ -129,9 +133,10 @@ fn loopback(port: u16) -> i64 {
 /// Each call with its name, and the roles that it works in. Elsewhere it is refused with `EPERM`.
 fn calls(p: &Prepared) -> Vec<(&'static str, Call, &'static [&'static str])> {
     let [web, file, fresh, listener] =
-        [p.web.as_raw_fd(), p.file.as_raw_fd(), p.fresh.as_raw_fd(), p.listener.as_raw_fd()].map(i64::from);
+        [p.web.as_fd().as_raw_fd(), p.file.as_raw_fd(), p.fresh.as_raw_fd(), p.listener.as_raw_fd()]
+            .map(i64::from);
     let i = i64::from;
-    let here = i(c::AT_FDCWD);
+    let (here, no_link) = (i(c::AT_FDCWD), i(c::O_NOFOLLOW));
     let (passwd, null, inside) = (leak("/etc/passwd"), leak("/dev/null"), leak("inside"));
     let port = p.port().unwrap_or(0);
     let (read_exec, read_write_exec) =
@@ -172,11 +177,22 @@ fn calls(p: &Prepared) -> Vec<(&'static str, Call, &'static [&'static str])> {
         ("openat for both", (c::SYS_openat, [here, null, i(c::O_RDWR), 0, 0, 0]), NONE),
         ("openat creating", (c::SYS_openat, [here, null, i(c::O_CREAT), 0, 0, 0]), NONE),
         ("openat of a place", (c::SYS_openat, [here, leak("/"), i(c::O_PATH), 0, 0, 0]), FINDS),
-        ("openat2", (c::SYS_openat2, [web, inside, how.as_ptr() as i64, 24, 0, 0]), &["web", "finder"]),
+        // In no folder: what there is for whom is tried below.
+        (
+            "openat of no link",
+            (c::SYS_openat, [-1, inside, no_link, 0, 0, 0]),
+            &["walker", "resolver", "any"],
+        ),
+        (
+            "openat of no link for writing",
+            (c::SYS_openat, [-1, inside, no_link | i(c::O_WRONLY), 0, 0, 0]),
+            NONE,
+        ),
+        ("openat2", (c::SYS_openat2, [web, inside, how.as_ptr() as i64, 24, 0, 0]), &["web"]),
         ("newfstatat", (c::SYS_newfstatat, [here, passwd, 0, 0, 0, 0]), RESOLVES),
         ("statx", (c::SYS_statx, [here, passwd, 0, 0, 0, 0]), RESOLVES),
-        ("readlinkat", (c::SYS_readlinkat, [here, passwd, 0, 0, 0, 0]), RESOLVES),
-        ("getdents64", (c::SYS_getdents64, [file, 0, 0, 0, 0, 0]), &["web", "resolver", "any"]),
+        ("readlinkat", (c::SYS_readlinkat, [here, passwd, 0, 0, 0, 0]), &["walker", "resolver", "any"]),
+        ("getdents64", (c::SYS_getdents64, [file, 0, 0, 0, 0, 0]), &["web", "walker", "resolver", "any"]),
         ("unlinkat", (c::SYS_unlinkat, [here, leak("/nothing"), 0, 0, 0, 0]), NONE),
         ("mkdirat", (c::SYS_mkdirat, [here, leak("/nothing"), 0, 0, 0, 0]), NONE),
         ("mknodat", (c::SYS_mknodat, [here, leak("/nothing"), 0, 0, 0, 0]), NONE),
@@ -226,13 +242,15 @@ fn calls(p: &Prepared) -> Vec<(&'static str, Call, &'static [&'static str])> {
 
 /// Each call with its name, the role that it is tried in, and the answer. These need Landlock.
 fn reach(p: &Prepared) -> Vec<(&'static str, Call, &'static str, Want)> {
-    let web = i64::from(p.web.as_raw_fd());
+    let web = i64::from(p.web.as_fd().as_raw_fd());
     let here = i64::from(c::AT_FDCWD);
     let read: &'static [u64; 3] = Box::leak(Box::new([0; 3]));
     let write: &'static [u64; 3] = Box::leak(Box::new([1, 0, 0]));
     let (read, write) = (read.as_ptr() as i64, write.as_ptr() as i64);
     let refused = || Want::Fails(c::EACCES);
     let open = |folder, path, how| (c::SYS_openat2, [folder, leak(path), how, 24, 0, 0]);
+    let no_link = i64::from(c::O_NOFOLLOW);
+    let step = |folder, path| (c::SYS_openat, [folder, leak(path), no_link, 0, 0, 0]);
     let port = p.port().unwrap_or(0);
     let other = i64::from(p.fresh.as_raw_fd());
     vec![
@@ -241,6 +259,10 @@ fn reach(p: &Prepared) -> Vec<(&'static str, Call, &'static str, Want)> {
         ("a file beside the web folder", open(web, "../outside", read), "web", refused()),
         ("any file", open(here, "/etc/passwd", read), "web", Want::OutOfReach),
         ("its own memory", open(here, "/proc/self/mem", read), "web", Want::OutOfReach),
+        ("a file of the web folder", step(web, "inside"), "walker", Want::Works),
+        ("a file beside the web folder", step(web, "../outside"), "walker", refused()),
+        ("any file", step(here, "/etc/passwd"), "walker", Want::OutOfReach),
+        ("its own memory", step(here, "/proc/self/mem"), "walker", Want::OutOfReach),
         ("hosts", (c::SYS_openat, [here, leak("/etc/hosts"), 0, 0, 0, 0]), "resolver", Want::Works),
         ("proc", (c::SYS_openat, [here, leak("/proc/version"), 0, 0, 0, 0]), "resolver", refused()),
         ("root's folder", (c::SYS_openat, [here, leak("/root"), 0, 0, 0, 0]), "resolver", refused()),
@@ -249,8 +271,8 @@ fn reach(p: &Prepared) -> Vec<(&'static str, Call, &'static str, Want)> {
         ("any port", (c::SYS_connect, [other, loopback(port ^ 1), 16, 0, 0, 0]), "any", Want::Works),
         ("a file for tokens", (c::SYS_openat, [here, leak("/root"), 0, 0, 0, 0]), "any", refused()),
         ("a port", (c::SYS_connect, [other, loopback(port), 16, 0, 0, 0]), "finder", refused()),
-        ("reading what is found", open(web, "inside", read), "finder", refused()),
-        ("reading anything", open(here, "/etc/passwd", read), "finder", refused()),
+        ("reading what is found", step(web, "inside"), "finder", Want::Fails(c::EPERM)),
+        ("reading anything", step(here, "/etc/passwd"), "finder", Want::Fails(c::EPERM)),
         ("another port", (c::SYS_connect, [other, loopback(port ^ 1), 16, 0, 0, 0]), "connector", refused()),
         (
             "the target's port",

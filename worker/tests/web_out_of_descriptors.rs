@@ -4,6 +4,7 @@ use std::fs::{self, File};
 
 use hyper::{Request, header};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use worker::beneath::Beneath;
 use worker::gateway::web::WebRoot;
 
 #[test]
@@ -11,7 +12,7 @@ fn a_shortage_of_descriptors_passes() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("a.txt"), "a").unwrap();
     let folder = File::open(dir.path()).unwrap();
-    let root = WebRoot::new(folder.into(), true).unwrap();
+    let root = WebRoot::new(Beneath::new(folder.into()), true).unwrap();
     let respond = |target: &str| root.respond(&Request::builder().uri(target).body(()).unwrap());
 
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();

@@ -15,13 +15,14 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
+use worker::beneath::Beneath;
 use worker::gateway::web::WebRoot;
 
 const MIB: usize = 1 << 20;
 
 /// Serves a folder from a thread of its own until the test process ends.
 fn serve(folder: &Path) -> SocketAddr {
-    let root = Arc::new(WebRoot::new(File::open(folder).unwrap().into(), true).unwrap());
+    let root = Arc::new(WebRoot::new(Beneath::new(File::open(folder).unwrap().into()), true).unwrap());
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {

@@ -17,7 +17,7 @@ mod sessions;
 
 use std::cell::RefCell;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -31,6 +31,7 @@ use common::ipc::wire::WireError;
 use common::log::Outgoing;
 use tokio::task::spawn_local;
 
+use crate::beneath::Beneath;
 use crate::role;
 use crate::sandbox::{self, Profile};
 use admission::Connector;
@@ -72,7 +73,7 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
         };
         let web_root = match setup.page {
             Page::Files { .. } => match supervisor.receive().await {
-                Ok(SupervisorToGateway::WebRoot(folder)) => Some(folder),
+                Ok(SupervisorToGateway::WebRoot(folder)) => Some(Beneath::new(folder)),
                 _ => return Err(role::unexpected("no web root")),
             },
             Page::None | Page::Demo => None,
@@ -80,8 +81,7 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
         if setup.tls.is_some() || setup.target_tls.is_some() {
             role::seed_randomness();
         }
-        let profile =
-            Profile::Gateway { web_root: web_root.as_ref().map(AsFd::as_fd), records: setup.record };
+        let profile = Profile::Gateway { web_root: web_root.as_ref(), records: setup.record };
         let level = sandbox::enter(profile, setup.run_as, setup.sandbox)?;
         let log = role::log_to(log, setup.verbose);
         let outbox = Outbox::new(supervisor.clone(), Unwatched::new(acknowledgements));
@@ -100,7 +100,7 @@ impl Gateway {
     fn new(
         setup: GatewaySetup,
         level: Level,
-        web_root: Option<OwnedFd>,
+        web_root: Option<Beneath>,
         outbox: Rc<Outbox>,
         log: Arc<Outgoing>,
     ) -> Result<Rc<Self>, String> {

@@ -1,6 +1,6 @@
 //! Files and addresses that stay within reach (landlock(7)), as far as the kernel goes.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::AsFd;
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus, NetPort, PathBeneath, PathFd, Ruleset,
@@ -65,7 +65,7 @@ fn readable() -> BitFlags<AccessFs> {
     AccessFs::ReadFile | AccessFs::ReadDir
 }
 
-fn readable_folder(rules: RulesetCreated, folder: BorrowedFd<'_>) -> Result<RulesetCreated, RulesetError> {
+fn readable_folder(rules: RulesetCreated, folder: impl AsFd) -> Result<RulesetCreated, RulesetError> {
     rules.add_rule(PathBeneath::new(folder, readable()))
 }
 

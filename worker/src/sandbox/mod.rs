@@ -15,7 +15,6 @@ mod surroundings;
 
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::BorrowedFd;
 
 use common::addr::TargetAddr;
 use common::config::Sandbox;
@@ -23,13 +22,15 @@ use common::ipc::ask::PluginLink;
 use common::ipc::level::Level;
 use common::ipc::setup::{AuthTerms, ConnectorSetup, Destination, RunAs, TokenLookup};
 
+use crate::beneath::Beneath;
+
 /// What a role needs, and so may keep.
 #[derive(Clone, Copy, Debug)]
 pub enum Profile<'a> {
     /// Connections, and files beneath the web folder if there is one.
     Gateway {
         /// The folder.
-        web_root: Option<BorrowedFd<'a>>,
+        web_root: Option<&'a Beneath>,
         /// Sessions are recorded, in files that the supervisor opens.
         records: bool,
     },

@@ -18,6 +18,7 @@ use seccompiler::{
 };
 
 use super::{Profile, Reach};
+use crate::beneath::Lookup;
 
 /// One call with the conditions on its arguments of which one must hold; none for any arguments.
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
@@ -25,6 +26,9 @@ type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 /// From <asm-generic/ioctls.h>; C libraries differ in their type.
 const FIONREAD: u64 = 0x541b;
 const FIONBIO: u64 = 0x5421;
+
+/// The flags of open(2) of which none is set when a file is opened for reading.
+const WRITES: i32 = c::O_ACCMODE | c::O_CREAT | c::O_TRUNC;
 
 /// One call whatever its arguments, with the reason in the comment before it.
 const EVERY_ROLE: &[i64] = &[
@@ -221,11 +225,8 @@ fn allowed(profile: Profile<'_>) -> Result<Rules, BackendError> {
     every_role(&mut rules)?;
     match profile {
         Profile::Gateway { web_root, records } => {
-            if web_root.is_some() {
-                // openat2(2) with RESOLVE_BENEATH; the lists of folders.
-                for call in [c::SYS_openat2, c::SYS_getdents64] {
-                    rules.insert(call, Vec::new());
-                }
+            if let Some(folder) = web_root {
+                web(&mut rules, folder.lookup())?;
             }
             if records {
                 rules.insert(c::SYS_pwrite64, Vec::new());
@@ -256,6 +257,22 @@ fn every_role(rules: &mut Rules) -> Result<(), BackendError> {
     Ok(())
 }
 
+/// Files of the web folder, and the lists of folders.
+fn web(rules: &mut Rules, lookup: Lookup) -> Result<(), BackendError> {
+    rules.insert(c::SYS_getdents64, Vec::new());
+    match lookup {
+        Lookup::Kernel => _ = rules.insert(c::SYS_openat2, Vec::new()),
+        Lookup::Walk => {
+            // Reading only, and no link.
+            let no_link = flag(c::O_NOFOLLOW);
+            let reads = when(&[(2, Dword, MaskedEq(flag(WRITES) | no_link), no_link)])?;
+            rules.insert(c::SYS_openat, vec![reads]);
+            rules.insert(c::SYS_readlinkat, Vec::new());
+        }
+    }
+    Ok(())
+}
+
 fn connector(rules: &mut Rules, reach: &Reach) -> Result<(), BackendError> {
     let Reach { resolves, finds_sockets, .. } = *reach;
     rules.extend(CONNECTOR.iter().map(|call| (*call, Vec::new())));
@@ -277,10 +294,9 @@ fn connector(rules: &mut Rules, reach: &Reach) -> Result<(), BackendError> {
     }
     rules.insert(c::SYS_socket, sockets);
     if finds_sockets {
-        // The folder, and openat2(2) with RESOLVE_BENEATH in it. Landlock refuses to read anything.
+        // The folder, and what is in it. Landlock refuses to read anything.
         let place = flag(c::O_PATH);
         rules.entry(c::SYS_openat).or_default().push(when(&[(2, Dword, MaskedEq(place), place)])?);
-        rules.insert(c::SYS_openat2, Vec::new());
     }
     Ok(())
 }
@@ -288,7 +304,7 @@ fn connector(rules: &mut Rules, reach: &Reach) -> Result<(), BackendError> {
 fn resolver(rules: &mut Rules) -> Result<(), BackendError> {
     rules.extend(RESOLVER.iter().map(|call| (*call, Vec::new())));
     // Reading only.
-    let writes = flag(c::O_ACCMODE | c::O_CREAT | c::O_TRUNC);
+    let writes = flag(WRITES);
     rules.insert(c::SYS_openat, vec![when(&[(2, Dword, MaskedEq(writes), 0)])?]);
     #[cfg(target_arch = "x86_64")]
     rules.insert(c::SYS_open, vec![when(&[(1, Dword, MaskedEq(writes), 0)])?]);

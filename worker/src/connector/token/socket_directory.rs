@@ -1,21 +1,20 @@
 //! `UnixDomainSocketDirectory`: the token is the name of a unix socket in a folder.
 
-use std::os::fd::OwnedFd;
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
-use rustix::io::Errno;
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::sys::stat::Mode;
+use rustix::fs::{FileType, fstat};
 
 use super::LookupError;
+use crate::beneath::walk::{self, Links};
 use crate::connector::target::Target;
 
-/// Whatever the token says, the kernel finds nothing outside the folder, and follows no symbolic link,
-/// which whoever may write there could have made.
-const BENEATH: ResolveFlags =
-    ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
-
 /// A place in the file system, without the right to read or write what is there.
-const PLACE: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
+const PLACE: OFlag = OFlag::O_PATH.union(OFlag::O_CLOEXEC);
 
 /// The folder.
 #[derive(Debug)]
@@ -30,10 +29,13 @@ impl SocketDirectory {
     /// The socket of a token. The folder is looked up each time: services that own such folders remove
     /// them when they stop.
     pub(super) fn lookup(&self, token: &str) -> Result<Target, LookupError> {
-        let folder = openat(CWD, &self.0, PLACE | OFlags::DIRECTORY, Mode::empty())
+        let folder = openat(AT_FDCWD, &self.0, PLACE | OFlag::O_DIRECTORY, Mode::empty())
             .map_err(|error| LookupError::Failed(format!("cannot open the folder {:?}: {error}", self.0)))?;
-        let file = openat2(&folder, token, PLACE, Mode::empty(), BENEATH).map_err(|error| match error {
-            Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::PERM | Errno::NOSYS => {
+        // Whatever the token says, nothing is found outside the folder, and no symbolic link is followed, which
+        // whoever may write there could have made.
+        let found = walk::open(folder.as_fd(), OsStr::new(token), PLACE, Links::Refused);
+        let file = found.map_err(|error| match error {
+            Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::EPERM => {
                 LookupError::Failed(error.to_string())
             }
             _ => LookupError::NotFound,

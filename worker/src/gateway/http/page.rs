@@ -1,7 +1,5 @@
 //! What plain requests get: files, the demo page, or nothing.
 
-use std::os::fd::OwnedFd;
-
 use common::ipc::setup::Page;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
@@ -9,6 +7,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use super::body::Body;
 use super::error_page::error_page;
 use super::response::response;
+use crate::beneath::Beneath;
 use crate::gateway::web::WebRoot;
 
 /// The demo's page, whole.
@@ -38,7 +37,7 @@ pub(in crate::gateway) enum Pages {
 
 impl Pages {
     /// The pages of a setup; `root` is the folder of files.
-    pub(in crate::gateway) fn new(page: Page, root: Option<OwnedFd>) -> Result<Self, String> {
+    pub(in crate::gateway) fn new(page: Page, root: Option<Beneath>) -> Result<Self, String> {
         match (page, root) {
             (Page::Files { listing }, Some(root)) => {
                 WebRoot::new(root, listing).map(Self::Files).map_err(|error| error.to_string())

@@ -11,7 +11,8 @@
 //! closest library, would take a file opener of ours, but resolves `..` instead of refusing it, puts
 //! decoded names into redirects, and knows neither `If-None-Match` nor listings.
 //!
-//! System calls: `openat2`, `fstat`, `pread64` and `close`; for listings also `getdents64`.
+//! System calls: `openat2`, or `openat` and `readlinkat` where there is none; `fstat`, `pread64` and `close`;
+//! for listings also `getdents64`.
 
 mod conditional;
 mod error;
@@ -26,7 +27,6 @@ mod range;
 mod tests;
 
 use std::fs::File;
-use std::os::fd::OwnedFd;
 
 use hyper::http::HeaderValue;
 use hyper::{Method, Request, Response, StatusCode, header};
@@ -34,11 +34,12 @@ use nix::errno::Errno;
 use rustix::fs::Stat;
 
 use self::error::WebError;
-use self::open::{Beneath, Entry};
+use self::open::{Entry, Files};
 use self::path::RequestPath;
 use super::http::body::Body;
 use super::http::error_page::error_page;
 use super::http::response::response;
+use crate::beneath::Beneath;
 
 /// The files that stand for their folder, in the order in which they are looked for.
 const INDEXES: [&str; 2] = ["index.html", "index.htm"];
@@ -49,19 +50,13 @@ const NOVNC: &str = "vnc.html";
 /// A web folder.
 #[derive(Debug)]
 pub struct WebRoot {
-    files: Beneath,
+    files: Files,
     listing: bool,
 }
 
 /// Why a folder can't be served.
 #[derive(Debug, thiserror::Error)]
 pub enum WebRootError {
-    /// The kernel is too old, or something hides the call.
-    #[error(
-        "the web folder cannot be served without openat2(2): it takes Linux 5.6 or newer, and a container's \
-         seccomp filter that allows the call"
-    )]
-    NoOpenat2,
     /// The gateway's user may not enter it.
     #[error(
         "the gateway's user may not enter the web folder: give it, or everybody, the right to (chmod o+rx)"
@@ -78,8 +73,6 @@ pub enum WebRootError {
 impl From<Errno> for WebRootError {
     fn from(errno: Errno) -> Self {
         match errno {
-            // Old container filters answer unknown calls with EPERM, which this lookup never gives.
-            Errno::ENOSYS | Errno::EPERM => Self::NoOpenat2,
             Errno::EACCES => Self::Forbidden,
             Errno::ENOTDIR => Self::NotAFolder,
             errno => Self::Failed(errno.into()),
@@ -88,16 +81,13 @@ impl From<Errno> for WebRootError {
 }
 
 impl WebRoot {
-    /// Serves an open folder (`O_PATH` is enough). `listing` is whether a folder without an index is
-    /// answered with a list of what is in it, as the original does without `--file-only`.
-    ///
-    /// The descriptor holds on to the folder itself: one that is later put in its place under the
-    /// same name is not seen.
+    /// Serves a folder. `listing` is whether a folder without an index is answered with a list of what is
+    /// in it, as the original does without `--file-only`.
     ///
     /// # Errors
     /// When a lookup in it fails. Called within the sandbox, this shows that the sandbox allows it.
-    pub fn new(folder: OwnedFd, listing: bool) -> Result<Self, WebRootError> {
-        Ok(Self { files: Beneath::new(folder)?, listing })
+    pub fn new(folder: Beneath, listing: bool) -> Result<Self, WebRootError> {
+        Ok(Self { files: Files::new(folder)?, listing })
     }
 
     /// Answers a request. It waits for nothing but the disk.

@@ -9,6 +9,10 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// Each way with and without listings.
+const WAYS: [(Lookup, bool); 4] =
+    [(Lookup::Kernel, false), (Lookup::Kernel, true), (Lookup::Walk, false), (Lookup::Walk, true)];
+
 #[test]
 fn every_spelling_of_a_way_out_is_refused() {
     let site = Site::new().with("sub/x", "x");
@@ -16,8 +20,8 @@ fn every_spelling_of_a_way_out_is_refused() {
     symlink("..", site.web().join("up")).unwrap();
     symlink("/", site.web().join("slash")).unwrap();
     let canary = site.dir.path().join("canary.txt");
-    for listing in [false, true] {
-        let root = site.root(listing);
+    for (lookup, listing) in WAYS {
+        let root = site.root_by(lookup, listing);
         for target in [
             "/..",
             "/../",
@@ -69,8 +73,8 @@ fn every_spelling_of_a_way_out_is_refused() {
             "/%zz",
         ] {
             let response = get(&root, target);
-            assert!([400, 404].contains(&status(&response)), "{target}: {}", response.status());
-            assert!(!body(response).contains(CANARY), "{target}");
+            assert!([400, 404].contains(&status(&response)), "{target}: {} by {lookup:?}", response.status());
+            assert!(!body(response).contains(CANARY), "{target} by {lookup:?}");
         }
         let absolute = canary.to_str().unwrap();
         for target in [absolute.to_owned(), format!("/{absolute}"), format!("/%2f{}", &absolute[1..])] {
@@ -87,12 +91,18 @@ fn every_spelling_of_a_way_out_is_refused() {
 /// A name that is now a folder inside and now a link to the outside never leads out.
 #[test]
 fn a_name_that_is_swapped_meanwhile_never_leads_out() {
+    for lookup in [Lookup::Kernel, Lookup::Walk] {
+        swap_meanwhile(lookup);
+    }
+}
+
+fn swap_meanwhile(lookup: Lookup) {
     use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
     use std::sync::atomic::{AtomicBool, Ordering};
 
     let site = Site::new().with("here/canary.txt", "inside");
     symlink("..", site.web().join("there")).unwrap();
-    let (root, web, done) = (site.root(false), site.web(), AtomicBool::new(false));
+    let (root, web, done) = (site.root_by(lookup, false), site.web(), AtomicBool::new(false));
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
@@ -115,7 +125,7 @@ fn a_name_that_is_swapped_meanwhile_never_leads_out() {
             assert!(!body(response).contains(CANARY));
         }
         done.store(true, Ordering::Relaxed);
-        assert!(inside > 0 && outside > 0, "the swap was never seen");
+        assert!(inside > 0 && outside > 0, "the swap was never seen by {lookup:?}");
     });
 }
 
@@ -168,9 +178,9 @@ proptest! {
 /// Asks for a path, if it can be one, and looks at what comes.
 fn check(site: &Site, target: &str) {
     let Ok(path) = PathAndQuery::try_from(target) else { return };
-    for listing in [false, true] {
+    for (lookup, listing) in WAYS {
         let request = Request::builder().uri(Uri::from(path.clone())).body(()).unwrap();
-        let response = site.root(listing).respond(&request);
+        let response = site.root_by(lookup, listing).respond(&request);
         let location = header(&response, header::LOCATION);
         assert!(!location.starts_with("//") && !location.starts_with("/\\"), "{target}");
         let is_ok = response.status() == StatusCode::OK;

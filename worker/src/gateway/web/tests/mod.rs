@@ -11,6 +11,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
 use super::*;
+use crate::beneath::Lookup;
 
 const CANARY: &str = "the canary sings";
 
@@ -39,8 +40,13 @@ impl Site {
     }
 
     fn root(&self, listing: bool) -> WebRoot {
+        self.root_by(Lookup::Kernel, listing)
+    }
+
+    fn root_by(&self, lookup: Lookup, listing: bool) -> WebRoot {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        WebRoot::new(open(&self.web(), flags, Mode::empty()).unwrap(), listing).unwrap()
+        let folder = open(&self.web(), flags, Mode::empty()).unwrap();
+        WebRoot::new(Beneath::by(lookup, folder), listing).unwrap()
     }
 }
 

@@ -1,0 +1,103 @@
+//! Lookups that start from a folder and stay beneath it.
+//!
+//! As a rule the kernel keeps them there: `openat2(2)` with `RESOLVE_BENEATH` refuses `..` above the
+//! folder, absolute paths and each symbolic link that leads out, without a moment between check and use
+//! in which a name could be swapped. Links that stay inside are followed, since web folders have them
+//! (Debian's noVNC links `vnc_auto.html` to `vnc.html`). Mounts below the folder count as inside:
+//! whoever could mount there could as well have copied.
+//!
+//! Some systems have no such call: kernels before 5.6, containers with an old filter, and units of
+//! systemd with `RestrictSUIDSGID=yes`. There [`walk`] does the same one name at a time.
+
+pub(crate) mod walk;
+
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+
+use walk::Links;
+
+/// How often a lookup is tried that was disturbed by a rename elsewhere: openat2 cannot tell then
+/// whether `..` within a symbolic link stayed inside.
+const ATTEMPTS: usize = 8;
+
+/// What keeps lookups beneath the folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// The kernel, by openat2(2).
+    Kernel,
+    /// We do, by openat(2) and readlinkat(2).
+    Walk,
+}
+
+/// A folder as the place that lookups start from and stay in.
+#[derive(Debug)]
+pub struct Beneath {
+    folder: OwnedFd,
+    lookup: Lookup,
+}
+
+impl Beneath {
+    /// Takes an open folder (`O_PATH` is enough), and finds out whether the system has openat2(2). So it is
+    /// to be called outside the sandbox, which then allows what is needed and no more.
+    ///
+    /// The descriptor holds on to the folder itself: one that is later put in its place under the
+    /// same name is not seen.
+    #[must_use]
+    pub fn new(folder: OwnedFd) -> Self {
+        let by_kernel = Self::by(Lookup::Kernel, folder);
+        match by_kernel.open(OsStr::new("."), OFlag::O_PATH | OFlag::O_DIRECTORY) {
+            // Old filters of containers answer unknown calls with EPERM, which this lookup never gives.
+            Err(Errno::ENOSYS | Errno::EPERM) => Self { lookup: Lookup::Walk, ..by_kernel },
+            _ => by_kernel,
+        }
+    }
+
+    /// The same, in this way whatever the system has.
+    #[must_use]
+    pub fn by(lookup: Lookup, folder: OwnedFd) -> Self {
+        Self { folder, lookup }
+    }
+
+    /// What keeps lookups inside.
+    #[must_use]
+    pub fn lookup(&self) -> Lookup {
+        self.lookup
+    }
+
+    /// Opens what `path` leads to, following symbolic links as long as they stay inside.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's; `EXDEV` for what leads out.
+    pub(crate) fn open(&self, path: &OsStr, flags: OFlag) -> Result<OwnedFd, Errno> {
+        match self.lookup {
+            Lookup::Kernel => by_kernel(&self.folder, path, flags),
+            Lookup::Walk => walk::open(self.as_fd(), path, flags, Links::Followed),
+        }
+    }
+}
+
+impl AsFd for Beneath {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.folder.as_fd()
+    }
+}
+
+fn by_kernel(folder: &OwnedFd, path: &OsStr, flags: OFlag) -> Result<OwnedFd, Errno> {
+    let how = OpenHow::new()
+        .flags(flags | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    for _ in 1..ATTEMPTS {
+        match openat2(folder, path, how) {
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            result => return result,
+        }
+    }
+    openat2(folder, path, how)
+}
