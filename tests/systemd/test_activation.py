@@ -1,6 +1,6 @@
 """From nothing to a session: enable, the first client, stop."""
 
-from harness import http, processes
+from harness import processes
 from machine import wait_for
 
 
@@ -26,14 +26,3 @@ def test_everything_is_gone_after_a_stop(instance):
     assert instance.state(instance.socket) == "active", "the next client starts it again"
     with instance.websocket() as websocket:
         websocket.expect_echo()
-
-
-def test_pages_are_served(machine, instance):
-    """What confines the service must leave openat2(2) to the gateways."""
-    machine.write("/srv/pages/page.html", "the page")
-    instance.configure('[web]\nroot = "/srv/pages"\n')
-    instance.enable()
-    with instance.connect() as sock:
-        connection = http.Connection(sock, 10)
-        connection.send(http.request("/page.html"))
-        assert connection.read_response().body == b"the page"

@@ -22,7 +22,7 @@ def test_the_service_is_confined_and_works(instance, shared_folder):
     instance.enable()
     with instance.websocket() as websocket:
         websocket.expect_echo()
-        assert exposure(instance.machine, instance.service) <= 2.2
+        assert exposure(instance.machine, instance.service) <= 2.1
         assert "locked key" in instance.status_line() and "less confinement" not in instance.log()
 
 
