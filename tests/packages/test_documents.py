@@ -11,6 +11,8 @@ WORDS = {
     "websockify --hea": "--heartbeat",
     "websockify --sandbox st": "strict",
     "websockify --ssl-version tlsv1_3": "tlsv1_3",
+    "websockifyctl sess": "sessions",
+    "websockifyctl health --token-f": "--token-file",
 }
 
 

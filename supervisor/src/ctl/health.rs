@@ -13,7 +13,6 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use clap::Args;
 use common::addr::ListenAddr;
 use common::config::token::TokenFrom;
 use common::config::{Config, Target, Tls};
@@ -33,6 +32,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message, client};
 
+use crate::command_line::Shown;
 use crate::files;
 use crate::instances::{CtlError, Instance};
 
@@ -41,29 +41,6 @@ const MAX_SECRET_BYTES: u64 = 16 << 10;
 
 /// What tells these sessions from those of users.
 const AGENT: &str = concat!("websockifyctl-health/", env!("CARGO_PKG_VERSION"));
-
-/// What an instance may ask of its clients.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct Shown {
-    /// File with a token, where clients need one; - for standard input.
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
-    /// File with user:password, where clients need it; - for standard input.
-    #[arg(long, value_name = "FILE")]
-    password_file: Option<PathBuf>,
-    /// The origin, where clients need one.
-    #[arg(long, value_name = "ORIGIN")]
-    origin: Option<String>,
-    /// File with a client's certificate, where clients need one.
-    #[arg(long, value_name = "FILE", requires = "client_key")]
-    client_certificate: Option<PathBuf>,
-    /// File with its key.
-    #[arg(long, value_name = "FILE", requires = "client_certificate")]
-    client_key: Option<PathBuf>,
-    /// How long all of it may take, seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3600))]
-    timeout: u32,
-}
 
 /// Where an instance listens.
 #[derive(Clone, Debug, PartialEq, Eq)]

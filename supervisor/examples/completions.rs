@@ -1,11 +1,15 @@
-//! Writes the completions of the command line for bash, zsh and fish into a folder, under the names that
-//! the shells look for: `cargo run --example completions -- FOLDER`.
+//! Writes the completions of websockify and websockifyctl for bash, zsh and fish into a folder, under the names
+//! that the shells look for: `cargo run --example completions -- FOLDER`.
+
+#[path = "../src/ctl/command_line.rs"]
+#[expect(dead_code, reason = "the definition is all that is wanted")]
+mod command_line;
 
 use std::ffi::OsString;
 use std::io::{Error, ErrorKind, Result};
 
 use clap::builder::PossibleValuesParser;
-use clap::{Arg, Command, ValueHint};
+use clap::{Arg, Command, CommandFactory, ValueHint};
 use clap_complete::{Shell, generate_to};
 use common::config::cli;
 
@@ -19,12 +23,14 @@ const CHOICES: [(&str, &[&str]); 3] = [
 fn main() -> Result<()> {
     let folder = std::env::args_os().nth(1);
     let folder = folder.ok_or_else(|| Error::new(ErrorKind::InvalidInput, "usage: completions FOLDER"))?;
-    write(cli::definition(), &folder)
+    write(cli::definition(), &folder)?;
+    write(command_line::Options::command(), &folder)
 }
 
 fn write(definition: Command, folder: &OsString) -> Result<()> {
     let name = definition.get_name().to_owned();
-    let mut definition = definition.mut_args(with_values);
+    let mut definition =
+        definition.mut_args(with_values).mut_subcommands(|command| command.mut_args(with_values));
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
         generate_to(shell, &mut definition, &name, folder)?;
     }

@@ -1,0 +1,184 @@
+//! The command line of `websockifyctl`. The example `completions` reads it, too.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use common::ipc::SessionId;
+
+/// Shows and controls running instances of websockify.
+#[derive(Debug, Parser)]
+#[command(name = "websockifyctl", version, disable_help_subcommand = true)]
+pub(crate) struct Options {
+    /// Folder of the configuration files, default /etc/websockify, or ~/.config/websockify without root.
+    #[arg(long, value_name = "DIR", global = true)]
+    pub(crate) config: Option<PathBuf>,
+    /// Folder of the control sockets, default /run/websockify, or $XDG_RUNTIME_DIR/websockify without root.
+    #[arg(long, value_name = "DIR", global = true)]
+    pub(crate) run: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// All instances that have a configuration file or run.
+    List {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// How an instance is, or all of them.
+    Status {
+        name: Option<String>,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// The sessions of an instance.
+    Sessions {
+        name: String,
+        /// Show them again every two seconds.
+        #[arg(long)]
+        watch: bool,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// End a session; `sessions` has its number, and the log and the client have its id.
+    Disconnect {
+        name: String,
+        #[arg(value_parser = session, value_name = "SESSION")]
+        session: Session,
+    },
+    /// Let nobody in any more, and end with the last connection.
+    Drain { name: String },
+    /// Read the configuration again; open sessions go on.
+    Reload {
+        name: String,
+        /// Wait until it is done, and fail if it does.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Let the installed version take over; open sessions go on.
+    Upgrade { name: String },
+    /// Bring running instances in line with their files, by way of systemd; default all.
+    Apply {
+        names: Vec<String>,
+        /// Only tell what would be done.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Open a session as a client does, and say whether it reaches the target.
+    Health {
+        name: String,
+        #[command(flatten)]
+        shown: Shown,
+    },
+    /// Check configuration files, default all.
+    Check { names: Vec<String> },
+    /// Print the configuration of an instance with all defaults.
+    Show { name: String },
+    /// Write a configuration file that says the same as a command line of websockify.
+    New {
+        name: String,
+        #[arg(last = true, required = true, value_name = "COMMAND LINE")]
+        arguments: Vec<std::ffi::OsString>,
+    },
+    /// What an instance counts, in the OpenMetrics text format.
+    Metrics { name: String },
+}
+
+/// What an instance may ask of its clients.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Shown {
+    /// File with a token, where clients need one; - for standard input.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// File with user:password, where clients need it; - for standard input.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// The origin, where clients need one.
+    #[arg(long, value_name = "ORIGIN")]
+    pub(crate) origin: Option<String>,
+    /// File with a client's certificate, where clients need one.
+    #[arg(long, value_name = "FILE", requires = "client_key")]
+    pub(crate) client_certificate: Option<PathBuf>,
+    /// File with its key.
+    #[arg(long, value_name = "FILE", requires = "client_certificate")]
+    pub(crate) client_key: Option<PathBuf>,
+    /// How long all of it may take, seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub(crate) timeout: u32,
+}
+
+/// How a session is named: by its number, or by its id, which says of which run of the service it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Session {
+    pub(crate) number: u64,
+    pub(crate) run: Option<u64>,
+}
+
+fn session(text: &str) -> Result<Session, String> {
+    if let Some(SessionId { run, connection }) = SessionId::parse(text) {
+        return Ok(Session { number: connection.0, run: Some(run) });
+    }
+    let number = text.parse().map_err(|_| "a number, or an id of 32 hexadecimal digits".to_owned())?;
+    Ok(Session { number, run: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// The paragraphs below a heading of the manual page. Each begins with its tag.
+    fn paragraphs(heading: &str) -> Vec<String> {
+        let page = include_str!("../../../docs/man/websockifyctl.1").replace("\\-", "-");
+        let (_, below) = page.split_once(&format!("\n.SH {heading}\n")).unwrap();
+        let section = below.split("\n.SH ").next().unwrap();
+        section.split(".TP\n").skip(1).map(str::to_owned).collect()
+    }
+
+    fn words(text: &str) -> Vec<&str> {
+        text.split(|c: char| !c.is_alphanumeric() && c != '-').filter(|word| !word.is_empty()).collect()
+    }
+
+    fn options(command: &clap::Command) -> BTreeSet<String> {
+        let longs = command.get_arguments().filter_map(clap::Arg::get_long);
+        longs.filter(|long| !["help", "version"].contains(long)).map(|long| format!("--{long}")).collect()
+    }
+
+    #[test]
+    fn the_manual_page_has_every_command() {
+        let paragraphs = paragraphs("COMMANDS");
+        let written: Vec<_> = paragraphs.iter().map(|paragraph| words(paragraph)[1]).collect();
+        let definition = Options::command();
+        let commands: Vec<_> = definition.get_subcommands().map(clap::Command::get_name).collect();
+        assert_eq!(written, commands);
+    }
+
+    #[test]
+    fn the_manual_page_has_every_option_of_each_command_and_no_other() {
+        let (of_commands, of_several) = (paragraphs("COMMANDS"), paragraphs("OPTIONS"));
+        let definition = Options::command();
+        let mut known = options(&definition);
+        for (command, paragraph) in definition.get_subcommands().zip(&of_commands) {
+            for option in options(command) {
+                let stands_in = |text: &str| words(text).contains(&option.as_str());
+                let is_for = |text: &str| stands_in(text) && words(text).contains(&command.get_name());
+                let name = command.get_name();
+                assert!(
+                    stands_in(paragraph) || of_several.iter().any(|text| is_for(text)),
+                    "{name} {option}"
+                );
+                known.insert(option);
+            }
+        }
+        let written = of_commands.iter().chain(&of_several).flat_map(|text| words(text));
+        let written = written.filter(|word| word.len() > 2 && word.starts_with("--"));
+        assert_eq!(written.map(str::to_owned).collect::<BTreeSet<_>>(), known);
+    }
+}
