@@ -9,13 +9,13 @@ import subprocess
 import tempfile
 
 import machine as machines
-from harness import gateway
+from harness import gateway, processes
 
 NAME = "websockify-rs"
 # What cases install beside ours.
 AVAILABLE = [
     "novnc", "tigervnc-standalone-server", "tigervnc-tools", "websockify", "python3-websockify", "ca-certificates",
-    "curl", "openssl", "rpm",
+    "curl", "openssl", "procps", "rpm",
 ]  # fmt: skip
 CONFIGURATION = """
 APT::Get::Assume-Yes "yes";
@@ -89,6 +89,11 @@ class Debian(machines.Machine):
             yield lambda: self.run("journalctl", "--unit", unit, "--output=cat").stdout
         finally:
             self.systemctl("stop", unit, check=False)
+
+    def running(self):
+        """The command lines of our processes."""
+        lines = [b" ".join(processes.arguments(pid)).decode() for pid in processes.tree(self.pid)]
+        return [line for line in lines if "websockify" in line]
 
     def files(self):
         """All paths but those that any package manager, manager of services or program may change."""

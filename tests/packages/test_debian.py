@@ -139,7 +139,7 @@ def test_removal_stops_instances_and_a_new_installation_brings_them_back(machine
         websocket.expect_echo()
         machine.apt("remove", NAME)
         assert websocket.read_frame().opcode == frames.CLOSE
-    assert machine.run("pgrep", "-f", "websockify", check=False).stdout == ""
+    assert machine.running() == []
     with pytest.raises(OSError):
         instance.connect()
     machine.install(deb)

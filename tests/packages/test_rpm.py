@@ -113,7 +113,7 @@ def test_scriptlets_look_after_instances(clean, rpms, echo_target):
                 websocket.expect_echo()
                 rpm("--erase", "websockify-rs")
                 assert websocket.read_frame().opcode == frames.CLOSE
-            assert clean.run("pgrep", "-f", "websockify", check=False).stdout == ""
+            assert clean.running() == []
             with pytest.raises(OSError):
                 instance.connect()
     finally:
