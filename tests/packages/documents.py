@@ -7,6 +7,11 @@ import textwrap
 from harness import gateway
 
 PAGES = sorted((gateway.ROOT / "docs/man").iterdir())
+# What begins like this within the text is a command, and no name, key or value.
+COMMAND = re.compile(
+    r"(sudo|systemctl|systemd-\S+|journalctl|websockify(ctl)?|rebind|podman|openssl|pkill|chmod|curl|man) [\w-]"
+    r"|\./run\b|(packaging|tests)/\S+"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,10 +61,24 @@ def of_page(page):
             yield Block(page.name, heading, language, text)
 
 
+def every_block():
+    return [*of_readme(), *(block for page in PAGES for block in of_page(page))]
+
+
 def blocks(language):
     """All blocks of a language: `sh` are commands."""
-    found = [*of_readme(), *(block for page in PAGES for block in of_page(page))]
-    return [block for block in found if block.language == language]
+    return [block for block in every_block() if block.language == language]
+
+
+def in_text():
+    """The commands within the text, each once, of the instance `vnc`."""
+    readme = re.sub(r"^ *```.*?^ *```", "", (gateway.ROOT / "README.md").read_text(), flags=re.MULTILINE | re.DOTALL)
+    found = re.findall(r"`([^`]+)`", readme.replace("\n", " "))
+    for page in PAGES:
+        text = re.sub(r"^\.EX\n.*?^\.EE$", "", page.read_text().replace("\\-", "-"), flags=re.MULTILINE | re.DOTALL)
+        found += re.findall(r'^\.(?:B|BI|BR|I|IR) "?([^"\n]+)', text, re.MULTILINE)
+    commands = (command.strip().replace("NAME", "vnc") for command in found)
+    return sorted({command for command in commands if COMMAND.match(command)})
 
 
 def below(heading, language="sh"):

@@ -18,6 +18,15 @@ from harness.client import WebSocket
 FOLDER = "/root/commands"
 RFB = b"RFB 003.008\n"
 
+# Who looks at blocks of other languages than commands.
+LANGUAGES = {
+    "toml": "test_configurations_are_in_order",
+    "text": "Place.make_files",
+    "nginx": "test_proxies.py",
+    "haproxy": "test_proxies.py",
+    "dockerfile": "test_image.py",
+}
+
 # Where commands run that need more than a machine with the package.
 ELSEWHERE = {
     r"packaging/build-\w+ OUTDIR": "conftest.py, test_rpm.py and test_image.py run them",
@@ -27,6 +36,14 @@ ELSEWHERE = {
     r"sudo ": "test_debian.py runs them, on a machine without the package",
     r"#!/bin/sh": "test_a_renewed_certificate runs it",
     r".* telnetd ": "Debian's program has another name: suite/test_wrap_programs.py",
+    r"\./run --help$|tests/run prepare packages$|tests/bench/run$": "they build",
+    r"packaging/(build|install .*)$": "build-deb and others run them",
+    r"systemctl --user\b": "systemd/test_user.py runs it",
+    r"systemctl edit\b": "opens an editor",
+    r"man ": "test_documents.py has each page shown",
+    r"rebind OLD NEW COMMAND$": "a form, below which is an example",
+    r"(systemctl enable|systemctl enable --now|websockify --config|websockifyctl disconnect|openssl req -x509"
+    r"|chmod -R o\+rX)$": "short for one that runs, or that names what is one's own",
 }
 
 pytestmark = needs("dpkg-deb", "dpkg-shlibdeps")
@@ -124,8 +141,6 @@ class Place:
             yield
 
     def run(self, command):
-        if way(ELSEWHERE, command):
-            return
         if server := way(SERVERS, command):
             with self.machine.started(command, FOLDER) as output:
                 with contextlib.nullcontext() if server.greeting else self.echoes():
@@ -135,9 +150,13 @@ class Place:
                         assert self.page(server, "/vnc.html") == 200
             return
         # Who watches has seen enough after a while.
-        command = re.sub(r"^(.*--watch)", r"timeout 2 \1 || [ $? = 124 ]", command.replace("NAME", "vnc"))
+        command = re.sub(r"^(.*--watch)", r"timeout 2 \1 || [ $? = 124 ]", command.replace("NAME", "vnc").replace(" UNIT", " websockify@vnc.service"))
         written = self.machine.shell(command, FOLDER).stdout
         assert re.search(way(OUTPUT, command.removeprefix("timeout 2 ")) or "", written), written
+
+    def stop(self):
+        self.machine.systemctl("disable", "--now", "websockify@vnc.socket", check=False)
+        self.machine.systemctl("stop", "websockify@vnc.service", check=False)
 
     def connect(self, server):
         if isinstance(server.address, str):
@@ -172,7 +191,8 @@ class Place:
 
 @pytest.fixture(scope="module")
 def place(machine, deb):
-    machine.install(deb, "novnc", "tigervnc-standalone-server", "tigervnc-tools", "openssl", "ca-certificates", "curl")
+    others = ["novnc", "tigervnc-standalone-server", "tigervnc-tools", "openssl", "ca-certificates", "curl", "procps"]
+    machine.install(deb, *others)
     place = Place(machine)
     place.make_files()
     yield place
@@ -196,10 +216,14 @@ def vnc(place):
 
 @pytest.mark.parametrize("block", documents.blocks("sh"), ids=str)
 def test_commands_work_as_written(place, block, request):
+    reasons = [way(ELSEWHERE, command) for command in block.commands]
+    if all(reasons):
+        pytest.skip("; ".join(dict.fromkeys(reasons)))
     seventh = request.getfixturevalue("vnc") if block.heading in ("Looking after instances", "Monitoring") else None
     try:
-        for command in block.commands:
-            place.run(command)
+        for command, reason in zip(block.commands, reasons, strict=True):
+            if not reason:
+                place.run(command)
         if block.heading == "Looking after instances":
             assert seventh.read_close()[0] == 1008
         elif block.commands[-1].startswith("systemctl enable"):
@@ -208,8 +232,30 @@ def test_commands_work_as_written(place, block, request):
         elif block.heading == "STOPPING":
             assert not place.answers(Server())
     finally:
-        place.machine.systemctl("disable", "--now", "websockify@vnc.socket", check=False)
-        place.machine.systemctl("stop", "websockify@vnc.service", check=False)
+        place.stop()
+
+
+@pytest.mark.parametrize("command", documents.in_text())
+def test_commands_within_the_text_work_as_written(place, command, request):
+    if reason := way(ELSEWHERE, command):
+        pytest.skip(reason)
+    if not way(SERVERS, command):
+        request.getfixturevalue("vnc")
+    try:
+        place.run(command)
+    finally:
+        place.stop()
+
+
+def test_every_block_is_looked_at():
+    assert {block.language for block in documents.every_block()} == {"sh", *LANGUAGES}
+
+
+@pytest.mark.parametrize("table", [ELSEWHERE, SERVERS, OUTPUT], ids=["ELSEWHERE", "SERVERS", "OUTPUT"])
+def test_what_is_said_of_commands_is_said_of_some(table):
+    commands = [*documents.in_text(), *(command for block in documents.blocks("sh") for command in block.commands)]
+    plain = [re.sub(r"\s+#.*", "", command) for command in commands]
+    assert [pattern for pattern in table if not any(re.match(pattern, command) for command in plain)] == []
 
 
 @pytest.mark.parametrize("block", documents.blocks("toml"), ids=str)

@@ -312,6 +312,26 @@ def test_a_container_can_be_asked_for_its_health(podman, target, tmp_path):
         podman.run("podman exec asked websockifyctl health vnc")
 
 
+@needs("podman")
+def test_the_healthcheck_of_the_readme_tells_whether_the_target_is_reached(podman, target, tmp_path):
+    (check,) = documents.below("Monitoring", "dockerfile")
+    (tmp_path / "Dockerfile").write_text(f"FROM novnc/websockify\n{check.text}\n")
+    podman.run(f"podman build --quiet --pull=never --format docker --tag checked {tmp_path}")
+    (tmp_path / "vnc.toml").write_text('listen = "80"\n[token]\nplugin = "TokenFile"\nsource = "tokens"\n')
+    (tmp_path / "tokens").write_text("health: 10.1.1.1:5902\n")
+    (tmp_path / "health").write_text("health\n")
+    # There may be no systemd here whose timers would run it.
+    line = (
+        f"podman run --rm --name checked --health-interval disable --volume {tmp_path}:/etc/websockify "
+        f"--volume {tmp_path}/health:/run/secrets/health:ro --publish 7000:80 checked --config /etc/websockify/vnc.toml"
+    )
+    with podman.started(line):
+        assert reached(7000, path="/websockify?token=health")
+        podman.run("podman healthcheck run checked")
+        (tmp_path / "tokens").write_text("health: 10.1.1.1:5903\n")
+        podman.run("! podman healthcheck run checked")
+
+
 # An echo server, as small as programs come.
 ECHO = """
 #include <arpa/inet.h>
