@@ -126,6 +126,10 @@ pub struct Session {
     pub bytes_in: Option<u64>,
     /// Bytes of payload to the client.
     pub bytes_out: Option<u64>,
+    /// Frames of data from the client; nothing if its gateway does not say.
+    pub frames_in: Option<u64>,
+    /// Frames to the client.
+    pub frames_out: Option<u64>,
     /// The generation that serves it.
     pub generation: u32,
     /// Who has logged in.

@@ -125,6 +125,7 @@ pub(crate) fn closed(subject: &Subject<'_>, summary: Option<&SessionSummary>, la
     let Subject { run, id, client, gateway, opening, request } = *subject;
     let target = &opening.target;
     let (to_target, to_client) = summary.map_or((0, 0), |sum| (sum.to_target, sum.to_client));
+    let frames = summary.and_then(|sum| sum.frames);
     let closed_by = summary.map_or(CRASH, |sum| ClosedBy::as_str(sum.closed_by));
     let close_code = summary.map_or(NO_CLOSE_FRAME, |sum| sum.close_code);
     tracing::info!(
@@ -149,6 +150,8 @@ pub(crate) fn closed(subject: &Subject<'_>, summary: Option<&SessionSummary>, la
         websockify_handshake_usec = microseconds(request.and_then(|request| request.handshake)),
         websockify_bytes_in = to_target,
         websockify_bytes_out = to_client,
+        websockify_frames_in = frames.map(|frames| frames.to_target),
+        websockify_frames_out = frames.map(|frames| frames.to_client),
         websockify_duration_usec = microseconds(Some(lasted)),
         websockify_closed_by = closed_by,
         websockify_close_code = close_code,
@@ -171,7 +174,14 @@ mod tests {
     fn each_end_has_its_letters() {
         let letters = |closed_by, close_code| {
             let close_reason = String::new();
-            termination(&SessionSummary { to_target: 0, to_client: 0, closed_by, close_code, close_reason })
+            termination(&SessionSummary {
+                to_target: 0,
+                to_client: 0,
+                closed_by,
+                close_code,
+                close_reason,
+                frames: None,
+            })
         };
         assert_eq!(letters(ClosedBy::Client, 1000), "--");
         assert_eq!(letters(ClosedBy::Client, 1006), "CD");

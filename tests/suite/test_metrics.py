@@ -8,7 +8,7 @@ import socket
 import time
 
 import pytest
-from harness import gateway, http as clients, mode, processes
+from harness import frames, gateway, http as clients, mode, processes
 from prometheus_client.openmetrics import parser
 from test_control import Controlled
 from test_reload import wait_roles
@@ -77,6 +77,11 @@ def test_metrics_are_what_a_parser_takes(instance, port):
     with instance.websocket() as open_session:
         with instance.websocket() as websocket:
             websocket.expect_echo(b"12345")
+            websocket.send(frames.encode(frames.PING, b"no data"))
+            assert websocket.read_frame(5).opcode == frames.PONG
+            websocket.send(frames.encode(frames.BINARY, b"6", fin=False))
+            websocket.send(frames.encode(frames.CONTINUATION, b"7"))
+            assert websocket.read_data(2) == b"67"
             websocket.send_close(1000)
             websocket.read_close()
         open_session.expect_echo(b"123")
@@ -88,7 +93,9 @@ def test_metrics_are_what_a_parser_takes(instance, port):
         assert parsed(instance.ctl("metrics", "vnc")).keys() == samples.keys()
     assert samples["websockify_sessions_active",] == 1
     assert samples["websockify_sessions_total", ("closed_by", "client")] == 1
-    assert samples["websockify_relayed_bytes_total", ("direction", "to_target")] == 8
+    assert samples["websockify_relayed_bytes_total", ("direction", "to_target")] == 10
+    assert samples["websockify_relayed_frames_total", ("direction", "to_target")] == 4
+    assert samples["websockify_relayed_frames_total", ("direction", "to_client")] in (3, 4)
     assert samples["websockify_session_duration_seconds_bucket", ("le", "+Inf")] == 1
     assert samples["websockify_workers", ("state", "ready")] >= 1
     assert samples["websockify_config_last_reload_successful",] == 1

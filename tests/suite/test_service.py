@@ -101,6 +101,7 @@ def test_the_journal_gets_records_with_fields(echo_target, folder):
     closed = next(record for record in found if "closed by client" in record.get("MESSAGE", ""))
     expected = {
         "WEBSOCKIFY_CLIENT": "127.0.0.1", "WEBSOCKIFY_BYTES_IN": "12", "WEBSOCKIFY_BYTES_OUT": "12",
+        "WEBSOCKIFY_FRAMES_IN": "1", "WEBSOCKIFY_FRAMES_OUT": "1",
         "WEBSOCKIFY_CLOSED_BY": "client", "WEBSOCKIFY_CLOSE_CODE": "1000", "SYSLOG_IDENTIFIER": "websockify",
     }  # fmt: skip
     assert expected.items() <= closed.items()

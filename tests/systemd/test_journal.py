@@ -52,6 +52,8 @@ def test_a_session_has_one_opened_and_one_closed_record(instance, shared_folder)
     expected = {
         "WEBSOCKIFY_BYTES_IN": "12",
         "WEBSOCKIFY_BYTES_OUT": "12",
+        "WEBSOCKIFY_FRAMES_IN": "1",
+        "WEBSOCKIFY_FRAMES_OUT": "1",
         "WEBSOCKIFY_CLOSED_BY": "client",
         "WEBSOCKIFY_CLOSE_CODE": "1000",
     }

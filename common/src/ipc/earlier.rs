@@ -4,34 +4,63 @@ use serde::{Deserialize, Serialize};
 
 use super::ConnectionId;
 use super::connector::Dialled;
-use super::gateway::{ClosedBy, Ended, Report, SessionSummary};
+use super::gateway::{ClosedBy, Count, Ended, Report, SessionSummary};
 use super::request::{Request, Requested};
 use crate::log;
 
 /// [`Report`] with tag 3.
+pub(crate) type Report3 = EarlierReport<Summary3>;
+
+/// [`Report`] with tag 8.
+pub(crate) type Report8 = EarlierReport<Summary8>;
+
+/// [`Report`] when less was told about sessions.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Report3 {
+pub(crate) struct EarlierReport<Summary> {
     lost: Vec<ConnectionId>,
-    ended: Vec<(ConnectionId, Option<Summary3>)>,
+    ended: Vec<(ConnectionId, Option<Summary>)>,
 }
 
 /// Two counts of bytes, who has ended the session, and the code.
 type Summary3 = (u64, u64, ClosedBy, u16);
 
-impl From<Report3> for Report {
-    fn from(earlier: Report3) -> Self {
-        let summary = |(to_target, to_client, closed_by, close_code): Summary3| SessionSummary {
-            to_target,
-            to_client,
-            closed_by,
-            close_code,
-            close_reason: String::new(),
-        };
+/// The same and the reason.
+type Summary8 = (u64, u64, ClosedBy, u16, String);
+
+impl<Summary: Into<SessionSummary>> From<EarlierReport<Summary>> for Report {
+    fn from(earlier: EarlierReport<Summary>) -> Self {
         let ended = earlier.ended.into_iter();
         Self {
             lost: earlier.lost,
-            ended: ended.map(|(id, session)| Ended { id, session: session.map(summary) }).collect(),
+            ended: ended.map(|(id, session)| Ended { id, session: session.map(Into::into) }).collect(),
         }
+    }
+}
+
+impl From<Summary3> for SessionSummary {
+    fn from((to_target, to_client, closed_by, close_code): Summary3) -> Self {
+        (to_target, to_client, closed_by, close_code, String::new()).into()
+    }
+}
+
+impl From<Summary8> for SessionSummary {
+    fn from((to_target, to_client, closed_by, close_code, close_reason): Summary8) -> Self {
+        Self { to_target, to_client, closed_by, close_code, close_reason, frames: None }
+    }
+}
+
+/// One of [`Count`] with tag 4.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Count4 {
+    id: ConnectionId,
+    to_target: u64,
+    to_client: u64,
+}
+
+impl From<Count4> for Count {
+    fn from(earlier: Count4) -> Self {
+        let Count4 { id, to_target, to_client } = earlier;
+        Self { id, to_target, to_client, frames: None }
     }
 }
 
@@ -118,7 +147,13 @@ mod tests {
         let Ok(GatewayToSupervisor::Report(report)) = decode(REPORT, None) else { panic!("no report") };
         let [Ended { id: ConnectionId(7), session: Some(summary) }] = &report.ended[..] else { panic!() };
         assert_eq!((summary.to_target, summary.to_client, summary.close_code), (3, 4, 1000));
-        assert_eq!(summary.close_reason, "");
+        assert_eq!((summary.close_reason.as_str(), summary.frames), ("", None));
+        let report = [1, 8, 0, 1, 7, 1, 3, 4, 0, 0xe8, 7, 2, b'o', b'k'];
+        let Ok(GatewayToSupervisor::Report(report)) = decode(&report, None) else { panic!("no report") };
+        let [Ended { id: ConnectionId(7), session: Some(summary) }] = &report.ended[..] else { panic!() };
+        assert_eq!((summary.to_client, summary.close_reason.as_str(), summary.frames), (4, "ok", None));
+        let Ok(GatewayToSupervisor::Counts(counts)) = decode(&[1, 4, 1, 7, 3, 4], None) else { panic!() };
+        assert_eq!(counts, [Count { id: ConnectionId(7), to_target: 3, to_client: 4, frames: None }]);
         let requested = [1, 6, 1, 7, 1, 1, b'h', 0, 0, 0, 0, 0, 0];
         let Ok(GatewayToSupervisor::Requested(requested)) = decode(&requested, None) else { panic!() };
         assert_eq!(requested[0].request.host.as_deref(), Some("h"));

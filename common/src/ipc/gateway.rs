@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use serde::{Deserialize, Serialize};
 
 use super::ConnectionId;
-use super::earlier::{Report3, Requested6};
+use super::earlier::{Count4, Report3, Report8, Requested6};
 use super::level::Level;
 use super::request::Requested;
 use super::tally::Tally;
@@ -170,6 +170,17 @@ pub struct Count {
     pub to_target: u64,
     /// Bytes of payload to the client so far.
     pub to_client: u64,
+    /// Its frames so far; nothing from a gateway of an earlier version, which does not count them.
+    pub frames: Option<Frames>,
+}
+
+/// Frames of data that a session has relayed. Control frames are none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Frames {
+    /// From the client, each fragment of a message for itself.
+    pub to_target: u64,
+    /// To the client.
+    pub to_client: u64,
 }
 
 impl Count {
@@ -242,6 +253,9 @@ pub struct SessionSummary {
     /// Its reason, at most [`Self::MAX_REASON`] bytes. The client's is the client's.
     #[serde(default)]
     pub close_reason: String,
+    /// Its frames; nothing from a gateway of an earlier version, which does not count them.
+    #[serde(default)]
+    pub frames: Option<Frames>,
 }
 
 impl SessionSummary {
@@ -289,8 +303,8 @@ impl Message for GatewayToSupervisor {
         match self {
             Self::Ready(level) => wire::body(1, level, None),
             Self::Failed(why) => wire::body(2, why, None),
-            Self::Report(report) => wire::body(8, report, None),
-            Self::Counts(counts) => wire::body(4, counts, None),
+            Self::Report(report) => wire::body(10, report, None),
+            Self::Counts(counts) => wire::body(11, counts, None),
             Self::Record(id) => wire::body(5, id, None),
             Self::Requested(requested) => wire::body(9, requested, None),
             Self::Tally(tally) => wire::body(7, tally, None),
@@ -303,15 +317,20 @@ impl Message for GatewayToSupervisor {
             1 => Ok(Self::Ready(wire::fields(tag, body)?)),
             2 => Ok(Self::Failed(wire::fields(tag, body)?)),
             3 => Ok(Self::Report(wire::fields::<Report3>(tag, body)?.into())),
-            4 => Ok(Self::Counts(wire::fields(tag, body)?)),
+            4 => {
+                let earlier: Vec<Count4> = wire::fields(tag, body)?;
+                Ok(Self::Counts(earlier.into_iter().map(Into::into).collect()))
+            }
             5 => Ok(Self::Record(wire::fields(tag, body)?)),
             6 => {
                 let earlier: Vec<Requested6> = wire::fields(tag, body)?;
                 Ok(Self::Requested(earlier.into_iter().map(Into::into).collect()))
             }
             7 => Ok(Self::Tally(wire::fields(tag, body)?)),
-            8 => Ok(Self::Report(wire::fields(tag, body)?)),
+            8 => Ok(Self::Report(wire::fields::<Report8>(tag, body)?.into())),
             9 => Ok(Self::Requested(wire::fields(tag, body)?)),
+            10 => Ok(Self::Report(wire::fields(tag, body)?)),
+            11 => Ok(Self::Counts(wire::fields(tag, body)?)),
             _ => Err(WireError::Tag(tag)),
         }
     }

@@ -6,12 +6,16 @@ use super::admission::{ConnectorToGateway, Header, Refusal, Reply, lost_target};
 use super::ask::Duty;
 use super::channel::{Channel, ChannelError};
 use super::connector::SupervisorToConnector;
-use super::gateway::{ClosedBy, Ended, GatewayToSupervisor, Report, SessionSummary, SupervisorToGateway};
+use super::gateway::{
+    ClosedBy, Count, Ended, Frames, GatewayToSupervisor, Report, SessionSummary, SupervisorToGateway,
+};
 use super::wire::{self, MAX_BYTES, Message, WireError};
 use super::{ClientAddr, ConnectionId, GatewayId};
 use crate::config::Secret;
 use crate::sys::seqpacket;
 use crate::ticket::{Key, Mint, Ticket};
+
+const MANY_FRAMES: Frames = Frames { to_target: u64::MAX, to_client: u64::MAX };
 
 fn some_fd() -> OwnedFd {
     std::fs::File::open("/dev/null").unwrap().into()
@@ -53,6 +57,7 @@ async fn the_largest_report_fits_into_a_message() {
             closed_by: ClosedBy::Shutdown,
             close_code: u16::MAX,
             close_reason: "x".repeat(SessionSummary::MAX_REASON),
+            frames: Some(MANY_FRAMES),
         }),
     };
     let report = Report {
@@ -64,6 +69,20 @@ async fn the_largest_report_fits_into_a_message() {
         supervisor.receive::<GatewayToSupervisor>().await.unwrap(),
         GatewayToSupervisor::Report(report)
     );
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn the_largest_counts_fit_into_a_message() {
+    let (gateway, supervisor) = channel_pair();
+    let count = Count {
+        id: ConnectionId(u64::MAX),
+        to_target: u64::MAX,
+        to_client: u64::MAX,
+        frames: Some(MANY_FRAMES),
+    };
+    let counts = GatewayToSupervisor::Counts(vec![count; Count::MAX_BATCH]);
+    gateway.send(&counts).await.unwrap();
+    assert_eq!(supervisor.receive::<GatewayToSupervisor>().await.unwrap(), counts);
 }
 
 /// Roles of two versions meet after an upgrade: what existed before plugins had duties and sessions a lifetime is

@@ -314,7 +314,7 @@ impl Connections {
         self.totals.bytes = self.totals.bytes.saturating_add(to_target).saturating_add(to_client);
         let lasted = connection.since.elapsed();
         let closed_by = summary.map_or(CRASH, |sum| ClosedBy::as_str(sum.closed_by));
-        self.ended.add(closed_by, to_target, to_client, lasted.as_secs_f64());
+        self.ended.add(closed_by, summary, lasted.as_secs_f64());
         let subject = connection.subject(self.run, id, session);
         if !session.told {
             session_log::opened(&subject);

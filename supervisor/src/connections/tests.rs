@@ -7,7 +7,7 @@ const OTHER: GatewayId = GatewayId(2);
 
 fn summary(to_target: u64, to_client: u64) -> SessionSummary {
     let (closed_by, close_reason) = (ClosedBy::Client, String::new());
-    SessionSummary { to_target, to_client, closed_by, close_code: 1000, close_reason }
+    SessionSummary { to_target, to_client, closed_by, close_code: 1000, close_reason, frames: None }
 }
 
 fn handed_over(connections: &mut Connections) -> ConnectionId {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use common::ipc::gateway::{Frames, SessionSummary};
 use serde::{Deserialize, Serialize};
 
 /// Sums since the start.
@@ -28,6 +29,8 @@ pub(crate) struct EndedSessions {
     pub(crate) to_target: u64,
     /// Bytes of payload to clients.
     pub(crate) to_client: u64,
+    /// Frames, as far as gateways count them.
+    pub(crate) frames: Frames,
     /// How long they took together.
     pub(crate) seconds: f64,
     durations: [u64; DURATIONS.len() + 1],
@@ -40,10 +43,16 @@ impl EndedSessions {
         bounds.zip(self.durations)
     }
 
-    pub(super) fn add(&mut self, closed_by: &str, to_target: u64, to_client: u64, seconds: f64) {
+    /// Adds a session. Without a summary its gateway has died.
+    pub(super) fn add(&mut self, closed_by: &str, summary: Option<&SessionSummary>, seconds: f64) {
         *self.closed_by.entry(closed_by.into()).or_default() += 1;
-        self.to_target = self.to_target.saturating_add(to_target);
-        self.to_client = self.to_client.saturating_add(to_client);
+        if let Some(summary) = summary {
+            self.to_target = self.to_target.saturating_add(summary.to_target);
+            self.to_client = self.to_client.saturating_add(summary.to_client);
+            let frames = summary.frames.unwrap_or_default();
+            self.frames.to_target = self.frames.to_target.saturating_add(frames.to_target);
+            self.frames.to_client = self.frames.to_client.saturating_add(frames.to_client);
+        }
         self.seconds += seconds;
         let bucket = DURATIONS.iter().take_while(|bound| seconds > f64::from(**bound)).count();
         if let Some(count) = self.durations.get_mut(bucket) {

@@ -37,11 +37,16 @@ fn write_sessions(text: &mut Text, service: &Service, sessions: &[Session]) {
     for (closed_by, count) in &ended.closed_by {
         text.total(&[("closed_by", closed_by)], *count);
     }
+    let sum = |ended: u64, open: fn(&Session) -> Option<u64>| {
+        // What gateways say can be anything.
+        sessions.iter().filter_map(open).fold(ended, u64::saturating_add)
+    };
     text.counter("websockify_relayed_bytes", "Bytes of payload.");
-    let open_in: u64 = sessions.iter().filter_map(|session| session.bytes_in).sum();
-    let open_out: u64 = sessions.iter().filter_map(|session| session.bytes_out).sum();
-    text.total(&[("direction", "to_target")], ended.to_target.saturating_add(open_in));
-    text.total(&[("direction", "to_client")], ended.to_client.saturating_add(open_out));
+    text.total(&[("direction", "to_target")], sum(ended.to_target, |session| session.bytes_in));
+    text.total(&[("direction", "to_client")], sum(ended.to_client, |session| session.bytes_out));
+    text.counter("websockify_relayed_frames", "Frames of data; each fragment of a message is one.");
+    text.total(&[("direction", "to_target")], sum(ended.frames.to_target, |session| session.frames_in));
+    text.total(&[("direction", "to_client")], sum(ended.frames.to_client, |session| session.frames_out));
     let help = "How long sessions took that have ended.";
     text.histogram("websockify_session_duration_seconds", help, ended.buckets(), ended.seconds);
 }

@@ -6,7 +6,7 @@ use std::rc::{Rc, Weak};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use common::ipc::gateway::{Count, Ended, SessionSummary};
+use common::ipc::gateway::{Count, Ended, Frames, SessionSummary};
 use common::ipc::request::{Request, Requested};
 use common::ipc::{ClientAddr, ConnectionId};
 use common::ticket::Ticket;
@@ -39,13 +39,24 @@ pub(super) enum Ending {
     Disconnected,
 }
 
+/// What a session has moved so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Moved {
+    /// Bytes of payload to the target.
+    pub(super) to_target: u64,
+    /// Bytes of payload to the client.
+    pub(super) to_client: u64,
+    /// In these frames.
+    pub(super) frames: Frames,
+}
+
 /// One connection, from its arrival to its end, which its drop reports.
 #[derive(Debug)]
 pub(super) struct Connection {
     /// What the supervisor says about it, and what lets it have a target.
     pub(super) ticket: Ticket,
-    /// Bytes of its session so far: to the target, and to the client.
-    moved: Cell<(u64, u64)>,
+    /// What its session has moved so far.
+    moved: Cell<Moved>,
     summary: RefCell<Option<SessionSummary>>,
     disconnected: Cell<bool>,
     waker: RefCell<Option<Waker>>,
@@ -97,8 +108,8 @@ impl Sessions {
         let found = ids.iter().take(Count::MAX_BATCH).filter_map(|id| self.find(*id));
         found
             .map(|connection| {
-                let (to_target, to_client) = connection.moved.get();
-                Count { id: connection.id(), to_target, to_client }
+                let Moved { to_target, to_client, frames } = connection.moved.get();
+                Count { id: connection.id(), to_target, to_client, frames: Some(frames) }
             })
             .collect()
     }
@@ -156,8 +167,8 @@ impl Connection {
     }
 
     /// Notes how far its session is.
-    pub(super) fn has_moved(&self, to_target: u64, to_client: u64) {
-        self.moved.set((to_target, to_client));
+    pub(super) fn has_moved(&self, moved: Moved) {
+        self.moved.set(moved);
     }
 
     /// Tells by what request it has become a session.

@@ -96,6 +96,7 @@ impl Session {
         let start = write_header(data, MAX_SERVER_HEADER, OpCode::Data(Data::Binary), received);
         let frame = data.get(start..MAX_SERVER_HEADER + received).unwrap_or_default();
         self.bytes_to_client += received as u64;
+        self.frames_to_client += 1;
         self.to_client.send(cx, &mut self.client, frame)?;
         if let Some(observer) = &self.observer {
             observer.client_sent(!self.to_client.is_empty());

@@ -36,11 +36,11 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use common::ipc::gateway::{ClosedBy, SessionSummary};
+use common::ipc::gateway::{ClosedBy, Frames, SessionSummary};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use super::sessions::{Connection, Ending};
+use super::sessions::{Connection, Ending, Moved};
 use super::transport::Transport;
 use super::websocket::close::{ControlPayload, Violation};
 use super::websocket::frame::Decoder;
@@ -91,6 +91,7 @@ pub struct Session {
     deadline: Option<Instant>,
     bytes_to_target: u64,
     bytes_to_client: u64,
+    frames_to_client: u64,
     closed_by: Option<ClosedBy>,
     close_code: u16,
     close_reason: String,
@@ -167,6 +168,7 @@ impl Session {
             deadline: None,
             bytes_to_target: 0,
             bytes_to_client: 0,
+            frames_to_client: 0,
             closed_by: None,
             close_code: NO_CLOSE_FRAME,
             close_reason: String::new(),
@@ -190,12 +192,14 @@ impl Session {
         if !had_target {
             return;
         }
+        let Moved { to_target, to_client, frames } = self.moved();
         connection.session_ended(SessionSummary {
-            to_target: self.bytes_to_target,
-            to_client: self.bytes_to_client,
+            to_target,
+            to_client,
             closed_by: self.closed_by.unwrap_or(ClosedBy::Client),
             close_code: self.close_code,
             close_reason: self.close_reason,
+            frames: Some(frames),
         });
     }
 
@@ -209,7 +213,7 @@ impl Session {
                 let down = self.poll_downlink(cx, scratch);
                 up || down
             });
-            connection.has_moved(self.bytes_to_target, self.bytes_to_client);
+            connection.has_moved(self.moved());
             if self.is_over() {
                 return Poll::Ready(());
             }
@@ -220,6 +224,14 @@ impl Session {
         // Others have their turn first; there may be more to do here at once.
         cx.waker().wake_by_ref();
         self.poll_timer(cx)
+    }
+
+    fn moved(&self) -> Moved {
+        Moved {
+            to_target: self.bytes_to_target,
+            to_client: self.bytes_to_client,
+            frames: Frames { to_target: self.decoder.frames(), to_client: self.frames_to_client },
+        }
     }
 
     fn position(&self) -> Position {

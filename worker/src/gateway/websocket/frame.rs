@@ -32,7 +32,7 @@ pub struct Decoder {
     in_message: bool,
     control: ControlPayload,
     pong_due: Option<ControlPayload>,
-    /// Frames that have begun.
+    /// Frames of data that have begun.
     frames: u64,
 }
 
@@ -95,7 +95,7 @@ impl Decoder {
         }
     }
 
-    /// How many frames have begun so far.
+    /// How many frames of data have begun so far, each fragment of a message for itself.
     #[must_use]
     pub fn frames(&self) -> u64 {
         self.frames
@@ -201,6 +201,7 @@ impl Decoder {
         };
         if kind == Kind::Data {
             self.in_message = !fin;
+            self.frames += 1;
         } else if !fin {
             return Err(Violation::FragmentedControl);
         } else if header.payload_len > MAX_CONTROL as u64 {
@@ -209,7 +210,6 @@ impl Decoder {
             self.control = ControlPayload::EMPTY;
         }
         self.frame = Frame { kind, remaining: header.payload_len, mask: header.mask };
-        self.frames += 1;
         Ok(())
     }
 
