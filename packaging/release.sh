@@ -19,6 +19,9 @@ done
   exit 2
 }
 if [ -z "$binaries" ]; then
+  # What metrics say was built. Sources without git say nothing, unless the variable does.
+  : "${WEBSOCKIFY_REVISION=$(git describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null)}"
+  export WEBSOCKIFY_REVISION
   packaging/build >&2
   binaries=target/package/release
 fi

@@ -12,20 +12,28 @@ use crate::progress;
 use crate::service::Service;
 use text::Text;
 
+/// The commit of the sources, where whoever builds says so: builds of the same sources are equal unless it differs.
+const REVISION: Option<&str> = option_env!("WEBSOCKIFY_REVISION");
+
 /// Everything, in the OpenMetrics text format.
 pub(crate) async fn text(service: &Service) -> String {
     let sessions = progress::sessions(service).await;
     let tally = progress::tally(service).await;
     let name = service.generations.current().map(|one| one.config.name.clone()).unwrap_or_default();
     let mut text = Text::new(&name);
-    let version = [("version", env!("CARGO_PKG_VERSION"))];
-    text.info("websockify_build", "The version that runs.", &version);
+    text.info("websockify_build", "The version that runs.", &build(REVISION));
     write_sessions(&mut text, service, &sessions);
     write_handshakes(&mut text, service, &tally);
     write_roles(&mut text, service);
     write_configuration(&mut text, service);
     process::write(&mut text, service);
     text.end()
+}
+
+/// What tells the build from others.
+fn build(revision: Option<&str>) -> Vec<(&str, &str)> {
+    let revision = revision.filter(|revision| !revision.is_empty()).map(|revision| ("revision", revision));
+    [("version", env!("CARGO_PKG_VERSION"))].into_iter().chain(revision).collect()
 }
 
 /// `sessions` are those that are open.
@@ -101,5 +109,18 @@ fn write_configuration(text: &mut Text, service: &Service) {
     if let Some(Ok(expires)) = expires.map(|expires| expires.duration_since(UNIX_EPOCH)) {
         let help = "When the certificate in force expires, seconds since 1970.";
         text.gauge("websockify_tls_certificate_not_after_timestamp_seconds", help, expires.as_secs());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_revision_is_told_if_it_is_known() {
+        let version = ("version", env!("CARGO_PKG_VERSION"));
+        assert_eq!(build(Some("abc123")), [version, ("revision", "abc123")]);
+        assert_eq!(build(Some("")), [version]);
+        assert_eq!(build(None), [version]);
     }
 }
