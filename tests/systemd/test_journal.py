@@ -1,5 +1,6 @@
 """What journalctl and systemctl tell of sessions."""
 
+import base64
 import os
 import signal
 
@@ -91,6 +92,21 @@ def test_sessions_of_a_killed_gateway_are_recorded_once_each(instance):
     assert len(names) == 5 and names == {record["WEBSOCKIFY_SESSION"] for record in opened}
     for websocket in sessions:
         websocket.sock.close()
+
+
+def test_the_record_of_a_killed_supervisors_session_names_its_user(instance):
+    instance.configure('[[auth]]\nplugin = "BasicHTTPAuth"\nsource = "alice:secret"\n')
+    instance.enable()
+    login = base64.b64encode(b"alice:secret").decode()
+    with instance.websocket(fields=[("Authorization", f"Basic {login}")]) as websocket:
+        websocket.expect_echo()
+        (opened,) = records(instance, OPENED, 1)
+        os.kill(instance.pid, signal.SIGKILL)
+        (closed,) = records(instance, CLOSED, 1)
+    assert closed["WEBSOCKIFY_CLOSED_BY"] == "crash"
+    for field in ["SESSION", "TARGET", "USER", "AUTH_METHOD", "CONNECT_USEC"]:
+        assert closed[f"WEBSOCKIFY_{field}"] == opened[f"WEBSOCKIFY_{field}"], field
+    assert closed["WEBSOCKIFY_USER"] == "alice"
 
 
 def test_the_catalog_explains_entries(instance):

@@ -43,16 +43,16 @@ pub(crate) struct Opening {
     /// Its target.
     pub(crate) target: String,
     /// Who the client has proved to be.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) user: Option<String>,
     /// What it had to prove.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) auth_method: Option<String>,
     /// What stands for its token.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) token: Option<String>,
     /// How long it took to reach the target.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) connect: Option<Duration>,
 }
 
@@ -90,20 +90,19 @@ impl Connection {
         let Some(mut session) = self.session.take() else { return };
         if !session.told {
             session.told = true;
-            session.slot =
-                register.and_then(|register| register.add(&self.entry(run, id, &session.opening.target)));
+            session.slot = register.and_then(|register| register.add(&self.entry(run, id, &session.opening)));
             session_log::opened(&self.subject(run, id, &session));
         }
         self.session = Some(session);
     }
 
-    fn entry(&self, run: Run, id: ConnectionId, target: &str) -> Entry {
+    fn entry(&self, run: Run, id: ConnectionId, opening: &Opening) -> Entry {
         Entry {
             run,
             id,
             client: self.client.clone(),
             gateway: self.pid,
-            target: target.into(),
+            opening: opening.clone(),
             since: register::now().saturating_sub(self.since.elapsed()),
         }
     }

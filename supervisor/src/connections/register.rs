@@ -41,7 +41,8 @@ pub(super) struct Entry {
     pub(super) id: ConnectionId,
     pub(super) client: ClientAddr,
     pub(super) gateway: i32,
-    pub(super) target: String,
+    #[serde(flatten)]
+    pub(super) opening: Opening,
     /// When it came, on a clock that all processes of this boot share.
     pub(super) since: Duration,
 }
@@ -83,7 +84,7 @@ impl Register {
 
     /// Writes a session down; gives its slot, if there is one for it.
     pub(super) fn add(&mut self, entry: &Entry) -> Option<u32> {
-        let text = entry.write()?;
+        let text = entry.write().or_else(|| entry.without_details().write())?;
         let slot = self.free.pop().unwrap_or(self.slots);
         self.file.write_all_at(&text, offset(slot)).ok()?;
         self.slots = self.slots.max(slot + 1);
@@ -107,19 +108,30 @@ impl Entry {
         Some(slot)
     }
 
+    /// The same in few words: users and tokens may have long names.
+    fn without_details(&self) -> Self {
+        Self {
+            run: self.run,
+            id: self.id,
+            client: self.client.clone(),
+            gateway: self.gateway,
+            opening: Opening::from(self.opening.target.as_str()),
+            since: self.since,
+        }
+    }
+
     /// None for a free slot, and for what nobody has written whole.
     fn read(slot: &[u8]) -> Option<Self> {
         serde_json::from_slice(slot).ok()
     }
 
     fn tell_closed(&self) {
-        let opening = Opening::from(self.target.as_str());
         let subject = Subject {
             run: self.run,
             id: self.id,
             client: &self.client,
             gateway: self.gateway,
-            opening: &opening,
+            opening: &self.opening,
             request: None,
         };
         session_log::closed(&subject, None, now().saturating_sub(self.since));
@@ -147,9 +159,20 @@ mod tests {
             id: ConnectionId(id),
             client: ClientAddr::Unix("/run/x".into()),
             gateway: 7,
-            target: "localhost:5901".into(),
+            opening: Opening::from("localhost:5901"),
             since: now(),
         }
+    }
+
+    fn of_user(id: u64, user: &str) -> Entry {
+        let opening = Opening {
+            user: Some(user.into()),
+            auth_method: Some("basic".into()),
+            token: Some("0123456789abcdef".into()),
+            connect: Some(Duration::from_millis(3)),
+            ..entry(id).opening
+        };
+        Entry { opening, ..entry(id) }
     }
 
     /// The numbers of the sessions that the file has.
@@ -181,8 +204,34 @@ mod tests {
         let path = folder.path().join("sessions");
         std::fs::write(&path, [b"{\"run\":1".to_vec(), vec![0xff; 2000]].concat()).unwrap();
         let mut register = Register::open(&path, |_| false).unwrap();
-        assert_eq!(register.add(&Entry { target: "x".repeat(SLOT_BYTES), ..entry(1) }), None);
+        assert_eq!(
+            register.add(&Entry { opening: Opening::from(&*"x".repeat(SLOT_BYTES)), ..entry(1) }),
+            None
+        );
         assert!(register.add(&entry(2)).is_some());
         assert_eq!(written(&path), [2]);
+    }
+
+    #[test]
+    fn users_and_tokens_are_kept_where_there_is_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sessions");
+        let mut register = Register::open(&path, |_| false).unwrap();
+        for user in ["alice", &"x".repeat(SLOT_BYTES)] {
+            register.add(&of_user(1, user)).unwrap();
+        }
+        let bytes = std::fs::read(&path).unwrap();
+        let openings = bytes.chunks(SLOT_BYTES).filter_map(Entry::read).map(|entry| entry.opening);
+        let openings: Vec<_> = openings.map(|one| (one.target, one.user, one.token.is_some())).collect();
+        let target = || "localhost:5901".to_owned();
+        assert_eq!(openings, [(target(), Some("alice".into()), true), (target(), None, false)]);
+    }
+
+    /// Its next version finds what the first one has written.
+    #[test]
+    fn an_entry_of_an_earlier_version_is_understood() {
+        let text = br#"{"run":1,"id":2,"client":{"Unix":"/run/x"},"gateway":7,"target":"a:1","since":{"secs":1,"nanos":2}}"#;
+        let entry = Entry::read(text).unwrap();
+        assert_eq!((entry.id, entry.opening.target.as_str()), (ConnectionId(2), "a:1"));
     }
 }
