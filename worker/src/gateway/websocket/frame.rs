@@ -127,6 +127,9 @@ impl Decoder {
         let mut at = 0;
         while at < buf.len() {
             if self.frame.remaining == 0 {
+                if self.header_len == 0 && !self.in_message && !payload.is_empty() {
+                    (at, payload.end) = self.short_messages(buf, at, payload.end);
+                }
                 match self.header(buf.get(at..).unwrap_or_default()) {
                     Ok(Some(used)) => at += used,
                     Ok(None) => break,
@@ -293,6 +296,8 @@ pub fn control_frame(control: Control, payload: &ControlPayload) -> Vec<u8> {
     frame.extend_from_slice(payload);
     frame
 }
+
+mod short;
 
 #[cfg(test)]
 mod tests;

@@ -4,8 +4,12 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mask([u8; 4]);
 
-/// Bytes that are unmasked in one step: as wide as common vector registers.
-const STEP: usize = 32;
+/// Bytes that are unmasked in one step: as wide as every processor's vector registers.
+const STEP: usize = 16;
+
+/// Bytes that are moved and then unmasked, where both can't be done in one pass. They stay in the
+/// processor's nearest cache in between.
+const BLOCK: usize = 4 << 10;
 
 impl Mask {
     /// The key as it stands in the frame's header.
@@ -15,48 +19,72 @@ impl Mask {
     }
 
     /// Unmasks the next bytes of payload, which are `len` bytes of `buf` from `from` on, and moves them
-    /// to `to`, in one pass. `to` must not be behind `from`: each step is read whole before it is
-    /// written, and nothing is written over what was not read yet.
+    /// to `to`, which must not be behind `from`. Nothing is written over what was not read yet.
     ///
     /// Does nothing if `buf` ends before the payload.
     pub fn unmask_down(&mut self, buf: &mut [u8], from: usize, to: usize, len: usize) {
         debug_assert!(to <= from, "payload only moves down");
-        let Some(window) = buf.get_mut(to..from + len) else { return };
         let gap = from - to;
-        let wide = self.wide();
-        let mut at = 0;
-        while at + STEP <= len {
-            let Some(source) = window.get(at + gap..).and_then(|rest| rest.first_chunk::<STEP>()) else {
-                return;
-            };
-            let mut step = *source;
-            for (byte, key) in step.iter_mut().zip(&wide) {
-                *byte ^= key;
-            }
-            let Some(place) = window.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<STEP>()) else {
-                return;
-            };
-            *place = step;
-            at += STEP;
+        let Some(window) = buf.get_mut(to..from + len) else { return };
+        if let Some((place, source)) = window.split_at_mut_checked(gap).filter(|_| gap >= len) {
+            return self.unmask_onto(source, place.get_mut(..len).unwrap_or_default());
         }
-        let rest = len - at;
-        for (offset, key) in wide.iter().enumerate().take(rest) {
-            let Some(byte) = window.get(at + gap + offset).copied() else { return };
-            if let Some(place) = window.get_mut(at + offset) {
-                *place = byte ^ key;
+        for at in (0..len).step_by(BLOCK) {
+            let end = len.min(at + BLOCK);
+            if gap > 0 {
+                window.copy_within(at + gap..end + gap, at);
             }
+            self.unmask(window.get_mut(at..end).unwrap_or_default());
         }
-        self.0.rotate_left(rest % 4);
     }
 
-    /// The key as often as it fits into a step.
-    fn wide(self) -> [u8; STEP] {
-        let mut wide = [0; STEP];
-        for place in wide.chunks_exact_mut(4) {
-            place.copy_from_slice(&self.0);
+    /// Unmasks the next bytes of payload from `source` onto `place`, which is as long.
+    #[inline]
+    pub fn unmask_onto(&mut self, source: &[u8], place: &mut [u8]) {
+        let key = u32::from_ne_bytes(self.0);
+        let (mut sources, mut places) = (source.chunks_exact(STEP), place.chunks_exact_mut(STEP));
+        for (source, place) in (&mut sources).zip(&mut places) {
+            let (Some(source), Some(place)) = (source.first_chunk(), place.first_chunk_mut()) else { return };
+            *place = unmasked(*source, key);
         }
-        wide
+        let (source, place) = (sources.remainder(), places.into_remainder());
+        let (mut sources, mut places) = (source.chunks_exact(4), place.chunks_exact_mut(4));
+        for (source, place) in (&mut sources).zip(&mut places) {
+            let (Some(source), Some(place)) = (source.first_chunk(), place.first_chunk_mut()) else { return };
+            *place = (u32::from_ne_bytes(*source) ^ key).to_ne_bytes();
+        }
+        let (source, place) = (sources.remainder(), places.into_remainder());
+        for ((byte, place), key) in source.iter().zip(place).zip(self.0) {
+            *place = byte ^ key;
+        }
+        self.0.rotate_left(source.len());
     }
+
+    /// Unmasks the next bytes of payload where they stand.
+    fn unmask(&mut self, payload: &mut [u8]) {
+        let key = u32::from_ne_bytes(self.0);
+        let mut words = payload.chunks_exact_mut(4);
+        for word in &mut words {
+            if let Ok(word) = <&mut [u8; 4]>::try_from(word) {
+                *word = (u32::from_ne_bytes(*word) ^ key).to_ne_bytes();
+            }
+        }
+        let odd = words.into_remainder();
+        for (byte, key) in odd.iter_mut().zip(self.0) {
+            *byte ^= key;
+        }
+        self.0.rotate_left(odd.len());
+    }
+}
+
+fn unmasked(bytes: [u8; STEP], key: u32) -> [u8; STEP] {
+    let mut payload = [0; STEP];
+    for (place, bytes) in payload.chunks_exact_mut(4).zip(bytes.chunks_exact(4)) {
+        if let (Some(place), Some(bytes)) = (place.first_chunk_mut(), bytes.first_chunk()) {
+            *place = (u32::from_ne_bytes(*bytes) ^ key).to_ne_bytes();
+        }
+    }
+    payload
 }
 
 #[cfg(test)]
@@ -69,7 +97,7 @@ mod tests {
         let payload: Vec<u8> = (0..=u8::MAX).cycle().take(300).collect();
         let expected: Vec<u8> = payload.iter().enumerate().map(|(i, byte)| byte ^ key[i % 4]).collect();
         for piece in 1..payload.len() {
-            for gap in [0, 1, 6, 31, 32, 100] {
+            for gap in [0, 1, 6, 31, 32, 100, 299, 300, 400] {
                 let mut mask = Mask::new(key);
                 let mut buf = [vec![0xee; gap], payload.clone()].concat();
                 for at in (0..payload.len()).step_by(piece) {

@@ -45,6 +45,44 @@ fn frames_of_every_length_form_arrive_whatever_the_pieces() {
     }
 }
 
+/// Whatever comes among short messages, at once or byte by byte, it comes to the same.
+#[test]
+fn short_messages_in_a_row_are_frames_like_others() {
+    let short: Vec<u8> = (0..=130).flat_map(|len| frame(BINARY, true, &vec![b'x'; len])).collect();
+    let others = [
+        frame(TEXT, true, b"text"),
+        frame(PING, true, b"ping"),
+        [frame(BINARY, false, b"one"), frame(BINARY, true, b"two")].concat(),
+        [frame(BINARY, false, b"one"), frame(CONTINUE, true, b"two")].concat(),
+        vec![0xc2, 0x81, 0, 0, 0, 0, 0],
+        vec![0x82, 0x01, 0],
+        vec![0x82, 0xfe, 0, 1, 0, 0, 0, 0, 0],
+        vec![0x82, 0x85, 1, 2, 3, 4, 5],
+        vec![0x82, 0x85, 1],
+        frame(CLOSE, true, &[3, 232]),
+    ];
+    for other in others {
+        for accept_text in [false, true] {
+            let bytes = [&short[..], &other, &short].concat();
+            let [at_once, one_by_one] = [bytes.len(), 1].map(|piece| {
+                let mut decoder = Decoder::new(accept_text);
+                let (mut payload, mut end) = (Vec::new(), None);
+                for part in bytes.chunks(piece) {
+                    if end.is_some() {
+                        break;
+                    }
+                    let mut buf = part.to_vec();
+                    let decoded = decoder.decode(&mut buf);
+                    payload.extend_from_slice(&buf[decoded.payload]);
+                    end = decoded.end;
+                }
+                (payload, end, decoder.frames(), decoder.is_within_frame(), decoder.take_pong())
+            });
+            assert!(at_once == one_by_one, "{other:02x?}, text accepted: {accept_text}");
+        }
+    }
+}
+
 #[test]
 fn control_frames_between_fragments_leave_the_data_alone() {
     let bytes = [
