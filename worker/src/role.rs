@@ -23,7 +23,13 @@ pub(crate) fn log_to(log: OwnedFd, verbose: bool) -> Arc<Outgoing> {
 /// Runs a role on an event loop of this thread alone. There are no other threads, except where
 /// `getaddrinfo`, which can't wait otherwise, needs them.
 pub(crate) fn run<F: Future<Output = io::Result<()>>>(role: F) -> io::Result<()> {
+    run_and_rest(role, || ())
+}
+
+/// The same; `rest` is called each time before the event loop waits.
+pub(crate) fn run_and_rest<F: Future<Output = io::Result<()>>>(role: F, rest: fn()) -> io::Result<()> {
     let mut event_loop = tokio::runtime::Builder::new_current_thread();
+    event_loop.on_thread_park(rest);
     event_loop.enable_io().enable_time().max_blocking_threads(MAX_RESOLVERS);
     event_loop.build_local(LocalOptions::default())?.block_on(role)
 }

@@ -62,7 +62,7 @@ pub struct Gateway {
 ///
 /// When the supervisor sends something else than expected, or the kernel refuses what is needed.
 pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
-    role::run(async {
+    let role = async {
         let supervisor = Rc::new(Channel::new(control)?);
         let Ok(SupervisorToGateway::Setup(file)) = supervisor.receive().await else {
             return Err(role::unexpected("no setup"));
@@ -93,7 +93,8 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
                 Ok(())
             }
         }
-    })
+    };
+    role::run_and_rest(role, pump::rest)
 }
 
 impl Gateway {

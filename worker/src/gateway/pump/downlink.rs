@@ -101,6 +101,7 @@ impl Session {
         if let Some(observer) = &self.observer {
             observer.client_sent(!self.to_client.is_empty());
         }
+        self.moderation.target_spoke(received);
         self.target_read.learn(received, !self.to_client.is_empty());
         Ok(true)
     }

@@ -26,6 +26,7 @@
 
 mod backlog;
 mod downlink;
+mod moderation;
 mod observer;
 mod read_size;
 mod scratch;
@@ -45,6 +46,8 @@ use super::transport::Transport;
 use super::websocket::close::{ControlPayload, Violation};
 use super::websocket::frame::Decoder;
 use backlog::Backlog;
+use moderation::Moderation;
+pub use moderation::rest;
 pub use observer::Observer;
 use read_size::ReadSize;
 use scratch::Scratch;
@@ -75,6 +78,7 @@ pub struct Session {
     to_client: Backlog,
     client_read: ReadSize,
     target_read: ReadSize,
+    moderation: Moderation,
     /// Something came from the client since the last tick of the heartbeat.
     heard: bool,
     /// Ticks of the heartbeat in a row without anything from the client.
@@ -156,6 +160,7 @@ impl Session {
             to_client: Backlog::default(),
             client_read: ReadSize::new(),
             target_read: ReadSize::new(),
+            moderation: Moderation::default(),
             heard: false,
             missed: 0,
             ping_due: false,

@@ -70,6 +70,7 @@ impl Session {
             }
             Poll::Ready(Ok(received)) => {
                 self.heard = true;
+                self.moderation.client_spoke();
                 self.take_frames(cx, data.get_mut(..received).unwrap_or_default());
                 self.client_read.learn(received, !self.to_target.is_empty());
             }

@@ -77,6 +77,7 @@ impl Mask {
     }
 }
 
+#[inline]
 fn unmasked(bytes: [u8; STEP], key: u32) -> [u8; STEP] {
     let mut payload = [0; STEP];
     for (place, bytes) in payload.chunks_exact_mut(4).zip(bytes.chunks_exact(4)) {
