@@ -4,6 +4,7 @@ import pytest
 from harness import processes
 from instance import Instance
 from machine import User
+from test_beneath import expect_pages_and_no_more, pages
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,13 @@ def test_a_broken_file_fails_at_enable_with_its_reason(mine):
     mine.configure("colour = 'blue'\n")
     assert mine.enable(check=False).returncode != 0
     assert f"{mine.path}:3:1: unknown key `colour`" in mine.machine.status(mine.socket)
+
+
+def test_pages_are_served_and_nothing_beside_them(machine, mine):
+    mine.configure(f'[web]\nlisting = true\nroot = "{pages(machine, "of-alice")}"\n')
+    mine.enable()
+    assert mine.machine.show(mine.service, "RestrictSUIDSGID") == "yes"
+    expect_pages_and_no_more(mine)
 
 
 def test_it_ends_for_idleness_and_comes_back(mine):
