@@ -35,7 +35,7 @@ impl Files {
     /// Opens what `path` leads to. Neither a FIFO nor a device makes it wait, and neither is served.
     pub(super) fn open(&self, path: &OsStr) -> Result<Entry, WebError> {
         let fd = self.0.open(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)?;
-        // rustix asks with fstat(2), which takes no path: the sandbox allows no such call for it.
+        // rustix asks with fstat(2), and not with newfstatat(2), which takes a path and is refused by the sandbox.
         let stat = fstat(&fd).map_err(|error| Errno::from_raw(error.raw_os_error()))?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => Ok(Entry::File(File::from(fd), stat)),

@@ -1,7 +1,7 @@
 //! The path of a request as the name of a file beneath the web folder.
 //!
 //! This is the first of two fences. It refuses what no honest client sends, so that nothing below
-//! has to think of it. The second, [`super::open`], holds whatever comes through here.
+//! has to think of it. The second, [`crate::beneath`], holds whatever comes through here.
 
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
