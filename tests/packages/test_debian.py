@@ -137,6 +137,7 @@ def test_an_upgrade_cuts_no_session(machine, earlier_instance, newer):
 def test_removal_stops_instances_and_a_new_installation_brings_them_back(machine, deb, instance):
     with instance.websocket() as websocket:
         websocket.expect_echo()
+        assert machine.running()
         machine.apt("remove", NAME)
         assert websocket.read_frame().opcode == frames.CLOSE
     assert machine.running() == []
