@@ -18,7 +18,8 @@ BINARIES = pathlib.Path(gateway.command()).parent
 def build(kind, folder):
     """What `packaging/build-KIND` makes of the programs under test."""
     command = [PACKAGING / f"build-{kind}", "--binaries", BINARIES, folder]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    # A quarter of a minute of a processor, which others may want as well.
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     return [pathlib.Path(line) for line in done.stdout.splitlines()]
 
