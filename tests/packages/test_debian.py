@@ -114,6 +114,12 @@ def test_a_desktop_that_the_service_starts(machine, deb):
         machine.run("userdel", "--remove", "alice", check=False)
 
 
+def told_of(instance):
+    """The numbers of sessions whose gateways say how far they are."""
+    sessions = json.loads(instance.machine.run("websockifyctl", "sessions", instance.name, "--json").stdout)
+    return {session["id"] for session in sessions if session["bytes_in"]}
+
+
 def test_an_upgrade_cuts_no_session(machine, earlier_instance, newer):
     instance = earlier_instance
     with instance.websocket() as old:
@@ -122,9 +128,8 @@ def test_an_upgrade_cuts_no_session(machine, earlier_instance, newer):
         old.expect_echo()
         with instance.websocket() as new:
             new.expect_echo()
-            # Processes of both versions tell of their sessions.
-            sessions = json.loads(machine.run("websockifyctl", "sessions", instance.name, "--json").stdout)
-            assert {session["id"] for session in sessions if session["bytes_in"]} == {1, 2}
+            # Processes of both versions tell of their sessions, of a new one a moment later.
+            assert processes.wait_for(lambda: told_of(instance) == {1, 2}, 5, 0.1)
         old.expect_echo()
         # Who runs is the version that is installed by now, and no deleted file.
         program = machine.root / "usr/bin/websockify"
