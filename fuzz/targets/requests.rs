@@ -16,6 +16,7 @@ use hyper_util::rt::TokioIo;
 use libfuzzer_sys::fuzz_target;
 use tokio::io::AsyncWriteExt;
 use tokio::runtime::Runtime;
+use worker::beneath::Beneath;
 use worker::gateway::http::body::Body;
 use worker::gateway::web::WebRoot;
 use worker::gateway::websocket::handshake;
@@ -42,7 +43,7 @@ fn world() -> World {
     let open: OwnedFd = fs::File::open(&root).expect("the folder").into();
     World {
         event_loop: tokio::runtime::Builder::new_current_thread().build().expect("an event loop"),
-        web: WebRoot::new(open, true).expect("a web folder"),
+        web: WebRoot::new(Beneath::new(open), true).expect("a web folder"),
         _folder: folder,
     }
 }
