@@ -40,12 +40,20 @@ def limits():
     return [] if IS_OURS else ["prlimit", f"--as={ORIGINAL_ADDRESS_SPACE}"]
 
 
+GIVEN_PORTS = set()
+
+
 def free_port(host="127.0.0.1"):
-    """A port that nothing listens on at this moment."""
+    """A port that nothing listens on at this moment, and that was not given to anyone before."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.bind((host, 0))
-        return probe.getsockname()[1]
+    for _ in range(100):
+        with socket.socket(family) as probe:
+            probe.bind((host, 0))
+            port = probe.getsockname()[1]
+        if port not in GIVEN_PORTS:
+            break
+    GIVEN_PORTS.add(port)
+    return port
 
 
 def connect(port):
