@@ -9,15 +9,14 @@ from harness import gateway, wrapping
 
 @pytest.fixture(autouse=True, scope="module")
 def library():
-    """The original is installed without its library: it gets ours."""
+    """The original is installed without its library: it gets ours, and keeps it, as other processes that run cases
+    of this file may need it."""
     if gateway.IS_OURS:
-        yield
         return
     place = pathlib.Path(gateway.command()).parent.parent / "lib" / "rebind.so"
-    place.unlink(missing_ok=True)
-    place.symlink_to(gateway.ROOT / "target/release/librebind.so")
-    yield
-    place.unlink()
+    link = place.with_name(f"rebind.so.{os.getpid()}")
+    link.symlink_to(gateway.ROOT / "target/release/librebind.so")
+    link.replace(place)
 
 
 @pytest.mark.parametrize("family", ["4", "6", "dual", "both"])
