@@ -1,0 +1,74 @@
+"""What it costs when the kernel takes a gateway that needs too much memory: its own sessions."""
+
+import contextlib
+import os
+import pathlib
+
+import pytest
+from harness import gateway, processes, targets
+
+pytestmark = [
+    pytest.mark.ours_only("roles in processes of their own"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="limiting memory takes root"),
+]
+
+# Controllers of both versions: where they are, and their files.
+VERSIONS = [
+    ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.oom_control"),
+    ("/sys/fs/cgroup", "memory.max", "memory.events"),
+]
+# A gateway without sessions fits in. What clients leave unread does not.
+LIMIT = 8 << 20
+MOST_SESSIONS = 100
+
+
+@contextlib.contextmanager
+def limited(pids):
+    """Puts processes into a group that gets so much memory. Yields what counts the kernel's kills there."""
+    for place, limit, events in VERSIONS:
+        group = pathlib.Path(place) / f"websockify-test-{os.getpid()}"
+        with contextlib.suppress(OSError):
+            group.mkdir()
+            if (group / limit).exists():
+                break
+            group.rmdir()
+    else:
+        pytest.skip("there is no memory controller")
+    try:
+        (group / limit).write_text(str(LIMIT))
+        for pid in pids:
+            (group / "cgroup.procs").write_text(str(pid))
+        yield group / events
+    finally:
+        # Whoever was spared goes back, as only an empty group can be removed.
+        for pid in filter(processes.is_alive, pids):
+            (group.parent / "cgroup.procs").write_text(str(pid))
+        assert processes.wait_for(lambda: removed(group))
+
+
+def removed(group):
+    """Removes a group as soon as nothing is in it."""
+    with contextlib.suppress(OSError):
+        group.rmdir()
+    return not group.exists()
+
+
+def kills(events):
+    return dict(line.split() for line in events.read_text().splitlines())["oom_kill"]
+
+
+def test_a_gateway_without_memory_costs_its_own_sessions():
+    with contextlib.ExitStack() as stack:
+        target = stack.enter_context(targets.SourceTarget())
+        running = stack.enter_context(gateway.start(target.port))
+        victims = processes.wait_for(lambda: processes.with_role(running.pid, "gateway"))
+        events = stack.enter_context(limited(victims))
+        for _ in range(MOST_SESSIONS):
+            with contextlib.suppress(OSError, AssertionError):
+                stack.enter_context(contextlib.closing(running.websocket().sock))
+            if not processes.is_alive(victims[0]):
+                break
+        assert not processes.wait_gone(victims, 5)
+        assert int(kills(events)) == 1
+        stack.enter_context(contextlib.closing(running.websocket(timeout=5).sock))
+        assert running.process.poll() is None
