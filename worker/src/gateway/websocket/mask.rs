@@ -51,7 +51,7 @@ impl Mask {
         let (mut sources, mut places) = (source.chunks_exact(4), place.chunks_exact_mut(4));
         for (source, place) in (&mut sources).zip(&mut places) {
             let (Some(source), Some(place)) = (source.first_chunk(), place.first_chunk_mut()) else { return };
-            *place = (u32::from_ne_bytes(*source) ^ key).to_ne_bytes();
+            *place = word(*source, key);
         }
         let (source, place) = (sources.remainder(), places.into_remainder());
         for ((byte, place), key) in source.iter().zip(place).zip(self.0) {
@@ -63,13 +63,13 @@ impl Mask {
     /// Unmasks the next bytes of payload where they stand.
     fn unmask(&mut self, payload: &mut [u8]) {
         let key = u32::from_ne_bytes(self.0);
-        let mut words = payload.chunks_exact_mut(4);
-        for word in &mut words {
-            if let Ok(word) = <&mut [u8; 4]>::try_from(word) {
-                *word = (u32::from_ne_bytes(*word) ^ key).to_ne_bytes();
+        let mut places = payload.chunks_exact_mut(4);
+        for place in &mut places {
+            if let Some(place) = place.first_chunk_mut() {
+                *place = word(*place, key);
             }
         }
-        let odd = words.into_remainder();
+        let odd = places.into_remainder();
         for (byte, key) in odd.iter_mut().zip(self.0) {
             *byte ^= key;
         }
@@ -77,12 +77,19 @@ impl Mask {
     }
 }
 
+/// One word of payload.
+#[inline]
+fn word(masked: [u8; 4], key: u32) -> [u8; 4] {
+    (u32::from_ne_bytes(masked) ^ key).to_ne_bytes()
+}
+
+/// One step of payload. Of a length that the compiler knows, so that it becomes one instruction of vectors.
 #[inline]
 fn unmasked(bytes: [u8; STEP], key: u32) -> [u8; STEP] {
     let mut payload = [0; STEP];
     for (place, bytes) in payload.chunks_exact_mut(4).zip(bytes.chunks_exact(4)) {
         if let (Some(place), Some(bytes)) = (place.first_chunk_mut(), bytes.first_chunk()) {
-            *place = (u32::from_ne_bytes(*bytes) ^ key).to_ne_bytes();
+            *place = word(*bytes, key);
         }
     }
     payload

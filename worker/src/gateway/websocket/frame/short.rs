@@ -6,9 +6,10 @@ use super::{Decoder, FIN, MASKED};
 use crate::gateway::websocket::close::MAX_CONTROL;
 use crate::gateway::websocket::mask::Mask;
 
-/// The header of a frame whose length fits into 7 bits: as much as a control frame may hold.
+/// Two bytes and a masking key: the header of a frame whose length fits into 7 bits (RFC 6455 section 5.2).
 const SHORT_HEADER: usize = 6;
 
+/// The most payload of such a frame. Control frames have no other.
 const MAX_SHORT: usize = MAX_CONTROL;
 
 impl Decoder {
