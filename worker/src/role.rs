@@ -45,3 +45,25 @@ pub(crate) fn seed_randomness() {
 pub(crate) fn unexpected(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("the supervisor sent {what}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::time::Duration;
+
+    use super::*;
+
+    thread_local! {
+        static RESTS: Cell<u32> = const { Cell::new(0) };
+    }
+
+    #[test]
+    fn the_event_loop_rests_before_it_waits() {
+        let role = async {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            Ok(())
+        };
+        run_and_rest(role, || RESTS.set(RESTS.get() + 1)).unwrap();
+        assert!(RESTS.get() > 0);
+    }
+}
