@@ -9,5 +9,6 @@ pub mod executable;
 pub mod exit_code;
 pub mod ipc;
 pub mod log;
+pub mod role;
 pub mod sys;
 pub mod ticket;
