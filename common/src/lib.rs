@@ -2,6 +2,7 @@
 //! system calls that need care.
 
 pub mod addr;
+pub mod certificate;
 pub mod config;
 pub mod control;
 pub mod errno;

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::rc::{Rc, Weak};
 use std::time::{Instant, SystemTime};
 
+use common::certificate;
 use common::config::{Config, Secret};
 use common::ipc::channel::{Channel, ChannelError};
 use common::ipc::gateway::SupervisorToGateway;
@@ -20,7 +21,6 @@ use rustix::rand::GetRandomFlags;
 use tokio::task::{JoinSet, spawn_local};
 use tokio::time::timeout;
 
-use crate::expiry;
 use crate::gateway::{self, Gateway};
 use crate::generation::Generation;
 use crate::liveness::{self, Pulse};
@@ -209,7 +209,7 @@ async fn load(
 ) -> Result<(OwnedFd, Option<SystemTime>, Role), String> {
     let chain = certificates(&files.certificate, "certificate").map_err(|e| e.to_string())?;
     let key_pem = fs::read(&files.key).map_err(|e| format!("cannot read the key {:?}: {e}", files.key))?;
-    let expires = chain.first().and_then(|leaf| expiry::of(leaf));
+    let expires = chain.first().and_then(|leaf| certificate::not_after(leaf));
     let signer_setup = setup::file(&SignerSetup {
         run_as,
         sandbox: generation.config.sandbox,

@@ -13,7 +13,6 @@ mod listeners;
 // The roles.
 mod connector;
 mod echo;
-mod expiry;
 mod exporter;
 mod gateway;
 mod generation;

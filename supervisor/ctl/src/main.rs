@@ -5,8 +5,6 @@
 mod apply;
 mod certificate;
 mod command_line;
-#[path = "../expiry.rs"]
-mod expiry;
 mod files;
 mod health;
 mod instances;

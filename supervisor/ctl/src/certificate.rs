@@ -5,11 +5,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use common::certificate::not_after;
 use common::config::Config;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-
-use crate::expiry;
 
 /// So long before its end a certificate should have been renewed.
 const NOTICE: Duration = Duration::from_secs(14 * DAY);
@@ -25,8 +24,7 @@ pub(crate) fn problems(config: &Config) -> Vec<String> {
     let mut problems = Vec::new();
     // What can't be read is found by others.
     if let Ok(leaf) = CertificateDer::from_pem_file(&tls.certificate) {
-        problems
-            .extend(expiry::of(&leaf).and_then(|end| ends_soon(&tls.certificate, end, SystemTime::now())));
+        problems.extend(not_after(&leaf).and_then(|end| ends_soon(&tls.certificate, end, SystemTime::now())));
     }
     if fs::metadata(key).is_ok_and(|file| file.permissions().mode() & READABLE_BY_ALL != 0) {
         problems.push(format!(

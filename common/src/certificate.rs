@@ -1,14 +1,15 @@
-//! When a certificate expires, for people to see in time.
+//! When a certificate expires: the supervisor warns of it, and so does `websockifyctl check`.
 
 use std::time::SystemTime;
 
 use der::asn1::{AnyRef, ContextSpecific, Int};
 use der::{Decode, Header, SliceReader, Tag, TagNumber, Tagged};
 
-/// The end of the validity of a certificate in DER (RFC 5280 section 4.1.2.5); none if it can't be read.
+/// The end of the validity of a certificate in DER, `notAfter` (RFC 5280 section 4.1.2.5); none if it can't be
+/// read.
 ///
 /// Before it stand, in this order: the version, if any, serial number, algorithm, and issuer.
-pub(crate) fn of(certificate: &[u8]) -> Option<SystemTime> {
+pub fn not_after(certificate: &[u8]) -> Option<SystemTime> {
     let mut reader = SliceReader::new(certificate).ok()?;
     // The certificate, and in it what is signed.
     enter(&mut reader)?;
@@ -39,7 +40,7 @@ fn enter(reader: &mut SliceReader<'_>) -> Option<()> {
 mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
-    use super::of;
+    use super::not_after;
 
     /// What stands before the key in a certificate that is valid from `begin` to `end`, with a version or
     /// without.
@@ -58,18 +59,18 @@ mod tests {
     fn both_ways_to_write_a_time_are_read() {
         let expected = Some(UNIX_EPOCH + Duration::from_secs(1_798_761_600));
         let short = certificate(&[0xa0, 3, 2, 1, 2], 0x17, b"260101000000Z", b"270101000000Z");
-        assert_eq!(of(&short), expected);
+        assert_eq!(not_after(&short), expected);
         let long = certificate(&[], 0x18, b"20260101000000Z", b"20270101000000Z");
-        assert_eq!(of(&long), expected);
+        assert_eq!(not_after(&long), expected);
     }
 
     #[test]
     fn anything_else_has_no_end() {
         let good = certificate(&[], 0x17, b"260101000000Z", b"270101000000Z");
         for length in 0..good.len() {
-            assert_eq!(of(&good[..length]), None);
+            assert_eq!(not_after(&good[..length]), None);
         }
-        assert_eq!(of(&certificate(&[], 0x17, b"260101000000Z", b"27010100000Z")), None);
-        assert_eq!(of(&certificate(&[], 0x04, b"260101000000Z", b"270101000000Z")), None);
+        assert_eq!(not_after(&certificate(&[], 0x17, b"260101000000Z", b"27010100000Z")), None);
+        assert_eq!(not_after(&certificate(&[], 0x04, b"260101000000Z", b"270101000000Z")), None);
     }
 }

@@ -1,7 +1,7 @@
 //! Writes the completions of websockify and websockifyctl for bash, zsh and fish into a folder, under the names
 //! that the shells look for: `cargo run --example completions -- FOLDER`.
 
-#[path = "../src/ctl/command_line.rs"]
+#[path = "../src/command_line.rs"]
 #[expect(dead_code, reason = "the definition is all that is wanted")]
 mod command_line;
 
