@@ -3,10 +3,10 @@
 use common::addr::TargetAddr;
 use common::config::{Config, Target, Tls, Web};
 
-use crate::confinement::Confinement;
-use crate::listen::Listening;
-use crate::log::message_id;
-use crate::wrap::Program;
+use crate::os::log::message_id;
+use crate::path::listen::Listening;
+use crate::roles::confinement::Confinement;
+use crate::roles::wrapper::Program;
 
 /// Prints the settings in the words of the original.
 pub(crate) fn settings(

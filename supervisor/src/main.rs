@@ -2,53 +2,24 @@
 //! reads a byte that a client or any other network peer sent.
 #![forbid(unsafe_code)]
 
-// The path of a connection.
-mod accept;
-mod confinement;
-mod connections;
-mod dispatch;
-mod listen;
-mod listeners;
+// Layers, from top to bottom: each imports from those below it only.
+mod run;
 
-// The roles.
-mod connector;
-mod echo;
-mod exporter;
-mod gateway;
-mod generation;
-mod identity;
-mod liveness;
-mod plugin;
-mod pool;
-mod process;
-mod recordings;
-mod role;
-mod session_log;
-mod setup;
-mod stamp;
-mod tokens;
-mod violation;
+mod life;
 
-// The program in front of which we stand, if any.
-mod wrap;
-
-// The service around them.
-mod banner;
 mod control;
-mod daemon;
-mod lifetime;
-mod log;
-mod metrics;
-mod notify;
-mod open_files;
-mod orphans;
-mod program;
-mod progress;
-mod reload;
-mod service;
-mod signals;
-mod status;
-mod upgrade;
+
+mod path;
+
+mod roles;
+
+mod files;
+
+mod state;
+
+mod os;
+
+mod banner;
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -65,10 +36,11 @@ use common::sys::inherited;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use tokio::runtime::LocalOptions;
 
-use daemon::Daemon;
-use log::Log;
-use service::ServiceError;
-use upgrade::{Inheritance, Start};
+use life::daemon::{self, Daemon};
+use life::upgrade::{self, Inheritance, Start};
+use os::log::{self, Log};
+use os::{limits, notify, program};
+use run::ServiceError;
 
 /// How often and how long a killed role is waited for.
 const REAP_ROUNDS: u32 = 100;
@@ -139,7 +111,7 @@ fn rehearse(config: &Config) -> u8 {
     if check(config, Severity::Error) != exit_code::SUCCESS {
         return exit_code::CONFIG;
     }
-    open_files::raise_limit();
+    limits::raise_limit();
     let mut event_loop = tokio::runtime::Builder::new_current_thread();
     let rehearsed = match event_loop.enable_all().build_local(LocalOptions::default()) {
         Ok(event_loop) => event_loop.block_on(upgrade::rehearse(config.clone())),
@@ -172,7 +144,7 @@ fn take_over(inheritance: Inheritance) -> u8 {
         sleep(CONFIG_PAUSE);
     };
     let control = control::path(file.as_deref(), &config.name);
-    serve(log, service::take_over(*config, inheritance, control))
+    serve(log, run::take_over(*config, inheritance, control))
 }
 
 fn run(config: Config, in_background: bool, file: Option<&Path>) -> u8 {
@@ -193,7 +165,7 @@ fn run(config: Config, in_background: bool, file: Option<&Path>) -> u8 {
     };
     let daemon = daemon.map(|daemon| (daemon, log.clone()));
     let control = control::path(file, &config.name);
-    serve(log, service::run(config, daemon, control))
+    serve(log, run::run(config, daemon, control))
 }
 
 /// Runs the service to its end.
@@ -201,7 +173,7 @@ fn serve(log: Log, service: impl Future<Output = Result<u8, ServiceError>>) -> u
     if let Err(error) = inherited::close_others_on_exec() {
         tracing::warn!(target: "websockify::main", "roles may get descriptors that are not theirs: {error}");
     }
-    open_files::raise_limit();
+    limits::raise_limit();
     let mut event_loop = tokio::runtime::Builder::new_current_thread();
     let served = match event_loop.enable_all().build_local(LocalOptions::default()) {
         Ok(event_loop) => event_loop.block_on(async {

@@ -17,7 +17,7 @@ pytestmark = [
 ]
 
 AUTH_DENIED, TOKEN_DENIED, TLS_FAILED, STARTED, RELOADED, LIMIT_HIT = (
-    re.search(rf'{name}: &str = "(\w+)"', open(f"{os.path.dirname(__file__)}/../../supervisor/src/log/message_id.rs").read())[1]
+    re.search(rf'{name}: &str = "(\w+)"', open(f"{os.path.dirname(__file__)}/../../supervisor/src/os/log/message_id.rs").read())[1]
     for name in ["AUTH_DENIED", "TOKEN_DENIED", "TLS_FAILED", "STARTED", "RELOADED", "LIMIT_HIT"]
 )
 

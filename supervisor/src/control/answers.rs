@@ -8,8 +8,10 @@ use common::control::{Answer, Generation, Request, Status};
 use common::ipc::ConnectionId;
 use common::ipc::gateway::SupervisorToGateway;
 
-use crate::service::Service;
-use crate::{gateway, metrics, progress};
+use crate::control::metrics;
+use crate::control::progress;
+use crate::roles::gateway;
+use crate::run::Service;
 
 /// The answer to a request that does not wait for a reload.
 pub(super) async fn to(service: &Rc<Service>, request: Request) -> Answer {

@@ -4,6 +4,9 @@
 //! them at a time, each under deadlines: whoever is let in can do the service no harm by accident.
 
 mod answers;
+pub(crate) mod metrics;
+pub(crate) mod progress;
+pub(crate) mod status;
 
 use std::cell::RefCell;
 use std::fs;
@@ -23,8 +26,8 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
-use crate::listen::remove_stale;
-use crate::service::Service;
+use crate::path::listen::remove_stale;
+use crate::run::Service;
 
 /// Connections at a time. More have to wait.
 const MAX_CONNECTIONS: usize = 16;

@@ -1,0 +1,126 @@
+//! What is counted, for monitoring.
+
+mod process;
+mod text;
+
+use std::time::UNIX_EPOCH;
+
+use common::control::Session;
+use common::ipc::tally::{Handshake, Tally};
+
+use crate::control::progress;
+use crate::run::Service;
+use text::Text;
+
+/// The commit of the sources, where whoever builds says so: builds of the same sources are equal unless it differs.
+const REVISION: Option<&str> = option_env!("WEBSOCKIFY_REVISION");
+
+/// Everything, in the OpenMetrics text format.
+pub(crate) async fn text(service: &Service) -> String {
+    let sessions = progress::sessions(service).await;
+    let tally = progress::tally(service).await;
+    let name = service.generations.current().map(|one| one.config.name.clone()).unwrap_or_default();
+    let mut text = Text::new(&name);
+    text.info("websockify_build", "The version that runs.", &build(REVISION));
+    write_sessions(&mut text, service, &sessions);
+    write_handshakes(&mut text, service, &tally);
+    write_roles(&mut text, service);
+    write_configuration(&mut text, service);
+    process::write(&mut text, service);
+    text.end()
+}
+
+/// What tells the build from others.
+fn build(revision: Option<&str>) -> Vec<(&str, &str)> {
+    let revision = revision.filter(|revision| !revision.is_empty()).map(|revision| ("revision", revision));
+    [("version", env!("CARGO_PKG_VERSION"))].into_iter().chain(revision).collect()
+}
+
+/// `sessions` are those that are open.
+fn write_sessions(text: &mut Text, service: &Service, sessions: &[Session]) {
+    let connections = service.connections.borrow();
+    let (totals, ended) = (connections.totals(), connections.ended_sessions());
+    text.gauge("websockify_sessions_active", "Sessions that are open.", totals.sessions);
+    text.counter("websockify_sessions", "Sessions that have ended, by who ended them.");
+    for (closed_by, count) in &ended.closed_by {
+        text.total(&[("closed_by", closed_by)], *count);
+    }
+    let sum = |ended: u64, open: fn(&Session) -> Option<u64>| {
+        // What gateways say can be anything.
+        sessions.iter().filter_map(open).fold(ended, u64::saturating_add)
+    };
+    text.counter("websockify_relayed_bytes", "Bytes of payload.");
+    text.total(&[("direction", "to_target")], sum(ended.to_target, |session| session.bytes_in));
+    text.total(&[("direction", "to_client")], sum(ended.to_client, |session| session.bytes_out));
+    text.counter("websockify_relayed_frames", "Frames of data; each fragment of a message is one.");
+    text.total(&[("direction", "to_target")], sum(ended.frames.to_target, |session| session.frames_in));
+    text.total(&[("direction", "to_client")], sum(ended.frames.to_client, |session| session.frames_out));
+    let help = "How long sessions took that have ended.";
+    text.histogram("websockify_session_duration_seconds", help, ended.buckets(), ended.seconds);
+}
+
+/// What comes before sessions, and in place of them.
+fn write_handshakes(text: &mut Text, service: &Service, tally: &Tally) {
+    text.counter("websockify_handshakes", "Requests for a WebSocket, by what came of them.");
+    for (result, count) in &tally.handshakes {
+        text.total(&[("result", result.as_str())], *count);
+    }
+    let denied = |result| tally.handshakes.get(&result).copied().unwrap_or_default();
+    text.counter("websockify_auth_denied", "Requests for a WebSocket that were denied, by who was asked.");
+    text.total(&[("stage", "auth")], denied(Handshake::AuthDenied));
+    text.total(&[("stage", "token")], denied(Handshake::TokenDenied));
+    text.counter("websockify_http_requests", "Requests, by the status of the answer.");
+    for (code, count) in &tally.responses {
+        text.total(&[("code", &code.to_string())], *count);
+    }
+    let connects = service.connects.borrow();
+    let help = "How long it took to reach targets that were reached, their names resolved.";
+    text.histogram("websockify_target_connect_seconds", help, connects.buckets(), connects.seconds());
+    let help = "How long TLS handshakes with clients took that have succeeded.";
+    text.histogram("websockify_tls_handshake_seconds", help, tally.tls.buckets(), tally.tls.seconds());
+    text.counter("websockify_tls_handshake_failures", "TLS handshakes with clients that have failed.");
+    text.total(&[], tally.tls_failures);
+}
+
+fn write_roles(text: &mut Text, service: &Service) {
+    let gateways = |retired: bool| {
+        let generations = service.generations.all();
+        let some = generations.iter().filter(|one| one.is_retired() == retired);
+        some.map(|one| one.pool.all().len()).sum::<usize>()
+    };
+    text.gauges("websockify_workers", "Gateways, by whether they get new connections.");
+    text.value(&[("state", "ready")], gateways(false));
+    text.value(&[("state", "draining")], gateways(true));
+    text.counter("websockify_worker_restarts", "Gateways that were started in place of dead ones.");
+    text.total(&[], service.restarts.get());
+    text.counter("websockify_worker_violations", "Gateways that were killed for breaking protocol.");
+    text.total(&[], service.violations.get());
+}
+
+fn write_configuration(text: &mut Text, service: &Service) {
+    let help = "Whether the last reload has succeeded.";
+    let is_well = service.reloads.last_failure().is_none();
+    text.gauge("websockify_config_last_reload_successful", help, u8::from(is_well));
+    if let Some(when) = service.reloads.last_success() {
+        let help = "When a reload has succeeded last, seconds since 1970.";
+        text.gauge("websockify_config_reload_success_timestamp_seconds", help, when);
+    }
+    let expires = service.generations.current().and_then(|generation| generation.identity.expires());
+    if let Some(Ok(expires)) = expires.map(|expires| expires.duration_since(UNIX_EPOCH)) {
+        let help = "When the certificate in force expires, seconds since 1970.";
+        text.gauge("websockify_tls_certificate_not_after_timestamp_seconds", help, expires.as_secs());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_revision_is_told_if_it_is_known() {
+        let version = ("version", env!("CARGO_PKG_VERSION"));
+        assert_eq!(build(Some("abc123")), [version, ("revision", "abc123")]);
+        assert_eq!(build(Some("")), [version]);
+        assert_eq!(build(None), [version]);
+    }
+}

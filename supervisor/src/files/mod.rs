@@ -1,0 +1,5 @@
+//! The files that roles depend on and that only the supervisor can read.
+
+pub(crate) mod recordings;
+pub(crate) mod stamp;
+pub(crate) mod tokens;

@@ -1,0 +1,222 @@
+//! The files of tokens, read for the connector, which may not be able to: they may be readable by root
+//! alone, and the connector opens no files.
+//!
+//! They are looked at before each connection is handed on, as the original does, so that a change is in
+//! force for the next client. No client has a say in what is opened: its token never comes here.
+
+use std::cell::{Cell, RefCell};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use common::config::token::TokenPlugin;
+use common::config::{Config, Target};
+use common::ipc::channel::{Channel, ChannelError};
+use common::ipc::connector::SupervisorToConnector;
+use common::ipc::setup::{self, TokenFile, TokenFiles};
+use common::sys::memory_file::MAX_BYTES;
+use nix::fcntl::OFlag;
+use nix::time::{ClockId, clock_gettime};
+use tokio::time::timeout;
+
+use crate::files::stamp::Stamp;
+use crate::path::generation::Generation;
+use crate::roles::role;
+
+/// All that files may hold together. What encoding adds has room beside it.
+const MAX_TOTAL_BYTES: usize = MAX_BYTES / 2;
+
+/// After a long look so many times as long as it took passes before the next one: a folder with thousands of
+/// files must not take all the time of who accepts connections.
+const REST: u32 = 10;
+
+/// A look is long that takes more than this of the processor: at some hundred files. What others take of it
+/// meanwhile does not count, so that on a busy machine, too, a change in a few files is never overlooked.
+const LONG_LOOK: Duration = Duration::from_millis(1);
+
+/// Two changes so soon after one another may leave the same stamp behind: file systems keep the time of a
+/// change no finer than the kernel's tick, 10 ms at most.
+const TICK: Duration = Duration::from_millis(20);
+
+/// Where the tokens stand, and what the connector knows of them.
+#[derive(Debug)]
+pub(crate) struct TokenSource {
+    /// What is in the files, for the log.
+    what: &'static str,
+    path: Option<PathBuf>,
+    next_look: Cell<Option<Instant>>,
+    stamps: RefCell<Option<Stamps>>,
+    known: RefCell<Known>,
+    /// A [`TokenFiles`] as a file in memory.
+    in_force: RefCell<Option<OwnedFd>>,
+}
+
+/// The files that there are, or why they can't be found.
+type Stamps = Result<Vec<(PathBuf, Stamp)>, String>;
+
+/// What was read, and what was wrong.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Known {
+    files: TokenFiles,
+    complaints: Vec<String>,
+}
+
+impl TokenSource {
+    /// Nothing is read yet.
+    pub(crate) fn new(config: &Config) -> Self {
+        let path = match &config.target {
+            Target::Tokens(tokens) => match &tokens.plugin {
+                TokenPlugin::File(path)
+                | TokenPlugin::ReadOnlyFile(path)
+                | TokenPlugin::FileName(path)
+                | TokenPlugin::Jwt(path) => Some(path.clone()),
+                // The client's token leads to a socket there: that is for the connector to open.
+                TokenPlugin::SocketDirectory(_) => None,
+                TokenPlugin::TextApi(_)
+                | TokenPlugin::JsonApi(_)
+                | TokenPlugin::Redis(_)
+                | TokenPlugin::Own { .. } => None,
+            },
+            Target::Static(_) | Target::Wrapped(_) | Target::Demo => None,
+        };
+        let is_key =
+            matches!(&config.target, Target::Tokens(tokens) if matches!(tokens.plugin, TokenPlugin::Jwt(_)));
+        Self {
+            what: if is_key { "key" } else { "tokens" },
+            path,
+            next_look: Cell::default(),
+            stamps: RefCell::default(),
+            known: RefCell::default(),
+            in_force: RefCell::default(),
+        }
+    }
+
+    /// Reads the files if they have changed, and tells the connector.
+    pub(crate) async fn refresh(&self, generation: &Generation) {
+        let Some(path) = &self.path else { return };
+        if self.next_look.get().is_some_and(|then| Instant::now() < then) {
+            return;
+        }
+        let began = processor_time();
+        let is_new = self.look(path);
+        let took = processor_time().saturating_sub(began);
+        self.next_look.set((took > LONG_LOOK).then(|| Instant::now() + took * REST));
+        let connector = generation.connector.borrow().clone();
+        if let (true, Some(connector)) = (is_new, connector) {
+            // A connector that can't be told is dead; the next one is told when it starts.
+            let _ = self.tell(&connector).await;
+        }
+    }
+
+    /// Gives a connector what was read last, if there is anything.
+    pub(crate) async fn tell(&self, connector: &Channel) -> Result<(), ChannelError> {
+        let file = self.in_force.borrow().as_ref().map(OwnedFd::try_clone).transpose()?;
+        let Some(file) = file else { return Ok(()) };
+        let told = SupervisorToConnector::Tokens(file);
+        timeout(role::START_DEADLINE, connector.send(&told)).await.map_err(|_| ChannelError::Closed)?
+    }
+
+    /// Whether there is something new. What can't be read is logged once.
+    fn look(&self, path: &Path) -> bool {
+        let stamps = stamps(path).map_err(|error| error.to_string());
+        if self.stamps.borrow().as_ref() == Some(&stamps) {
+            return false;
+        }
+        let known = Known::read(self.what, path, &stamps);
+        *self.stamps.borrow_mut() = (!may_change_unseen(&stamps)).then_some(stamps);
+        if *self.known.borrow() == known && self.in_force.borrow().is_some() {
+            return false;
+        }
+        for complaint in &known.complaints {
+            tracing::error!(target: "websockify::tokens", "{complaint}");
+        }
+        match setup::file(&known.files) {
+            Ok(file) => *self.in_force.borrow_mut() = Some(file),
+            Err(error) => tracing::error!(target: "websockify::tokens", "cannot hand the tokens on: {error}"),
+        }
+        *self.known.borrow_mut() = known;
+        true
+    }
+}
+
+/// What this thread has used of a processor.
+fn processor_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Into::into)
+}
+
+/// The file, or those in a folder by their names. What else is in it is not looked at.
+fn stamps(path: &Path) -> io::Result<Vec<(PathBuf, Stamp)>> {
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_dir() {
+        return Ok(vec![(path.to_owned(), Stamp::of(&metadata))]);
+    }
+    let mut found = Vec::new();
+    for entry in fs::read_dir(path)? {
+        let path = entry?.path();
+        // What is gone meanwhile, or leads nowhere, is not there.
+        if let Some(metadata) = fs::metadata(&path).ok().filter(fs::Metadata::is_file) {
+            found.push((path, Stamp::of(&metadata)));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Whether a file was changed just now, so that another change could leave the same stamp.
+fn may_change_unseen(stamps: &Stamps) -> bool {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let recent = now.saturating_sub(TICK);
+    let is_recent = |(_, stamp): &(PathBuf, Stamp)| stamp.changed() >= recent;
+    stamps.as_ref().is_ok_and(|found| found.iter().any(is_recent))
+}
+
+impl Known {
+    fn read(what: &str, path: &Path, stamps: &Stamps) -> Self {
+        let mut known = Self::default();
+        let found = match stamps {
+            Ok(found) => found,
+            Err(error) => {
+                known.files.unreadable = true;
+                known.complaints.push(cannot_read(what, path, error));
+                return known;
+            }
+        };
+        let mut room = MAX_TOTAL_BYTES;
+        for (path, _) in found {
+            match read(path, room) {
+                Ok(content) => {
+                    room -= content.len();
+                    known.files.files.push(TokenFile { path: path.to_string_lossy().into_owned(), content });
+                }
+                Err(error) => known.complaints.push(cannot_read(what, path, error)),
+            }
+        }
+        known.files.unreadable = known.files.files.is_empty() && !known.complaints.is_empty();
+        known
+    }
+}
+
+fn cannot_read(what: &str, path: &Path, why: impl std::fmt::Display) -> String {
+    format!("cannot read the {what} in {path:?}: {why}")
+}
+
+/// All of a file, `room` bytes at most.
+fn read(path: &Path, room: usize) -> io::Result<Vec<u8>> {
+    // A pipe without a writer must not hold us.
+    let file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is neither a file nor a folder"));
+    }
+    let mut content = Vec::new();
+    file.take(room as u64 + 1).read_to_end(&mut content)?;
+    if content.len() > room {
+        return Err(io::Error::other(format!(
+            "together with others it is longer than {} KiB",
+            MAX_TOTAL_BYTES >> 10
+        )));
+    }
+    Ok(content)
+}

@@ -1,0 +1,248 @@
+//! Going on with another version of this program in the same process, without an end of any session.
+//!
+//! The new image is tried out first, in a process of its own that starts roles and shows that it understands
+//! our state. Then it is executed in our place, with copies of the descriptors that it needs. It takes over
+//! everything as it is, lets clients in, and reloads: the roles of the new version serve new connections, and
+//! those of the version before keep theirs.
+
+mod adopt;
+mod collect;
+mod state;
+
+use std::ffi::{CString, OsStr, OsString};
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::rc::Rc;
+use std::time::Duration;
+
+use common::config::Config;
+use common::log::Escaped;
+use common::sys::inherited;
+use nix::sys::signal::{SigSet, SigmaskHow};
+use tokio::time::{sleep, timeout};
+
+pub(crate) use adopt::adopt;
+pub(crate) use state::StateError;
+
+use crate::os::log;
+use crate::os::notify;
+use crate::os::process::{Process, living};
+use crate::os::program;
+use crate::path::generation::Generation;
+use crate::path::handoff;
+use crate::roles::exporter;
+use crate::roles::role;
+use crate::run::{Service, ServiceError};
+use state::{Passed, State};
+
+/// Tells a new image that it is one: the number of the descriptor with the state, or [`REHEARSAL`].
+const VARIABLE: &str = "WEBSOCKIFY_TAKE_OVER";
+
+/// The value for a process that only tries it out. The state is its standard input.
+const REHEARSAL: &str = "rehearsal";
+
+/// The processes that a new image goes on with, or starts anew.
+const REPLACEABLE: [&str; 7] = ["gateway", "connector", "signer", "echo", "exporter", "wrapper", REHEARSAL];
+
+/// How long the rehearsal may take: each of its roles has its own deadline.
+const REHEARSAL_DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long connections that no gateway has yet may take to find one, and a wrapped program to start or end.
+const SETTLE_DEADLINE: Duration = Duration::from_secs(2);
+const SETTLE_PAUSE: Duration = Duration::from_millis(2);
+
+/// Longest complaint of a new image that is told.
+const MAX_COMPLAINT_BYTES: u64 = 2000;
+
+/// Why an upgrade has not happened.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UpgradeError {
+    /// The kernel says no.
+    #[error("{what}: {source}")]
+    System {
+        /// To what.
+        what: &'static str,
+        /// In its words.
+        source: io::Error,
+    },
+    /// Our own state can't be written down.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The new image can't take over.
+    #[error("{0}")]
+    Refused(String),
+    /// Something runs that nobody could look after.
+    #[error("a {0} that runs can't be handed on to another version; restart the service")]
+    Outlives(&'static str),
+    /// Connections wait for gateways, or the wrapped program is neither here nor there.
+    #[error(
+        "connections are waiting for a gateway, or the wrapped program is being started or ended; try again"
+    )]
+    Busy,
+}
+
+/// What an earlier image has left to this one.
+#[derive(Debug)]
+pub(crate) struct Inheritance {
+    state: State,
+    descriptors: adopt::Descriptors,
+}
+
+/// How this image was started.
+#[derive(Debug)]
+pub(crate) enum Start {
+    /// By somebody else.
+    Fresh,
+    /// To show that it can take over.
+    Rehearsal,
+    /// To take over.
+    Inherits(Box<Inheritance>),
+}
+
+impl Inheritance {
+    /// From where relative paths on our command line lead.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.state.folder
+    }
+}
+
+/// Finds out how this image was started, before it has opened anything itself.
+///
+/// # Errors
+///
+/// When there is a state that can't be taken over.
+pub(crate) fn start() -> Result<Start, StateError> {
+    let Ok(told) = std::env::var(VARIABLE) else { return Ok(Start::Fresh) };
+    if told == REHEARSAL {
+        State::read(inherited::take(0)?)?;
+        return Ok(Start::Rehearsal);
+    }
+    let file = told.parse().ok().and_then(|number| inherited::take(number).ok());
+    let state = match file.map(State::read) {
+        Some(Ok(state)) if state.check_process().is_ok() => state,
+        Some(Err(error @ StateError::Version(_))) => return Err(error),
+        // Some program that was started by ours has started this one, and handed its environment on.
+        _ => return Ok(Start::Fresh),
+    };
+    let descriptors = adopt::Descriptors::take(&state.descriptors)?;
+    Ok(Start::Inherits(Box::new(Inheritance { state, descriptors })))
+}
+
+/// Shows that roles of this version can be started, and ends them again.
+pub(crate) async fn rehearse(config: Config) -> Result<(), ServiceError> {
+    let service = Rc::new(Service::default());
+    let generation = Generation::start(&service, config, None).await?;
+    let exporter = exporter::rehearse(&generation).await;
+    let problem = generation.identity.problem();
+    generation.end();
+    exporter?;
+    problem.map_or(Ok(()), |reason| Err(ServiceError::Role { role: "signer", reason }))
+}
+
+/// Lets the new version of this program take our place. Comes back only if it can't.
+pub(crate) async fn execute(service: &Rc<Service>) -> UpgradeError {
+    if let Some((_, name)) = living().into_iter().find(|(_, name)| !REPLACEABLE.contains(name)) {
+        return UpgradeError::Outlives(name);
+    }
+    if let Err(error) = rehearsal(service).await {
+        return error;
+    }
+    service.listeners.rest();
+    let settled = timeout(SETTLE_DEADLINE, async {
+        let changes = || service.program().is_some_and(|program| program.is_changing());
+        while service.connections.borrow().any_unplaced() || changes() {
+            sleep(SETTLE_PAUSE).await;
+        }
+    });
+    let error = match settled.await {
+        // From here on nothing else runs in this image.
+        Ok(()) => replace(service),
+        Err(_) => UpgradeError::Busy,
+    };
+    service.listeners.resume();
+    error
+}
+
+/// Tries the new image out.
+async fn rehearsal(service: &Service) -> Result<(), UpgradeError> {
+    let system = |what| move |source| UpgradeError::System { what, source };
+    let program = program::path().map_err(system("cannot find the program"))?;
+    // Its descriptors are not there for the one who only reads it.
+    let state = State::collect(service, &mut Passed::default())?.write()?;
+    let (mut complaints, theirs) = UnixStream::pair().map_err(system("cannot hear the new version"))?;
+    let mut command = Command::new(&program);
+    command.args(std::env::args_os().skip(1)).env(VARIABLE, REHEARSAL);
+    for ours in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID"] {
+        command.env_remove(ours);
+    }
+    command.current_dir(program::first_folder());
+    command.stdin(Stdio::from(state)).stdout(Stdio::null()).stderr(Stdio::from(OwnedFd::from(theirs)));
+    let mut child = Process::start(REHEARSAL, &mut command)
+        .map_err(|source| UpgradeError::Refused(format!("cannot start {}: {source}", program.display())))?;
+    drop(command);
+    let status = match timeout(REHEARSAL_DEADLINE, child.wait()).await {
+        Ok(status) => status.map_err(system("cannot wait for the new version"))?,
+        Err(_) => return Err(UpgradeError::Refused("the new version is not ready in time".into())),
+    };
+    if status.success() {
+        return Ok(());
+    }
+    let mut said = Vec::new();
+    let _ = complaints.set_nonblocking(true);
+    // What is there is enough.
+    let _ = (&mut complaints).take(MAX_COMPLAINT_BYTES).read_to_end(&mut said);
+    let said = String::from_utf8_lossy(&said);
+    let said = Escaped(said.trim()).to_string();
+    Err(UpgradeError::Refused(format!(
+        "the new version can't take over ({}): {said}",
+        role::describe(Some(status)),
+    )))
+}
+
+/// Executes the new image in our place.
+fn replace(service: &Service) -> UpgradeError {
+    match try_replace(service) {
+        Ok(never) => match never {},
+        Err(error) => error,
+    }
+}
+
+fn try_replace(service: &Service) -> Result<std::convert::Infallible, UpgradeError> {
+    let system = |what| move |source| UpgradeError::System { what, source };
+    handoff::take_acknowledgements(service);
+    let mut passed = Passed::default();
+    let state = State::collect(service, &mut passed)?.write()?;
+    let number = passed.add(state).map_err(system("cannot pass the state on"))?;
+    let program = c_string(program::path().map_err(system("cannot find the program"))?.into_os_string())?;
+    let arguments = std::env::args_os().map(c_string).collect::<Result<Vec<_>, _>>()?;
+    let mut environment = Vec::new();
+    for (name, value) in std::env::vars_os().filter(|(name, _)| name != OsStr::new(VARIABLE)) {
+        environment.push(c_string(OsString::from_vec([name.as_bytes(), b"=", value.as_bytes()].concat()))?);
+    }
+    environment.push(c_string(format!("{VARIABLE}={number}").into())?);
+    notify::alive();
+    log::flush();
+    passed.keep_on_exec().map_err(system("cannot pass descriptors on"))?;
+    // Until the new image has its handlers a signal would end us. Blocked ones wait.
+    let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK);
+    let failed = nix::unistd::execve(&program, &arguments, &environment);
+    if let Ok(before) = before {
+        let _ = before.thread_set_mask();
+    }
+    failed.map_err(|errno| UpgradeError::System {
+        what: "cannot execute the new version",
+        source: errno.into(),
+    })
+}
+
+fn c_string(text: OsString) -> Result<CString, UpgradeError> {
+    let broken = |error: std::ffi::NulError| UpgradeError::System {
+        what: "cannot pass a text on",
+        source: error.into(),
+    };
+    CString::new(text.into_vec()).map_err(broken)
+}

@@ -1,0 +1,269 @@
+//! The log: the original's lines on standard error, or the journal; and beside these in a file and at a
+//! syslog server, if that is configured.
+
+mod file;
+mod lines;
+pub(crate) mod message_id;
+mod syslog;
+mod traffic;
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use common::config::Config;
+use common::log::{Escaped, Record, Records, Severity};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::spawn_local;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::life::daemon::Daemon;
+use lines::Lines;
+use syslog::{Facility, Syslog};
+
+/// The target of events that only the journal gets: the lines for humans say the same in other words.
+pub(crate) const JOURNAL_ONLY: &str = "websockify::opened";
+
+/// Debug lines are wanted.
+static VERBOSE: AtomicBool = AtomicBool::new(false);
+
+/// The journal is there, which keeps the fields of an event beside its text.
+static KEEPS_FIELDS: AtomicBool = AtomicBool::new(false);
+
+/// Where lines go. Each of these has its own queue: whoever is slow misses its own lines only.
+#[derive(Clone, Debug)]
+pub(crate) struct Log {
+    stderr: Option<Arc<Lines>>,
+    file: Option<(PathBuf, Arc<Lines>)>,
+    syslog: Option<Arc<Syslog>>,
+    /// Standard output, for the marks of `--traffic`.
+    marks: Option<Arc<Lines>>,
+}
+
+/// Why there is no log.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LogError {
+    /// No file.
+    #[error(transparent)]
+    File(#[from] file::LogFileError),
+    /// No server.
+    #[error(transparent)]
+    Syslog(#[from] syslog::SyslogError),
+    /// No standard error.
+    #[error("cannot log to standard error: {0}")]
+    Stderr(#[from] io::Error),
+}
+
+/// The log of this process.
+static LOG: OnceLock<Log> = OnceLock::new();
+
+/// Writes what waits, as far as somebody takes it.
+pub(crate) fn flush() {
+    if let Some(log) = LOG.get() {
+        log.write_last();
+    }
+}
+
+impl Log {
+    /// Begins logging, to the journal if standard error leads there. Lines wait until somebody writes
+    /// them.
+    ///
+    /// In the background, standard error is that of the caller until [`Self::leave_stderr`].
+    pub(crate) fn start(config: &Config, daemon: Option<&Daemon>) -> Result<Self, LogError> {
+        let stderr = match daemon {
+            Some(daemon) => daemon.stderr()?,
+            None => io::stderr().as_fd().try_clone_to_owned()?,
+        };
+        let facility = if daemon.is_some() { Facility::Daemon } else { Facility::User };
+        set_verbose(config.verbose);
+        let ours = |metadata: &Metadata<'_>| {
+            let level = if VERBOSE.load(Ordering::Relaxed) { Level::DEBUG } else { Level::INFO };
+            *metadata.level() <= level && metadata.target().starts_with("websockify")
+        };
+        let for_humans = move |metadata: &Metadata<'_>| ours(metadata) && metadata.target() != JOURNAL_ONLY;
+        let journal = if is_journal(&stderr) { tracing_journald::layer().ok() } else { None };
+        let stderr = match journal {
+            Some(_) => None,
+            None => Some(Lines::to(stderr)),
+        };
+        let file = config
+            .log
+            .file
+            .as_ref()
+            .map(|path| -> Result<_, LogError> { Ok((path.clone(), Lines::to(file::open(path)?))) });
+        let syslog = config.log.syslog.as_ref().map(|terms| Syslog::new(terms, facility));
+        // In the background there is no standard output.
+        let marks = match (config.log.traffic, daemon) {
+            (true, None) => Some(Lines::to(io::stdout().as_fd().try_clone_to_owned()?)),
+            _ => None,
+        };
+        let log = Self { stderr, file: file.transpose()?, syslog: syslog.transpose()?, marks };
+        KEEPS_FIELDS.store(journal.is_some(), Ordering::Relaxed);
+        let journal = journal.map(|journal| {
+            let journal = journal.with_field_prefix(None).with_syslog_identifier("websockify".into());
+            let journal = journal.with_custom_fields([("WEBSOCKIFY_INSTANCE", &config.name)]);
+            journal.with_filter(filter_fn(ours))
+        });
+        let traffic = filter_fn(|metadata| metadata.target() == traffic::TARGET);
+        let marks = log.marks.clone().map(|lines| traffic::Marks(lines).with_filter(traffic));
+        let plain = Plain(log.clone()).with_filter(filter_fn(for_humans));
+        tracing_subscriber::registry().with(journal).with(plain).with(marks).init();
+        let _ = LOG.set(log.clone());
+        Ok(log)
+    }
+
+    /// Writes what comes in, and opens the file again at SIGUSR1, in tasks of their own.
+    pub(crate) fn keep_writing(&self) -> io::Result<()> {
+        for lines in self.streams().chain(&self.marks) {
+            spawn_local(lines.clone().keep_writing());
+        }
+        if let Some(syslog) = &self.syslog {
+            spawn_local(syslog.clone().keep_sending());
+        }
+        let mut reopen = signal(SignalKind::user_defined1())?;
+        let log = self.clone();
+        spawn_local(async move {
+            while reopen.recv().await.is_some() {
+                log.reopen();
+            }
+        });
+        Ok(())
+    }
+
+    /// Opens the log file again, since somebody may have moved it away.
+    fn reopen(&self) {
+        let Some((path, lines)) = &self.file else { return };
+        match file::open(path) {
+            Ok(file) => lines.redirect(file),
+            Err(error) => tracing::error!(target: "websockify::log", "{error}; going on with the one before"),
+        }
+    }
+
+    /// Says what waits on standard error, and nothing more there.
+    pub(crate) fn leave_stderr(&self) -> io::Result<()> {
+        if let Some(lines) = &self.stderr {
+            lines.write_last();
+            lines.redirect(File::options().write(true).open("/dev/null")?.into());
+        }
+        Ok(())
+    }
+
+    /// Writes what waits at the end, as far as somebody takes it.
+    pub(crate) fn write_last(&self) {
+        for lines in self.streams().chain(&self.marks) {
+            lines.write_last();
+        }
+        if let Some(syslog) = &self.syslog {
+            syslog.send_last();
+        }
+    }
+
+    fn streams(&self) -> impl Iterator<Item = &Arc<Lines>> {
+        self.stderr.iter().chain(self.file.iter().map(|(_, lines)| lines))
+    }
+}
+
+/// Whether debug lines are wanted from now on.
+pub(crate) fn set_verbose(verbose: bool) {
+    if VERBOSE.swap(verbose, Ordering::Relaxed) != verbose {
+        // Which lines are wanted is asked once for each place that makes them, and remembered.
+        tracing::callsite::rebuild_interest_cache();
+    }
+}
+
+/// Whether the fields of events are kept, and not only their text.
+pub(crate) fn keeps_fields() -> bool {
+    KEEPS_FIELDS.load(Ordering::Relaxed)
+}
+
+/// Standard error leads to the journal (systemd.exec(5), `$JOURNAL_STREAM`).
+fn is_journal(stderr: &OwnedFd) -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
+    let Some((device, inode)) = stream.split_once(':') else { return false };
+    rustix::fs::fstat(stderr)
+        .is_ok_and(|stat| device.parse() == Ok(stat.st_dev) && inode.parse() == Ok(stat.st_ino))
+}
+
+/// Logs records of another role, which may be taken over: their text is escaped.
+pub(crate) fn role_records(role: &'static str, records: &Records) {
+    if !records.marks.is_empty() {
+        traffic::show(&records.marks);
+    }
+    if records.dropped > 0 {
+        let dropped = records.dropped;
+        tracing::warn!(target: "websockify::log", websockify_role = role, "{dropped} log lines of the {role} were dropped");
+    }
+    for Record { severity, client, text, event } in &records.records {
+        let message_id = event.map(message_id::of_role_event);
+        let text = Escaped(text);
+        let client = client.as_deref().map(|client| tracing::field::display(Escaped(client)));
+        macro_rules! log_role {
+            ($level:ident) => {
+                tracing::$level!(
+                    target: "websockify::role", message_id, websockify_role = role, websockify_client = client, "{text}"
+                )
+            };
+        }
+        match severity {
+            Severity::Error => log_role!(error),
+            Severity::Warning => log_role!(warn),
+            Severity::Info => log_role!(info),
+            Severity::Debug => log_role!(debug),
+        }
+    }
+}
+
+/// The original's format: the bare text, or `CLIENT - - [TIME] text` for what concerns a client, with
+/// the local time.
+struct Plain(Log);
+
+impl<S: Subscriber> Layer<S> for Plain {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let text = fields.message;
+        let mut line = match fields.client {
+            Some(client) => {
+                let now = chrono::Local::now().format("%d/%b/%Y %H:%M:%S");
+                format!("{client} - - [{now}] {text}")
+            }
+            None => text,
+        };
+        if let Some(syslog) = &self.0.syslog {
+            syslog.push(*event.metadata().level(), &line);
+        }
+        line.push('\n');
+        for lines in self.0.streams() {
+            lines.push(&line);
+        }
+    }
+}
+
+/// The fields of an event that the plain format shows.
+#[derive(Default)]
+struct Fields {
+    message: String,
+    client: Option<String>,
+}
+
+impl Visit for Fields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.record_debug(field, &format_args!("{value}"));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        match field.name() {
+            "message" => self.message = format!("{value:?}"),
+            "websockify_client" => self.client = Some(format!("{value:?}")),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! What kind of event an entry of the journal tells of (`MESSAGE_ID`, systemd.journal-fields(7)).
+//!
+//! `systemd/websockify.catalog` explains each of them to who asks with `journalctl --catalog`. A number is
+//! never used again for something else.
+
+use common::log::RoleEvent;
+
+/// A session begins.
+pub(crate) const SESSION_OPENED: &str = "fbd0ff3b190446aa8698b7bb3c6699ca";
+/// A session has ended.
+pub(crate) const SESSION_CLOSED: &str = "fc77f236b2134c5ebe566b99a21d4728";
+/// A client gets no session, since its target can't be reached.
+pub(crate) const TARGET_UNREACHABLE: &str = "e5f8b2d273804b468e10dc5fc32cb73a";
+/// A process of ours has died, and another one takes its place.
+pub(crate) const ROLE_DIED: &str = "76ef9151c7184d1882f7a72425785dcd";
+/// A process of ours does not answer, or breaks the rules among ours, and is ended.
+pub(crate) const ROLE_KILLED: &str = "53cc3299afce4ad4bf8b091e1ce5a36c";
+/// The sandbox lacks a part.
+pub(crate) const SANDBOX_DEGRADED: &str = "a987b94452394b0b82fb3341fb69797f";
+/// A changed configuration is not in force.
+pub(crate) const RELOAD_FAILED: &str = "9c961f68ea9748ecaf717e17c923c9f8";
+/// systemd listens elsewhere than the configuration says.
+pub(crate) const LISTEN_MISMATCH: &str = "6f0b1b47664b4de0a86674b80dce2bf5";
+/// A certificate or its key can't be used.
+pub(crate) const CERTIFICATE_UNUSABLE: &str = "00edac1bbb2041ef9903451c00e143d3";
+/// The service can't start or go on.
+pub(crate) const SERVICE_FAILED: &str = "207168cbade34306a9b37f0dccb10abc";
+
+/// A client has not proved what it must.
+pub(crate) const AUTH_DENIED: &str = "fd274abf93454e5aa8111f02facb2d0d";
+/// A client has no token, or none that leads anywhere.
+pub(crate) const TOKEN_DENIED: &str = "7536339054a24dc786518c05862847ca";
+/// A TLS handshake with a client has failed.
+pub(crate) const TLS_FAILED: &str = "d68f657d51cc4de88bd38723fb864fe5";
+/// Clients have to wait, because there are as many as may be or descriptors have run out.
+pub(crate) const LIMIT_HIT: &str = "7ce177d5ee444eeea9cfecdb4ad637cc";
+/// Clients can be served.
+pub(crate) const STARTED: &str = "ed9ddb0bb00141b19240b434a6a05dbf";
+/// A changed configuration, or another version, is in force.
+pub(crate) const RELOADED: &str = "ae73266f3ec34262ba5748631b1f4c92";
+
+/// The number of what a role tells of.
+pub(crate) fn of_role_event(event: RoleEvent) -> &'static str {
+    match event {
+        RoleEvent::AuthDenied => AUTH_DENIED,
+        RoleEvent::TokenDenied => TOKEN_DENIED,
+        RoleEvent::TlsFailed => TLS_FAILED,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_catalog_explains_each_event_once() {
+        let here = include_str!("message_id.rs");
+        let ids: BTreeSet<_> = here
+            .lines()
+            .filter_map(|line| line.strip_prefix("pub(crate) const ")?.split('"').nth(1))
+            .collect();
+        let catalog = include_str!("../../../../systemd/websockify.catalog");
+        let explained: Vec<_> = catalog.lines().filter_map(|line| line.strip_prefix("-- ")).collect();
+        assert_eq!(explained.len(), ids.len());
+        assert_eq!(explained.into_iter().collect::<BTreeSet<_>>(), ids);
+    }
+}

@@ -1,0 +1,8 @@
+//! The operating system: processes, the log, the service manager, limits.
+
+pub(crate) mod limits;
+pub(crate) mod log;
+pub(crate) mod notify;
+pub(crate) mod orphans;
+pub(crate) mod process;
+pub(crate) mod program;

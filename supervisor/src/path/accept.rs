@@ -1,0 +1,141 @@
+//! Accepting connections.
+
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use common::ipc::ClientAddr;
+use common::sys::listener::{Listener, Peer};
+use rustix::io::Errno;
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use crate::os::log::message_id;
+use crate::path::handoff;
+use crate::path::listen::Listening;
+use crate::path::listeners::Order;
+use crate::run::Service;
+
+/// How long a listener rests when descriptors or memory have run out. The kernel keeps clients
+/// waiting meanwhile.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How often the same complaint is logged at most.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Accepts connections of one listener and hands them to gateways, until it is told to close.
+pub(crate) async fn keep_accepting(
+    service: Rc<Service>,
+    listening: Rc<Listening>,
+    mut orders: watch::Receiver<Order>,
+) {
+    let listener = match listening.socket.try_clone().and_then(Listener::new) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(target: "websockify::accept", "cannot accept: {error}");
+            return;
+        }
+    };
+    let mut complained: Option<Instant> = None;
+    loop {
+        let order = *orders.borrow_and_update();
+        match order {
+            Order::Accept => {}
+            Order::Rest => match orders.changed().await {
+                Ok(()) => continue,
+                Err(_) => return,
+            },
+            Order::Finish => break,
+            Order::Close => return,
+        }
+        if handoff::is_full(&service) && complained.is_none_or(|then| then.elapsed() > COMPLAINT_INTERVAL) {
+            complained = Some(Instant::now());
+            tracing::warn!(
+                target: "websockify::accept",
+                message_id = message_id::LIMIT_HIT,
+                "as many connections as `limits.connections` allows, new clients have to wait",
+            );
+        }
+        let next = async {
+            handoff::room(&service).await;
+            poll_fn(|cx| listener.poll_accept(cx)).await
+        };
+        let accepted = tokio::select! {
+            biased;
+            changed = orders.changed() => match changed {
+                Ok(()) => continue,
+                Err(_) => return,
+            },
+            accepted = next => accepted,
+        };
+        match accepted {
+            Ok((socket, peer)) => serve(&service, client(peer, &listening), socket).await,
+            Err(error) if concerns_one_client(&error) => {}
+            Err(error) => {
+                if complained.is_none_or(|then| then.elapsed() > COMPLAINT_INTERVAL) {
+                    complained = Some(Instant::now());
+                    tracing::error!(
+                        target: "websockify::accept",
+                        message_id = message_id::LIMIT_HIT,
+                        "cannot accept, new clients have to wait: {error}{}",
+                        if Errno::from_io_error(&error) == Some(Errno::MFILE) {
+                            " (raise LimitNOFILE= or ulimit -n)"
+                        } else {
+                            ""
+                        },
+                    );
+                }
+                sleep(PAUSE).await;
+            }
+        }
+    }
+    // Who has come until now is served; then the listener closes, so that nobody waits there in vain.
+    let waiting: Vec<_> = std::iter::from_fn(|| listener.try_accept().ok())
+        .map(|(socket, peer)| (client(peer, &listening), socket))
+        .collect();
+    drop(listener);
+    drop(listening);
+    for (client, socket) in waiting {
+        serve(&service, client, socket).await;
+    }
+}
+
+fn client(peer: Peer, listening: &Listening) -> ClientAddr {
+    match peer {
+        Peer::Ip(address) => ClientAddr::Ip(address),
+        Peer::Unix => {
+            let path = listening.unix_path.as_ref().map(|path| path.display().to_string());
+            ClientAddr::Unix(path.unwrap_or_default())
+        }
+    }
+}
+
+async fn serve(service: &Rc<Service>, client: ClientAddr, socket: OwnedFd) {
+    let unserved = service.connections.borrow_mut().accept(client, socket);
+    if let Some(generation) = service.generations.current() {
+        generation.identity.refresh(&generation).await;
+        generation.tokens.refresh(&generation).await;
+    }
+    handoff::hand_over(service, unserved).await;
+}
+
+/// Errors of accept(2) that only the connection which was to be accepted has.
+fn concerns_one_client(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(
+            Errno::CONNABORTED
+                | Errno::PROTO
+                | Errno::PERM
+                | Errno::NETDOWN
+                | Errno::NOPROTOOPT
+                | Errno::HOSTDOWN
+                | Errno::NONET
+                | Errno::HOSTUNREACH
+                | Errno::OPNOTSUPP
+                | Errno::NETUNREACH
+        )
+    )
+}

@@ -1,0 +1,8 @@
+//! The path of a connection through the supervisor: from the listening socket to a gateway.
+
+pub(crate) mod accept;
+pub(crate) mod generation;
+pub(crate) mod handoff;
+pub(crate) mod listen;
+pub(crate) mod listeners;
+pub(crate) mod pool;

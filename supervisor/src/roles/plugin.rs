@@ -1,0 +1,187 @@
+//! The administrator's programs that decide about clients (`docs/plugins.md`).
+//!
+//! Each is started as the user that the roles become, without privilege, with one end of a socket as its standard
+//! input and output. The connector has the other end: what a program is asked and answers does not come here,
+//! but for what it writes to standard error, for the log.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::Stdio;
+use std::rc::Rc;
+use std::time::Instant;
+
+use common::config::auth::AuthPlugin;
+use common::config::own_plugin::OwnPlugin;
+use common::config::token::{TokenPlugin, Tokens};
+use common::config::{Config, Secret, Target};
+use common::ipc::ask::Duty;
+use common::ipc::connector::SupervisorToConnector;
+use common::ipc::setup::RunAs;
+use common::log::Escaped;
+use nix::fcntl::OFlag;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::{Pid, pipe2};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::net::unix::pipe::Receiver;
+use tokio::sync::Notify;
+use tokio::task::spawn_local;
+use tokio::time::timeout;
+
+use crate::os::process::Process;
+use crate::os::program;
+use crate::path::generation::Generation;
+use crate::roles::role::{self, Backoff};
+
+/// The variables of ours that a program gets: what it needs to find others and to speak the right language,
+/// and what Python needs to find modules.
+const ENVIRONMENT: [&str; 9] =
+    ["PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV"];
+
+/// Carries the source. Unlike an argument, other users can't see it.
+const SOURCE: &str = "WEBSOCKIFY_PLUGIN_SOURCE";
+
+/// Loads classes that were written for the original.
+const FOR_PYTHON: &str = "websockify-plugin-python";
+
+/// The longest line for the log, bytes; longer ones are split.
+const MAX_LINE: u64 = 1024;
+
+/// A program, and what it is started with.
+#[derive(Debug)]
+pub(crate) struct Plugin {
+    /// What it decides.
+    pub(crate) duty: Duty,
+    /// For the log.
+    name: String,
+    command: Vec<OsString>,
+    source: Option<Secret>,
+    /// It must be started anew: the connector has found it hung, or there is another connector, which knows
+    /// nothing of the one that runs.
+    restart: Notify,
+}
+
+/// A running program, and all that it has started. Killed when this is dropped.
+struct Running(Process);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // A group that is gone needs no signal.
+        let _ = killpg(Pid::from_raw(self.0.pid), Signal::SIGKILL);
+    }
+}
+
+impl Plugin {
+    /// The programs of a configuration.
+    ///
+    /// # Errors
+    ///
+    /// When what loads Python's classes is not installed.
+    pub(crate) fn all(config: &Config) -> io::Result<Vec<Rc<Self>>> {
+        let mut own = Vec::new();
+        if let Target::Tokens(Tokens { plugin: TokenPlugin::Own { plugin, source }, .. }) = &config.target {
+            own.push((Duty::Targets, plugin, source));
+        }
+        for (place, auth) in (0..).zip(&config.auth) {
+            if let AuthPlugin::Own { plugin, source } = &auth.plugin {
+                own.push((Duty::Admission(place), plugin, source));
+            }
+        }
+        let programs = own.into_iter().map(|(duty, plugin, source)| Self::new(duty, plugin, source));
+        programs.filter_map(Result::transpose).collect()
+    }
+
+    /// Nothing for a plugin that others run.
+    fn new(duty: Duty, plugin: &OwnPlugin, source: &Option<Secret>) -> io::Result<Option<Rc<Self>>> {
+        let command = match plugin {
+            OwnPlugin::Program(path) => vec![path.as_os_str().to_owned()],
+            OwnPlugin::Python(class) => {
+                vec![program::shipped(FOR_PYTHON)?.into(), class.into()]
+            }
+            OwnPlugin::Socket(_) | OwnPlugin::Http(_) => return Ok(None),
+        };
+        let name = format!("the plugin {}", Escaped(&plugin.to_string()));
+        Ok(Some(Rc::new(Self { duty, name, command, source: source.clone(), restart: Notify::new() })))
+    }
+
+    /// Starts the program again, as it answers no more.
+    pub(crate) fn hangs(&self) {
+        tracing::error!(target: "websockify::plugin", "{} answers no more; starting it again", self.name);
+        self.restart();
+    }
+
+    /// Ends the program and starts it again.
+    pub(crate) fn restart(&self) {
+        self.restart.notify_one();
+    }
+
+    /// Starts the program and gives the connector its connection.
+    async fn start(&self, generation: &Generation) -> io::Result<Running> {
+        let (ours, theirs) = UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let (errors, their_errors) = pipe2(OFlag::O_CLOEXEC)?;
+        let run_as = generation.setups().map_err(io::Error::other)?.run_as;
+        let mut command = program::worker()?;
+        command.arg("plugin").arg(identity(run_as)).args(&self.command);
+        command.env_clear().current_dir(program::first_folder()).process_group(0);
+        command.envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+        command.envs(self.source.iter().map(|source| (SOURCE, source.reveal())));
+        command.stdin(Stdio::from(OwnedFd::from(theirs.try_clone()?)));
+        command.stdout(Stdio::from(OwnedFd::from(theirs))).stderr(Stdio::from(their_errors));
+        let running = Running(Process::start("plugin", &mut command)?);
+        spawn_local(forward(self.name.clone(), Receiver::from_owned_fd(errors)?));
+        let connector = generation.connector.borrow().clone();
+        if let Some(connector) = connector {
+            let told = SupervisorToConnector::Plugin { duty: self.duty, socket: ours.into() };
+            // A connector that can't be told is dead; with the next one the program is started anew.
+            let _ = timeout(role::START_DEADLINE, connector.send(&told)).await;
+        }
+        Ok(running)
+    }
+}
+
+/// Keeps the program running for as long as the generation lives.
+pub(crate) async fn keep(generation: Rc<Generation>, plugin: Rc<Plugin>) {
+    let mut backoff = Backoff::new();
+    let name = &plugin.name;
+    loop {
+        let since = Instant::now();
+        match plugin.start(&generation).await {
+            Ok(mut running) => tokio::select! {
+                ended = running.0.wait() => {
+                    let how = role::describe(ended.ok());
+                    tracing::error!(target: "websockify::plugin", "{name} has ended ({how}); starting it again");
+                }
+                () = plugin.restart.notified() => {}
+            },
+            Err(error) => {
+                tracing::error!(target: "websockify::plugin", "cannot start {name}: {error}; trying again");
+            }
+        }
+        backoff.pause(since.elapsed()).await;
+    }
+}
+
+/// Whom the program becomes, as an argument.
+fn identity(run_as: Option<RunAs>) -> String {
+    run_as.map_or_else(|| "-".to_owned(), |RunAs { uid, gid }| format!("{uid}:{gid}"))
+}
+
+/// Writes what a program says on standard error into the log.
+async fn forward(name: String, errors: Receiver) {
+    let mut reader = BufReader::new(errors);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match (&mut reader).take(MAX_LINE).read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {
+                let text = String::from_utf8_lossy(&line);
+                let text = Escaped(text.trim_end());
+                tracing::info!(target: "websockify::plugin", "{name}: {text}");
+            }
+        }
+    }
+}

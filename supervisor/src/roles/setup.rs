@@ -1,0 +1,370 @@
+//! What the roles are told: their parts of the configuration, with every file already read.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use common::addr::TargetAddr;
+use common::config::auth::AuthPlugin;
+use common::config::http_url::{HttpUrl, UrlTemplate};
+use common::config::own_plugin::OwnPlugin;
+use common::config::token::{TokenPlugin, TokenRefusal};
+use common::config::{Config, Secret, Target, TextMessages, TlsVersion, Web};
+use common::ipc::ask::{ApiAnswer, ApiLookup, PluginLink, RedisLookup, Service};
+use common::ipc::setup::{
+    self, AuthTerms, ConnectorSetup, Destination, EchoSetup, GatewaySetup, Inquiry, LOOKUP_DEADLINE, Page,
+    RunAs, TargetTlsTerms, TlsTerms, TokenLookup,
+};
+use common::ticket::Key;
+use nix::unistd::{Uid, User};
+use rustls_pki_types::{CertificateDer, pem::PemObject};
+use zeroize::Zeroizing;
+
+use crate::os::log;
+use crate::state::session_records::Run;
+
+/// The users to become when no other is configured, first one found.
+const DEFAULT_USERS: [&str; 2] = ["websockify", "nobody"];
+
+/// How long a connection may serve plain requests before one that opens a session, beside the deadlines of
+/// its first request.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+/// What the roles of one configuration are told.
+#[derive(Debug)]
+pub(crate) struct Setups {
+    /// Whom every role becomes.
+    pub(crate) run_as: Option<RunAs>,
+    /// A [`GatewaySetup`] as a file in memory.
+    pub(crate) gateway: OwnedFd,
+    /// The web's folder, if there is one.
+    pub(crate) web_root: Option<OwnedFd>,
+    /// A [`ConnectorSetup`] as a file in memory.
+    pub(crate) connector: OwnedFd,
+    /// An [`EchoSetup`] as a file in memory.
+    pub(crate) echo: OwnedFd,
+}
+
+/// What can't be read or found.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SetupError {
+    /// A file of ours.
+    #[error("cannot read {what} {path:?}: {source}")]
+    Read {
+        /// What it is for.
+        what: &'static str,
+        /// Where it should be.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A file without what it is for.
+    #[error("no certificate in {0:?}: it should hold PEM blocks \"BEGIN CERTIFICATE\"")]
+    NoCertificate(PathBuf),
+    /// The user to become.
+    #[error("no such user: {0:?}; create it, or name another with user = \"…\" or --user")]
+    NoUser(String),
+    /// Nobody to become.
+    #[error(
+        "running as root needs a user for the unprivileged roles: create \"websockify\", or name one with user = \"…\" or --user"
+    )]
+    NoDefaultUser,
+    /// Root for everything.
+    #[error("user {0:?} is root: name a user without privilege")]
+    RootUser(String),
+    /// A file in memory can't be made.
+    #[error("cannot hand the configuration to the roles: {0}")]
+    Memory(#[from] io::Error),
+}
+
+impl Setups {
+    /// Reads everything that roles need and can't open themselves. `destination` is where sessions go,
+    /// `ticket_key` what the connector knows tickets by.
+    pub(crate) fn read(
+        config: &Config,
+        destination: Destination,
+        ticket_key: &Key,
+        run: Run,
+        token_key: Key,
+    ) -> Result<Self, SetupError> {
+        let run_as = run_as(config.user.as_deref())?;
+        let web_root = match &config.web {
+            Some(Web::Files { root, .. }) => Some(folder(root)?),
+            _ => None,
+        };
+        let gateway = setup::file(&gateway(config, &destination, run_as, run)?)?;
+        let connector = setup::file(&ConnectorSetup {
+            run_as,
+            sandbox: config.sandbox,
+            auth: config.auth.iter().map(|auth| auth_terms(&auth.plugin)).collect(),
+            keep_alive_requests: config.limits.keep_alive_requests,
+            destination,
+            target_tls: config.target_tls.is_some(),
+            prefer_ipv6: config.prefer_ipv6,
+            connect: config.timeouts.connect,
+            ticket_key: ticket_key.clone(),
+            token_key,
+        })?;
+        let echo = setup::file(&EchoSetup { run_as, sandbox: config.sandbox })?;
+        Ok(Self { run_as, gateway, web_root, connector, echo })
+    }
+}
+
+/// How long after its connection was handed over a ticket may be used: as long as a client may take for
+/// its first request, and some more for further requests on the same connection. A gateway ends
+/// connections that grow older than that without a session, so only downloads that take longer than
+/// [`KEEP_ALIVE`] can leave a client with a connection that is good for pages alone.
+pub(crate) fn ticket_lifetime(config: &Config) -> Duration {
+    let timeouts = config.timeouts;
+    [timeouts.tls_handshake, timeouts.request_head, KEEP_ALIVE]
+        .iter()
+        .fold(timeouts.first_byte, |sum, step| sum.saturating_add(*step))
+}
+
+fn gateway(
+    config: &Config,
+    destination: &Destination,
+    run_as: Option<RunAs>,
+    run: Run,
+) -> Result<GatewaySetup, SetupError> {
+    let timeouts = config.timeouts;
+    let tokens = match &config.target {
+        Target::Tokens(tokens) => Some(tokens),
+        Target::Static(_) | Target::Wrapped(_) | Target::Demo => None,
+    };
+    let patience = match destination {
+        Destination::Program { patience, .. } => *patience,
+        Destination::Target(_) | Destination::Tokens(_) => Duration::ZERO,
+    };
+    Ok(GatewaySetup {
+        run_as,
+        sandbox: config.sandbox,
+        page: match &config.web {
+            None => Page::None,
+            Some(Web::Files { listing, .. }) => Page::Files { listing: *listing },
+            Some(Web::Demo) => Page::Demo,
+        },
+        tls: tls_terms(config)?,
+        target_tls: target_tls_terms(config, destination)?,
+        inquiry: inquiry(config),
+        token_refusal: tokens.map_or(TokenRefusal::default(), |tokens| tokens.refusal),
+        accept_text: config.text == TextMessages::Accept,
+        heartbeat: config.heartbeat,
+        first_byte: timeouts.first_byte,
+        tls_handshake: timeouts.tls_handshake,
+        request_head: timeouts.request_head,
+        // The connector's own deadline must be the one that strikes first.
+        admission: timeouts.connect
+            + patience.max(LOOKUP_DEADLINE)
+            + LOOKUP_DEADLINE * own_auth_plugins(config)
+            + Duration::from_secs(2),
+        close_handshake: timeouts.close_handshake,
+        idle: timeouts.idle,
+        keep_alive_requests: config.limits.keep_alive_requests,
+        record: config.record.is_some(),
+        traffic: config.log.traffic,
+        run: run.number(),
+        tell_requests: log::keeps_fields(),
+        verbose: config.verbose,
+    })
+}
+
+/// How many plugins of the administrator's own are asked, one after the other, whether a client is let in.
+fn own_auth_plugins(config: &Config) -> u32 {
+    let own = config.auth.iter().filter(|auth| matches!(auth.plugin, AuthPlugin::Own { .. }));
+    u32::try_from(own.count()).unwrap_or(u32::MAX)
+}
+
+fn tls_terms(config: &Config) -> Result<Option<TlsTerms>, SetupError> {
+    let Some(tls) = &config.tls else { return Ok(None) };
+    let client_authorities = match (tls.verify_client, &tls.client_ca) {
+        (false, _) => None,
+        (true, Some(path)) => Some(certificates(path, "authorities for clients")?),
+        (true, None) => Some(system_authorities()),
+    };
+    Ok(Some(TlsTerms {
+        required: tls.required,
+        only_1_3: tls.minimum_version == TlsVersion::V1_3,
+        suites: tls.ciphers.as_ref().map(|ciphers| ciphers.suites().to_vec()),
+        client_authorities,
+        certificate_name: tls.certificate.display().to_string(),
+    }))
+}
+
+fn target_tls_terms(
+    config: &Config,
+    destination: &Destination,
+) -> Result<Option<TargetTlsTerms>, SetupError> {
+    let Some(tls) = &config.target_tls else { return Ok(None) };
+    let authorities = match &tls.ca_file {
+        Some(path) => certificates(path, "authorities for the target")?,
+        None => system_authorities(),
+    };
+    let server_name = match (&tls.server_name, destination) {
+        (Some(name), _) => Some(name.clone()),
+        (None, Destination::Target(TargetAddr::Tcp { host, .. })) => Some(host.clone()),
+        (None, Destination::Target(TargetAddr::Unix(_)) | Destination::Program { .. }) => {
+            Some("localhost".into())
+        }
+        (None, Destination::Tokens(_)) => None,
+    };
+    Ok(Some(TargetTlsTerms { authorities, server_name }))
+}
+
+/// The certificates of a PEM file, at least one.
+pub(crate) fn certificates(path: &Path, what: &'static str) -> Result<Vec<Vec<u8>>, SetupError> {
+    let pem = fs::read(path).map_err(|source| SetupError::Read { what, path: path.into(), source })?;
+    // A private key may stand in the same file. It is not decoded, and does not stay here.
+    let pem = certificate_blocks(&Zeroizing::new(pem));
+    let found: Vec<Vec<u8>> =
+        CertificateDer::pem_slice_iter(&pem).filter_map(|one| Some(one.ok()?.to_vec())).collect();
+    if found.is_empty() { Err(SetupError::NoCertificate(path.into())) } else { Ok(found) }
+}
+
+/// The lines of a PEM file that belong to certificates.
+fn certificate_blocks(pem: &[u8]) -> Vec<u8> {
+    let mut is_inside = false;
+    let mut blocks = Vec::new();
+    for line in pem.split_inclusive(|byte| *byte == b'\n') {
+        is_inside |= line.starts_with(b"-----BEGIN CERTIFICATE-----");
+        if is_inside {
+            blocks.extend_from_slice(line);
+        }
+        is_inside &= !line.starts_with(b"-----END CERTIFICATE-----");
+    }
+    blocks
+}
+
+/// The authorities that the system trusts, or those of `$SSL_CERT_FILE` and `$SSL_CERT_DIR`.
+fn system_authorities() -> Vec<Vec<u8>> {
+    let found = rustls_native_certs::load_native_certs();
+    for error in found.errors {
+        tracing::warn!(target: "websockify::setup", "ignoring authorities of the system: {error}");
+    }
+    found.certs.into_iter().map(|one| one.to_vec()).collect()
+}
+
+/// The web's folder as a directory descriptor: gateways open files relative to it.
+fn folder(path: &Path) -> Result<OwnedFd, SetupError> {
+    let read = |source| SetupError::Read { what: "the web's folder", path: path.into(), source };
+    let folder = File::open(path).map_err(read)?;
+    if !folder.metadata().map_err(read)?.is_dir() {
+        return Err(read(io::ErrorKind::NotADirectory.into()));
+    }
+    Ok(folder.into())
+}
+
+/// The user that the roles become; none unless we are root.
+fn run_as(user: Option<&str>) -> Result<Option<RunAs>, SetupError> {
+    if !Uid::effective().is_root() {
+        return Ok(None);
+    }
+    let find = |name: &str| User::from_name(name).map_err(|e| SetupError::Memory(e.into()));
+    let found = match user {
+        Some(name) => find(name)?.ok_or_else(|| SetupError::NoUser(name.into()))?,
+        None => {
+            let mut defaults = DEFAULT_USERS.iter().filter_map(|name| find(name).transpose());
+            defaults.next().ok_or(SetupError::NoDefaultUser)??
+        }
+    };
+    if found.uid.is_root() {
+        return Err(SetupError::RootUser(found.name));
+    }
+    Ok(Some(RunAs { uid: found.uid.as_raw(), gid: found.gid.as_raw() }))
+}
+
+/// What plugins want to know of clients, and no more.
+fn inquiry(config: &Config) -> Inquiry {
+    let mut inquiry = Inquiry { pages: config.web_auth, ..Inquiry::default() };
+    if let Target::Tokens(tokens) = &config.target {
+        inquiry.token = Some(tokens.from);
+        if let TokenPlugin::Own { .. } = tokens.plugin {
+            (inquiry.head, inquiry.common_name) = (true, true);
+        }
+    }
+    for auth in &config.auth {
+        match auth.plugin {
+            AuthPlugin::Basic(_) => inquiry.headers.push("authorization".into()),
+            AuthPlugin::Origin(_) => inquiry.headers.push("origin".into()),
+            AuthPlugin::CommonName(_) => inquiry.common_name = true,
+            AuthPlugin::Own { .. } => (inquiry.head, inquiry.common_name) = (true, true),
+        }
+    }
+    inquiry
+}
+
+fn auth_terms(plugin: &AuthPlugin) -> AuthTerms {
+    match plugin {
+        AuthPlugin::Basic(credentials) => AuthTerms::Basic(credentials.clone()),
+        AuthPlugin::Origin(origins) => AuthTerms::Origin(origins.clone()),
+        AuthPlugin::CommonName(names) => AuthTerms::CommonName(names.clone()),
+        // In the original all are asked after the look-up; only its classes may count on it.
+        AuthPlugin::Own { plugin, .. } => {
+            AuthTerms::Own { link: plugin_link(plugin), after_lookup: matches!(plugin, OwnPlugin::Python(_)) }
+        }
+    }
+}
+
+/// How the connector asks a plugin of the administrator's own.
+fn plugin_link(plugin: &OwnPlugin) -> PluginLink {
+    match plugin {
+        OwnPlugin::Program(_) | OwnPlugin::Python(_) => PluginLink::Program,
+        OwnPlugin::Socket(path) => PluginLink::Lines(service(&TargetAddr::Unix(path.clone()), false)),
+        OwnPlugin::Http(HttpUrl { secured, address, authority, path, .. }) => PluginLink::Http {
+            service: service(address, *secured),
+            authority: authority.clone(),
+            path: Secret::new(path.clone()),
+        },
+    }
+}
+
+fn service(address: &TargetAddr, secured: bool) -> Service {
+    Service { address: address.clone(), authorities: secured.then(system_authorities) }
+}
+
+/// What the connector is told of a plugin.
+pub(crate) fn token_lookup(plugin: &TokenPlugin) -> TokenLookup {
+    let api = |template: &UrlTemplate, answer| {
+        let HttpUrl { secured, address, authority, credentials, .. } = &template.url;
+        TokenLookup::Api(ApiLookup {
+            service: service(address, *secured),
+            authority: authority.clone(),
+            credentials: credentials.clone(),
+            before: Secret::new(template.before.clone()),
+            after: Secret::new(template.after.clone()),
+            answer,
+        })
+    };
+    match plugin {
+        TokenPlugin::Jwt(_) => TokenLookup::Jwt,
+        TokenPlugin::Own { plugin, .. } => TokenLookup::Own(plugin_link(plugin)),
+        TokenPlugin::TextApi(template) => api(template, ApiAnswer::Text),
+        TokenPlugin::JsonApi(template) => api(template, ApiAnswer::Json),
+        TokenPlugin::Redis(redis) => TokenLookup::Redis(RedisLookup {
+            service: service(&redis.address, redis.secured),
+            db: redis.db,
+            password: redis.password.clone(),
+            namespace: redis.namespace.clone(),
+        }),
+        TokenPlugin::File(_) | TokenPlugin::ReadOnlyFile(_) => TokenLookup::Lines,
+        TokenPlugin::FileName(_) => TokenLookup::FileNames,
+        TokenPlugin::SocketDirectory(path) => TokenLookup::SocketDirectory(path.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_file_with_key_and_certificates_the_certificates_are_read() {
+        let certificate =
+            |text: &str| format!("-----BEGIN CERTIFICATE-----\r\n{text}\r\n-----END CERTIFICATE-----\r\n");
+        let key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+        let (leaf, issuer) = (certificate("BBBB"), certificate("CCCC"));
+        let file = ["a comment\n", &leaf, key, &issuer, key].concat();
+        assert_eq!(certificate_blocks(file.as_bytes()), [leaf, issuer].concat().into_bytes());
+    }
+}

@@ -1,0 +1,179 @@
+//! Handing the program on to another version of ours: it, its port, and what is known of it stay.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use common::config::{Wrap, WrapMode};
+use common::ipc::channel::Channel;
+use common::ipc::wrapper::{ProgramEnd, ProgramState, WrapperSetup};
+use rustix::fd::AsFd;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, watch};
+use tokio::task::spawn_local;
+
+use super::life::{Next, Phase};
+use super::port::ReservedPort;
+use super::respawn::Respawn;
+use super::run::Run;
+use super::{Kept, Network, Program};
+use crate::os::process::Process;
+use crate::roles::role::Role;
+
+/// What the next image is told of the program. Descriptors are named by their numbers.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Handed {
+    wrap: Wrap,
+    setup: WrapperSetup,
+    old_port: u16,
+    uid: u32,
+    port: Port,
+    #[serde(default)]
+    network: Option<RawFd>,
+    state: ProgramState,
+    kept: Kept,
+    served: bool,
+    respawn: Respawn,
+    run: Option<Running>,
+}
+
+/// The port that is kept for it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Port {
+    number: u16,
+    v4: RawFd,
+    v6: Option<RawFd>,
+}
+
+/// A run, by its wrapper.
+#[derive(Debug, Serialize, Deserialize)]
+struct Running {
+    pid: i32,
+    channel: RawFd,
+    log: RawFd,
+    lived: Duration,
+    /// How, and how long ago, its first process has ended.
+    ended: Option<(ProgramEnd, Duration)>,
+}
+
+impl Handed {
+    /// The wrapper's process.
+    pub(crate) fn pid(&self) -> Option<i32> {
+        self.run.as_ref().map(|run| run.pid)
+    }
+}
+
+impl Program {
+    /// Whether it is just being started or ended, so that it can't be handed on.
+    pub(crate) fn is_changing(&self) -> bool {
+        matches!(*self.phase.borrow(), Phase::Changing)
+    }
+
+    /// Everything that the next image needs. `pass` gives the numbers that it knows descriptors by.
+    pub(crate) fn hand_on(
+        &self,
+        mut pass: impl FnMut(BorrowedFd<'_>) -> io::Result<RawFd>,
+    ) -> io::Result<Handed> {
+        let run = match &*self.phase.borrow() {
+            Phase::Idle | Phase::Changing => None,
+            Phase::Runs { wrapper, began, ended } => Some(Running {
+                pid: wrapper.pid,
+                channel: pass(wrapper.channel.as_fd())?,
+                log: pass(wrapper.log.as_fd())?,
+                lived: began.elapsed(),
+                ended: ended.map(|(end, at)| (end, at.elapsed())),
+            }),
+        };
+        let (v4, v6) = self.port.sockets();
+        Ok(Handed {
+            wrap: self.wrap.clone(),
+            setup: self.setup.clone(),
+            old_port: self.old_port,
+            uid: self.uid,
+            port: Port { number: self.port.number(), v4: pass(v4)?, v6: v6.map(&mut pass).transpose()? },
+            network: self.network.as_ref().map(|network| pass(network.as_fd())).transpose()?,
+            state: *self.state.borrow(),
+            kept: *self.kept.borrow(),
+            served: self.served.get(),
+            respawn: *self.respawn.borrow(),
+            run,
+        })
+    }
+}
+
+/// Goes on with the program as an earlier image has left it. `take` gives its descriptors.
+///
+/// # Errors
+///
+/// When one of these is missing. The program is ended by its wrapper then.
+pub(crate) fn adopt(
+    handed: Handed,
+    mut take: impl FnMut(RawFd) -> io::Result<OwnedFd>,
+) -> io::Result<Rc<Program>> {
+    let Handed { wrap, setup, old_port, uid, port, network, state, kept, served, respawn, run } = handed;
+    let network = network.map(&mut take).transpose()?.map(Network::adopted);
+    let v6 = port.v6.map(&mut take).transpose()?;
+    let port = ReservedPort::adopted(port.number, take(port.v4)?, v6);
+    let next = match run {
+        Some(run) => Next::Attend(run.adopt(&mut take)?),
+        None if wrap.mode == WrapMode::Respawn => Next::Start(respawn.last_pause()),
+        None => Next::Wait,
+    };
+    let program = Rc::new(Program {
+        wrap,
+        setup,
+        port,
+        network,
+        state: watch::Sender::new(state),
+        served: Cell::new(served),
+        respawn: RefCell::new(respawn),
+        phase: RefCell::default(),
+        stop: Notify::new(),
+        kept: watch::Sender::new(kept),
+        old_port,
+        uid,
+    });
+    if kept == Kept::Running {
+        spawn_local(program.clone().keep(next));
+    }
+    Ok(program)
+}
+
+impl Running {
+    fn adopt(self, take: &mut impl FnMut(RawFd) -> io::Result<OwnedFd>) -> io::Result<Run> {
+        let channel = Channel::new(take(self.channel)?)?;
+        let log = Channel::new(take(self.log)?)?;
+        let role = Role::adopt("wrapper", Process::adopt("wrapper", self.pid)?, channel, log);
+        let ago = |time: Duration| Instant::now().checked_sub(time).unwrap_or_else(Instant::now);
+        Ok(Run::adopted(role, ago(self.lived), self.ended.map(|(end, time)| (end, ago(time)))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the first version that hands programs on has written it. It must be understood for ever.
+    const FIRST: &str = r#"{
+        "wrap": {"command": [{"Unix": [118, 110, 99]}], "mode": "Respawn", "port": 5901, "user": "alice",
+            "environment": {"A": "b"}, "directory": "/srv", "start_timeout": {"secs": 20, "nanos": 0}},
+        "setup": {"run_as": {"uid": 1, "gid": 2, "groups": [3]}, "command": [{"Unix": [118, 110, 99]}],
+            "environment": [[{"Unix": [65]}, {"Unix": [98]}]], "directories": ["/srv"], "open_files": [1024, 4096],
+            "grace": {"secs": 2, "nanos": 0}},
+        "old_port": 5901, "uid": 1, "port": {"number": 40000, "v4": 11, "v6": null},
+        "state": {"Listening": "127.0.0.1:40000"}, "kept": "Running", "served": true,
+        "respawn": {"short_runs": 2},
+        "run": {"pid": 4242, "channel": 12, "log": 13, "lived": {"secs": 7, "nanos": 0},
+            "ended": [{"Exited": 3}, {"secs": 1, "nanos": 0}]}}"#;
+
+    #[test]
+    fn the_first_form_is_understood() {
+        let handed: Handed = serde_json::from_str(FIRST).unwrap();
+        assert_eq!((handed.pid(), handed.kept, handed.network), (Some(4242), Kept::Running, None));
+        assert_eq!((handed.wrap.shown(), handed.wrap.mode), ("vnc".to_owned(), WrapMode::Respawn));
+        assert!(!handed.wrap.private_network);
+        assert_eq!(handed.state, ProgramState::Listening("127.0.0.1:40000".parse().unwrap()));
+    }
+}

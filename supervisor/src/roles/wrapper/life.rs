@@ -1,0 +1,241 @@
+//! The life of the wrapped program, run after run.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use common::config::WrapMode;
+use common::ipc::wrapper::{ProgramEnd, ProgramState};
+use common::log::Escaped;
+use tokio::time::{interval, sleep};
+
+use super::listening::{self, Found};
+use super::run::{Event, Run};
+use super::{Kept, Program, WrapError, within};
+use crate::roles::role::Handle;
+
+/// How often is looked whether the program listens: at first, and after some time.
+const FIRST_LOOK: Duration = Duration::from_millis(10);
+const LAST_LOOK: Duration = Duration::from_millis(200);
+
+/// How often is looked whether a program in the background still serves.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// What is to be done.
+pub(super) enum Next {
+    /// To stay with a run.
+    Attend(Run),
+    /// To start the program after a pause.
+    Start(Duration),
+    /// Nothing, until we are to stop.
+    Wait,
+}
+
+/// What is going on, for an upgrade.
+#[derive(Debug, Default)]
+pub(super) enum Phase {
+    /// The program does not run.
+    #[default]
+    Idle,
+    /// It is being started or ended.
+    Changing,
+    /// It runs.
+    Runs {
+        /// Its wrapper.
+        wrapper: Handle,
+        /// Since when.
+        began: Instant,
+        /// How and when its first process has ended.
+        ended: Option<(ProgramEnd, Instant)>,
+    },
+}
+
+/// How a run is over.
+enum Over {
+    /// We are to end it.
+    Stopped,
+    /// By itself.
+    Ended(ProgramEnd),
+}
+
+/// Whether processes of a run are left.
+#[derive(PartialEq, Eq)]
+enum Left {
+    Some,
+    None,
+}
+
+impl Program {
+    /// Keeps the program, run after run, until it is over.
+    pub(super) async fn keep(self: Rc<Self>, mut next: Next) {
+        let kept = loop {
+            next = match next {
+                Next::Attend(run) => {
+                    let began = run.began;
+                    let over = self.attend(run).await;
+                    self.state.send_replace(ProgramState::Away);
+                    match (over, self.wrap.mode) {
+                        (Over::Stopped, _) => break Kept::Stopped,
+                        (Over::Ended(end), WrapMode::Exit) => break Kept::Ended(end),
+                        (Over::Ended(_), WrapMode::Ignore) => Next::Wait,
+                        (Over::Ended(_), WrapMode::Respawn) => Next::Start(self.pause_after(began.elapsed())),
+                    }
+                }
+                Next::Start(pause) => {
+                    tokio::select! {
+                        () = sleep(pause) => {}
+                        () = self.stop.notified() => break Kept::Stopped,
+                    }
+                    match self.begin().await {
+                        Ok(run) => Next::Attend(run),
+                        Err(error) => {
+                            tracing::error!(target: "websockify::wrap", "{error}");
+                            Next::Start(self.pause_after(Duration::ZERO))
+                        }
+                    }
+                }
+                Next::Wait => {
+                    self.stop.notified().await;
+                    break Kept::Stopped;
+                }
+            };
+        };
+        self.kept.send_replace(kept);
+    }
+
+    /// Starts the program once.
+    pub(super) async fn begin(&self) -> Result<Run, WrapError> {
+        tracing::info!(target: "websockify::wrap", "Starting '{}'", Escaped(&self.wrap.shown()));
+        self.state.send_replace(ProgramState::Starting);
+        self.phase.replace(Phase::Changing);
+        let started = Run::begin(&self.setup, self.network()).await;
+        started.map_err(|reason| {
+            self.phase.replace(Phase::Idle);
+            self.state.send_replace(ProgramState::Away);
+            WrapError::Start { program: self.name(), reason }
+        })
+    }
+
+    /// The pause after a run of this length. Clients wait meanwhile, unless it happens too often.
+    fn pause_after(&self, lived: Duration) -> Duration {
+        let mut respawn = self.respawn.borrow_mut();
+        let pause = respawn.pause(&self.name(), lived, self.served.take());
+        let state = if respawn.flaps() { ProgramState::Away } else { ProgramState::Starting };
+        self.state.send_replace(state);
+        pause
+    }
+
+    /// Stays with one run until none of its processes is left.
+    async fn attend(&self, mut run: Run) -> Over {
+        self.phase.replace(Phase::Runs { wrapper: run.handle(), began: run.began, ended: run.ended });
+        let (over, left) = self.follow(&mut run).await;
+        self.phase.replace(Phase::Changing);
+        if left == Left::Some {
+            run.stop(self.setup.grace).await;
+        }
+        self.phase.replace(Phase::Idle);
+        over
+    }
+
+    async fn follow(&self, run: &mut Run) -> (Over, Left) {
+        let mut listening = pin!(self.watch_listening(run.began));
+        let mut looks = interval(LOOK_INTERVAL);
+        loop {
+            tokio::select! {
+                () = &mut listening => {}
+                () = self.stop.notified() => return (Over::Stopped, Left::Some),
+                event = run.next() => match event {
+                    Event::Ended(end) => {
+                        self.tell_end(end);
+                        run.ended = Some((end, Instant::now()));
+                        if let Phase::Runs { ended, .. } = &mut *self.phase.borrow_mut() {
+                            *ended = run.ended;
+                        }
+                        if self.wrap.mode == WrapMode::Exit {
+                            return (Over::Ended(end), Left::Some);
+                        }
+                    }
+                    Event::Gone => {
+                        let name = self.name();
+                        tracing::debug!(target: "websockify::wrap", "no process of {name} is left");
+                        // A wrapper that was killed can't tell.
+                        let end = run.ended.map_or(ProgramEnd::Killed(9), |(end, _)| end);
+                        return (Over::Ended(end), Left::None);
+                    }
+                },
+                // It may have gone to the background, where it is left alone as long as it serves.
+                _ = looks.tick(), if self.wrap.mode == WrapMode::Respawn => {
+                    if let Some((end, at)) = run.ended {
+                        let awaited = *self.state.borrow() == ProgramState::Starting && at.elapsed() < self.wrap.start_timeout;
+                        if !awaited && !matches!(self.listening(), Ok(Some(_))) {
+                            return (Over::Ended(end), Left::Some);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Looks until the program, which runs since `began`, listens, and says when it takes too long.
+    async fn watch_listening(&self, began: Instant) {
+        let mut pause = FIRST_LOOK;
+        let mut strangers = BTreeSet::new();
+        loop {
+            match self.listening() {
+                Ok(Some(found)) if self.uid == 0 || found.uid == self.uid => {
+                    self.state.send_replace(ProgramState::Listening(found.address));
+                    tracing::debug!(target: "websockify::wrap", "{} listens on {}", self.name(), found.address);
+                    return std::future::pending().await;
+                }
+                Ok(Some(Found { uid, .. })) => {
+                    if strangers.insert(uid) {
+                        tracing::error!(
+                            target: "websockify::wrap",
+                            "user {uid} has taken port {}, which is for {}: its clients have to wait",
+                            self.port.number(),
+                            self.name(),
+                        );
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(
+                        target: "websockify::wrap",
+                        "cannot see when {} listens, clients may be refused at first: {error}",
+                        self.name(),
+                    );
+                    self.state.send_replace(ProgramState::Listening(self.port.address()));
+                    return std::future::pending().await;
+                }
+            }
+            if began.elapsed() >= self.wrap.start_timeout && *self.state.borrow() == ProgramState::Starting {
+                tracing::error!(
+                    target: "websockify::wrap",
+                    "{} did not bind {} within {} s; it may be statically linked or setuid",
+                    self.name(),
+                    self.old_port,
+                    self.wrap.start_timeout.as_secs_f64(),
+                );
+                self.state.send_replace(ProgramState::Away);
+            }
+            sleep(pause).await;
+            pause = LAST_LOOK.min(pause * 2);
+        }
+    }
+
+    /// Who listens on the port.
+    fn listening(&self) -> io::Result<Option<Found>> {
+        within(self.network(), || listening::on(self.port.number()))
+    }
+
+    fn tell_end(&self, end: ProgramEnd) {
+        let name = self.name();
+        let how = match end {
+            ProgramEnd::Exited(status) => format!("exit status {status}"),
+            ProgramEnd::Killed(signal) => format!("signal {signal}"),
+        };
+        tracing::info!(target: "websockify::wrap", "{name} has ended ({how})");
+    }
+}

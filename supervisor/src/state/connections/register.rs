@@ -1,0 +1,237 @@
+//! Which sessions are open, in a file that outlives the supervisor. Should it be killed, the next one writes
+//! their closing records, so that each session has one however it ended.
+//!
+//! The file has a slot for each open session. It lies in a folder in memory that systemd keeps while it
+//! starts the service again (`RuntimeDirectoryPreserve=`). One process has it at a time (flock(2)).
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::Duration;
+
+use common::ipc::{ClientAddr, ConnectionId};
+use rustix::fs::{FlockOperation, flock};
+use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+
+use super::Opening;
+use crate::state::session_records::{self, Run, Subject};
+
+/// A session whose entry is longer has none; a host's name has at most 253 bytes.
+const SLOT_BYTES: usize = 512;
+
+/// Longest file that is read: some hundred thousand sessions.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// The file.
+#[derive(Debug)]
+pub(super) struct Register {
+    file: File,
+    /// Slots that the file has.
+    slots: u32,
+    /// Those of them that no session has.
+    free: Vec<u32>,
+}
+
+/// What the closing record of a session needs.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Entry {
+    pub(super) run: Run,
+    pub(super) id: ConnectionId,
+    pub(super) client: ClientAddr,
+    pub(super) gateway: i32,
+    #[serde(flatten)]
+    pub(super) opening: Opening,
+    /// When it came, on a clock that all processes of this boot share.
+    pub(super) since: Duration,
+}
+
+impl Register {
+    /// Opens the file, which is made if there is none. `is_held` says which slots are those of sessions that
+    /// are still open; the sessions of others are told as closed.
+    ///
+    /// # Errors
+    ///
+    /// If the file can't be opened, or another process has it.
+    pub(super) fn open(path: &Path, is_held: impl Fn(u32) -> bool) -> io::Result<Self> {
+        let flags = nix::fcntl::OFlag::O_NOFOLLOW.bits();
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(flags)
+            .open(path)?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        let mut bytes = Vec::new();
+        (&file).take(MAX_BYTES).read_to_end(&mut bytes)?;
+        let mut register = Self { file, slots: 0, free: Vec::new() };
+        for slot in bytes.chunks(SLOT_BYTES) {
+            let number = register.slots;
+            register.slots += 1;
+            if is_held(number) {
+                continue;
+            }
+            if let Some(entry) = Entry::read(slot) {
+                entry.tell_closed();
+            }
+            register.clear(number);
+        }
+        Ok(register)
+    }
+
+    /// Writes a session down; gives its slot, if there is one for it.
+    pub(super) fn add(&mut self, entry: &Entry) -> Option<u32> {
+        let text = entry.write().or_else(|| entry.without_details().write())?;
+        let slot = self.free.pop().unwrap_or(self.slots);
+        self.file.write_all_at(&text, offset(slot)).ok()?;
+        self.slots = self.slots.max(slot + 1);
+        Some(slot)
+    }
+
+    /// Forgets a session.
+    pub(super) fn clear(&mut self, slot: u32) {
+        // What stays there is told once more, at worst.
+        if self.file.write_all_at(b"\0", offset(slot)).is_ok() {
+            self.free.push(slot);
+        }
+    }
+}
+
+impl Entry {
+    fn write(&self) -> Option<[u8; SLOT_BYTES]> {
+        let text = serde_json::to_vec(self).ok()?;
+        let mut slot = [b' '; SLOT_BYTES];
+        slot.get_mut(..text.len())?.copy_from_slice(&text);
+        Some(slot)
+    }
+
+    /// The same in few words: users and tokens may have long names.
+    fn without_details(&self) -> Self {
+        Self {
+            run: self.run,
+            id: self.id,
+            client: self.client.clone(),
+            gateway: self.gateway,
+            opening: Opening::from(self.opening.target.as_str()),
+            since: self.since,
+        }
+    }
+
+    /// None for a free slot, and for what nobody has written whole.
+    fn read(slot: &[u8]) -> Option<Self> {
+        serde_json::from_slice(slot).ok()
+    }
+
+    fn tell_closed(&self) {
+        let subject = Subject {
+            run: self.run,
+            id: self.id,
+            client: &self.client,
+            gateway: self.gateway,
+            opening: &self.opening,
+            request: None,
+        };
+        session_records::closed(&subject, None, now().saturating_sub(self.since));
+    }
+}
+
+fn offset(slot: u32) -> u64 {
+    u64::from(slot) * SLOT_BYTES as u64
+}
+
+/// Since the machine was started.
+pub(super) fn now() -> Duration {
+    let now = clock_gettime(ClockId::Boottime);
+    // Never negative.
+    Duration::try_from(now).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(id: u64) -> Entry {
+        Entry {
+            run: Run::default(),
+            id: ConnectionId(id),
+            client: ClientAddr::Unix("/run/x".into()),
+            gateway: 7,
+            opening: Opening::from("localhost:5901"),
+            since: now(),
+        }
+    }
+
+    fn of_user(id: u64, user: &str) -> Entry {
+        let opening = Opening {
+            user: Some(user.into()),
+            auth_method: Some("basic".into()),
+            token: Some("0123456789abcdef".into()),
+            connect: Some(Duration::from_millis(3)),
+            ..entry(id).opening
+        };
+        Entry { opening, ..entry(id) }
+    }
+
+    /// The numbers of the sessions that the file has.
+    fn written(path: &Path) -> Vec<u64> {
+        let bytes = std::fs::read(path).unwrap();
+        bytes.chunks(SLOT_BYTES).filter_map(Entry::read).map(|entry| entry.id.0).collect()
+    }
+
+    #[test]
+    fn who_comes_after_a_crash_finds_what_was_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sessions");
+        let mut register = Register::open(&path, |_| false).unwrap();
+        let slots: Vec<_> = (1..4).map(|id| register.add(&entry(id)).unwrap()).collect();
+        register.clear(slots[1]);
+        assert_eq!(written(&path), [1, 3]);
+        assert_eq!(register.add(&entry(4)), Some(slots[1]), "slots are used again");
+        assert_eq!(written(&path), [1, 4, 3]);
+        assert!(Register::open(&path, |_| false).is_err(), "one process has it at a time");
+        drop(register);
+        let mut next = Register::open(&path, |slot| slot == slots[2]).unwrap();
+        assert_eq!(written(&path), [3], "others are told and forgotten");
+        assert!(next.add(&entry(5)).is_some_and(|slot| slot != slots[2]));
+    }
+
+    #[test]
+    fn what_does_not_fit_or_is_broken_is_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sessions");
+        std::fs::write(&path, [b"{\"run\":1".to_vec(), vec![0xff; 2000]].concat()).unwrap();
+        let mut register = Register::open(&path, |_| false).unwrap();
+        assert_eq!(
+            register.add(&Entry { opening: Opening::from(&*"x".repeat(SLOT_BYTES)), ..entry(1) }),
+            None
+        );
+        assert!(register.add(&entry(2)).is_some());
+        assert_eq!(written(&path), [2]);
+    }
+
+    #[test]
+    fn users_and_tokens_are_kept_where_there_is_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sessions");
+        let mut register = Register::open(&path, |_| false).unwrap();
+        for user in ["alice", &"x".repeat(SLOT_BYTES)] {
+            register.add(&of_user(1, user)).unwrap();
+        }
+        let bytes = std::fs::read(&path).unwrap();
+        let openings = bytes.chunks(SLOT_BYTES).filter_map(Entry::read).map(|entry| entry.opening);
+        let openings: Vec<_> = openings.map(|one| (one.target, one.user, one.token.is_some())).collect();
+        let target = || "localhost:5901".to_owned();
+        assert_eq!(openings, [(target(), Some("alice".into()), true), (target(), None, false)]);
+    }
+
+    /// Its next version finds what the first one has written.
+    #[test]
+    fn an_entry_of_an_earlier_version_is_understood() {
+        let text = br#"{"run":1,"id":2,"client":{"Unix":"/run/x"},"gateway":7,"target":"a:1","since":{"secs":1,"nanos":2}}"#;
+        let entry = Entry::read(text).unwrap();
+        assert_eq!((entry.id, entry.opening.target.as_str()), (ConnectionId(2), "a:1"));
+    }
+}

@@ -1,0 +1,4 @@
+//! What the service knows of its connections and sessions. Data that several parts share, and that imports none of them.
+
+pub(crate) mod connections;
+pub(crate) mod session_records;

@@ -1,0 +1,195 @@
+//! The records of a session in the log: one when it opens, and exactly one when it has closed.
+//!
+//! The supervisor writes them, since it outlives whoever serves the session. What a client has sent is
+//! escaped, and nobody's token or payload gets here.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::time::Duration;
+
+use common::ipc::gateway::{ClosedBy, SessionSummary};
+use common::ipc::request::Request;
+use common::ipc::{ClientAddr, ConnectionId, SessionId};
+use common::log::Escaped;
+use serde::{Deserialize, Serialize};
+use tracing::field::{DisplayValue, display};
+
+use crate::os::log::{self, message_id};
+use crate::state::connections::Opening;
+
+/// Who has ended a session whose gateway died.
+pub(crate) const CRASH: &str = "crash";
+
+/// There was no Close frame (RFC 6455 section 7.4.1).
+const NO_CLOSE_FRAME: u16 = 1006;
+
+/// The target's connection broke (RFC 6455 section 7.4.1: an unexpected condition).
+const BROKEN: u16 = 1011;
+
+/// What tells the sessions of this run from those of all others: random, and no secret.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Run(u64);
+
+impl Default for Run {
+    fn default() -> Self {
+        // The standard library seeds this from the system's random bytes.
+        Self(RandomState::new().build_hasher().finish())
+    }
+}
+
+impl Run {
+    /// Its number.
+    pub(crate) fn number(self) -> u64 {
+        self.0
+    }
+
+    /// The id of one of its sessions.
+    pub(crate) fn session(self, connection: ConnectionId) -> SessionId {
+        SessionId { run: self.0, connection }
+    }
+}
+
+/// The session that a record is about.
+#[derive(Debug)]
+pub(crate) struct Subject<'a> {
+    /// The run that it belongs to.
+    pub(crate) run: Run,
+    /// Its connection.
+    pub(crate) id: ConnectionId,
+    /// The client.
+    pub(crate) client: &'a ClientAddr,
+    /// The process that serves it.
+    pub(crate) gateway: i32,
+    /// Where it goes, and on whose behalf.
+    pub(crate) opening: &'a Opening,
+    /// What the client has asked for, as far as that is known.
+    pub(crate) request: Option<&'a Request>,
+}
+
+/// One field of a request, if it is there.
+fn field<'a>(
+    request: Option<&'a Request>,
+    which: impl Fn(&'a Request) -> &'a Option<String>,
+) -> Option<DisplayValue<Escaped<'a>>> {
+    request.and_then(|request| which(request).as_deref()).map(|text| display(Escaped(text)))
+}
+
+/// As the journal's fields have it.
+fn microseconds(duration: Option<Duration>) -> Option<u64> {
+    duration.map(|duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
+}
+
+/// How a session has ended in two letters, as HAProxy has them: who, and that it was while data was exchanged; or
+/// that all was well.
+fn termination(summary: &SessionSummary) -> &'static str {
+    match (summary.closed_by, summary.close_code) {
+        (ClosedBy::Client, NO_CLOSE_FRAME) => "CD",
+        (ClosedBy::Target, BROKEN) => "SD",
+        (ClosedBy::Client | ClosedBy::Target, _) => "--",
+        (ClosedBy::Violation, _) => "PD",
+        (ClosedBy::Timeout, _) => "cD",
+        (ClosedBy::Shutdown | ClosedBy::Admin | ClosedBy::Lifetime, _) => "KD",
+    }
+}
+
+/// A session has begun. This goes to the journal alone: the lines for humans already say so.
+pub(crate) fn opened(subject: &Subject<'_>) {
+    let Subject { run, id, client, gateway, opening, request } = *subject;
+    let target = &opening.target;
+    tracing::info!(
+        target: log::JOURNAL_ONLY,
+        message_id = message_id::SESSION_OPENED,
+        websockify_session = %run.session(id),
+        websockify_client = %client,
+        websockify_worker_pid = gateway,
+        websockify_target = target,
+        websockify_host = field(request, |request| &request.host),
+        websockify_path = field(request, |request| &request.path),
+        websockify_origin = field(request, |request| &request.origin),
+        websockify_user_agent = field(request, |request| &request.user_agent),
+        websockify_subprotocol = field(request, |request| &request.subprotocol),
+        websockify_tls_version = field(request, |request| &request.tls_version),
+        websockify_tls_cipher = field(request, |request| &request.tls_cipher),
+        websockify_user = opening.user,
+        websockify_auth_method = opening.auth_method,
+        websockify_token_hash = opening.token,
+        websockify_connect_usec = microseconds(opening.connect),
+        websockify_client_cert = field(request, |request| &request.client_certificate),
+        websockify_handshake_usec = microseconds(request.and_then(|request| request.handshake)),
+        "session {id} of {client} to {target} opened",
+    );
+}
+
+/// A session has ended. Without a summary its gateway has died.
+pub(crate) fn closed(subject: &Subject<'_>, summary: Option<&SessionSummary>, lasted: Duration) {
+    let Subject { run, id, client, gateway, opening, request } = *subject;
+    let target = &opening.target;
+    let (to_target, to_client) = summary.map_or((0, 0), |sum| (sum.to_target, sum.to_client));
+    let frames = summary.and_then(|sum| sum.frames);
+    let closed_by = summary.map_or(CRASH, |sum| ClosedBy::as_str(sum.closed_by));
+    let close_code = summary.map_or(NO_CLOSE_FRAME, |sum| sum.close_code);
+    tracing::info!(
+        target: "websockify::session",
+        message_id = message_id::SESSION_CLOSED,
+        websockify_session = %run.session(id),
+        websockify_client = %client,
+        websockify_worker_pid = gateway,
+        websockify_target = target,
+        websockify_host = field(request, |request| &request.host),
+        websockify_path = field(request, |request| &request.path),
+        websockify_origin = field(request, |request| &request.origin),
+        websockify_user_agent = field(request, |request| &request.user_agent),
+        websockify_subprotocol = field(request, |request| &request.subprotocol),
+        websockify_tls_version = field(request, |request| &request.tls_version),
+        websockify_tls_cipher = field(request, |request| &request.tls_cipher),
+        websockify_user = opening.user,
+        websockify_auth_method = opening.auth_method,
+        websockify_token_hash = opening.token,
+        websockify_connect_usec = microseconds(opening.connect),
+        websockify_client_cert = field(request, |request| &request.client_certificate),
+        websockify_handshake_usec = microseconds(request.and_then(|request| request.handshake)),
+        websockify_bytes_in = to_target,
+        websockify_bytes_out = to_client,
+        websockify_frames_in = frames.map(|frames| frames.to_target),
+        websockify_frames_out = frames.map(|frames| frames.to_client),
+        websockify_duration_usec = microseconds(Some(lasted)),
+        websockify_closed_by = closed_by,
+        websockify_close_code = close_code,
+        websockify_close_reason = summary
+            .map(|sum| sum.close_reason.as_str())
+            .filter(|reason| !reason.is_empty())
+            .map(|reason| display(Escaped(reason))),
+        websockify_termination = summary.map_or("ID", termination),
+        "session {id} to {target} closed by {closed_by} ({close_code}) after {:.1} s, \
+         {to_target} bytes in, {to_client} bytes out",
+        lasted.as_secs_f64(),
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_end_has_its_letters() {
+        let letters = |closed_by, close_code| {
+            let close_reason = String::new();
+            termination(&SessionSummary {
+                to_target: 0,
+                to_client: 0,
+                closed_by,
+                close_code,
+                close_reason,
+                frames: None,
+            })
+        };
+        assert_eq!(letters(ClosedBy::Client, 1000), "--");
+        assert_eq!(letters(ClosedBy::Client, 1006), "CD");
+        assert_eq!(letters(ClosedBy::Target, 1000), "--");
+        assert_eq!(letters(ClosedBy::Target, 1011), "SD");
+        assert_eq!(letters(ClosedBy::Violation, 1002), "PD");
+        assert_eq!(letters(ClosedBy::Timeout, 1001), "cD");
+        assert_eq!(letters(ClosedBy::Shutdown, 1001), "KD");
+        assert_eq!(letters(ClosedBy::Admin, 1008), "KD");
+    }
+}
