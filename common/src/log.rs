@@ -1,4 +1,4 @@
-//! Log lines of the roles. A role has no log of its own: it sends records to the supervisor, which
+//! Log lines of the roles. A role has no log of its own: it sends lines to the supervisor, which
 //! alone holds the standard error stream, the journal or the log file.
 
 use std::fmt::{self, Write};
@@ -6,124 +6,33 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
-use crate::ipc::earlier::Records1;
-use crate::ipc::wire::{self, Encoded, Message, WireError};
+use crate::ipc::log::{LogLine, LogLines, LogMessage, RoleEvent};
+use crate::ipc::table::Message;
 use crate::sys::seqpacket;
 
-/// Longest text of a record in bytes; the rest is cut off.
+/// Longest text of a line in bytes; the rest is cut off.
 const MAX_TEXT: usize = 2048;
 
-/// Bytes of text and addresses above which records don't wait for more. Beside them a message has room
-/// for one more record and for what encoding adds.
+/// Bytes of text and addresses above which lines don't wait for more. Beside them a message has room
+/// for one more line and for what encoding adds.
 const MAX_BATCH: usize = 4096;
 
-/// How long a record may wait for others: less than the connector's word about a target, so that the
+/// How long a line may wait for others: less than the connector's word about a target, so that the
 /// lines of a connection come in their order while there is little to do.
 const MAX_DELAY: Duration = Duration::from_millis(2);
 
-/// One line.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
-    /// How much it matters.
-    pub severity: Severity,
-    /// The client that it is about.
-    pub client: Option<String>,
-    /// What happened. May hold what clients sent: escape it before a human sees it.
-    pub text: String,
-    /// The kind of event, where somebody may want to look for it.
-    pub event: Option<RoleEvent>,
-}
-
-/// Kinds of events that roles tell of: the field `event` of a `tracing` event, by its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum RoleEvent {
-    /// A client has not proved what it must.
-    AuthDenied,
-    /// A client has no token, or none that leads anywhere.
-    TokenDenied,
-    /// A TLS handshake has failed.
-    TlsFailed,
-}
-
-impl RoleEvent {
-    /// The name, as `tracing` has it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::AuthDenied => "auth-denied",
-            Self::TokenDenied => "token-denied",
-            Self::TlsFailed => "tls-failed",
-        }
-    }
-
-    fn named(name: &str) -> Option<Self> {
-        [Self::AuthDenied, Self::TokenDenied, Self::TlsFailed].into_iter().find(|one| one.as_str() == name)
-    }
-}
-
-/// How much a record matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Severity {
-    /// Shown with `--verbose`.
-    Debug,
-    /// Normal events.
-    Info,
-    /// Trouble that the service survives and that an administrator may want to end.
-    Warning,
-    /// Our own failure.
-    Error,
-}
-
-impl From<&Level> for Severity {
-    fn from(level: &Level) -> Self {
-        match *level {
-            Level::ERROR => Self::Error,
-            Level::WARN => Self::Warning,
-            Level::INFO => Self::Info,
-            _ => Self::Debug,
-        }
-    }
-}
-
-/// The records of one turn or more of a role's event loop.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Records {
-    /// So many before these were dropped, because nobody read them.
-    pub dropped: u32,
-    /// In their order.
-    pub records: Vec<Record>,
-    /// Marks of `--traffic`, in their order; a line break for the beginning of a session.
-    pub marks: String,
-}
-
-impl Message for Records {
-    fn encode(&self) -> Result<Encoded<'_>, WireError> {
-        wire::body(2, self, None)
-    }
-
-    fn decode(tag: u8, body: &[u8], fd: Option<OwnedFd>) -> Result<Self, WireError> {
-        wire::without_fd(fd)?;
-        match tag {
-            1 => wire::fields::<Records1>(tag, body).map(Into::into),
-            2 => wire::fields(tag, body),
-            _ => Err(WireError::Tag(tag)),
-        }
-    }
-}
-
-/// Records on their way to the supervisor, gathered so that one message carries all of a turn.
+/// Log lines on their way to the supervisor, gathered so that one message carries all of a turn.
 ///
-/// Nothing here waits for the supervisor: when it is behind, records are dropped and counted.
+/// Nothing here waits for the supervisor: when it is behind, lines are dropped and counted.
 #[derive(Debug)]
 pub struct Outgoing {
     socket: OwnedFd,
-    waiting: Mutex<(Records, usize)>,
+    waiting: Mutex<(LogLines, usize)>,
     filled: Notify,
 }
 
@@ -144,11 +53,11 @@ impl Outgoing {
         self.filled.notify_one();
     }
 
-    fn push(&self, record: Record) {
-        // Whoever panicked with the lock held has left whole records.
+    fn push(&self, line: LogLine) {
+        // Whoever panicked with the lock held has left whole lines.
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.1 += record.text.len() + record.client.as_ref().map_or(0, String::len);
-        waiting.0.records.push(record);
+        waiting.1 += line.text.len() + line.client.as_ref().map_or(0, String::len);
+        waiting.0.lines.push(line);
         if waiting.1 > MAX_BATCH {
             self.send(&mut waiting);
         }
@@ -158,18 +67,17 @@ impl Outgoing {
     /// Sends what waits.
     pub fn flush(&self) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if !(waiting.0.records.is_empty() && waiting.0.marks.is_empty()) {
+        if !(waiting.0.lines.is_empty() && waiting.0.marks.is_empty()) {
             self.send(&mut waiting);
         }
     }
 
-    fn send(&self, waiting: &mut (Records, usize)) {
-        let (records, _) = std::mem::take(waiting);
-        let sent =
-            records.encode().is_ok_and(|m| seqpacket::send(self.socket.as_fd(), m.bytes(), None).is_ok());
-        if !sent {
-            let lost = u32::try_from(records.records.len()).unwrap_or(u32::MAX);
-            waiting.0.dropped = records.dropped.saturating_add(lost);
+    fn send(&self, waiting: &mut (LogLines, usize)) {
+        let (lines, _) = std::mem::take(waiting);
+        let lost = u32::try_from(lines.lines.len()).unwrap_or(u32::MAX).saturating_add(lines.dropped);
+        let message = LogMessage::Lines(lines);
+        if !message.encode().is_ok_and(|m| seqpacket::send(self.socket.as_fd(), m.bytes(), None).is_ok()) {
+            waiting.0.dropped = lost;
         }
     }
 
@@ -183,7 +91,7 @@ impl Outgoing {
     }
 }
 
-/// Makes records of this process's tracing events.
+/// Makes log lines of this process's tracing events.
 #[derive(Debug)]
 pub struct RoleLog {
     outgoing: Arc<Outgoing>,
@@ -191,7 +99,7 @@ pub struct RoleLog {
 }
 
 impl RoleLog {
-    /// Gives records to `outgoing`, debug records only if `verbose`.
+    /// Gives lines to `outgoing`, those for debugging only if `verbose`.
     #[must_use]
     pub fn new(outgoing: Arc<Outgoing>, verbose: bool) -> Self {
         Self { outgoing, verbose }
@@ -209,7 +117,7 @@ impl<S: Subscriber> Layer<S> for RoleLog {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut fields = Fields::default();
         event.record(&mut fields);
-        self.outgoing.push(Record {
+        self.outgoing.push(LogLine {
             severity: event.metadata().level().into(),
             client: fields.client,
             text: fields.message.0,
@@ -218,7 +126,7 @@ impl<S: Subscriber> Layer<S> for RoleLog {
     }
 }
 
-/// The fields of an event that a record keeps.
+/// The fields of an event that a log line keeps.
 #[derive(Default)]
 struct Fields {
     message: Bounded,

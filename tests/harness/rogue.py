@@ -11,17 +11,19 @@ import socket
 import sys
 import time
 
-VERSION = b"\x01"
-# What a gateway says to the supervisor.
+from .messages import VERSION, Ack, GatewayToConnector, GatewayToSupervisor, SupervisorToGateway
+
+
+def message(tag, fields=b""):
+    return bytes([VERSION, tag]) + fields
+
+
 # It lies about its level: user 1, no privileges, seccomp, Landlock 6, and nothing of what comes behind.
-READY = VERSION + b"\x01" + b"\x01\x01" + b"\x01\x01\x06" + b"\x00\x00\x00\x00"
-REPORT = VERSION + b"\x03"
-COUNTS = VERSION + b"\x04"
-# What it asks of the connector.
-ADMIT = VERSION + b"\x01"
+READY = message(GatewayToSupervisor.READY, b"\x01\x01" + b"\x01\x01\x06" + b"\x00\x00\x00\x00")
+REPORT = message(GatewayToSupervisor.REPORT)
+COUNTS = message(GatewayToSupervisor.COUNTS)
+ADMIT = message(GatewayToConnector.ADMIT)
 NOTHING_SHOWN = b"\x00\x00\x00\x00"
-# What the supervisor says.
-CONNECTOR, CONNECTION, BEGIN, ACKNOWLEDGEMENTS = 3, 6, 7, 9
 
 SOME_ID = b"\xc0\x84\x3d"  # 1,000,000
 
@@ -38,19 +40,23 @@ class Ends:
     def until(self, wanted):
         """Takes messages up to one with this tag."""
         while True:
-            message, fds, _, _ = socket.recv_fds(self.supervisor, 1 << 14, 1)
-            if not message:
+            datagram, fds, _, _ = socket.recv_fds(self.supervisor, 1 << 14, 1)
+            if not datagram:
                 sys.exit()
-            tag = message[1]
-            if tag in (CONNECTOR, ACKNOWLEDGEMENTS, CONNECTION):
+            tag = datagram[1]
+            if tag in (
+                SupervisorToGateway.CONNECTOR,
+                SupervisorToGateway.ACKNOWLEDGEMENTS,
+                SupervisorToGateway.CONNECTION,
+            ):
                 end = socket.socket(fileno=fds[0])
                 end.setblocking(True)
-            if tag == CONNECTOR:
+            if tag == SupervisorToGateway.CONNECTOR:
                 self.connector = end
-            elif tag == ACKNOWLEDGEMENTS:
+            elif tag == SupervisorToGateway.ACKNOWLEDGEMENTS:
                 self.acknowledgements = end
-            elif tag == CONNECTION:
-                self.client, self.ticket = end, message[2:]
+            elif tag == SupervisorToGateway.CONNECTION:
+                self.client, self.ticket = end, datagram[2:]
             if tag == wanted:
                 return
 
@@ -77,7 +83,7 @@ def noise(ends):
 
 
 def unknown_message(ends):
-    ends.supervisor.send(VERSION + b"\x4d")
+    ends.supervisor.send(message(0x4D))
 
 
 def too_long(ends):
@@ -122,7 +128,7 @@ VIOLATIONS = [
 
 def acknowledge_without_end(ends):
     while True:
-        ends.acknowledgements.send(VERSION + b"\x01" + SOME_ID)
+        ends.acknowledgements.send(message(Ack.READING, SOME_ID))
 
 
 def read_nothing(ends):
@@ -168,10 +174,10 @@ def play(worker, marker, act):
     except FileExistsError:
         os.execv(worker, [worker, role])
     ends = Ends()
-    ends.until(BEGIN)
+    ends.until(SupervisorToGateway.BEGIN)
     ends.supervisor.send(READY)
     if act != read_nothing.__name__:
-        ends.until(CONNECTION)
+        ends.until(SupervisorToGateway.CONNECTION)
         # The case says when, by the client's first byte.
         ends.client.recv(1, socket.MSG_PEEK)
         globals()[act](ends)

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::config::Sandbox;
 use common::ipc::channel::Channel;
-use common::ipc::connector::SupervisorToEcho;
+use common::ipc::echo::SupervisorToEcho;
 use common::ipc::setup::{self, EchoSetup};
 use common::sys::listener::Listener;
 use common::sys::stream::StreamSocket;

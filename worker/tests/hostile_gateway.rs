@@ -21,7 +21,7 @@ use common::ipc::channel::{Channel, ChannelError};
 use common::ipc::connector::{ConnectorToSupervisor, Dialled, SupervisorToConnector};
 use common::ipc::setup::{self, AuthTerms, ConnectorSetup, Destination, SignerSetup};
 use common::ipc::signer::{GatewayToSigner, SignerToGateway, SignerToSupervisor, SupervisorToSigner};
-use common::ipc::wire::Message;
+use common::ipc::table::Message;
 use common::ipc::{ClientAddr, ConnectionId, GatewayId, Violation};
 use common::ticket::{Key, Mint, Past, Ticket};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};

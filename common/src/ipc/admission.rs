@@ -1,23 +1,51 @@
 //! Between a gateway, which asks, and the connector, which decides and dials.
 
 use std::ops::RangeInclusive;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::ConnectionId;
-use super::wire::{self, Encoded, Message, WireError};
+use super::table::messages;
 use crate::config::Secret;
 use crate::ticket::Ticket;
 
-/// What a gateway asks.
-#[derive(Debug, PartialEq, Eq)]
-pub enum GatewayToConnector {
-    /// May this connection have a target, and which? It is asked once.
-    Admit(AdmissionRequest),
-    /// May this connection have a page? It is asked before each, until one is refused.
-    Browse(AdmissionRequest),
+messages! {
+    /// What a gateway asks.
+    #[derive(PartialEq, Eq)]
+    pub enum GatewayToConnector: "gateway" => "connector" {
+        /// May this connection have a target, and which? It is asked once.
+        ADMIT = 1 in Serving: Admit(request: AdmissionRequest),
+        /// May this connection have a page? It is asked before each, until one is refused.
+        BROWSE = 2 in Serving: Browse(request: AdmissionRequest),
+    }
+}
+
+messages! {
+    /// What the connector answers.
+    pub enum ConnectorToGateway: "connector" => "gateway" {
+        /// The target's end of the session.
+        CONNECTED = 1 in Serving: Connected {
+            /// The connection that gets it.
+            id: ConnectionId,
+            /// A connected, non-blocking stream socket.
+            target: OwnedFd [fd],
+            /// The target's host, by which it is known in TLS; none for a unix socket.
+            host: Option<String>,
+            /// How long the session may last; without end if absent.
+            lifetime: Option<Duration>,
+        } lost id,
+        /// This connection may have a page.
+        GRANTED = 2 in Serving: Granted(id: ConnectionId),
+        /// There is no target, and no page.
+        REFUSED = 3 in Serving: Refused {
+            /// The connection that gets none.
+            id: ConnectionId,
+            /// Why, as far as the client may know.
+            refusal: Refusal,
+        },
+    }
 }
 
 /// What the connector decides upon.
@@ -73,49 +101,6 @@ impl Shown {
     }
 }
 
-impl Message for GatewayToConnector {
-    fn encode(&self) -> Result<Encoded<'_>, WireError> {
-        match self {
-            Self::Admit(request) => wire::body(1, request, None),
-            Self::Browse(request) => wire::body(2, request, None),
-        }
-    }
-
-    fn decode(tag: u8, body: &[u8], fd: Option<OwnedFd>) -> Result<Self, WireError> {
-        wire::without_fd(fd)?;
-        match tag {
-            1 => Ok(Self::Admit(wire::fields(tag, body)?)),
-            2 => Ok(Self::Browse(wire::fields(tag, body)?)),
-            _ => Err(WireError::Tag(tag)),
-        }
-    }
-}
-
-/// What the connector answers.
-#[derive(Debug)]
-pub enum ConnectorToGateway {
-    /// The target's end of the session.
-    Connected {
-        /// Whose.
-        id: ConnectionId,
-        /// A connected, non-blocking stream socket.
-        target: OwnedFd,
-        /// The target's host, by which it is known in TLS; none for a unix socket.
-        host: Option<String>,
-        /// How long the session may last; without end if absent.
-        lifetime: Option<Duration>,
-    },
-    /// It may have a page.
-    Granted(ConnectionId),
-    /// There is none.
-    Refused {
-        /// Whose.
-        id: ConnectionId,
-        /// Why, as far as the client may know.
-        refusal: Refusal,
-    },
-}
-
 /// Why a connection gets no target. Details are in the connector's log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Refusal {
@@ -163,55 +148,4 @@ impl Reply {
 
     /// Longest fields and reason phrase, bytes of all together.
     pub const MAX_BYTES: usize = 4 << 10;
-}
-
-impl Message for ConnectorToGateway {
-    fn encode(&self) -> Result<Encoded<'_>, WireError> {
-        match self {
-            Self::Connected { id, target, host, lifetime: None } => {
-                wire::body(1, &(id, host), Some(target.as_fd()))
-            }
-            Self::Connected { id, target, host, lifetime } => {
-                wire::body(4, &(id, host, lifetime), Some(target.as_fd()))
-            }
-            Self::Refused { id, refusal } => wire::body(2, &(id, refusal), None),
-            Self::Granted(id) => wire::body(3, id, None),
-        }
-    }
-
-    fn decode(tag: u8, body: &[u8], fd: Option<OwnedFd>) -> Result<Self, WireError> {
-        match tag {
-            1 => {
-                let (id, host) = wire::fields(tag, body)?;
-                Ok(Self::Connected { id, target: wire::with_fd(fd)?, host, lifetime: None })
-            }
-            2 => {
-                wire::without_fd(fd)?;
-                let (id, refusal) = wire::fields(tag, body)?;
-                Ok(Self::Refused { id, refusal })
-            }
-            3 => wire::without_fd(fd).and_then(|()| Ok(Self::Granted(wire::fields(tag, body)?))),
-            4 => {
-                let (id, host, lifetime) = wire::fields(tag, body)?;
-                Ok(Self::Connected { id, target: wire::with_fd(fd)?, host, lifetime })
-            }
-            _ => Err(WireError::Tag(tag)),
-        }
-    }
-}
-
-/// The connection whose target was lost on the way, because the gateway has too many descriptors
-/// open, read from what is left of its message.
-///
-/// # Errors
-///
-/// When it was another message.
-pub fn lost_target(datagram: &[u8]) -> Result<ConnectionId, WireError> {
-    match *datagram {
-        [_, 1, ref body @ ..] => wire::fields(1, body).map(|(id, _): (_, Option<String>)| id),
-        [_, 4, ref body @ ..] => {
-            wire::fields(4, body).map(|(id, ..): (_, Option<String>, Option<Duration>)| id)
-        }
-        _ => Err(WireError::Truncated),
-    }
 }

@@ -8,7 +8,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use tokio::io::Interest;
 use tokio::sync::Mutex;
 
-use super::wire::{self, MAX_BYTES, Message, WireError};
+use super::ConnectionId;
+use super::table::Message;
+use super::wire::{self, MAX_BYTES, WireError};
 use crate::sys::reactor::{After, Registered};
 use crate::sys::seqpacket;
 
@@ -27,9 +29,13 @@ pub struct Channel {
 pub enum Received<M> {
     /// A message.
     Message(M),
-    /// A message whose descriptor the kernel could not install, because this process has too many
-    /// open. Only its bytes came.
-    DescriptorLost(Vec<u8>),
+    /// A message whose descriptor the kernel could not install, because this process has too many open.
+    DescriptorLost {
+        /// Its tag.
+        tag: u8,
+        /// The connection that it was about.
+        id: ConnectionId,
+    },
 }
 
 /// Why nothing more comes over a channel.
@@ -85,7 +91,7 @@ impl Channel {
     pub async fn receive<M: Message>(&self) -> Result<M, ChannelError> {
         match self.receive_or_lose().await? {
             Received::Message(message) => Ok(message),
-            Received::DescriptorLost(_) => Err(WireError::Truncated.into()),
+            Received::DescriptorLost { .. } => Err(WireError::Truncated.into()),
         }
     }
 
@@ -116,7 +122,7 @@ impl Channel {
         match seqpacket::receive(self.socket.as_fd(), &mut buffer) {
             Ok(Some(datagram)) => match interpret(&buffer, datagram)? {
                 Received::Message(message) => Ok(Some(message)),
-                Received::DescriptorLost(_) => Err(WireError::Truncated.into()),
+                Received::DescriptorLost { .. } => Err(WireError::Truncated.into()),
             },
             Ok(None) => Err(ChannelError::Closed),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
@@ -169,7 +175,8 @@ fn interpret<M: Message>(buffer: &[u8], datagram: seqpacket::Datagram) -> Result
         return Ok(Received::Message(wire::decode(bytes, datagram.fd)?));
     }
     if datagram.fd.is_none() && datagram.len < MAX_BYTES {
-        return Ok(Received::DescriptorLost(bytes.to_vec()));
+        let (tag, reader) = wire::open(bytes, None)?;
+        return Ok(Received::DescriptorLost { tag, id: M::lost(tag, reader)? });
     }
     Err(WireError::Truncated.into())
 }

@@ -4,19 +4,22 @@
 //! at most one descriptor, which is a field of its message. Whoever receives treats the other end as
 //! hostile: what can't be decoded is an error, and the channel is given up.
 
+pub mod ack_channel;
 pub mod admission;
 pub mod ask;
 pub mod channel;
 pub mod connector;
-pub(crate) mod earlier;
+pub mod directions;
+pub mod echo;
 pub mod exporter;
 pub mod gateway;
 pub mod level;
+pub mod log;
 pub mod request;
 pub mod setup;
 pub mod signer;
+pub mod table;
 pub mod tally;
-pub mod unwatched;
 pub mod wire;
 pub mod wrapper;
 

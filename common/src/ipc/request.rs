@@ -25,10 +25,8 @@ pub struct Request {
     /// Its cipher suite.
     pub tls_cipher: Option<String>,
     /// The common name of the client's certificate.
-    #[serde(default)]
     pub client_certificate: Option<String>,
     /// From the client's first byte, or before, to the answer.
-    #[serde(default)]
     pub handshake: Option<Duration>,
 }
 

@@ -11,7 +11,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::ask::{ApiLookup, PluginLink, RedisLookup};
 use super::signer::KeyDescription;
-use super::wire::WireError;
+use super::wire;
 use crate::addr::TargetAddr;
 use crate::config::token::{TokenFrom, TokenRefusal};
 use crate::config::{Sandbox, Secret, SuiteNumber};
@@ -344,5 +344,5 @@ pub fn file(setup: &impl Serialize) -> std::io::Result<OwnedFd> {
 /// The kernel's, or that it holds something else.
 pub fn read<T: DeserializeOwned>(fd: OwnedFd) -> std::io::Result<T> {
     let content = Zeroizing::new(memory_file::content(fd)?);
-    super::wire::fields(0, &content).map_err(|_: WireError| WireError::Body(0).into())
+    Ok(wire::value(&content)?)
 }

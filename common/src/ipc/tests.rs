@@ -2,14 +2,17 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use super::admission::{ConnectorToGateway, Header, Refusal, Reply, lost_target};
+use super::admission::{ConnectorToGateway, Header, Refusal, Reply};
 use super::ask::Duty;
 use super::channel::{Channel, ChannelError};
 use super::connector::SupervisorToConnector;
+use super::directions::{DIRECTIONS, Direction};
 use super::gateway::{
-    ClosedBy, Count, Ended, Frames, GatewayToSupervisor, Report, SessionSummary, SupervisorToGateway,
+    Ack, ClosedBy, Count, Ended, Frames, GatewayToSupervisor, Report, SessionSummary, SupervisorToGateway,
 };
-use super::wire::{self, MAX_BYTES, Message, WireError};
+use super::log::{LogLine, LogLines, LogMessage, Severity};
+use super::table::{Message, Row};
+use super::wire::{self, MAX_BYTES, WireError};
 use super::{ClientAddr, ConnectionId, GatewayId};
 use crate::config::Secret;
 use crate::sys::seqpacket;
@@ -57,7 +60,7 @@ async fn the_largest_report_fits_into_a_message() {
             closed_by: ClosedBy::Shutdown,
             close_code: u16::MAX,
             close_reason: "x".repeat(SessionSummary::MAX_REASON),
-            frames: Some(MANY_FRAMES),
+            frames: MANY_FRAMES,
         }),
     };
     let report = Report {
@@ -74,40 +77,74 @@ async fn the_largest_report_fits_into_a_message() {
 #[tokio::test(flavor = "current_thread")]
 async fn the_largest_counts_fit_into_a_message() {
     let (gateway, supervisor) = channel_pair();
-    let count = Count {
-        id: ConnectionId(u64::MAX),
-        to_target: u64::MAX,
-        to_client: u64::MAX,
-        frames: Some(MANY_FRAMES),
-    };
+    let count =
+        Count { id: ConnectionId(u64::MAX), to_target: u64::MAX, to_client: u64::MAX, frames: MANY_FRAMES };
     let counts = GatewayToSupervisor::Counts(vec![count; Count::MAX_BATCH]);
     gateway.send(&counts).await.unwrap();
     assert_eq!(supervisor.receive::<GatewayToSupervisor>().await.unwrap(), counts);
 }
 
-/// Roles of two versions meet after an upgrade: what existed before plugins had duties and sessions a lifetime is
-/// written as it was.
+/// Roles of two versions meet after an upgrade: what was released stays as it is written here.
 #[test]
-fn what_is_older_is_written_as_it_was() {
-    let plugin =
-        |duty| SupervisorToConnector::Plugin { duty, socket: some_fd() }.encode().unwrap().bytes().to_vec();
-    assert_eq!(plugin(Duty::Targets), [1, 5]);
-    assert_eq!(plugin(Duty::Admission(0)), [1, 8, 0]);
-    let connected = |lifetime| {
-        let message =
-            ConnectorToGateway::Connected { id: ConnectionId(7), target: some_fd(), host: None, lifetime };
-        let bytes = message.encode().unwrap().bytes().to_vec();
-        assert_eq!(lost_target(&bytes).unwrap(), ConnectionId(7));
-        match wire::decode(&bytes, Some(some_fd())).unwrap() {
-            ConnectorToGateway::Connected { lifetime: read, .. } => assert_eq!(read, lifetime),
-            other => panic!("{other:?}"),
+fn messages_are_written_as_they_were_released() {
+    fn bytes(message: &impl Message) -> Vec<u8> {
+        message.encode().unwrap().bytes().to_vec()
+    }
+    let id = ConnectionId(7);
+    assert_eq!(bytes(&SupervisorToGateway::Recording { id, file: some_fd() }), [1, 9, 7]);
+    assert_eq!(bytes(&SupervisorToGateway::Ask(vec![id])), [1, 12, 1, 7]);
+    assert_eq!(bytes(&SupervisorToGateway::Stop), [1, 16]);
+    assert_eq!(bytes(&Ack::Reading(id)), [1, 1, 7]);
+    let frames = Frames { to_target: 5, to_client: 6 };
+    let count = Count { id, to_target: 3, to_client: 4, frames };
+    assert_eq!(bytes(&GatewayToSupervisor::Counts(vec![count])), [1, 4, 1, 7, 3, 4, 5, 6]);
+    let (closed_by, close_reason) = (ClosedBy::Target, "ok".into());
+    let session =
+        SessionSummary { to_target: 3, to_client: 4, closed_by, close_code: 1000, close_reason, frames };
+    let report = Report { lost: vec![], ended: vec![Ended { id, session: Some(session) }] };
+    let written = [1, 3, 0, 1, 7, 1, 3, 4, 1, 0xe8, 7, 2, b'o', b'k', 5, 6];
+    assert_eq!(bytes(&GatewayToSupervisor::Report(report)), written);
+    let plugin = |duty| bytes(&SupervisorToConnector::Plugin { duty, socket: some_fd() });
+    assert_eq!(plugin(Duty::Targets), [1, 4, 0]);
+    assert_eq!(plugin(Duty::Admission(2)), [1, 4, 1, 2]);
+    let refusal = Refusal::LookupFailed;
+    assert_eq!(bytes(&ConnectorToGateway::Refused { id, refusal }), [1, 3, 7, 7]);
+    let lines = vec![LogLine { severity: Severity::Info, client: None, text: "ok".into(), event: None }];
+    let lines = LogLines { dropped: 2, lines, marks: String::new() };
+    assert_eq!(bytes(&LogMessage::Lines(lines)), [1, 1, 2, 1, 1, 0, 2, b'o', b'k', 0, 0]);
+}
+
+#[test]
+fn a_lost_descriptor_is_blamed_on_its_connection() {
+    fn lost<M: Message>(message: &M) -> Result<ConnectionId, WireError> {
+        let encoded = message.encode().unwrap();
+        let (tag, reader) = wire::open(encoded.bytes(), None).unwrap();
+        M::lost(tag, reader)
+    }
+    let client = ClientAddr::Unix("/run/x.sock".into());
+    let connection = SupervisorToGateway::Connection { ticket: ticket(client), socket: some_fd() };
+    assert_eq!(lost(&connection).unwrap(), ConnectionId(300));
+    let id = ConnectionId(7);
+    assert_eq!(lost(&SupervisorToGateway::Recording { id, file: some_fd() }).unwrap(), id);
+    for lifetime in [None, Some(Duration::from_secs(1))] {
+        let host = Some("localhost".into());
+        let connected = ConnectorToGateway::Connected { id, target: some_fd(), host, lifetime };
+        assert_eq!(lost(&connected).unwrap(), id);
+    }
+    assert!(matches!(lost(&SupervisorToGateway::Setup(some_fd())), Err(WireError::Descriptor)));
+    assert!(matches!(lost(&SupervisorToGateway::Stop), Err(WireError::Descriptor)));
+}
+
+#[test]
+fn tags_are_counted_from_1_and_used_once() {
+    for Direction { name, table, .. } in DIRECTIONS {
+        assert!(table.first().is_some_and(|row| row.tag == 1), "{name}");
+        assert!(table.is_sorted_by(|one, next| one.tag < next.tag), "{name}");
+        for Row { name: message, fields, .. } in table {
+            let descriptors = fields.iter().filter(|field| field.is_descriptor).count();
+            assert!(descriptors <= 1, "{name}::{message}");
         }
-        bytes
-    };
-    assert_eq!(connected(None), [1, 1, 7, 0]);
-    assert_eq!(connected(Some(Duration::from_secs(1)))[..4], [1, 4, 7, 0]);
-    let refused = ConnectorToGateway::Refused { id: ConnectionId(7), refusal: Refusal::LookupFailed };
-    assert_eq!(refused.encode().unwrap().bytes(), [1, 2, 7, 7]);
+    }
 }
 
 #[tokio::test(flavor = "current_thread")]
@@ -172,15 +209,15 @@ fn what_is_no_message_is_refused() {
     assert!(decode(&stop, None).is_ok());
     assert!(matches!(decode(&stop, Some(some_fd())), Err(WireError::Descriptor)), "a fd that nobody wants");
     assert!(
-        matches!(decode(&[stop.as_slice(), &[0]].concat(), None), Err(WireError::Body(8))),
+        matches!(decode(&[stop.as_slice(), &[0]].concat(), None), Err(WireError::Body(16))),
         "trailing byte"
     );
     assert!(matches!(decode(&[1, 1], None), Err(WireError::Descriptor)), "a setup without its file");
     assert!(matches!(decode(&[1, 99], None), Err(WireError::Tag(99))));
-    assert!(matches!(decode(&[9, 8], None), Err(WireError::Version(9))));
+    assert!(matches!(decode(&[9, 16], None), Err(WireError::Version(9))));
     assert!(matches!(decode(&[1], None), Err(WireError::Truncated)));
     assert!(matches!(decode(&[], None), Err(WireError::Truncated)));
-    assert!(matches!(decode(&[1, 6, 7], Some(some_fd())), Err(WireError::Body(6))), "half an address");
+    assert!(matches!(decode(&[1, 8, 7], Some(some_fd())), Err(WireError::Body(8))), "half an address");
 }
 
 #[test]

@@ -1,35 +1,17 @@
-//! How a message becomes a datagram: version, tag, body.
+//! How a message becomes a datagram: version, tag, and the fields one after the other in the format of `postcard`.
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use serde::{Serialize, de::DeserializeOwned};
 
+use super::table::Message;
+
 /// Longest datagram. What is longer travels as a file in memory.
 pub const MAX_BYTES: usize = 16 << 10;
 
-/// Stands at the head of each datagram. Bump it with every change of a message: roles of two versions
-/// meet when a package is upgraded under a running service.
-const VERSION: u8 = 1;
-
-/// A message in one direction of a channel.
-///
-/// Tags are written out in both methods and never used for another message later.
-pub trait Message: Sized {
-    /// Its tag, its body, and its descriptor if it carries one.
-    ///
-    /// # Errors
-    ///
-    /// As [`body`].
-    fn encode(&self) -> Result<Encoded<'_>, WireError>;
-
-    /// The message of this tag, which must have exactly this body and descriptor.
-    ///
-    /// # Errors
-    ///
-    /// When tag, body and descriptor don't make a message.
-    fn decode(tag: u8, body: &[u8], fd: Option<OwnedFd>) -> Result<Self, WireError>;
-}
+/// Stands at the head of each datagram. When to count it up is written in [`super::table`].
+pub const VERSION: u8 = 1;
 
 /// A message ready to be sent.
 #[derive(Debug)]
@@ -79,63 +61,102 @@ impl From<WireError> for io::Error {
     }
 }
 
-/// A datagram with `tag` and the fields of `body`; `fd` goes along.
-///
-/// # Errors
-///
-/// When it gets too long.
-pub fn body<'a>(
+/// Writes a message.
+#[derive(Debug)]
+pub struct Writer<'a> {
     tag: u8,
-    body: &impl Serialize,
+    bytes: Vec<u8>,
     fd: Option<BorrowedFd<'a>>,
-) -> Result<Encoded<'a>, WireError> {
-    let head = Vec::from([VERSION, tag]);
-    let bytes = postcard::to_extend(body, head).map_err(|_| WireError::Encode(tag))?;
-    if bytes.len() > MAX_BYTES {
-        return Err(WireError::TooLong(tag));
-    }
-    Ok(Encoded { bytes, fd })
 }
 
-/// Takes a datagram apart and decodes it.
+impl<'a> Writer<'a> {
+    /// Begins a message.
+    pub(super) fn new(tag: u8) -> Self {
+        Self { tag, bytes: Vec::from([VERSION, tag]), fd: None }
+    }
+
+    /// Adds a field.
+    pub(super) fn field(self, field: &impl Serialize) -> Result<Self, WireError> {
+        let bytes = postcard::to_extend(field, self.bytes).map_err(|_| WireError::Encode(self.tag))?;
+        Ok(Self { bytes, ..self })
+    }
+
+    /// Adds the descriptor.
+    pub(super) fn descriptor(self, fd: BorrowedFd<'a>) -> Self {
+        Self { fd: Some(fd), ..self }
+    }
+
+    /// The message.
+    pub(super) fn finish(self) -> Result<Encoded<'a>, WireError> {
+        if self.bytes.len() > MAX_BYTES {
+            return Err(WireError::TooLong(self.tag));
+        }
+        Ok(Encoded { bytes: self.bytes, fd: self.fd })
+    }
+}
+
+/// Reads a message.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    tag: u8,
+    rest: &'a [u8],
+    fd: Option<OwnedFd>,
+}
+
+impl<'a> Reader<'a> {
+    /// The next field.
+    pub(super) fn field<T: DeserializeOwned>(&mut self) -> Result<T, WireError> {
+        let (field, rest) = postcard::take_from_bytes(self.rest).map_err(|_| WireError::Body(self.tag))?;
+        self.rest = rest;
+        Ok(field)
+    }
+
+    /// The descriptor.
+    pub(super) fn descriptor(&mut self) -> Result<OwnedFd, WireError> {
+        self.fd.take().ok_or(WireError::Descriptor)
+    }
+
+    /// Makes sure that nothing is left.
+    pub(super) fn finish(self) -> Result<(), WireError> {
+        match (self.rest, self.fd) {
+            ([], None) => Ok(()),
+            ([], Some(_)) => Err(WireError::Descriptor),
+            _ => Err(WireError::Body(self.tag)),
+        }
+    }
+}
+
+/// Takes a datagram apart: its tag, and what reads the rest.
 ///
 /// # Errors
 ///
-/// When it is not a message of type `M`.
-pub fn decode<M: Message>(datagram: &[u8], fd: Option<OwnedFd>) -> Result<M, WireError> {
+/// When it has no tag, or the version is another.
+pub fn open(datagram: &[u8], fd: Option<OwnedFd>) -> Result<(u8, Reader<'_>), WireError> {
     match *datagram {
-        [VERSION, tag, ref body @ ..] => M::decode(tag, body, fd),
+        [VERSION, tag, ref rest @ ..] => Ok((tag, Reader { tag, rest, fd })),
         [version, _, ..] => Err(WireError::Version(version)),
         _ => Err(WireError::Truncated),
     }
 }
 
-/// The fields of a body, all of it.
+/// Decodes a datagram, in whatever phase.
 ///
 /// # Errors
 ///
-/// When they don't fit or bytes remain.
-pub fn fields<T: DeserializeOwned>(tag: u8, body: &[u8]) -> Result<T, WireError> {
-    match postcard::take_from_bytes(body) {
-        Ok((fields, [])) => Ok(fields),
-        _ => Err(WireError::Body(tag)),
+/// When it is not a message of type `M`.
+pub fn decode<M: Message>(datagram: &[u8], fd: Option<OwnedFd>) -> Result<M, WireError> {
+    let (tag, reader) = open(datagram, fd)?;
+    M::decode(tag, reader)
+}
+
+/// Reads a value that is not a message, such as a setup: all of `bytes`.
+///
+/// # Errors
+///
+/// When it does not fit, or bytes remain.
+pub fn value<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Ok(value),
+        _ => Err(WireError::Body(0)),
     }
-}
-
-/// The descriptor of a message that carries one.
-///
-/// # Errors
-///
-/// When there is none.
-pub fn with_fd(fd: Option<OwnedFd>) -> Result<OwnedFd, WireError> {
-    fd.ok_or(WireError::Descriptor)
-}
-
-/// Makes sure that a message that carries no descriptor has none.
-///
-/// # Errors
-///
-/// When there is one; it is closed.
-pub fn without_fd(fd: Option<OwnedFd>) -> Result<(), WireError> {
-    fd.map_or(Ok(()), |_| Err(WireError::Descriptor))
 }

@@ -2,13 +2,13 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::wire::{self, Encoded, Message, WireError};
+use super::table::messages;
 
 /// What a wrapper is told. It starts one program once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,37 +38,25 @@ pub struct ProgramUser {
     pub groups: Vec<u32>,
 }
 
-/// What a wrapper is told. When its channel is closed it ends the program.
-#[derive(Debug)]
-pub enum SupervisorToWrapper {
-    /// A [`WrapperSetup`] as a file in memory.
-    Setup(OwnedFd),
-}
-
-impl Message for SupervisorToWrapper {
-    fn encode(&self) -> Result<Encoded<'_>, WireError> {
-        match self {
-            Self::Setup(fd) => wire::body(1, &(), Some(fd.as_fd())),
-        }
-    }
-
-    fn decode(tag: u8, body: &[u8], fd: Option<OwnedFd>) -> Result<Self, WireError> {
-        match tag {
-            1 => wire::fields(tag, body).and_then(|()| Ok(Self::Setup(wire::with_fd(fd)?))),
-            _ => Err(WireError::Tag(tag)),
-        }
+messages! {
+    /// What a wrapper is told. When its channel is closed it ends the program.
+    pub enum SupervisorToWrapper: "supervisor" => "wrapper" {
+        /// A `WrapperSetup` as a file in memory.
+        SETUP = 1 in Setup then Serving: Setup(file: OwnedFd [fd]),
     }
 }
 
-/// What a wrapper says. It runs as the program's user, and so may say what the program likes.
-#[derive(Debug, PartialEq, Eq)]
-pub enum WrapperToSupervisor {
-    /// The program runs, as this process.
-    Started(i32),
-    /// The program can't be started; a human should read why.
-    NotStarted(String),
-    /// The program's first process has ended. Others may be left; when none is, the wrapper ends as well.
-    Ended(ProgramEnd),
+messages! {
+    /// What a wrapper says. It runs as the program's user, and so may say what the program likes.
+    #[derive(PartialEq, Eq)]
+    pub enum WrapperToSupervisor: "wrapper" => "supervisor" {
+        /// The program runs, as this process.
+        STARTED = 1 in Starting then Serving: Started(pid: i32),
+        /// The program can't be started; a human should read why.
+        NOT_STARTED = 2 in Starting: NotStarted(reason: String),
+        /// The program's first process has ended. Others may be left; when none is, the wrapper ends as well.
+        ENDED = 3 in Serving: Ended(end: ProgramEnd),
+    }
 }
 
 /// How the program's first process has ended.
@@ -87,26 +75,6 @@ impl ProgramEnd {
         match self {
             Self::Exited(status) => status,
             Self::Killed(signal) => signal.saturating_add(128),
-        }
-    }
-}
-
-impl Message for WrapperToSupervisor {
-    fn encode(&self) -> Result<Encoded<'_>, WireError> {
-        match self {
-            Self::Started(pid) => wire::body(1, pid, None),
-            Self::NotStarted(why) => wire::body(2, why, None),
-            Self::Ended(end) => wire::body(3, end, None),
-        }
-    }
-
-    fn decode(tag: u8, body: &[u8], fd: Option<OwnedFd>) -> Result<Self, WireError> {
-        wire::without_fd(fd)?;
-        match tag {
-            1 => Ok(Self::Started(wire::fields(tag, body)?)),
-            2 => Ok(Self::NotStarted(wire::fields(tag, body)?)),
-            3 => Ok(Self::Ended(wire::fields(tag, body)?)),
-            _ => Err(WireError::Tag(tag)),
         }
     }
 }

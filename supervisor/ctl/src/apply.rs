@@ -11,7 +11,6 @@ use common::exit_code;
 
 use crate::files;
 use crate::instances::{CtlError, Instance};
-use crate::output::print;
 use crate::systemctl::{self, first};
 
 /// What is done about an instance.
@@ -70,7 +69,7 @@ pub(crate) fn apply(folder: &Path, run: &Path, names: Vec<String>, dry_run: bool
 }
 
 fn say(name: &str, what: &str) -> Result<(), CtlError> {
-    print(&format!("{name}: {what}\n"))
+    crate::print(&format!("{name}: {what}\n"))
 }
 
 fn state(folder: &Path, run: &Path, name: &str) -> Result<State, CtlError> {

@@ -37,8 +37,8 @@ pub(crate) async fn sessions(service: &Service) -> Vec<Session> {
     for session in &mut sessions {
         if let Some(count) = counts.get(&ConnectionId(session.id)) {
             (session.bytes_in, session.bytes_out) = (Some(count.to_target), Some(count.to_client));
-            session.frames_in = count.frames.map(|frames| frames.to_target);
-            session.frames_out = count.frames.map(|frames| frames.to_client);
+            session.frames_in = Some(count.frames.to_target);
+            session.frames_out = Some(count.frames.to_client);
         }
     }
     sessions

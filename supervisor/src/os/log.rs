@@ -15,7 +15,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use common::config::Config;
-use common::log::{Escaped, Record, Records, Severity};
+use common::ipc::log::{LogLine, LogLines, Severity};
+use common::log::Escaped;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_local;
 use tracing::field::{Field, Visit};
@@ -192,16 +193,16 @@ fn is_journal(stderr: &OwnedFd) -> bool {
         .is_ok_and(|stat| device.parse() == Ok(stat.st_dev) && inode.parse() == Ok(stat.st_ino))
 }
 
-/// Logs records of another role, which may be taken over: their text is escaped.
-pub(crate) fn role_records(role: &'static str, records: &Records) {
-    if !records.marks.is_empty() {
-        traffic::show(&records.marks);
+/// Logs what another role has sent, which may be taken over: its text is escaped.
+pub(crate) fn role_lines(role: &'static str, lines: &LogLines) {
+    if !lines.marks.is_empty() {
+        traffic::show(&lines.marks);
     }
-    if records.dropped > 0 {
-        let dropped = records.dropped;
+    if lines.dropped > 0 {
+        let dropped = lines.dropped;
         tracing::warn!(target: "websockify::log", websockify_role = role, "{dropped} log lines of the {role} were dropped");
     }
-    for Record { severity, client, text, event } in &records.records {
+    for LogLine { severity, client, text, event } in &lines.lines {
         let message_id = event.map(message_id::of_role_event);
         let text = Escaped(text);
         let client = client.as_deref().map(|client| tracing::field::display(Escaped(client)));

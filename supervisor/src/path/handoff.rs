@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use common::ipc::channel::ChannelError;
-use common::ipc::gateway::{Begun, SupervisorToGateway};
+use common::ipc::gateway::{Ack, SupervisorToGateway};
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
@@ -133,7 +133,7 @@ pub(crate) fn take_acknowledgements(service: &Service) {
 /// The same for one gateway.
 pub(crate) fn take_acknowledgements_of(service: &Service, gateway: &Gateway) -> Result<(), ChannelError> {
     for _ in 0..MAX_ACKNOWLEDGEMENTS {
-        let Some(Begun(id)) = gateway.acknowledgements.try_receive()? else { break };
+        let Some(Ack::Reading(id)) = gateway.acknowledgements.try_receive()? else { break };
         // What it says about others than its own, or twice, has no effect.
         service.connections.borrow_mut().begun(id, gateway.id);
     }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use common::addr::TargetAddr;
 use common::ipc::channel::ChannelError;
-use common::ipc::connector::SupervisorToEcho;
+use common::ipc::echo::SupervisorToEcho;
 
 use crate::os::log::message_id;
 use crate::path::generation::Generation;

@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use common::ipc::channel::Channel;
-use common::ipc::wire::Message;
+use common::ipc::table::Message;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 

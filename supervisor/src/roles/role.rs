@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use common::config::Sandbox;
 use common::ipc::channel::Channel;
-use common::log::Records;
+use common::ipc::log::LogMessage;
 use nix::sched::{CloneFlags, setns, unshare};
 use tokio::task::spawn_local;
 
@@ -100,11 +100,11 @@ fn blocking(fd: OwnedFd) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-/// Passes the records of a role on until it ends.
+/// Passes the log lines of a role on until it ends.
 async fn forward_log(role: &'static str, channel: Rc<Channel>) {
     // An end that breaks protocol has nothing more to say that could be believed.
-    while let Ok(records) = channel.receive::<Records>().await {
-        log::role_records(role, &records);
+    while let Ok(LogMessage::Lines(lines)) = channel.receive().await {
+        log::role_lines(role, &lines);
     }
 }
 

@@ -125,7 +125,7 @@ pub(crate) fn closed(subject: &Subject<'_>, summary: Option<&SessionSummary>, la
     let Subject { run, id, client, gateway, opening, request } = *subject;
     let target = &opening.target;
     let (to_target, to_client) = summary.map_or((0, 0), |sum| (sum.to_target, sum.to_client));
-    let frames = summary.and_then(|sum| sum.frames);
+    let frames = summary.map(|sum| sum.frames);
     let closed_by = summary.map_or(CRASH, |sum| ClosedBy::as_str(sum.closed_by));
     let close_code = summary.map_or(NO_CLOSE_FRAME, |sum| sum.close_code);
     tracing::info!(
@@ -168,6 +168,8 @@ pub(crate) fn closed(subject: &Subject<'_>, summary: Option<&SessionSummary>, la
 
 #[cfg(test)]
 mod tests {
+    use common::ipc::gateway::Frames;
+
     use super::*;
 
     #[test]
@@ -180,7 +182,7 @@ mod tests {
                 closed_by,
                 close_code,
                 close_reason,
-                frames: None,
+                frames: Frames::default(),
             })
         };
         assert_eq!(letters(ClosedBy::Client, 1000), "--");

@@ -6,16 +6,15 @@ use std::time::{Duration, Instant};
 use common::ipc::admission::{AdmissionRequest, ConnectorToGateway, Refusal};
 use common::ipc::channel::Channel;
 use common::ipc::connector::Dialled;
+use common::ipc::log::RoleEvent;
 use common::ipc::{ConnectionId, GatewayId};
-use common::log::RoleEvent;
 use common::ticket::Claims;
 use tokio::time::timeout;
 
 use super::grant::Grant;
 use super::policy::Denied;
-use super::state::{Connector, bounded};
 use super::target::Target;
-use super::visitor::{Visitor, Wish};
+use super::{Connector, Visitor, Wish, bounded, dial};
 
 /// How long a gateway may leave its answers unread before it counts as hung.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
@@ -75,7 +74,7 @@ async fn connect(
         // The semaphore is never closed. The turn ends before the gateway gets its answer: one that does
         // not read must not keep others waiting.
         let _turn = connector.dialling.acquire().await?;
-        target.dial(&connector.setup).await
+        dial::dial(&target, &connector.setup).await
     };
     connector.tell_dialled(Dialled {
         id,

@@ -5,17 +5,17 @@ use std::rc::Rc;
 use common::addr::TargetAddr;
 use common::ipc::admission::Refusal;
 use common::ipc::ask::Duty;
+use common::ipc::log::RoleEvent;
 use common::ipc::setup::{ConnectorSetup, Destination, TokenFiles};
 use common::ipc::wrapper::ProgramState;
-use common::log::RoleEvent;
 
+use super::Visitor;
 use super::auth::{self, AuthError};
 use super::grant::Grant;
 use super::plugin;
 use super::program::Program;
 use super::target::Target;
 use super::token::{self, LookupError};
-use super::visitor::Visitor;
 
 /// The policy of an instance.
 pub(super) struct Policy {

@@ -7,9 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use common::ipc::ConnectionId;
-use common::ipc::admission::{
-    AdmissionRequest, ConnectorToGateway, GatewayToConnector, Refusal, lost_target,
-};
+use common::ipc::admission::{AdmissionRequest, ConnectorToGateway, GatewayToConnector, Refusal};
 use common::ipc::channel::{Channel, Received};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_local};
@@ -104,10 +102,7 @@ async fn read(channel: Rc<Channel>, waiting: Rc<Waiting>) {
             }
             Ok(Received::Message(ConnectorToGateway::Granted(id))) => (id, Ok(None)),
             Ok(Received::Message(ConnectorToGateway::Refused { id, refusal })) => (id, Err(refusal)),
-            Ok(Received::DescriptorLost(datagram)) => match lost_target(&datagram) {
-                Ok(id) => (id, Err(Refusal::Overloaded)),
-                Err(_) => break,
-            },
+            Ok(Received::DescriptorLost { id, .. }) => (id, Err(Refusal::Overloaded)),
             Err(_) => break,
         };
         if let Some(sender) = waiting.borrow_mut().remove(&id) {

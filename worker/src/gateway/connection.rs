@@ -6,15 +6,15 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Instant;
 
-use common::log::RoleEvent;
+use common::ipc::log::RoleEvent;
 use common::sys::stream::StreamSocket;
 use common::ticket::Ticket;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
-use super::requests;
+use super::Gateway;
+use super::http;
 use super::sessions::Connection;
-use super::state::Gateway;
 use super::tls::{self, HandshakeError};
 use super::transport::ClientStream;
 
@@ -54,7 +54,7 @@ async fn serve_socket(gateway: &Rc<Gateway>, connection: &Rc<Connection>, socket
         Some(ClientStream::Plain(socket))
     };
     match stream {
-        Some(stream) => requests::serve(gateway.clone(), connection.clone(), stream).await,
+        Some(stream) => http::service::serve(gateway.clone(), connection.clone(), stream).await,
         None => Ok(()),
     }
 }

@@ -7,10 +7,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use common::ipc::ConnectionId;
+use common::ipc::ack_channel::AckChannel;
 use common::ipc::channel::{Channel, ChannelError};
-use common::ipc::gateway::{Begun, Ended, GatewayToSupervisor, Report};
+use common::ipc::gateway::{Ack, Ended, GatewayToSupervisor, Report};
 use common::ipc::request::Requested;
-use common::ipc::unwatched::Unwatched;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
@@ -22,7 +22,7 @@ const MAX_DELAY: Duration = Duration::from_millis(15);
 #[derive(Debug)]
 pub(super) struct Outbox {
     supervisor: Rc<Channel>,
-    acknowledgements: Unwatched,
+    acknowledgements: AckChannel,
     requested: RefCell<Vec<Requested>>,
     waiting: RefCell<Report>,
     filled: Notify,
@@ -30,7 +30,7 @@ pub(super) struct Outbox {
 
 impl Outbox {
     /// An empty one.
-    pub(super) fn new(supervisor: Rc<Channel>, acknowledgements: Unwatched) -> Rc<Self> {
+    pub(super) fn new(supervisor: Rc<Channel>, acknowledgements: AckChannel) -> Rc<Self> {
         Rc::new(Self {
             supervisor,
             acknowledgements,
@@ -47,7 +47,7 @@ impl Outbox {
     ///
     /// When the supervisor is gone.
     pub(super) async fn begun(&self, id: ConnectionId) -> Result<(), ChannelError> {
-        while !self.acknowledgements.try_send(&Begun(id))? {
+        while !self.acknowledgements.try_send(&Ack::Reading(id))? {
             // The supervisor looks there several times a second.
             sleep(MAX_DELAY).await;
         }

@@ -109,7 +109,7 @@ impl Sessions {
         found
             .map(|connection| {
                 let Moved { to_target, to_client, frames } = connection.moved.get();
-                Count { id: connection.id(), to_target, to_client, frames: Some(frames) }
+                Count { id: connection.id(), to_target, to_client, frames }
             })
             .collect()
     }

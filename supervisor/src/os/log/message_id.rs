@@ -3,7 +3,7 @@
 //! `systemd/websockify.catalog` explains each of them to who asks with `journalctl --catalog`. A number is
 //! never used again for something else.
 
-use common::log::RoleEvent;
+use common::ipc::log::RoleEvent;
 
 /// A session begins.
 pub(crate) const SESSION_OPENED: &str = "fbd0ff3b190446aa8698b7bb3c6699ca";

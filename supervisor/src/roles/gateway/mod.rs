@@ -10,10 +10,10 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
+use common::ipc::ack_channel::AckChannel;
 use common::ipc::channel::{Channel, ChannelError};
 use common::ipc::gateway::{Count, SupervisorToGateway};
 use common::ipc::tally::Tally;
-use common::ipc::unwatched::Unwatched;
 use common::ipc::{ConnectionId, GatewayId};
 use nix::time::{ClockId, clock_getcpuclockid};
 use nix::unistd::Pid;
@@ -47,7 +47,7 @@ pub(crate) struct Gateway {
     /// Where its log comes from.
     pub(crate) log: Rc<Channel>,
     /// Where it says which connections it has begun to read.
-    pub(crate) acknowledgements: Unwatched,
+    pub(crate) acknowledgements: AckChannel,
     /// Its process id.
     pub(crate) pid: i32,
     /// Connections that it has or is being given.

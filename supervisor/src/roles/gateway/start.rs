@@ -5,10 +5,10 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use common::ipc::GatewayId;
+use common::ipc::ack_channel::AckChannel;
 use common::ipc::channel::Channel;
 use common::ipc::gateway::{GatewayToSupervisor, SupervisorToGateway};
 use common::ipc::tally::Tally;
-use common::ipc::unwatched::Unwatched;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::spawn_local;
 use tokio::time::timeout;
@@ -46,7 +46,7 @@ pub(crate) fn adopt(
         id,
         channel: role.channel.clone(),
         log: role.log.clone(),
-        acknowledgements: Unwatched::new(acknowledgements),
+        acknowledgements: AckChannel::new(acknowledgements),
         pid: role.process.pid,
         load: Cell::new(load),
         // Whoever has asked is gone.

@@ -1,5 +1,7 @@
 //! What becomes of connections whose gateways or connectors come and go.
 
+use common::ipc::gateway::Frames;
+
 use super::*;
 
 const GATEWAY: GatewayId = GatewayId(1);
@@ -7,7 +9,14 @@ const OTHER: GatewayId = GatewayId(2);
 
 fn summary(to_target: u64, to_client: u64) -> SessionSummary {
     let (closed_by, close_reason) = (ClosedBy::Client, String::new());
-    SessionSummary { to_target, to_client, closed_by, close_code: 1000, close_reason, frames: None }
+    SessionSummary {
+        to_target,
+        to_client,
+        closed_by,
+        close_code: 1000,
+        close_reason,
+        frames: Frames::default(),
+    }
 }
 
 fn handed_over(connections: &mut Connections) -> ConnectionId {

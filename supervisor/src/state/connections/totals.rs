@@ -49,7 +49,7 @@ impl EndedSessions {
         if let Some(summary) = summary {
             self.to_target = self.to_target.saturating_add(summary.to_target);
             self.to_client = self.to_client.saturating_add(summary.to_client);
-            let frames = summary.frames.unwrap_or_default();
+            let frames = summary.frames;
             self.frames.to_target = self.frames.to_target.saturating_add(frames.to_target);
             self.frames.to_client = self.frames.to_client.saturating_add(frames.to_client);
         }

@@ -1,6 +1,6 @@
 //! `ClientCertCNAuth`: clients with a certificate of some common names only.
 
-use super::error::AuthError;
+use super::AuthError;
 
 /// The names.
 #[derive(Debug)]

@@ -1,10 +1,12 @@
-//! Parts of HTTP/1.1 that requests for pages and for WebSockets share.
+//! HTTP/1.1: which request gets what.
 
 pub mod body;
 pub mod error_page;
 pub(crate) mod html;
-pub(super) mod refusal;
+pub(super) mod page;
+mod refusal;
 pub mod response;
-pub(super) mod shown;
-pub(super) mod stall;
-pub(super) mod told;
+pub(super) mod service;
+mod shown;
+mod stall;
+mod told;

@@ -204,7 +204,7 @@ impl Session {
             closed_by: self.closed_by.unwrap_or(ClosedBy::Client),
             close_code: self.close_code,
             close_reason: self.close_reason,
-            frames: Some(frames),
+            frames,
         });
     }
 

@@ -1,5 +1,6 @@
 //! TLS towards clients: the certificate in force, with a signer elsewhere.
 
+pub(super) mod certificate;
 mod signing;
 pub mod target;
 mod tickets;

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use common::ipc::signer::{GatewayToSigner, KeyDescription, SignerToGateway};
-use common::ipc::wire::{self, MAX_BYTES, Message};
+use common::ipc::table::Message;
+use common::ipc::wire::{self, MAX_BYTES};
 use common::sys::seqpacket;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustls::sign::{Signer, SigningKey};

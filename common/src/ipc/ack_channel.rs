@@ -4,7 +4,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::channel::ChannelError;
-use super::wire::{self, Message, WireError};
+use super::table::Message;
+use super::wire::{self, WireError};
 use crate::sys::seqpacket;
 
 /// Longest message here. They are short.
@@ -12,9 +13,9 @@ const MAX_BYTES: usize = 64;
 
 /// One end.
 #[derive(Debug)]
-pub struct Unwatched(OwnedFd);
+pub struct AckChannel(OwnedFd);
 
-impl Unwatched {
+impl AckChannel {
     /// Takes an end of [`super::channel::Channel::pair`].
     #[must_use]
     pub fn new(fd: OwnedFd) -> Self {
@@ -54,7 +55,7 @@ impl Unwatched {
     }
 }
 
-impl AsFd for Unwatched {
+impl AsFd for AckChannel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }

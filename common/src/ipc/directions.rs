@@ -1,0 +1,87 @@
+//! All directions of all channels, for what concerns every message: fuzzing, the documents, the end-to-end tests.
+
+use std::os::fd::OwnedFd;
+
+use super::admission::{ConnectorToGateway, GatewayToConnector};
+use super::connector::{ConnectorToSupervisor, SupervisorToConnector};
+use super::echo::SupervisorToEcho;
+use super::exporter::{ExporterToSupervisor, SupervisorToExporter};
+use super::gateway::{Ack, GatewayToSupervisor, SupervisorToGateway};
+use super::log::LogMessage;
+use super::signer::{GatewayToSigner, SignerToGateway, SignerToSupervisor, SupervisorToSigner};
+use super::table::{Message, Row};
+use super::wire::{self, WireError};
+use super::wrapper::{SupervisorToWrapper, WrapperToSupervisor};
+
+/// One direction of a channel.
+#[derive(Debug)]
+pub struct Direction {
+    /// The name of the enum with its messages.
+    pub name: &'static str,
+    /// Who sends.
+    pub from: &'static str,
+    /// Who receives.
+    pub to: &'static str,
+    /// Its messages.
+    pub table: &'static [Row],
+    /// Receives any datagram with any descriptor; see [`round_trip`].
+    pub round_trip: fn(&[u8], Option<OwnedFd>) -> Result<(), Fault>,
+}
+
+/// What must never come of a datagram.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// It is a message, and can't be written down.
+    #[error("it can be read and not written: {0}")]
+    Write(WireError),
+    /// It is a message that is written as something else.
+    #[error("it is read as {0} and then as {1}")]
+    Changed(String, String),
+}
+
+/// All of them.
+pub const DIRECTIONS: [Direction; 17] = [
+    of::<SupervisorToGateway>(),
+    of::<GatewayToSupervisor>(),
+    of::<Ack>(),
+    of::<SupervisorToConnector>(),
+    of::<ConnectorToSupervisor>(),
+    of::<GatewayToConnector>(),
+    of::<ConnectorToGateway>(),
+    of::<SupervisorToSigner>(),
+    of::<SignerToSupervisor>(),
+    of::<GatewayToSigner>(),
+    of::<SignerToGateway>(),
+    of::<SupervisorToExporter>(),
+    of::<ExporterToSupervisor>(),
+    of::<SupervisorToWrapper>(),
+    of::<WrapperToSupervisor>(),
+    of::<SupervisorToEcho>(),
+    of::<LogMessage>(),
+];
+
+const fn of<M: Message>() -> Direction {
+    Direction { name: M::NAME, from: M::ENDS.0, to: M::ENDS.1, table: M::TABLE, round_trip: round_trip::<M> }
+}
+
+/// Reads a datagram, with its descriptor and as if that had been lost, and what is a message it writes and reads
+/// again.
+///
+/// # Errors
+///
+/// When the message does not survive that.
+fn round_trip<M: Message>(datagram: &[u8], fd: Option<OwnedFd>) -> Result<(), Fault> {
+    if let Ok((tag, reader)) = wire::open(datagram, None) {
+        // Any answer will do.
+        let _ = M::lost(tag, reader);
+    }
+    let Ok(message) = wire::decode::<M>(datagram, fd) else { return Ok(()) };
+    let encoded = message.encode().map_err(Fault::Write)?;
+    // A copy of its descriptor has another number, which `Debug` shows.
+    if encoded.fd.is_some() {
+        return Ok(());
+    }
+    let again = wire::decode::<M>(encoded.bytes(), None).map_err(Fault::Write)?;
+    let (before, after) = (format!("{message:?}"), format!("{again:?}"));
+    if before == after { Ok(()) } else { Err(Fault::Changed(before, after)) }
+}

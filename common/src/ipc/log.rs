@@ -1,0 +1,91 @@
+//! Log lines that a role sends to the supervisor.
+
+use serde::{Deserialize, Serialize};
+use tracing::Level;
+
+use super::table::messages;
+
+messages! {
+    /// What a role says on the channel of its log, its standard output.
+    #[derive(PartialEq, Eq)]
+    pub enum LogMessage: "any role" => "supervisor" {
+        /// What is to be logged.
+        LINES = 1 in Serving: Lines(lines: LogLines),
+    }
+}
+
+/// One line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// How much it matters.
+    pub severity: Severity,
+    /// The client that it is about.
+    pub client: Option<String>,
+    /// What happened. May hold what clients sent: escape it before a human sees it.
+    pub text: String,
+    /// The kind of event, where somebody may want to look for it.
+    pub event: Option<RoleEvent>,
+}
+
+/// Kinds of events that roles tell of: the field `event` of a `tracing` event, by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RoleEvent {
+    /// A client has not proved what it must.
+    AuthDenied,
+    /// A client has no token, or none that leads anywhere.
+    TokenDenied,
+    /// A TLS handshake has failed.
+    TlsFailed,
+}
+
+impl RoleEvent {
+    /// The name, as `tracing` has it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AuthDenied => "auth-denied",
+            Self::TokenDenied => "token-denied",
+            Self::TlsFailed => "tls-failed",
+        }
+    }
+
+    /// The kind of this name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        [Self::AuthDenied, Self::TokenDenied, Self::TlsFailed].into_iter().find(|one| one.as_str() == name)
+    }
+}
+
+/// How much a log line matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Severity {
+    /// Shown with `--verbose`.
+    Debug,
+    /// Normal events.
+    Info,
+    /// Trouble that the service survives and that an administrator may want to end.
+    Warning,
+    /// Our own failure.
+    Error,
+}
+
+impl From<&Level> for Severity {
+    fn from(level: &Level) -> Self {
+        match *level {
+            Level::ERROR => Self::Error,
+            Level::WARN => Self::Warning,
+            Level::INFO => Self::Info,
+            _ => Self::Debug,
+        }
+    }
+}
+
+/// The log lines of one turn or more of a role's event loop.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLines {
+    /// So many before these were dropped, because nobody read them.
+    pub dropped: u32,
+    /// In their order.
+    pub lines: Vec<LogLine>,
+    /// Marks of `--traffic`, in their order; a line break for the beginning of a session.
+    pub marks: String,
+}

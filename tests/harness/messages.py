@@ -1,0 +1,124 @@
+"""Tags of the messages between the processes.
+
+Generated from the tables in common/src/ipc by
+REGENERATE=1 cargo test -p websockify-common --test messages.
+"""
+
+VERSION = 1
+
+
+class SupervisorToGateway:
+    SETUP = 1
+    ACKNOWLEDGEMENTS = 2
+    WEB_ROOT = 3
+    CONNECTOR = 4
+    CERTIFICATE = 5
+    SIGNER = 6
+    BEGIN = 7
+    CONNECTION = 8
+    RECORDING = 9
+    NO_RECORDING = 10
+    DISCONNECT = 11
+    ASK = 12
+    ASK_TALLY = 13
+    RETIRE = 14
+    RESTART = 15
+    STOP = 16
+
+
+class GatewayToSupervisor:
+    READY = 1
+    FAILED = 2
+    REPORT = 3
+    COUNTS = 4
+    RECORD = 5
+    REQUESTED = 6
+    TALLY = 7
+
+
+class Ack:
+    READING = 1
+
+
+class SupervisorToConnector:
+    SETUP = 1
+    PAST = 2
+    TOKENS = 3
+    PLUGIN = 4
+    PROGRAM = 5
+    GATEWAY = 6
+    ASK = 7
+
+
+class ConnectorToSupervisor:
+    READY = 1
+    FAILED = 2
+    DIALLED = 3
+    VIOLATION = 4
+    HERE = 5
+    PLUGIN_HANGS = 6
+
+
+class GatewayToConnector:
+    ADMIT = 1
+    BROWSE = 2
+
+
+class ConnectorToGateway:
+    CONNECTED = 1
+    GRANTED = 2
+    REFUSED = 3
+
+
+class SupervisorToSigner:
+    SETUP = 1
+    GATEWAY = 2
+    ASK = 3
+
+
+class SignerToSupervisor:
+    READY = 1
+    FAILED = 2
+    VIOLATION = 3
+    HERE = 4
+
+
+class GatewayToSigner:
+    SIGN = 1
+
+
+class SignerToGateway:
+    SIGNATURE = 1
+    REFUSED = 2
+
+
+class SupervisorToExporter:
+    SETUP = 1
+    LISTENER = 2
+    PAGE = 3
+    ASK = 4
+
+
+class ExporterToSupervisor:
+    READY = 1
+    WANTED = 2
+    HERE = 3
+
+
+class SupervisorToWrapper:
+    SETUP = 1
+
+
+class WrapperToSupervisor:
+    STARTED = 1
+    NOT_STARTED = 2
+    ENDED = 3
+
+
+class SupervisorToEcho:
+    SETUP = 1
+    LISTENER = 2
+
+
+class LogMessage:
+    LINES = 1
