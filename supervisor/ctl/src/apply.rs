@@ -11,6 +11,7 @@ use common::exit_code;
 
 use crate::files;
 use crate::instances::{CtlError, Instance};
+use crate::output::print;
 use crate::systemctl::{self, first};
 
 /// What is done about an instance.
@@ -69,7 +70,7 @@ pub(crate) fn apply(folder: &Path, run: &Path, names: Vec<String>, dry_run: bool
 }
 
 fn say(name: &str, what: &str) -> Result<(), CtlError> {
-    crate::print(&format!("{name}: {what}\n"))
+    print(&format!("{name}: {what}\n"))
 }
 
 fn state(folder: &Path, run: &Path, name: &str) -> Result<State, CtlError> {

@@ -13,6 +13,7 @@ use common::control;
 use common::exit_code;
 
 use crate::instances::{CtlError, names};
+use crate::output::print;
 use crate::{certificate, visible};
 
 /// Where root keeps the files.
@@ -63,7 +64,7 @@ pub(crate) fn check(folder: &Path, names: Vec<String>) -> Result<u8, CtlError> {
         } else {
             format!("{name}: {}\n", said.join("\n"))
         };
-        crate::print(&said)?;
+        print(&said)?;
     }
     Ok(code)
 }

@@ -8,6 +8,7 @@ mod command_line;
 mod files;
 mod health;
 mod instances;
+mod output;
 mod show;
 mod systemctl;
 mod visible;
@@ -24,6 +25,7 @@ use common::exit_code;
 
 use command_line::{Command, Options, Session};
 use instances::{CtlError, Instance, Known};
+use output::print;
 
 /// How often `--watch` looks.
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
@@ -94,13 +96,5 @@ fn done(run: &Path, name: &str, request: &Request) -> Result<(), CtlError> {
     match Instance::named(run, name)?.ask(request)? {
         Answer::Done(said) => print(&format!("{said}\n")),
         other => Err(CtlError::unexpected(other)),
-    }
-}
-
-fn print(text: &str) -> Result<(), CtlError> {
-    match io::stdout().write_all(text.as_bytes()) {
-        // Whoever reads has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.map_err(CtlError::Output),
     }
 }

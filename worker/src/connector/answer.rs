@@ -13,8 +13,9 @@ use tokio::time::timeout;
 
 use super::grant::Grant;
 use super::policy::Denied;
+use super::state::{Connector, bounded};
 use super::target::Target;
-use super::{Connector, Visitor, Wish, bounded, dial};
+use super::visitor::{Visitor, Wish};
 
 /// How long a gateway may leave its answers unread before it counts as hung.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
@@ -74,7 +75,7 @@ async fn connect(
         // The semaphore is never closed. The turn ends before the gateway gets its answer: one that does
         // not read must not keep others waiting.
         let _turn = connector.dialling.acquire().await?;
-        dial::dial(&target, &connector.setup).await
+        target.dial(&connector.setup).await
     };
     connector.tell_dialled(Dialled {
         id,

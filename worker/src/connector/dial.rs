@@ -1,16 +1,15 @@
-//! Resolving a target's name and connecting to it.
+//! Resolving a name and connecting to its addresses.
 
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::time::Duration;
 
 use common::addr::TargetAddr;
 use common::ipc::admission::Refusal;
-use common::ipc::setup::ConnectorSetup;
 use common::sys::reactor::{After, Registered};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -18,8 +17,6 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, addr::
 use tokio::io::Interest;
 use tokio::net::lookup_host;
 use tokio::time::{Instant, timeout_at};
-
-use super::target::Target;
 
 /// The shortest time that each of several addresses gets.
 const MIN_ATTEMPT: Duration = Duration::from_secs(1);
@@ -68,20 +65,6 @@ impl fmt::Display for DialError {
             },
             Self::TimedOut => f.write_str("timed out"),
         }
-    }
-}
-
-/// Connects to a target: to the first of its addresses that answers.
-pub(super) async fn dial(target: &Target, setup: &ConnectorSetup) -> Result<OwnedFd, DialError> {
-    let deadline = Instant::now() + setup.connect;
-    match target {
-        // proc(5): whatever is done to the path where it was found, this leads to the very same socket.
-        Target::Socket { file, .. } => {
-            let found = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-            connect_to(&TargetAddr::Unix(found), setup.prefer_ipv6, deadline).await
-        }
-        Target::Program(program) => program.dial(setup.connect).await,
-        Target::Address(address) => connect_to(address, setup.prefer_ipv6, deadline).await,
     }
 }
 

@@ -4,7 +4,6 @@
 //! gateways for hostile. Each request takes a ticket, so that a gateway can't have more targets than
 //! clients came to it, nor say who they are. What a gateway sends can end the gateway, and nothing else.
 
-// The steps of an answer, in their order.
 mod answer;
 mod auth;
 mod dial;
@@ -15,12 +14,12 @@ mod jose;
 mod plugin;
 mod policy;
 mod program;
+mod state;
 mod target;
 mod token;
 mod visitor;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -34,7 +33,6 @@ use common::ipc::level::Level;
 use common::ipc::setup::{self, ConnectorSetup};
 use common::ipc::{GatewayId, Violation};
 use common::sys::scheduling;
-use common::ticket::{Ticket, TicketError, Used};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::{JoinSet, spawn_local};
 use tokio::time::sleep;
@@ -43,7 +41,8 @@ use crate::role;
 use crate::sandbox::{self, Profile, Reach};
 use answer::{answer, give, refused};
 use policy::Policy;
-use visitor::{Visitor, Wish};
+use state::{Connector, bounded};
+use visitor::Wish;
 
 /// Targets that are dialled at a time; further requests wait their turn. Each takes a descriptor, and
 /// a thread while its name is resolved.
@@ -54,23 +53,6 @@ const MAX_WAITING: usize = 4096;
 
 /// How long the word of a dialled target may wait for others.
 const MAX_DELAY: Duration = Duration::from_millis(8);
-
-/// What all requests share.
-struct Connector {
-    setup: ConnectorSetup,
-    policy: Policy,
-    supervisor: Channel,
-    dialling: Semaphore,
-    /// The tickets that can't be used again.
-    used: RefCell<Used>,
-    /// What the supervisor is still to be told. Each entry took a ticket.
-    dialled: RefCell<Vec<Dialled>>,
-    /// Gateways that break protocol, which the supervisor is still to be told.
-    accused: RefCell<BTreeMap<GatewayId, String>>,
-    /// The supervisor asks whether we are there.
-    asked: Cell<bool>,
-    more_to_tell: Notify,
-}
 
 /// Runs the role until its channel is closed.
 ///
@@ -206,24 +188,6 @@ impl Connector {
             self.obey(message);
         }
     }
-
-    /// Takes a ticket from a gateway, for this one time.
-    fn honour(&self, ticket: &Ticket, gateway: GatewayId) -> Result<(), TicketError> {
-        ticket.verify(&self.setup.ticket_key, gateway)?;
-        self.used.borrow_mut().take(&ticket.claims)
-    }
-
-    /// Has the supervisor told what came of dialling a target.
-    fn tell_dialled(&self, dialled: Dialled) {
-        self.dialled.borrow_mut().push(dialled);
-        self.more_to_tell.notify_one();
-    }
-
-    /// Has the supervisor told that a gateway breaks protocol.
-    fn accuse(&self, gateway: GatewayId, what: String) {
-        self.accused.borrow_mut().entry(gateway).or_insert(what);
-        self.more_to_tell.notify_one();
-    }
 }
 
 /// Has the supervisor told whenever a plugin counts as hung.
@@ -261,11 +225,4 @@ async fn keep_telling(connector: Rc<Connector>) {
             }
         }
     }
-}
-
-/// Text that is no longer than the supervisor takes.
-fn bounded(mut text: String) -> String {
-    let end = (0..=Dialled::MAX_TEXT).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-    text.truncate(end);
-    text
 }

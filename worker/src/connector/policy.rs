@@ -9,13 +9,13 @@ use common::ipc::log::RoleEvent;
 use common::ipc::setup::{ConnectorSetup, Destination, TokenFiles};
 use common::ipc::wrapper::ProgramState;
 
-use super::Visitor;
 use super::auth::{self, AuthError};
 use super::grant::Grant;
 use super::plugin;
 use super::program::Program;
 use super::target::Target;
 use super::token::{self, LookupError};
+use super::visitor::Visitor;
 
 /// The policy of an instance.
 pub(super) struct Policy {

@@ -1,12 +1,15 @@
 //! What a session is connected to.
 
 use std::fmt;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::rc::Rc;
 
 use common::addr::TargetAddr;
+use common::ipc::setup::ConnectorSetup;
+use tokio::time::Instant;
 
+use super::dial::{self, DialError};
 use super::program::Program;
 
 /// A target that policy gives to a client.
@@ -26,6 +29,20 @@ pub(super) enum Target {
 }
 
 impl Target {
+    /// Connects to it: to the first of its addresses that answers.
+    pub(super) async fn dial(&self, setup: &ConnectorSetup) -> Result<OwnedFd, DialError> {
+        let deadline = Instant::now() + setup.connect;
+        match self {
+            // proc(5): whatever is done to the path where it was found, this leads to the very same socket.
+            Self::Socket { file, .. } => {
+                let found = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+                dial::connect_to(&TargetAddr::Unix(found), setup.prefer_ipv6, deadline).await
+            }
+            Self::Program(program) => program.dial(setup.connect).await,
+            Self::Address(address) => dial::connect_to(address, setup.prefer_ipv6, deadline).await,
+        }
+    }
+
     /// The host, if it has one, by which it is known in TLS.
     pub(super) fn host(&self) -> Option<&str> {
         match self {

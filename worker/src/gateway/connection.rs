@@ -12,9 +12,9 @@ use common::ticket::Ticket;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
-use super::Gateway;
-use super::http;
+use super::requests;
 use super::sessions::Connection;
+use super::state::Gateway;
 use super::tls::{self, HandshakeError};
 use super::transport::ClientStream;
 
@@ -54,7 +54,7 @@ async fn serve_socket(gateway: &Rc<Gateway>, connection: &Rc<Connection>, socket
         Some(ClientStream::Plain(socket))
     };
     match stream {
-        Some(stream) => http::service::serve(gateway.clone(), connection.clone(), stream).await,
+        Some(stream) => requests::serve(gateway.clone(), connection.clone(), stream).await,
         None => Ok(()),
     }
 }

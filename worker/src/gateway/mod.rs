@@ -1,60 +1,40 @@
-//! The gateway: the only role that reads what a client sends.
+//! The gateway: the only role that reads what a client sends. A connection goes through `connection` (first byte),
+//! `tls`, `requests` (HTTP), and then `page` and `web`, or `websocket::handshake`, `admission` and `pump`.
 
-// The path of a connection, in its order.
 pub mod admission;
+mod certificate;
 pub mod connection;
 pub mod http;
+mod outbox;
+mod page;
 pub mod pump;
 pub mod recording;
+mod requests;
+mod sessions;
+mod state;
 pub mod tls;
 pub mod transport;
 pub mod web;
 pub mod websocket;
 
-// What connections share.
-mod outbox;
-mod sessions;
-
-use std::cell::RefCell;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use common::ipc::ack_channel::AckChannel;
 use common::ipc::channel::{Channel, ChannelError, Received};
 use common::ipc::gateway::{GatewayToSupervisor, SupervisorToGateway};
-use common::ipc::level::Level;
 use common::ipc::setup::{self, GatewaySetup, Page};
-use common::ipc::tally::Tally;
 use common::ipc::wire::WireError;
-use common::log::Outgoing;
 use tokio::task::spawn_local;
 
 use crate::beneath::Beneath;
 use crate::role;
 use crate::sandbox::{self, Profile};
 use admission::Connector;
-use http::page::Pages;
 use outbox::Outbox;
-use recording::Recordings;
-use sessions::{Ending, Sessions};
-use tls::Tls;
-
-/// What the connections of a gateway share. They all run on one thread.
-pub struct Gateway {
-    setup: GatewaySetup,
-    level: Level,
-    pages: Pages,
-    tls: Tls,
-    target_tls: Option<tls::target::TargetTls>,
-    connector: RefCell<Option<Rc<Connector>>>,
-    sessions: Sessions,
-    recordings: Recordings,
-    outbox: Rc<Outbox>,
-    tally: RefCell<Tally>,
-    log: Arc<Outgoing>,
-}
+use sessions::Ending;
+use state::Gateway;
 
 /// Runs the role until its channel is closed.
 ///
@@ -98,29 +78,6 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
 }
 
 impl Gateway {
-    fn new(
-        setup: GatewaySetup,
-        level: Level,
-        web_root: Option<Beneath>,
-        outbox: Rc<Outbox>,
-        log: Arc<Outgoing>,
-    ) -> Result<Rc<Self>, String> {
-        let target_tls = setup.target_tls.as_ref().map(tls::target::TargetTls::new).transpose()?;
-        Ok(Rc::new(Self {
-            pages: Pages::new(setup.page, web_root)?,
-            tls: Tls::new(setup.tls.as_ref())?,
-            target_tls,
-            setup,
-            level,
-            connector: RefCell::default(),
-            sessions: Sessions::default(),
-            recordings: Recordings::default(),
-            outbox,
-            tally: RefCell::default(),
-            log,
-        }))
-    }
-
     /// Does what the supervisor says until it ends, or until all sessions have after `Stop`.
     async fn serve(self: Rc<Self>, supervisor: &Channel) -> io::Result<()> {
         let reporter = spawn_local(self.outbox.clone().keep_reporting());

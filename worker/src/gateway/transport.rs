@@ -8,7 +8,7 @@ use common::sys::stream::StreamSocket;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
-use super::tls::certificate::common_name;
+use super::certificate::common_name;
 
 /// Plaintext that TLS takes in one go before the socket has taken it.
 const TLS_BUFFER_BYTES: usize = 256 << 10;

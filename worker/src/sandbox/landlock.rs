@@ -7,7 +7,7 @@ use landlock::{
     RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
 
-use super::{Ports, Profile, Reach};
+use super::profile::{Ports, Profile, Reach};
 
 /// The newest version of the interface that this file makes use of.
 ///

@@ -8,7 +8,7 @@ use std::io;
 use common::config::Sandbox;
 use nix::sys::resource::{Resource, setrlimit};
 
-use super::{Profile, Reach};
+use super::profile::{Profile, Reach};
 
 /// No core files; and no processes or threads in roles that need none.
 pub(super) fn set(profile: Profile<'_>, mode: Sandbox) -> io::Result<()> {

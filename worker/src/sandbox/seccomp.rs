@@ -17,7 +17,7 @@ use seccompiler::{
     SeccompRule, TargetArch, apply_filter,
 };
 
-use super::{Profile, Reach};
+use super::profile::{Profile, Reach};
 use crate::beneath::Lookup;
 
 /// One call with the conditions on its arguments of which one must hold; none for any arguments.

@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType, socket};
 
-use super::{Profile, Reach};
+use super::profile::{Profile, Reach};
 
 /// Whether the system calls that the role has no use for are refused by the filter.
 pub(super) fn calls_fail(profile: Profile<'_>) -> bool {

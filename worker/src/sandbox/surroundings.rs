@@ -13,7 +13,7 @@ use rustix::mount::{
 };
 use rustix::process::{chroot, fchdir};
 
-use super::Profile;
+use super::profile::Profile;
 
 /// What was reached, as in [`common::ipc::level::Level`].
 #[derive(Clone, Copy, Debug)]

@@ -5,7 +5,7 @@ use base64ct::{Base64, Encoding};
 use common::config::Secret;
 use zeroize::Zeroizing;
 
-use super::AuthError;
+use super::error::AuthError;
 
 /// The user name and the password that a client must know.
 pub(in crate::connector) struct Basic {

@@ -1,6 +1,6 @@
 //! `ClientCertCNAuth`: clients with a certificate of some common names only.
 
-use super::AuthError;
+use super::error::AuthError;
 
 /// The names.
 #[derive(Debug)]

@@ -6,18 +6,19 @@
 
 mod basic;
 mod common_name;
+mod error;
 mod origin;
 mod own;
 
-use common::ipc::admission::Reply;
 use common::ipc::setup::{AuthTerms, LOOKUP_DEADLINE};
 
-use super::Visitor;
 use super::grant::Grant;
 use super::plugin;
 use super::target::Target;
+use super::visitor::Visitor;
 use basic::Basic;
 use common_name::CommonName;
+pub(super) use error::AuthError;
 use origin::Origin;
 use own::Own;
 
@@ -31,26 +32,6 @@ pub(super) enum Plugin {
     CommonName(CommonName),
     /// One of the administrator's own.
     Own(Box<Own>),
-}
-
-/// Why a client may not.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum AuthError {
-    /// It has not said who it is, or not rightly: it is to be asked (RFC 9110 section 15.5.2).
-    #[error("{0}")]
-    Unauthorized(&'static str),
-    /// Asking would not help (RFC 9110 section 15.5.4).
-    #[error("{0}")]
-    Forbidden(String),
-    /// It comes from a page that is not expected.
-    #[error("{0}")]
-    Origin(String),
-    /// A plugin of the administrator's own says so, and perhaps what to answer.
-    #[error("the plugin refuses: {0}")]
-    Refused(String, Option<Reply>),
-    /// A plugin can't say, or what it says makes no sense: ours, or the administrator's.
-    #[error("cannot ask whether a client is let in: the plugin: {0}")]
-    Failed(String),
 }
 
 impl Plugin {

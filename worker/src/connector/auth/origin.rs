@@ -2,7 +2,7 @@
 //!
 //! This keeps pages of others from using a visitor's browser; a client that is no browser says what it likes.
 
-use super::AuthError;
+use super::error::AuthError;
 
 /// The origins.
 #[derive(Debug)]

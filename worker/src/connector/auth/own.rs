@@ -2,13 +2,13 @@
 
 use std::time::SystemTime;
 
-use super::AuthError;
-use crate::connector::Visitor;
+use super::error::AuthError;
 use crate::connector::grant::Grant;
 use crate::connector::plugin::Plugin;
 use crate::connector::plugin::answer::Verdict;
 use crate::connector::plugin::question::{Ask, Question};
 use crate::connector::target::Target;
+use crate::connector::visitor::Visitor;
 
 /// A program, a service, or a class of Python.
 pub(in crate::connector) struct Own {

@@ -3,7 +3,7 @@
 use data_encoding::BASE64URL_NOPAD;
 use serde::Deserialize;
 
-use super::JoseError;
+use super::error::JoseError;
 
 /// A token in its parts.
 pub(super) enum Compact<'a> {

@@ -5,7 +5,7 @@ use aws_lc_rs::cipher::{self, DecryptionContext, PaddedBlockDecryptingKey, Unbou
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::{hmac, iv::FixedLength};
 
-use super::JoseError;
+use super::error::JoseError;
 
 /// One of the algorithms.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,6 @@
 //! Why a token is not to be believed.
 
-use super::jws::MIN_SECRET;
+use super::key::MIN_SECRET;
 
 /// What is wrong with a token. Texts are for the log, where they follow "the token is refused: ".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

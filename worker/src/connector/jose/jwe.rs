@@ -1,8 +1,8 @@
 //! Decryption (RFC 7516 section 5.2).
 
-use super::JoseError;
 use super::compact::Jwe;
 use super::content_encryption::ContentEncryption;
+use super::error::JoseError;
 use super::key::Key;
 use super::key_management;
 

@@ -3,14 +3,9 @@
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{self as sig, UnparsedPublicKey, VerificationAlgorithm};
 
-use super::JoseError;
 use super::compact::Jws;
-use super::key::{Curve, Key};
-
-/// The shortest secret of an HMAC, bytes. Those of RFC 7518 section 3.2 are as long as the hash, but a token may
-/// also be encrypted with the same key, which then has the length that the cipher needs. 128 bits can't be
-/// guessed.
-pub(super) const MIN_SECRET: usize = 16;
+use super::error::JoseError;
+use super::key::{Curve, Key, MIN_SECRET};
 
 /// The payload, if the key signed it.
 pub(super) fn verify(token: &Jws<'_>, key: &Key) -> Result<Vec<u8>, JoseError> {

@@ -26,6 +26,11 @@ const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
 const P521: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
 const SECP256K1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.10");
 
+/// The shortest secret of an HMAC, bytes. Those of RFC 7518 section 3.2 are as long as the hash, but a token may
+/// also be encrypted with the same key, which then has the length that the cipher needs. 128 bits can't be
+/// guessed.
+pub(super) const MIN_SECRET: usize = 16;
+
 /// What tokens are verified with. Public keys are DER of a `SubjectPublicKeyInfo` (RFC 5280 section 4.1).
 pub(crate) enum Key {
     /// A shared secret (`oct`).

@@ -5,7 +5,7 @@ use aws_lc_rs::cipher::{AES_128, AES_192, AES_256};
 use aws_lc_rs::rsa::{OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepAlgorithm, OaepPrivateDecryptingKey};
 use zeroize::Zeroizing;
 
-use super::JoseError;
+use super::error::JoseError;
 use super::key::Key;
 use super::key_wrap;
 

@@ -19,9 +19,8 @@ mod key_wrap;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use error::JoseError;
-
 use compact::Compact;
+use error::JoseError;
 use key::Key;
 
 /// Opens a token with the one key that signed, and perhaps encrypted, it. Gives its payload, which is still to

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Serialize, Serializer};
 
 use crate::connector::target::Target;
-use crate::connector::{Visitor, Wish};
+use crate::connector::visitor::{Visitor, Wish};
 
 /// One question. `docs/plugins.md` says what the fields mean.
 #[derive(Clone, Serialize)]

@@ -11,7 +11,8 @@ use hyper::{Request, StatusCode, Uri};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
-use super::{LookupError, address};
+use super::address;
+use super::error::LookupError;
 use crate::connector::endpoint::Endpoint;
 use crate::connector::http::{Answer, Client, HttpError};
 use crate::connector::target::Target;
@@ -86,7 +87,7 @@ impl Api {
     /// The target of a token.
     pub(super) async fn lookup(&self, token: &str) -> Result<Target, LookupError> {
         match self.pair(token).await {
-            Ok(Some((host, port))) => super::found(address::of_pair(&host, &port)),
+            Ok(Some((host, port))) => Ok(Target::Address(address::of_pair(&host, &port)?)),
             Ok(None) => Err(LookupError::NotFound),
             Err(error) => Err(LookupError::Failed(error.to_string())),
         }

@@ -5,7 +5,8 @@ use std::time::SystemTime;
 
 use common::ipc::setup::TokenFiles;
 
-use super::{LookupError, address};
+use super::address;
+use super::error::LookupError;
 use crate::connector::jose::{self, claims, key::Key};
 use crate::connector::target::Target;
 
@@ -37,6 +38,6 @@ impl Jwt {
         let payload = jose::open(token, key).map_err(|error| LookupError::Refused(error.to_string()))?;
         let (host, port) = claims::target(&payload, SystemTime::now())
             .map_err(|error| LookupError::Refused(error.to_string()))?;
-        super::found(address::of_pair(&host, &port))
+        Ok(Target::Address(address::of_pair(&host, &port)?))
     }
 }

@@ -5,22 +5,22 @@
 
 mod address;
 mod api;
+mod error;
 mod jwt;
 mod own;
 mod redis;
 mod socket_directory;
 mod table;
 
-use common::addr::TargetAddr;
 use common::ipc::setup::{LOOKUP_DEADLINE, TokenFiles, TokenLookup};
 
-use super::Visitor;
 use super::endpoint::Endpoint;
 use super::grant::Grant;
 use super::plugin;
 use super::target::Target;
-use address::AddressError;
+use super::visitor::Visitor;
 use api::Api;
+pub(super) use error::LookupError;
 use jwt::Jwt;
 use redis::Redis;
 use socket_directory::SocketDirectory;
@@ -40,20 +40,6 @@ pub(super) enum Plugin {
     Api(Api),
     /// One of the administrator's own.
     Own(plugin::Plugin),
-}
-
-/// Why a token leads to no target.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum LookupError {
-    /// Nothing is known of it: the client's fault. In the words of the original, but for the token.
-    #[error("Token '…' not found")]
-    NotFound,
-    /// It proves nothing: the client's fault, too.
-    #[error("the token is refused: {0}")]
-    Refused(String),
-    /// The plugin can't say, or what it says makes no sense: ours, or the administrator's.
-    #[error("cannot look up the target of a token: {0}")]
-    Failed(String),
 }
 
 impl Plugin {
@@ -121,9 +107,4 @@ impl Plugin {
             Self::Own(plugin) => own::lookup(plugin, visitor, grant).await,
         }
     }
-}
-
-/// The target that a plugin has found, as text.
-fn found(target: Result<TargetAddr, AddressError>) -> Result<Target, LookupError> {
-    target.map(Target::Address).map_err(|error| LookupError::Failed(format!("the target has {error}")))
 }

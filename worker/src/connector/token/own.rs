@@ -2,13 +2,13 @@
 
 use std::time::SystemTime;
 
-use super::LookupError;
-use crate::connector::Visitor;
+use super::error::LookupError;
 use crate::connector::grant::Grant;
 use crate::connector::plugin::Plugin;
 use crate::connector::plugin::answer::Answer;
 use crate::connector::plugin::question::{Ask, Question};
 use crate::connector::target::Target;
+use crate::connector::visitor::Visitor;
 
 /// The target of a visitor's token, in the plugin's words. What else it says is added to what the visitor was
 /// granted before.

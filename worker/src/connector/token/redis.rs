@@ -11,7 +11,8 @@ use tokio::sync::Mutex;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::timeout;
 
-use super::{LookupError, address};
+use super::address;
+use super::error::LookupError;
 use crate::connector::endpoint::{ConnectError, Endpoint};
 use crate::connector::target::Target;
 
@@ -80,7 +81,7 @@ impl Redis {
     /// The target of a token.
     pub(super) async fn lookup(&self, token: &str) -> Result<Target, LookupError> {
         match self.text(token).await {
-            Ok(Some(text)) => super::found(address::parse(&text)),
+            Ok(Some(text)) => Ok(Target::Address(address::parse(&text)?)),
             Ok(None) => Err(LookupError::NotFound),
             Err(error) => Err(LookupError::Failed(error.to_string())),
         }

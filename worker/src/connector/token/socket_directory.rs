@@ -9,7 +9,7 @@ use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::Mode;
 use rustix::fs::{FileType, fstat};
 
-use super::LookupError;
+use super::error::LookupError;
 use crate::beneath::walk::{self, Links};
 use crate::connector::target::Target;
 

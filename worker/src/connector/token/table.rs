@@ -9,8 +9,8 @@ use std::collections::HashMap;
 use common::addr::TargetAddr;
 use common::ipc::setup::{TokenFile, TokenFiles};
 
-use super::LookupError;
 use super::address::{self, AddressError};
+use super::error::LookupError;
 use crate::connector::target::Target;
 
 /// Lines that are complained about one by one; of more their number is told.

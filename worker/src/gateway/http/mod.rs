@@ -1,12 +1,10 @@
-//! HTTP/1.1: which request gets what.
+//! Parts of HTTP/1.1 that requests for pages and for WebSockets share.
 
 pub mod body;
 pub mod error_page;
 pub(crate) mod html;
-pub(super) mod page;
-mod refusal;
+pub(super) mod refusal;
 pub mod response;
-pub(super) mod service;
-mod shown;
-mod stall;
-mod told;
+pub(super) mod shown;
+pub(super) mod stall;
+pub(super) mod told;

@@ -22,7 +22,7 @@ const SOON: HeaderValue = HeaderValue::from_static("1");
 
 /// How a client is refused.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub(in crate::gateway) enum Answer {
     /// Without a WebSocket.
     Response(Response<Body>),
     /// With one that is closed at once.
@@ -30,7 +30,7 @@ pub(super) enum Answer {
 }
 
 /// The answer to a refused client.
-pub(super) fn answer(refusal: &Refusal, tokens: TokenRefusal) -> Answer {
+pub(in crate::gateway) fn answer(refusal: &Refusal, tokens: TokenRefusal) -> Answer {
     let close = |code, reason| Answer::Close(ControlPayload::close(code, reason));
     match (refusal, tokens) {
         // As the original, which connects only when the WebSocket is open.
@@ -43,7 +43,7 @@ pub(super) fn answer(refusal: &Refusal, tokens: TokenRefusal) -> Answer {
 }
 
 /// The answer to a client that was refused a page, or a WebSocket before it was open.
-pub(super) fn page(refusal: &Refusal) -> Response<Body> {
+pub(in crate::gateway) fn page(refusal: &Refusal) -> Response<Body> {
     match refusal {
         Refusal::Unauthorized => with(StatusCode::UNAUTHORIZED, header::WWW_AUTHENTICATE, CHALLENGE),
         Refusal::Forbidden | Refusal::NoToken | Refusal::UnknownToken => error_page(StatusCode::FORBIDDEN),

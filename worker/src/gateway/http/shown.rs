@@ -17,7 +17,11 @@ const OURS: [HeaderName; 5] = [
 ];
 
 /// What the connector wants to know of a request, and of who sent it.
-pub(super) fn shown<B>(inquiry: &Inquiry, request: &Request<B>, common_name: Option<&str>) -> Shown {
+pub(in crate::gateway) fn shown<B>(
+    inquiry: &Inquiry,
+    request: &Request<B>,
+    common_name: Option<&str>,
+) -> Shown {
     let header = |name: &String| {
         let value = request.headers().get(name)?.as_bytes();
         let value = Secret::new(value.iter().copied().map(char::from).collect());

@@ -14,7 +14,7 @@ const MAX_STALL: Duration = Duration::from_secs(30);
 
 /// A stream whose writes fail when the other side takes nothing for [`MAX_STALL`].
 #[derive(Debug)]
-pub(super) struct WriteDeadline<S> {
+pub(in crate::gateway) struct WriteDeadline<S> {
     stream: S,
     /// Runs while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
@@ -22,12 +22,12 @@ pub(super) struct WriteDeadline<S> {
 
 impl<S> WriteDeadline<S> {
     /// Guards `stream`.
-    pub(super) fn new(stream: S) -> Self {
+    pub(in crate::gateway) fn new(stream: S) -> Self {
         Self { stream, stalled: None }
     }
 
     /// The stream without its guard.
-    pub(super) fn into_inner(self) -> S {
+    pub(in crate::gateway) fn into_inner(self) -> S {
         self.stream
     }
 }

@@ -10,14 +10,14 @@ use crate::gateway::websocket::handshake::Opening;
 
 /// What was agreed upon in a TLS handshake.
 #[derive(Clone, Debug)]
-pub(super) struct TlsTerms {
+pub(in crate::gateway) struct TlsTerms {
     version: Option<String>,
     cipher: Option<String>,
 }
 
 impl TlsTerms {
     /// After the handshake.
-    pub(super) fn of(connection: &ServerConnection) -> Self {
+    pub(in crate::gateway) fn of(connection: &ServerConnection) -> Self {
         Self {
             version: connection.protocol_version().map(|version| format!("{version:?}")),
             cipher: connection.negotiated_cipher_suite().map(|suite| format!("{:?}", suite.suite())),
@@ -26,7 +26,7 @@ impl TlsTerms {
 }
 
 /// What to tell of `request`, which `opening` has found in order.
-pub(super) fn told<B>(
+pub(in crate::gateway) fn told<B>(
     request: &Request<B>,
     opening: &Opening,
     tls: Option<&TlsTerms>,

@@ -1,6 +1,5 @@
 //! TLS towards clients: the certificate in force, with a signer elsewhere.
 
-pub(super) mod certificate;
 mod signing;
 pub mod target;
 mod tickets;

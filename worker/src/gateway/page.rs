@@ -4,14 +4,14 @@ use common::ipc::setup::Page;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
-use super::body::Body;
-use super::error_page::error_page;
-use super::response::response;
+use super::http::body::Body;
+use super::http::error_page::error_page;
+use super::http::response::response;
+use super::web::WebRoot;
 use crate::beneath::Beneath;
-use crate::gateway::web::WebRoot;
 
 /// The demo's page, whole.
-const DEMO: &str = include_str!("../../../demo/index.html");
+const DEMO: &str = include_str!("../../demo/index.html");
 
 /// What the demo's page may do: run its own script and style, and talk to where it came from. The
 /// other two isolate it from other sites, for which browsers give it a finer clock.
@@ -26,7 +26,7 @@ const DEMO_HEADERS: [(HeaderName, &str); 3] = [
 ];
 
 /// The pages of an instance.
-pub(in crate::gateway) enum Pages {
+pub(super) enum Pages {
     /// None.
     None,
     /// Files of a folder.
@@ -37,7 +37,7 @@ pub(in crate::gateway) enum Pages {
 
 impl Pages {
     /// The pages of a setup; `root` is the folder of files.
-    pub(in crate::gateway) fn new(page: Page, root: Option<Beneath>) -> Result<Self, String> {
+    pub(super) fn new(page: Page, root: Option<Beneath>) -> Result<Self, String> {
         match (page, root) {
             (Page::Files { listing }, Some(root)) => {
                 WebRoot::new(root, listing).map(Self::Files).map_err(|error| error.to_string())

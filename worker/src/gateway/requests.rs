@@ -25,19 +25,19 @@ use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::task::spawn_local;
 
-use super::body::Body;
-use super::error_page::{error_page, error_page_because};
-use super::refusal::{self, Answer};
-use super::shown::shown;
-use super::stall::WriteDeadline;
-use super::told::{TlsTerms, told};
-use crate::gateway::Gateway;
-use crate::gateway::admission::Admitted;
-use crate::gateway::pump::{Observer, Session, Terms};
-use crate::gateway::sessions::Connection;
-use crate::gateway::transport::{ClientStream, Transport};
-use crate::gateway::websocket::close::ControlPayload;
-use crate::gateway::websocket::handshake;
+use super::admission::Admitted;
+use super::http::body::Body;
+use super::http::error_page::{error_page, error_page_because};
+use super::http::refusal::{self, Answer};
+use super::http::shown::shown;
+use super::http::stall::WriteDeadline;
+use super::http::told::{TlsTerms, told};
+use super::pump::{Observer, Session, Terms};
+use super::sessions::Connection;
+use super::state::Gateway;
+use super::transport::{ClientStream, Transport};
+use super::websocket::close::ControlPayload;
+use super::websocket::handshake;
 
 /// Longest request head; also how much of a file may wait for a client.
 const MAX_HEAD_BYTES: usize = 16 << 10;
@@ -50,7 +50,7 @@ const MAX_HEADERS: usize = 64;
 
 /// Serves requests over `stream` until the connection ends or becomes a session, which then goes on in
 /// a task of its own.
-pub(in crate::gateway) async fn serve(
+pub(super) async fn serve(
     gateway: Rc<Gateway>,
     connection: Rc<Connection>,
     stream: ClientStream,

@@ -10,7 +10,7 @@ const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 
 /// The common name of a certificate's subject, the last of several as in the original. Only for one that a
 /// handshake has verified.
-pub(in crate::gateway) fn common_name(der: &[u8]) -> Option<String> {
+pub(super) fn common_name(der: &[u8]) -> Option<String> {
     let certificate = Certificate::from_der(der).ok()?;
     let subject = certificate.tbs_certificate().subject();
     let names = subject.iter().filter(|attribute| attribute.oid == COMMON_NAME);

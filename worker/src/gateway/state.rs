@@ -1,0 +1,64 @@
+//! What the connections of a gateway share.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use common::ipc::level::Level;
+use common::ipc::setup::GatewaySetup;
+use common::ipc::tally::Tally;
+use common::log::Outgoing;
+
+use super::admission::Connector;
+use super::outbox::Outbox;
+use super::page::Pages;
+use super::recording::Recordings;
+use super::sessions::Sessions;
+use super::tls::Tls;
+use super::tls::target::TargetTls;
+use crate::beneath::Beneath;
+
+/// A gateway. All of its connections run on one thread.
+pub(super) struct Gateway {
+    pub(super) setup: GatewaySetup,
+    pub(super) level: Level,
+    pub(super) pages: Pages,
+    pub(super) tls: Tls,
+    pub(super) target_tls: Option<TargetTls>,
+    pub(super) connector: RefCell<Option<Rc<Connector>>>,
+    pub(super) sessions: Sessions,
+    pub(super) recordings: Recordings,
+    pub(super) outbox: Rc<Outbox>,
+    pub(super) tally: RefCell<Tally>,
+    pub(super) log: Arc<Outgoing>,
+}
+
+impl Gateway {
+    /// The gateway of a setup, without connections.
+    ///
+    /// # Errors
+    ///
+    /// Why it can't work, for the administrator.
+    pub(super) fn new(
+        setup: GatewaySetup,
+        level: Level,
+        web_root: Option<Beneath>,
+        outbox: Rc<Outbox>,
+        log: Arc<Outgoing>,
+    ) -> Result<Rc<Self>, String> {
+        let target_tls = setup.target_tls.as_ref().map(TargetTls::new).transpose()?;
+        Ok(Rc::new(Self {
+            pages: Pages::new(setup.page, web_root)?,
+            tls: Tls::new(setup.tls.as_ref())?,
+            target_tls,
+            setup,
+            level,
+            connector: RefCell::default(),
+            sessions: Sessions::default(),
+            recordings: Recordings::default(),
+            outbox,
+            tally: RefCell::default(),
+            log,
+        }))
+    }
+}
