@@ -15,6 +15,9 @@ use crate::ipc::log::{LogLine, LogLines, LogMessage, RoleEvent};
 use crate::ipc::table::Message;
 use crate::sys::seqpacket;
 
+/// The crates whose events are logged: this one, the supervisor, the roles and their program.
+const CRATES: [&str; 4] = ["common", "websockify", "worker", "websockify_worker"];
+
 /// Longest text of a line in bytes; the rest is cut off.
 const MAX_TEXT: usize = 2048;
 
@@ -91,6 +94,13 @@ impl Outgoing {
     }
 }
 
+/// Whether an event comes from our own code, by its target: the path of the module that it stands in, if it names no
+/// other. Events of libraries are for their authors.
+#[must_use]
+pub fn is_ours(target: &str) -> bool {
+    target.split("::").next().is_some_and(|name| CRATES.contains(&name))
+}
+
 /// Makes log lines of this process's tracing events.
 #[derive(Debug)]
 pub struct RoleLog {
@@ -109,9 +119,7 @@ impl RoleLog {
 impl<S: Subscriber> Layer<S> for RoleLog {
     fn enabled(&self, metadata: &tracing::Metadata<'_>, _: Context<'_, S>) -> bool {
         let level = *metadata.level();
-        // Events of libraries are for their authors.
-        level <= if self.verbose { Level::DEBUG } else { Level::INFO }
-            && metadata.target().starts_with("websockify")
+        level <= if self.verbose { Level::DEBUG } else { Level::INFO } && is_ours(metadata.target())
     }
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
@@ -197,6 +205,16 @@ mod tests {
     fn nothing_from_a_client_reaches_the_terminal_raw() {
         let forged = "a\r\nroot: all is well\u{1b}[2J\u{202e}x ü";
         assert_eq!(Escaped(forged).to_string(), "a\\r\\nroot: all is well\\u{1b}[2J\\u{202e}x ü");
+    }
+
+    #[test]
+    fn events_of_ours_are_told_from_those_of_libraries() {
+        for ours in [module_path!(), "websockify", "websockify::opened", "worker::gateway::web"] {
+            assert!(is_ours(ours), "{ours}");
+        }
+        for other in ["", "hyper::proto", "common_sense", "workers::gateway"] {
+            assert!(!is_ours(other), "{other}");
+        }
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
                 accepted = poll_fn(|cx| listener.poll_accept(cx)) => match accepted {
                     Ok((socket, _)) => _ = spawn_local(echo(socket)),
                     Err(error) => {
-                        tracing::warn!(target: "websockify::echo", "cannot accept: {error}");
+                        tracing::warn!("cannot accept: {error}");
                         tokio::time::sleep(Duration::from_millis(100)).await;
                     }
                 },

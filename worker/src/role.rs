@@ -58,6 +58,11 @@ mod tests {
     }
 
     #[test]
+    fn events_of_roles_are_logged() {
+        assert!(common::log::is_ours(module_path!()));
+    }
+
+    #[test]
     fn the_event_loop_rests_before_it_waits() {
         let role = async {
             tokio::time::sleep(Duration::from_millis(1)).await;

@@ -16,7 +16,7 @@ use std::sync::{Arc, OnceLock};
 
 use common::config::Config;
 use common::ipc::log::{LogLine, LogLines, Severity};
-use common::log::Escaped;
+use common::log::{Escaped, is_ours};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_local;
 use tracing::field::{Field, Visit};
@@ -87,7 +87,7 @@ impl Log {
         set_verbose(config.verbose);
         let ours = |metadata: &Metadata<'_>| {
             let level = if VERBOSE.load(Ordering::Relaxed) { Level::DEBUG } else { Level::INFO };
-            *metadata.level() <= level && metadata.target().starts_with("websockify")
+            *metadata.level() <= level && is_ours(metadata.target())
         };
         let for_humans = move |metadata: &Metadata<'_>| ours(metadata) && metadata.target() != JOURNAL_ONLY;
         let journal = if is_journal(&stderr) { tracing_journald::layer().ok() } else { None };

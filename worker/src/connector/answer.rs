@@ -110,7 +110,7 @@ async fn admit(connector: &Rc<Connector>, visitor: &Visitor<'_>) -> Result<(Targ
 /// connection, so that a gateway can't try passwords without end.
 fn deny(claims: &Claims, denied: &Denied) -> ConnectorToGateway {
     let event = denied.event().map(RoleEvent::as_str);
-    tracing::info!(target: "websockify::connector", event, "{}: {denied}", claims.client);
+    tracing::info!(event, "{}: {denied}", claims.client);
     refused(claims.connection, denied.refusal())
 }
 

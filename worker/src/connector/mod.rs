@@ -176,7 +176,7 @@ impl Connector {
             }
         };
         if let Err(error) = done {
-            tracing::error!(target: "websockify::connector", "cannot take a {what}: {error}");
+            tracing::error!("cannot take a {what}: {error}");
         }
     }
 

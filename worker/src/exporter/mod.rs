@@ -76,7 +76,7 @@ async fn accept(listener: Listener, questions: &Rc<Questions>) -> io::Result<()>
             // Who has gone before it was its turn.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                tracing::warn!(target: "websockify::exporter", "cannot accept: {error}");
+                tracing::warn!("cannot accept: {error}");
                 sleep(PAUSE).await;
             }
         }

@@ -25,7 +25,7 @@ const TLS_FIRST_BYTES: [u8; 2] = [0x16, 0x80];
 pub(super) async fn serve(gateway: Rc<Gateway>, ticket: Ticket, socket: OwnedFd) {
     let connection = gateway.sessions.enter(ticket, gateway.outbox.clone());
     if let Err(error) = serve_socket(&gateway, &connection, socket).await {
-        tracing::info!(target: "websockify::connection", client = %connection.client(), "{error}");
+        tracing::info!(client = %connection.client(), "{error}");
     }
 }
 
@@ -45,10 +45,7 @@ async fn serve_socket(gateway: &Rc<Gateway>, connection: &Rc<Connection>, socket
     let stream = if TLS_FIRST_BYTES.contains(&first) {
         secure(gateway, connection, socket).await?
     } else if gateway.setup.tls.as_ref().is_some_and(|tls| tls.required) {
-        tracing::info!(
-            target: "websockify::connection",
-            "{}: non-SSL connection received but disallowed", connection.client(),
-        );
+        tracing::info!("{}: non-SSL connection received but disallowed", connection.client(),);
         None
     } else {
         Some(ClientStream::Plain(socket))
@@ -68,8 +65,9 @@ async fn secure(
     let Some(acceptor) = gateway.tls.acceptor() else {
         if let Some(terms) = &gateway.setup.tls {
             tracing::info!(
-                target: "websockify::connection",
-                "{}: SSL connection but '{}' not found", connection.client(), terms.certificate_name,
+                "{}: SSL connection but '{}' not found",
+                connection.client(),
+                terms.certificate_name,
             );
         }
         socket.write_all(&tls::NO_CERTIFICATE_ALERT).await?;
@@ -86,7 +84,7 @@ async fn secure(
     };
     gateway.tally.borrow_mut().tls_failures += 1;
     tracing::info!(
-        target: "websockify::connection", client = %connection.client(), event = RoleEvent::TlsFailed.as_str(), "{failed}",
+        client = %connection.client(), event = RoleEvent::TlsFailed.as_str(), "{failed}",
     );
     Ok(None)
 }

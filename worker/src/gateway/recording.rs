@@ -169,7 +169,7 @@ impl Recordings {
 
 /// Says that a recording has ended before its session.
 pub(super) fn log_end(id: ConnectionId, error: &io::Error) {
-    tracing::error!(target: "websockify::recording", "the recording of session {id} ends here: {error}");
+    tracing::error!("the recording of session {id} ends here: {error}");
 }
 
 #[cfg(test)]

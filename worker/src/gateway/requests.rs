@@ -130,7 +130,6 @@ impl Client {
         }
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             tracing::debug!(
-                target: "websockify::http",
                 client = %self.connection.client(),
                 "\"{} {} {:?}\" {} -",
                 request.method(), shown_path(request.uri()), request.version(), response.status().as_u16(),
@@ -179,7 +178,6 @@ impl Client {
         let reason = response.extensions().get::<ReasonPhrase>().map(ReasonPhrase::as_bytes);
         let reason = reason.map(String::from_utf8_lossy);
         tracing::info!(
-            target: "websockify::http",
             client = %self.connection.client(),
             "code {}, message {}",
             status.as_u16(), reason.as_deref().or(status.canonical_reason()).unwrap_or_default(),
@@ -198,10 +196,10 @@ impl Client {
         let address = self.connection.client();
         let client = tracing::field::display(address);
         let kind = if self.tls.is_some() { "SSL/TLS (wss://)" } else { "Plain non-SSL (ws://)" };
-        tracing::info!(target: "websockify::http", client = &client, "{address}: {kind} WebSocket connection");
+        tracing::info!(client = &client, "{address}: {kind} WebSocket connection");
         let path = shown_path(request.uri());
         if path != "/" {
-            tracing::info!(target: "websockify::http", client = &client, "{address}: Path: '{path}'");
+            tracing::info!(client = &client, "{address}: Path: '{path}'");
         }
         let mut terms = Terms::of(&self.gateway.setup);
         let target = self.target(self.ask(request)).await;
@@ -259,7 +257,6 @@ impl Client {
         let connected = tls.connect(socket, host.as_deref(), gateway.setup.tls_handshake).await;
         connected.map(|target| (target, lifetime)).map_err(|error| {
             tracing::warn!(
-                target: "websockify::http",
                 client = %self.connection.client(), "TLS with the target failed: {error}",
             );
             Refusal::Unreachable

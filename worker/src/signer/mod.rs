@@ -38,7 +38,7 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
         level.locked_key = Some(locked.is_ok());
         let log = role::log_to(log, false);
         if let Err(error) = locked {
-            tracing::warn!(target: "websockify::signer", "the private key may be swapped out: {error}");
+            tracing::warn!("the private key may be swapped out: {error}");
         }
         let key = match Key::load(&setup) {
             Ok(key) => key,
@@ -83,7 +83,7 @@ async fn serve(supervisor: &Rc<Channel>, level: Level, key: Rc<Key>) {
                 });
             }
             Err(error) => {
-                tracing::error!(target: "websockify::signer", "no channel to gateway {id}: {error}")
+                tracing::error!("no channel to gateway {id}: {error}")
             }
         }
     }

@@ -47,7 +47,6 @@ async fn kill_all() {
         if Instant::now() >= deadline {
             let left = descendants(getpid(), &parents());
             tracing::warn!(
-                target: "websockify::program",
                 "{} processes of the wrapped program can't be ended, such as {}",
                 left.len(),
                 left.first().map_or(0, |pid| pid.as_raw()),

@@ -23,7 +23,7 @@ pub(super) async fn forward(name: String, pipe: OwnedFd) {
     let mut pipe = match Receiver::from_owned_fd(pipe) {
         Ok(pipe) => pipe,
         Err(error) => {
-            tracing::error!(target: "websockify::program", "cannot read the output of {name}: {error}");
+            tracing::error!("cannot read the output of {name}: {error}");
             return;
         }
     };
@@ -40,7 +40,7 @@ pub(super) async fn forward(name: String, pipe: OwnedFd) {
 
 fn log(name: &str, line: &[u8]) {
     let text = String::from_utf8_lossy(line);
-    tracing::info!(target: "websockify::program", "{name}: {text}");
+    tracing::info!("{name}: {text}");
 }
 
 /// What was read of a line that has not ended.

@@ -23,7 +23,7 @@ impl Jwt {
         let key = files.files.first().and_then(|file| match Key::read(&file.content) {
             Ok(key) => Some(key),
             Err(error) => {
-                tracing::error!(target: "websockify::token", "cannot use the key in {:?}: {error}", file.path);
+                tracing::error!("cannot use the key in {:?}: {error}", file.path);
                 None
             }
         });

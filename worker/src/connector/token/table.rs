@@ -61,10 +61,10 @@ impl Complaints {
 
     fn log(&self) {
         for complaint in self.0.iter().take(MAX_COMPLAINTS) {
-            tracing::error!(target: "websockify::token", "{complaint}");
+            tracing::error!("{complaint}");
         }
         if let more @ 1.. = self.0.len().saturating_sub(MAX_COMPLAINTS) {
-            tracing::error!(target: "websockify::token", "and {more} more syntax errors in files of tokens");
+            tracing::error!("and {more} more syntax errors in files of tokens");
         }
     }
 }

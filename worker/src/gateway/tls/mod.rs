@@ -106,7 +106,7 @@ impl Tls {
         match self.config(identity, signer) {
             Ok(config) => *self.acceptor.borrow_mut() = Some(TlsAcceptor::from(Arc::new(config))),
             Err(error) => {
-                tracing::error!(target: "websockify::tls", "the certificate can't be used: {error}");
+                tracing::error!("the certificate can't be used: {error}");
             }
         }
     }

@@ -76,7 +76,7 @@ impl SigningKey for RemoteKey {
 impl Signer for RemoteSigner {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
         self.line.ask(self.scheme, message).map_err(|error| {
-            tracing::error!(target: "websockify::tls", "no signature for a TLS handshake: {error}");
+            tracing::error!("no signature for a TLS handshake: {error}");
             Error::General("the signer does not answer".into())
         })
     }
