@@ -13,9 +13,17 @@ use crate::control::progress;
 use crate::roles::gateway;
 use crate::run::Service;
 
-/// The answer to a request that does not wait for a reload.
-pub(super) async fn to(service: &Rc<Service>, request: Request) -> Answer {
-    match request {
+/// How a request is answered.
+pub(super) enum Response {
+    /// With this.
+    Now(Answer),
+    /// With the outcome of the reload of this number.
+    AfterReload(u64),
+}
+
+/// Does what a request asks for.
+pub(super) async fn to(service: &Rc<Service>, request: Request) -> Response {
+    Response::Now(match request {
         Request::Status => Answer::Status(Box::new(status(service))),
         Request::Sessions => Answer::Sessions(progress::sessions(service).await),
         Request::Disconnect { session, run } => {
@@ -30,11 +38,13 @@ pub(super) async fn to(service: &Rc<Service>, request: Request) -> Answer {
             Answer::Done("nobody is let in any more; the service ends with its last connection".into())
         }
         Request::Metrics => Answer::Metrics(metrics::text(service).await),
-        Request::Reload { .. } | Request::Upgrade => {
+        Request::Reload { wait: true } => return Response::AfterReload(service.reloads.ask()),
+        Request::Reload { wait: false } => {
             service.reloads.ask();
             Answer::Done("a reload was asked for; the log tells how it ends".into())
         }
-    }
+        Request::Upgrade => return Response::AfterReload(service.reloads.ask_upgrade()),
+    })
 }
 
 fn status(service: &Service) -> Status {

@@ -20,7 +20,6 @@ use std::time::Duration;
 
 use common::control::{self, Answer, MAX_REQUEST_BYTES, Request};
 use nix::unistd::geteuid;
-
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_local;
@@ -28,6 +27,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::path::listen::remove_stale;
 use crate::run::Service;
+use answers::Response;
 
 /// Connections at a time. More have to wait.
 const MAX_CONNECTIONS: usize = 16;
@@ -154,17 +154,13 @@ async fn serve(service: &Rc<Service>, stream: UnixStream) {
     }
     let stream = Rc::new(stream);
     let Ok(Some(request)) = timeout(REQUEST_DEADLINE, read(&stream)).await else { return };
-    match request {
-        Ok(Request::Reload { wait: true }) => {
-            let asked = service.reloads.ask();
-            wait_for_reload(service, &stream, asked).await;
-        }
-        Ok(Request::Upgrade) => {
-            let asked = service.reloads.ask_upgrade();
-            wait_for_reload(service, &stream, asked).await;
-        }
-        Ok(request) => answer(&stream, &answers::to(service, request).await).await,
-        Err(error) => answer(&stream, &Answer::Failed(error)).await,
+    let response = match request {
+        Ok(request) => answers::to(service, request).await,
+        Err(error) => Response::Now(Answer::Failed(error)),
+    };
+    match response {
+        Response::Now(said) => answer(&stream, &said).await,
+        Response::AfterReload(asked) => wait_for_reload(service, &stream, asked).await,
     }
 }
 
@@ -207,7 +203,7 @@ async fn answer(stream: &UnixStream, answer: &Answer) {
         while !left.is_empty() {
             stream.writable().await?;
             match stream.try_write(left) {
-                Ok(len) => left = left.get(len..).unwrap_or_default(),
+                Ok(len) => left = &left[len..],
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
             }
