@@ -182,7 +182,7 @@ fn linker(file: &File) -> io::Result<Option<Vec<u8>>> {
         let header = headers.saturating_add(u64::from(index) * u64::from(size));
         if bytes(file, header).map(u32::from_ne_bytes)? == INTERPRETER {
             let length = word(header.saturating_add(SEGMENT_LENGTH))?.min(MAX_LINKER_PATH);
-            let mut path = vec![0; usize::try_from(length).unwrap_or_default()];
+            let mut path = vec![0; usize::try_from(length).expect("a path has a bounded length")];
             file.read_exact_at(&mut path, word(header.saturating_add(SEGMENT_OFFSET))?)?;
             return Ok(Some(path));
         }

@@ -66,7 +66,9 @@ async fn echo(socket: OwnedFd) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
         let len = stream.read(&mut buffer).await?;
-        let Some(received @ [_, ..]) = buffer.get(..len) else { return Ok(()) };
-        stream.write_all(received).await?;
+        if len == 0 {
+            return Ok(());
+        }
+        stream.write_all(&buffer[..len]).await?;
     }
 }

@@ -90,8 +90,8 @@ impl Recording {
         let end = self.end + line.len() as u64;
         line.extend(TAIL);
         let mut written = 0;
-        while let Some(rest @ [_, ..]) = line.get(written..) {
-            match self.file.write_at(rest, self.end + written as u64) {
+        while written < line.len() {
+            match self.file.write_at(&line[written..], self.end + written as u64) {
                 Ok(0) => return Err(self.undo(written, io::ErrorKind::WriteZero.into())),
                 Ok(more) => written += more,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -124,7 +124,7 @@ fn escape(data: &[u8], line: &mut Vec<u8>) {
             b'\r' => line.extend(b"\\r"),
             b' '..=b'~' => line.push(*byte),
             _ => {
-                let digit = |nibble: u8| HEX.get(usize::from(nibble)).copied().unwrap_or_default();
+                let digit = |nibble: u8| HEX[usize::from(nibble)];
                 line.extend([b'\\', b'x', digit(byte >> 4), digit(byte & 15)]);
             }
         }

@@ -154,9 +154,10 @@ impl TlsTransport {
                 return Poll::Ready(Ok(received));
             }
             let room = buf.len().saturating_sub(TLS_RESERVE_BYTES).min(scratch.len());
-            let space = scratch.get_mut(..room).unwrap_or_default();
-            let len = ready!(self.socket.poll_recv(cx, space))?;
-            let mut ciphertext = space.get(..len).unwrap_or_default();
+            // A read of nothing would look like the end of the stream.
+            assert!(room > 0, "no room to read ciphertext: {} bytes of plaintext", buf.len());
+            let len = ready!(self.socket.poll_recv(cx, &mut scratch[..room]))?;
+            let mut ciphertext = &scratch[..len];
             let mut filled = 0;
             loop {
                 // At the end of the stream the session is shown an empty read, too.
@@ -166,7 +167,7 @@ impl TlsTransport {
                     let _ = self.poll_flush(cx);
                     return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
                 }
-                let free = buf.get_mut(filled..).unwrap_or_default();
+                let free = &mut buf[filled..];
                 match read_plaintext(&mut self.session, free)? {
                     Some(received) if received > 0 => filled += received,
                     // The end; it comes again when what is before it was taken.

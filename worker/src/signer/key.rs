@@ -67,7 +67,7 @@ impl Key {
         let key = any_supported_type(&der).map_err(|_| KeyError::Unsupported)?;
         let chain = vec![CertificateDer::from(setup.certificate.clone())];
         CertifiedKey::new(chain, key.clone()).keys_match().map_err(|_| KeyError::OtherCertificate)?;
-        let public_key = key.public_key().map(|public| public.to_vec()).unwrap_or_default();
+        let public_key = key.public_key().ok_or(KeyError::Unsupported)?.to_vec();
         let schemes = SCHEMES.into_iter().filter(|scheme| key.choose_scheme(&[*scheme]).is_some());
         let description = KeyDescription { public_key, schemes: schemes.map(u16::from).collect() };
         Ok(Self { key, description })

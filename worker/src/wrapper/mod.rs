@@ -117,7 +117,7 @@ async fn reap(program: Pid, supervisor: &Channel) -> Left {
                 ProgramEnd::Exited(u8::try_from(status & 0xff).unwrap_or(u8::MAX))
             }
             Ok(WaitStatus::Signaled(pid, signal, _)) if pid == program => {
-                ProgramEnd::Killed(u8::try_from(signal as i32).unwrap_or_default())
+                ProgramEnd::Killed(u8::try_from(signal as i32).expect("signals have small numbers"))
             }
             Ok(WaitStatus::StillAlive) => return Left::Some,
             Ok(_) | Err(nix::errno::Errno::EINTR) => continue,

@@ -21,7 +21,7 @@ impl Basic {
         let text = credentials.reveal();
         let latin = text.chars().map(|char| u8::try_from(char).ok()).collect::<Option<Vec<u8>>>();
         let encoded = [Some(text.as_bytes().to_vec()), latin].into_iter().flatten();
-        let user = text.split(':').next().unwrap_or_default().to_owned();
+        let user = text.split_once(':').map_or(text, |(user, _)| user).to_owned();
         Self { user, credentials: encoded.map(Zeroizing::new).collect() }
     }
 

@@ -86,7 +86,7 @@ fn cbc_hmac(
         mac.update(part);
     }
     let expected = mac.sign();
-    verify_slices_are_equal(expected.as_ref().get(..half)?, tag).ok()?;
+    verify_slices_are_equal(&expected.as_ref()[..half], tag).ok()?;
     let key =
         PaddedBlockDecryptingKey::cbc_pkcs7(UnboundCipherKey::new(cipher, encryption_key).ok()?).ok()?;
     let iv = DecryptionContext::Iv128(FixedLength::try_from(iv).ok()?);

@@ -34,7 +34,7 @@ impl Backlog {
         let mut rest = bytes;
         while self.is_empty() && !rest.is_empty() {
             match to.poll_send(cx, rest)? {
-                Poll::Ready(sent) => rest = rest.get(sent..).unwrap_or_default(),
+                Poll::Ready(sent) => rest = &rest[sent..],
                 Poll::Pending => break,
             }
         }
@@ -44,8 +44,8 @@ impl Backlog {
 
     /// Writes what waits, and brings everything to the socket.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>, to: &mut Transport) -> Poll<io::Result<()>> {
-        while let Some(rest @ [_, ..]) = self.bytes.get(self.written..) {
-            self.written += ready!(to.poll_send(cx, rest))?;
+        while self.written < self.bytes.len() {
+            self.written += ready!(to.poll_send(cx, &self.bytes[self.written..]))?;
         }
         if !self.bytes.is_empty() {
             self.clear();

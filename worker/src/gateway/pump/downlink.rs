@@ -74,7 +74,7 @@ impl Session {
         let Some(target) = &mut self.target else { return Ok(false) };
         let Scratch { data, ciphertext } = scratch;
         let end = MAX_SERVER_HEADER + self.target_read.get();
-        let space = data.get_mut(MAX_SERVER_HEADER..end).unwrap_or_default();
+        let space = &mut data[MAX_SERVER_HEADER..end];
         let received = match target.poll_recv(cx, space, ciphertext) {
             Poll::Pending => return Ok(false),
             Poll::Ready(Ok(received)) => received,
@@ -90,11 +90,10 @@ impl Session {
             return Ok(true);
         }
         if let Some(observer) = &mut self.observer {
-            let end = MAX_SERVER_HEADER + received;
-            observer.target_received(data.get(MAX_SERVER_HEADER..end).unwrap_or_default());
+            observer.target_received(&data[MAX_SERVER_HEADER..MAX_SERVER_HEADER + received]);
         }
         let start = write_header(data, MAX_SERVER_HEADER, OpCode::Data(Data::Binary), received);
-        let frame = data.get(start..MAX_SERVER_HEADER + received).unwrap_or_default();
+        let frame = &data[start..MAX_SERVER_HEADER + received];
         self.bytes_to_client += received as u64;
         self.frames_to_client += 1;
         self.to_client.send(cx, &mut self.client, frame)?;

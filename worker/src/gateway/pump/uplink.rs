@@ -60,7 +60,7 @@ impl Session {
             return true;
         }
         let Scratch { data, ciphertext } = scratch;
-        let space = data.get_mut(..self.client_read.get()).unwrap_or_default();
+        let space = &mut data[..self.client_read.get()];
         match self.client.poll_recv(cx, space, ciphertext) {
             Poll::Pending => return false,
             Poll::Ready(Ok(0)) => {
@@ -71,7 +71,7 @@ impl Session {
             Poll::Ready(Ok(received)) => {
                 self.heard = true;
                 self.moderation.client_spoke();
-                self.take_frames(cx, data.get_mut(..received).unwrap_or_default());
+                self.take_frames(cx, &mut data[..received]);
                 self.client_read.learn(received, !self.to_target.is_empty());
             }
             Poll::Ready(Err(_)) => self.client_lost(ClosedBy::Client),
@@ -85,7 +85,7 @@ impl Session {
             return;
         }
         let decoded = self.decoder.decode(received);
-        let payload = received.get(decoded.payload).unwrap_or_default();
+        let payload = &received[decoded.payload];
         if let (Uplink::Open, Some(target), false) = (self.uplink, &mut self.target, payload.is_empty()) {
             if let Some(observer) = &mut self.observer {
                 observer.client_received(payload, self.decoder.is_within_frame());

@@ -19,7 +19,7 @@ impl ControlPayload {
     /// The bytes.
     #[must_use]
     pub fn as_slice(&self) -> &[u8] {
-        self.bytes.get(..self.len.into()).unwrap_or_default()
+        &self.bytes[..self.len.into()]
     }
 
     /// Adds `more`, as far as there is room.

@@ -130,7 +130,7 @@ impl Decoder {
                 if self.header_len == 0 && !self.in_message && !payload.is_empty() {
                     (at, payload.end) = self.short_messages(buf, at, payload.end);
                 }
-                match self.header(buf.get(at..).unwrap_or_default()) {
+                match self.header(&buf[at..]) {
                     Ok(Some(used)) => at += used,
                     Ok(None) => break,
                     Err(violation) => return Decoded { payload, end: Some(End::Violation(violation)) },
@@ -148,7 +148,7 @@ impl Decoder {
                 }
             } else {
                 self.frame.mask.unmask_down(buf, at, at, len);
-                self.control.extend(buf.get(at..at + len).unwrap_or_default());
+                self.control.extend(&buf[at..at + len]);
             }
             at += len;
             if self.frame.remaining == 0 && self.frame.kind != Kind::Data {
@@ -170,13 +170,13 @@ impl Decoder {
             }
         }
         let kept = self.header_len;
-        let room = self.header.get_mut(kept..).unwrap_or_default();
+        let room = &mut self.header[kept..];
         let added = room.len().min(bytes.len());
         for (place, byte) in room.iter_mut().zip(bytes) {
             *place = *byte;
         }
         self.header_len = kept + added;
-        let Some(header) = parse(self.header.get(..self.header_len).unwrap_or_default())? else {
+        let Some(header) = parse(&self.header[..self.header_len])? else {
             return Ok(None);
         };
         self.header_len = 0;
@@ -259,7 +259,11 @@ fn parse(bytes: &[u8]) -> Result<Option<Header>, Violation> {
 }
 
 /// Writes the header of a server's frame of `payload_len` bytes so that it ends at `at`, and gives
-/// where it begins. There must be [`MAX_SERVER_HEADER`] bytes before `at`.
+/// where it begins.
+///
+/// # Panics
+///
+/// When there are fewer than [`MAX_SERVER_HEADER`] bytes before `at`.
 pub fn write_header(buf: &mut [u8], at: usize, opcode: OpCode, payload_len: usize) -> usize {
     let first = FIN | u8::from(opcode);
     let mut header = [first, 0, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -279,10 +283,8 @@ pub fn write_header(buf: &mut [u8], at: usize, opcode: OpCode, payload_len: usiz
             &header[..]
         }
     };
-    let start = at.saturating_sub(header.len());
-    if let Some(place) = buf.get_mut(start..start + header.len()) {
-        place.copy_from_slice(header);
-    }
+    let start = at - header.len();
+    buf[start..at].copy_from_slice(header);
     start
 }
 

@@ -21,20 +21,21 @@ impl Mask {
     /// Unmasks the next bytes of payload, which are `len` bytes of `buf` from `from` on, and moves them
     /// to `to`, which must not be behind `from`. Nothing is written over what was not read yet.
     ///
-    /// Does nothing if `buf` ends before the payload.
+    /// # Panics
+    ///
+    /// When `buf` ends before the payload.
     pub fn unmask_down(&mut self, buf: &mut [u8], from: usize, to: usize, len: usize) {
-        debug_assert!(to <= from, "payload only moves down");
         let gap = from - to;
-        let Some(window) = buf.get_mut(to..from + len) else { return };
+        let window = &mut buf[to..from + len];
         if let Some((place, source)) = window.split_at_mut_checked(gap).filter(|_| gap >= len) {
-            return self.unmask_onto(source, place.get_mut(..len).unwrap_or_default());
+            return self.unmask_onto(source, &mut place[..len]);
         }
         for at in (0..len).step_by(BLOCK) {
             let end = len.min(at + BLOCK);
             if gap > 0 {
                 window.copy_within(at + gap..end + gap, at);
             }
-            self.unmask(window.get_mut(at..end).unwrap_or_default());
+            self.unmask(&mut window[at..end]);
         }
     }
 
@@ -44,13 +45,17 @@ impl Mask {
         let key = u32::from_ne_bytes(self.0);
         let (mut sources, mut places) = (source.chunks_exact(STEP), place.chunks_exact_mut(STEP));
         for (source, place) in (&mut sources).zip(&mut places) {
-            let (Some(source), Some(place)) = (source.first_chunk(), place.first_chunk_mut()) else { return };
+            let (Some(source), Some(place)) = (source.first_chunk(), place.first_chunk_mut()) else {
+                unreachable!()
+            };
             *place = unmasked(*source, key);
         }
         let (source, place) = (sources.remainder(), places.into_remainder());
         let (mut sources, mut places) = (source.chunks_exact(4), place.chunks_exact_mut(4));
         for (source, place) in (&mut sources).zip(&mut places) {
-            let (Some(source), Some(place)) = (source.first_chunk(), place.first_chunk_mut()) else { return };
+            let (Some(source), Some(place)) = (source.first_chunk(), place.first_chunk_mut()) else {
+                unreachable!()
+            };
             *place = word(*source, key);
         }
         let (source, place) = (sources.remainder(), places.into_remainder());
@@ -117,9 +122,8 @@ mod tests {
     }
 
     #[test]
-    fn payload_that_is_not_there_is_left_alone() {
-        let mut buf = [1, 2, 3];
-        Mask::new([9; 4]).unmask_down(&mut buf, 1, 0, 3);
-        assert_eq!(buf, [1, 2, 3]);
+    #[should_panic(expected = "out of range")]
+    fn payload_that_is_not_there_is_a_fault() {
+        Mask::new([9; 4]).unmask_down(&mut [1, 2, 3], 1, 0, 3);
     }
 }

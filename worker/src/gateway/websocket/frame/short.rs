@@ -21,7 +21,8 @@ impl Decoder {
     pub(super) fn short_messages(&mut self, buf: &mut [u8], mut at: usize, mut to: usize) -> (usize, usize) {
         let text = if self.accept_text { Data::Text } else { Data::Binary };
         let [binary, text] = [Data::Binary, text].map(|data| FIN | u8::from(OpCode::Data(data)));
-        while let Some((place, rest)) = buf.split_at_mut_checked(at) {
+        loop {
+            let (place, rest) = buf.split_at_mut(at);
             let Some((&[first, second, k0, k1, k2, k3], rest)) = rest.split_first_chunk::<SHORT_HEADER>()
             else {
                 break;
@@ -31,6 +32,7 @@ impl Decoder {
             if (first != binary && first != text) || len > MAX_SHORT {
                 break;
             }
+            // Payload that is not there in whole, or too near to its place to be moved in one pass.
             let (Some(source), Some(place)) = (rest.get(..len), place.get_mut(to..to + len)) else { break };
             Mask::new([k0, k1, k2, k3]).unmask_onto(source, place);
             self.frames += 1;
