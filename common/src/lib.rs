@@ -8,6 +8,7 @@ pub mod control;
 pub mod errno;
 pub mod executable;
 pub mod exit_code;
+pub mod fault;
 pub mod ipc;
 pub mod log;
 pub mod role;

@@ -11,7 +11,7 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
-use crate::ipc::log::{LogLine, LogLines, LogMessage, RoleEvent};
+use crate::ipc::log::{LogLine, LogLines, LogMessage, RoleEvent, Severity};
 use crate::ipc::table::Message;
 use crate::sys::seqpacket;
 
@@ -71,6 +71,15 @@ impl Outgoing {
     pub fn flush(&self) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if !(waiting.0.lines.is_empty() && waiting.0.marks.is_empty()) {
+            self.send(&mut waiting);
+        }
+    }
+
+    /// Sends a last line before this process ends by a fault, unless that is a fault of this log.
+    pub fn last_words(&self, text: &str) {
+        if let Ok(mut waiting) = self.waiting.try_lock() {
+            let text = text.to_owned();
+            waiting.0.lines.push(LogLine { severity: Severity::Error, client: None, text, event: None });
             self.send(&mut waiting);
         }
     }

@@ -32,6 +32,7 @@ use common::config::Config;
 use common::config::check::Severity;
 use common::config::cli::{self, Command, CommandLine};
 use common::exit_code;
+use common::fault;
 use common::sys::inherited;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use tokio::runtime::LocalOptions;
@@ -50,6 +51,7 @@ const REAP_PAUSE: Duration = Duration::from_millis(5);
 const CONFIG_PAUSE: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
+    fault::end_process(|line| complain(&format_args!("websockify: {line}")));
     let start = match upgrade::start() {
         Ok(start) => start,
         Err(error) => return fail(&error).into(),

@@ -4,6 +4,7 @@
 
 use std::process::ExitCode;
 
+use common::fault;
 use common::role::RoleName;
 use common::sys::inherited;
 use worker::{connector, echo, exporter, gateway, plugin, signer, wrapper};
@@ -16,6 +17,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    fault::end_process(move |line| eprintln!("websockify-worker {role}: {line}"));
     let run = match role {
         RoleName::Gateway => gateway::run,
         RoleName::Connector => connector::run,

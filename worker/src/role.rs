@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use common::fault;
 use common::log::{Outgoing, RoleLog};
 use tokio::runtime::LocalOptions;
 use tracing_subscriber::layer::SubscriberExt;
@@ -12,10 +13,12 @@ use tracing_subscriber::util::SubscriberInitExt;
 /// Names that are resolved at a time.
 const MAX_RESOLVERS: usize = 16;
 
-/// Logs to the supervisor from now on.
+/// Logs to the supervisor from now on, faults included.
 pub(crate) fn log_to(log: OwnedFd, verbose: bool) -> Arc<Outgoing> {
     let outgoing = Outgoing::new(log);
     tracing_subscriber::registry().with(RoleLog::new(outgoing.clone(), verbose)).init();
+    let of_fault = outgoing.clone();
+    fault::end_process(move |line| of_fault.last_words(line));
     tokio::task::spawn_local(outgoing.clone().keep_flushing());
     outgoing
 }

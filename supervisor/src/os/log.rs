@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use common::config::Config;
+use common::fault;
 use common::ipc::log::{LogLine, LogLines, Severity};
 use common::log::{Escaped, is_ours};
 use tokio::signal::unix::{SignalKind, signal};
@@ -118,6 +119,10 @@ impl Log {
         let plain = Plain(log.clone()).with_filter(filter_fn(for_humans));
         tracing_subscriber::registry().with(journal).with(plain).with(marks).init();
         let _ = LOG.set(log.clone());
+        fault::end_process(|line| {
+            tracing::error!(message_id = message_id::SERVICE_FAILED, "websockify: {line}");
+            flush();
+        });
         Ok(log)
     }
 
