@@ -2,7 +2,7 @@
 #![no_main]
 
 use common::ipc::signer::GatewayToSigner;
-use common::ipc::wire::decode;
+use common::ipc::table::decode;
 use libfuzzer_sys::fuzz_target;
 use worker::signer::structure::is_handshake;
 

@@ -6,8 +6,10 @@ anything else it becomes the real worker."""
 
 import os
 import pathlib
+import select
 import shutil
 import socket
+import subprocess
 import sys
 import time
 
@@ -148,6 +150,20 @@ def install(folder, program, act):
     return str(copy)
 
 
+def install_ready_twice(folder, program, rogue):
+    """Gives the program that starts the service with roles of the name `rogue` the first of which says twice that it
+    is ready. It is the real one, whose messages pass through ours."""
+    worker = pathlib.Path(program).resolve().parent / "websockify-worker"
+    copy = folder / "websockify"
+    shutil.copy(program, copy)
+    replace(
+        folder / "websockify-worker",
+        f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(pathlib.Path(__file__).parents[1])!r})\n"
+        f"from harness import rogue\nrogue.double({str(worker)!r}, {str(folder / 'played')!r}, {rogue!r})\n",
+    )
+    return str(copy)
+
+
 def install_late_connector(folder, program, seconds):
     """Gives the program that starts the service with a connector whose clock is ahead.
 
@@ -165,14 +181,43 @@ def replace(path, script):
     path.chmod(0o755)
 
 
-def play(worker, marker, act):
+def become_the_real_one(worker, marker, rogue):
+    """Comes back only as the first role of the name `rogue`."""
     role = sys.argv[1]
     try:
-        if role != "gateway":
+        if role != rogue:
             raise FileExistsError
         os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
     except FileExistsError:
-        os.execv(worker, [worker, role])
+        os.execv(worker, [worker, *sys.argv[1:]])
+
+
+def double(worker, marker, rogue):
+    become_the_real_one(worker, marker, rogue)
+    supervisor = socket.socket(fileno=0)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    real = subprocess.Popen([worker, rogue], stdin=theirs)
+    theirs.close()
+    ends = {supervisor: ours, ours: supervisor}
+    for end in ends:
+        end.setblocking(True)
+    while True:
+        for end in select.select(list(ends), [], [])[0]:
+            datagram, fds, _, _ = socket.recv_fds(end, 1 << 14, 1)
+            if not datagram:
+                ours.close()
+                real.wait()
+                return
+            # It is the first message of each role.
+            times = 2 if end is ours and datagram[1] == GatewayToSupervisor.READY else 1
+            for _ in range(times):
+                socket.send_fds(ends[end], [datagram], fds)
+            for fd in fds:
+                os.close(fd)
+
+
+def play(worker, marker, act):
+    become_the_real_one(worker, marker, "gateway")
     ends = Ends()
     ends.until(SupervisorToGateway.BEGIN)
     ends.supervisor.send(READY)

@@ -1,6 +1,7 @@
 """A gateway that was taken over: what breaks protocol ends it, and nobody else is touched."""
 
 import os
+import re
 import socket
 
 import pytest
@@ -37,6 +38,24 @@ def test_a_gateway_that_breaks_protocol_is_killed_and_touches_no_other(folder, e
             websocket.expect_echo()
         assert processes.wait_for(lambda: serves(running), 5)
         assert running.log.count("killed gateway") == 1
+
+
+@pytest.mark.parametrize("role", ["gateway", "connector", "signer", "exporter"])
+def test_a_role_that_is_ready_twice_is_killed_and_replaced(folder, echo_target, authority, role):
+    program = rogue.install_ready_twice(folder, gateway.command(), role)
+    certificate, key = authority.issue()
+    configuration = folder / "vnc.toml"
+    port, metrics = gateway.free_port(), gateway.free_port()
+    configuration.write_text(
+        f'listen = "127.0.0.1:{port}"\ntarget = "127.0.0.1:{echo_target.port}"\n'
+        f'[tls]\ncertificate = "{certificate}"\nkey = "{key}"\n[metrics]\nlisten = "127.0.0.1:{metrics}"\n'
+    )
+    with gateway.Gateway("--config", configuration, listen=("127.0.0.1", port), program=program) as running:
+        fault = r"protocol violation: message Ready is not allowed in phase serving"
+        pid = int(running.wait_log(rf"{role} (?:\d+ )?\(pid (\d+)\).*{fault}").group(1))
+        assert not processes.wait_gone([pid], 2)
+        assert processes.wait_for(lambda: serves(running), 5)
+        assert set(re.findall(rf"\(pid (\d+)\).*{fault}", running.log)) == {str(pid)}
 
 
 def test_a_flood_of_acknowledgements_is_bounded(folder, echo_target):

@@ -51,9 +51,12 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
                         tokio::time::sleep(Duration::from_millis(100)).await;
                     }
                 },
-                _ = control.receive::<SupervisorToEcho>() => {
+                received = control.receive::<SupervisorToEcho>() => {
                     log.flush();
-                    return Ok(());
+                    return match received {
+                        Ok(_) => Err(role::unexpected("more than a listener")),
+                        Err(error) => role::ended(error),
+                    };
                 }
             }
         }

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use common::fault;
+use common::ipc::channel::ChannelError;
 use common::log::{Outgoing, RoleLog};
 use tokio::runtime::LocalOptions;
 use tracing_subscriber::layer::SubscriberExt;
@@ -42,6 +43,15 @@ pub(crate) fn run_and_rest<F: Future<Output = io::Result<()>>>(role: F, rest: fn
 pub(crate) fn seed_randomness() {
     // What fails now fails again where it is needed, and is told there.
     let _ = rustls::crypto::aws_lc_rs::default_provider().secure_random.fill(&mut [0; 32]);
+}
+
+/// What the end of the supervisor's channel means for a role: the supervisor is done with it, or has not kept to the
+/// protocol.
+pub(crate) fn ended(error: ChannelError) -> io::Result<()> {
+    match error {
+        ChannelError::Closed => Ok(()),
+        error => Err(io::Error::other(error)),
+    }
 }
 
 /// What went wrong before a role could say so itself.

@@ -4,14 +4,14 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::channel::ChannelError;
-use super::table::Message;
-use super::wire::{self, WireError};
+use super::table::{Conversation, Message};
+use super::wire::WireError;
 use crate::sys::seqpacket;
 
 /// Longest message here. They are short.
 const MAX_BYTES: usize = 64;
 
-/// One end.
+/// One end. Nothing is said here before the role serves, so that the conversation has one phase only.
 #[derive(Debug)]
 pub struct AckChannel(OwnedFd);
 
@@ -46,7 +46,7 @@ impl AckChannel {
             Ok(Some(datagram)) if datagram.truncated => Err(WireError::Truncated.into()),
             Ok(Some(datagram)) => {
                 let bytes = buffer.get(..datagram.len).ok_or(WireError::Truncated)?;
-                Ok(Some(wire::decode(bytes, datagram.fd)?))
+                Ok(Some(Conversation::default().decode(bytes, datagram.fd)?))
             }
             Ok(None) => Err(ChannelError::Closed),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),

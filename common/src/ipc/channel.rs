@@ -1,6 +1,6 @@
 //! One end of a channel between two processes.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -9,8 +9,8 @@ use tokio::io::Interest;
 use tokio::sync::Mutex;
 
 use super::ConnectionId;
-use super::table::Message;
-use super::wire::{self, MAX_BYTES, WireError};
+use super::table::{Conversation, Message};
+use super::wire::{MAX_BYTES, Phase, WireError};
 use crate::sys::reactor::{After, Registered};
 use crate::sys::seqpacket;
 
@@ -19,6 +19,8 @@ use crate::sys::seqpacket;
 pub struct Channel {
     socket: Registered,
     buffer: RefCell<Box<[u8]>>,
+    /// Where the other end stands in what it says.
+    heard: Cell<Conversation>,
     /// Who sends. The event loop wakes one task for each direction of a socket: were several to wait for
     /// room at a time, all but the last would wait for ever.
     sending: Mutex<()>,
@@ -80,7 +82,23 @@ impl Channel {
         // Whoever made it: an end that blocks would stop the whole event loop.
         rustix::io::ioctl_fionbio(&fd, true)?;
         let socket = Registered::new(fd, Interest::READABLE | Interest::WRITABLE)?;
-        Ok(Self { socket, buffer: RefCell::new(vec![0; MAX_BYTES].into()), sending: Mutex::new(()) })
+        Ok(Self {
+            socket,
+            buffer: RefCell::new(vec![0; MAX_BYTES].into()),
+            heard: Cell::default(),
+            sending: Mutex::new(()),
+        })
+    }
+
+    /// Registers an end whose other end is a role that serves already.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn adopted(fd: OwnedFd) -> io::Result<Self> {
+        let channel = Self::new(fd)?;
+        channel.heard.set(Conversation::resumed(Phase::Serving));
+        Ok(channel)
     }
 
     /// The next message.
@@ -105,7 +123,7 @@ impl Channel {
             let mut buffer = self.buffer.borrow_mut();
             self.socket.poll_read(cx, |fd| {
                 let received = seqpacket::receive(fd, &mut buffer)?;
-                Ok((received.map(|datagram| interpret(&buffer, datagram)), After::Ready))
+                Ok((received.map(|datagram| self.interpret(&buffer, datagram)), After::Ready))
             })
         })
         .await?
@@ -120,7 +138,7 @@ impl Channel {
     pub fn try_receive<M: Message>(&self) -> Result<Option<M>, ChannelError> {
         let mut buffer = self.buffer.borrow_mut();
         match seqpacket::receive(self.socket.as_fd(), &mut buffer) {
-            Ok(Some(datagram)) => match interpret(&buffer, datagram)? {
+            Ok(Some(datagram)) => match self.interpret(&buffer, datagram)? {
                 Received::Message(message) => Ok(Some(message)),
                 Received::DescriptorLost { .. } => Err(WireError::Truncated.into()),
             },
@@ -161,22 +179,29 @@ impl Channel {
             Err(e) => Err(e.into()),
         }
     }
+
+    fn interpret<M: Message>(
+        &self,
+        buffer: &[u8],
+        datagram: seqpacket::Datagram,
+    ) -> Result<Received<M>, ChannelError> {
+        let bytes = buffer.get(..datagram.len).ok_or(WireError::Truncated)?;
+        let mut heard = self.heard.get();
+        let received = if !datagram.truncated {
+            Received::Message(heard.decode(bytes, datagram.fd)?)
+        } else if datagram.fd.is_none() && datagram.len < MAX_BYTES {
+            let (tag, id) = heard.lost::<M>(bytes)?;
+            Received::DescriptorLost { tag, id }
+        } else {
+            return Err(WireError::Truncated.into());
+        };
+        self.heard.set(heard);
+        Ok(received)
+    }
 }
 
 impl AsFd for Channel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
-}
-
-fn interpret<M: Message>(buffer: &[u8], datagram: seqpacket::Datagram) -> Result<Received<M>, ChannelError> {
-    let bytes = buffer.get(..datagram.len).ok_or(WireError::Truncated)?;
-    if !datagram.truncated {
-        return Ok(Received::Message(wire::decode(bytes, datagram.fd)?));
-    }
-    if datagram.fd.is_none() && datagram.len < MAX_BYTES {
-        let (tag, reader) = wire::open(bytes, None)?;
-        return Ok(Received::DescriptorLost { tag, id: M::lost(tag, reader)? });
-    }
-    Err(WireError::Truncated.into())
 }

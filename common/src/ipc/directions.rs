@@ -9,7 +9,7 @@ use super::exporter::{ExporterToSupervisor, SupervisorToExporter};
 use super::gateway::{Ack, GatewayToSupervisor, SupervisorToGateway};
 use super::log::LogMessage;
 use super::signer::{GatewayToSigner, SignerToGateway, SignerToSupervisor, SupervisorToSigner};
-use super::table::{Message, Row};
+use super::table::{Message, Row, decode};
 use super::wire::{self, WireError};
 use super::wrapper::{SupervisorToWrapper, WrapperToSupervisor};
 
@@ -75,13 +75,13 @@ fn round_trip<M: Message>(datagram: &[u8], fd: Option<OwnedFd>) -> Result<(), Fa
         // Any answer will do.
         let _ = M::lost(tag, reader);
     }
-    let Ok(message) = wire::decode::<M>(datagram, fd) else { return Ok(()) };
+    let Ok(message) = decode::<M>(datagram, fd) else { return Ok(()) };
     let encoded = message.encode().map_err(Fault::Write)?;
     // A copy of its descriptor has another number, which `Debug` shows.
     if encoded.fd.is_some() {
         return Ok(());
     }
-    let again = wire::decode::<M>(encoded.bytes(), None).map_err(Fault::Write)?;
+    let again = decode::<M>(encoded.bytes(), None).map_err(Fault::Write)?;
     let (before, after) = (format!("{message:?}"), format!("{again:?}"));
     if before == after { Ok(()) } else { Err(Fault::Changed(before, after)) }
 }

@@ -106,4 +106,6 @@ impl fmt::Display for GatewayId {
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod phases;
+#[cfg(test)]
 mod tests;

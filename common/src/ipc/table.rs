@@ -25,30 +25,10 @@
 //! upgrade between two such versions is rejected while it is rehearsed, and the service must be restarted.
 
 use std::fmt;
+use std::os::fd::OwnedFd;
 
 use super::ConnectionId;
-use super::wire::{Encoded, Reader, WireError};
-
-/// How far the conversation in one direction of a channel is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Nothing was said.
-    Setup,
-    /// The role is being prepared for its work.
-    Starting,
-    /// The role works.
-    Serving,
-}
-
-impl fmt::Display for Phase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Setup => "setup",
-            Self::Starting => "starting",
-            Self::Serving => "serving",
-        })
-    }
-}
+use super::wire::{self, Encoded, Phase, Reader, WireError};
 
 /// A row of a table: one message.
 #[derive(Debug)]
@@ -88,6 +68,8 @@ pub trait Message: Sized + fmt::Debug {
     const ENDS: (&'static str, &'static str);
     /// Its table. The conversation begins in the phase of the first row.
     const TABLE: &'static [Row];
+    /// The phase in which the conversation begins.
+    const BEGINS: Phase = Self::TABLE[0].phases[0];
 
     /// The datagram and the descriptor that goes along.
     ///
@@ -109,6 +91,60 @@ pub trait Message: Sized + fmt::Debug {
     ///
     /// When the table names none for it, or its fields are not those of the table.
     fn lost(tag: u8, reader: Reader<'_>) -> Result<ConnectionId, WireError>;
+}
+
+/// Where the conversation in one direction of a channel stands: decides which messages are legal.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Conversation(Option<Phase>);
+
+impl Conversation {
+    /// One that another program has begun, and that is in `phase`.
+    #[must_use]
+    pub fn resumed(phase: Phase) -> Self {
+        Self(Some(phase))
+    }
+
+    /// Decodes a datagram, and goes on to the phase that begins with it.
+    ///
+    /// # Errors
+    ///
+    /// When it is not a message of type `M`, or not one that is legal in this phase. The channel must be given up.
+    pub fn decode<M: Message>(&mut self, datagram: &[u8], fd: Option<OwnedFd>) -> Result<M, WireError> {
+        let (tag, reader) = wire::open(datagram, fd)?;
+        self.proceed::<M>(tag)?;
+        M::decode(tag, reader)
+    }
+
+    /// The tag of a message whose descriptor was lost, and the connection that it was about.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::decode`], and when the table names no connection.
+    pub fn lost<M: Message>(&mut self, datagram: &[u8]) -> Result<(u8, ConnectionId), WireError> {
+        let (tag, reader) = wire::open(datagram, None)?;
+        self.proceed::<M>(tag)?;
+        Ok((tag, M::lost(tag, reader)?))
+    }
+
+    fn proceed<M: Message>(&mut self, tag: u8) -> Result<(), WireError> {
+        let row = M::TABLE.iter().find(|row| row.tag == tag).ok_or(WireError::Tag(tag))?;
+        let phase = self.0.unwrap_or(M::BEGINS);
+        if !row.phases.contains(&phase) {
+            return Err(WireError::Phase(row.name, phase));
+        }
+        self.0 = Some(row.then.unwrap_or(phase));
+        Ok(())
+    }
+}
+
+/// Decodes a datagram in whatever phase, for tests.
+///
+/// # Errors
+///
+/// When it is not a message of type `M`.
+pub fn decode<M: Message>(datagram: &[u8], fd: Option<OwnedFd>) -> Result<M, WireError> {
+    let (tag, reader) = wire::open(datagram, fd)?;
+    M::decode(tag, reader)
 }
 
 /// Declares the messages of one direction.
@@ -165,7 +201,7 @@ macro_rules! messages {
                 name: stringify!($name),
                 constant: stringify!($constant),
                 about: &[$($doc),+],
-                phases: &[$crate::ipc::table::Phase::$phase $(, $crate::ipc::table::Phase::$more)*],
+                phases: &[$crate::ipc::wire::Phase::$phase $(, $crate::ipc::wire::Phase::$more)*],
                 then: messages!(@then $($then)?),
                 fields: &[
                     $($(messages!(@field $element: $kind $([$fd])?)),+)?
@@ -214,7 +250,7 @@ macro_rules! messages {
         }
     };
     (@then) => { None };
-    (@then $phase:ident) => { Some($crate::ipc::table::Phase::$phase) };
+    (@then $phase:ident) => { Some($crate::ipc::wire::Phase::$phase) };
     (@field $name:ident: $kind:ty) => { messages!(@field $name $kind, false) };
     (@field $name:ident: $kind:ty [fd]) => { messages!(@field $name $kind, true) };
     (@field $name:ident $kind:ty, $is_descriptor:literal) => {

@@ -11,7 +11,7 @@ use super::gateway::{
     Ack, ClosedBy, Count, Ended, Frames, GatewayToSupervisor, Report, SessionSummary, SupervisorToGateway,
 };
 use super::log::{LogLine, LogLines, LogMessage, Severity};
-use super::table::{Message, Row};
+use super::table::{Message, Row, decode};
 use super::wire::{self, MAX_BYTES, WireError};
 use super::{ClientAddr, ConnectionId, GatewayId};
 use crate::config::Secret;
@@ -32,9 +32,10 @@ fn ticket(client: ClientAddr) -> Ticket {
     )
 }
 
+/// Two ends that serve already.
 fn channel_pair() -> (Channel, Channel) {
     let (a, b) = Channel::pair().unwrap();
-    (Channel::new(a).unwrap(), Channel::new(b).unwrap())
+    (Channel::adopted(a).unwrap(), Channel::adopted(b).unwrap())
 }
 
 #[tokio::test(flavor = "current_thread")]
@@ -204,7 +205,7 @@ async fn many_can_wait_for_room() {
 
 #[test]
 fn what_is_no_message_is_refused() {
-    let decode = |bytes: &[u8], fd| wire::decode::<SupervisorToGateway>(bytes, fd).map(|_| ());
+    let decode = |bytes: &[u8], fd| super::table::decode::<SupervisorToGateway>(bytes, fd).map(|_| ());
     let stop = SupervisorToGateway::Stop.encode().unwrap().bytes().to_vec();
     assert!(decode(&stop, None).is_ok());
     assert!(matches!(decode(&stop, Some(some_fd())), Err(WireError::Descriptor)), "a fd that nobody wants");
@@ -226,12 +227,12 @@ fn no_prefix_and_no_flipped_bit_of_a_message_panics() {
     let message = SupervisorToGateway::Connection { ticket, socket: some_fd() };
     let bytes = message.encode().unwrap().bytes().to_vec();
     for cut in 0..bytes.len() {
-        assert!(wire::decode::<SupervisorToGateway>(&bytes[..cut], Some(some_fd())).is_err());
+        assert!(decode::<SupervisorToGateway>(&bytes[..cut], Some(some_fd())).is_err());
     }
     for bit in 0..bytes.len() * 8 {
         let mut changed = bytes.clone();
         changed[bit / 8] ^= 1 << (bit % 8);
-        let _ = wire::decode::<SupervisorToGateway>(&changed, Some(some_fd()));
-        let _ = wire::decode::<GatewayToSupervisor>(&changed, None);
+        let _ = decode::<SupervisorToGateway>(&changed, Some(some_fd()));
+        let _ = decode::<GatewayToSupervisor>(&changed, None);
     }
 }

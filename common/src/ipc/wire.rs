@@ -1,11 +1,10 @@
 //! How a message becomes a datagram: version, tag, and the fields one after the other in the format of `postcard`.
 
+use std::fmt;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use serde::{Serialize, de::DeserializeOwned};
-
-use super::table::Message;
 
 /// Longest datagram. What is longer travels as a file in memory.
 pub const MAX_BYTES: usize = 16 << 10;
@@ -29,6 +28,27 @@ impl Encoded<'_> {
     }
 }
 
+/// How far the conversation in one direction of a channel is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Nothing was said.
+    Setup,
+    /// The role is being prepared for its work.
+    Starting,
+    /// The role works.
+    Serving,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Setup => "setup",
+            Self::Starting => "starting",
+            Self::Serving => "serving",
+        })
+    }
+}
+
 /// Why bytes are not a message. Each is the fault of the other end, but for `Encode` and `TooLong`.
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
@@ -38,6 +58,9 @@ pub enum WireError {
     /// There is no message of this tag in this direction.
     #[error("message with unknown tag {0}")]
     Tag(u8),
+    /// The other end says what it must not say now.
+    #[error("message {0} is not allowed in phase {1}")]
+    Phase(&'static str, Phase),
     /// The body is not what the tag announces.
     #[error("malformed body of message {0}")]
     Body(u8),
@@ -137,16 +160,6 @@ pub fn open(datagram: &[u8], fd: Option<OwnedFd>) -> Result<(u8, Reader<'_>), Wi
         [version, _, ..] => Err(WireError::Version(version)),
         _ => Err(WireError::Truncated),
     }
-}
-
-/// Decodes a datagram, in whatever phase.
-///
-/// # Errors
-///
-/// When it is not a message of type `M`.
-pub fn decode<M: Message>(datagram: &[u8], fd: Option<OwnedFd>) -> Result<M, WireError> {
-    let (tag, reader) = open(datagram, fd)?;
-    M::decode(tag, reader)
 }
 
 /// Reads a value that is not a message, such as a setup: all of `bytes`.

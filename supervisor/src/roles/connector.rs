@@ -163,8 +163,9 @@ fn take(generation: &Generation, message: ConnectorToSupervisor) {
                 plugin.hangs();
             }
         }
-        // What it says once, and has said.
-        _ => {}
+        ConnectorToSupervisor::Ready(_) | ConnectorToSupervisor::Failed(_) => {
+            unreachable!("the channel accepts it once")
+        }
     }
 }
 

@@ -294,7 +294,7 @@ async fn hear(channel: &Channel, wanted: &Wanted, pulse: &Pulse) -> String {
                 wanted.more.notify_one();
             }
             Ok(ExporterToSupervisor::Here) => pulse.heard(),
-            Ok(ExporterToSupervisor::Ready(_)) => return "protocol violation: ready twice".into(),
+            Ok(ExporterToSupervisor::Ready(_)) => unreachable!("the channel accepts it once"),
             Err(error) => return error.to_string(),
         }
     }

@@ -3,7 +3,7 @@
 //! Whoever has connections to serve is asked now and then whether it is there. Without a connection nobody
 //! is asked, and nobody wakes up for it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::pin::pin;
 use std::time::Duration;
 
@@ -30,6 +30,8 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Pulse {
     heard: Cell<bool>,
     changed: Notify,
+    fault: RefCell<Option<String>>,
+    broken: Notify,
 }
 
 impl Pulse {
@@ -37,6 +39,18 @@ impl Pulse {
     pub(crate) fn heard(&self) {
         self.heard.set(true);
         self.changed.notify_one();
+    }
+
+    /// The role can't be listened to any more.
+    pub(crate) fn broken(&self, fault: String) {
+        self.fault.replace(Some(fault));
+        self.broken.notify_one();
+    }
+
+    /// Waits until the role can't be listened to any more, and says why.
+    pub(crate) async fn fault(&self) -> String {
+        self.broken.notified().await;
+        self.fault.take().unwrap_or_default()
     }
 
     /// Asks, and waits for the answer. Never ends if the role has: its keeper learns that sooner.

@@ -277,14 +277,18 @@ pub(crate) async fn introduce(generation: &Generation, gateway: &Gateway) -> Res
 
 /// Hears what a signer says about gateways, until it ends.
 async fn listen(generation: Rc<Generation>, signer: Rc<Channel>, pulse: Rc<Pulse>) {
-    while let Ok(said) = signer.receive().await {
-        match said {
-            SignerToSupervisor::Violation(violation) => {
+    loop {
+        match signer.receive().await {
+            Ok(SignerToSupervisor::Violation(violation)) => {
                 violation::accused(&generation, "signer", &violation);
             }
-            SignerToSupervisor::Here => pulse.heard(),
-            // What it says once, and has said.
-            _ => {}
+            Ok(SignerToSupervisor::Here) => pulse.heard(),
+            Ok(SignerToSupervisor::Ready(..) | SignerToSupervisor::Failed(_)) => {
+                unreachable!("the channel accepts it once")
+            }
+            // Whoever waits for its process sees that end.
+            Err(ChannelError::Closed) => return,
+            Err(error) => return pulse.broken(error.to_string()),
         }
     }
 }
@@ -306,8 +310,14 @@ async fn hangs(generation: &Generation, current: &Weak<Current>) {
 /// the files are read anew, since nobody else has the key.
 async fn keep(generation: Rc<Generation>, current: Weak<Current>, mut signer: Process) {
     let since = Instant::now();
+    let pulse = current.upgrade().map(|current| current.pulse.clone()).unwrap_or_default();
     let status = tokio::select! {
         status = signer.wait() => status.ok(),
+        fault = pulse.fault() => {
+            tracing::error!(target: "websockify::identity", "killed the signer (pid {}): {fault}", signer.pid);
+            signer.send_kill();
+            signer.wait().await.ok()
+        }
         () = hangs(&generation, &current) => {
             tracing::error!(target: "websockify::identity", "the signer (pid {}) hangs", signer.pid);
             signer.send_kill();

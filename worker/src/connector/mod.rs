@@ -93,22 +93,25 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
             asked: Cell::new(false),
             more_to_tell: Notify::new(),
         };
-        serve(Rc::new(connector), level).await;
+        let ended = serve(Rc::new(connector), level).await;
         log.flush();
-        Ok(())
+        role::ended(ended)
     })
 }
 
-async fn serve(connector: Rc<Connector>, level: Level) {
-    if connector.supervisor.send(&ConnectorToSupervisor::Ready(level)).await.is_err() {
-        return;
+async fn serve(connector: Rc<Connector>, level: Level) -> ChannelError {
+    if let Err(error) = connector.supervisor.send(&ConnectorToSupervisor::Ready(level)).await {
+        return error;
     }
     spawn_local(keep_telling(connector.clone()));
     for duty in connector.policy.own_plugins() {
         spawn_local(watch_plugin(connector.clone(), duty));
     }
-    while let Ok(message) = connector.supervisor.receive().await {
-        connector.obey(message);
+    loop {
+        match connector.supervisor.receive().await {
+            Ok(message) => connector.obey(message),
+            Err(error) => return error,
+        }
     }
 }
 
@@ -164,7 +167,7 @@ impl Connector {
             SupervisorToConnector::Past(file) => {
                 setup::read(file).map(|past| self.used.borrow_mut().follow(past))
             }
-            SupervisorToConnector::Setup(_) => Err(role::unexpected("another setup")),
+            SupervisorToConnector::Setup(_) => unreachable!("the channel accepts one setup"),
             SupervisorToConnector::Plugin { duty, socket } => match self.policy.own(duty) {
                 Some(plugin) => plugin.take_connection(socket),
                 None => Err(role::unexpected("there is no such plugin")),

@@ -6,7 +6,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use common::ipc::channel::{Channel, ChannelError};
+use common::ipc::channel::Channel;
 use common::ipc::exporter::{ExporterToSupervisor, Page, SupervisorToExporter};
 use common::sys::memory_file;
 use tokio::sync::oneshot;
@@ -67,9 +67,9 @@ impl Questions {
                 Ok(SupervisorToExporter::Ask) => {
                     self.supervisor.send(&ExporterToSupervisor::Here).await.map_err(io::Error::other)?;
                 }
-                Ok(_) => return Err(role::unexpected("a second setup")),
-                Err(ChannelError::Closed) => return Ok(()),
-                Err(error) => return Err(io::Error::other(error)),
+                Ok(SupervisorToExporter::Setup(_)) => unreachable!("the channel accepts one setup"),
+                Ok(SupervisorToExporter::Listener(_)) => return Err(role::unexpected("a second listener")),
+                Err(error) => return role::ended(error),
             }
         }
     }

@@ -22,10 +22,9 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use common::ipc::ack_channel::AckChannel;
-use common::ipc::channel::{Channel, ChannelError, Received};
+use common::ipc::channel::{Channel, Received};
 use common::ipc::gateway::{GatewayToSupervisor, SupervisorToGateway};
 use common::ipc::setup::{self, GatewaySetup, Page};
-use common::ipc::wire::WireError;
 use tokio::task::spawn_local;
 
 use crate::beneath::Beneath;
@@ -91,8 +90,7 @@ impl Gateway {
                         self.recordings.opened(id, None);
                     }
                     Ok(Received::DescriptorLost { id, .. }) => self.outbox.lost(id),
-                    Err(ChannelError::Closed) => return Ok(()),
-                    Err(error) => return Err(io::Error::other(error)),
+                    Err(error) => return role::ended(error),
                 },
             }
         }
@@ -138,7 +136,7 @@ impl Gateway {
             SupervisorToGateway::Setup(_)
             | SupervisorToGateway::Acknowledgements(_)
             | SupervisorToGateway::WebRoot(_) => {
-                return Err(WireError::Descriptor.into());
+                unreachable!("the channel accepts it only before `Begin`")
             }
         }
         Ok(())

@@ -50,26 +50,27 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
             }
         };
         drop(setup);
-        serve(&supervisor, level, Rc::new(key)).await;
+        let ended = serve(&supervisor, level, Rc::new(key)).await;
         log.flush();
-        Ok(())
+        role::ended(ended)
     })
 }
 
-async fn serve(supervisor: &Rc<Channel>, level: Level, key: Rc<Key>) {
-    if supervisor.send(&SignerToSupervisor::Ready(level, key.description())).await.is_err() {
-        return;
+async fn serve(supervisor: &Rc<Channel>, level: Level, key: Rc<Key>) -> ChannelError {
+    if let Err(error) = supervisor.send(&SignerToSupervisor::Ready(level, key.description())).await {
+        return error;
     }
     loop {
         let (id, channel) = match supervisor.receive().await {
             Ok(SupervisorToSigner::Gateway { id, channel }) => (id, channel),
             Ok(SupervisorToSigner::Ask) => {
-                if supervisor.send(&SignerToSupervisor::Here).await.is_err() {
-                    return;
+                if let Err(error) = supervisor.send(&SignerToSupervisor::Here).await {
+                    return error;
                 }
                 continue;
             }
-            Ok(SupervisorToSigner::Setup(_)) | Err(_) => return,
+            Ok(SupervisorToSigner::Setup(_)) => unreachable!("the channel accepts one setup"),
+            Err(error) => return error,
         };
         match Channel::new(channel) {
             Ok(channel) => {

@@ -180,7 +180,7 @@ fn adopt_exporter(service: &Rc<Service>, from: &state::Exporter, descriptors: &m
 }
 
 fn role(name: &'static str, from: &state::Role, descriptors: &mut Descriptors) -> io::Result<Role> {
-    let channel = Channel::new(descriptors.get(from.channel)?)?;
+    let channel = Channel::adopted(descriptors.get(from.channel)?)?;
     let log = Channel::new(descriptors.get(from.log)?)?;
     Ok(Role::adopt(name, Process::adopt(name, from.pid)?, channel, log))
 }

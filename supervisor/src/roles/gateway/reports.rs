@@ -25,7 +25,9 @@ pub(super) async fn listen(generation: &Rc<Generation>, gateway: &Rc<Gateway>) -
             Ok(GatewayToSupervisor::Tally(tally)) => gateway.take_tally(tally),
             Ok(GatewayToSupervisor::Record(id)) => record(generation, gateway, id),
             Ok(GatewayToSupervisor::Requested(requested)) => take_requests(generation, gateway, requested),
-            Ok(_) => Err(GatewayFault::OutOfTurn),
+            Ok(GatewayToSupervisor::Ready(_) | GatewayToSupervisor::Failed(_)) => {
+                unreachable!("the channel accepts it once")
+            }
             Err(error) => Err(error.into()),
         };
         if let Err(fault) = taken {

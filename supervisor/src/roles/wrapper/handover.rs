@@ -143,7 +143,7 @@ pub(crate) fn adopt(
 
 impl Running {
     fn adopt(self, take: &mut impl FnMut(RawFd) -> io::Result<OwnedFd>) -> io::Result<Run> {
-        let channel = Channel::new(take(self.channel)?)?;
+        let channel = Channel::adopted(take(self.channel)?)?;
         let log = Channel::new(take(self.log)?)?;
         let role = Role::adopt("wrapper", Process::adopt("wrapper", self.pid)?, channel, log);
         let ago = |time: Duration| Instant::now().checked_sub(time).unwrap_or_else(Instant::now);

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use common::config::Sandbox;
+use common::ipc::channel::ChannelError;
 use common::ipc::setup;
 use common::ipc::wrapper::{ProgramEnd, SupervisorToWrapper, WrapperSetup, WrapperToSupervisor};
 use tokio::time::timeout;
@@ -64,10 +65,19 @@ impl Run {
 
     /// The next thing that happens. May be given up and called again.
     pub(super) async fn next(&mut self) -> Event {
-        if let Ok(WrapperToSupervisor::Ended(end)) = self.wrapper.channel.receive().await {
-            return Event::Ended(end);
+        match self.wrapper.channel.receive().await {
+            Ok(WrapperToSupervisor::Ended(end)) => return Event::Ended(end),
+            Ok(WrapperToSupervisor::Started(_) | WrapperToSupervisor::NotStarted(_)) => {
+                unreachable!("the channel accepts it once")
+            }
+            // Whoever waits for its process sees that end.
+            Err(ChannelError::Closed) => {}
+            Err(error) => {
+                let pid = self.wrapper.process.pid;
+                tracing::error!(target: "websockify::wrap", "killed the wrapper (pid {pid}): {error}");
+                self.wrapper.process.send_kill();
+            }
         }
-        // The end of the channel; or it breaks protocol, and ends when the channel does.
         let _ = self.wrapper.process.wait().await;
         Event::Gone
     }

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use common::ipc::signer::{GatewayToSigner, KeyDescription, SignerToGateway};
-use common::ipc::table::Message;
-use common::ipc::wire::{self, MAX_BYTES, WireError};
+use common::ipc::table::{Conversation, Message};
+use common::ipc::wire::{MAX_BYTES, WireError};
 use common::sys::seqpacket;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustls::sign::{Signer, SigningKey};
@@ -108,7 +108,8 @@ impl Line {
             let mut buffer = [0; MAX_BYTES];
             let datagram = seqpacket::receive(self.channel.as_fd(), &mut buffer)?;
             let datagram = datagram.ok_or(io::ErrorKind::UnexpectedEof)?;
-            match wire::decode(buffer.get(..datagram.len).ok_or(WireError::Truncated)?, datagram.fd)? {
+            let bytes = buffer.get(..datagram.len).ok_or(WireError::Truncated)?;
+            match Conversation::default().decode(bytes, datagram.fd)? {
                 SignerToGateway::Signature { id, signature } if id == wanted => return Ok(signature),
                 SignerToGateway::Refused { id } if id == wanted => {
                     return Err(io::ErrorKind::PermissionDenied.into());
