@@ -4,7 +4,7 @@
 //! A gateway reads what clients send, so one day one may be taken over. With the ticket of a connection it
 //! can have one target for one client that really came, and nothing else: it can't make tickets, since
 //! only the supervisor and the connector have the key, nor change what stands in one, nor use that of
-//! another gateway, nor use one twice ([`Used`]), nor keep one for later.
+//! another gateway, nor use one twice ([`SpentTickets`]), nor keep one for later.
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -198,22 +198,22 @@ fn now() -> u64 {
 /// kept is thus bounded by the connections of two lifetimes, about 50 bytes each. No ticket leaves
 /// before that: however many come, none of them makes room for another to be used twice.
 #[derive(Debug, Default)]
-pub struct Used {
+pub struct SpentTickets {
     seen: BTreeMap<ConnectionId, Use>,
-    before: Past,
+    before: SpentBefore,
 }
 
 /// What a connector may have taken before the one that is told this: tickets of each connection up to a
 /// number, but for some.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Past {
+pub struct SpentBefore {
     /// The number of the last connection by then.
     pub last: u64,
     /// Those that are there, and have had no target as far as the supervisor knows.
     pub fresh: BTreeSet<ConnectionId>,
 }
 
-impl Past {
+impl SpentBefore {
     fn is_spent(&self, connection: ConnectionId) -> bool {
         connection.0 <= self.last && !self.fresh.contains(&connection)
     }
@@ -230,9 +230,9 @@ struct Use {
     is_spent: bool,
 }
 
-impl Used {
+impl SpentTickets {
     /// Takes over from a connector that has died with what it knew.
-    pub fn follow(&mut self, before: Past) {
+    pub fn follow(&mut self, before: SpentBefore) {
         self.before = before;
     }
 
@@ -346,7 +346,7 @@ mod tests {
     #[test]
     fn a_ticket_is_used_once() {
         let mint = mint();
-        let mut used = Used::default();
+        let mut used = SpentTickets::default();
         let (first, second) = (ticket(&mint, 1), ticket(&mint, 2));
         assert_eq!(used.take(&second.claims), Ok(()));
         assert_eq!(used.take(&first.claims), Ok(()), "connections need not ask in their order");
@@ -359,7 +359,7 @@ mod tests {
     #[test]
     fn used_tickets_are_kept_until_they_expire_and_no_longer() {
         let mint = mint();
-        let mut used = Used::default();
+        let mut used = SpentTickets::default();
         for connection in 1..=1000 {
             assert_eq!(used.take(&ticket(&mint, connection).claims), Ok(()));
         }
@@ -373,8 +373,8 @@ mod tests {
     #[test]
     fn what_was_used_before_stays_used() {
         let mint = mint();
-        let mut used = Used::default();
-        used.follow(Past { last: 2, fresh: [ConnectionId(1)].into() });
+        let mut used = SpentTickets::default();
+        used.follow(SpentBefore { last: 2, fresh: [ConnectionId(1)].into() });
         assert_eq!(used.take(&ticket(&mint, 1).claims), Ok(()), "it has had no target");
         assert_eq!(used.take(&ticket(&mint, 1).claims), Err(TicketError::Reused));
         assert_eq!(used.take(&ticket(&mint, 2).claims), Err(TicketError::Elsewhere));

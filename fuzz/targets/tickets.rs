@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use common::ipc::{ClientAddr, ConnectionId, GatewayId};
-use common::ticket::{Claims, Key, Mint, Ticket, TicketError, Used};
+use common::ticket::{Claims, Key, Mint, Ticket, TicketError, SpentTickets};
 use libfuzzer_sys::fuzz_target;
 
 /// A key that the input can't know.
@@ -40,7 +40,7 @@ fn flip(input: &[u8]) {
 
 /// Connections that ask in any order, through two gateways, of a connector that never forgets.
 fn take(input: &[u8]) {
-    let mut used = Used::default();
+    let mut used = SpentTickets::default();
     let mut model = HashMap::new();
     for byte in input.iter().take(500) {
         let (connection, gateway) = (ConnectionId(1 + u64::from(byte & 0x7f)), GatewayId((byte >> 7).into()));

@@ -10,7 +10,7 @@ use common::config::Config;
 use common::exit_code;
 use common::ipc::GatewayId;
 use common::ipc::gateway::SupervisorToGateway;
-use common::ipc::tally::{Durations, Tally};
+use common::ipc::stats::{Durations, Stats};
 use common::ticket::Key;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -67,7 +67,7 @@ pub(crate) struct Service {
     /// Tells that connections have come or gone.
     changed: watch::Sender<()>,
     /// What gateways have counted that have ended.
-    pub(crate) departed: RefCell<Tally>,
+    pub(crate) departed: RefCell<Stats>,
     /// What tokens are told apart by in records, as long as the service runs.
     pub(crate) token_key: RefCell<Option<Key>>,
     /// How long it took to reach targets.

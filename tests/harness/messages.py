@@ -19,8 +19,8 @@ class SupervisorToGateway:
     RECORDING = 9
     NO_RECORDING = 10
     DISCONNECT = 11
-    ASK = 12
-    ASK_TALLY = 13
+    GET_COUNTS = 12
+    GET_STATS = 13
     RETIRE = 14
     RESTART = 15
     STOP = 16
@@ -31,9 +31,9 @@ class GatewayToSupervisor:
     FAILED = 2
     REPORT = 3
     COUNTS = 4
-    RECORD = 5
+    OPEN_RECORDING = 5
     REQUESTED = 6
-    TALLY = 7
+    STATS = 7
 
 
 class Ack:
@@ -42,12 +42,12 @@ class Ack:
 
 class SupervisorToConnector:
     SETUP = 1
-    PAST = 2
+    SPENT_BEFORE = 2
     TOKENS = 3
     PLUGIN = 4
     PROGRAM = 5
     GATEWAY = 6
-    ASK = 7
+    PING = 7
 
 
 class ConnectorToSupervisor:
@@ -55,7 +55,7 @@ class ConnectorToSupervisor:
     FAILED = 2
     DIALLED = 3
     VIOLATION = 4
-    HERE = 5
+    PONG = 5
     PLUGIN_HANGS = 6
 
 
@@ -73,14 +73,14 @@ class ConnectorToGateway:
 class SupervisorToSigner:
     SETUP = 1
     GATEWAY = 2
-    ASK = 3
+    PING = 3
 
 
 class SignerToSupervisor:
     READY = 1
     FAILED = 2
     VIOLATION = 3
-    HERE = 4
+    PONG = 4
 
 
 class GatewayToSigner:
@@ -96,13 +96,13 @@ class SupervisorToExporter:
     SETUP = 1
     LISTENER = 2
     PAGE = 3
-    ASK = 4
+    PING = 4
 
 
 class ExporterToSupervisor:
     READY = 1
     WANTED = 2
-    HERE = 3
+    PONG = 3
 
 
 class SupervisorToWrapper:

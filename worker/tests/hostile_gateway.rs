@@ -15,7 +15,7 @@ use common::addr::TargetAddr;
 use common::config::Sandbox;
 use common::config::Secret;
 use common::ipc::admission::{
-    AdmissionRequest, ConnectorToGateway, GatewayToConnector, Header, Refusal, Shown,
+    AdmissionRequest, ClientFacts, ConnectorToGateway, GatewayToConnector, Header, Refusal,
 };
 use common::ipc::channel::{Channel, ChannelError};
 use common::ipc::connector::{ConnectorToSupervisor, Dialled, SupervisorToConnector};
@@ -23,7 +23,7 @@ use common::ipc::setup::{self, AuthTerms, ConnectorSetup, Destination, SignerSet
 use common::ipc::signer::{GatewayToSigner, SignerToGateway, SignerToSupervisor, SupervisorToSigner};
 use common::ipc::table::Message;
 use common::ipc::{ClientAddr, ConnectionId, GatewayId, Violation};
-use common::ticket::{Key, Mint, Past, Ticket};
+use common::ticket::{Key, Mint, SpentBefore, Ticket};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use tokio::time::timeout;
@@ -130,7 +130,9 @@ impl Connector {
 }
 
 async fn ask(gateway: &Channel, ticket: Ticket) -> Result<ConnectorToGateway, ChannelError> {
-    gateway.send(&GatewayToConnector::Admit(AdmissionRequest { ticket, shown: Shown::default() })).await?;
+    gateway
+        .send(&GatewayToConnector::Admit(AdmissionRequest { ticket, facts: ClientFacts::default() }))
+        .await?;
     timeout(PATIENCE, gateway.receive()).await.expect("no answer")
 }
 
@@ -148,7 +150,7 @@ fn with_password(ticket: Ticket, password: &str) -> AdmissionRequest {
     let credentials = Base64::encode_string(format!("user:{password}").as_bytes());
     let value = Secret::new(format!("Basic {credentials}"));
     let headers = vec![Header { name: "authorization".into(), value }];
-    AdmissionRequest { ticket, shown: Shown { headers, ..Shown::default() } }
+    AdmissionRequest { ticket, facts: ClientFacts { headers, ..ClientFacts::default() } }
 }
 
 fn password() -> Vec<AuthTerms> {
@@ -301,7 +303,7 @@ async fn a_flood_of_expired_tickets_delays_nobody_and_must_be_read() {
     let good = Channel::new(connector.introduce(GOOD).await).unwrap();
     let short = Mint::new(connector.mint.key().clone(), Duration::ZERO);
     let ticket = short.ticket(ConnectionId(1), EVIL, ClientAddr::Unix("x".into()));
-    let stale = GatewayToConnector::Admit(AdmissionRequest { ticket, shown: Shown::default() });
+    let stale = GatewayToConnector::Admit(AdmissionRequest { ticket, facts: ClientFacts::default() });
     tokio::time::sleep(Duration::from_millis(2100)).await;
     for round in 0..20_000 {
         if !evil.try_send(&stale).unwrap() {
@@ -338,8 +340,8 @@ async fn a_connection_that_another_gateway_has_used_is_refused_and_no_more() {
 #[tokio::test(flavor = "current_thread")]
 async fn a_connector_that_follows_another_takes_no_ticket_that_was_used() {
     let connector = Connector::start().await;
-    let past = setup::file(&Past { last: 2, fresh: [ConnectionId(2)].into() }).unwrap();
-    connector.role.control.send(&SupervisorToConnector::Past(past)).await.unwrap();
+    let past = setup::file(&SpentBefore { last: 2, fresh: [ConnectionId(2)].into() }).unwrap();
+    connector.role.control.send(&SupervisorToConnector::SpentBefore(past)).await.unwrap();
     let evil = Channel::new(connector.introduce(EVIL).await).unwrap();
     assert!(matches!(
         ask(&evil, connector.ticket(1, EVIL)).await,
@@ -378,7 +380,7 @@ async fn a_gateway_that_does_not_read_its_answers_delays_nobody_and_is_ended() {
     let good = Channel::new(connector.introduce(GOOD).await).unwrap();
     for connection in 1000..1900 {
         let request =
-            AdmissionRequest { ticket: connector.ticket(connection, EVIL), shown: Shown::default() };
+            AdmissionRequest { ticket: connector.ticket(connection, EVIL), facts: ClientFacts::default() };
         timeout(PATIENCE, evil.send(&GatewayToConnector::Admit(request))).await.expect("not taken").unwrap();
     }
     let began = std::time::Instant::now();

@@ -54,12 +54,12 @@ pub struct AdmissionRequest {
     /// The connection's ticket. The connector believes nothing about a connection but this.
     pub ticket: Ticket,
     /// What the client has shown, as far as the connector wants to know it.
-    pub shown: Shown,
+    pub facts: ClientFacts,
 }
 
 /// What a client has shown of itself in its request, by the word of its gateway.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Shown {
+pub struct ClientFacts {
     /// Its token, if it has one.
     pub token: Option<Secret>,
     /// Fields of its request, of each name the first.
@@ -93,7 +93,7 @@ pub struct Header {
     pub value: Secret,
 }
 
-impl Shown {
+impl ClientFacts {
     /// The value of a field.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {

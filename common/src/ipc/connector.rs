@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::ask::Duty;
 use super::level::Level;
+use super::lookup::PluginKind;
 use super::table::messages;
 use super::wrapper::ProgramState;
 use super::{ConnectionId, GatewayId, Violation};
@@ -16,14 +16,14 @@ messages! {
     pub enum SupervisorToConnector: "supervisor" => "connector" {
         /// A `ConnectorSetup` as a file in memory. Answered with `Ready`.
         SETUP = 1 in Setup then Serving: Setup(file: OwnedFd [fd]),
-        /// Before any gateway: a `Past` as a file in memory.
-        PAST = 2 in Serving: Past(file: OwnedFd [fd]),
+        /// Before any gateway: a `SpentBefore` as a file in memory.
+        SPENT_BEFORE = 2 in Serving: SpentBefore(file: OwnedFd [fd]),
         /// What the files of tokens hold, in place of what was there before: a `TokenFiles` as a file in memory.
         TOKENS = 3 in Serving: Tokens(file: OwnedFd [fd]),
         /// The connection to a program that answers questions, in place of any earlier one.
         PLUGIN = 4 in Serving: Plugin {
             /// What it decides.
-            duty: Duty,
+            kind: PluginKind,
             /// A stream socket.
             socket: OwnedFd [fd],
         },
@@ -36,8 +36,8 @@ messages! {
             /// The connector's end.
             channel: OwnedFd [fd],
         },
-        /// Is somebody there? Answered with `Here` at once.
-        ASK = 7 in Serving: Ask,
+        /// Answered with `Pong` at once, to show that the role does not hang.
+        PING = 7 in Serving: Ping,
     }
 }
 
@@ -53,10 +53,10 @@ messages! {
         DIALLED = 3 in Serving: Dialled(dialled: Vec<Dialled>),
         /// A gateway breaks protocol.
         VIOLATION = 4 in Serving: Violation(violation: Violation),
-        /// The answer to `Ask`.
-        HERE = 5 in Serving: Here,
-        /// The program of `Plugin` with this duty does not answer any more.
-        PLUGIN_HANGS = 6 in Serving: PluginHangs(duty: Duty),
+        /// The answer to `Ping`.
+        PONG = 5 in Serving: Pong,
+        /// The program of `Plugin` with this kind does not answer any more.
+        PLUGIN_HANGS = 6 in Serving: PluginHangs(kind: PluginKind),
     }
 }
 

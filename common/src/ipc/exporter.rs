@@ -21,8 +21,8 @@ messages! {
             /// The text as a file in memory.
             text: OwnedFd [fd],
         },
-        /// Is somebody there? Answered with `Here` at once.
-        ASK = 4 in Serving: Ask,
+        /// Answered with `Pong` at once, to show that the role does not hang.
+        PING = 4 in Serving: Ping,
     }
 }
 
@@ -34,8 +34,8 @@ messages! {
         READY = 1 in Starting then Serving: Ready(level: Level),
         /// Somebody asks for a page; at most `Page::MAX_WANTED` at a time.
         WANTED = 2 in Serving: Wanted(page: Page),
-        /// The answer to `Ask`.
-        HERE = 3 in Serving: Here,
+        /// The answer to `Ping`.
+        PONG = 3 in Serving: Pong,
     }
 }
 

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::ConnectionId;
 use super::level::Level;
 use super::request::Requested;
+use super::stats::Stats;
 use super::table::messages;
-use super::tally::Tally;
 use crate::ticket::Ticket;
 
 messages! {
@@ -49,9 +49,9 @@ messages! {
         DISCONNECT = 11 in Serving: Disconnect(id: ConnectionId),
         /// Say how far these connections are, at most `Count::MAX_BATCH` of them. Answered at once with `Counts`;
         /// without any it only asks whether somebody is there.
-        ASK = 12 in Serving: Ask(ids: Vec<ConnectionId>),
-        /// Say what was counted so far. Answered at once with `Tally`.
-        ASK_TALLY = 13 in Serving: AskTally,
+        GET_COUNTS = 12 in Serving: GetCounts(ids: Vec<ConnectionId>),
+        /// Say what was counted so far. Answered at once with `Stats`.
+        GET_STATS = 13 in Serving: GetStats,
         /// No connection follows. Sessions go on; connections that have had a request end, as the next one would
         /// better be served under a newer configuration.
         RETIRE = 14 in Serving: Retire,
@@ -72,15 +72,15 @@ messages! {
         FAILED = 2 in Starting: Failed(reason: String),
         /// What has happened to connections since the last report.
         REPORT = 3 in Serving: Report(report: Report),
-        /// The answer to one `Ask`: those of the connections that are there.
+        /// The answer to one `GetCounts`: those of the connections that are there.
         COUNTS = 4 in Serving: Counts(counts: Vec<Count>),
         /// A session begins that is to be recorded: asks for a file, once for each.
-        RECORD = 5 in Serving: Record(id: ConnectionId),
+        OPEN_RECORDING = 5 in Serving: OpenRecording(id: ConnectionId),
         /// These connections have become sessions, by these requests; at most `Requested::MAX_BATCH` of them. Said
         /// only if `GatewaySetup::tell_requests`.
         REQUESTED = 6 in Serving: Requested(requested: Vec<Requested>),
-        /// The answer to one `AskTally`; and once more before the end, unasked.
-        TALLY = 7 in Serving: Tally(tally: Tally),
+        /// The answer to one `GetStats`; and once more before the end, unasked.
+        STATS = 7 in Serving: Stats(stats: Stats),
     }
 }
 

@@ -6,7 +6,6 @@
 
 pub mod ack_channel;
 pub mod admission;
-pub mod ask;
 pub mod channel;
 pub mod connector;
 pub mod directions;
@@ -15,11 +14,12 @@ pub mod exporter;
 pub mod gateway;
 pub mod level;
 pub mod log;
+pub mod lookup;
 pub mod request;
 pub mod setup;
 pub mod signer;
+pub mod stats;
 pub mod table;
-pub mod tally;
 pub mod wire;
 pub mod wrapper;
 

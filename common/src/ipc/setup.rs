@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use zeroize::{Zeroize, Zeroizing};
 
-use super::ask::{ApiLookup, PluginLink, RedisLookup};
+use super::lookup::{ApiLookup, PluginLink, RedisLookup};
 use super::signer::KeyDescription;
 use super::wire;
 use crate::addr::TargetAddr;

@@ -20,8 +20,8 @@ messages! {
             /// The signer's end.
             channel: OwnedFd [fd],
         },
-        /// Is somebody there? Answered with `Here` at once.
-        ASK = 3 in Serving: Ask,
+        /// Answered with `Pong` at once, to show that the role does not hang.
+        PING = 3 in Serving: Ping,
     }
 }
 
@@ -35,8 +35,8 @@ messages! {
         FAILED = 2 in Starting: Failed(reason: String),
         /// A gateway breaks protocol.
         VIOLATION = 3 in Serving: Violation(violation: Violation),
-        /// The answer to `Ask`.
-        HERE = 4 in Serving: Here,
+        /// The answer to `Ping`.
+        PONG = 4 in Serving: Pong,
     }
 }
 

@@ -3,7 +3,6 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::admission::{ConnectorToGateway, Header, Refusal, Reply};
-use super::ask::Duty;
 use super::channel::{Channel, ChannelError};
 use super::connector::SupervisorToConnector;
 use super::directions::{DIRECTIONS, Direction};
@@ -11,6 +10,7 @@ use super::gateway::{
     Ack, ClosedBy, Count, Ended, Frames, GatewayToSupervisor, Report, SessionSummary, SupervisorToGateway,
 };
 use super::log::{LogLine, LogLines, LogMessage, Severity};
+use super::lookup::PluginKind;
 use super::table::{Message, Row, decode};
 use super::wire::{self, MAX_BYTES, WireError};
 use super::{ClientAddr, ConnectionId, GatewayId};
@@ -93,7 +93,7 @@ fn messages_are_written_as_they_were_released() {
     }
     let id = ConnectionId(7);
     assert_eq!(bytes(&SupervisorToGateway::Recording { id, file: some_fd() }), [1, 9, 7]);
-    assert_eq!(bytes(&SupervisorToGateway::Ask(vec![id])), [1, 12, 1, 7]);
+    assert_eq!(bytes(&SupervisorToGateway::GetCounts(vec![id])), [1, 12, 1, 7]);
     assert_eq!(bytes(&SupervisorToGateway::Stop), [1, 16]);
     assert_eq!(bytes(&Ack::Reading(id)), [1, 1, 7]);
     let frames = Frames { to_target: 5, to_client: 6 };
@@ -105,9 +105,9 @@ fn messages_are_written_as_they_were_released() {
     let report = Report { lost: vec![], ended: vec![Ended { id, session: Some(session) }] };
     let written = [1, 3, 0, 1, 7, 1, 3, 4, 1, 0xe8, 7, 2, b'o', b'k', 5, 6];
     assert_eq!(bytes(&GatewayToSupervisor::Report(report)), written);
-    let plugin = |duty| bytes(&SupervisorToConnector::Plugin { duty, socket: some_fd() });
-    assert_eq!(plugin(Duty::Targets), [1, 4, 0]);
-    assert_eq!(plugin(Duty::Admission(2)), [1, 4, 1, 2]);
+    let plugin = |kind| bytes(&SupervisorToConnector::Plugin { kind, socket: some_fd() });
+    assert_eq!(plugin(PluginKind::Targets), [1, 4, 0]);
+    assert_eq!(plugin(PluginKind::Admission(2)), [1, 4, 1, 2]);
     let refusal = Refusal::LookupFailed;
     assert_eq!(bytes(&ConnectorToGateway::Refused { id, refusal }), [1, 3, 7, 7]);
     let lines = vec![LogLine { severity: Severity::Info, client: None, text: "ok".into(), event: None }];

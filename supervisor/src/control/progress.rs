@@ -6,7 +6,7 @@ use std::time::Duration;
 use common::control::Session;
 use common::ipc::ConnectionId;
 use common::ipc::gateway::Count;
-use common::ipc::tally::Tally;
+use common::ipc::stats::Stats;
 use tokio::time::timeout;
 
 use crate::run::Service;
@@ -46,16 +46,16 @@ pub(crate) async fn sessions(service: &Service) -> Vec<Session> {
 
 /// What all gateways have counted, those that have ended among them. Those of an earlier version can't be asked: of
 /// them it is what they have said before.
-pub(crate) async fn tally(service: &Service) -> Tally {
-    let mut tally = service.departed.borrow().clone();
+pub(crate) async fn stats(service: &Service) -> Stats {
+    let mut stats = service.departed.borrow().clone();
     for generation in service.generations.all() {
         for gateway in generation.pool.all() {
             if !generation.is_adopted() {
                 // One that is busy counts as when it was asked last.
-                let _ = timeout(COUNT_DEADLINE, gateway.refresh_tally()).await;
+                let _ = timeout(COUNT_DEADLINE, gateway.refresh_stats()).await;
             }
-            tally.add(&gateway.tally.borrow());
+            stats.add(&gateway.stats.borrow());
         }
     }
-    tally
+    stats
 }

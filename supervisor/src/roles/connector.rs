@@ -33,7 +33,7 @@ pub(crate) async fn start(generation: &Generation) -> Result<Role, ServiceError>
     match timeout(role::START_DEADLINE, prepared).await {
         Ok(Ok(ConnectorToSupervisor::Ready(level))) => {
             generation.confinement.admit(level).map_err(failed)?;
-            tell_past(generation, &role.channel).await.map_err(|error| failed(error.to_string()))?;
+            tell_spent(generation, &role.channel).await.map_err(|error| failed(error.to_string()))?;
             generation.tokens.tell(&role.channel).await.map_err(|error| failed(error.to_string()))?;
             *generation.connector.borrow_mut() = Some(role.channel.clone());
             *generation.connector_handle.borrow_mut() = Some(role.handle());
@@ -50,9 +50,9 @@ pub(crate) async fn start(generation: &Generation) -> Result<Role, ServiceError>
 }
 
 /// Says which tickets a connector must not take, for one before it may have.
-async fn tell_past(generation: &Generation, connector: &Channel) -> Result<(), ChannelError> {
+async fn tell_spent(generation: &Generation, connector: &Channel) -> Result<(), ChannelError> {
     let past = setup::file(&generation.service.connections.borrow().past())?;
-    let told = SupervisorToConnector::Past(past);
+    let told = SupervisorToConnector::SpentBefore(past);
     timeout(role::START_DEADLINE, connector.send(&told)).await.map_err(|_| ChannelError::Closed)?
 }
 
@@ -76,7 +76,7 @@ pub(crate) async fn keep(generation: Rc<Generation>, first: Role) {
         let since = Instant::now();
         let pulse = &generation.connector_pulse;
         let hangs = liveness::until_silent(&generation.service, async || {
-            pulse.ask(&role.channel, &SupervisorToConnector::Ask).await;
+            pulse.ask(&role.channel, &SupervisorToConnector::Ping).await;
         });
         let error = tokio::select! {
             error = listen(&generation, &role.channel) => error.to_string(),
@@ -157,9 +157,9 @@ fn take(generation: &Generation, message: ConnectorToSupervisor) {
         ConnectorToSupervisor::Violation(violation) => {
             violation::accused(generation, "connector", &violation)
         }
-        ConnectorToSupervisor::Here => generation.connector_pulse.heard(),
-        ConnectorToSupervisor::PluginHangs(duty) => {
-            if let Some(plugin) = generation.plugins.iter().find(|plugin| plugin.duty == duty) {
+        ConnectorToSupervisor::Pong => generation.connector_pulse.heard(),
+        ConnectorToSupervisor::PluginHangs(kind) => {
+            if let Some(plugin) = generation.plugins.iter().find(|plugin| plugin.kind == kind) {
                 plugin.hangs();
             }
         }

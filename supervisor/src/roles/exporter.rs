@@ -263,7 +263,7 @@ async fn serve(service: &Rc<Service>, channel: &Channel, wanted: &Wanted) -> Str
     let pulse = Pulse::default();
     let hangs = async {
         // Whoever asks for metrics wakes us anyway, so this does not wait for clients.
-        while !liveness::is_silent(pulse.ask(channel, &SupervisorToExporter::Ask)).await {
+        while !liveness::is_silent(pulse.ask(channel, &SupervisorToExporter::Ping)).await {
             sleep(liveness::INTERVAL).await;
         }
     };
@@ -293,7 +293,7 @@ async fn hear(channel: &Channel, wanted: &Wanted, pulse: &Pulse) -> String {
                 pages.push_back(page);
                 wanted.more.notify_one();
             }
-            Ok(ExporterToSupervisor::Here) => pulse.heard(),
+            Ok(ExporterToSupervisor::Pong) => pulse.heard(),
             Ok(ExporterToSupervisor::Ready(_)) => unreachable!("the channel accepts it once"),
             Err(error) => return error.to_string(),
         }

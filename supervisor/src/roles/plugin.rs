@@ -17,8 +17,8 @@ use common::config::auth::AuthPlugin;
 use common::config::own_plugin::OwnPlugin;
 use common::config::token::{TokenPlugin, Tokens};
 use common::config::{Config, Secret, Target};
-use common::ipc::ask::Duty;
 use common::ipc::connector::SupervisorToConnector;
+use common::ipc::lookup::PluginKind;
 use common::ipc::setup::RunAs;
 use common::log::Escaped;
 use nix::fcntl::OFlag;
@@ -53,7 +53,7 @@ const MAX_LINE: u64 = 1024;
 #[derive(Debug)]
 pub(crate) struct Plugin {
     /// What it decides.
-    pub(crate) duty: Duty,
+    pub(crate) kind: PluginKind,
     /// For the log.
     name: String,
     command: Vec<OsString>,
@@ -82,19 +82,19 @@ impl Plugin {
     pub(crate) fn all(config: &Config) -> io::Result<Vec<Rc<Self>>> {
         let mut own = Vec::new();
         if let Target::Tokens(Tokens { plugin: TokenPlugin::Own { plugin, source }, .. }) = &config.target {
-            own.push((Duty::Targets, plugin, source));
+            own.push((PluginKind::Targets, plugin, source));
         }
         for (place, auth) in (0..).zip(&config.auth) {
             if let AuthPlugin::Own { plugin, source } = &auth.plugin {
-                own.push((Duty::Admission(place), plugin, source));
+                own.push((PluginKind::Admission(place), plugin, source));
             }
         }
-        let programs = own.into_iter().map(|(duty, plugin, source)| Self::new(duty, plugin, source));
+        let programs = own.into_iter().map(|(kind, plugin, source)| Self::new(kind, plugin, source));
         programs.filter_map(Result::transpose).collect()
     }
 
     /// Nothing for a plugin that others run.
-    fn new(duty: Duty, plugin: &OwnPlugin, source: &Option<Secret>) -> io::Result<Option<Rc<Self>>> {
+    fn new(kind: PluginKind, plugin: &OwnPlugin, source: &Option<Secret>) -> io::Result<Option<Rc<Self>>> {
         let command = match plugin {
             OwnPlugin::Program(path) => vec![path.as_os_str().to_owned()],
             OwnPlugin::Python(class) => {
@@ -103,7 +103,7 @@ impl Plugin {
             OwnPlugin::Socket(_) | OwnPlugin::Http(_) => return Ok(None),
         };
         let name = format!("the plugin {}", Escaped(&plugin.to_string()));
-        Ok(Some(Rc::new(Self { duty, name, command, source: source.clone(), restart: Notify::new() })))
+        Ok(Some(Rc::new(Self { kind, name, command, source: source.clone(), restart: Notify::new() })))
     }
 
     /// Starts the program again, as it answers no more.
@@ -134,7 +134,7 @@ impl Plugin {
         spawn_local(forward(self.name.clone(), Receiver::from_owned_fd(errors)?));
         let connector = generation.connector.borrow().clone();
         if let Some(connector) = connector {
-            let told = SupervisorToConnector::Plugin { duty: self.duty, socket: ours.into() };
+            let told = SupervisorToConnector::Plugin { kind: self.kind, socket: ours.into() };
             // A connector that can't be told is dead; with the next one the program is started anew.
             let _ = timeout(role::START_DEADLINE, connector.send(&told)).await;
         }

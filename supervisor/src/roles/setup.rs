@@ -12,7 +12,7 @@ use common::config::http_url::{HttpUrl, UrlTemplate};
 use common::config::own_plugin::OwnPlugin;
 use common::config::token::{TokenPlugin, TokenRefusal};
 use common::config::{Config, Secret, Target, TextMessages, TlsVersion, Web};
-use common::ipc::ask::{ApiAnswer, ApiLookup, PluginLink, RedisLookup, Service};
+use common::ipc::lookup::{ApiAnswer, ApiLookup, PluginLink, RedisLookup, Service};
 use common::ipc::setup::{
     self, AuthTerms, ConnectorSetup, Destination, EchoSetup, GatewaySetup, Inquiry, LOOKUP_DEADLINE, Page,
     RunAs, TargetTlsTerms, TlsTerms, TokenLookup,

@@ -282,7 +282,7 @@ async fn listen(generation: Rc<Generation>, signer: Rc<Channel>, pulse: Rc<Pulse
             Ok(SignerToSupervisor::Violation(violation)) => {
                 violation::accused(&generation, "signer", &violation);
             }
-            Ok(SignerToSupervisor::Here) => pulse.heard(),
+            Ok(SignerToSupervisor::Pong) => pulse.heard(),
             Ok(SignerToSupervisor::Ready(..) | SignerToSupervisor::Failed(_)) => {
                 unreachable!("the channel accepts it once")
             }
@@ -301,7 +301,7 @@ async fn hangs(generation: &Generation, current: &Weak<Current>) {
         else {
             return std::future::pending().await;
         };
-        pulse.ask(&channel, &SupervisorToSigner::Ask).await;
+        pulse.ask(&channel, &SupervisorToSigner::Ping).await;
     });
     silent.await;
 }

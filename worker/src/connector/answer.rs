@@ -28,9 +28,9 @@ pub(super) async fn answer(
     wish: Wish,
     request: AdmissionRequest,
 ) {
-    let AdmissionRequest { ticket, shown } = request;
+    let AdmissionRequest { ticket, facts } = request;
     let claims = &ticket.claims;
-    let visitor = Visitor { client: &claims.client, shown: &shown, wish };
+    let visitor = Visitor { client: &claims.client, facts: &facts, wish };
     let answer = match wish {
         Wish::Page => match connector.policy.may_browse(&visitor).await {
             Ok(()) => {
@@ -69,7 +69,7 @@ async fn connect(
         Ok(admitted) => admitted,
         Err(denied) => return Ok(deny(claims, &denied)),
     };
-    let token = visitor.shown.token.as_ref();
+    let token = visitor.facts.token.as_ref();
     let began = Instant::now();
     let dialled = {
         // The semaphore is never closed. The turn ends before the gateway gets its answer: one that does

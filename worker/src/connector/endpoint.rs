@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::addr::TargetAddr;
-use common::ipc::ask::Service;
+use common::ipc::lookup::Service;
 use rustls::ClientConfig;
 use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs;

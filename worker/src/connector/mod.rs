@@ -26,10 +26,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use common::ipc::admission::{GatewayToConnector, Refusal};
-use common::ipc::ask::Duty;
 use common::ipc::channel::{Channel, ChannelError};
 use common::ipc::connector::{ConnectorToSupervisor, Dialled, SupervisorToConnector};
 use common::ipc::level::Level;
+use common::ipc::lookup::PluginKind;
 use common::ipc::setup::{self, ConnectorSetup};
 use common::ipc::{GatewayId, Violation};
 use common::sys::scheduling;
@@ -104,8 +104,8 @@ async fn serve(connector: Rc<Connector>, level: Level) -> ChannelError {
         return error;
     }
     spawn_local(keep_telling(connector.clone()));
-    for duty in connector.policy.own_plugins() {
-        spawn_local(watch_plugin(connector.clone(), duty));
+    for kind in connector.policy.own_plugins() {
+        spawn_local(watch_plugin(connector.clone(), kind));
     }
     loop {
         match connector.supervisor.receive().await {
@@ -150,8 +150,8 @@ impl Connector {
             SupervisorToConnector::Program(_) => "state of the program",
             SupervisorToConnector::Setup(_) => "setup",
             SupervisorToConnector::Plugin { .. } => "connection to a plugin",
-            SupervisorToConnector::Ask => "question",
-            SupervisorToConnector::Past(_) => "list of tickets",
+            SupervisorToConnector::Ping => "question",
+            SupervisorToConnector::SpentBefore(_) => "list of tickets",
         };
         let done = match message {
             SupervisorToConnector::Gateway { id, channel } => Channel::new(channel).map(|channel| {
@@ -164,15 +164,15 @@ impl Connector {
                 self.policy.take_program(state);
                 Ok(())
             }
-            SupervisorToConnector::Past(file) => {
+            SupervisorToConnector::SpentBefore(file) => {
                 setup::read(file).map(|past| self.used.borrow_mut().follow(past))
             }
             SupervisorToConnector::Setup(_) => unreachable!("the channel accepts one setup"),
-            SupervisorToConnector::Plugin { duty, socket } => match self.policy.own(duty) {
+            SupervisorToConnector::Plugin { kind, socket } => match self.policy.own(kind) {
                 Some(plugin) => plugin.take_connection(socket),
                 None => Err(role::unexpected("there is no such plugin")),
             },
-            SupervisorToConnector::Ask => {
+            SupervisorToConnector::Ping => {
                 self.asked.set(true);
                 self.more_to_tell.notify_one();
                 Ok(())
@@ -194,10 +194,10 @@ impl Connector {
 }
 
 /// Has the supervisor told whenever a plugin counts as hung.
-async fn watch_plugin(connector: Rc<Connector>, duty: Duty) {
-    while let Some(plugin) = connector.policy.own(duty) {
+async fn watch_plugin(connector: Rc<Connector>, kind: PluginKind) {
+    while let Some(plugin) = connector.policy.own(kind) {
         plugin.hangs().await;
-        if connector.supervisor.send(&ConnectorToSupervisor::PluginHangs(duty)).await.is_err() {
+        if connector.supervisor.send(&ConnectorToSupervisor::PluginHangs(kind)).await.is_err() {
             return;
         }
     }
@@ -208,7 +208,7 @@ async fn keep_telling(connector: Rc<Connector>) {
     loop {
         connector.more_to_tell.notified().await;
         sleep(MAX_DELAY).await;
-        if connector.asked.take() && connector.supervisor.send(&ConnectorToSupervisor::Here).await.is_err() {
+        if connector.asked.take() && connector.supervisor.send(&ConnectorToSupervisor::Pong).await.is_err() {
             return;
         }
         for (gateway, what) in connector.accused.take() {

@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use common::addr::TargetAddr;
 use common::ipc::admission::Refusal;
-use common::ipc::ask::Duty;
 use common::ipc::log::RoleEvent;
+use common::ipc::lookup::PluginKind;
 use common::ipc::setup::{ConnectorSetup, Destination, TokenFiles};
 use common::ipc::wrapper::ProgramState;
 
@@ -117,18 +117,19 @@ impl Policy {
     }
 
     /// The plugins of the administrator's own.
-    pub(super) fn own_plugins(&self) -> Vec<Duty> {
-        let auth =
-            (0..).zip(&self.auth).filter_map(|(place, auth)| auth.own().map(|_| Duty::Admission(place)));
-        self.own(Duty::Targets).map(|_| Duty::Targets).into_iter().chain(auth).collect()
+    pub(super) fn own_plugins(&self) -> Vec<PluginKind> {
+        let auth = (0..)
+            .zip(&self.auth)
+            .filter_map(|(place, auth)| auth.own().map(|_| PluginKind::Admission(place)));
+        self.own(PluginKind::Targets).map(|_| PluginKind::Targets).into_iter().chain(auth).collect()
     }
 
     /// The one that does this.
-    pub(super) fn own(&self, duty: Duty) -> Option<&plugin::Plugin> {
-        match (duty, &self.targets) {
-            (Duty::Targets, Targets::ByToken(plugin)) => plugin.own(),
-            (Duty::Targets, Targets::One(_) | Targets::Program(_)) => None,
-            (Duty::Admission(place), _) => self.auth.get(usize::from(place))?.own(),
+    pub(super) fn own(&self, kind: PluginKind) -> Option<&plugin::Plugin> {
+        match (kind, &self.targets) {
+            (PluginKind::Targets, Targets::ByToken(plugin)) => plugin.own(),
+            (PluginKind::Targets, Targets::One(_) | Targets::Program(_)) => None,
+            (PluginKind::Admission(place), _) => self.auth.get(usize::from(place))?.own(),
         }
     }
 
@@ -171,7 +172,7 @@ impl Policy {
             Targets::One(target) => Target::Address(target.clone()),
             Targets::Program(program) => Target::Program(program.clone()),
             Targets::ByToken(plugin) => {
-                let token = visitor.shown.token.as_ref().ok_or(Denied::NoToken)?;
+                let token = visitor.facts.token.as_ref().ok_or(Denied::NoToken)?;
                 plugin.lookup(token.reveal(), visitor, grant).await?
             }
         };

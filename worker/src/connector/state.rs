@@ -7,7 +7,7 @@ use common::ipc::GatewayId;
 use common::ipc::channel::Channel;
 use common::ipc::connector::Dialled;
 use common::ipc::setup::ConnectorSetup;
-use common::ticket::{Ticket, TicketError, Used};
+use common::ticket::{SpentTickets, Ticket, TicketError};
 use tokio::sync::{Notify, Semaphore};
 
 use super::policy::Policy;
@@ -19,7 +19,7 @@ pub(super) struct Connector {
     pub(super) supervisor: Channel,
     pub(super) dialling: Semaphore,
     /// The tickets that can't be used again.
-    pub(super) used: RefCell<Used>,
+    pub(super) used: RefCell<SpentTickets>,
     /// What the supervisor is still to be told. Each entry took a ticket.
     pub(super) dialled: RefCell<Vec<Dialled>>,
     /// Gateways that break protocol, which the supervisor is still to be told.

@@ -1,7 +1,7 @@
 //! Who asks, and for what.
 
 use common::ipc::ClientAddr;
-use common::ipc::admission::Shown;
+use common::ipc::admission::ClientFacts;
 use serde::Serialize;
 
 /// A client that policy decides about.
@@ -10,7 +10,7 @@ pub(super) struct Visitor<'a> {
     /// Where it comes from, by the supervisor's word.
     pub(super) client: &'a ClientAddr,
     /// What it has shown of itself, by the word of its gateway.
-    pub(super) shown: &'a Shown,
+    pub(super) facts: &'a ClientFacts,
     /// What it asks for.
     pub(super) wish: Wish,
 }

@@ -64,8 +64,8 @@ impl Questions {
                     // Who has given up meanwhile needs none.
                     let _ = asked.send(Answer { is_well, text: memory_file::content(text)? });
                 }
-                Ok(SupervisorToExporter::Ask) => {
-                    self.supervisor.send(&ExporterToSupervisor::Here).await.map_err(io::Error::other)?;
+                Ok(SupervisorToExporter::Ping) => {
+                    self.supervisor.send(&ExporterToSupervisor::Pong).await.map_err(io::Error::other)?;
                 }
                 Ok(SupervisorToExporter::Setup(_)) => unreachable!("the channel accepts one setup"),
                 Ok(SupervisorToExporter::Listener(_)) => return Err(role::unexpected("a second listener")),

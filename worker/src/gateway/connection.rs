@@ -76,13 +76,13 @@ async fn secure(
     let began = Instant::now();
     let failed = match timeout(gateway.setup.tls_handshake, acceptor.accept(socket)).await {
         Ok(Ok(stream)) => {
-            gateway.tally.borrow_mut().tls.count(began.elapsed());
+            gateway.stats.borrow_mut().tls.count(began.elapsed());
             return Ok(Some(ClientStream::Tls(Box::new(stream))));
         }
         Ok(Err(error)) => HandshakeError::Failed(error),
         Err(_) => HandshakeError::TimedOut,
     };
-    gateway.tally.borrow_mut().tls_failures += 1;
+    gateway.stats.borrow_mut().tls_failures += 1;
     tracing::info!(
         client = %connection.client(), event = RoleEvent::TlsFailed.as_str(), "{failed}",
     );

@@ -96,15 +96,15 @@ impl Gateway {
         }
         // A supervisor that is gone needs no report.
         let _ = self.outbox.report().await;
-        let _ = supervisor.send(&self.tally()).await;
+        let _ = supervisor.send(&self.stats()).await;
         self.log.flush();
         reporter.abort();
         Ok(())
     }
 
     /// What was counted so far.
-    fn tally(&self) -> GatewayToSupervisor {
-        GatewayToSupervisor::Tally(self.tally.borrow().clone())
+    fn stats(&self) -> GatewayToSupervisor {
+        GatewayToSupervisor::Stats(self.stats.borrow().clone())
     }
 
     async fn obey(self: &Rc<Self>, message: SupervisorToGateway, supervisor: &Channel) -> io::Result<()> {
@@ -126,12 +126,12 @@ impl Gateway {
             SupervisorToGateway::Restart => self.sessions.stop(Ending::Restart),
             SupervisorToGateway::Retire => self.sessions.retire(),
             SupervisorToGateway::Disconnect(id) => self.sessions.disconnect(id),
-            SupervisorToGateway::Ask(ids) => {
+            SupervisorToGateway::GetCounts(ids) => {
                 let counts = GatewayToSupervisor::Counts(self.sessions.count(&ids));
                 supervisor.send(&counts).await.map_err(io::Error::other)?;
             }
-            SupervisorToGateway::AskTally => {
-                supervisor.send(&self.tally()).await.map_err(io::Error::other)?;
+            SupervisorToGateway::GetStats => {
+                supervisor.send(&self.stats()).await.map_err(io::Error::other)?;
             }
             SupervisorToGateway::Setup(_)
             | SupervisorToGateway::Acknowledgements(_)

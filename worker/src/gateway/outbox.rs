@@ -60,7 +60,7 @@ impl Outbox {
     ///
     /// When the supervisor is gone.
     pub(super) async fn record(&self, id: ConnectionId) -> Result<(), ChannelError> {
-        self.supervisor.send(&GatewayToSupervisor::Record(id)).await
+        self.supervisor.send(&GatewayToSupervisor::OpenRecording(id)).await
     }
 
     /// Says that a connection came without its socket.

@@ -13,7 +13,7 @@ use common::config::token::TokenFrom;
 use common::ipc::SessionId;
 use common::ipc::admission::{AdmissionRequest, Refusal};
 use common::ipc::request::Request as Told;
-use common::ipc::tally::Handshake;
+use common::ipc::stats::Handshake;
 use common::sys::stream::StreamSocket;
 use hyper::body::{Body as _, Incoming};
 use hyper::ext::ReasonPhrase;
@@ -27,9 +27,9 @@ use tokio::task::spawn_local;
 
 use super::admission::Admitted;
 use super::http::body::Body;
+use super::http::client_facts::client_facts;
 use super::http::error_page::{error_page, error_page_because};
 use super::http::refusal::{self, Answer};
-use super::http::shown::shown;
 use super::http::stall::WriteDeadline;
 use super::http::told::{TlsTerms, told};
 use super::pump::{Observer, Session, Terms};
@@ -138,7 +138,7 @@ impl Client {
         if response.status().is_client_error() || response.status().is_server_error() {
             self.log_refusal(&response);
         }
-        self.gateway.tally.borrow_mut().count_response(response.status().as_u16());
+        self.gateway.stats.borrow_mut().count_response(response.status().as_u16());
         response.headers_mut().insert(header::SERVER, HeaderValue::from_static("websockify"));
         response
     }
@@ -162,8 +162,8 @@ impl Client {
     fn ask(&self, request: &Request<Incoming>) -> AdmissionRequest {
         let inquiry = &self.gateway.setup.inquiry;
         let common_name = self.common_name.as_deref().filter(|_| inquiry.common_name);
-        let shown = shown(inquiry, request, common_name);
-        AdmissionRequest { ticket: self.connection.ticket.clone(), shown }
+        let facts = client_facts(inquiry, request, common_name);
+        AdmissionRequest { ticket: self.connection.ticket.clone(), facts }
     }
 
     /// Whether the next request on this connection could still open a session. A client whose ticket will
@@ -189,7 +189,7 @@ impl Client {
         let opening = match handshake::check(request) {
             Ok(opening) => opening,
             Err(refused) => {
-                self.gateway.tally.borrow_mut().count_handshake(Handshake::Malformed);
+                self.gateway.stats.borrow_mut().count_handshake(Handshake::Malformed);
                 return no_handshake(&refused);
             }
         };
@@ -204,7 +204,7 @@ impl Client {
         let mut terms = Terms::of(&self.gateway.setup);
         let target = self.target(self.ask(request)).await;
         let result = target.as_ref().map_or_else(Handshake::from, |_| Handshake::Opened);
-        self.gateway.tally.borrow_mut().count_handshake(result);
+        self.gateway.stats.borrow_mut().count_handshake(result);
         let target = match target {
             Ok((target, lifetime)) => {
                 terms.lifetime = lifetime;

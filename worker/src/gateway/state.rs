@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use common::ipc::level::Level;
 use common::ipc::setup::GatewaySetup;
-use common::ipc::tally::Tally;
+use common::ipc::stats::Stats;
 use common::log::Outgoing;
 
 use super::admission::Connector;
@@ -29,7 +29,7 @@ pub(super) struct Gateway {
     pub(super) sessions: Sessions,
     pub(super) recordings: Recordings,
     pub(super) outbox: Rc<Outbox>,
-    pub(super) tally: RefCell<Tally>,
+    pub(super) stats: RefCell<Stats>,
     pub(super) log: Arc<Outgoing>,
 }
 
@@ -57,7 +57,7 @@ impl Gateway {
             sessions: Sessions::default(),
             recordings: Recordings::default(),
             outbox,
-            tally: RefCell::default(),
+            stats: RefCell::default(),
             log,
         }))
     }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use common::addr::TargetAddr;
-use common::ipc::ask::PluginLink;
+use common::ipc::lookup::PluginLink;
 use common::ipc::setup::{AuthTerms, ConnectorSetup, Destination, TokenLookup};
 
 use crate::beneath::Beneath;
@@ -131,7 +131,7 @@ impl Profile<'_> {
 #[cfg(test)]
 mod tests {
     use common::config::{Sandbox, Secret};
-    use common::ipc::ask::Service;
+    use common::ipc::lookup::Service;
     use common::ticket::Key;
 
     use super::*;

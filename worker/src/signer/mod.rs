@@ -63,8 +63,8 @@ async fn serve(supervisor: &Rc<Channel>, level: Level, key: Rc<Key>) -> ChannelE
     loop {
         let (id, channel) = match supervisor.receive().await {
             Ok(SupervisorToSigner::Gateway { id, channel }) => (id, channel),
-            Ok(SupervisorToSigner::Ask) => {
-                if let Err(error) = supervisor.send(&SignerToSupervisor::Here).await {
+            Ok(SupervisorToSigner::Ping) => {
+                if let Err(error) = supervisor.send(&SignerToSupervisor::Pong).await {
                     return error;
                 }
                 continue;

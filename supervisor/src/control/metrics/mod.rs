@@ -6,7 +6,7 @@ mod text;
 use std::time::UNIX_EPOCH;
 
 use common::control::Session;
-use common::ipc::tally::{Handshake, Tally};
+use common::ipc::stats::{Handshake, Stats};
 
 use crate::control::progress;
 use crate::run::Service;
@@ -18,12 +18,12 @@ const REVISION: Option<&str> = option_env!("WEBSOCKIFY_REVISION");
 /// Everything, in the OpenMetrics text format.
 pub(crate) async fn text(service: &Service) -> String {
     let sessions = progress::sessions(service).await;
-    let tally = progress::tally(service).await;
+    let stats = progress::stats(service).await;
     let name = service.generations.current().map(|one| one.config.name.clone()).unwrap_or_default();
     let mut text = Text::new(&name);
     text.info("websockify_build", "The version that runs.", &build(REVISION));
     write_sessions(&mut text, service, &sessions);
-    write_handshakes(&mut text, service, &tally);
+    write_handshakes(&mut text, service, &stats);
     write_roles(&mut text, service);
     write_configuration(&mut text, service);
     process::write(&mut text, service);
@@ -60,26 +60,26 @@ fn write_sessions(text: &mut Text, service: &Service, sessions: &[Session]) {
 }
 
 /// What comes before sessions, and in place of them.
-fn write_handshakes(text: &mut Text, service: &Service, tally: &Tally) {
+fn write_handshakes(text: &mut Text, service: &Service, stats: &Stats) {
     text.counter("websockify_handshakes", "Requests for a WebSocket, by what came of them.");
-    for (result, count) in &tally.handshakes {
+    for (result, count) in &stats.handshakes {
         text.total(&[("result", result.as_str())], *count);
     }
-    let denied = |result| tally.handshakes.get(&result).copied().unwrap_or_default();
+    let denied = |result| stats.handshakes.get(&result).copied().unwrap_or_default();
     text.counter("websockify_auth_denied", "Requests for a WebSocket that were denied, by who was asked.");
     text.total(&[("stage", "auth")], denied(Handshake::AuthDenied));
     text.total(&[("stage", "token")], denied(Handshake::TokenDenied));
     text.counter("websockify_http_requests", "Requests, by the status of the answer.");
-    for (code, count) in &tally.responses {
+    for (code, count) in &stats.responses {
         text.total(&[("code", &code.to_string())], *count);
     }
     let connects = service.connects.borrow();
     let help = "How long it took to reach targets that were reached, their names resolved.";
     text.histogram("websockify_target_connect_seconds", help, connects.buckets(), connects.seconds());
     let help = "How long TLS handshakes with clients took that have succeeded.";
-    text.histogram("websockify_tls_handshake_seconds", help, tally.tls.buckets(), tally.tls.seconds());
+    text.histogram("websockify_tls_handshake_seconds", help, stats.tls.buckets(), stats.tls.seconds());
     text.counter("websockify_tls_handshake_failures", "TLS handshakes with clients that have failed.");
-    text.total(&[], tally.tls_failures);
+    text.total(&[], stats.tls_failures);
 }
 
 fn write_roles(text: &mut Text, service: &Service) {

@@ -144,7 +144,7 @@ fn adopt_generation(
         let load = service.connections.borrow().load_of(id);
         let started = role("gateway", &from.role, descriptors).and_then(|role| {
             let acknowledgements = descriptors.get(from.acknowledgements)?;
-            Ok(gateway::adopt(id, role, acknowledgements, load, from.asked, from.tally))
+            Ok(gateway::adopt(id, role, acknowledgements, load, from.asked, from.stats))
         });
         match started {
             Ok(started) => {

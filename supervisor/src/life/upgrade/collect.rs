@@ -99,7 +99,7 @@ fn of_gateway(gateway: &gateway::Gateway, passed: &mut Passed) -> io::Result<Gat
         role: of_role(&role, passed)?,
         acknowledgements: passed.add(&gateway.acknowledgements)?,
         asked: gateway.asked_for(),
-        tally: gateway.tally.borrow().clone(),
+        stats: gateway.stats.borrow().clone(),
     })
 }
 

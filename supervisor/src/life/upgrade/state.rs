@@ -12,7 +12,7 @@ use std::{io, process};
 
 use common::addr::ListenAddr;
 use common::ipc::exporter::Page;
-use common::ipc::tally::{Durations, Tally};
+use common::ipc::stats::{Durations, Stats};
 use common::sys::memory_file;
 use common::ticket::Key;
 use rustix::fd::AsFd;
@@ -57,7 +57,7 @@ pub(super) struct State {
     pub(super) waiting: Vec<RawFd>,
     /// What gateways have counted that have ended, and how long it took to reach targets.
     #[serde(default)]
-    pub(super) departed: Tally,
+    pub(super) departed: Stats,
     #[serde(default)]
     pub(super) connects: Durations,
     /// What tokens are told apart by in records.
@@ -116,7 +116,7 @@ pub(super) struct Gateway {
     /// Answers that are still to come.
     pub(super) asked: usize,
     #[serde(default)]
-    pub(super) tally: Tally,
+    pub(super) stats: Stats,
 }
 
 /// A process and the channels to it.

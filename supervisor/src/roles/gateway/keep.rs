@@ -39,8 +39,8 @@ pub(crate) async fn keep(generation: Rc<Generation>, first: Started) {
         generation.pool.remove(gateway.id);
         let status = role.process.kill().await;
         gateway.is_ended.set(true);
-        gateway.tally_asked.take();
-        service.departed.borrow_mut().add(&gateway.tally.borrow());
+        gateway.stats_asked.take();
+        service.departed.borrow_mut().add(&gateway.stats.borrow());
         gateway.ended.notify_waiters();
         // The connector may still have to say which of its connections have become sessions.
         sleep(CONNECTOR_DELAY).await;

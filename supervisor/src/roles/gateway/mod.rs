@@ -13,7 +13,7 @@ use std::time::Duration;
 use common::ipc::ack_channel::AckChannel;
 use common::ipc::channel::{Channel, ChannelError};
 use common::ipc::gateway::{Count, SupervisorToGateway};
-use common::ipc::tally::Tally;
+use common::ipc::stats::Stats;
 use common::ipc::{ConnectionId, GatewayId};
 use nix::time::{ClockId, clock_getcpuclockid};
 use nix::unistd::Pid;
@@ -32,7 +32,7 @@ pub(crate) const READ_DEADLINE: Duration = Duration::from_secs(5);
 
 /// So often a gateway says unasked what it has counted: once before its end, and once if an image before an upgrade
 /// has asked.
-const MAX_UNASKED_TALLIES: u8 = 2;
+const MAX_UNASKED_STATS: u8 = 2;
 
 /// Pause before a question is sent again that found no room.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
@@ -55,11 +55,11 @@ pub(crate) struct Gateway {
     /// Who waits for its answers, in their order.
     asked: RefCell<VecDeque<oneshot::Sender<Vec<Count>>>>,
     /// What it has counted, as far as it has said so.
-    pub(crate) tally: RefCell<Tally>,
+    pub(crate) stats: RefCell<Stats>,
     /// Who waits for it to say so.
-    tally_asked: RefCell<Option<oneshot::Sender<()>>>,
+    stats_asked: RefCell<Option<oneshot::Sender<()>>>,
     /// How often it has said so unasked.
-    unasked_tallies: Cell<u8>,
+    unasked_stats: Cell<u8>,
     /// It was told to end.
     told_to_end: Cell<bool>,
     ended: Notify,
@@ -86,7 +86,7 @@ impl Gateway {
 
     /// Asks how far connections are, at most [`Count::MAX_BATCH`] of them. Nothing if it has ended.
     pub(crate) async fn count(&self, ids: Vec<ConnectionId>) -> Option<Vec<Count>> {
-        let question = SupervisorToGateway::Ask(ids);
+        let question = SupervisorToGateway::GetCounts(ids);
         let (sender, answer) = oneshot::channel();
         while !self.channel.try_send(&question).ok()? {
             sleep(RETRY_PAUSE).await;
@@ -96,30 +96,30 @@ impl Gateway {
     }
 
     /// Asks what it has counted, and waits until it has said so. One that is being asked is not asked again.
-    pub(crate) async fn refresh_tally(&self) {
-        if self.tally_asked.borrow().is_some() {
+    pub(crate) async fn refresh_stats(&self) {
+        if self.stats_asked.borrow().is_some() {
             return;
         }
         // One without room for a question is busy.
-        if !matches!(self.channel.try_send(&SupervisorToGateway::AskTally), Ok(true)) {
+        if !matches!(self.channel.try_send(&SupervisorToGateway::GetStats), Ok(true)) {
             return;
         }
         let (sender, answer) = oneshot::channel();
-        self.tally_asked.replace(Some(sender));
+        self.stats_asked.replace(Some(sender));
         // One that has ended has said what it had to say.
         let _ = answer.await;
     }
 
     /// Takes what it has counted: the answer to a question, or its last word.
-    fn take_tally(&self, tally: Tally) -> Result<(), GatewayFault> {
-        let asked = self.tally_asked.take();
+    fn take_stats(&self, stats: Stats) -> Result<(), GatewayFault> {
+        let asked = self.stats_asked.take();
         if asked.is_none() {
-            self.unasked_tallies.set(self.unasked_tallies.get() + 1);
+            self.unasked_stats.set(self.unasked_stats.get() + 1);
         }
-        if !tally.is_possible() || self.unasked_tallies.get() > MAX_UNASKED_TALLIES {
+        if !stats.is_possible() || self.unasked_stats.get() > MAX_UNASKED_STATS {
             return Err(GatewayFault::OutOfTurn);
         }
-        self.tally.replace(tally);
+        self.stats.replace(stats);
         if let Some(asked) = asked {
             // Who has given up meanwhile needs no answer.
             let _ = asked.send(());

@@ -22,8 +22,8 @@ pub(super) async fn listen(generation: &Rc<Generation>, gateway: &Rc<Gateway>) -
         let taken = match gateway.channel.receive().await {
             Ok(GatewayToSupervisor::Report(report)) => take_report(generation, gateway, report),
             Ok(GatewayToSupervisor::Counts(counts)) => gateway.take_answer(counts),
-            Ok(GatewayToSupervisor::Tally(tally)) => gateway.take_tally(tally),
-            Ok(GatewayToSupervisor::Record(id)) => record(generation, gateway, id),
+            Ok(GatewayToSupervisor::Stats(stats)) => gateway.take_stats(stats),
+            Ok(GatewayToSupervisor::OpenRecording(id)) => record(generation, gateway, id),
             Ok(GatewayToSupervisor::Requested(requested)) => take_requests(generation, gateway, requested),
             Ok(GatewayToSupervisor::Ready(_) | GatewayToSupervisor::Failed(_)) => {
                 unreachable!("the channel accepts it once")

@@ -8,7 +8,7 @@ use common::ipc::GatewayId;
 use common::ipc::ack_channel::AckChannel;
 use common::ipc::channel::Channel;
 use common::ipc::gateway::{GatewayToSupervisor, SupervisorToGateway};
-use common::ipc::tally::Tally;
+use common::ipc::stats::Stats;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::spawn_local;
 use tokio::time::timeout;
@@ -40,7 +40,7 @@ pub(crate) fn adopt(
     acknowledgements: OwnedFd,
     load: u64,
     asked: usize,
-    tally: Tally,
+    stats: Stats,
 ) -> Started {
     let gateway = Gateway {
         id,
@@ -51,9 +51,9 @@ pub(crate) fn adopt(
         load: Cell::new(load),
         // Whoever has asked is gone.
         asked: RefCell::new((0..asked).map(|_| oneshot::channel().0).collect()),
-        tally: RefCell::new(tally),
-        tally_asked: RefCell::default(),
-        unasked_tallies: Cell::new(0),
+        stats: RefCell::new(stats),
+        stats_asked: RefCell::default(),
+        unasked_stats: Cell::new(0),
         told_to_end: Cell::new(false),
         ended: Notify::new(),
         is_ended: Cell::new(false),
@@ -66,7 +66,7 @@ pub(crate) async fn start(generation: &Rc<Generation>) -> Result<Started, Servic
     let role = Role::start("gateway", generation.config.sandbox)?;
     let (acknowledgements, theirs) = Channel::pair()?;
     let id = generation.service.next_gateway();
-    let (gateway, role) = adopt(id, role, acknowledgements, 0, 0, Tally::default());
+    let (gateway, role) = adopt(id, role, acknowledgements, 0, 0, Stats::default());
     let (connector, identity) = (generation.connector.borrow().clone(), generation.identity.in_force());
     let prepared = timeout(role::START_DEADLINE, prepare(generation, &gateway, theirs)).await;
     let failed = |reason: String| ServiceError::Role { role: "gateway", reason };

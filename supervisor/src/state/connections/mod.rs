@@ -19,7 +19,7 @@ use common::control;
 use common::ipc::gateway::{ClosedBy, Ended, SessionSummary};
 use common::ipc::request::Request;
 use common::ipc::{ClientAddr, ConnectionId, GatewayId};
-use common::ticket::Past;
+use common::ticket::SpentBefore;
 
 use crate::state::session_records::{self, CRASH, Run};
 
@@ -191,11 +191,11 @@ impl Connections {
     }
 
     /// Which tickets a connector that starts now must not take, for one before it may have.
-    pub(crate) fn past(&self) -> Past {
+    pub(crate) fn past(&self) -> SpentBefore {
         let open = self.open.iter().filter(|(_, one)| one.session.is_none() && one.ended.is_none());
         let mut fresh: BTreeSet<_> = open.map(|(id, _)| *id).collect();
         fresh.extend(self.unplaced.borrow().iter());
-        Past { last: self.last, fresh }
+        SpentBefore { last: self.last, fresh }
     }
 
     /// Takes out everything that a gateway had, because it has died, but for sessions that had ended: their

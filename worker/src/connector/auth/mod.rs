@@ -77,16 +77,16 @@ impl Plugin {
         grant: &mut Grant,
         target: Option<&Target>,
     ) -> Result<(), AuthError> {
-        let shown = visitor.shown;
+        let facts = visitor.facts;
         match self {
             Self::Basic(basic) => {
-                grant.name(Some(basic.authenticate(shown.header("authorization"))?));
+                grant.name(Some(basic.authenticate(facts.header("authorization"))?));
                 Ok(())
             }
-            Self::Origin(origin) => origin.authenticate(shown.header("origin")),
+            Self::Origin(origin) => origin.authenticate(facts.header("origin")),
             Self::CommonName(names) => {
-                names.authenticate(shown.common_name.as_deref())?;
-                grant.name(shown.common_name.clone());
+                names.authenticate(facts.common_name.as_deref())?;
+                grant.name(facts.common_name.clone());
                 Ok(())
             }
             Self::Own(own) => own.authenticate(visitor, grant, target).await,

@@ -51,17 +51,17 @@ impl<'a> Question<'a> {
         user: Option<&'a str>,
         target: Option<&'a Target>,
     ) -> Option<Self> {
-        let Visitor { client, shown, wish } = *visitor;
-        let head = shown.head.as_ref()?;
+        let Visitor { client, facts, wish } = *visitor;
+        let head = facts.head.as_ref()?;
         Some(Self {
             id: 0,
             ask,
             wants: wish,
-            token: shown.token.as_ref().map(|token| token.reveal()),
+            token: facts.token.as_ref().map(|token| token.reveal()),
             path: head.path.reveal(),
             headers: head.headers.iter().map(|field| (field.name.as_str(), field.value.reveal())).collect(),
             client: client.to_string(),
-            certificate: shown.common_name.as_deref(),
+            certificate: facts.common_name.as_deref(),
             user,
             target,
         })

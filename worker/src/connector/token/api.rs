@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::ipc::ask::{ApiAnswer, ApiLookup};
+use common::ipc::lookup::{ApiAnswer, ApiLookup};
 use data_encoding::BASE64;
 use http_body_util::Full;
 use hyper::header::{ACCEPT, AUTHORIZATION, HeaderValue, LOCATION, USER_AGENT};

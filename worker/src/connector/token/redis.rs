@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use common::ipc::ask::RedisLookup;
+use common::ipc::lookup::RedisLookup;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError};
 use serde::Deserialize;

@@ -1,10 +1,10 @@
 //! Parts of HTTP/1.1 that requests for pages and for WebSockets share.
 
 pub mod body;
+pub(super) mod client_facts;
 pub mod error_page;
 pub(crate) mod html;
 pub(super) mod refusal;
 pub mod response;
-pub(super) mod shown;
 pub(super) mod stall;
 pub(super) mod told;

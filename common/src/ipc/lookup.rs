@@ -73,7 +73,7 @@ pub enum PluginLink {
 
 /// What a plugin of the administrator decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Duty {
+pub enum PluginKind {
     /// Where tokens lead.
     Targets,
     /// Who is let in: its place among [`super::setup::ConnectorSetup::auth`].

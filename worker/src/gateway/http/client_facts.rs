@@ -2,7 +2,7 @@
 
 use common::config::Secret;
 use common::config::token::TokenFrom;
-use common::ipc::admission::{Head, Header, Shown};
+use common::ipc::admission::{ClientFacts, Head, Header};
 use common::ipc::setup::Inquiry;
 use hyper::Request;
 use hyper::header::{self, HeaderName};
@@ -17,11 +17,11 @@ const OURS: [HeaderName; 5] = [
 ];
 
 /// What the connector wants to know of a request, and of who sent it.
-pub(in crate::gateway) fn shown<B>(
+pub(in crate::gateway) fn client_facts<B>(
     inquiry: &Inquiry,
     request: &Request<B>,
     common_name: Option<&str>,
-) -> Shown {
+) -> ClientFacts {
     let header = |name: &String| {
         let value = request.headers().get(name)?.as_bytes();
         let value = Secret::new(value.iter().copied().map(char::from).collect());
@@ -33,7 +33,7 @@ pub(in crate::gateway) fn shown<B>(
             request.headers().get(header::HOST).and_then(|host| token_in_host(host.as_bytes()))
         }
     });
-    Shown {
+    ClientFacts {
         token: token.map(Secret::new),
         headers: inquiry.headers.iter().filter_map(header).collect(),
         common_name: common_name.map(str::to_owned),

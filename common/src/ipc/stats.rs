@@ -10,7 +10,7 @@ use super::admission::Refusal;
 /// What a gateway has counted since its start.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Tally {
+pub struct Stats {
     /// Answers to requests, by status code.
     pub responses: BTreeMap<u16, u64>,
     /// Requests for a WebSocket, by what came of them.
@@ -68,7 +68,7 @@ impl From<&Refusal> for Handshake {
     }
 }
 
-impl Tally {
+impl Stats {
     /// Counts an answer.
     pub fn count_response(&mut self, code: u16) {
         add(self.responses.entry(code).or_default(), 1);
@@ -161,15 +161,15 @@ mod tests {
 
     #[test]
     fn sums_never_wrap_and_nonsense_is_seen() {
-        let mut tally = Tally { tls_failures: u64::MAX, ..Tally::default() };
-        tally.count_response(200);
-        tally.count_handshake(Handshake::Opened);
-        let other = tally.clone();
-        tally.add(&other);
-        assert_eq!((tally.tls_failures, tally.responses[&200]), (u64::MAX, 2));
-        assert_eq!(tally.handshakes[&Handshake::Opened], 2);
-        assert!(tally.is_possible());
-        tally.count_response(600);
-        assert!(!tally.is_possible());
+        let mut stats = Stats { tls_failures: u64::MAX, ..Stats::default() };
+        stats.count_response(200);
+        stats.count_handshake(Handshake::Opened);
+        let other = stats.clone();
+        stats.add(&other);
+        assert_eq!((stats.tls_failures, stats.responses[&200]), (u64::MAX, 2));
+        assert_eq!(stats.handshakes[&Handshake::Opened], 2);
+        assert!(stats.is_possible());
+        stats.count_response(600);
+        assert!(!stats.is_possible());
     }
 }
