@@ -56,7 +56,10 @@ pub(crate) fn settings(
         say(format!("  - Sandbox: {level}"));
     }
     if let Some(missing) = confinement.missing() {
-        tracing::warn!(target: "websockify::banner", message_id = message_id::SANDBOX_DEGRADED, "clients are served with less confinement: no {missing}");
+        tracing::warn!(
+            message_id = message_id::SANDBOX_DEGRADED,
+            "clients are served with less confinement: no {missing}"
+        );
     }
 }
 
@@ -88,7 +91,7 @@ pub(crate) fn proxying(config: &Config, program: Option<&Program>, listeners: &[
 }
 
 fn say(text: String) {
-    tracing::info!(target: "websockify::banner", "{text}");
+    tracing::info!("{text}");
 }
 
 /// Where clients come from.

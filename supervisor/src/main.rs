@@ -116,7 +116,7 @@ fn rehearse(config: &Config) -> u8 {
     limits::raise_limit();
     let mut event_loop = tokio::runtime::Builder::new_current_thread();
     let rehearsed = match event_loop.enable_all().build_local(LocalOptions::default()) {
-        Ok(event_loop) => event_loop.block_on(upgrade::rehearse(config.clone())),
+        Ok(event_loop) => event_loop.block_on(upgrade::rehearse(config.clone())).map_err(ServiceError::from),
         Err(error) => Err(error.into()),
     };
     reap_roles();
@@ -127,7 +127,7 @@ fn rehearse(config: &Config) -> u8 {
 /// but the lack of an event loop is a reason to give up.
 fn take_over(inheritance: Inheritance) -> u8 {
     // What is gone can't be read from, which is told below.
-    let _ = std::env::set_current_dir(inheritance.folder());
+    let _ = std::env::set_current_dir(inheritance.directory());
     program::note_folder();
     let (config, file) = loop {
         match cli::from_args(std::env::args_os()) {
@@ -154,7 +154,13 @@ fn run(config: Config, in_background: bool, file: Option<&Path>) -> u8 {
         Ok(daemon) => daemon,
         Err(error) => return fail(&error),
     };
-    let log = match Log::start(&config, daemon.as_ref()) {
+    let log = match daemon
+        .as_ref()
+        .map(Daemon::stderr)
+        .transpose()
+        .map_err(Into::into)
+        .and_then(|stderr| Log::start(&config, stderr))
+    {
         Ok(log) => log,
         Err(error) => {
             // Standard error is the caller's no more.
@@ -173,7 +179,7 @@ fn run(config: Config, in_background: bool, file: Option<&Path>) -> u8 {
 /// Runs the service to its end.
 fn serve(log: Log, service: impl Future<Output = Result<u8, ServiceError>>) -> u8 {
     if let Err(error) = inherited::close_others_on_exec() {
-        tracing::warn!(target: "websockify::main", "roles may get descriptors that are not theirs: {error}");
+        tracing::warn!("roles may get descriptors that are not theirs: {error}");
     }
     limits::raise_limit();
     let mut event_loop = tokio::runtime::Builder::new_current_thread();
@@ -186,9 +192,7 @@ fn serve(log: Log, service: impl Future<Output = Result<u8, ServiceError>>) -> u
     };
     reap_roles();
     let status = served.unwrap_or_else(|error| {
-        tracing::error!(
-            target: "websockify::main", message_id = log::message_id::SERVICE_FAILED, "websockify: error: {error}",
-        );
+        tracing::error!(message_id = log::message_id::SERVICE_FAILED, "websockify: error: {error}",);
         notify::failed(&error);
         exit_code::FAILURE
     });

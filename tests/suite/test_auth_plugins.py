@@ -171,7 +171,7 @@ def test_a_program_that_dies_is_started_again(program, echo_target):
         for _ in range(2):
             assert status(running, [answering("crash")]) == 503
             assert status(running, [answering({"allow": True})]) == 101
-        running.wait_log(f"the plugin exec:{program} has ended .*starting it again")
+        running.wait_log(f"the plugin exec:{program} .* is gone .*starting another")
 
 
 @ours
@@ -506,7 +506,7 @@ def test_a_class_in_the_current_folder_is_found_without_the_original(folder, ech
 def test_a_class_that_is_not_there_lets_nobody_in_and_is_logged(folder, echo_target):
     with start("no_such_module.Auth", echo_target, cwd=folder) as running:
         running.wait_log("ModuleNotFoundError: No module named 'no_such_module'")
-        running.wait_log("the plugin no_such_module.Auth has ended")
+        running.wait_log("the plugin no_such_module.Auth .* is gone")
         assert status(running, timeout=9) == 503
 
 

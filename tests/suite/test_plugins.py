@@ -126,7 +126,7 @@ def test_a_program_that_dies_is_started_again(program, target):
         for _ in range(3):
             assert status(assert_refused(running, "crash")) == 503
             assert reached(running, f"to-{target.port}") == b"here"
-        running.wait_log("has ended .*signal: 6.*starting it again")
+        running.wait_log("is gone .*signal: 6.*starting another")
 
 
 @ours
@@ -403,7 +403,7 @@ def test_a_class_in_the_current_folder_is_found_without_the_original(folder, tar
 def test_a_class_that_is_not_there_is_logged(folder):
     with start("no_such_module.Lookup", cwd=folder) as running:
         running.wait_log("ModuleNotFoundError: No module named 'no_such_module'")
-        running.wait_log("the plugin no_such_module.Lookup has ended")
+        running.wait_log("the plugin no_such_module.Lookup .* is gone")
         assert status(assert_refused(running, "t", timeout=9)) == 503
 
 

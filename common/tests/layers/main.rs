@@ -22,7 +22,7 @@ struct House {
 const HOUSES: &[House] = &[
     House {
         folder: "supervisor/src",
-        layers: &["main", "run", "life", "control", "path", "roles", "files", "state", "os"],
+        layers: &["main", "run", "banner", "life", "control", "path", "roles", "files", "state", "os"],
     },
     House {
         folder: "supervisor/ctl/src",

@@ -1,6 +1,5 @@
 //! What is answered to each request.
 
-use std::rc::Rc;
 use std::time::UNIX_EPOCH;
 
 use common::config::{Config, Target};
@@ -8,10 +7,9 @@ use common::control::{Answer, Generation, Request, Status};
 use common::ipc::ConnectionId;
 use common::ipc::gateway::SupervisorToGateway;
 
-use crate::control::metrics;
-use crate::control::progress;
-use crate::roles::gateway;
-use crate::run::Service;
+use super::{metrics, progress};
+use crate::path::intake::Intake;
+use crate::state::reload_requests::Kind;
 
 /// How a request is answered.
 pub(super) enum Response {
@@ -22,63 +20,64 @@ pub(super) enum Response {
 }
 
 /// Does what a request asks for.
-pub(super) async fn to(service: &Rc<Service>, request: Request) -> Response {
+pub(super) async fn to(intake: &Intake, request: Request) -> Response {
+    let reloads = &intake.state.reload_requests;
     Response::Now(match request {
-        Request::Status => Answer::Status(Box::new(status(service))),
-        Request::Sessions => Answer::Sessions(progress::sessions(service).await),
+        Request::Status => Answer::Status(Box::new(status(intake))),
+        Request::Sessions => Answer::Sessions(progress::sessions(intake).await),
         Request::Disconnect { session, run } => {
-            let is_ours = run.is_none_or(|run| run == service.connections.borrow().run().number());
+            let is_ours = run.is_none_or(|run| run == intake.state.connections.borrow().run().number());
             match is_ours {
-                true => disconnect(service, ConnectionId(session)).await,
+                true => disconnect(intake, ConnectionId(session)).await,
                 false => Answer::Failed("that session was one of an earlier run".into()),
             }
         }
         Request::Drain => {
-            service.drain();
+            intake.drain();
             Answer::Done("nobody is let in any more; the service ends with its last connection".into())
         }
-        Request::Metrics => Answer::Metrics(metrics::text(service).await),
-        Request::Reload { wait: true } => return Response::AfterReload(service.reloads.ask()),
+        Request::Metrics => Answer::Metrics(metrics::text(intake).await),
+        Request::Reload { wait: true } => return Response::AfterReload(reloads.ask(Kind::Reload)),
         Request::Reload { wait: false } => {
-            service.reloads.ask();
+            reloads.ask(Kind::Reload);
             Answer::Done("a reload was asked for; the log tells how it ends".into())
         }
-        Request::Upgrade => return Response::AfterReload(service.reloads.ask_upgrade()),
+        Request::Upgrade => return Response::AfterReload(reloads.ask(Kind::Upgrade)),
     })
 }
 
-fn status(service: &Service) -> Status {
-    let current = service.generations.current();
-    let totals = service.connections.borrow().totals();
-    let generations = service.generations.all();
+fn status(intake: &Intake) -> Status {
+    let current = intake.generations.current();
+    let totals = intake.state.connections.borrow().totals();
+    let generations = intake.generations.all();
     Status {
         name: current.as_ref().map(|one| one.config.name.clone()).unwrap_or_default(),
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
-        uptime_seconds: service.began().elapsed().as_secs(),
-        listen: service.listeners.all().iter().map(|one| one.reached_at()).collect(),
+        uptime_seconds: intake.state.began().elapsed().as_secs(),
+        listen: intake.listeners.all().iter().map(|one| one.reached_at()).collect(),
         target: current.as_ref().map(|one| target(&one.config)).unwrap_or_default(),
         sessions: totals.sessions,
         sessions_total: totals.opened,
         bytes_relayed: totals.bytes,
-        sandbox: current.as_ref().and_then(|one| one.confinement.describe()).unwrap_or_default(),
-        violations: service.violations.get(),
-        draining: service.draining.get(),
-        reload_failure: service.reloads.last_failure(),
-        listens_elsewhere: service.listens_elsewhere.borrow().clone(),
+        sandbox: current.as_ref().and_then(|one| one.scope.confinement.describe()).unwrap_or_default(),
+        violations: intake.state.counters.violations.get(),
+        draining: intake.state.draining.get(),
+        reload_failure: intake.state.reload_requests.last_failure(),
+        listens_elsewhere: intake.listens_elsewhere.borrow().clone(),
         config_read: current.as_ref().and_then(|one| one.read).map_or(0, |read| {
             let since = read.duration_since(UNIX_EPOCH).unwrap_or_default();
             u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
         }),
         certificate_expires: current
             .as_ref()
-            .and_then(|one| one.identity.expires())
+            .and_then(|one| one.expires())
             .and_then(|expires| Some(expires.duration_since(UNIX_EPOCH).ok()?.as_secs())),
         generations: generations
             .iter()
             .map(|one| Generation {
                 number: one.number,
-                gateways: one.pool.all().iter().map(|gateway| gateway.pid).collect(),
+                gateways: one.pool.all().iter().map(|gateway| gateway.peer.pid).collect(),
                 connections: one.pool.load(),
             })
             .collect(),
@@ -93,13 +92,12 @@ fn target(config: &Config) -> String {
     }
 }
 
-async fn disconnect(service: &Service, id: ConnectionId) -> Answer {
-    let place = service.connections.borrow().gateway_of_session(id);
-    for generation in service.generations.all() {
+async fn disconnect(intake: &Intake, id: ConnectionId) -> Answer {
+    let place = intake.state.connections.borrow().gateway_of_session(id);
+    for generation in intake.generations.all() {
         for gateway in generation.pool.all() {
             if Some(gateway.id) == place {
-                return match gateway::tell(&generation, &gateway, &SupervisorToGateway::Disconnect(id)).await
-                {
+                return match gateway.tell(&SupervisorToGateway::Disconnect(id)).await {
                     Ok(()) => Answer::Done(format!("session {id} is being closed")),
                     Err(error) => Answer::Failed(format!("its gateway can't be told: {error}")),
                 };

@@ -4,8 +4,9 @@
 //! them at a time, each under deadlines: whoever is let in can do the service no harm by accident.
 
 mod answers;
-pub(crate) mod metrics;
-pub(crate) mod progress;
+pub(crate) mod exporter;
+mod metrics;
+mod progress;
 pub(crate) mod status;
 
 use std::cell::RefCell;
@@ -25,9 +26,10 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
+use crate::path::intake::Intake;
 use crate::path::listen::remove_stale;
-use crate::run::Service;
 use answers::Response;
+use exporter::Exporter;
 
 /// Connections at a time. More have to wait.
 const MAX_CONNECTIONS: usize = 16;
@@ -39,18 +41,33 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 /// Pause after accepting has failed.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The socket, and who waits there for the end of a reload.
-#[derive(Debug, Default)]
+/// What is asked and told from outside: the control socket, and the exporter of metrics.
+#[derive(Debug)]
 pub(crate) struct Control {
+    pub(crate) intake: Rc<Intake>,
+    pub(crate) exporter: Exporter,
     listener: RefCell<Option<Rc<UnixListener>>>,
     /// Ours to remove at the end.
     path: RefCell<Option<PathBuf>>,
+    /// Who waits for the end of a reload.
     waiting: RefCell<Vec<Rc<UnixStream>>>,
 }
 
 impl Control {
+    /// Nothing can be asked yet.
+    pub(crate) fn new(intake: Rc<Intake>) -> Rc<Self> {
+        let exporter = Exporter::new(intake.clone());
+        Rc::new(Self {
+            intake,
+            exporter,
+            listener: RefCell::default(),
+            path: RefCell::default(),
+            waiting: RefCell::default(),
+        })
+    }
+
     /// What the next image needs: the listener, and who waits.
-    pub(crate) fn hand_on(&self) -> (Option<Rc<UnixListener>>, Vec<Rc<UnixStream>>) {
+    pub(crate) fn snapshot(&self) -> (Option<Rc<UnixListener>>, Vec<Rc<UnixStream>>) {
         (self.listener.borrow().clone(), self.waiting.borrow().clone())
     }
 
@@ -76,18 +93,18 @@ pub(crate) fn path(file: Option<&Path>, name: &str) -> Option<PathBuf> {
 }
 
 /// Opens the socket. The service does without it if that fails.
-pub(crate) fn open(service: &Rc<Service>, path: &Path) {
+pub(crate) fn open(control: &Rc<Control>, path: &Path) {
     match bind(path) {
-        Ok(listener) => begin(service, listener, path),
+        Ok(listener) => begin(control, listener, path),
         Err(error) => {
-            tracing::warn!(target: "websockify::control", "no control socket {}: {error}", path.display());
+            tracing::warn!("no control socket {}: {error}", path.display());
         }
     }
 }
 
 /// Goes on with the socket of an earlier image, and with who waits there.
 pub(crate) fn adopt(
-    service: &Rc<Service>,
+    control: &Rc<Control>,
     path: Option<&Path>,
     listener: Option<OwnedFd>,
     waiting: Vec<OwnedFd>,
@@ -95,14 +112,14 @@ pub(crate) fn adopt(
 ) {
     let listener = listener.and_then(|fd| UnixListener::from_std(fd.into()).ok());
     match (listener, path) {
-        (Some(listener), Some(path)) => begin(service, listener, path),
-        (None, Some(path)) => open(service, path),
+        (Some(listener), Some(path)) => begin(control, listener, path),
+        (None, Some(path)) => open(control, path),
         (_, None) => {}
     }
     for stream in waiting {
         if let Ok(stream) = UnixStream::from_std(stream.into()) {
-            let service = service.clone();
-            spawn_local(async move { wait_for_reload(&service, &Rc::new(stream), asked).await });
+            let control = control.clone();
+            spawn_local(async move { wait_for_reload(&control, &Rc::new(stream), asked).await });
         }
     }
 }
@@ -117,58 +134,58 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-fn begin(service: &Rc<Service>, listener: UnixListener, path: &Path) {
+fn begin(control: &Rc<Control>, listener: UnixListener, path: &Path) {
     let listener = Rc::new(listener);
-    *service.control.path.borrow_mut() = Some(path.to_owned());
-    *service.control.listener.borrow_mut() = Some(listener.clone());
-    spawn_local(keep_answering(service.clone(), listener));
+    *control.path.borrow_mut() = Some(path.to_owned());
+    *control.listener.borrow_mut() = Some(listener.clone());
+    spawn_local(keep_answering(control.clone(), listener));
 }
 
-async fn keep_answering(service: Rc<Service>, listener: Rc<UnixListener>) {
+async fn keep_answering(control: Rc<Control>, listener: Rc<UnixListener>) {
     let turns = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         // It is never closed.
         let Ok(turn) = turns.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let service = service.clone();
+                let control = control.clone();
                 spawn_local(async move {
-                    serve(&service, stream).await;
+                    serve(&control, stream).await;
                     drop(turn);
                 });
             }
             Err(error) => {
-                tracing::warn!(target: "websockify::control", "cannot accept: {error}");
+                tracing::warn!("cannot accept: {error}");
                 sleep(PAUSE).await;
             }
         }
     }
 }
 
-async fn serve(service: &Rc<Service>, stream: UnixStream) {
+async fn serve(control: &Rc<Control>, stream: UnixStream) {
     // Whoever can't be told from others gets nothing.
     let Ok(peer) = stream.peer_cred() else { return };
     if peer.uid() != 0 && peer.uid() != geteuid().as_raw() {
-        tracing::warn!(target: "websockify::control", "user {} is not answered", peer.uid());
+        tracing::warn!("user {} is not answered", peer.uid());
         return;
     }
     let stream = Rc::new(stream);
     let Ok(Some(request)) = timeout(REQUEST_DEADLINE, read(&stream)).await else { return };
     let response = match request {
-        Ok(request) => answers::to(service, request).await,
+        Ok(request) => answers::to(&control.intake, request).await,
         Err(error) => Response::Now(Answer::Failed(error)),
     };
     match response {
         Response::Now(said) => answer(&stream, &said).await,
-        Response::AfterReload(asked) => wait_for_reload(service, &stream, asked).await,
+        Response::AfterReload(asked) => wait_for_reload(control, &stream, asked).await,
     }
 }
 
 /// Answers when a reload is over. Should another image take over meanwhile, it does that.
-async fn wait_for_reload(service: &Rc<Service>, stream: &Rc<UnixStream>, asked: u64) {
-    service.control.waiting.borrow_mut().push(stream.clone());
-    let outcome = service.reloads.outcome(asked).await;
-    service.control.waiting.borrow_mut().retain(|one| !Rc::ptr_eq(one, stream));
+async fn wait_for_reload(control: &Rc<Control>, stream: &Rc<UnixStream>, asked: u64) {
+    control.waiting.borrow_mut().push(stream.clone());
+    let outcome = control.intake.state.reload_requests.outcome(asked).await;
+    control.waiting.borrow_mut().retain(|one| !Rc::ptr_eq(one, stream));
     let said = match outcome {
         Ok(number) => Answer::Done(format!("new connections go to generation {number}")),
         Err(error) => Answer::Failed(error),

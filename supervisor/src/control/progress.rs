@@ -9,17 +9,17 @@ use common::ipc::gateway::Count;
 use common::ipc::stats::Stats;
 use tokio::time::timeout;
 
-use crate::run::Service;
+use crate::path::intake::Intake;
 
 /// How long a gateway may take to say how far its sessions are. One that is busy is left out.
 const COUNT_DEADLINE: Duration = Duration::from_secs(1);
 
 /// All sessions, oldest first, as far as their gateways say how far they are.
-pub(crate) async fn sessions(service: &Service) -> Vec<Session> {
+pub(crate) async fn sessions(intake: &Intake) -> Vec<Session> {
     let mut counts = HashMap::new();
-    for generation in service.generations.all() {
+    for generation in intake.generations.all() {
         for gateway in generation.pool.all() {
-            let ids = service.connections.borrow().sessions_of(gateway.id);
+            let ids = intake.state.connections.borrow().sessions_of(gateway.id);
             for some in ids.chunks(Count::MAX_BATCH) {
                 match timeout(COUNT_DEADLINE, gateway.count(some.to_vec())).await {
                     // What it says about others than its own is passed over.
@@ -33,7 +33,7 @@ pub(crate) async fn sessions(service: &Service) -> Vec<Session> {
             }
         }
     }
-    let mut sessions = service.connections.borrow().sessions();
+    let mut sessions = intake.state.connections.borrow().sessions();
     for session in &mut sessions {
         if let Some(count) = counts.get(&ConnectionId(session.id)) {
             (session.bytes_in, session.bytes_out) = (Some(count.to_target), Some(count.to_client));
@@ -46,9 +46,9 @@ pub(crate) async fn sessions(service: &Service) -> Vec<Session> {
 
 /// What all gateways have counted, those that have ended among them. Those of an earlier version can't be asked: of
 /// them it is what they have said before.
-pub(crate) async fn stats(service: &Service) -> Stats {
-    let mut stats = service.departed.borrow().clone();
-    for generation in service.generations.all() {
+pub(crate) async fn stats(intake: &Intake) -> Stats {
+    let mut stats = intake.state.counters.departed.borrow().clone();
+    for generation in intake.generations.all() {
         for gateway in generation.pool.all() {
             if !generation.is_adopted() {
                 // One that is busy counts as when it was asked last.

@@ -1,26 +1,45 @@
 //! The line that `systemctl status` shows.
 
-use chrono::{DateTime, Utc};
+use std::rc::Rc;
+use std::time::Duration;
 
-use crate::run::Service;
+use chrono::{DateTime, Utc};
+use tokio::time::sleep;
+
+use crate::os::notify;
+use crate::path::intake::Intake;
+
+/// The status line changes at most this often.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Keeps the status line of the service manager true.
+pub(crate) async fn keep_telling(intake: Rc<Intake>) {
+    let mut changes = intake.state.changes();
+    loop {
+        notify::status(&line(&intake));
+        sleep(INTERVAL).await;
+        // The sender lives as long as the service.
+        let _ = changes.changed().await;
+    }
+}
 
 /// The service in one line.
-pub(crate) fn line(service: &Service) -> String {
-    let totals = service.connections.borrow().totals();
+fn line(intake: &Intake) -> String {
+    let totals = intake.state.connections.borrow().totals();
     let mut line =
         format!("{} sessions, {} total, {} relayed", totals.sessions, totals.opened, amount(totals.bytes));
-    let generation = service.generations.current();
-    if let Some(expires) = generation.as_ref().and_then(|generation| generation.identity.expires()) {
+    let generation = intake.generations.current();
+    if let Some(expires) = generation.as_ref().and_then(|generation| generation.expires()) {
         line += &format!("; TLS until {}", DateTime::<Utc>::from(expires).format("%Y-%m-%d"));
     }
-    if let Some(sandbox) = generation.and_then(|generation| generation.confinement.describe()) {
+    if let Some(sandbox) = generation.and_then(|generation| generation.scope.confinement.describe()) {
         line += &format!("; sandbox: {sandbox}");
     }
-    let violations = service.violations.get();
+    let violations = intake.state.counters.violations.get();
     if violations > 0 {
         line += &format!("; {violations} gateways killed for breaking protocol");
     }
-    if service.listens_elsewhere.borrow().is_some() {
+    if intake.listens_elsewhere.borrow().is_some() {
         line += "; not listening as configured, see the log";
     }
     line

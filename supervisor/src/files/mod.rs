@@ -1,5 +1,6 @@
 //! The files that roles depend on and that only the supervisor can read.
 
+pub(crate) mod certificate;
 pub(crate) mod recordings;
 pub(crate) mod stamp;
 pub(crate) mod tokens;

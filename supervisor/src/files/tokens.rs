@@ -14,17 +14,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use common::config::token::TokenPlugin;
 use common::config::{Config, Target};
-use common::ipc::channel::{Channel, ChannelError};
-use common::ipc::connector::SupervisorToConnector;
 use common::ipc::setup::{self, TokenFile, TokenFiles};
 use common::sys::memory_file::MAX_BYTES;
 use nix::fcntl::OFlag;
 use nix::time::{ClockId, clock_gettime};
-use tokio::time::timeout;
 
 use crate::files::stamp::Stamp;
-use crate::path::generation::Generation;
-use crate::roles::role;
 
 /// All that files may hold together. What encoding adds has room beside it.
 const MAX_TOTAL_BYTES: usize = MAX_BYTES / 2;
@@ -94,29 +89,22 @@ impl TokenSource {
         }
     }
 
-    /// Reads the files if they have changed, and tells the connector.
-    pub(crate) async fn refresh(&self, generation: &Generation) {
-        let Some(path) = &self.path else { return };
+    /// Reads the files if they have changed; says whether there is something new in force.
+    pub(crate) fn refresh(&self) -> bool {
+        let Some(path) = &self.path else { return false };
         if self.next_look.get().is_some_and(|then| Instant::now() < then) {
-            return;
+            return false;
         }
         let began = processor_time();
         let is_new = self.look(path);
         let took = processor_time().saturating_sub(began);
         self.next_look.set((took > LONG_LOOK).then(|| Instant::now() + took * REST));
-        let connector = generation.connector.borrow().clone();
-        if let (true, Some(connector)) = (is_new, connector) {
-            // A connector that can't be told is dead; the next one is told when it starts.
-            let _ = self.tell(&connector).await;
-        }
+        is_new
     }
 
-    /// Gives a connector what was read last, if there is anything.
-    pub(crate) async fn tell(&self, connector: &Channel) -> Result<(), ChannelError> {
-        let file = self.in_force.borrow().as_ref().map(OwnedFd::try_clone).transpose()?;
-        let Some(file) = file else { return Ok(()) };
-        let told = SupervisorToConnector::Tokens(file);
-        timeout(role::START_DEADLINE, connector.send(&told)).await.map_err(|_| ChannelError::Closed)?
+    /// What was read last, a [`TokenFiles`] as a file in memory, if there is anything.
+    pub(crate) fn in_force(&self) -> io::Result<Option<OwnedFd>> {
+        self.in_force.borrow().as_ref().map(OwnedFd::try_clone).transpose()
     }
 
     /// Whether there is something new. What can't be read is logged once.
@@ -131,11 +119,11 @@ impl TokenSource {
             return false;
         }
         for complaint in &known.complaints {
-            tracing::error!(target: "websockify::tokens", "{complaint}");
+            tracing::error!("{complaint}");
         }
         match setup::file(&known.files) {
             Ok(file) => *self.in_force.borrow_mut() = Some(file),
-            Err(error) => tracing::error!(target: "websockify::tokens", "cannot hand the tokens on: {error}"),
+            Err(error) => tracing::error!("cannot hand the tokens on: {error}"),
         }
         *self.known.borrow_mut() = known;
         true

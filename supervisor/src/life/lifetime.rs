@@ -5,23 +5,25 @@ use std::rc::Rc;
 use common::config::Lifetime;
 use tokio::time::{Instant, sleep_until};
 
-use crate::run::Service;
+use crate::path::intake::Intake;
+use crate::roles::wrapper::Program;
+use crate::state::service::ServiceState;
 
 /// Waits until no more clients shall be let in, and says why, in the original's words. Never ends if
 /// nothing was configured that ends it.
-pub(crate) async fn over(service: &Rc<Service>) -> String {
-    let begin = Instant::from_std(service.began());
-    let mut changes = service.changes();
+pub(crate) async fn over(intake: &Intake) -> String {
+    let begin = Instant::from_std(intake.state.began());
+    let mut changes = intake.state.changes();
     let mut idle_since = Some(begin);
     loop {
         // A reload may change it.
-        let lifetime = service.generations.current().map(|generation| generation.config.lifetime);
+        let lifetime = intake.generations.current().map(|generation| generation.config.lifetime);
         let Lifetime { run_once, timeout, idle_timeout } = lifetime.unwrap_or_default();
         let (idle, begun) = {
-            let connections = service.connections.borrow();
+            let connections = intake.state.connections.borrow();
             (connections.is_empty(), connections.totals().opened > 0)
         };
-        if service.draining.get() {
+        if intake.state.draining.get() {
             return "letting nobody in any more, as an administrator wants".into();
         }
         if run_once && begun {
@@ -51,10 +53,42 @@ pub(crate) async fn over(service: &Rc<Service>) -> String {
 }
 
 /// Waits until the last connection has ended.
-pub(crate) async fn last_connection(service: &Rc<Service>) {
-    let mut changes = service.changes();
-    while !service.connections.borrow().is_empty() {
-        // The sender lives as long as the service.
-        let _ = changes.changed().await;
+pub(crate) async fn last_connection(state: &ServiceState) {
+    state.wait_until(|| state.connections.borrow().is_empty()).await;
+}
+
+/// Waits for the end of a program with which the service is to end, and gives its exit status. Which
+/// program that is may change with each reload.
+pub(crate) async fn program_ended(intake: &Intake) -> u8 {
+    let mut changes = intake.state.changes();
+    loop {
+        let program = intake.generations.program();
+        let ended = async {
+            match program {
+                Some(program) => program.ended().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            status = ended => return status,
+            // The sender lives as long as the service.
+            _ = changes.changed() => {}
+        }
+    }
+}
+
+/// Ends the program `before` and starts `after`, unless they are the same. They may want the same port, or
+/// display, so that the one must have gone before the other comes.
+pub(super) async fn replace_program(before: Option<Rc<Program>>, after: Option<Rc<Program>>) {
+    if before.as_ref().map(Rc::as_ptr) == after.as_ref().map(Rc::as_ptr) {
+        return;
+    }
+    if let Some(before) = before {
+        before.stop().await;
+    }
+    if let Some(after) = after {
+        if let Err(error) = after.start().await {
+            tracing::error!("{error}");
+        }
     }
 }

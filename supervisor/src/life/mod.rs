@@ -5,3 +5,4 @@ pub(crate) mod lifetime;
 pub(crate) mod reload;
 pub(crate) mod signals;
 pub(crate) mod upgrade;
+pub(crate) mod watchdog;

@@ -4,48 +4,30 @@
 //! anything that is in force changes. Reloads come one after the other, and those that are asked for
 //! while one is under way are done with one more.
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use common::config::Config;
 use common::config::check::Severity;
 use common::config::cli::{self, Command};
-use tokio::sync::{Notify, watch};
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 
-use crate::life::upgrade;
-use crate::os::log;
-use crate::os::notify;
-use crate::os::program;
-use crate::path::generation;
-use crate::path::generation::Generation;
+use super::lifetime::replace_program;
+use super::upgrade;
+use crate::control::Control;
+use crate::control::exporter::ExporterError;
+use crate::os::{log, notify, program};
+use crate::path::accept;
+use crate::path::generation::{Generation, GenerationError};
+use crate::path::intake::Intake;
 use crate::path::listen::ListenError;
-use crate::roles::wrapper;
 use crate::roles::wrapper::{Program, WrapError};
-use crate::run::{Service, ServiceError};
+use crate::state::reload_requests::{Kind, Outcome};
+use crate::state::service::ServiceState;
 
 /// Pause before the reload is tried again that an upgrade needs.
 const RETRY_PAUSE: Duration = Duration::from_secs(10);
-
-/// Requests for a reload, and what has become of them.
-#[derive(Debug)]
-pub(crate) struct Reloads {
-    /// How many were asked for.
-    asked: Cell<u64>,
-    /// Another version is to take our place.
-    upgrade: Cell<bool>,
-    /// This is the first reload of a version that has taken another's place.
-    upgraded: Cell<bool>,
-    succeeded: Cell<Option<u64>>,
-    more: Notify,
-    /// How many of them are done, and how the last has ended.
-    done: watch::Sender<(u64, Outcome)>,
-}
-
-/// The number of the generation in force, or why it is still the one before, for humans.
-pub(crate) type Outcome = Result<u32, String>;
 
 /// Why a reload has changed nothing.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +40,10 @@ pub(crate) enum ReloadError {
     Listen(#[from] ListenError),
     /// A role can't work with the new configuration.
     #[error(transparent)]
-    Start(#[from] ServiceError),
+    Start(#[from] GenerationError),
+    /// The exporter can't be started.
+    #[error(transparent)]
+    Exporter(#[from] ExporterError),
     /// The wrapped program can't be started.
     #[error(transparent)]
     Wrap(#[from] WrapError),
@@ -70,150 +55,106 @@ pub(crate) enum ReloadError {
     Stopping,
 }
 
-impl Default for Reloads {
-    fn default() -> Self {
-        Self {
-            asked: Cell::default(),
-            upgrade: Cell::default(),
-            upgraded: Cell::default(),
-            succeeded: Cell::default(),
-            more: Notify::default(),
-            done: watch::Sender::new((0, Ok(1))),
-        }
-    }
-}
-
-impl Reloads {
-    /// Asks for a reload, for [`Self::outcome`].
-    pub(crate) fn ask(&self) -> u64 {
-        self.asked.set(self.asked.get() + 1);
-        self.more.notify_one();
-        self.asked.get()
-    }
-
-    /// Asks for an upgrade, which is a reload too.
-    pub(crate) fn ask_upgrade(&self) -> u64 {
-        self.upgrade.set(true);
-        self.ask()
-    }
-
-    /// Asks for the reload that completes an upgrade.
-    pub(crate) fn ask_after_upgrade(&self) -> u64 {
-        self.upgraded.set(true);
-        self.ask()
-    }
-
-    /// Waits for the end of what was asked for.
-    pub(crate) async fn outcome(&self, asked: u64) -> Outcome {
-        let mut done = self.done.subscribe();
-        match done.wait_for(|(number, _)| *number >= asked).await {
-            Ok(done) => done.1.clone(),
-            // The sender lives as long as this.
-            Err(_) => Err("the service has ended".into()),
-        }
-    }
-
-    /// Why the last one has changed nothing.
-    pub(crate) fn last_failure(&self) -> Option<String> {
-        self.done.borrow().1.as_ref().err().cloned()
-    }
-
-    /// When one has succeeded last, seconds since 1970.
-    pub(crate) fn last_success(&self) -> Option<u64> {
-        self.succeeded.get()
-    }
-}
-
 /// What is told about the end of a reload.
-fn tell(what: &str, outcome: &Outcome) {
+fn tell(kind: Kind, outcome: &Outcome) {
     match outcome {
         Ok(number) => {
-            let done = if what == "upgrade" { "upgraded" } else { "reloaded" };
-            tracing::info!(target: "websockify::reload", message_id = log::message_id::RELOADED, "{done}: new connections go to generation {number}");
+            let done = if kind == Kind::Reload { "reloaded" } else { "upgraded" };
+            tracing::info!(
+                message_id = log::message_id::RELOADED,
+                "{done}: new connections go to generation {number}"
+            );
         }
         Err(error) => {
-            tracing::error!(target: "websockify::reload", message_id = log::message_id::RELOAD_FAILED, "{what} failed, what was in force stays so: {error}");
+            tracing::error!(
+                message_id = log::message_id::RELOAD_FAILED,
+                "{} failed, what was in force stays so: {error}",
+                kind.as_str()
+            );
         }
     }
 }
 
 /// Reloads whenever that is asked for.
-pub(crate) async fn keep_reloading(service: Rc<Service>) {
-    let reloads = &service.reloads;
+pub(crate) async fn keep_reloading(control: Rc<Control>) {
+    let state = &control.intake.state;
     loop {
-        reloads.more.notified().await;
-        let asked = reloads.asked.get();
+        let (kind, asked) = state.reload_requests.next().await;
         notify::reloading();
-        let (what, outcome) = if reloads.upgrade.take() {
+        let outcome = match kind {
             // If all is well, this is the end of this image.
-            ("upgrade", Err(upgrade::execute(&service).await.to_string()))
-        } else {
-            let what = if reloads.upgraded.take() { "upgrade" } else { "reload" };
-            (what, reload(&service).await.map_err(|error| error.to_string()))
+            Kind::Upgrade => Err(upgrade::execute(&control).await.to_string()),
+            Kind::Reload | Kind::AfterUpgrade => reload(&control).await.map_err(|error| error.to_string()),
         };
-        tell(what, &outcome);
-        if outcome.is_ok() {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            reloads.succeeded.set(Some(now.as_secs()));
-        }
-        notify::reloaded(what, outcome.as_ref().err());
-        if service.generations.current().is_some_and(|generation| generation.is_adopted()) {
+        tell(kind, &outcome);
+        notify::reloaded(kind.as_str(), outcome.as_ref().err());
+        if control.intake.generations.current().is_some_and(|generation| generation.is_adopted()) {
             // It has no means to replace roles that die.
-            spawn_local(try_again(service.clone()));
+            spawn_local(try_again(state.clone()));
         }
-        drop(reloads.done.send_replace((asked, outcome)));
-        service.note_change();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        state.reload_requests.finish(asked, outcome, now.as_secs());
+        state.note_change();
     }
 }
 
 /// Asks for another reload after a while.
-async fn try_again(service: Rc<Service>) {
+async fn try_again(state: Rc<ServiceState>) {
     sleep(RETRY_PAUSE).await;
-    service.reloads.ask();
+    state.reload_requests.ask(Kind::Reload);
 }
 
-async fn reload(service: &Rc<Service>) -> Result<u32, ReloadError> {
+/// A generation that ends unless it is taken into service.
+struct Candidate(Option<Rc<Generation>>);
+
+impl Drop for Candidate {
+    fn drop(&mut self) {
+        if let Some(generation) = &self.0 {
+            generation.end();
+        }
+    }
+}
+
+async fn reload(control: &Rc<Control>) -> Result<u32, ReloadError> {
+    let intake = &control.intake;
     let config = read()?;
-    let change = service.listeners.prepare(&config)?;
-    let metrics = service.exporter.listen(&config)?;
-    let before = service.program();
-    let program = Program::of(&config, service.listeners.port(&config), before.as_ref())?;
-    let generation = Generation::start(service, config, program.clone()).await?;
-    if let Some(problem) = certificate_problem(service, &generation) {
-        generation.end();
+    let change = intake.listeners.prepare(&config)?;
+    let metrics = control.exporter.listen(&config)?;
+    let before = intake.generations.program();
+    let program = Program::of(&config, intake.listeners.port(&config), before.as_ref())?;
+    let generation = Generation::start(&intake.state, config, program.clone()).await?;
+    // Whatever fails from here on leaves nothing of it.
+    let mut candidate = Candidate(Some(generation.clone()));
+    if let Some(problem) = certificate_problem(intake, &generation) {
         return Err(ReloadError::Certificate(problem));
     }
-    let exporter = match service.exporter.prepare(&generation, metrics).await {
-        Ok(exporter) => exporter,
-        Err(error) => {
-            generation.end();
-            return Err(error.into());
-        }
-    };
-    if service.stopping.get() {
-        generation.end();
+    let exporter = control.exporter.prepare(&generation, metrics).await?;
+    if intake.state.stopping.get() {
         return Err(ReloadError::Stopping);
     }
+    candidate.0 = None;
     let config = &generation.config;
     log::set_verbose(config.verbose);
-    let earlier = service.generations.all();
-    service.generations.add(generation.clone());
-    service.listeners.apply(service, change, config);
-    service.exporter.apply(exporter, config);
-    service.compare_listeners();
+    let earlier = intake.generations.all();
+    intake.generations.add(generation.clone());
+    for opened in intake.listeners.apply(change, config) {
+        accept::begin(intake, opened);
+    }
+    control.exporter.apply(exporter, config);
+    intake.compare_listeners();
     for old in &earlier {
         if !old.is_retired() {
             old.retire();
-            generation::limit(old, config.timeouts.drain);
+            old.limit(config.timeouts.drain);
         }
     }
     let most = usize::try_from(config.limits.generations).unwrap_or(usize::MAX);
     let too_many = earlier.len().saturating_sub(most);
     for old in earlier.into_iter().take(too_many) {
-        spawn_local(generation::expire(old));
+        spawn_local(old.expire());
     }
-    service.dispatch.more_room();
-    wrapper::replace(before, program).await;
+    intake.state.room.notify_waiters();
+    replace_program(before, program).await;
     Ok(generation.number)
 }
 
@@ -232,12 +173,12 @@ fn read() -> Result<Config, ReloadError> {
 }
 
 /// At a start a certificate may come later. At a reload it must not get lost.
-fn certificate_problem(service: &Service, generation: &Generation) -> Option<String> {
-    if let Some(problem) = generation.identity.problem() {
+fn certificate_problem(intake: &Intake, generation: &Generation) -> Option<String> {
+    if let Some(problem) = generation.signer.problem() {
         return Some(problem);
     }
-    let had_one = service.generations.current().is_some_and(|old| old.identity.in_force().is_some());
+    let had_one = intake.generations.current().is_some_and(|old| old.scope.identity.borrow().is_some());
     let tls = generation.config.tls.as_ref()?;
-    (had_one && generation.identity.in_force().is_none())
+    (had_one && generation.scope.identity.borrow().is_none())
         .then(|| format!("the certificate {:?} is gone", tls.certificate))
 }

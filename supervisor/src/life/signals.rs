@@ -6,7 +6,8 @@ use std::rc::Rc;
 use nix::sys::signal::SigSet;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::run::Service;
+use crate::state::reload_requests::{Kind, ReloadRequests};
+use crate::state::service::ServiceState;
 
 /// Handlers that are in place.
 #[derive(Debug)]
@@ -44,11 +45,12 @@ impl Orders {
     }
 
     /// Reloads at each SIGHUP, upgrades at each SIGUSR2.
-    pub(crate) async fn keep_passing(mut self, service: Rc<Service>) {
+    pub(crate) async fn keep_passing(mut self, state: Rc<ServiceState>) {
+        let requests: &ReloadRequests = &state.reload_requests;
         loop {
             tokio::select! {
-                Some(()) = self.reload.recv() => drop(service.reloads.ask()),
-                Some(()) = self.upgrade.recv() => drop(service.reloads.ask_upgrade()),
+                Some(()) = self.reload.recv() => drop(requests.ask(Kind::Reload)),
+                Some(()) = self.upgrade.recv() => drop(requests.ask(Kind::Upgrade)),
                 else => return,
             }
         }

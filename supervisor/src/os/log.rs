@@ -18,6 +18,7 @@ use common::config::Config;
 use common::fault;
 use common::ipc::log::{LogLine, LogLines, Severity};
 use common::log::{Escaped, is_ours};
+use common::role::RoleName;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_local;
 use tracing::field::{Field, Visit};
@@ -27,7 +28,6 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::life::daemon::Daemon;
 use lines::Lines;
 use syslog::{Facility, Syslog};
 
@@ -78,13 +78,15 @@ impl Log {
     /// Begins logging, to the journal if standard error leads there. Lines wait until somebody writes
     /// them.
     ///
-    /// In the background, standard error is that of the caller until [`Self::leave_stderr`].
-    pub(crate) fn start(config: &Config, daemon: Option<&Daemon>) -> Result<Self, LogError> {
-        let stderr = match daemon {
-            Some(daemon) => daemon.stderr()?,
+    /// `caller` is given in the background: the standard error of whoever started the service, which gets the log
+    /// until [`Self::leave_stderr`].
+    pub(crate) fn start(config: &Config, caller: Option<OwnedFd>) -> Result<Self, LogError> {
+        let in_background = caller.is_some();
+        let stderr = match caller {
+            Some(stderr) => stderr,
             None => io::stderr().as_fd().try_clone_to_owned()?,
         };
-        let facility = if daemon.is_some() { Facility::Daemon } else { Facility::User };
+        let facility = if in_background { Facility::Daemon } else { Facility::User };
         set_verbose(config.verbose);
         let ours = |metadata: &Metadata<'_>| {
             let level = if VERBOSE.load(Ordering::Relaxed) { Level::DEBUG } else { Level::INFO };
@@ -103,8 +105,8 @@ impl Log {
             .map(|path| -> Result<_, LogError> { Ok((path.clone(), Lines::to(file::open(path)?))) });
         let syslog = config.log.syslog.as_ref().map(|terms| Syslog::new(terms, facility));
         // In the background there is no standard output.
-        let marks = match (config.log.traffic, daemon) {
-            (true, None) => Some(Lines::to(io::stdout().as_fd().try_clone_to_owned()?)),
+        let marks = match (config.log.traffic, in_background) {
+            (true, false) => Some(Lines::to(io::stdout().as_fd().try_clone_to_owned()?)),
             _ => None,
         };
         let log = Self { stderr, file: file.transpose()?, syslog: syslog.transpose()?, marks };
@@ -149,7 +151,7 @@ impl Log {
         let Some((path, lines)) = &self.file else { return };
         match file::open(path) {
             Ok(file) => lines.redirect(file),
-            Err(error) => tracing::error!(target: "websockify::log", "{error}; going on with the one before"),
+            Err(error) => tracing::error!("{error}; going on with the one before"),
         }
     }
 
@@ -199,13 +201,14 @@ fn is_journal(stderr: &OwnedFd) -> bool {
 }
 
 /// Logs what another role has sent, which may be taken over: its text is escaped.
-pub(crate) fn role_lines(role: &'static str, lines: &LogLines) {
+pub(crate) fn role_lines(role: RoleName, lines: &LogLines) {
+    let name = role.as_str();
     if !lines.marks.is_empty() {
         traffic::show(&lines.marks);
     }
     if lines.dropped > 0 {
         let dropped = lines.dropped;
-        tracing::warn!(target: "websockify::log", websockify_role = role, "{dropped} log lines of the {role} were dropped");
+        tracing::warn!(websockify_role = name, "{dropped} log lines of the {role} were dropped");
     }
     for LogLine { severity, client, text, event } in &lines.lines {
         let message_id = event.map(message_id::of_role_event);
@@ -213,9 +216,7 @@ pub(crate) fn role_lines(role: &'static str, lines: &LogLines) {
         let client = client.as_deref().map(|client| tracing::field::display(Escaped(client)));
         macro_rules! log_role {
             ($level:ident) => {
-                tracing::$level!(
-                    target: "websockify::role", message_id, websockify_role = role, websockify_client = client, "{text}"
-                )
+                tracing::$level!(message_id, websockify_role = name, websockify_client = client, "{text}")
             };
         }
         match severity {

@@ -2,6 +2,7 @@
 
 pub(crate) mod limits;
 pub(crate) mod log;
+pub(crate) mod network;
 pub(crate) mod notify;
 pub(crate) mod orphans;
 pub(crate) mod process;

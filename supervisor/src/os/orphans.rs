@@ -1,6 +1,7 @@
-//! The duty of process number 1, which a container gives us: to wait for processes that nobody else waits
+//! The kind of process number 1, which a container gives us: to wait for processes that nobody else waits
 //! for, such as what `docker exec` leaves behind. They would stay as zombies.
 
+use std::future::pending;
 use std::time::Duration;
 
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
@@ -15,10 +16,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Waits for orphans as long as the service runs, if it is process number 1.
 pub(crate) async fn keep_reaping() {
     if std::process::id() != 1 {
-        return;
+        return pending().await;
     }
     // What can't be watched stays a zombie, which harms little.
-    let Ok(mut child_ended) = signal(SignalKind::child()) else { return };
+    let Ok(mut child_ended) = signal(SignalKind::child()) else { return pending().await };
     while child_ended.recv().await.is_some() {
         let mut seen = None;
         while let Some(pid) = ended_child() {

@@ -1,7 +1,7 @@
 //! A child process, held by a descriptor (pidfd_open(2)) and not by a number that another may get.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -20,8 +20,8 @@ thread_local! {
     /// Processes that were killed and let go of, and have not been waited for.
     static LEFT: RefCell<Vec<(i32, OwnedFd)>> = const { RefCell::new(Vec::new()) };
 
-    /// All that have not been waited for, and what they are.
-    static LIVING: RefCell<BTreeMap<i32, &'static str>> = const { RefCell::new(BTreeMap::new()) };
+    /// The process ids of all that have not been waited for.
+    static LIVING: RefCell<BTreeSet<i32>> = const { RefCell::new(BTreeSet::new()) };
 }
 
 /// A child. Killed when this is dropped.
@@ -33,18 +33,18 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts `command`, which is our `name`.
-    pub(crate) fn start(name: &'static str, command: &mut Command) -> io::Result<Self> {
+    /// Starts `command`.
+    pub(crate) fn start(command: &mut Command) -> io::Result<Self> {
         let child = command.spawn()?;
         // Nobody waits for it before we do, so that the number is still its own.
-        Self::adopt(name, i32::try_from(child.id()).unwrap_or(0))
+        Self::adopt(i32::try_from(child.id()).unwrap_or(0))
     }
 
     /// Takes on a child of ours that nobody has waited for.
-    pub(crate) fn adopt(name: &'static str, pid: i32) -> io::Result<Self> {
+    pub(crate) fn adopt(pid: i32) -> io::Result<Self> {
         let child = Pid::from_raw(pid).ok_or(io::ErrorKind::NotFound)?;
         let pidfd = pidfd_open(child, PidfdFlags::empty())?;
-        LIVING.with(|living| living.borrow_mut().insert(pid, name));
+        LIVING.with(|living| living.borrow_mut().insert(pid));
         Ok(Self { pidfd: Some(Registered::new(pidfd, Interest::READABLE)?), pid })
     }
 
@@ -101,9 +101,9 @@ pub(crate) async fn keep_reaping() {
     }
 }
 
-/// All children that have not been waited for, and what they are.
-pub(crate) fn living() -> Vec<(i32, &'static str)> {
-    LIVING.with(|living| living.borrow().iter().map(|(pid, name)| (*pid, *name)).collect())
+/// The process ids of all children that have not been waited for.
+pub(crate) fn living() -> BTreeSet<i32> {
+    LIVING.with(|living| living.borrow().clone())
 }
 
 /// How a child has ended; `WouldBlock` while it lives.

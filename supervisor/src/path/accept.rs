@@ -10,13 +10,14 @@ use common::ipc::ClientAddr;
 use common::sys::listener::{Listener, Peer};
 use rustix::io::Errno;
 use tokio::sync::watch;
+use tokio::task::spawn_local;
 use tokio::time::sleep;
 
 use crate::os::log::message_id;
 use crate::path::handoff;
+use crate::path::intake::Intake;
 use crate::path::listen::Listening;
 use crate::path::listeners::Order;
-use crate::run::Service;
 
 /// How long a listener rests when descriptors or memory have run out. The kernel keeps clients
 /// waiting meanwhile.
@@ -25,16 +26,18 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How often the same complaint is logged at most.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
 
+/// Lets clients of `listening` in.
+pub(crate) fn begin(intake: &Rc<Intake>, listening: Listening) {
+    let (listening, orders) = intake.listeners.add(listening);
+    spawn_local(keep_accepting(intake.clone(), listening, orders));
+}
+
 /// Accepts connections of one listener and hands them to gateways, until it is told to close.
-pub(crate) async fn keep_accepting(
-    service: Rc<Service>,
-    listening: Rc<Listening>,
-    mut orders: watch::Receiver<Order>,
-) {
+async fn keep_accepting(intake: Rc<Intake>, listening: Rc<Listening>, mut orders: watch::Receiver<Order>) {
     let listener = match listening.socket.try_clone().and_then(Listener::new) {
         Ok(listener) => listener,
         Err(error) => {
-            tracing::error!(target: "websockify::accept", "cannot accept: {error}");
+            tracing::error!("cannot accept: {error}");
             return;
         }
     };
@@ -50,16 +53,15 @@ pub(crate) async fn keep_accepting(
             Order::Finish => break,
             Order::Close => return,
         }
-        if handoff::is_full(&service) && complained.is_none_or(|then| then.elapsed() > COMPLAINT_INTERVAL) {
+        if handoff::is_full(&intake) && complained.is_none_or(|then| then.elapsed() > COMPLAINT_INTERVAL) {
             complained = Some(Instant::now());
             tracing::warn!(
-                target: "websockify::accept",
                 message_id = message_id::LIMIT_HIT,
                 "as many connections as `limits.connections` allows, new clients have to wait",
             );
         }
         let next = async {
-            handoff::room(&service).await;
+            handoff::room(&intake).await;
             poll_fn(|cx| listener.poll_accept(cx)).await
         };
         let accepted = tokio::select! {
@@ -71,13 +73,12 @@ pub(crate) async fn keep_accepting(
             accepted = next => accepted,
         };
         match accepted {
-            Ok((socket, peer)) => serve(&service, client(peer, &listening), socket).await,
+            Ok((socket, peer)) => serve(&intake, client(peer, &listening), socket).await,
             Err(error) if concerns_one_client(&error) => {}
             Err(error) => {
                 if complained.is_none_or(|then| then.elapsed() > COMPLAINT_INTERVAL) {
                     complained = Some(Instant::now());
                     tracing::error!(
-                        target: "websockify::accept",
                         message_id = message_id::LIMIT_HIT,
                         "cannot accept, new clients have to wait: {error}{}",
                         if Errno::from_io_error(&error) == Some(Errno::MFILE) {
@@ -98,7 +99,7 @@ pub(crate) async fn keep_accepting(
     drop(listener);
     drop(listening);
     for (client, socket) in waiting {
-        serve(&service, client, socket).await;
+        serve(&intake, client, socket).await;
     }
 }
 
@@ -112,13 +113,12 @@ fn client(peer: Peer, listening: &Listening) -> ClientAddr {
     }
 }
 
-async fn serve(service: &Rc<Service>, client: ClientAddr, socket: OwnedFd) {
-    let unserved = service.connections.borrow_mut().accept(client, socket);
-    if let Some(generation) = service.generations.current() {
-        generation.identity.refresh(&generation).await;
-        generation.tokens.refresh(&generation).await;
+async fn serve(intake: &Intake, client: ClientAddr, socket: OwnedFd) {
+    let unserved = intake.state.connections.borrow_mut().accept(client, socket);
+    if let Some(generation) = intake.generations.current() {
+        generation.refresh_files().await;
     }
-    handoff::hand_over(service, unserved).await;
+    handoff::hand_over(intake, unserved).await;
 }
 
 /// Errors of accept(2) that only the connection which was to be accepted has.

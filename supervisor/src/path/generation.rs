@@ -1,33 +1,36 @@
 //! One generation of roles: all that serve under the same reading of the configuration.
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::os::fd::OwnedFd;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::{Duration, SystemTime};
 
 use common::config::{Config, Target};
-use common::ipc::channel::Channel;
 use common::ipc::gateway::SupervisorToGateway;
 use common::ipc::setup::Destination;
 use common::ticket::{Key, Mint};
-use tokio::task::{JoinSet, spawn_local};
+use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
+use super::pool::Pool;
+use crate::files::certificate::CertificateFiles;
 use crate::files::recordings::Recordings;
 use crate::files::tokens::TokenSource;
-use crate::path::pool::Pool;
+use crate::os::network::Network;
 use crate::roles::confinement::Confinement;
-use crate::roles::connector;
-use crate::roles::echo;
-use crate::roles::gateway;
-use crate::roles::liveness::Pulse;
-use crate::roles::plugin;
-use crate::roles::plugin::Plugin;
-use crate::roles::role::{Handle, Role};
-use crate::roles::setup::{self, Setups};
-use crate::roles::signer::Identity;
+use crate::roles::connector::ConnectorSpec;
+use crate::roles::echo::{self, EchoSpec};
+use crate::roles::gateway::{GatewaySlot, GatewaySnapshot};
+use crate::roles::host::Host;
+use crate::roles::peer::{Fault, Peer, Role};
+use crate::roles::plugin::{self, Plugin, PluginSpec};
+use crate::roles::scope::Scope;
+use crate::roles::setup::{self, Origin, SetupError, Setups};
+use crate::roles::signer::Signer;
+use crate::roles::supervise::{self, Keeper, RoleError};
 use crate::roles::wrapper::Program;
-use crate::run::{Service, ServiceError};
+use crate::state::service::ServiceState;
 
 /// What a gateway needs to end itself, beside the time of its sessions.
 pub(crate) const LAST_MOMENT: Duration = Duration::from_millis(300);
@@ -40,53 +43,57 @@ pub(crate) const LAST_WORDS: Duration = Duration::from_millis(100);
 pub(crate) struct Generation {
     /// Counted from 1 since the service has started.
     pub(crate) number: u32,
-    /// What it has in common with others.
-    pub(crate) service: Rc<Service>,
-    /// The configuration that it goes by.
     pub(crate) config: Config,
-    /// When that was read; nothing if an earlier image has.
+    /// When the configuration was read; none if an earlier image has.
     pub(crate) read: Option<SystemTime>,
-    /// What its roles are told of it; nothing if an earlier version of this program has started them.
-    setups: Option<Setups>,
-    /// How far its roles are confined.
-    pub(crate) confinement: Confinement,
+    /// What its roles have in common.
+    pub(crate) scope: Rc<Scope>,
     /// Makes the tickets of its connections. No other generation has its key.
     pub(crate) mint: Mint,
-    /// Its gateways.
     pub(crate) pool: Pool,
-    /// Its connector's channel while that is ready.
-    pub(crate) connector: RefCell<Option<Rc<Channel>>>,
-    /// The connector's process, and that of the demo's target.
-    pub(crate) connector_handle: RefCell<Option<Handle>>,
-    pub(crate) echo_handle: RefCell<Option<Handle>>,
-    /// Whether the connector answers.
-    pub(crate) connector_pulse: Pulse,
-    /// Where its sessions are recorded, if they are.
-    pub(crate) recordings: Option<Recordings>,
     /// The certificate and its signer.
-    pub(crate) identity: Identity,
+    pub(crate) signer: Signer,
     /// The wrapped program, if sessions go there. Others may have the same.
     pub(crate) program: Option<Rc<Program>>,
-    /// The files of tokens.
-    pub(crate) tokens: TokenSource,
     /// The administrator's programs that decide about clients.
-    pub(crate) plugins: Vec<Rc<Plugin>>,
-    /// Who keeps connector and echo target. They end with the generation.
-    keepers: RefCell<JoinSet<()>>,
-    /// A later one has taken its place: it only keeps the connections that it has.
-    retired: Cell<bool>,
+    pub(super) plugins: Vec<Rc<Plugin>>,
+    tokens: Rc<TokenSource>,
+    recordings: Option<Rc<Recordings>>,
+    /// The demo's target.
+    pub(crate) echo: RefCell<Option<Rc<Peer>>>,
+    /// What keeps connector, echo target and plugins running.
+    keepers: RefCell<Vec<Keeper>>,
+    /// Plugins that an earlier image has started.
+    pub(crate) adopted_plugins: RefCell<Vec<plugin::Running>>,
     /// Its sessions are being ended.
     expiring: Cell<bool>,
+    over: Cell<bool>,
+    /// Itself, for tasks.
+    itself: Weak<Self>,
+}
+
+/// Why the roles of a generation can't be started.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum GenerationError {
+    /// A file or user is missing.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// The kernel refused something that a start needs.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+    /// A role can't work with what it was told.
+    #[error(transparent)]
+    Role(#[from] RoleError),
 }
 
 impl Generation {
-    /// Starts the roles of a generation and waits until they can serve clients. If that fails nothing of
-    /// it is left. `program` is the wrapped program of the configuration.
+    /// Starts the roles of a generation and waits until they can serve clients. If that fails nothing of it is
+    /// left. `program` is the wrapped program of the configuration.
     pub(crate) async fn start(
-        service: &Rc<Service>,
+        state: &Rc<ServiceState>,
         config: Config,
         program: Option<Rc<Program>>,
-    ) -> Result<Rc<Self>, ServiceError> {
+    ) -> Result<Rc<Self>, GenerationError> {
         let (destination, echo_listener) = match &config.target {
             Target::Static(target) => (Destination::Target(target.clone()), None),
             Target::Tokens(tokens) => (Destination::Tokens(setup::token_lookup(&tokens.plugin)), None),
@@ -100,119 +107,170 @@ impl Generation {
             }
         };
         let mint = Mint::new(Key::generate()?, setup::ticket_lifetime(&config));
-        let setups = Setups::read(
-            &config,
-            destination,
-            mint.key(),
-            service.connections.borrow().run(),
-            service.token_key()?,
-        )?;
+        let run = state.connections.borrow().run();
+        let setups = Setups::read(&config, destination, mint.key(), run, state.token_key()?)?;
         let plugins = Plugin::all(&config)?;
-        let identity = Identity::new(&config, setups.run_as);
-        let number = service.generations.next_number();
-        let begun = (Some(setups), program);
-        let generation = Self::new(service, config, number, mint, begun, identity, plugins);
+        let origin = Origin::Started(setups);
+        let generation = Self::new(state, config, state.next_generation(), mint, origin, program, plugins);
         match generation.start_roles(echo_listener).await {
             Ok(()) => Ok(generation),
             Err(error) => {
                 generation.end();
-                Err(error)
+                Err(error.into())
             }
         }
     }
 
-    /// One whose roles an earlier image of this program has started. They are not started again.
+    /// One whose roles an earlier image of this program has started.
     pub(crate) fn adopted(
-        service: &Rc<Service>,
+        state: &Rc<ServiceState>,
         config: Config,
         number: u32,
         mint: Mint,
         program: Option<Rc<Program>>,
     ) -> Rc<Self> {
-        Self::new(service, config, number, mint, (None, program), Identity::adopted(), Vec::new())
+        Self::new(state, config, number, mint, Origin::Adopted, program, Vec::new())
     }
 
     fn new(
-        service: &Rc<Service>,
+        state: &Rc<ServiceState>,
         config: Config,
         number: u32,
         mint: Mint,
-        (setups, program): (Option<Setups>, Option<Rc<Program>>),
-        identity: Identity,
+        origin: Origin,
+        program: Option<Rc<Program>>,
         plugins: Vec<Rc<Plugin>>,
     ) -> Rc<Self> {
-        let run_as = setups.as_ref().and_then(|setups| setups.run_as);
-        Rc::new(Self {
-            number,
-            service: service.clone(),
-            mint,
-            pool: Pool::new(&config),
-            identity,
-            tokens: TokenSource::new(&config),
-            recordings: config.record.as_deref().map(Recordings::new),
-            plugins,
-            program,
-            confinement: Confinement::new(&config, run_as),
-            config,
-            read: setups.is_some().then(SystemTime::now),
-            setups,
-            connector: RefCell::default(),
-            connector_handle: RefCell::default(),
-            echo_handle: RefCell::default(),
-            connector_pulse: Pulse::default(),
-            keepers: RefCell::default(),
-            retired: Cell::new(false),
-            expiring: Cell::new(false),
+        let is_started = matches!(origin, Origin::Started(_));
+        let run_as = match &origin {
+            Origin::Started(setups) => setups.run_as,
+            Origin::Adopted => None,
+        };
+        Rc::new_cyclic(|host: &Weak<Self>| {
+            let scope = Rc::new(Scope {
+                generation: number,
+                state: state.clone(),
+                origin,
+                sandbox: config.sandbox,
+                confinement: Rc::new(Confinement::new(&config, run_as)),
+                connector: RefCell::default(),
+                identity: RefCell::default(),
+                retired: Cell::default(),
+                host: host.clone() as Weak<dyn Host>,
+            });
+            let files = if is_started { CertificateFiles::of(&config) } else { None };
+            Self {
+                number,
+                read: is_started.then(SystemTime::now),
+                mint,
+                pool: Pool::new(&config),
+                signer: Signer::new(scope.clone(), files),
+                scope,
+                program,
+                plugins,
+                tokens: Rc::new(TokenSource::new(&config)),
+                recordings: config.record.as_deref().map(Recordings::new).map(Rc::new),
+                config,
+                echo: RefCell::default(),
+                keepers: RefCell::default(),
+                adopted_plugins: RefCell::default(),
+                expiring: Cell::default(),
+                over: Cell::default(),
+                itself: host.clone(),
+            }
         })
     }
 
-    /// What its roles are told.
-    pub(crate) fn setups(&self) -> Result<&Setups, ServiceError> {
-        self.setups.as_ref().ok_or(ServiceError::Outdated)
-    }
-
-    /// Whether its roles are those of an earlier image.
-    pub(crate) fn is_adopted(&self) -> bool {
-        self.setups.is_none()
-    }
-
-    /// Goes on with a connector.
-    pub(crate) fn adopt_connector(self: &Rc<Self>, role: Role) {
-        *self.connector.borrow_mut() = Some(role.channel.clone());
-        *self.connector_handle.borrow_mut() = Some(role.handle());
-        if let Some(program) = &self.program {
-            program.keep_telling(&role.channel);
-        }
-        self.keepers.borrow_mut().spawn_local(connector::keep(self.clone(), role));
-    }
-
-    /// Goes on with the demo's target.
-    pub(crate) fn adopt_echo(&self, mut role: Role) {
-        *self.echo_handle.borrow_mut() = Some(role.handle());
-        self.keepers.borrow_mut().spawn_local(async move { _ = role.process.wait().await });
-    }
-
-    async fn start_roles(self: &Rc<Self>, echo_listener: Option<OwnedFd>) -> Result<(), ServiceError> {
-        let generation = self;
+    async fn start_roles(&self, echo_listener: Option<OwnedFd>) -> Result<(), RoleError> {
+        let scope = &self.scope;
         if let Some(listener) = echo_listener {
-            generation.keepers.borrow_mut().spawn_local(echo::keep(generation.clone(), listener));
+            let spec = Rc::new(EchoSpec { scope: scope.clone(), listener: Some(listener) });
+            let role = supervise::start(&*spec).await?;
+            self.echo.replace(Some(role.peer.clone()));
+            self.keepers.borrow_mut().push(Keeper::new(spec, Some(role)));
         }
-        generation.identity.refresh(generation).await;
-        generation.tokens.refresh(generation).await;
-        let first = connector::start(generation).await?;
-        for plugin in &generation.plugins {
-            let keeper = plugin::keep(generation.clone(), plugin.clone());
-            generation.keepers.borrow_mut().spawn_local(keeper);
+        self.signer.refresh().await;
+        self.tokens.refresh();
+        let spec = Rc::new(self.connector_spec(self.program.as_ref().and_then(|program| program.network())));
+        let role = supervise::start(&*spec).await?;
+        self.keepers.borrow_mut().push(Keeper::new(spec, Some(role)));
+        for plugin in &self.plugins {
+            let spec = PluginSpec { scope: scope.clone(), plugin: plugin.clone() };
+            self.keepers.borrow_mut().push(Keeper::new(Rc::new(spec), None));
         }
-        generation.keepers.borrow_mut().spawn_local(connector::keep(generation.clone(), first));
-        let mut gateways = Vec::new();
-        for _ in 0..generation.pool.initial() {
-            gateways.push(gateway::start(generation).await?);
-        }
-        for gateway in gateways {
-            spawn_local(gateway::keep(generation.clone(), gateway));
+        for _ in 0..self.pool.initial() {
+            self.add_gateway().await?;
         }
         Ok(())
+    }
+
+    fn connector_spec(&self, network: Option<Rc<Network>>) -> ConnectorSpec {
+        ConnectorSpec { scope: self.scope.clone(), tokens: self.tokens.clone(), network }
+    }
+
+    async fn add_gateway(&self) -> Result<(), RoleError> {
+        let slot = Rc::new(GatewaySlot::new(self.scope.clone(), self.recordings.clone()));
+        let role = supervise::start(&*slot).await?;
+        self.pool.add(slot.clone(), Keeper::new(slot, Some(role)));
+        self.scope.state.room.notify_waiters();
+        Ok(())
+    }
+
+    /// Starts one more gateway beside the others.
+    pub(crate) async fn grow(self: Rc<Self>) {
+        if let Err(error) = self.add_gateway().await {
+            tracing::warn!("going on without a further gateway: {error}");
+        }
+        self.pool.has_grown();
+    }
+
+    /// Goes on with a connector that an earlier image has started.
+    pub(crate) fn adopt_connector(&self, role: Role) {
+        self.scope.connector.replace(Some(role.peer.clone()));
+        if let Some(program) = &self.program {
+            program.keep_telling(&role.peer);
+        }
+        let spec = self.connector_spec(None);
+        self.keepers.borrow_mut().push(Keeper::new(Rc::new(spec), Some(role)));
+    }
+
+    /// Goes on with a demo's target that an earlier image has started.
+    pub(crate) fn adopt_echo(&self, role: Role) {
+        self.echo.replace(Some(role.peer.clone()));
+        let spec = EchoSpec { scope: self.scope.clone(), listener: None };
+        self.keepers.borrow_mut().push(Keeper::new(Rc::new(spec), Some(role)));
+    }
+
+    /// Goes on with a gateway that an earlier image has started.
+    pub(crate) fn adopt_gateway(&self, snapshot: GatewaySnapshot, role: Role, acknowledgements: OwnedFd) {
+        let (scope, recordings, peer) = (self.scope.clone(), self.recordings.clone(), role.peer.clone());
+        let slot = Rc::new(GatewaySlot::adopted(scope, recordings, snapshot, peer, acknowledgements));
+        self.pool.add(slot.clone(), Keeper::new(slot, Some(role)));
+    }
+
+    /// The processes of its plugins.
+    pub(crate) fn plugin_pids(&self) -> Vec<i32> {
+        let ours = self.plugins.iter().filter_map(|plugin| plugin.pid());
+        let adopted = self.adopted_plugins.borrow();
+        ours.chain(adopted.iter().map(plugin::Running::pid)).collect()
+    }
+
+    /// Whether its roles are those of an earlier image, which can't be started again.
+    pub(crate) fn is_adopted(&self) -> bool {
+        matches!(self.scope.origin, Origin::Adopted)
+    }
+
+    /// Reads certificate and tokens if their files have changed.
+    pub(crate) async fn refresh_files(&self) {
+        self.signer.refresh().await;
+        if self.tokens.refresh() {
+            let connector = self.scope.connector.borrow().clone();
+            if let (Some(connector), Ok(Some(tokens))) = (connector, self.tokens.in_force()) {
+                let told = common::ipc::connector::SupervisorToConnector::Tokens(tokens);
+                // A connector that can't be told is dead; the next one is told when it starts.
+                let _ = timeout(supervise::START_DEADLINE, connector.channel.send(&told)).await;
+            }
+        }
     }
 
     /// What its clients must prove, in words for records.
@@ -221,149 +279,100 @@ impl Generation {
         (!names.is_empty()).then(|| names.join(" "))
     }
 
+    /// When the certificate in force expires.
+    pub(crate) fn expires(&self) -> Option<SystemTime> {
+        self.scope.identity.borrow().as_ref()?.expires
+    }
+
     /// Whether a later one has taken its place.
     pub(crate) fn is_retired(&self) -> bool {
-        self.retired.get()
+        self.scope.retired.get()
+    }
+
+    /// Whether nothing of it is left.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.get()
     }
 
     /// Whether the roles are there that every connection needs.
     pub(crate) fn can_serve(&self) -> bool {
-        self.connector.borrow().is_some() && !self.pool.all().is_empty()
+        self.scope.connector.borrow().is_some() && !self.pool.all().is_empty()
     }
 
     /// A later one has taken its place. It ends with its last connection.
-    pub(crate) fn retire(self: &Rc<Self>) {
-        self.retired.set(true);
+    pub(crate) fn retire(&self) {
+        self.scope.retired.set(true);
         for gateway in self.pool.all() {
             if gateway.load.get() == 0 {
                 gateway.end(&SupervisorToGateway::Stop);
             } else {
                 // One that does not read now keeps its clients on their connections, and nothing else.
-                let _ = gateway.channel.try_send(&SupervisorToGateway::Retire);
+                let _ = gateway.peer.channel.try_send(&SupervisorToGateway::Retire);
             }
         }
         self.end_if_empty();
     }
 
-    /// Ends it if its last gateway has, once its connector has said what the last records need.
-    pub(crate) fn end_if_empty(self: &Rc<Self>) {
-        if self.pool.all().is_empty() {
-            let generation = self.clone();
-            spawn_local(async move {
-                let service = &generation.service;
-                let mut changes = service.changes();
-                let recorded = async {
-                    while service.connections.borrow().any_of(generation.number) {
-                        // The sender lives as long as the service.
-                        let _ = changes.changed().await;
-                    }
-                };
-                let _ = timeout(LAST_WORDS, recorded).await;
-                generation.end();
-            });
+    /// Ends it if it is retired and its last gateway has ended, once its connector has said what the last records need.
+    pub(super) fn end_if_empty(&self) {
+        if !self.is_retired() || !self.pool.is_empty() || self.is_over() {
+            return;
         }
+        let Some(generation) = self.itself.upgrade() else { return };
+        spawn_local(async move {
+            let state = &generation.scope.state;
+            let recorded = state.wait_until(|| !state.connections.borrow().any_of(generation.number));
+            let _ = timeout(LAST_WORDS, recorded).await;
+            generation.end();
+        });
     }
 
     /// Ends its roles at once.
     pub(crate) fn end(&self) {
-        self.retired.set(true);
-        self.service.generations.remove(self.number);
-        for gateway in self.pool.all() {
-            gateway::kill(self, &gateway);
+        self.scope.retired.set(true);
+        self.over.set(true);
+        self.pool.clear();
+        self.signer.end();
+        self.keepers.take();
+        self.adopted_plugins.take();
+        self.scope.connector.replace(None);
+        self.echo.replace(None);
+        self.scope.state.connections.borrow_mut().connector_gone(self.number);
+        self.scope.state.note_change();
+    }
+
+    /// Ends the generation when `time` is over, if there is an end to it.
+    pub(crate) fn limit(self: &Rc<Self>, time: Option<Duration>) {
+        let Some(time) = time else { return };
+        let generation = self.clone();
+        spawn_local(async move {
+            sleep(time).await;
+            generation.expire().await;
+        });
+    }
+
+    /// Its time is over: its sessions are closed, and what does not end by itself is killed.
+    pub(crate) async fn expire(self: Rc<Self>) {
+        if self.expiring.replace(true) {
+            return;
         }
-        self.identity.end();
-        *self.connector.borrow_mut() = None;
-        *self.connector_handle.borrow_mut() = None;
-        *self.echo_handle.borrow_mut() = None;
-        self.service.connections.borrow_mut().connector_gone(self.number);
-        self.keepers.borrow_mut().abort_all();
-        self.service.note_change();
-    }
-}
-
-/// Ends a generation when its time is over, if there is an end to it.
-pub(crate) fn limit(generation: &Rc<Generation>, time: Option<Duration>) {
-    let Some(time) = time else { return };
-    let generation = generation.clone();
-    spawn_local(async move {
-        sleep(time).await;
-        expire(generation).await;
-    });
-}
-
-/// Ends a generation whose time is over: its sessions are closed, and what does not end by itself is
-/// killed.
-pub(crate) async fn expire(generation: Rc<Generation>) {
-    if generation.expiring.replace(true) {
-        return;
-    }
-    let gateways = generation.pool.end(&SupervisorToGateway::Restart);
-    if gateways.is_empty() {
-        return;
-    }
-    tracing::warn!(
-        target: "websockify::generation",
-        "ending the sessions of generation {}, which was replaced by a reload", generation.number,
-    );
-    let all = async {
-        for gateway in &gateways {
-            gateway.ended().await;
+        let gateways = self.pool.end(&SupervisorToGateway::Restart);
+        if gateways.is_empty() {
+            return;
         }
-    };
-    // Nothing presses: clients have all the time that they have after any Close.
-    let timeouts = generation.config.timeouts;
-    if timeout(timeouts.stop.max(timeouts.close_handshake) + LAST_MOMENT, all).await.is_err() {
-        for gateway in &gateways {
-            gateway::kill(&generation, gateway);
+        let number = self.number;
+        tracing::warn!("ending the sessions of generation {number}, which was replaced by a reload");
+        let all = async {
+            for gateway in &gateways {
+                gateway.ended().await;
+            }
+        };
+        // Nothing presses: clients have all the time that they have after any Close.
+        let timeouts = self.config.timeouts;
+        if timeout(timeouts.stop.max(timeouts.close_handshake) + LAST_MOMENT, all).await.is_err() {
+            for gateway in &gateways {
+                gateway.peer.condemn(Fault::Hung);
+            }
         }
-    }
-}
-
-/// The generations that live.
-#[derive(Debug, Default)]
-pub(crate) struct Generations {
-    /// Oldest first. New connections go to the last.
-    living: RefCell<Vec<Rc<Generation>>>,
-    last_number: Cell<u32>,
-}
-
-impl Generations {
-    /// All of them, oldest first.
-    pub(crate) fn all(&self) -> Vec<Rc<Generation>> {
-        self.living.borrow().clone()
-    }
-
-    /// The one that new connections go to; none before the first is ready.
-    pub(crate) fn current(&self) -> Option<Rc<Generation>> {
-        self.living.borrow().last().cloned()
-    }
-
-    /// New connections go to `generation` from now on.
-    pub(crate) fn add(&self, generation: Rc<Generation>) {
-        self.living.borrow_mut().push(generation);
-    }
-
-    /// The number of the last.
-    pub(crate) fn last_number(&self) -> u32 {
-        self.last_number.get()
-    }
-
-    /// Goes on counting behind `number`.
-    pub(crate) fn count_from(&self, number: u32) {
-        self.last_number.set(number);
-    }
-
-    fn remove(&self, number: u32) {
-        self.living.borrow_mut().retain(|one| one.number != number);
-    }
-
-    fn next_number(&self) -> u32 {
-        self.last_number.set(self.last_number.get() + 1);
-        self.last_number.get()
-    }
-
-    /// Connections of all of them.
-    pub(crate) fn load(&self) -> u64 {
-        self.living.borrow().iter().map(|generation| generation.pool.load()).sum()
     }
 }

@@ -4,52 +4,28 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use common::ipc::channel::ChannelError;
-use common::ipc::gateway::{Ack, SupervisorToGateway};
-use tokio::sync::Notify;
+use common::ipc::gateway::SupervisorToGateway;
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
-use crate::path::generation::Generation;
-use crate::roles::gateway::{self, Gateway};
-use crate::roles::violation::{self, GatewayFault};
-use crate::run::Service;
+use super::generation::Generation;
+use super::intake::Intake;
+use crate::roles::gateway::{Gateway, READ_DEADLINE};
+use crate::roles::peer::Fault;
 use crate::state::connections::Unserved;
-
-/// Pause before a connection is offered again that a gateway could not receive.
-const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// How often acknowledgements are looked for while any is due and nothing else happens.
 const ACKNOWLEDGEMENT_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Acknowledgements of one gateway that are taken at a look: more than the kernel keeps, and an end to the
-/// look should a gateway send them faster than they can be read.
-const MAX_ACKNOWLEDGEMENTS: u32 = 1024;
-
-/// What tells waiting connections when to go on.
-#[derive(Debug, Default)]
-pub(crate) struct Dispatch {
-    /// A gateway has more room than before.
-    room: Notify,
-    /// A connection was handed over, and an acknowledgement will come.
-    handed_over: Notify,
-}
-
-impl Dispatch {
-    /// A connection may find a place that did not before.
-    pub(crate) fn more_room(&self) {
-        self.room.notify_waiters();
-    }
-}
-
 /// Waits until some gateway can take a connection.
-pub(crate) async fn room(service: &Service) {
-    place(service).await;
+pub(crate) async fn room(intake: &Intake) {
+    place(intake).await;
 }
 
-async fn place(service: &Service) -> (Rc<Generation>, Rc<Gateway>) {
+async fn place(intake: &Intake) -> (Rc<Generation>, Rc<Gateway>) {
     loop {
-        let room = service.dispatch.room.notified();
-        if let Some(found) = find_place(service) {
+        let room = intake.state.room.notified();
+        if let Some(found) = find_place(intake) {
             return found;
         }
         room.await;
@@ -57,28 +33,28 @@ async fn place(service: &Service) -> (Rc<Generation>, Rc<Gateway>) {
 }
 
 /// Whether there are as many connections as may be. `limits.connections` counts those of all generations.
-pub(crate) fn is_full(service: &Service) -> bool {
-    let limit = service.generations.current().and_then(|generation| generation.config.limits.connections);
-    limit.is_some_and(|limit| service.generations.load() >= limit.into())
+pub(crate) fn is_full(intake: &Intake) -> bool {
+    let limit = intake.generations.current().and_then(|generation| generation.config.limits.connections);
+    limit.is_some_and(|limit| intake.generations.load() >= limit.into())
 }
 
 /// The gateway that the next connection goes to.
-fn find_place(service: &Service) -> Option<(Rc<Generation>, Rc<Gateway>)> {
-    if is_full(service) {
+fn find_place(intake: &Intake) -> Option<(Rc<Generation>, Rc<Gateway>)> {
+    if is_full(intake) {
         return None;
     }
-    let generation = service.generations.current()?;
+    let generation = intake.generations.current()?;
     let gateway = generation.pool.least_loaded()?;
     Some((generation, gateway))
 }
 
 /// Gives a connection to the least loaded gateway, waiting until one can take it.
-pub(crate) async fn hand_over(service: &Rc<Service>, mut unserved: Unserved) {
-    take_acknowledgements(service);
+pub(crate) async fn hand_over(intake: &Intake, mut unserved: Unserved) {
+    take_acknowledgements(intake);
     loop {
-        let (generation, gateway) = place(service).await;
+        let (generation, gateway) = place(intake).await;
         if generation.pool.begin_to_grow() {
-            spawn_local(gateway::grow(generation.clone()));
+            spawn_local(generation.clone().grow());
         }
         // Its place is taken while the message is on its way.
         gateway.load.set(gateway.load.get() + 1);
@@ -86,67 +62,59 @@ pub(crate) async fn hand_over(service: &Rc<Service>, mut unserved: Unserved) {
         // Each gateway that gets it needs a ticket of its own.
         let ticket = generation.mint.ticket(id, gateway.id, client);
         let message = SupervisorToGateway::Connection { ticket, socket };
-        let sent = timeout(gateway::READ_DEADLINE, gateway.channel.send(&message)).await;
+        let sent = timeout(READ_DEADLINE, gateway.peer.channel.send(&message)).await;
         let SupervisorToGateway::Connection { ticket, socket } = message else { return };
         unserved = Unserved { id, client: ticket.claims.client, socket, tried, unplaced };
-        if matches!(sent, Ok(Ok(()))) {
-            service.connections.borrow_mut().handed_over(
-                unserved,
-                generation.number,
-                gateway.id,
-                gateway.pid,
-            );
-            service.dispatch.handed_over.notify_one();
-            service.note_change();
-            return;
-        }
-        gateway::lighten(&generation, &gateway);
         match sent {
-            // Its keeper sees the same and clears up behind it.
-            Ok(Err(ChannelError::Closed)) => _ = generation.pool.remove(gateway.id),
-            Ok(Err(error)) => {
-                tracing::error!(target: "websockify::dispatch", "giving up a connection: {error}");
+            Ok(Ok(())) => {
+                let state = &intake.state;
+                let (number, pid) = (generation.number, gateway.peer.pid);
+                state.connections.borrow_mut().handed_over(unserved, number, gateway.id, pid);
+                intake.handed_over.notify_one();
+                state.note_change();
                 return;
             }
-            _ => violation::condemn(&generation, &gateway, &GatewayFault::Hung),
+            Ok(Err(error @ ChannelError::Closed)) => gateway.peer.condemn(error.into()),
+            Ok(Err(error)) => {
+                tracing::error!("giving up a connection: {error}");
+                gateway.connection_done(&generation.scope);
+                return;
+            }
+            Err(_) => gateway.peer.condemn(Fault::Hung),
         }
+        gateway.connection_done(&generation.scope);
     }
 }
 
-/// Gives a connection to some gateway a moment after one could not receive it.
-pub(crate) async fn offer_again(service: Rc<Service>, unserved: Unserved) {
-    sleep(RETRY_PAUSE).await;
-    hand_over(&service, unserved).await;
+/// Hands connections over that came back from a gateway.
+pub(crate) async fn keep_offering(intake: Rc<Intake>) {
+    loop {
+        for (unserved, pause) in intake.state.returned.take().await {
+            let intake = intake.clone();
+            spawn_local(async move {
+                sleep(pause).await;
+                hand_over(&intake, unserved).await;
+            });
+        }
+    }
 }
 
 /// Looks for what gateways have begun to serve, and closes our copies of those sockets.
-pub(crate) fn take_acknowledgements(service: &Service) {
-    for generation in service.generations.all() {
+pub(crate) fn take_acknowledgements(intake: &Intake) {
+    for generation in intake.generations.all() {
         for gateway in generation.pool.all() {
-            if let Err(error) = take_acknowledgements_of(service, &gateway) {
-                violation::condemn(&generation, &gateway, &error.into());
-            }
+            gateway.take_acknowledgements(&generation.scope);
         }
     }
 }
 
-/// The same for one gateway.
-pub(crate) fn take_acknowledgements_of(service: &Service, gateway: &Gateway) -> Result<(), ChannelError> {
-    for _ in 0..MAX_ACKNOWLEDGEMENTS {
-        let Some(Ack::Reading(id)) = gateway.acknowledgements.try_receive()? else { break };
-        // What it says about others than its own, or twice, has no effect.
-        service.connections.borrow_mut().begun(id, gateway.id);
-    }
-    Ok(())
-}
-
 /// Looks for acknowledgements now and then while any is due.
-pub(crate) async fn keep_taking_acknowledgements(service: Rc<Service>) {
+pub(crate) async fn keep_taking_acknowledgements(intake: Rc<Intake>) {
     loop {
-        service.dispatch.handed_over.notified().await;
-        while service.connections.borrow().any_unbegun() {
+        intake.handed_over.notified().await;
+        while intake.state.connections.borrow().any_unbegun() {
             sleep(ACKNOWLEDGEMENT_INTERVAL).await;
-            take_acknowledgements(&service);
+            take_acknowledgements(&intake);
         }
     }
 }

@@ -232,7 +232,7 @@ impl Listening {
     pub(crate) fn set_mode(&self, mode: u32) {
         if let Some(ListenAddr::Unix(path)) = &self.address {
             if let Err(error) = fs::set_permissions(path, fs::Permissions::from_mode(mode)) {
-                tracing::warn!(target: "websockify::listen", "cannot set the mode of {path:?}: {error}");
+                tracing::warn!("cannot set the mode of {path:?}: {error}");
             }
         }
     }

@@ -9,11 +9,8 @@ use std::rc::Rc;
 use common::addr::ListenAddr;
 use common::config::Config;
 use tokio::sync::watch;
-use tokio::task::spawn_local;
 
-use crate::path::accept;
 use crate::path::listen::{self, ListenError, Listening};
-use crate::run::Service;
 
 /// What to do with clients that come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,12 +44,12 @@ pub(crate) struct Change {
 }
 
 impl Listeners {
-    /// Lets clients of `listening` in.
-    pub(crate) fn add(&self, service: &Rc<Service>, listening: Listening) {
+    /// Takes in a listener; gives it, and the orders by which its clients are let in.
+    pub(super) fn add(&self, listening: Listening) -> (Rc<Listening>, watch::Receiver<Order>) {
         let open = Open { listening: Rc::new(listening), order: watch::Sender::new(Order::Accept) };
-        let orders = open.order.subscribe();
-        spawn_local(accept::keep_accepting(service.clone(), open.listening.clone(), orders));
+        let added = (open.listening.clone(), open.order.subscribe());
         self.0.borrow_mut().push(open);
+        added
     }
 
     /// All of them.
@@ -137,8 +134,8 @@ impl Listeners {
         Ok(Change { opened, kept })
     }
 
-    /// Brings a change into force.
-    pub(crate) fn apply(&self, service: &Rc<Service>, change: Change, config: &Config) {
+    /// Brings a change into force, but for the listeners that it has opened, which are given back.
+    pub(crate) fn apply(&self, change: Change, config: &Config) -> Vec<Listening> {
         let mut kept = change.kept.into_iter();
         self.0.borrow_mut().retain(|open| {
             let stays = kept.next().unwrap_or(true);
@@ -149,8 +146,6 @@ impl Listeners {
             }
             stays
         });
-        for listening in change.opened {
-            self.add(service, listening);
-        }
+        change.opened
     }
 }

@@ -2,7 +2,10 @@
 
 pub(crate) mod accept;
 pub(crate) mod generation;
+pub(crate) mod generations;
 pub(crate) mod handoff;
+pub(crate) mod intake;
 pub(crate) mod listen;
 pub(crate) mod listeners;
-pub(crate) mod pool;
+mod pool;
+mod reports;

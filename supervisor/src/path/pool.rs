@@ -5,11 +5,11 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use common::config::{Config, Workers};
-use common::ipc::GatewayId;
 use common::ipc::gateway::SupervisorToGateway;
 use nix::sys::resource::{Resource, getrlimit};
 
-use crate::roles::gateway::Gateway;
+use crate::roles::gateway::{Gateway, GatewaySlot};
+use crate::roles::supervise::Keeper;
 
 /// Descriptors that a gateway needs besides its connections.
 const RESERVED_DESCRIPTORS: u64 = 16;
@@ -27,7 +27,7 @@ const BUSY: f64 = 0.6;
 /// All gateways of a generation.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    gateways: RefCell<Vec<Rc<Gateway>>>,
+    slots: RefCell<Vec<(Rc<GatewaySlot>, Keeper)>>,
     /// How many there are at first, and how many there may be.
     bounds: (usize, usize),
     /// Connections that one gateway can have.
@@ -50,13 +50,8 @@ impl Pool {
             None => DESCRIPTORS_PER_CONNECTION,
         };
         let capacity = (descriptors.saturating_sub(RESERVED_DESCRIPTORS) / each).max(1);
-        Self {
-            gateways: RefCell::default(),
-            bounds,
-            capacity,
-            measured: Cell::new(None),
-            growing: Cell::new(false),
-        }
+        let (slots, measured, growing) = (RefCell::default(), Cell::default(), Cell::default());
+        Self { slots, bounds, capacity, measured, growing }
     }
 
     /// How many gateways there are from the start.
@@ -64,34 +59,40 @@ impl Pool {
         self.bounds.0
     }
 
-    /// Those that are ready.
+    /// The gateways that are ready.
     pub(crate) fn all(&self) -> Vec<Rc<Gateway>> {
-        self.gateways.borrow().clone()
+        self.slots.borrow().iter().filter_map(|(slot, _)| slot.ready()).collect()
     }
 
-    /// Takes a gateway in.
-    pub(crate) fn add(&self, gateway: Rc<Gateway>) {
-        self.gateways.borrow_mut().push(gateway);
+    /// All places for gateways.
+    pub(crate) fn slots(&self) -> Vec<Rc<GatewaySlot>> {
+        self.slots.borrow().iter().map(|(slot, _)| slot.clone()).collect()
     }
 
-    /// Takes a gateway out; says whether it was there.
-    pub(crate) fn remove(&self, id: GatewayId) -> bool {
-        let mut gateways = self.gateways.borrow_mut();
-        let before = gateways.len();
-        gateways.retain(|other| other.id != id);
-        gateways.len() < before
+    /// Takes in a place and what keeps a gateway there.
+    pub(crate) fn add(&self, slot: Rc<GatewaySlot>, keeper: Keeper) {
+        self.slots.borrow_mut().push((slot, keeper));
+    }
+
+    /// Whether no gateway is left.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slots.borrow().iter().all(|(slot, _)| !slot.is_taken())
+    }
+
+    /// Ends all gateways at once.
+    pub(crate) fn clear(&self) {
+        self.slots.take();
     }
 
     /// Connections that all have together.
     pub(crate) fn load(&self) -> u64 {
-        self.gateways.borrow().iter().map(|gateway| gateway.load.get()).sum()
+        self.all().iter().map(|gateway| gateway.load.get()).sum()
     }
 
     /// The gateway with the fewest connections, if it can take one more.
     pub(crate) fn least_loaded(&self) -> Option<Rc<Gateway>> {
-        let gateways = self.gateways.borrow();
-        let least = gateways.iter().min_by_key(|gateway| gateway.load.get())?;
-        (least.load.get() < self.capacity).then(|| least.clone())
+        let least = self.all().into_iter().min_by_key(|gateway| gateway.load.get())?;
+        (least.load.get() < self.capacity).then_some(least)
     }
 
     /// Tells every gateway to end its sessions and itself; gives those that were told.
@@ -106,7 +107,7 @@ impl Pool {
     /// Whether all gateways are so busy that one more would help, which is looked at now and then. Who is
     /// told so starts one, and says [`Self::has_grown`].
     pub(crate) fn begin_to_grow(&self) -> bool {
-        let gateways = self.gateways.borrow();
+        let gateways = self.all();
         if gateways.len() >= self.bounds.1 || self.growing.get() {
             return false;
         }

@@ -1,53 +1,71 @@
-//! The demo's echo target, a role like the others, behind the real path.
+//! The target of the demo: a role like the others, behind the real path.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::time::Instant;
 
 use common::addr::TargetAddr;
-use common::ipc::channel::ChannelError;
 use common::ipc::echo::SupervisorToEcho;
+use common::ipc::log::LogMessage;
+use common::role::RoleName;
 
-use crate::os::log::message_id;
-use crate::path::generation::Generation;
-use crate::roles::role::{Backoff, Role};
+use super::peer::{Fault, Peer, Role};
+use super::scope::Scope;
+use super::supervise::{First, Launch, Spec, StartError};
+use crate::state::service::ServiceState;
+
+/// What is needed to start the echo target.
+#[derive(Debug)]
+pub(crate) struct EchoSpec {
+    pub(crate) scope: Rc<Scope>,
+    /// Where it accepts connections; none if an earlier image has started it.
+    pub(crate) listener: Option<OwnedFd>,
+}
 
 /// A listener on a free loopback port, and the address to reach it.
 pub(crate) fn listen() -> io::Result<(TargetAddr, OwnedFd)> {
-    let listener = std::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
     let port = listener.local_addr()?.port();
     Ok((TargetAddr::Tcp { host: "127.0.0.1".into(), port }, listener.into()))
 }
 
-/// Keeps the echo target alive on `listener`.
-pub(crate) async fn keep(generation: Rc<Generation>, listener: OwnedFd) {
-    let mut backoff = Backoff::new();
-    loop {
-        let since = Instant::now();
-        let error = run(&generation, &listener).await;
-        if generation.service.stopping.get() {
-            return;
+impl Launch for EchoSpec {
+    const NAME: RoleName = RoleName::Echo;
+
+    fn spawn(&self) -> io::Result<Role> {
+        Role::spawn(Self::NAME, self.scope.sandbox, "the echo target".into())
+    }
+
+    async fn set_up(&self, peer: &Peer) -> Result<(), StartError> {
+        let setup = self.scope.setups()?.echo.try_clone()?;
+        peer.channel.send(&SupervisorToEcho::Setup(setup)).await?;
+        if let Some(listener) = &self.listener {
+            peer.channel.send(&SupervisorToEcho::Listener(listener.try_clone()?)).await?;
         }
-        tracing::error!(target: "websockify::echo", message_id = message_id::ROLE_DIED, websockify_role = "echo", "the echo target is gone ({error}); starting another");
-        backoff.pause(since.elapsed()).await;
+        Ok(())
+    }
+
+    async fn first(&self, _: &Peer) -> Result<First, StartError> {
+        Ok(First::Unconfined)
     }
 }
 
-async fn run(generation: &Generation, listener: &OwnedFd) -> ChannelError {
-    let started = async {
-        let role = Role::start("echo", generation.config.sandbox)?;
-        role.channel
-            .send(&SupervisorToEcho::Setup(generation.setups().map_err(io::Error::other)?.echo.try_clone()?))
-            .await?;
-        role.channel.send(&SupervisorToEcho::Listener(listener.try_clone()?)).await?;
-        *generation.echo_handle.borrow_mut() = Some(role.handle());
-        Ok(role)
-    };
-    match started.await {
-        // It says nothing, but for the end of its channel when it dies.
-        Ok(mut role) => role.process.wait().await.map_or_else(ChannelError::Io, |_| ChannelError::Closed),
-        Err(error) => error,
+impl Spec for EchoSpec {
+    // It says nothing: whatever comes is a violation.
+    type Up = LogMessage;
+
+    fn state(&self) -> &Rc<ServiceState> {
+        &self.scope.state
+    }
+
+    fn take(&self, _: &Rc<Peer>, _: LogMessage) -> Result<(), Fault> {
+        Err(Fault::out_of_turn())
+    }
+
+    async fn ping(&self, _: &Peer) {}
+
+    fn is_wanted(&self) -> bool {
+        self.scope.is_wanted()
     }
 }

@@ -4,6 +4,7 @@
 //! input and output. The connector has the other end: what a program is asked and answers does not come here,
 //! but for what it writes to standard error, for the log.
 
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -11,7 +12,6 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 use std::rc::Rc;
-use std::time::Instant;
 
 use common::config::auth::AuthPlugin;
 use common::config::own_plugin::OwnPlugin;
@@ -21,6 +21,7 @@ use common::ipc::connector::SupervisorToConnector;
 use common::ipc::lookup::PluginKind;
 use common::ipc::setup::RunAs;
 use common::log::Escaped;
+use common::role::RoleName;
 use nix::fcntl::OFlag;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, pipe2};
@@ -30,10 +31,10 @@ use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
+use super::scope::Scope;
+use super::supervise::{Kept, Obituary, RoleError, START_DEADLINE, describe};
 use crate::os::process::Process;
 use crate::os::program;
-use crate::path::generation::Generation;
-use crate::roles::role::{self, Backoff};
 
 /// The variables of ours that a program gets: what it needs to find others and to speak the right language,
 /// and what Python needs to find modules.
@@ -61,10 +62,25 @@ pub(crate) struct Plugin {
     /// It must be started anew: the connector has found it hung, or there is another connector, which knows
     /// nothing of the one that runs.
     restart: Notify,
+    /// Its process, while it runs.
+    running: Cell<Option<i32>>,
 }
 
 /// A running program, and all that it has started. Killed when this is dropped.
-struct Running(Process);
+#[derive(Debug)]
+pub(crate) struct Running(Process);
+
+impl Running {
+    /// Goes on with a program that an earlier image has started, until the generation ends.
+    pub(crate) fn adopt(pid: i32) -> io::Result<Self> {
+        Process::adopt(pid).map(Self)
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> i32 {
+        self.0.pid
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -103,64 +119,96 @@ impl Plugin {
             OwnPlugin::Socket(_) | OwnPlugin::Http(_) => return Ok(None),
         };
         let name = format!("the plugin {}", Escaped(&plugin.to_string()));
-        Ok(Some(Rc::new(Self { kind, name, command, source: source.clone(), restart: Notify::new() })))
+        Ok(Some(Rc::new(Self {
+            kind,
+            name,
+            command,
+            source: source.clone(),
+            restart: Notify::new(),
+            running: Cell::default(),
+        })))
     }
 
     /// Starts the program again, as it answers no more.
     pub(crate) fn hangs(&self) {
-        tracing::error!(target: "websockify::plugin", "{} answers no more; starting it again", self.name);
+        tracing::error!("{} answers no more; starting it again", self.name);
         self.restart();
     }
 
     /// Ends the program and starts it again.
     pub(crate) fn restart(&self) {
-        self.restart.notify_one();
+        if self.running.get().is_some() {
+            self.restart.notify_one();
+        }
     }
 
-    /// Starts the program and gives the connector its connection.
-    async fn start(&self, generation: &Generation) -> io::Result<Running> {
+    /// Its process, while it runs.
+    pub(crate) fn pid(&self) -> Option<i32> {
+        self.running.get()
+    }
+
+    /// Starts the program; gives it and the connector's end of the socket to it.
+    fn start(&self, scope: &Scope) -> io::Result<(Running, OwnedFd)> {
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let (errors, their_errors) = pipe2(OFlag::O_CLOEXEC)?;
-        let run_as = generation.setups().map_err(io::Error::other)?.run_as;
+        let run_as = scope.setups().map_err(io::Error::other)?.run_as;
         let mut command = program::worker()?;
-        command.arg("plugin").arg(identity(run_as)).args(&self.command);
+        command.arg(RoleName::Plugin.as_str()).arg(identity(run_as)).args(&self.command);
         command.env_clear().current_dir(program::first_folder()).process_group(0);
         command.envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
         command.envs(self.source.iter().map(|source| (SOURCE, source.reveal())));
         command.stdin(Stdio::from(OwnedFd::from(theirs.try_clone()?)));
         command.stdout(Stdio::from(OwnedFd::from(theirs))).stderr(Stdio::from(their_errors));
-        let running = Running(Process::start("plugin", &mut command)?);
+        let running = Running(Process::start(&mut command)?);
         spawn_local(forward(self.name.clone(), Receiver::from_owned_fd(errors)?));
-        let connector = generation.connector.borrow().clone();
-        if let Some(connector) = connector {
-            let told = SupervisorToConnector::Plugin { kind: self.kind, socket: ours.into() };
-            // A connector that can't be told is dead; with the next one the program is started anew.
-            let _ = timeout(role::START_DEADLINE, connector.send(&told)).await;
-        }
-        Ok(running)
+        Ok((running, ours.into()))
     }
 }
 
-/// Keeps the program running for as long as the generation lives.
-pub(crate) async fn keep(generation: Rc<Generation>, plugin: Rc<Plugin>) {
-    let mut backoff = Backoff::new();
-    let name = &plugin.name;
-    loop {
-        let since = Instant::now();
-        match plugin.start(&generation).await {
-            Ok(mut running) => tokio::select! {
-                ended = running.0.wait() => {
-                    let how = role::describe(ended.ok());
-                    tracing::error!(target: "websockify::plugin", "{name} has ended ({how}); starting it again");
-                }
-                () = plugin.restart.notified() => {}
-            },
-            Err(error) => {
-                tracing::error!(target: "websockify::plugin", "cannot start {name}: {error}; trying again");
-            }
+/// What is needed to start a plugin.
+#[derive(Debug)]
+pub(crate) struct PluginSpec {
+    pub(crate) scope: Rc<Scope>,
+    pub(crate) plugin: Rc<Plugin>,
+}
+
+impl Kept for PluginSpec {
+    type Running = Running;
+
+    /// Starts the program and gives the connector its connection.
+    async fn start(&self) -> Result<Running, RoleError> {
+        let failed = |reason: String| RoleError { role: RoleName::Plugin, reason };
+        let started = self.plugin.start(&self.scope);
+        let (running, socket) =
+            started.map_err(|error| failed(format!("cannot start {}: {error}", self.plugin.name)))?;
+        let connector = self.scope.connector.borrow().clone();
+        if let Some(connector) = connector {
+            let told = SupervisorToConnector::Plugin { kind: self.plugin.kind, socket };
+            // A connector that can't be told is dead; with the next one the program is started anew.
+            let _ = timeout(START_DEADLINE, connector.channel.send(&told)).await;
         }
-        backoff.pause(since.elapsed()).await;
+        Ok(running)
+    }
+
+    async fn attend(&self, mut running: Running) -> Option<Obituary> {
+        self.plugin.running.set(Some(running.pid()));
+        let obituary = tokio::select! {
+            ended = running.0.wait() => Some(Obituary {
+                role: RoleName::Plugin,
+                title: self.plugin.name.clone(),
+                pid: running.0.pid,
+                cause: describe(ended.ok()),
+                loss: String::new(),
+            }),
+            () = self.plugin.restart.notified() => None,
+        };
+        self.plugin.running.set(None);
+        obituary
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.scope.is_wanted()
     }
 }
 
@@ -180,7 +228,7 @@ async fn forward(name: String, errors: Receiver) {
             Ok(_) => {
                 let text = String::from_utf8_lossy(&line);
                 let text = Escaped(text.trim_end());
-                tracing::info!(target: "websockify::plugin", "{name}: {text}");
+                tracing::info!("{name}: {text}");
             }
         }
     }

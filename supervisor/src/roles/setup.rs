@@ -1,6 +1,6 @@
 //! What the roles are told: their parts of the configuration, with every file already read.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -19,9 +19,8 @@ use common::ipc::setup::{
 };
 use common::ticket::Key;
 use nix::unistd::{Uid, User};
-use rustls_pki_types::{CertificateDer, pem::PemObject};
-use zeroize::Zeroizing;
 
+use crate::files::certificate::{self, CertificateError};
 use crate::os::log;
 use crate::state::session_records::Run;
 
@@ -47,6 +46,20 @@ pub(crate) struct Setups {
     pub(crate) echo: OwnedFd,
 }
 
+/// Who has started the roles of a generation.
+#[derive(Debug)]
+pub(crate) enum Origin {
+    /// This image of the supervisor, with these setups.
+    Started(Setups),
+    /// An earlier image. What it told them was of its version, so that they can't be started again.
+    Adopted,
+}
+
+/// A role of an adopted generation can't be started.
+#[derive(Debug, thiserror::Error)]
+#[error("a role of the version before can't be started again; reload")]
+pub(crate) struct Outdated;
+
 /// What can't be read or found.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SetupError {
@@ -60,9 +73,9 @@ pub(crate) enum SetupError {
         /// The system's reason.
         source: io::Error,
     },
-    /// A file without what it is for.
-    #[error("no certificate in {0:?}: it should hold PEM blocks \"BEGIN CERTIFICATE\"")]
-    NoCertificate(PathBuf),
+    /// A file of certificates.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// The user to become.
     #[error("no such user: {0:?}; create it, or name another with user = \"…\" or --user")]
     NoUser(String),
@@ -181,7 +194,7 @@ fn tls_terms(config: &Config) -> Result<Option<TlsTerms>, SetupError> {
     let Some(tls) = &config.tls else { return Ok(None) };
     let client_authorities = match (tls.verify_client, &tls.client_ca) {
         (false, _) => None,
-        (true, Some(path)) => Some(certificates(path, "authorities for clients")?),
+        (true, Some(path)) => Some(certificate::read(path, "authorities for clients")?),
         (true, None) => Some(system_authorities()),
     };
     Ok(Some(TlsTerms {
@@ -199,7 +212,7 @@ fn target_tls_terms(
 ) -> Result<Option<TargetTlsTerms>, SetupError> {
     let Some(tls) = &config.target_tls else { return Ok(None) };
     let authorities = match &tls.ca_file {
-        Some(path) => certificates(path, "authorities for the target")?,
+        Some(path) => certificate::read(path, "authorities for the target")?,
         None => system_authorities(),
     };
     let server_name = match (&tls.server_name, destination) {
@@ -213,35 +226,11 @@ fn target_tls_terms(
     Ok(Some(TargetTlsTerms { authorities, server_name }))
 }
 
-/// The certificates of a PEM file, at least one.
-pub(crate) fn certificates(path: &Path, what: &'static str) -> Result<Vec<Vec<u8>>, SetupError> {
-    let pem = fs::read(path).map_err(|source| SetupError::Read { what, path: path.into(), source })?;
-    // A private key may stand in the same file. It is not decoded, and does not stay here.
-    let pem = certificate_blocks(&Zeroizing::new(pem));
-    let found: Vec<Vec<u8>> =
-        CertificateDer::pem_slice_iter(&pem).filter_map(|one| Some(one.ok()?.to_vec())).collect();
-    if found.is_empty() { Err(SetupError::NoCertificate(path.into())) } else { Ok(found) }
-}
-
-/// The lines of a PEM file that belong to certificates.
-fn certificate_blocks(pem: &[u8]) -> Vec<u8> {
-    let mut is_inside = false;
-    let mut blocks = Vec::new();
-    for line in pem.split_inclusive(|byte| *byte == b'\n') {
-        is_inside |= line.starts_with(b"-----BEGIN CERTIFICATE-----");
-        if is_inside {
-            blocks.extend_from_slice(line);
-        }
-        is_inside &= !line.starts_with(b"-----END CERTIFICATE-----");
-    }
-    blocks
-}
-
 /// The authorities that the system trusts, or those of `$SSL_CERT_FILE` and `$SSL_CERT_DIR`.
 fn system_authorities() -> Vec<Vec<u8>> {
     let found = rustls_native_certs::load_native_certs();
     for error in found.errors {
-        tracing::warn!(target: "websockify::setup", "ignoring authorities of the system: {error}");
+        tracing::warn!("ignoring authorities of the system: {error}");
     }
     found.certs.into_iter().map(|one| one.to_vec()).collect()
 }
@@ -351,20 +340,5 @@ pub(crate) fn token_lookup(plugin: &TokenPlugin) -> TokenLookup {
         TokenPlugin::File(_) | TokenPlugin::ReadOnlyFile(_) => TokenLookup::Lines,
         TokenPlugin::FileName(_) => TokenLookup::FileNames,
         TokenPlugin::SocketDirectory(path) => TokenLookup::SocketDirectory(path.clone()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_a_file_with_key_and_certificates_the_certificates_are_read() {
-        let certificate =
-            |text: &str| format!("-----BEGIN CERTIFICATE-----\r\n{text}\r\n-----END CERTIFICATE-----\r\n");
-        let key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
-        let (leaf, issuer) = (certificate("BBBB"), certificate("CCCC"));
-        let file = ["a comment\n", &leaf, key, &issuer, key].concat();
-        assert_eq!(certificate_blocks(file.as_bytes()), [leaf, issuer].concat().into_bytes());
     }
 }

@@ -1,4 +1,7 @@
-//! What the service knows of its connections and sessions. Data that several parts share, and that imports none of them.
+//! What the service knows of its connections and sessions. Data that several parts share, and that imports none of
+//! them.
 
 pub(crate) mod connections;
+pub(crate) mod reload_requests;
+pub(crate) mod service;
 pub(crate) mod session_records;

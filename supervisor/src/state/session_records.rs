@@ -129,7 +129,6 @@ pub(crate) fn closed(subject: &Subject<'_>, summary: Option<&SessionSummary>, la
     let closed_by = summary.map_or(CRASH, |sum| ClosedBy::as_str(sum.closed_by));
     let close_code = summary.map_or(NO_CLOSE_FRAME, |sum| sum.close_code);
     tracing::info!(
-        target: "websockify::session",
         message_id = message_id::SESSION_CLOSED,
         websockify_session = %run.session(id),
         websockify_client = %client,

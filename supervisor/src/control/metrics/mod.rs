@@ -8,25 +8,25 @@ use std::time::UNIX_EPOCH;
 use common::control::Session;
 use common::ipc::stats::{Handshake, Stats};
 
-use crate::control::progress;
-use crate::run::Service;
+use super::progress;
+use crate::path::intake::Intake;
 use text::Text;
 
 /// The commit of the sources, where whoever builds says so: builds of the same sources are equal unless it differs.
 const REVISION: Option<&str> = option_env!("WEBSOCKIFY_REVISION");
 
 /// Everything, in the OpenMetrics text format.
-pub(crate) async fn text(service: &Service) -> String {
-    let sessions = progress::sessions(service).await;
-    let stats = progress::stats(service).await;
-    let name = service.generations.current().map(|one| one.config.name.clone()).unwrap_or_default();
+pub(crate) async fn text(intake: &Intake) -> String {
+    let sessions = progress::sessions(intake).await;
+    let stats = progress::stats(intake).await;
+    let name = intake.generations.current().map(|one| one.config.name.clone()).unwrap_or_default();
     let mut text = Text::new(&name);
     text.info("websockify_build", "The version that runs.", &build(REVISION));
-    write_sessions(&mut text, service, &sessions);
-    write_handshakes(&mut text, service, &stats);
-    write_roles(&mut text, service);
-    write_configuration(&mut text, service);
-    process::write(&mut text, service);
+    write_sessions(&mut text, intake, &sessions);
+    write_handshakes(&mut text, intake, &stats);
+    write_roles(&mut text, intake);
+    write_configuration(&mut text, intake);
+    process::write(&mut text, intake);
     text.end()
 }
 
@@ -37,8 +37,8 @@ fn build(revision: Option<&str>) -> Vec<(&str, &str)> {
 }
 
 /// `sessions` are those that are open.
-fn write_sessions(text: &mut Text, service: &Service, sessions: &[Session]) {
-    let connections = service.connections.borrow();
+fn write_sessions(text: &mut Text, intake: &Intake, sessions: &[Session]) {
+    let connections = intake.state.connections.borrow();
     let (totals, ended) = (connections.totals(), connections.ended_sessions());
     text.gauge("websockify_sessions_active", "Sessions that are open.", totals.sessions);
     text.counter("websockify_sessions", "Sessions that have ended, by who ended them.");
@@ -60,7 +60,7 @@ fn write_sessions(text: &mut Text, service: &Service, sessions: &[Session]) {
 }
 
 /// What comes before sessions, and in place of them.
-fn write_handshakes(text: &mut Text, service: &Service, stats: &Stats) {
+fn write_handshakes(text: &mut Text, intake: &Intake, stats: &Stats) {
     text.counter("websockify_handshakes", "Requests for a WebSocket, by what came of them.");
     for (result, count) in &stats.handshakes {
         text.total(&[("result", result.as_str())], *count);
@@ -73,7 +73,7 @@ fn write_handshakes(text: &mut Text, service: &Service, stats: &Stats) {
     for (code, count) in &stats.responses {
         text.total(&[("code", &code.to_string())], *count);
     }
-    let connects = service.connects.borrow();
+    let connects = intake.state.counters.connects.borrow();
     let help = "How long it took to reach targets that were reached, their names resolved.";
     text.histogram("websockify_target_connect_seconds", help, connects.buckets(), connects.seconds());
     let help = "How long TLS handshakes with clients took that have succeeded.";
@@ -82,9 +82,9 @@ fn write_handshakes(text: &mut Text, service: &Service, stats: &Stats) {
     text.total(&[], stats.tls_failures);
 }
 
-fn write_roles(text: &mut Text, service: &Service) {
+fn write_roles(text: &mut Text, intake: &Intake) {
     let gateways = |retired: bool| {
-        let generations = service.generations.all();
+        let generations = intake.generations.all();
         let some = generations.iter().filter(|one| one.is_retired() == retired);
         some.map(|one| one.pool.all().len()).sum::<usize>()
     };
@@ -92,20 +92,20 @@ fn write_roles(text: &mut Text, service: &Service) {
     text.value(&[("state", "ready")], gateways(false));
     text.value(&[("state", "draining")], gateways(true));
     text.counter("websockify_worker_restarts", "Gateways that were started in place of dead ones.");
-    text.total(&[], service.restarts.get());
+    text.total(&[], intake.state.counters.restarts.get());
     text.counter("websockify_worker_violations", "Gateways that were killed for breaking protocol.");
-    text.total(&[], service.violations.get());
+    text.total(&[], intake.state.counters.violations.get());
 }
 
-fn write_configuration(text: &mut Text, service: &Service) {
+fn write_configuration(text: &mut Text, intake: &Intake) {
     let help = "Whether the last reload has succeeded.";
-    let is_well = service.reloads.last_failure().is_none();
+    let is_well = intake.state.reload_requests.last_failure().is_none();
     text.gauge("websockify_config_last_reload_successful", help, u8::from(is_well));
-    if let Some(when) = service.reloads.last_success() {
+    if let Some(when) = intake.state.reload_requests.last_success() {
         let help = "When a reload has succeeded last, seconds since 1970.";
         text.gauge("websockify_config_reload_success_timestamp_seconds", help, when);
     }
-    let expires = service.generations.current().and_then(|generation| generation.identity.expires());
+    let expires = intake.generations.current().and_then(|generation| generation.expires());
     if let Some(Ok(expires)) = expires.map(|expires| expires.duration_since(UNIX_EPOCH)) {
         let help = "When the certificate in force expires, seconds since 1970.";
         text.gauge("websockify_tls_certificate_not_after_timestamp_seconds", help, expires.as_secs());

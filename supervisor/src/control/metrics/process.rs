@@ -7,10 +7,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage};
 
 use super::text::Text;
-use crate::run::Service;
+use crate::path::intake::Intake;
 
 /// Writes what the system tells; a value that it does not tell is left out.
-pub(super) fn write(text: &mut Text, service: &Service) {
+pub(super) fn write(text: &mut Text, intake: &Intake) {
     if let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) {
         let seconds = [usage.user_time(), usage.system_time()]
             .iter()
@@ -34,7 +34,7 @@ pub(super) fn write(text: &mut Text, service: &Service) {
     if let Ok((soft, _)) = getrlimit(Resource::RLIMIT_NOFILE) {
         text.gauge("process_max_fds", "How many it may have open.", soft);
     }
-    let began = SystemTime::now().checked_sub(service.began().elapsed());
+    let began = SystemTime::now().checked_sub(intake.state.began().elapsed());
     if let Some(Ok(began)) = began.map(|began| began.duration_since(UNIX_EPOCH)) {
         let help = "When the service has started, seconds since 1970; upgrades don't count.";
         text.gauge("process_start_time_seconds", help, format_args!("{:.3}", began.as_secs_f64()));

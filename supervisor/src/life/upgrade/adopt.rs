@@ -5,24 +5,23 @@ use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 
 use common::config::Config;
-use common::ipc::channel::Channel;
+use common::role::RoleName;
 use common::sys::inherited;
 use common::ticket::Mint;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use tokio::task::spawn_local;
 
 use super::{Inheritance, state};
-use crate::control;
+use crate::control::{self, Control};
 use crate::os::process::Process;
-use crate::path::generation::{self, Generation};
-use crate::path::handoff;
+use crate::path::accept;
+use crate::path::generation::Generation;
 use crate::path::listen::Listening;
-use crate::roles::gateway;
-use crate::roles::role::Role;
+use crate::roles::peer::Role;
+use crate::roles::plugin;
 use crate::roles::wrapper::{self, Program};
-use crate::run::Service;
 
 /// The descriptors that were handed on and that nobody has taken yet.
 #[derive(Debug)]
@@ -45,57 +44,53 @@ impl Descriptors {
     }
 }
 
-/// Goes on with everything as the earlier image has left it. Its roles can't be started again: what they
-/// were told is of its time.
+/// Goes on with everything as the earlier image has left it. Its roles can't be started again: what they were told is
+/// of its time.
 ///
-/// `control` is where our control socket belongs, and `asked` the reload that completes the upgrade.
+/// `path` is where our control socket belongs, and `asked` the reload that completes the upgrade.
 pub(crate) fn adopt(
-    service: &Rc<Service>,
+    control: &Rc<Control>,
     config: &Config,
     inheritance: Inheritance,
-    control: Option<&Path>,
+    path: Option<&Path>,
     asked: u64,
 ) {
     let Inheritance { state, mut descriptors } = inheritance;
-    tracing::info!(
-        target: "websockify::upgrade",
-        "version {} takes over from version {}", env!("CARGO_PKG_VERSION"), state.program,
-    );
+    let intake = &control.intake;
+    let ours = env!("CARGO_PKG_VERSION");
+    tracing::info!("version {ours} takes over from version {}", state.program);
     // Before we wait for children, so that the program's last words are still heard.
-    let program = state.wrapped.and_then(|handed| {
-        let program = wrapper::adopt(handed, |number| descriptors.get(number));
-        let lost =
-            |error| tracing::error!(target: "websockify::upgrade", "the wrapped program is lost: {error}");
-        program.map_err(lost).ok()
+    let program = state.wrapped.and_then(|snapshot| {
+        let program = wrapper::adopt(snapshot, |number| descriptors.get(number));
+        program.map_err(|error| tracing::error!("the wrapped program is lost: {error}")).ok()
     });
     reap();
-    service.token_key.replace(state.token_key);
-    service.departed.replace(state.departed);
-    service.connects.replace(state.connects);
-    service.take_over(state.last, state.violations, state.age);
+    intake.state.restore(state.service);
     for pid in state.others {
         // Nobody needs it: dropping it ends it.
-        drop(Process::adopt("role", pid));
+        drop(Process::adopt(pid));
     }
-    service.connections.borrow_mut().adopt(state.connections, |number| descriptors.get(number).ok());
+    intake.state.connections.borrow_mut().adopt(state.connections, |number| descriptors.get(number).ok());
     let in_force = state.generations.last().map(|generation| generation.number);
     for from in state.generations {
-        let retired = Some(from.number) != in_force;
+        let is_retired = Some(from.number) != in_force;
         let program = program.clone().filter(|_| from.wraps);
-        adopt_generation(service, config, from, program, retired, &mut descriptors);
+        let generation = adopt_generation(control, config, from, program, &mut descriptors);
+        if is_retired {
+            generation.retire();
+            generation.limit(config.timeouts.drain);
+        }
     }
     let waiting = state.waiting.iter().filter_map(|number| descriptors.get(*number).ok()).collect();
     let listener = state.control.and_then(|number| descriptors.get(number).ok());
-    control::adopt(service, control, listener, waiting, asked);
+    control::adopt(control, path, listener, waiting, asked);
     if let Some(exporter) = state.exporter {
-        adopt_exporter(service, &exporter, &mut descriptors);
+        adopt_exporter(control, exporter, &mut descriptors);
     }
     for listener in state.listeners {
         match descriptors.get(listener.socket) {
-            Ok(socket) => service.listeners.add(service, Listening::adopted(socket, listener.address)),
-            Err(error) => {
-                tracing::error!(target: "websockify::upgrade", "a listener is lost: {error}");
-            }
+            Ok(socket) => accept::begin(intake, Listening::adopted(socket, listener.address)),
+            Err(error) => tracing::error!("a listener is lost: {error}"),
         }
     }
 }
@@ -108,79 +103,68 @@ fn reap() {
 }
 
 fn adopt_generation(
-    service: &Rc<Service>,
+    control: &Control,
     config: &Config,
     from: state::Generation,
     program: Option<Rc<Program>>,
-    retired: bool,
     descriptors: &mut Descriptors,
-) {
+) -> Rc<Generation> {
+    let intake = &control.intake;
     let mint = Mint::new(from.ticket_key, from.ticket_lifetime);
-    let generation = Generation::adopted(service, config.clone(), from.number, mint, program);
-    service.generations.add(generation.clone());
-    let lost = |what: &str, error: io::Error| {
-        tracing::error!(target: "websockify::upgrade", "the {what} has ended meanwhile: {error}");
+    let generation = Generation::adopted(&intake.state, config.clone(), from.number, mint, program);
+    intake.generations.add(generation.clone());
+    let mut adopt = |name: RoleName, title: &str, from: Option<state::Role>| {
+        let adopted = role(name, title.into(), &from?, descriptors);
+        adopted.map_err(|error| tracing::error!("{title} has ended meanwhile: {error}")).ok()
     };
-    if let Some(connector) = from.connector {
-        match role("connector", &connector, descriptors) {
-            Ok(role) => generation.adopt_connector(role),
-            Err(error) => lost("connector", error),
-        }
+    if let Some(role) = adopt(RoleName::Connector, "the connector", from.connector) {
+        generation.adopt_connector(role);
     }
-    if let Some(signer) = from.signer {
-        match role("signer", &signer, descriptors) {
-            Ok(role) => generation.identity.adopt(&generation, role),
-            Err(error) => lost("signer", error),
-        }
+    if let Some(role) = adopt(RoleName::Signer, "the signer", from.signer) {
+        generation.signer.adopt(role);
     }
-    if let Some(echo) = from.echo {
-        match role("echo", &echo, descriptors) {
-            Ok(role) => generation.adopt_echo(role),
-            Err(error) => lost("echo target", error),
-        }
+    if let Some(role) = adopt(RoleName::Echo, "the echo target", from.echo) {
+        generation.adopt_echo(role);
     }
     for from in from.gateways {
-        let id = common::ipc::GatewayId(from.id);
-        let load = service.connections.borrow().load_of(id);
-        let started = role("gateway", &from.role, descriptors).and_then(|role| {
-            let acknowledgements = descriptors.get(from.acknowledgements)?;
-            Ok(gateway::adopt(id, role, acknowledgements, load, from.asked, from.stats))
-        });
-        match started {
-            Ok(started) => {
-                generation.pool.add(started.0.clone());
-                spawn_local(gateway::keep(generation.clone(), started));
-            }
+        let id = from.gateway.id;
+        let adopted = role(RoleName::Gateway, format!("gateway {id}"), &from.role, descriptors);
+        match adopted.and_then(|role| Ok((role, descriptors.get(from.acknowledgements)?))) {
+            Ok((role, acknowledgements)) => generation.adopt_gateway(from.gateway, role, acknowledgements),
             Err(error) => {
-                lost("gateway", error);
-                let orphans = service.connections.borrow_mut().orphaned(id);
+                tracing::error!("gateway {id} has ended meanwhile: {error}");
+                let orphans = intake.state.connections.borrow_mut().orphaned(id);
                 for unserved in orphans.unserved {
-                    spawn_local(handoff::offer_again(service.clone(), unserved));
+                    intake.state.returned.push(unserved, Duration::ZERO);
                 }
             }
         }
     }
-    if retired {
-        generation.retire();
-        generation::limit(&generation, config.timeouts.drain);
-    }
+    // One that has ended meanwhile is of no use.
+    let plugins = from.plugins.into_iter().filter_map(|pid| plugin::Running::adopt(pid).ok());
+    generation.adopted_plugins.borrow_mut().extend(plugins);
+    generation
 }
 
-fn adopt_exporter(service: &Rc<Service>, from: &state::Exporter, descriptors: &mut Descriptors) {
+fn adopt_exporter(control: &Control, from: state::Exporter, descriptors: &mut Descriptors) {
+    let Some(generation) = control.intake.generations.current() else { return };
     match descriptors.get(from.listener.socket) {
         Ok(socket) => {
-            let listening = Listening::adopted(socket, from.listener.address.clone());
-            let role = from.role.as_ref().and_then(|from| role("exporter", from, descriptors).ok());
-            service.exporter.adopt(service, listening, role, from.wanted.clone());
+            let listening = Listening::adopted(socket, from.listener.address);
+            let title = || "the exporter".to_owned();
+            let role = from.role.and_then(|from| role(RoleName::Exporter, title(), &from, descriptors).ok());
+            control.exporter.adopt(&generation, listening, role, from.wanted);
         }
-        Err(error) => {
-            tracing::error!(target: "websockify::upgrade", "the listener for metrics is lost: {error}")
-        }
+        Err(error) => tracing::error!("the listener for metrics is lost: {error}"),
     }
 }
 
-fn role(name: &'static str, from: &state::Role, descriptors: &mut Descriptors) -> io::Result<Role> {
-    let channel = Channel::adopted(descriptors.get(from.channel)?)?;
-    let log = Channel::new(descriptors.get(from.log)?)?;
-    Ok(Role::adopt(name, Process::adopt(name, from.pid)?, channel, log))
+fn role(
+    name: RoleName,
+    title: String,
+    from: &state::Role,
+    descriptors: &mut Descriptors,
+) -> io::Result<Role> {
+    let (channel, log) = (descriptors.get(from.channel)?, descriptors.get(from.log)?);
+    Role::adopt(name, title, Process::adopt(from.pid)?, channel, log)
 }

@@ -25,18 +25,15 @@ use common::sys::inherited;
 use nix::sys::signal::{SigSet, SigmaskHow};
 use tokio::time::{sleep, timeout};
 
+use crate::control::Control;
+use crate::control::exporter::{Exporter, ExporterError};
+use crate::os::process::Process;
+use crate::os::{log, notify, program};
+use crate::path::generation::{Generation, GenerationError};
+use crate::path::handoff;
+use crate::roles::supervise::describe;
 pub(crate) use adopt::adopt;
 pub(crate) use state::StateError;
-
-use crate::os::log;
-use crate::os::notify;
-use crate::os::process::{Process, living};
-use crate::os::program;
-use crate::path::generation::Generation;
-use crate::path::handoff;
-use crate::roles::exporter;
-use crate::roles::role;
-use crate::run::{Service, ServiceError};
 use state::{Passed, State};
 
 /// Tells a new image that it is one: the number of the descriptor with the state, or [`REHEARSAL`].
@@ -44,9 +41,6 @@ const VARIABLE: &str = "WEBSOCKIFY_TAKE_OVER";
 
 /// The value for a process that only tries it out. The state is its standard input.
 const REHEARSAL: &str = "rehearsal";
-
-/// The processes that a new image goes on with, or starts anew.
-const REPLACEABLE: [&str; 7] = ["gateway", "connector", "signer", "echo", "exporter", "wrapper", REHEARSAL];
 
 /// How long the rehearsal may take: each of its roles has its own deadline.
 const REHEARSAL_DEADLINE: Duration = Duration::from_secs(30);
@@ -75,9 +69,6 @@ pub(crate) enum UpgradeError {
     /// The new image can't take over.
     #[error("{0}")]
     Refused(String),
-    /// Something runs that nobody could look after.
-    #[error("a {0} that runs can't be handed on to another version; restart the service")]
-    Outlives(&'static str),
     /// Connections wait for gateways, or the wrapped program is neither here nor there.
     #[error(
         "connections are waiting for a gateway, or the wrapped program is being started or ended; try again"
@@ -105,8 +96,8 @@ pub(crate) enum Start {
 
 impl Inheritance {
     /// From where relative paths on our command line lead.
-    pub(crate) fn folder(&self) -> &Path {
-        &self.state.folder
+    pub(crate) fn directory(&self) -> &Path {
+        &self.state.directory
     }
 }
 
@@ -132,47 +123,56 @@ pub(crate) fn start() -> Result<Start, StateError> {
     Ok(Start::Inherits(Box::new(Inheritance { state, descriptors })))
 }
 
+/// Why the roles of this version can't be started.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RehearsalError {
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+    #[error(transparent)]
+    Generation(#[from] GenerationError),
+    #[error(transparent)]
+    Exporter(#[from] ExporterError),
+    #[error("{0}")]
+    Certificate(String),
+}
+
 /// Shows that roles of this version can be started, and ends them again.
-pub(crate) async fn rehearse(config: Config) -> Result<(), ServiceError> {
-    let service = Rc::new(Service::default());
-    let generation = Generation::start(&service, config, None).await?;
-    let exporter = exporter::rehearse(&generation).await;
-    let problem = generation.identity.problem();
+pub(crate) async fn rehearse(config: Config) -> Result<(), RehearsalError> {
+    let generation = Generation::start(&Rc::default(), config, None).await?;
+    let exporter = Exporter::rehearse(&generation).await;
+    let problem = generation.signer.problem();
     generation.end();
     exporter?;
-    problem.map_or(Ok(()), |reason| Err(ServiceError::Role { role: "signer", reason }))
+    problem.map_or(Ok(()), |reason| Err(RehearsalError::Certificate(reason)))
 }
 
 /// Lets the new version of this program take our place. Comes back only if it can't.
-pub(crate) async fn execute(service: &Rc<Service>) -> UpgradeError {
-    if let Some((_, name)) = living().into_iter().find(|(_, name)| !REPLACEABLE.contains(name)) {
-        return UpgradeError::Outlives(name);
-    }
-    if let Err(error) = rehearsal(service).await {
+pub(crate) async fn execute(control: &Control) -> UpgradeError {
+    if let Err(error) = rehearsal(control).await {
         return error;
     }
-    service.listeners.rest();
+    control.intake.listeners.rest();
     let settled = timeout(SETTLE_DEADLINE, async {
-        let changes = || service.program().is_some_and(|program| program.is_changing());
-        while service.connections.borrow().any_unplaced() || changes() {
+        let changes = || control.intake.generations.program().is_some_and(|program| program.is_changing());
+        while control.intake.state.connections.borrow().any_unplaced() || changes() {
             sleep(SETTLE_PAUSE).await;
         }
     });
     let error = match settled.await {
         // From here on nothing else runs in this image.
-        Ok(()) => replace(service),
+        Ok(()) => replace(control),
         Err(_) => UpgradeError::Busy,
     };
-    service.listeners.resume();
+    control.intake.listeners.resume();
     error
 }
 
 /// Tries the new image out.
-async fn rehearsal(service: &Service) -> Result<(), UpgradeError> {
+async fn rehearsal(control: &Control) -> Result<(), UpgradeError> {
     let system = |what| move |source| UpgradeError::System { what, source };
     let program = program::path().map_err(system("cannot find the program"))?;
     // Its descriptors are not there for the one who only reads it.
-    let state = State::collect(service, &mut Passed::default())?.write()?;
+    let state = State::collect(control, &mut Passed::default())?.write()?;
     let (mut complaints, theirs) = UnixStream::pair().map_err(system("cannot hear the new version"))?;
     let mut command = Command::new(&program);
     command.args(std::env::args_os().skip(1)).env(VARIABLE, REHEARSAL);
@@ -181,7 +181,7 @@ async fn rehearsal(service: &Service) -> Result<(), UpgradeError> {
     }
     command.current_dir(program::first_folder());
     command.stdin(Stdio::from(state)).stdout(Stdio::null()).stderr(Stdio::from(OwnedFd::from(theirs)));
-    let mut child = Process::start(REHEARSAL, &mut command)
+    let mut child = Process::start(&mut command)
         .map_err(|source| UpgradeError::Refused(format!("cannot start {}: {source}", program.display())))?;
     drop(command);
     let status = match timeout(REHEARSAL_DEADLINE, child.wait()).await {
@@ -199,23 +199,23 @@ async fn rehearsal(service: &Service) -> Result<(), UpgradeError> {
     let said = Escaped(said.trim()).to_string();
     Err(UpgradeError::Refused(format!(
         "the new version can't take over ({}): {said}",
-        role::describe(Some(status)),
+        describe(Some(status)),
     )))
 }
 
 /// Executes the new image in our place.
-fn replace(service: &Service) -> UpgradeError {
-    match try_replace(service) {
+fn replace(control: &Control) -> UpgradeError {
+    match try_replace(control) {
         Ok(never) => match never {},
         Err(error) => error,
     }
 }
 
-fn try_replace(service: &Service) -> Result<std::convert::Infallible, UpgradeError> {
+fn try_replace(control: &Control) -> Result<std::convert::Infallible, UpgradeError> {
     let system = |what| move |source| UpgradeError::System { what, source };
-    handoff::take_acknowledgements(service);
+    handoff::take_acknowledgements(&control.intake);
     let mut passed = Passed::default();
-    let state = State::collect(service, &mut passed)?.write()?;
+    let state = State::collect(control, &mut passed)?.write()?;
     let number = passed.add(state).map_err(system("cannot pass the state on"))?;
     let program = c_string(program::path().map_err(system("cannot find the program"))?.into_os_string())?;
     let arguments = std::env::args_os().map(c_string).collect::<Result<Vec<_>, _>>()?;

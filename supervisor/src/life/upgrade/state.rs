@@ -1,9 +1,8 @@
 //! What one image of the supervisor tells the next, which takes its place in the same process.
 //!
-//! It is written as JSON, so that versions can differ: a newer one adds fields with defaults and is
-//! understood by older ones of the same [`VERSION`]; whoever changes the meaning of a field counts that up,
-//! and reads what earlier versions have written. Descriptors are named by their numbers, which are the same
-//! in both images.
+//! It is written as JSON. Descriptors are named by their numbers, which are the same in both images. What may change
+//! in it after 0.1.0: a field may be added with a default, which versions before pass over; whoever changes the meaning
+//! of a field counts [`VERSION`] up and reads what earlier versions have written.
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
@@ -12,15 +11,17 @@ use std::{io, process};
 
 use common::addr::ListenAddr;
 use common::ipc::exporter::Page;
-use common::ipc::stats::{Durations, Stats};
 use common::sys::memory_file;
 use common::ticket::Key;
 use rustix::fd::AsFd;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::roles::wrapper;
+use crate::roles::gateway::GatewaySnapshot;
+use crate::roles::peer::Peer;
+use crate::roles::wrapper::ProgramSnapshot;
 use crate::state::connections;
+use crate::state::service::ServiceSnapshot;
 
 /// Of what is written here.
 pub(super) const VERSION: u32 = 1;
@@ -34,61 +35,42 @@ pub(super) struct State {
     pub(super) version: u32,
     /// The process that it is meant for. In any other it was inherited by accident.
     pub(super) pid: u32,
-    /// The program that has written it, for the log.
+    /// The version of the program that has written it, for the log.
     pub(super) program: String,
     /// All descriptors that are named below.
     pub(super) descriptors: Vec<RawFd>,
+    /// From where relative paths on the command line lead.
+    pub(super) directory: PathBuf,
     pub(super) listeners: Vec<Listener>,
     /// Oldest first. The last is in force.
     pub(super) generations: Vec<Generation>,
     pub(super) connections: connections::Handed,
-    /// The numbers of the last generation and of the last gateway.
-    pub(super) last: (u32, u32),
-    pub(super) violations: u64,
-    /// From where relative paths on the command line lead.
-    pub(super) folder: PathBuf,
-    /// How long the service has run.
-    #[serde(default)]
-    pub(super) age: Duration,
-    /// The control socket, and connections there that wait for the end of the upgrade.
-    #[serde(default)]
+    pub(super) service: ServiceSnapshot,
+    /// The control socket.
     pub(super) control: Option<RawFd>,
-    #[serde(default)]
+    /// Connections to it that wait for the end of the upgrade.
     pub(super) waiting: Vec<RawFd>,
-    /// What gateways have counted that have ended, and how long it took to reach targets.
-    #[serde(default)]
-    pub(super) departed: Stats,
-    #[serde(default)]
-    pub(super) connects: Durations,
-    /// What tokens are told apart by in records.
-    #[serde(default)]
-    pub(super) token_key: Option<Key>,
-    /// Who shows metrics.
-    #[serde(default)]
     pub(super) exporter: Option<Exporter>,
-    /// Children that nobody needs any more.
-    #[serde(default)]
-    pub(super) others: Vec<i32>,
     /// The wrapped program of the generation in force.
-    #[serde(default)]
-    pub(super) wrapped: Option<wrapper::Handed>,
+    pub(super) wrapped: Option<ProgramSnapshot>,
+    /// Children that nobody needs any more.
+    pub(super) others: Vec<i32>,
 }
 
 /// A listening socket.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Listener {
     pub(super) socket: RawFd,
-    /// As configured; nothing for one that was passed to us.
+    /// As configured; none for one that was passed to us.
     pub(super) address: Option<ListenAddr>,
 }
 
-/// The listener for metrics, and who serves it.
+/// The listener for metrics, and the role that serves it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Exporter {
     pub(super) listener: Listener,
     pub(super) role: Option<Role>,
-    /// Questions that were not answered.
-    #[serde(default)]
+    /// Pages that it was not given.
     pub(super) wanted: Vec<Page>,
 }
 
@@ -102,21 +84,18 @@ pub(super) struct Generation {
     pub(super) connector: Option<Role>,
     pub(super) signer: Option<Role>,
     pub(super) echo: Option<Role>,
+    /// The processes of plugins.
+    pub(super) plugins: Vec<i32>,
     /// Whether its sessions go to the wrapped program.
-    #[serde(default)]
     pub(super) wraps: bool,
 }
 
 /// A gateway.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Gateway {
-    pub(super) id: u32,
     pub(super) role: Role,
     pub(super) acknowledgements: RawFd,
-    /// Answers that are still to come.
-    pub(super) asked: usize,
-    #[serde(default)]
-    pub(super) stats: Stats,
+    pub(super) gateway: GatewaySnapshot,
 }
 
 /// A process and the channels to it.
@@ -153,7 +132,8 @@ impl Generation {
     pub(super) fn pids(&self) -> Vec<i32> {
         let beside = [&self.connector, &self.signer, &self.echo];
         let gateways = self.gateways.iter().map(|gateway| &gateway.role);
-        beside.into_iter().flatten().chain(gateways).map(|role| role.pid).collect()
+        let roles = beside.into_iter().flatten().chain(gateways).map(|role| role.pid);
+        roles.chain(self.plugins.iter().copied()).collect()
     }
 }
 
@@ -164,7 +144,7 @@ impl State {
         Ok(memory_file::sealed(&text)?)
     }
 
-    /// Reads what [`Self::write`] has written, in this version or an earlier one.
+    /// Reads what [`Self::write`] has written.
     pub(super) fn read(file: OwnedFd) -> Result<Self, StateError> {
         #[derive(Deserialize)]
         struct Form {
@@ -193,6 +173,11 @@ impl Passed {
         Ok(number)
     }
 
+    /// The numbers by which the next image knows a role.
+    pub(super) fn add_role(&mut self, peer: &Peer) -> io::Result<Role> {
+        Ok(Role { pid: peer.pid, channel: self.add(&peer.channel)?, log: self.add(&*peer.log)? })
+    }
+
     /// All numbers so far.
     pub(super) fn numbers(&self) -> Vec<RawFd> {
         self.0.iter().map(AsRawFd::as_raw_fd).collect()
@@ -209,42 +194,62 @@ impl Passed {
 
 #[cfg(test)]
 mod tests {
+    use crate::state::service::ServiceState;
+
     use super::*;
 
-    /// As the first version has written it. It must be understood for ever.
-    const FIRST: &str = include_str!("state_1.json");
+    /// A state as it is written, of a service that has served nobody.
+    fn sample() -> String {
+        let state = ServiceState::default();
+        let connections = state.connections.borrow().hand_on(|_| Ok(3)).unwrap();
+        let state = State {
+            version: VERSION,
+            pid: 4242,
+            program: "0.1.0".into(),
+            descriptors: vec![12],
+            directory: "/".into(),
+            listeners: vec![Listener { socket: 12, address: None }],
+            generations: Vec::new(),
+            connections,
+            service: state.snapshot(),
+            control: None,
+            waiting: Vec::new(),
+            exporter: None,
+            wrapped: None,
+            others: vec![7],
+        };
+        serde_json::to_string(&state).unwrap()
+    }
 
     fn file(text: &str) -> OwnedFd {
         memory_file::sealed(text.as_bytes()).unwrap()
     }
 
     #[test]
-    fn the_first_form_is_understood() {
-        let state = State::read(file(FIRST)).unwrap();
-        assert_eq!(state.generations.len(), 2);
-        assert_eq!(state.generations[1].gateways[0].id, 3);
-        assert_eq!(state.listeners.len(), 2);
-        assert_eq!(state.last, (2, 3));
+    fn a_state_is_read_as_it_was_written() {
+        let text = sample();
+        assert_eq!(serde_json::to_string(&State::read(file(&text)).unwrap()).unwrap(), text);
     }
 
     #[test]
     fn what_a_later_version_adds_is_passed_over() {
-        let state = FIRST.replacen('{', "{\"colour\": \"green\",", 1);
+        let state = sample().replacen('{', "{\"colour\": \"green\",", 1);
         assert!(State::read(file(&state)).is_ok());
     }
 
     #[test]
     fn a_later_form_and_no_form_are_refused() {
-        let later = FIRST.replacen("\"version\": 1", "\"version\": 2", 1);
+        let text = sample();
+        let later = text.replacen("\"version\":1", "\"version\":2", 1);
         assert!(matches!(State::read(file(&later)), Err(StateError::Version(2))));
-        for broken in ["", "{}", "[]", &FIRST[..FIRST.len() / 2]] {
+        for broken in ["", "{}", "[]", &text[..text.len() / 2]] {
             assert!(matches!(State::read(file(broken)), Err(StateError::Form(_))), "{broken}");
         }
     }
 
     #[test]
     fn a_state_is_for_one_process() {
-        let state = State::read(file(FIRST)).unwrap();
+        let state = State::read(file(&sample())).unwrap();
         assert!(matches!(state.check_process(), Err(StateError::Elsewhere(4242))));
     }
 }

@@ -158,8 +158,8 @@ impl Syslog {
                     Sent::Nothing => {
                         if !was_away {
                             tracing::warn!(
-                                target: "websockify::log",
-                                "the syslog server {} can't be reached; its messages wait", self.server.name(),
+                                "the syslog server {} can't be reached; its messages wait",
+                                self.server.name(),
                             );
                         }
                         sleep(RECONNECT).await;

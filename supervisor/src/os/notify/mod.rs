@@ -9,15 +9,9 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
-use crate::control::status;
-use crate::roles::role::START_DEADLINE;
-use crate::run::Service;
 use queue::Queue;
-
-/// The status line changes at most this often.
-const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Pause before what found no room is sent again.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
@@ -66,7 +60,7 @@ fn with_queue(act: impl FnOnce(&mut Queue)) -> bool {
 }
 
 fn complain(error: &std::io::Error) {
-    tracing::warn!(target: "websockify::notify", "cannot notify the service manager: {error}");
+    tracing::warn!("cannot notify the service manager: {error}");
 }
 
 /// Tells what must get there.
@@ -77,8 +71,8 @@ fn tell(state: &[NotifyState<'_>]) {
     }
 }
 
-/// Tells how it is now; what was told before is of no interest any more.
-fn tell_status(status: &str) {
+/// Replaces the status line; an earlier one that has not been sent is dropped.
+pub(crate) fn status(status: &str) {
     if !with_queue(|queue| queue.set_status(NotifyState::Status(status).to_string())) {
         WAITS.with(|waits| waits.notify_one());
     }
@@ -118,7 +112,7 @@ pub(crate) fn failed(reason: &dyn std::fmt::Display) {
     tell_last();
 }
 
-/// Feeds the watchdog once, before something that takes time.
+/// Feeds the watchdog once.
 pub(crate) fn alive() {
     tell(&[NotifyState::Watchdog]);
 }
@@ -127,7 +121,7 @@ pub(crate) fn alive() {
 pub(crate) fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
-        Err(error) => tracing::warn!(target: "websockify::notify", "no time to tell: {error}"),
+        Err(error) => tracing::warn!("no time to tell: {error}"),
     }
 }
 
@@ -145,30 +139,4 @@ pub(crate) fn reloaded(what: &str, failure: Option<&String>) {
 /// The end has begun.
 pub(crate) fn stopping() {
     tell(&[NotifyState::Stopping, NotifyState::Status("ending sessions")]);
-}
-
-/// Keeps the status line true.
-pub(crate) async fn keep_status(service: Rc<Service>) {
-    let mut changes = service.changes();
-    loop {
-        tell_status(&status::line(&service));
-        sleep(STATUS_INTERVAL).await;
-        // The sender lives as long as the service.
-        let _ = changes.changed().await;
-    }
-}
-
-/// Feeds the watchdog at twice the rate that it asks for, if it asks; but not while roles are missing for
-/// longer than their start may take, because then a new start of everything is what may help.
-pub(crate) async fn keep_watchdog(service: Rc<Service>) {
-    let Some(interval) = sd_notify::watchdog_enabled() else { return };
-    let mut unable_since: Option<Instant> = None;
-    loop {
-        let able = service.generations.current().is_some_and(|generation| generation.can_serve());
-        unable_since = if able { None } else { unable_since.or_else(|| Some(Instant::now())) };
-        if unable_since.is_none_or(|since| since.elapsed() < START_DEADLINE) {
-            tell(&[NotifyState::Watchdog]);
-        }
-        sleep(interval / 2).await;
-    }
 }

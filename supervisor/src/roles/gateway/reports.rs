@@ -1,105 +1,136 @@
 //! What a gateway says, and how far it is believed.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use common::ipc::ConnectionId;
-use common::ipc::gateway::{GatewayToSupervisor, Report, SessionSummary, SupervisorToGateway};
+use common::ipc::gateway::{Count, GatewayToSupervisor, Report, SessionSummary, SupervisorToGateway};
 use common::ipc::request::Requested;
+use common::ipc::stats::Stats;
 use tokio::task::spawn_local;
 
-use super::{Gateway, lighten, tell};
+use super::process::{Gateway, MAX_UNASKED_STATS};
+use crate::files::recordings::Recordings;
 use crate::os::log;
-use crate::path::generation::Generation;
-use crate::path::handoff;
-use crate::roles::violation::GatewayFault;
+use crate::roles::peer::Fault;
+use crate::roles::scope::Scope;
 
 /// Longest reason of a Close frame with each byte shown as a character that it is not.
 const MAX_REASON: usize = 3 * SessionSummary::MAX_REASON;
 
-/// Reads what a gateway says until it dies or breaks protocol.
-pub(super) async fn listen(generation: &Rc<Generation>, gateway: &Rc<Gateway>) -> GatewayFault {
-    loop {
-        let taken = match gateway.channel.receive().await {
-            Ok(GatewayToSupervisor::Report(report)) => take_report(generation, gateway, report),
-            Ok(GatewayToSupervisor::Counts(counts)) => gateway.take_answer(counts),
-            Ok(GatewayToSupervisor::Stats(stats)) => gateway.take_stats(stats),
-            Ok(GatewayToSupervisor::OpenRecording(id)) => record(generation, gateway, id),
-            Ok(GatewayToSupervisor::Requested(requested)) => take_requests(generation, gateway, requested),
-            Ok(GatewayToSupervisor::Ready(_) | GatewayToSupervisor::Failed(_)) => {
-                unreachable!("the channel accepts it once")
-            }
-            Err(error) => Err(error.into()),
-        };
-        if let Err(fault) = taken {
-            return fault;
-        }
+/// Pause before a connection is offered again that a gateway could not receive.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// Takes what a gateway says while it serves.
+pub(super) fn take(
+    scope: &Scope,
+    recordings: Option<&Recordings>,
+    gateway: &Rc<Gateway>,
+    message: GatewayToSupervisor,
+) -> Result<(), Fault> {
+    match message {
+        GatewayToSupervisor::Report(report) => take_report(scope, gateway, report),
+        GatewayToSupervisor::Counts(counts) => take_counts(gateway, counts),
+        GatewayToSupervisor::Stats(stats) => take_stats(gateway, stats),
+        GatewayToSupervisor::OpenRecording(id) => record(scope, recordings, gateway, id),
+        GatewayToSupervisor::Requested(requested) => take_requests(scope, gateway, requested),
+        GatewayToSupervisor::Ready(_) | GatewayToSupervisor::Failed(_) => Err(Fault::out_of_turn()),
     }
+}
+
+/// A report about a connection that this gateway can't make.
+fn foreign(id: ConnectionId) -> Fault {
+    Fault::Violation(format!("a report about connection {id}, which it can't make"))
+}
+
+/// Gives an answer to who has asked first.
+fn take_counts(gateway: &Gateway, counts: Vec<Count>) -> Result<(), Fault> {
+    let asked = gateway.asked.borrow_mut().pop_front().ok_or_else(Fault::out_of_turn)?;
+    // Who has given up meanwhile needs no answer.
+    let _ = asked.send(counts);
+    Ok(())
+}
+
+/// Takes what it has counted: the answer to a question, or its last word.
+fn take_stats(gateway: &Gateway, stats: Stats) -> Result<(), Fault> {
+    let asked = gateway.stats_asked.take();
+    if asked.is_none() {
+        gateway.unasked_stats.set(gateway.unasked_stats.get() + 1);
+    }
+    if !stats.is_possible() || gateway.unasked_stats.get() > MAX_UNASKED_STATS {
+        return Err(Fault::out_of_turn());
+    }
+    gateway.stats.replace(stats);
+    if let Some(asked) = asked {
+        // Who has given up meanwhile needs no answer.
+        let _ = asked.send(());
+    }
+    Ok(())
 }
 
 /// Believes what a gateway says about its own connections. Each entry uses up a connection, so nobody can
 /// report without end.
-fn take_report(generation: &Generation, gateway: &Gateway, report: Report) -> Result<(), GatewayFault> {
+fn take_report(scope: &Scope, gateway: &Gateway, report: Report) -> Result<(), Fault> {
     if report.is_empty() {
-        return Err(GatewayFault::OutOfTurn);
+        return Err(Fault::out_of_turn());
     }
-    let service = &generation.service;
-    handoff::take_acknowledgements(service);
-    let mut connections = service.connections.borrow_mut();
+    gateway.take_acknowledgements(scope);
+    let mut connections = scope.state.connections.borrow_mut();
     for id in report.lost {
-        let unserved = connections.lost(id, gateway.id).ok_or(GatewayFault::Foreign(id))?;
-        lighten(generation, gateway);
-        spawn_local(handoff::offer_again(service.clone(), unserved));
+        let unserved = connections.lost(id, gateway.id).ok_or_else(|| foreign(id))?;
+        gateway.connection_done(scope);
+        scope.state.returned.push(unserved, RETRY_PAUSE);
     }
     for ended in report.ended {
         let id = ended.id;
         let reason = ended.session.as_ref().map_or(0, |session| session.close_reason.len());
         if reason > MAX_REASON || !connections.ended(ended, gateway.id) {
-            return Err(GatewayFault::Foreign(id));
+            return Err(foreign(id));
         }
-        lighten(generation, gateway);
-        service.note_change();
+        gateway.connection_done(scope);
+        scope.state.note_change();
     }
     Ok(())
 }
 
 /// Opens a file for the recording of a session. Each connection gets one at most.
-fn record(generation: &Rc<Generation>, gateway: &Rc<Gateway>, id: ConnectionId) -> Result<(), GatewayFault> {
-    let client = generation.service.connections.borrow_mut().record(id, gateway.id);
-    let client = client.ok_or(GatewayFault::Foreign(id))?;
-    let answer = match generation.recordings.as_ref().map(|recordings| recordings.open(id)) {
+fn record(
+    scope: &Scope,
+    recordings: Option<&Recordings>,
+    gateway: &Rc<Gateway>,
+    id: ConnectionId,
+) -> Result<(), Fault> {
+    let client = scope.state.connections.borrow_mut().record(id, gateway.id);
+    let client = client.ok_or_else(|| foreign(id))?;
+    let answer = match recordings.map(|recordings| recordings.open(id)) {
         // Before an upgrade it was configured otherwise.
         None => SupervisorToGateway::NoRecording(id),
         Some(Ok((path, file))) => {
             let path = path.display();
-            tracing::info!(target: "websockify::gateway", websockify_client = %client, "opening record file: {path}");
+            tracing::info!(websockify_client = %client, "opening record file: {path}");
             SupervisorToGateway::Recording { id, file }
         }
         Some(Err(error)) => {
-            tracing::error!(target: "websockify::gateway", "cannot record session {id}: {error}");
+            tracing::error!("cannot record session {id}: {error}");
             SupervisorToGateway::NoRecording(id)
         }
     };
-    let (generation, gateway) = (generation.clone(), gateway.clone());
+    let gateway = gateway.clone();
     // One that is gone needs no answer.
-    spawn_local(async move { _ = tell(&generation, &gateway, &answer).await });
+    spawn_local(async move { _ = gateway.tell(&answer).await });
     Ok(())
 }
 
 /// Believes what a gateway says about how its sessions came to be, once for each of its connections.
-fn take_requests(
-    generation: &Generation,
-    gateway: &Gateway,
-    requested: Vec<Requested>,
-) -> Result<(), GatewayFault> {
+fn take_requests(scope: &Scope, gateway: &Gateway, requested: Vec<Requested>) -> Result<(), Fault> {
     if requested.is_empty() || !log::keeps_fields() {
-        return Err(GatewayFault::OutOfTurn);
+        return Err(Fault::out_of_turn());
     }
-    let service = &generation.service;
-    handoff::take_acknowledgements(service);
-    let mut connections = service.connections.borrow_mut();
+    gateway.take_acknowledgements(scope);
+    let mut connections = scope.state.connections.borrow_mut();
     for Requested { id, request } in requested {
         if !request.fits() || !connections.requested(id, request, gateway.id) {
-            return Err(GatewayFault::Foreign(id));
+            return Err(foreign(id));
         }
     }
     Ok(())

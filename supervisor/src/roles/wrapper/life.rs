@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 use common::config::WrapMode;
 use common::ipc::wrapper::{ProgramEnd, ProgramState};
 use common::log::Escaped;
+use tokio::task::spawn_local;
 use tokio::time::{interval, sleep};
 
 use super::listening::{self, Found};
+use super::phase::Phase;
+use super::program::{Kept, Program, WrapError};
 use super::run::{Event, Run};
-use super::{Kept, Program, WrapError, within};
-use crate::roles::role::Handle;
+use crate::os::network::within;
 
 /// How often is looked whether the program listens: at first, and after some time.
 const FIRST_LOOK: Duration = Duration::from_millis(10);
@@ -33,25 +35,6 @@ pub(super) enum Next {
     Wait,
 }
 
-/// What is going on, for an upgrade.
-#[derive(Debug, Default)]
-pub(super) enum Phase {
-    /// The program does not run.
-    #[default]
-    Idle,
-    /// It is being started or ended.
-    Changing,
-    /// It runs.
-    Runs {
-        /// Its wrapper.
-        wrapper: Handle,
-        /// Since when.
-        began: Instant,
-        /// How and when its first process has ended.
-        ended: Option<(ProgramEnd, Instant)>,
-    },
-}
-
 /// How a run is over.
 enum Over {
     /// We are to end it.
@@ -68,6 +51,14 @@ enum Left {
 }
 
 impl Program {
+    /// Starts the program for the first time, and keeps it from then on.
+    pub(crate) async fn start(self: &Rc<Self>) -> Result<(), WrapError> {
+        let first = self.begin().await?;
+        self.kept.send_replace(Kept::Running);
+        spawn_local(self.clone().keep(Next::Attend(first)));
+        Ok(())
+    }
+
     /// Keeps the program, run after run, until it is over.
     pub(super) async fn keep(self: Rc<Self>, mut next: Next) {
         let kept = loop {
@@ -91,7 +82,7 @@ impl Program {
                     match self.begin().await {
                         Ok(run) => Next::Attend(run),
                         Err(error) => {
-                            tracing::error!(target: "websockify::wrap", "{error}");
+                            tracing::error!("{error}");
                             Next::Start(self.pause_after(Duration::ZERO))
                         }
                     }
@@ -107,10 +98,10 @@ impl Program {
 
     /// Starts the program once.
     pub(super) async fn begin(&self) -> Result<Run, WrapError> {
-        tracing::info!(target: "websockify::wrap", "Starting '{}'", Escaped(&self.wrap.shown()));
+        tracing::info!("Starting '{}'", Escaped(&self.wrap.shown()));
         self.state.send_replace(ProgramState::Starting);
         self.phase.replace(Phase::Changing);
-        let started = Run::begin(&self.setup, self.network()).await;
+        let started = Run::begin(&self.setup, self.network.as_deref()).await;
         started.map_err(|reason| {
             self.phase.replace(Phase::Idle);
             self.state.send_replace(ProgramState::Away);
@@ -129,7 +120,7 @@ impl Program {
 
     /// Stays with one run until none of its processes is left.
     async fn attend(&self, mut run: Run) -> Over {
-        self.phase.replace(Phase::Runs { wrapper: run.handle(), began: run.began, ended: run.ended });
+        self.phase.replace(Phase::Runs { wrapper: run.peer(), began: run.began, ended: run.ended });
         let (over, left) = self.follow(&mut run).await;
         self.phase.replace(Phase::Changing);
         if left == Left::Some {
@@ -159,7 +150,7 @@ impl Program {
                     }
                     Event::Gone => {
                         let name = self.name();
-                        tracing::debug!(target: "websockify::wrap", "no process of {name} is left");
+                        tracing::debug!("no process of {name} is left");
                         // A wrapper that was killed can't tell.
                         let end = run.ended.map_or(ProgramEnd::Killed(9), |(end, _)| end);
                         return (Over::Ended(end), Left::None);
@@ -186,13 +177,12 @@ impl Program {
             match self.listening() {
                 Ok(Some(found)) if self.uid == 0 || found.uid == self.uid => {
                     self.state.send_replace(ProgramState::Listening(found.address));
-                    tracing::debug!(target: "websockify::wrap", "{} listens on {}", self.name(), found.address);
+                    tracing::debug!("{} listens on {}", self.name(), found.address);
                     return std::future::pending().await;
                 }
                 Ok(Some(Found { uid, .. })) => {
                     if strangers.insert(uid) {
                         tracing::error!(
-                            target: "websockify::wrap",
                             "user {uid} has taken port {}, which is for {}: its clients have to wait",
                             self.port.number(),
                             self.name(),
@@ -202,7 +192,6 @@ impl Program {
                 Ok(None) => {}
                 Err(error) => {
                     tracing::warn!(
-                        target: "websockify::wrap",
                         "cannot see when {} listens, clients may be refused at first: {error}",
                         self.name(),
                     );
@@ -212,7 +201,6 @@ impl Program {
             }
             if began.elapsed() >= self.wrap.start_timeout && *self.state.borrow() == ProgramState::Starting {
                 tracing::error!(
-                    target: "websockify::wrap",
                     "{} did not bind {} within {} s; it may be statically linked or setuid",
                     self.name(),
                     self.old_port,
@@ -227,7 +215,7 @@ impl Program {
 
     /// Who listens on the port.
     fn listening(&self) -> io::Result<Option<Found>> {
-        within(self.network(), || listening::on(self.port.number()))
+        within(self.network.as_deref(), || listening::on(self.port.number()))
     }
 
     fn tell_end(&self, end: ProgramEnd) {
@@ -236,6 +224,6 @@ impl Program {
             ProgramEnd::Exited(status) => format!("exit status {status}"),
             ProgramEnd::Killed(signal) => format!("signal {signal}"),
         };
-        tracing::info!(target: "websockify::wrap", "{name} has ended ({how})");
+        tracing::info!("{name} has ended ({how})");
     }
 }

@@ -39,7 +39,6 @@ impl Respawn {
         let pause = self.last_pause();
         if self.flaps() {
             tracing::warn!(
-                target: "websockify::wrap",
                 "Command respawning too fast: {name} has ended {} times soon after its start; \
                  starting it again in {} s",
                 self.short_runs,

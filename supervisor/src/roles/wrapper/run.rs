@@ -1,15 +1,19 @@
 //! One run of the wrapped program: its wrapper process, from start to end.
 
+use std::io;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use common::config::Sandbox;
 use common::ipc::channel::ChannelError;
 use common::ipc::setup;
 use common::ipc::wrapper::{ProgramEnd, SupervisorToWrapper, WrapperSetup, WrapperToSupervisor};
+use common::role::RoleName;
 use tokio::time::timeout;
 
-use super::{Network, within};
-use crate::roles::role::{self, Handle, Role};
+use crate::os::network::{Network, within};
+use crate::roles::peer::{Peer, Role};
+use crate::roles::supervise::{self, First, Launch, StartError};
 
 /// What a wrapper needs beyond the program's grace period: it kills what is left, and reads the last output.
 const WRAPPER_GRACE: Duration = Duration::from_secs(3);
@@ -37,20 +41,8 @@ impl Run {
     /// Starts the program and waits until the system has taken it, or says why not.
     pub(super) async fn begin(setup: &WrapperSetup, network: Option<&Network>) -> Result<Self, String> {
         let began = Instant::now();
-        let role =
-            within(network, || Role::start("wrapper", Sandbox::Off)).map_err(|error| error.to_string())?;
-        let started = async {
-            let setup = setup::file(setup)?;
-            role.channel.send(&SupervisorToWrapper::Setup(setup)).await?;
-            role.channel.receive::<WrapperToSupervisor>().await
-        };
-        match timeout(role::START_DEADLINE, started).await {
-            Ok(Ok(WrapperToSupervisor::Started(_))) => Ok(Self::adopted(role, began, None)),
-            Ok(Ok(WrapperToSupervisor::NotStarted(why))) => Err(why),
-            Ok(Ok(WrapperToSupervisor::Ended(_))) => Err("its wrapper speaks out of turn".into()),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("not started in time".into()),
-        }
+        let role = supervise::start(&WrapperLaunch { setup, network }).await.map_err(|error| error.reason)?;
+        Ok(Self::adopted(role, began, None))
     }
 
     /// One that was started earlier.
@@ -58,23 +50,18 @@ impl Run {
         Self { wrapper, began, ended }
     }
 
-    /// What others may know of its wrapper.
-    pub(super) fn handle(&self) -> Handle {
-        self.wrapper.handle()
+    /// Its wrapper, as others may know it.
+    pub(super) fn peer(&self) -> Rc<Peer> {
+        self.wrapper.peer.clone()
     }
 
     /// The next thing that happens. May be given up and called again.
     pub(super) async fn next(&mut self) -> Event {
-        match self.wrapper.channel.receive().await {
-            Ok(WrapperToSupervisor::Ended(end)) => return Event::Ended(end),
-            Ok(WrapperToSupervisor::Started(_) | WrapperToSupervisor::NotStarted(_)) => {
-                unreachable!("the channel accepts it once")
-            }
-            // Whoever waits for its process sees that end.
+        match self.wrapper.peer.channel.receive().await {
+            Ok(WrapperToSupervisor::Ended(end)) if self.ended.is_none() => return Event::Ended(end),
             Err(ChannelError::Closed) => {}
-            Err(error) => {
-                let pid = self.wrapper.process.pid;
-                tracing::error!(target: "websockify::wrap", "killed the wrapper (pid {pid}): {error}");
+            _ => {
+                tracing::error!("killed the wrapper (pid {}): protocol violation", self.wrapper.process.pid);
                 self.wrapper.process.send_kill();
             }
         }
@@ -84,11 +71,39 @@ impl Run {
 
     /// Ends the program: its processes have `grace` until they are killed.
     pub(super) async fn stop(self, grace: Duration) {
-        let Role { channel, mut process, .. } = self.wrapper;
-        drop(channel);
+        let Role { peer, mut process } = self.wrapper;
+        // The wrapper ends the program when its channel is closed.
+        drop(peer);
         if timeout(grace + WRAPPER_GRACE, process.wait()).await.is_err() {
-            tracing::error!(target: "websockify::wrap", "the wrapper (pid {}) hangs and is killed", process.pid);
+            tracing::error!("the wrapper (pid {}) hangs and is killed", process.pid);
             process.kill().await;
         }
+    }
+}
+
+/// What is needed to start a wrapper.
+struct WrapperLaunch<'a> {
+    setup: &'a WrapperSetup,
+    network: Option<&'a Network>,
+}
+
+impl Launch for WrapperLaunch<'_> {
+    const NAME: RoleName = RoleName::Wrapper;
+
+    /// Without a sandbox: the program inherits what its wrapper has.
+    fn spawn(&self) -> io::Result<Role> {
+        within(self.network, || Role::spawn(Self::NAME, Sandbox::Off, "the wrapper".into()))
+    }
+
+    async fn set_up(&self, peer: &Peer) -> Result<(), StartError> {
+        Ok(peer.channel.send(&SupervisorToWrapper::Setup(setup::file(self.setup)?)).await?)
+    }
+
+    async fn first(&self, peer: &Peer) -> Result<First, StartError> {
+        Ok(match peer.channel.receive().await? {
+            WrapperToSupervisor::Started(_) => First::Unconfined,
+            WrapperToSupervisor::NotStarted(why) => First::Failed(why),
+            WrapperToSupervisor::Ended(_) => First::Failed("its wrapper speaks out of turn".into()),
+        })
     }
 }

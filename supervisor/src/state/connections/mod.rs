@@ -64,7 +64,7 @@ impl Connections {
         match Register::open(file, |slot| held.contains(&slot)) {
             Ok(register) => self.register = Some(register),
             Err(error) => {
-                tracing::warn!(target: "websockify::session", "no register {}: {error}", file.display());
+                tracing::warn!("no register {}: {error}", file.display());
             }
         }
     }
@@ -300,14 +300,14 @@ impl Connections {
             // The original's lines, which go with --verbose.
             match closed_by {
                 ClosedBy::Client => {
-                    tracing::debug!(target: "websockify::session", "{target}: Client closed connection")
+                    tracing::debug!("{target}: Client closed connection")
                 }
                 ClosedBy::Target => {
-                    tracing::debug!(target: "websockify::session", "{target}: Target closed connection")
+                    tracing::debug!("{target}: Target closed connection")
                 }
                 _ => {}
             }
-            tracing::debug!(target: "websockify::session", "{target}: Closed target");
+            tracing::debug!("{target}: Closed target");
         }
         self.totals.sessions -= 1;
         let (to_target, to_client) = summary.map_or((0, 0), |sum| (sum.to_target, sum.to_client));

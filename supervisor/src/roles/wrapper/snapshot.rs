@@ -7,30 +7,31 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use common::config::{Wrap, WrapMode};
-use common::ipc::channel::Channel;
 use common::ipc::wrapper::{ProgramEnd, ProgramState, WrapperSetup};
+use common::role::RoleName;
 use rustix::fd::AsFd;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 use tokio::task::spawn_local;
 
-use super::life::{Next, Phase};
+use super::life::Next;
+use super::phase::Phase;
 use super::port::ReservedPort;
+use super::program::{Kept, Program};
 use super::respawn::Respawn;
 use super::run::Run;
-use super::{Kept, Network, Program};
+use crate::os::network::Network;
 use crate::os::process::Process;
-use crate::roles::role::Role;
+use crate::roles::peer::Role;
 
 /// What the next image is told of the program. Descriptors are named by their numbers.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Handed {
+pub(crate) struct ProgramSnapshot {
     wrap: Wrap,
     setup: WrapperSetup,
     old_port: u16,
     uid: u32,
     port: Port,
-    #[serde(default)]
     network: Option<RawFd>,
     state: ProgramState,
     kept: Kept,
@@ -58,7 +59,7 @@ struct Running {
     ended: Option<(ProgramEnd, Duration)>,
 }
 
-impl Handed {
+impl ProgramSnapshot {
     /// The wrapper's process.
     pub(crate) fn pid(&self) -> Option<i32> {
         self.run.as_ref().map(|run| run.pid)
@@ -72,10 +73,10 @@ impl Program {
     }
 
     /// Everything that the next image needs. `pass` gives the numbers that it knows descriptors by.
-    pub(crate) fn hand_on(
+    pub(crate) fn snapshot(
         &self,
         mut pass: impl FnMut(BorrowedFd<'_>) -> io::Result<RawFd>,
-    ) -> io::Result<Handed> {
+    ) -> io::Result<ProgramSnapshot> {
         let run = match &*self.phase.borrow() {
             Phase::Idle | Phase::Changing => None,
             Phase::Runs { wrapper, began, ended } => Some(Running {
@@ -87,7 +88,7 @@ impl Program {
             }),
         };
         let (v4, v6) = self.port.sockets();
-        Ok(Handed {
+        Ok(ProgramSnapshot {
             wrap: self.wrap.clone(),
             setup: self.setup.clone(),
             old_port: self.old_port,
@@ -109,11 +110,12 @@ impl Program {
 ///
 /// When one of these is missing. The program is ended by its wrapper then.
 pub(crate) fn adopt(
-    handed: Handed,
+    snapshot: ProgramSnapshot,
     mut take: impl FnMut(RawFd) -> io::Result<OwnedFd>,
 ) -> io::Result<Rc<Program>> {
-    let Handed { wrap, setup, old_port, uid, port, network, state, kept, served, respawn, run } = handed;
-    let network = network.map(&mut take).transpose()?.map(Network::adopted);
+    let ProgramSnapshot { wrap, setup, old_port, uid, port, network, state, kept, served, respawn, run } =
+        snapshot;
+    let network = network.map(&mut take).transpose()?.map(Network::adopted).map(Rc::new);
     let v6 = port.v6.map(&mut take).transpose()?;
     let port = ReservedPort::adopted(port.number, take(port.v4)?, v6);
     let next = match run {
@@ -143,37 +145,10 @@ pub(crate) fn adopt(
 
 impl Running {
     fn adopt(self, take: &mut impl FnMut(RawFd) -> io::Result<OwnedFd>) -> io::Result<Run> {
-        let channel = Channel::adopted(take(self.channel)?)?;
-        let log = Channel::new(take(self.log)?)?;
-        let role = Role::adopt("wrapper", Process::adopt("wrapper", self.pid)?, channel, log);
+        let (channel, log) = (take(self.channel)?, take(self.log)?);
+        let process = Process::adopt(self.pid)?;
+        let role = Role::adopt(RoleName::Wrapper, "the wrapper".into(), process, channel, log)?;
         let ago = |time: Duration| Instant::now().checked_sub(time).unwrap_or_else(Instant::now);
         Ok(Run::adopted(role, ago(self.lived), self.ended.map(|(end, time)| (end, ago(time)))))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// As the first version that hands programs on has written it. It must be understood for ever.
-    const FIRST: &str = r#"{
-        "wrap": {"command": [{"Unix": [118, 110, 99]}], "mode": "Respawn", "port": 5901, "user": "alice",
-            "environment": {"A": "b"}, "directory": "/srv", "start_timeout": {"secs": 20, "nanos": 0}},
-        "setup": {"run_as": {"uid": 1, "gid": 2, "groups": [3]}, "command": [{"Unix": [118, 110, 99]}],
-            "environment": [[{"Unix": [65]}, {"Unix": [98]}]], "directories": ["/srv"], "open_files": [1024, 4096],
-            "grace": {"secs": 2, "nanos": 0}},
-        "old_port": 5901, "uid": 1, "port": {"number": 40000, "v4": 11, "v6": null},
-        "state": {"Listening": "127.0.0.1:40000"}, "kept": "Running", "served": true,
-        "respawn": {"short_runs": 2},
-        "run": {"pid": 4242, "channel": 12, "log": 13, "lived": {"secs": 7, "nanos": 0},
-            "ended": [{"Exited": 3}, {"secs": 1, "nanos": 0}]}}"#;
-
-    #[test]
-    fn the_first_form_is_understood() {
-        let handed: Handed = serde_json::from_str(FIRST).unwrap();
-        assert_eq!((handed.pid(), handed.kept, handed.network), (Some(4242), Kept::Running, None));
-        assert_eq!((handed.wrap.shown(), handed.wrap.mode), ("vnc".to_owned(), WrapMode::Respawn));
-        assert!(!handed.wrap.private_network);
-        assert_eq!(handed.state, ProgramState::Listening("127.0.0.1:40000".parse().unwrap()));
     }
 }

@@ -15,7 +15,7 @@ pub(crate) struct Network(OwnedFd);
 
 impl Network {
     /// A new one, in which there is loopback.
-    pub(super) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let ours = current()?;
         unshare(CloneFlags::CLONE_NEWNET)?;
         let made = current().and_then(|own| raise_loopback().map(|()| Self(own)));
@@ -24,7 +24,7 @@ impl Network {
     }
 
     /// One that an earlier image of this program has made.
-    pub(super) fn adopted(namespace: OwnedFd) -> Self {
+    pub(crate) fn adopted(namespace: OwnedFd) -> Self {
         Self(namespace)
     }
 

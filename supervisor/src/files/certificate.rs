@@ -1,0 +1,145 @@
+//! The files of the certificate and its private key.
+
+use std::cell::{Cell, RefCell};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use common::certificate;
+use common::config::{Config, Secret};
+use rustls_pki_types::{CertificateDer, pem::PemObject};
+use zeroize::Zeroizing;
+
+use super::stamp::Stamp;
+
+/// Why a file of certificates can't be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CertificateError {
+    /// The system's reason.
+    #[error("cannot read {what} {path:?}: {source}")]
+    Read {
+        /// What the file is for.
+        what: &'static str,
+        /// Where it should be.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A file without what it is for.
+    #[error("no certificate in {0:?}: it should hold PEM blocks \"BEGIN CERTIFICATE\"")]
+    Empty(PathBuf),
+}
+
+/// The files, and the state in which they were last read.
+#[derive(Debug)]
+pub(crate) struct CertificateFiles {
+    pub(crate) certificate: PathBuf,
+    key: PathBuf,
+    /// The password of the key.
+    pub(crate) password: Option<Secret>,
+    seen: Cell<Option<(Option<Stamp>, Option<Stamp>)>>,
+    problem: RefCell<Option<String>>,
+}
+
+/// A certificate that was read.
+#[derive(Debug)]
+pub(crate) struct Certificate {
+    /// The certificate and its issuers, DER.
+    pub(crate) chain: Vec<Vec<u8>>,
+    pub(crate) expires: Option<SystemTime>,
+}
+
+impl Certificate {
+    /// The server's own certificate, DER.
+    pub(crate) fn leaf(&self) -> &[u8] {
+        self.chain.first().map(Vec::as_slice).unwrap_or_default()
+    }
+}
+
+impl CertificateFiles {
+    /// The files of a configuration, if it has any. Nothing is read yet.
+    pub(crate) fn of(config: &Config) -> Option<Self> {
+        config.tls.as_ref().map(|tls| Self {
+            certificate: tls.certificate.clone(),
+            key: tls.key.clone().unwrap_or_else(|| tls.certificate.clone()),
+            password: tls.key_password.clone(),
+            seen: Cell::default(),
+            problem: RefCell::default(),
+        })
+    }
+
+    /// Whether a certificate is there that was not seen as it is now, which makes it seen.
+    pub(crate) fn have_changed(&self) -> bool {
+        let of = |path: &PathBuf| fs::metadata(path).ok().as_ref().map(Stamp::of);
+        let certificate = of(&self.certificate);
+        let key = if self.key == self.certificate { certificate } else { of(&self.key) };
+        let stamps = (certificate, key);
+        if self.seen.replace(Some(stamps)) == Some(stamps) {
+            return false;
+        }
+        self.problem.replace(None);
+        certificate.is_some()
+    }
+
+    /// Reads the certificate.
+    pub(crate) fn load(&self) -> Result<Certificate, String> {
+        let chain = read(&self.certificate, "certificate").map_err(|error| error.to_string())?;
+        let expires = chain.first().and_then(|leaf| certificate::not_after(leaf));
+        Ok(Certificate { chain, expires })
+    }
+
+    /// Reads the private key.
+    pub(crate) fn load_key(&self) -> Result<Vec<u8>, String> {
+        fs::read(&self.key).map_err(|error| format!("cannot read the key {:?}: {error}", self.key))
+    }
+
+    /// Why the files can't be used as they are now.
+    pub(crate) fn problem(&self) -> Option<String> {
+        self.problem.borrow().clone()
+    }
+
+    /// The files can't be used as they are now.
+    pub(crate) fn set_problem(&self, problem: String) {
+        self.problem.replace(Some(problem));
+    }
+}
+
+/// The certificates of a PEM file, DER, at least one. `what` they are for is told in errors.
+pub(crate) fn read(path: &Path, what: &'static str) -> Result<Vec<Vec<u8>>, CertificateError> {
+    let pem = fs::read(path).map_err(|source| CertificateError::Read { what, path: path.into(), source })?;
+    // A private key may stand in the same file. It is not decoded, and does not stay here.
+    let pem = certificate_blocks(&Zeroizing::new(pem));
+    let found: Vec<Vec<u8>> =
+        CertificateDer::pem_slice_iter(&pem).filter_map(|one| Some(one.ok()?.to_vec())).collect();
+    if found.is_empty() { Err(CertificateError::Empty(path.into())) } else { Ok(found) }
+}
+
+/// The lines of a PEM file that belong to certificates.
+fn certificate_blocks(pem: &[u8]) -> Vec<u8> {
+    let mut is_inside = false;
+    let mut blocks = Vec::new();
+    for line in pem.split_inclusive(|byte| *byte == b'\n') {
+        is_inside |= line.starts_with(b"-----BEGIN CERTIFICATE-----");
+        if is_inside {
+            blocks.extend_from_slice(line);
+        }
+        is_inside &= !line.starts_with(b"-----END CERTIFICATE-----");
+    }
+    blocks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_file_with_key_and_certificates_the_certificates_are_read() {
+        let certificate =
+            |text: &str| format!("-----BEGIN CERTIFICATE-----\r\n{text}\r\n-----END CERTIFICATE-----\r\n");
+        let key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+        let (leaf, issuer) = (certificate("BBBB"), certificate("CCCC"));
+        let file = ["a comment\n", &leaf, key, &issuer, key].concat();
+        assert_eq!(certificate_blocks(file.as_bytes()), [leaf, issuer].concat().into_bytes());
+    }
+}

@@ -1,0 +1,23 @@
+//! The watchdog of the service manager.
+
+use std::rc::Rc;
+
+use tokio::time::{Instant, sleep};
+
+use crate::os::notify;
+use crate::path::intake::Intake;
+use crate::roles::supervise::START_DEADLINE;
+
+/// Feeds the watchdog at twice the rate that it asks for, if it asks; but not while roles are missing for longer than
+/// their start may take, because then a new start of everything is what may help.
+pub(crate) async fn keep_feeding(intake: Rc<Intake>) {
+    let Some(interval) = sd_notify::watchdog_enabled() else { return std::future::pending().await };
+    let mut unable_since: Option<Instant> = None;
+    loop {
+        unable_since = if intake.can_serve() { None } else { unable_since.or_else(|| Some(Instant::now())) };
+        if unable_since.is_none_or(|since| since.elapsed() < START_DEADLINE) {
+            notify::alive();
+        }
+        sleep(interval / 2).await;
+    }
+}

@@ -1,0 +1,40 @@
+//! The generations that live.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use super::generation::Generation;
+use crate::roles::wrapper::Program;
+
+/// The generations that live, oldest first. New connections go to the last.
+#[derive(Debug, Default)]
+pub(crate) struct Generations(RefCell<Vec<Rc<Generation>>>);
+
+impl Generations {
+    /// All of them, oldest first.
+    pub(crate) fn all(&self) -> Vec<Rc<Generation>> {
+        let mut living = self.0.borrow_mut();
+        living.retain(|one| !one.is_over());
+        living.clone()
+    }
+
+    /// The one that new connections go to; none before the first is ready.
+    pub(crate) fn current(&self) -> Option<Rc<Generation>> {
+        self.0.borrow().last().cloned()
+    }
+
+    /// New connections go to `generation` from now on.
+    pub(crate) fn add(&self, generation: Rc<Generation>) {
+        self.0.borrow_mut().push(generation);
+    }
+
+    /// Connections of all of them.
+    pub(crate) fn load(&self) -> u64 {
+        self.0.borrow().iter().map(|generation| generation.pool.load()).sum()
+    }
+
+    /// The wrapped program of the configuration in force.
+    pub(crate) fn program(&self) -> Option<Rc<Program>> {
+        self.current().and_then(|generation| generation.program.clone())
+    }
+}

@@ -1,0 +1,111 @@
+//! What the roles of a generation report, put together.
+
+use common::ipc::connector::Dialled;
+use common::log::Escaped;
+use tokio::task::spawn_local;
+
+use super::generation::Generation;
+use crate::os::log::message_id;
+use crate::roles::host::{Event, Host};
+use crate::roles::peer::Fault;
+use crate::roles::wrapper::Program;
+use crate::state::connections::Opening;
+
+impl Host for Generation {
+    fn report(&self, event: Event) {
+        match event {
+            Event::GatewayReady => self.scope.state.room.notify_waiters(),
+            Event::GatewayGone => self.end_if_empty(),
+            Event::ConnectorReady => {
+                if let (Some(program), Some(connector)) = (&self.program, &*self.scope.connector.borrow()) {
+                    program.keep_telling(connector);
+                }
+                // The plugins that run are known to the connector before.
+                for plugin in &self.plugins {
+                    plugin.restart();
+                }
+                self.introduce_gateways();
+            }
+            Event::IdentityChanged => self.introduce_gateways(),
+            Event::Dialled(all) => self.take_dialled(&all),
+            Event::PluginHangs(kind) => {
+                if let Some(plugin) = self.plugins.iter().find(|plugin| plugin.kind == kind) {
+                    plugin.hangs();
+                }
+            }
+            Event::Accused(by, violation) => {
+                // The role may lie, but could as well refuse the gateway its service.
+                let gateways = self.pool.all();
+                let accused = gateways.iter().find(|gateway| gateway.id == violation.gateway);
+                if let Some(gateway) = accused {
+                    gateway.peer.condemn(Fault::accused(by, &violation.what));
+                }
+            }
+            // The exporter does not belong to a generation.
+            Event::PageWanted => {}
+        }
+    }
+}
+
+impl Generation {
+    /// Gives every gateway channels to the connector and the signer in force.
+    fn introduce_gateways(&self) {
+        for slot in self.pool.slots() {
+            // A gateway that can't be told is dead; the one that follows it is introduced.
+            spawn_local(async move { _ = slot.introduce_others().await });
+        }
+    }
+
+    fn take_dialled(&self, all: &[Dialled]) {
+        let state = &self.scope.state;
+        let program = self.program.as_deref();
+        for dialled in all {
+            log_dialled(dialled, program);
+            if dialled.failure.is_some() {
+                continue;
+            }
+            let target = match program {
+                Some(program) => {
+                    program.note_session();
+                    program.describe()
+                }
+                None => Escaped(&dialled.target).to_string(),
+            };
+            if let Some(connect) = dialled.connect {
+                state.counters.connects.borrow_mut().count(connect);
+            }
+            let escaped = |text: &Option<String>| text.as_deref().map(|text| Escaped(text).to_string());
+            let opening = Opening {
+                target,
+                user: escaped(&dialled.user),
+                auth_method: self.auth_method(),
+                token: escaped(&dialled.token),
+                connect: dialled.connect,
+            };
+            state.connections.borrow_mut().opened(dialled.id, opening);
+        }
+        state.note_change();
+    }
+}
+
+/// The original's lines. The connector is no more trusted than other roles.
+fn log_dialled(dialled: &Dialled, program: Option<&Program>) {
+    let client = Escaped(&dialled.client).to_string();
+    let target = Escaped(&dialled.target).to_string();
+    let secured = if dialled.secured { " (using SSL)" } else { "" };
+    let line = match (program, target.strip_prefix("unix:")) {
+        (Some(program), _) => format!("connecting to command: {}{secured}", program.describe()),
+        (None, Some(path)) => format!("connecting to unix socket: {path}"),
+        (None, None) => format!("connecting to: {target}{secured}"),
+    };
+    tracing::info!(websockify_client = client, "{line}");
+    if let Some(failure) = &dialled.failure {
+        let failure = Escaped(failure);
+        tracing::info!(
+            message_id = message_id::TARGET_UNREACHABLE,
+            websockify_client = client,
+            websockify_target = target,
+            "Failed to connect to {target}: {failure}",
+        );
+    }
+}

@@ -1,0 +1,231 @@
+//! A place for a gateway: who is there, how one is started, and what happens when it dies.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use common::ipc::channel::{Channel, ChannelError};
+use common::ipc::connector::SupervisorToConnector;
+use common::ipc::gateway::{GatewayToSupervisor, SupervisorToGateway};
+use common::ipc::signer::SupervisorToSigner;
+use common::role::RoleName;
+use tokio::time::{sleep, timeout};
+
+use super::process::{Gateway, GatewaySnapshot};
+use super::reports;
+use crate::files::recordings::Recordings;
+use crate::roles::confinement::Confinement;
+use crate::roles::host::Event;
+use crate::roles::peer::{Fault, Peer, Role};
+use crate::roles::scope::Scope;
+use crate::roles::supervise::{First, Launch, START_DEADLINE, Spec, StartError};
+use crate::state::service::ServiceState;
+
+/// How long the connector's word about a target may be on its way.
+const CONNECTOR_DELAY: Duration = Duration::from_millis(20);
+
+/// A place for a gateway. When the one that is there dies, another takes it.
+#[derive(Debug)]
+pub(crate) struct GatewaySlot {
+    scope: Rc<Scope>,
+    /// Where its sessions are recorded, if they are.
+    recordings: Option<Rc<Recordings>>,
+    /// The gateway that is there, ready or not.
+    gateway: RefCell<Option<Rc<Gateway>>>,
+    is_ready: Cell<bool>,
+    was_taken: Cell<bool>,
+}
+
+impl GatewaySlot {
+    /// An empty place.
+    pub(crate) fn new(scope: Rc<Scope>, recordings: Option<Rc<Recordings>>) -> Self {
+        Self {
+            scope,
+            recordings,
+            gateway: RefCell::default(),
+            is_ready: Cell::default(),
+            was_taken: Cell::default(),
+        }
+    }
+
+    /// A place with a gateway that an earlier image has started.
+    pub(crate) fn adopted(
+        scope: Rc<Scope>,
+        recordings: Option<Rc<Recordings>>,
+        snapshot: GatewaySnapshot,
+        peer: Rc<Peer>,
+        acknowledgements: OwnedFd,
+    ) -> Self {
+        let load = scope.state.connections.borrow().load_of(snapshot.id);
+        let gateway = Gateway::adopted(snapshot, peer, acknowledgements, load);
+        let known = (&*scope.connector.borrow(), &*scope.identity.borrow());
+        gateway
+            .introduced
+            .set((known.0.as_ref().map(|one| one.pid), known.1.as_ref().map(|one| one.version())));
+        let slot = Self::new(scope.clone(), recordings);
+        slot.gateway.replace(Some(Rc::new(gateway)));
+        slot.is_ready.set(true);
+        slot
+    }
+
+    /// The gateway that is ready there.
+    pub(crate) fn ready(&self) -> Option<Rc<Gateway>> {
+        let gateway = self.gateway.borrow();
+        gateway.as_ref().filter(|gateway| self.is_ready.get() && !gateway.peer.is_gone()).cloned()
+    }
+
+    /// Whether a gateway is there, which may be about to end.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.gateway.borrow().is_some()
+    }
+
+    /// Gives the gateway channels to the connector and the signer in force, if it does not have them yet. It gets
+    /// none to one that is missing: whoever takes its place is introduced to all gateways.
+    pub(crate) async fn introduce_others(&self) -> Result<(), ChannelError> {
+        let Some(gateway) = self.gateway.borrow().clone() else { return Ok(()) };
+        let (connector, identity) =
+            (self.scope.connector.borrow().clone(), self.scope.identity.borrow().clone());
+        let (with_connector, with_identity) = gateway.introduced.get();
+        if let Some(connector) = connector.filter(|one| with_connector != Some(one.pid)) {
+            gateway.introduced.set((Some(connector.pid), with_identity));
+            let (theirs, channel) = Channel::pair()?;
+            let introduction = SupervisorToConnector::Gateway { id: gateway.id, channel };
+            in_time(connector.channel.send(&introduction)).await?;
+            gateway.tell(&SupervisorToGateway::Connector(theirs)).await?;
+        }
+        if let Some(identity) = identity.filter(|one| with_identity != Some(one.version())) {
+            let Some(certificate) = identity.certificate()? else { return Ok(()) };
+            gateway.introduced.set((gateway.introduced.get().0, Some(identity.version())));
+            let (theirs, channel) = Channel::pair()?;
+            let introduction = SupervisorToSigner::Gateway { id: gateway.id, channel };
+            in_time(identity.signer.channel.send(&introduction)).await?;
+            gateway.tell(&SupervisorToGateway::Certificate(certificate)).await?;
+            gateway.tell(&SupervisorToGateway::Signer(theirs)).await?;
+        }
+        Ok(())
+    }
+
+    fn present(&self) -> Result<Rc<Gateway>, StartError> {
+        self.gateway.borrow().clone().ok_or(StartError::Channel(ChannelError::Closed))
+    }
+}
+
+async fn in_time(sent: impl Future<Output = Result<(), ChannelError>>) -> Result<(), ChannelError> {
+    timeout(START_DEADLINE, sent).await.unwrap_or(Err(ChannelError::Closed))
+}
+
+impl Launch for GatewaySlot {
+    const NAME: RoleName = RoleName::Gateway;
+
+    fn confinement(&self) -> Option<&Confinement> {
+        Some(&self.scope.confinement)
+    }
+
+    fn spawn(&self) -> io::Result<Role> {
+        let id = self.scope.state.next_gateway();
+        let role = Role::spawn(Self::NAME, self.scope.sandbox, format!("gateway {id}"))?;
+        let (ours, theirs) = Channel::pair()?;
+        let gateway = Gateway::new(id, role.peer.clone(), ours);
+        gateway.their_acknowledgements.replace(Some(theirs));
+        self.gateway.replace(Some(Rc::new(gateway)));
+        Ok(role)
+    }
+
+    async fn set_up(&self, peer: &Peer) -> Result<(), StartError> {
+        let setups = self.scope.setups()?;
+        let acknowledgements = self.present()?.their_acknowledgements.take();
+        let channel = &peer.channel;
+        channel.send(&SupervisorToGateway::Setup(setups.gateway.try_clone()?)).await?;
+        if let Some(acknowledgements) = acknowledgements {
+            channel.send(&SupervisorToGateway::Acknowledgements(acknowledgements)).await?;
+        }
+        if let Some(root) = &setups.web_root {
+            channel.send(&SupervisorToGateway::WebRoot(root.try_clone()?)).await?;
+        }
+        self.introduce_others().await?;
+        Ok(channel.send(&SupervisorToGateway::Begin).await?)
+    }
+
+    async fn first(&self, peer: &Peer) -> Result<First, StartError> {
+        Ok(match peer.channel.receive().await? {
+            GatewayToSupervisor::Ready(level) => First::Ready(level),
+            GatewayToSupervisor::Failed(reason) => First::Failed(reason),
+            _ => First::Failed("it spoke before it was ready".into()),
+        })
+    }
+
+    async fn introduce(&self, peer: &Rc<Peer>) -> Result<(), StartError> {
+        if self.scope.retired.get() {
+            return Err(StartError::Failed("it came too late, after a reload".into()));
+        }
+        self.is_ready.set(true);
+        if self.was_taken.replace(true) {
+            let restarts = &self.scope.state.counters.restarts;
+            restarts.set(restarts.get() + 1);
+        }
+        // A connector or signer that has come meanwhile did not find this gateway.
+        self.introduce_others().await?;
+        tracing::debug!("{} (pid {}) is ready", peer.title, peer.pid);
+        self.scope.report(Event::GatewayReady);
+        Ok(())
+    }
+}
+
+impl Spec for GatewaySlot {
+    type Up = GatewayToSupervisor;
+
+    fn state(&self) -> &Rc<ServiceState> {
+        &self.scope.state
+    }
+
+    fn take(&self, _: &Rc<Peer>, message: GatewayToSupervisor) -> Result<(), Fault> {
+        let Some(gateway) = self.gateway.borrow().clone() else { return Ok(()) };
+        reports::take(&self.scope, self.recordings.as_deref(), &gateway, message)
+    }
+
+    async fn ping(&self, _: &Peer) {
+        let gateway = self.gateway.borrow().clone();
+        if let Some(gateway) = gateway {
+            if gateway.count(Vec::new()).await.is_some() {
+                return;
+            }
+        }
+        // Its end is seen by whoever listens to it.
+        std::future::pending().await
+    }
+
+    async fn bury(&self, _: &Rc<Peer>) -> Option<String> {
+        let gateway = self.gateway.borrow().clone()?;
+        self.is_ready.set(false);
+        let state = &self.scope.state;
+        state.counters.departed.borrow_mut().add(&gateway.stats.borrow());
+        gateway.set_ended();
+        // The connector may still have to say which of its connections have become sessions.
+        sleep(CONNECTOR_DELAY).await;
+        // Now that it is dead, nothing more can come, and what came is all that it has begun to read.
+        gateway.take_acknowledgements(&self.scope);
+        let orphans = state.connections.borrow_mut().orphaned(gateway.id);
+        self.gateway.replace(None);
+        for unserved in orphans.unserved {
+            state.returned.push(unserved, Duration::ZERO);
+        }
+        self.scope.report(Event::GatewayGone);
+        if gateway.told_to_end.get() {
+            return None;
+        }
+        if let Some(identity) = &*self.scope.identity.borrow() {
+            // A gateway that has died may have been in the wrong hands, and what it knew with it.
+            match identity.renew_ticket_secret() {
+                Ok(()) => self.scope.report(Event::IdentityChanged),
+                Err(reason) => tracing::error!("session tickets keep their secret: {reason}"),
+            }
+        }
+        Some(format!(", {} sessions are lost", orphans.lost_sessions))
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.scope.is_wanted()
+    }
+}

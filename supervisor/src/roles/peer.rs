@@ -1,0 +1,190 @@
+//! The process of a role: how it is spawned, and what the rest of the supervisor may know of it.
+
+use std::cell::{Cell, RefCell};
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::process::Stdio;
+use std::rc::Rc;
+
+use common::config::Sandbox;
+use common::ipc::channel::{Channel, ChannelError};
+use common::ipc::log::LogMessage;
+use common::role::RoleName;
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::sync::Notify;
+use tokio::task::spawn_local;
+
+use super::liveness::Pulse;
+use crate::os::process::Process;
+use crate::os::{log, program};
+
+/// Why a role is no longer listened to.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fault {
+    /// Its channel is closed or broken.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+    /// It sent what no role in order sends.
+    #[error("protocol violation: {0}")]
+    Violation(String),
+    /// It does not read or answer.
+    #[error("it does not read or answer what it is sent")]
+    Hung,
+}
+
+impl Fault {
+    /// A message that is not due.
+    pub(crate) fn out_of_turn() -> Self {
+        Self::Violation("a message out of turn".into())
+    }
+
+    /// What another role says that a gateway did to it.
+    pub(crate) fn accused(by: RoleName, what: &str) -> Self {
+        Self::Violation(format!("towards the {by}: {what}"))
+    }
+
+    /// Whether the role may be in the hands of somebody else.
+    pub(crate) fn is_violation(&self) -> bool {
+        matches!(self, Self::Violation(_) | Self::Channel(ChannelError::Violation(_)))
+    }
+}
+
+/// A role as the supervisor's parts know it; its process belongs to whoever keeps it running.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    /// What the role is called in log lines, such as "the connector".
+    pub(crate) title: String,
+    pub(crate) pid: i32,
+    pub(crate) channel: Channel,
+    /// Where its log lines come from.
+    pub(crate) log: Rc<Channel>,
+    /// Whether it answers pings.
+    pub(crate) pulse: Pulse,
+    fault: RefCell<Option<Fault>>,
+    faulty: Notify,
+    ended: Cell<bool>,
+}
+
+impl Peer {
+    /// Kills the process for a fault; whoever keeps it sees the fault and its end.
+    pub(crate) fn condemn(&self, fault: Fault) {
+        if self.is_gone() {
+            return;
+        }
+        self.fault.replace(Some(fault));
+        // It is our child, and nobody has waited for it: the number is still its own.
+        let _ = kill(Pid::from_raw(self.pid), Signal::SIGKILL);
+        self.faulty.notify_one();
+    }
+
+    /// Whether it has ended, or is about to for a fault.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.ended.get() || self.fault.borrow().is_some()
+    }
+
+    /// Waits for the fault that it is killed for.
+    pub(super) async fn condemned(&self) -> Fault {
+        loop {
+            if let Some(fault) = self.fault.borrow_mut().take() {
+                return fault;
+            }
+            self.faulty.notified().await;
+        }
+    }
+
+    /// Its process has been waited for.
+    pub(super) fn set_ended(&self) {
+        self.ended.set(true);
+    }
+}
+
+/// A role with its process, which is killed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Role {
+    pub(crate) peer: Rc<Peer>,
+    pub(crate) process: Process,
+}
+
+impl Role {
+    /// Spawns `websockify-worker NAME` with nothing but its channel as standard input, its log as standard
+    /// output, and our standard error for the last words of a panic.
+    ///
+    /// It gets a process group of its own: an interrupt from the keyboard is for the supervisor, which then ends
+    /// sessions in good order.
+    pub(crate) fn spawn(name: RoleName, sandbox: Sandbox, title: String) -> io::Result<Self> {
+        let (ours, theirs) = Channel::pair()?;
+        let (log, their_log) = Channel::pair()?;
+        let mut command = program::worker()?;
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        command.arg(name.as_str()).env_clear().current_dir("/");
+        command.stdin(Stdio::from(blocking(theirs)?)).stdout(Stdio::from(their_log));
+        let process = match sandbox {
+            Sandbox::Off => Process::start(&mut command)?,
+            Sandbox::BestEffort | Sandbox::Strict => in_own_pid_namespace(|| Process::start(&mut command))?,
+        };
+        Self::new(name, title, process, Channel::new(ours)?, log)
+    }
+
+    /// Goes on with a process that runs, by our ends of its channels.
+    pub(crate) fn adopt(
+        name: RoleName,
+        title: String,
+        process: Process,
+        channel: OwnedFd,
+        log: OwnedFd,
+    ) -> io::Result<Self> {
+        Self::new(name, title, process, Channel::adopted(channel)?, log)
+    }
+
+    fn new(
+        name: RoleName,
+        title: String,
+        process: Process,
+        channel: Channel,
+        log: OwnedFd,
+    ) -> io::Result<Self> {
+        let log = Rc::new(Channel::new(log)?);
+        spawn_local(forward_log(name, log.clone()));
+        let peer = Peer {
+            title,
+            pid: process.pid,
+            channel,
+            log,
+            pulse: Pulse::default(),
+            fault: RefCell::default(),
+            faulty: Notify::new(),
+            ended: Cell::new(false),
+        };
+        Ok(Self { peer: Rc::new(peer), process })
+    }
+}
+
+/// Spawns a process as the only one of a PID namespace of its own, if we may: it can't even name others. We see and
+/// kill it as ever.
+fn in_own_pid_namespace<T>(spawn: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let Ok(ours) = File::open("/proc/self/ns/pid") else { return spawn() };
+    if unshare(CloneFlags::CLONE_NEWPID).is_err() {
+        return spawn();
+    }
+    // That was for our next child; those that follow it get namespaces of their own.
+    let spawned = spawn();
+    setns(ours, CloneFlags::CLONE_NEWPID)?;
+    spawned
+}
+
+/// Roles read their channel with blocking calls until they know enough to start an event loop.
+fn blocking(fd: OwnedFd) -> io::Result<OwnedFd> {
+    rustix::io::ioctl_fionbio(&fd, false)?;
+    Ok(fd)
+}
+
+/// Writes the log lines of a role until it ends.
+async fn forward_log(role: RoleName, channel: Rc<Channel>) {
+    // An end that breaks protocol has nothing more to say that could be believed.
+    while let Ok(LogMessage::Lines(lines)) = channel.receive().await {
+        log::role_lines(role, &lines);
+    }
+}

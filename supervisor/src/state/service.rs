@@ -1,0 +1,159 @@
+//! The state of the whole service, which outlives generations of roles and is handed on by an upgrade.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::time::{Duration, Instant};
+
+use common::ipc::GatewayId;
+use common::ipc::stats::{Durations, Stats};
+use common::ticket::Key;
+use tokio::sync::{Notify, watch};
+
+use super::connections::{Connections, Unserved};
+use super::reload_requests::ReloadRequests;
+
+/// What the parts of the supervisor share. All of them run on one thread.
+#[derive(Debug, Default)]
+pub(crate) struct ServiceState {
+    /// The connections that gateways have or are about to get.
+    pub(crate) connections: RefCell<Connections>,
+    /// Sums for metrics and status.
+    pub(crate) counters: Counters,
+    /// Requests to reload or upgrade.
+    pub(crate) reload_requests: ReloadRequests,
+    /// Connections that need another gateway.
+    pub(crate) returned: Returned,
+    /// Notified when a connection may find a place that it did not find before.
+    pub(crate) room: Notify,
+    /// New clients are no longer accepted, and the service ends with the last connection.
+    pub(crate) draining: Cell<bool>,
+    /// The service ends: no role is started any more.
+    pub(crate) stopping: Cell<bool>,
+    last_generation: Cell<u32>,
+    last_gateway: Cell<u32>,
+    began: Cell<Option<Instant>>,
+    changed: watch::Sender<()>,
+    token_key: RefCell<Option<Key>>,
+}
+
+/// Connections that came back from a gateway which could not receive them, or which has died.
+#[derive(Debug, Default)]
+pub(crate) struct Returned {
+    waiting: RefCell<Vec<(Unserved, Duration)>>,
+    more: Notify,
+}
+
+impl Returned {
+    /// Lets a connection be offered to a gateway again after a pause.
+    pub(crate) fn push(&self, unserved: Unserved, pause: Duration) {
+        self.waiting.borrow_mut().push((unserved, pause));
+        self.more.notify_one();
+    }
+
+    /// Waits for such connections and takes them.
+    pub(crate) async fn take(&self) -> Vec<(Unserved, Duration)> {
+        self.more.notified().await;
+        self.waiting.take()
+    }
+}
+
+/// Sums since the service has started, upgrades included.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    /// Gateways that were killed because they broke protocol.
+    pub(crate) violations: Cell<u64>,
+    /// Gateways that were started in place of dead ones.
+    pub(crate) restarts: Cell<u64>,
+    /// What gateways have counted that have ended.
+    pub(crate) departed: RefCell<Stats>,
+    /// How long it took to reach targets.
+    pub(crate) connects: RefCell<Durations>,
+}
+
+/// The part of the state that the next image of the supervisor goes on with, beside the connections.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+pub(crate) struct ServiceSnapshot {
+    last_generation: u32,
+    last_gateway: u32,
+    violations: u64,
+    restarts: u64,
+    age: Duration,
+    departed: Stats,
+    connects: Durations,
+    token_key: Option<Key>,
+}
+
+impl ServiceState {
+    /// Tells whoever waits for [`Self::changes`] that connections or roles have come or gone.
+    pub(crate) fn note_change(&self) {
+        self.changed.send_replace(());
+    }
+
+    /// Changes of connections and roles from now on.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// Waits until `is_so`, which is asked again after every change.
+    pub(crate) async fn wait_until(&self, is_so: impl Fn() -> bool) {
+        let mut changes = self.changes();
+        while !is_so() {
+            // The sender lives as long as the state.
+            let _ = changes.changed().await;
+        }
+    }
+
+    /// The key of the hashes that stand for tokens in session records: one for the life of the service.
+    pub(crate) fn token_key(&self) -> io::Result<Key> {
+        let mut key = self.token_key.borrow_mut();
+        match &*key {
+            Some(key) => Ok(key.clone()),
+            None => Ok(key.insert(Key::generate()?).clone()),
+        }
+    }
+
+    /// When the service has begun to serve, which the first call decides.
+    pub(crate) fn began(&self) -> Instant {
+        let began = self.began.get().unwrap_or_else(Instant::now);
+        self.began.set(Some(began));
+        began
+    }
+
+    /// A number for a new gateway, which no other has had.
+    pub(crate) fn next_gateway(&self) -> GatewayId {
+        self.last_gateway.set(self.last_gateway.get() + 1);
+        GatewayId(self.last_gateway.get())
+    }
+
+    /// A number for a new generation of roles, counted from 1.
+    pub(crate) fn next_generation(&self) -> u32 {
+        self.last_generation.set(self.last_generation.get() + 1);
+        self.last_generation.get()
+    }
+
+    /// What the next image goes on with.
+    pub(crate) fn snapshot(&self) -> ServiceSnapshot {
+        ServiceSnapshot {
+            last_generation: self.last_generation.get(),
+            last_gateway: self.last_gateway.get(),
+            violations: self.counters.violations.get(),
+            restarts: self.counters.restarts.get(),
+            age: self.began().elapsed(),
+            departed: self.counters.departed.borrow().clone(),
+            connects: self.counters.connects.borrow().clone(),
+            token_key: self.token_key.borrow().clone(),
+        }
+    }
+
+    /// Goes on from where an earlier image was.
+    pub(crate) fn restore(&self, snapshot: ServiceSnapshot) {
+        self.last_generation.set(snapshot.last_generation);
+        self.last_gateway.set(snapshot.last_gateway);
+        self.counters.violations.set(snapshot.violations);
+        self.counters.restarts.set(snapshot.restarts);
+        self.began.set(Instant::now().checked_sub(snapshot.age));
+        self.counters.departed.replace(snapshot.departed);
+        self.counters.connects.replace(snapshot.connects);
+        self.token_key.replace(snapshot.token_key);
+    }
+}
