@@ -44,16 +44,13 @@ pub(crate) async fn sessions(intake: &Intake) -> Vec<Session> {
     sessions
 }
 
-/// What all gateways have counted, those that have ended among them. Those of an earlier version can't be asked: of
-/// them it is what they have said before.
+/// What all gateways have counted, those that have ended among them.
 pub(crate) async fn stats(intake: &Intake) -> Stats {
     let mut stats = intake.state.counters.departed.borrow().clone();
     for generation in intake.generations.all() {
         for gateway in generation.pool.all() {
-            if !generation.is_adopted() {
-                // One that is busy counts as when it was asked last.
-                let _ = timeout(COUNT_DEADLINE, gateway.refresh_stats()).await;
-            }
+            // One that is busy counts as when it was asked last.
+            let _ = timeout(COUNT_DEADLINE, gateway.refresh_stats()).await;
             stats.add(&gateway.stats.borrow());
         }
     }

@@ -52,6 +52,7 @@ impl State {
         }
         Ok(Self {
             version: VERSION,
+            messages: common::ipc::wire::VERSION,
             pid: process::id(),
             program: env!("CARGO_PKG_VERSION").into(),
             directory: program::first_folder(),

@@ -2,7 +2,8 @@
 //!
 //! It is written as JSON. Descriptors are named by their numbers, which are the same in both images. What may change
 //! in it after 0.1.0: a field may be added with a default, which versions before pass over; whoever changes the meaning
-//! of a field counts [`VERSION`] up and reads what earlier versions have written.
+//! of a field, or adds a message from a role to the supervisor (`common::ipc::table`), counts [`VERSION`] up and reads
+//! what earlier versions have written.
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use std::{io, process};
 
 use common::addr::ListenAddr;
 use common::ipc::exporter::Page;
+use common::ipc::wire;
 use common::sys::memory_file;
 use common::ticket::Key;
 use rustix::fd::AsFd;
@@ -33,6 +35,8 @@ const MAX_BYTES: usize = 64 << 20;
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct State {
     pub(super) version: u32,
+    /// The version of the messages that its roles speak.
+    pub(super) messages: u8,
     /// The process that it is meant for. In any other it was inherited by accident.
     pub(super) pid: u32,
     /// The version of the program that has written it, for the log.
@@ -122,6 +126,11 @@ pub(crate) enum StateError {
     /// It comes from a later version.
     #[error("the state has form {0}, and this version knows forms up to {VERSION}; install a later one")]
     Version(u32),
+    /// Its roles don't speak our messages.
+    #[error(
+        "the roles that run speak version {0} of the messages, and this version another; restart the service"
+    )]
+    Messages(u8),
     /// The environment variable was inherited.
     #[error("the state belongs to process {0}")]
     Elsewhere(u32),
@@ -149,11 +158,15 @@ impl State {
         #[derive(Deserialize)]
         struct Form {
             version: u32,
+            messages: u8,
         }
         let text = Zeroizing::new(memory_file::content_up_to(file, MAX_BYTES)?);
-        let Form { version } = serde_json::from_slice(&text)?;
+        let Form { version, messages } = serde_json::from_slice(&text)?;
         if version > VERSION {
             return Err(StateError::Version(version));
+        }
+        if messages != wire::VERSION {
+            return Err(StateError::Messages(messages));
         }
         Ok(serde_json::from_slice(&text)?)
     }
@@ -204,6 +217,7 @@ mod tests {
         let connections = state.connections.borrow().hand_on(|_| Ok(3)).unwrap();
         let state = State {
             version: VERSION,
+            messages: wire::VERSION,
             pid: 4242,
             program: "0.1.0".into(),
             descriptors: vec![12],
@@ -238,10 +252,12 @@ mod tests {
     }
 
     #[test]
-    fn a_later_form_and_no_form_are_refused() {
+    fn a_later_form_other_messages_and_no_form_are_refused() {
         let text = sample();
         let later = text.replacen("\"version\":1", "\"version\":2", 1);
         assert!(matches!(State::read(file(&later)), Err(StateError::Version(2))));
+        let other = text.replacen("\"messages\":1", "\"messages\":2", 1);
+        assert!(matches!(State::read(file(&other)), Err(StateError::Messages(2))));
         for broken in ["", "{}", "[]", &text[..text.len() / 2]] {
             assert!(matches!(State::read(file(broken)), Err(StateError::Form(_))), "{broken}");
         }
