@@ -55,7 +55,7 @@ const HOUSES: &[House] = &[
             "state",
             "page",
             "pump tls web",
-            "sessions recording http transport",
+            "connections recording http transport",
             "admission certificate outbox websocket",
         ],
     },
@@ -70,7 +70,7 @@ const HOUSES: &[House] = &[
             "plugin",
             "http target",
             "endpoint program",
-            "dial grant jose visitor",
+            "dial grant jose client_request",
         ],
     },
 ];

@@ -11,11 +11,11 @@ use common::ipc::{ConnectionId, GatewayId};
 use common::ticket::Claims;
 use tokio::time::timeout;
 
+use super::client_request::{ClientRequest, RequestKind};
 use super::grant::Grant;
 use super::policy::Denied;
 use super::state::{Connector, bounded};
 use super::target::Target;
-use super::visitor::{Visitor, Wish};
 
 /// How long a gateway may leave its answers unread before it counts as hung.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
@@ -25,21 +25,21 @@ pub(super) async fn answer(
     connector: Rc<Connector>,
     channel: Rc<Channel>,
     gateway: GatewayId,
-    wish: Wish,
+    kind: RequestKind,
     request: AdmissionRequest,
 ) {
     let AdmissionRequest { ticket, facts } = request;
     let claims = &ticket.claims;
-    let visitor = Visitor { client: &claims.client, facts: &facts, wish };
-    let answer = match wish {
-        Wish::Page => match connector.policy.may_browse(&visitor).await {
+    let request = ClientRequest { client: &claims.client, facts: &facts, kind };
+    let answer = match kind {
+        RequestKind::Page => match connector.policy.may_browse(&request).await {
             Ok(()) => {
                 connector.used.borrow_mut().give_back(claims, connector.setup.keep_alive_requests);
                 Ok(ConnectorToGateway::Granted(claims.connection))
             }
             Err(denied) => Ok(deny(claims, &denied)),
         },
-        Wish::Session => connect(&connector, claims, &visitor).await,
+        RequestKind::Session => connect(&connector, claims, &request).await,
     };
     let Ok(answer) = answer else { return };
     give(&connector, &channel, gateway, answer).await;
@@ -58,18 +58,18 @@ pub(super) async fn give(
     }
 }
 
-/// Finds the target of a visitor and dials it.
+/// Finds the target of a request and dials it.
 async fn connect(
     connector: &Rc<Connector>,
     claims: &Claims,
-    visitor: &Visitor<'_>,
+    request: &ClientRequest<'_>,
 ) -> Result<ConnectorToGateway, tokio::sync::AcquireError> {
     let id = claims.connection;
-    let (target, grant) = match admit(connector, visitor).await {
+    let (target, grant) = match admit(connector, request).await {
         Ok(admitted) => admitted,
         Err(denied) => return Ok(deny(claims, &denied)),
     };
-    let token = visitor.facts.token.as_ref();
+    let token = request.facts.token.as_ref();
     let began = Instant::now();
     let dialled = {
         // The semaphore is never closed. The turn ends before the gateway gets its answer: one that does
@@ -96,13 +96,13 @@ async fn connect(
     })
 }
 
-/// The target of a visitor, and on what terms it may have it.
-async fn admit(connector: &Rc<Connector>, visitor: &Visitor<'_>) -> Result<(Target, Grant), Denied> {
-    let mut grant = connector.policy.authenticate(visitor).await?;
+/// The target of a request, and on what terms it may have it.
+async fn admit(connector: &Rc<Connector>, request: &ClientRequest<'_>) -> Result<(Target, Grant), Denied> {
+    let mut grant = connector.policy.authenticate(request).await?;
     if connector.policy.reads_files() {
         connector.catch_up();
     }
-    let target = connector.policy.target(visitor, &mut grant).await?;
+    let target = connector.policy.target(request, &mut grant).await?;
     Ok((target, grant))
 }
 

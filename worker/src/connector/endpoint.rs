@@ -20,11 +20,11 @@ use tokio_rustls::TlsConnector;
 use super::dial::{self, DialError};
 
 /// A connection to a service, with or without TLS.
-pub(super) type Stream = Box<dyn Connection>;
+pub(super) type Stream = Box<dyn ByteStream>;
 
 /// What a [`Stream`] can do.
-pub(super) trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
+pub(super) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 
 /// Where a service is.
 pub(super) struct Endpoint {

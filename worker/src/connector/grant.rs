@@ -1,8 +1,8 @@
-//! What a visitor has been granted so far.
+//! What a client has been granted so far.
 
 use std::time::Duration;
 
-/// Every plugin that lets a visitor pass may add to it.
+/// Every plugin that lets a client pass may add to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Grant {
     /// Who it has proved to be.

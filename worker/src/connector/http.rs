@@ -39,7 +39,7 @@ pub(super) struct Client {
 
 /// What a service has answered.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct ServiceAnswer {
     /// The status.
     pub(super) status: StatusCode,
     /// The header fields.
@@ -78,11 +78,11 @@ impl Client {
 
     /// Asks. The request needs no `Host`. A kept connection may turn out to have been closed by the service: the
     /// question is then asked once more on a new one.
-    pub(super) async fn ask(&self, request: Request<Full<Bytes>>) -> Result<Answer, HttpError> {
+    pub(super) async fn ask(&self, request: Request<Full<Bytes>>) -> Result<ServiceAnswer, HttpError> {
         timeout(self.deadline, self.asked(request)).await.map_err(|_| HttpError::TimedOut)?
     }
 
-    async fn asked(&self, mut request: Request<Full<Bytes>>) -> Result<Answer, HttpError> {
+    async fn asked(&self, mut request: Request<Full<Bytes>>) -> Result<ServiceAnswer, HttpError> {
         // The semaphore is never closed.
         let _turn = self.turns.acquire().await;
         request.headers_mut().insert(header::HOST, self.host.clone());
@@ -110,7 +110,7 @@ impl Client {
         &self,
         mut sender: SendRequest<Full<Bytes>>,
         request: Request<Full<Bytes>>,
-    ) -> Result<Answer, HttpError> {
+    ) -> Result<ServiceAnswer, HttpError> {
         let (head, body) = sender.send_request(request).await?.into_parts();
         let body = content(body).await?;
         let mut idle = self.idle.borrow_mut();
@@ -118,7 +118,7 @@ impl Client {
             idle.push(sender);
         }
         let (status, headers) = (head.status, head.headers);
-        Ok(Answer { status, headers, body })
+        Ok(ServiceAnswer { status, headers, body })
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod answer;
 mod auth;
+mod client_request;
 mod dial;
 mod endpoint;
 mod grant;
@@ -17,7 +18,6 @@ mod program;
 mod state;
 mod target;
 mod token;
-mod visitor;
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -40,9 +40,9 @@ use tokio::time::sleep;
 use crate::role;
 use crate::sandbox::{self, Profile, Reach};
 use answer::{answer, give, refused};
+use client_request::RequestKind;
 use policy::Policy;
 use state::{Connector, bounded};
-use visitor::Wish;
 
 /// Targets that are dialled at a time; further requests wait their turn. Each takes a descriptor, and
 /// a thread while its name is resolved.
@@ -104,7 +104,7 @@ async fn serve(connector: Rc<Connector>, level: Level) -> ChannelError {
         return error;
     }
     spawn_local(keep_telling(connector.clone()));
-    for kind in connector.policy.own_plugins() {
+    for kind in connector.policy.external_plugins() {
         spawn_local(watch_plugin(connector.clone(), kind));
     }
     loop {
@@ -120,9 +120,9 @@ async fn serve_gateway(connector: Rc<Connector>, id: GatewayId, channel: Rc<Chan
     // Whatever is being done for it ends with it.
     let mut answering = JoinSet::new();
     loop {
-        let (wish, request) = match channel.receive().await {
-            Ok(GatewayToConnector::Admit(request)) => (Wish::Session, request),
-            Ok(GatewayToConnector::Browse(request)) => (Wish::Page, request),
+        let (kind, request) = match channel.receive().await {
+            Ok(GatewayToConnector::Admit(request)) => (RequestKind::Session, request),
+            Ok(GatewayToConnector::Browse(request)) => (RequestKind::Page, request),
             Err(ChannelError::Violation(error)) => return connector.accuse(id, error.to_string()),
             Err(_) => return,
         };
@@ -130,7 +130,7 @@ async fn serve_gateway(connector: Rc<Connector>, id: GatewayId, channel: Rc<Chan
         let claims = &request.ticket.claims;
         let refusal = match connector.honour(&request.ticket, id) {
             Ok(()) if answering.len() < MAX_WAITING => {
-                answering.spawn_local(answer(connector.clone(), channel.clone(), id, wish, request));
+                answering.spawn_local(answer(connector.clone(), channel.clone(), id, kind, request));
                 continue;
             }
             Ok(()) => Refusal::Overloaded,
@@ -168,7 +168,7 @@ impl Connector {
                 setup::read(file).map(|past| self.used.borrow_mut().follow(past))
             }
             SupervisorToConnector::Setup(_) => unreachable!("the channel accepts one setup"),
-            SupervisorToConnector::Plugin { kind, socket } => match self.policy.own(kind) {
+            SupervisorToConnector::Plugin { kind, socket } => match self.policy.external_plugin(kind) {
                 Some(plugin) => plugin.take_connection(socket),
                 None => Err(role::unexpected("there is no such plugin")),
             },
@@ -195,7 +195,7 @@ impl Connector {
 
 /// Has the supervisor told whenever a plugin counts as hung.
 async fn watch_plugin(connector: Rc<Connector>, kind: PluginKind) {
-    while let Some(plugin) = connector.policy.own(kind) {
+    while let Some(plugin) = connector.policy.external_plugin(kind) {
         plugin.hangs().await;
         if connector.supervisor.send(&ConnectorToSupervisor::PluginHangs(kind)).await.is_err() {
             return;

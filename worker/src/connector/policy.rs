@@ -9,17 +9,17 @@ use common::ipc::lookup::PluginKind;
 use common::ipc::setup::{ConnectorSetup, Destination, TokenFiles};
 use common::ipc::wrapper::ProgramState;
 
-use super::auth::{self, AuthError};
+use super::auth::{AuthError, AuthMethod};
+use super::client_request::ClientRequest;
 use super::grant::Grant;
-use super::plugin;
-use super::program::Program;
+use super::plugin::ExternalPlugin;
+use super::program::WrappedProgram;
 use super::target::Target;
-use super::token::{self, LookupError};
-use super::visitor::Visitor;
+use super::token::{LookupError, TokenSource};
 
 /// The policy of an instance.
 pub(super) struct Policy {
-    auth: Vec<auth::Plugin>,
+    auth: Vec<AuthMethod>,
     targets: Targets,
 }
 
@@ -28,9 +28,9 @@ enum Targets {
     /// The same for all clients.
     One(TargetAddr),
     /// The wrapped program.
-    Program(Rc<Program>),
+    Program(Rc<WrappedProgram>),
     /// Where a client's token leads.
-    ByToken(Box<token::Plugin>),
+    ByToken(Box<TokenSource>),
 }
 
 /// Why a client gets nothing.
@@ -82,22 +82,22 @@ impl Policy {
     ///
     /// # Errors
     ///
-    /// Why it can't work, for a human.
+    /// What about the setup is wrong, for the administrator.
     pub(super) fn new(setup: &ConnectorSetup) -> Result<Self, String> {
         let targets = match &setup.destination {
             Destination::Target(target) => Targets::One(target.clone()),
             Destination::Program { port, patience } => {
-                Targets::Program(Rc::new(Program::new(*port, *patience)))
+                Targets::Program(Rc::new(WrappedProgram::new(*port, *patience)))
             }
             Destination::Tokens(lookup) => {
-                Targets::ByToken(Box::new(token::Plugin::new(lookup, setup.prefer_ipv6)?))
+                Targets::ByToken(Box::new(TokenSource::new(lookup, setup.prefer_ipv6)?))
             }
         };
-        let auth = setup.auth.iter().map(|terms| auth::Plugin::new(terms, setup.prefer_ipv6));
+        let auth = setup.auth.iter().map(|terms| AuthMethod::new(terms, setup.prefer_ipv6));
         Ok(Self { auth: auth.collect::<Result<_, _>>()?, targets })
     }
 
-    /// Whether it depends on files that may change.
+    /// Whether targets depend on files that may change.
     pub(super) fn reads_files(&self) -> bool {
         matches!(&self.targets, Targets::ByToken(plugin) if plugin.reads_files())
     }
@@ -109,86 +109,94 @@ impl Policy {
         }
     }
 
-    /// Takes how it stands with the wrapped program.
+    /// Takes the state of the wrapped program.
     pub(super) fn take_program(&self, state: ProgramState) {
         if let Targets::Program(program) = &self.targets {
             program.take(state);
         }
     }
 
-    /// The plugins of the administrator's own.
-    pub(super) fn own_plugins(&self) -> Vec<PluginKind> {
+    /// The external plugins that are in use.
+    pub(super) fn external_plugins(&self) -> Vec<PluginKind> {
         let auth = (0..)
             .zip(&self.auth)
-            .filter_map(|(place, auth)| auth.own().map(|_| PluginKind::Admission(place)));
-        self.own(PluginKind::Targets).map(|_| PluginKind::Targets).into_iter().chain(auth).collect()
+            .filter_map(|(place, auth)| auth.external_plugin().map(|_| PluginKind::Admission(place)));
+        self.external_plugin(PluginKind::Targets)
+            .map(|_| PluginKind::Targets)
+            .into_iter()
+            .chain(auth)
+            .collect()
     }
 
-    /// The one that does this.
-    pub(super) fn own(&self, kind: PluginKind) -> Option<&plugin::Plugin> {
+    /// The external plugin with this kind.
+    pub(super) fn external_plugin(&self, kind: PluginKind) -> Option<&ExternalPlugin> {
         match (kind, &self.targets) {
-            (PluginKind::Targets, Targets::ByToken(plugin)) => plugin.own(),
+            (PluginKind::Targets, Targets::ByToken(plugin)) => plugin.external_plugin(),
             (PluginKind::Targets, Targets::One(_) | Targets::Program(_)) => None,
-            (PluginKind::Admission(place), _) => self.auth.get(usize::from(place))?.own(),
+            (PluginKind::Admission(place), _) => self.auth.get(usize::from(place))?.external_plugin(),
         }
     }
 
-    /// What a visitor is granted before its target is known.
+    /// Authenticates a client, before its target is known.
     ///
     /// # Errors
     ///
-    /// Why it may not be served at all, in words for the log.
-    pub(super) async fn authenticate(&self, visitor: &Visitor<'_>) -> Result<Grant, Denied> {
+    /// Why the client may not be served at all, in words for the log.
+    pub(super) async fn authenticate(&self, request: &ClientRequest<'_>) -> Result<Grant, Denied> {
         let mut grant = Grant::default();
         for plugin in self.auth.iter().filter(|plugin| !plugin.is_asked_after_lookup()) {
-            plugin.authenticate(visitor, &mut grant, None).await?;
+            plugin.authenticate(request, &mut grant, None).await?;
         }
         Ok(grant)
     }
 
-    /// Whether a visitor may have a page.
+    /// Whether a client may have a page.
     ///
     /// # Errors
     ///
     /// Why not, in words for the log.
-    pub(super) async fn may_browse(&self, visitor: &Visitor<'_>) -> Result<(), Denied> {
-        let mut grant = self.authenticate(visitor).await?;
+    pub(super) async fn may_browse(&self, request: &ClientRequest<'_>) -> Result<(), Denied> {
+        let mut grant = self.authenticate(request).await?;
         let target = match &self.targets {
             Targets::One(target) => Some(Target::Address(target.clone())),
             Targets::Program(program) => Some(Target::Program(program.clone())),
             // No token is looked up for a page.
             Targets::ByToken(_) => None,
         };
-        self.ask_about(visitor, &mut grant, target.as_ref()).await
+        self.ask_about(request, &mut grant, target.as_ref()).await
     }
 
-    /// The target of a visitor that was granted this before, and may be granted more now.
+    /// The target of a client that was authenticated; the plugin that is asked may change the grant.
     ///
     /// # Errors
     ///
-    /// Why it has none, in words for the log.
-    pub(super) async fn target(&self, visitor: &Visitor<'_>, grant: &mut Grant) -> Result<Target, Denied> {
+    /// Why the client gets none, in words for the log.
+    pub(super) async fn target(
+        &self,
+        request: &ClientRequest<'_>,
+        grant: &mut Grant,
+    ) -> Result<Target, Denied> {
         let target = match &self.targets {
             Targets::One(target) => Target::Address(target.clone()),
             Targets::Program(program) => Target::Program(program.clone()),
             Targets::ByToken(plugin) => {
-                let token = visitor.facts.token.as_ref().ok_or(Denied::NoToken)?;
-                plugin.lookup(token.reveal(), visitor, grant).await?
+                let token = request.facts.token.as_ref().ok_or(Denied::NoToken)?;
+                plugin.lookup(token.reveal(), request, grant).await?
             }
         };
-        self.ask_about(visitor, grant, Some(&target)).await?;
+        self.ask_about(request, grant, Some(&target)).await?;
         Ok(target)
     }
 
-    /// Asks those who want to know the target.
+    /// Asks the auth plugins that need to know the target.
     async fn ask_about(
         &self,
-        visitor: &Visitor<'_>,
+        request: &ClientRequest<'_>,
         grant: &mut Grant,
         target: Option<&Target>,
     ) -> Result<(), Denied> {
         for plugin in self.auth.iter().filter(|plugin| plugin.is_asked_after_lookup()) {
-            plugin.authenticate(visitor, grant, target).await?;
+            plugin.authenticate(request, grant, target).await?;
         }
         Ok(())
     }

@@ -18,13 +18,13 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// The wrapped program, as far as the supervisor has told.
 #[derive(Debug)]
-pub(super) struct Program {
+pub(super) struct WrappedProgram {
     port: u16,
     patience: Duration,
     state: watch::Sender<ProgramState>,
 }
 
-impl Program {
+impl WrappedProgram {
     /// A program that is being started. Clients wait for it no longer than `patience`.
     pub(super) fn new(port: u16, patience: Duration) -> Self {
         Self { port, patience, state: watch::Sender::default() }
@@ -60,7 +60,7 @@ impl Program {
     }
 }
 
-impl fmt::Display for Program {
+impl fmt::Display for WrappedProgram {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "localhost:{}", self.port)
     }

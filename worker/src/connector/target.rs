@@ -10,7 +10,7 @@ use common::ipc::setup::ConnectorSetup;
 use tokio::time::Instant;
 
 use super::dial::{self, DialError};
-use super::program::Program;
+use super::program::WrappedProgram;
 
 /// A target that policy gives to a client.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub(super) enum Target {
         path: PathBuf,
     },
     /// The wrapped program.
-    Program(Rc<Program>),
+    Program(Rc<WrappedProgram>),
 }
 
 impl Target {

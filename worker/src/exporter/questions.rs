@@ -19,7 +19,7 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The answer to a question.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct PageAnswer {
     /// All is well with what was asked for.
     pub(super) is_well: bool,
     /// For whoever asked.
@@ -30,7 +30,7 @@ pub(super) struct Answer {
 #[derive(Debug)]
 pub(super) struct Questions {
     supervisor: Rc<Channel>,
-    waiting: RefCell<VecDeque<oneshot::Sender<Answer>>>,
+    waiting: RefCell<VecDeque<oneshot::Sender<PageAnswer>>>,
 }
 
 impl Questions {
@@ -40,7 +40,7 @@ impl Questions {
     }
 
     /// Asks, and waits for the answer; nothing if none comes in time.
-    pub(super) async fn ask(&self, page: Page) -> Option<Answer> {
+    pub(super) async fn ask(&self, page: Page) -> Option<PageAnswer> {
         // Those that were given up have been asked all the same.
         if self.waiting.borrow().len() >= Page::MAX_WANTED {
             return None;
@@ -62,7 +62,7 @@ impl Questions {
                     let asked = self.waiting.borrow_mut().pop_front();
                     let asked = asked.ok_or_else(|| role::unexpected("an answer that nobody waits for"))?;
                     // Who has given up meanwhile needs none.
-                    let _ = asked.send(Answer { is_well, text: memory_file::content(text)? });
+                    let _ = asked.send(PageAnswer { is_well, text: memory_file::content(text)? });
                 }
                 Ok(SupervisorToExporter::Ping) => {
                     self.supervisor.send(&ExporterToSupervisor::Pong).await.map_err(io::Error::other)?;

@@ -14,7 +14,7 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::timeout;
 
 /// A target if one was asked for.
-type Answer = Result<Option<Admitted>, Refusal>;
+type Admission = Result<Option<Admitted>, Refusal>;
 
 /// A target that a client may have.
 #[derive(Debug)]
@@ -31,11 +31,11 @@ pub struct Admitted {
 #[derive(Debug)]
 pub struct Connector {
     channel: Rc<Channel>,
-    waiting: Rc<Waiting>,
+    waiting: Rc<PendingRequests>,
     reader: JoinHandle<()>,
 }
 
-type Waiting = RefCell<HashMap<ConnectionId, oneshot::Sender<Answer>>>;
+type PendingRequests = RefCell<HashMap<ConnectionId, oneshot::Sender<Admission>>>;
 
 impl Connector {
     /// Asks over `channel` from now on.
@@ -70,7 +70,7 @@ impl Connector {
         self.ask(id, GatewayToConnector::Browse(request), patience).await.map(drop)
     }
 
-    async fn ask(&self, id: ConnectionId, question: GatewayToConnector, patience: Duration) -> Answer {
+    async fn ask(&self, id: ConnectionId, question: GatewayToConnector, patience: Duration) -> Admission {
         let (sender, answer) = oneshot::channel();
         self.waiting.borrow_mut().insert(id, sender);
         let answered = timeout(patience, async {
@@ -94,7 +94,7 @@ impl Drop for Connector {
 }
 
 /// Gives each answer to who waits for it, until the connector is gone; then nobody waits any more.
-async fn read(channel: Rc<Channel>, waiting: Rc<Waiting>) {
+async fn read(channel: Rc<Channel>, waiting: Rc<PendingRequests>) {
     loop {
         let (id, answer) = match channel.receive_or_lose().await {
             Ok(Received::Message(ConnectorToGateway::Connected { id, target, host, lifetime })) => {

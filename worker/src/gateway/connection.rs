@@ -12,8 +12,8 @@ use common::ticket::Ticket;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
+use super::connections::Connection;
 use super::requests;
-use super::sessions::Connection;
 use super::state::Gateway;
 use super::tls::{self, HandshakeError};
 use super::transport::ClientStream;
@@ -23,7 +23,7 @@ const TLS_FIRST_BYTES: [u8; 2] = [0x16, 0x80];
 
 /// Serves one connection. What goes wrong is the client's fault and ends with it.
 pub(super) async fn serve(gateway: Rc<Gateway>, ticket: Ticket, socket: OwnedFd) {
-    let connection = gateway.sessions.enter(ticket, gateway.outbox.clone());
+    let connection = gateway.connections.enter(ticket, gateway.outbox.clone());
     if let Err(error) = serve_socket(&gateway, &connection, socket).await {
         tracing::info!(client = %connection.client(), "{error}");
     }

@@ -4,13 +4,13 @@
 pub mod admission;
 mod certificate;
 pub mod connection;
+mod connections;
 pub mod http;
 mod outbox;
 mod page;
 pub mod pump;
 pub mod recording;
 mod requests;
-mod sessions;
 mod state;
 pub mod tls;
 pub mod transport;
@@ -31,8 +31,8 @@ use crate::beneath::Beneath;
 use crate::role;
 use crate::sandbox::{self, Profile};
 use admission::Connector;
+use connections::Ending;
 use outbox::Outbox;
-use sessions::Ending;
 use state::Gateway;
 
 /// Runs the role until its channel is closed.
@@ -83,7 +83,7 @@ impl Gateway {
         loop {
             tokio::select! {
                 biased;
-                () = self.sessions.stopped() => break,
+                () = self.connections.stopped() => break,
                 received = supervisor.receive_or_lose() => match received {
                     Ok(Received::Message(message)) => self.obey(message, supervisor).await?,
                     Ok(Received::DescriptorLost { tag: SupervisorToGateway::RECORDING, id }) => {
@@ -122,12 +122,12 @@ impl Gateway {
             SupervisorToGateway::Begin => {
                 supervisor.send(&GatewayToSupervisor::Ready(self.level)).await.map_err(io::Error::other)?;
             }
-            SupervisorToGateway::Stop => self.sessions.stop(Ending::Shutdown),
-            SupervisorToGateway::Restart => self.sessions.stop(Ending::Restart),
-            SupervisorToGateway::Retire => self.sessions.retire(),
-            SupervisorToGateway::Disconnect(id) => self.sessions.disconnect(id),
+            SupervisorToGateway::Stop => self.connections.stop(Ending::Shutdown),
+            SupervisorToGateway::Restart => self.connections.stop(Ending::Restart),
+            SupervisorToGateway::Retire => self.connections.retire(),
+            SupervisorToGateway::Disconnect(id) => self.connections.disconnect(id),
             SupervisorToGateway::GetCounts(ids) => {
-                let counts = GatewayToSupervisor::Counts(self.sessions.count(&ids));
+                let counts = GatewayToSupervisor::Counts(self.connections.count(&ids));
                 supervisor.send(&counts).await.map_err(io::Error::other)?;
             }
             SupervisorToGateway::GetStats => {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use common::config::token::TokenFrom;
 use common::ipc::SessionId;
 use common::ipc::admission::{AdmissionRequest, Refusal};
-use common::ipc::request::Request as Told;
+use common::ipc::request::Request as RequestSummary;
 use common::ipc::stats::Handshake;
 use common::sys::stream::StreamSocket;
 use hyper::body::{Body as _, Incoming};
@@ -26,14 +26,14 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::task::spawn_local;
 
 use super::admission::Admitted;
+use super::connections::Connection;
 use super::http::body::Body;
 use super::http::client_facts::client_facts;
 use super::http::error_page::{error_page, error_page_because};
-use super::http::refusal::{self, Answer};
+use super::http::refusal::{self, RefusedWith};
+use super::http::request_summary::{TlsTerms, request_summary};
 use super::http::stall::WriteDeadline;
-use super::http::told::{TlsTerms, told};
 use super::pump::{Observer, Session, Terms};
-use super::sessions::Connection;
 use super::state::Gateway;
 use super::transport::{ClientStream, Transport};
 use super::websocket::close::ControlPayload;
@@ -210,9 +210,9 @@ impl Client {
                 terms.lifetime = lifetime;
                 if self.gateway.setup.tell_requests {
                     let host_is_token = self.gateway.setup.inquiry.token == Some(TokenFrom::Host);
-                    let told = told(request, &opening, self.tls.as_ref(), host_is_token);
-                    self.connection.session_requested(Told {
-                        client_certificate: self.common_name.as_deref().map(Told::text),
+                    let told = request_summary(request, &opening, self.tls.as_ref(), host_is_token);
+                    self.connection.session_requested(RequestSummary {
+                        client_certificate: self.common_name.as_deref().map(RequestSummary::text),
                         handshake: Some(self.connection.age()),
                         ..told
                     });
@@ -220,8 +220,8 @@ impl Client {
                 Ok(target)
             }
             Err(refusal) => match refusal::answer(&refusal, self.gateway.setup.token_refusal) {
-                Answer::Response(response) => return closing(response),
-                Answer::Close(reason) => Err(reason),
+                RefusedWith::Response(response) => return closing(response),
+                RefusedWith::Close(reason) => Err(reason),
             },
         };
         let observer = if target.is_ok() { self.observer().await } else { None };

@@ -10,10 +10,10 @@ use common::ipc::stats::Stats;
 use common::log::Outgoing;
 
 use super::admission::Connector;
+use super::connections::Connections;
 use super::outbox::Outbox;
 use super::page::Pages;
 use super::recording::Recordings;
-use super::sessions::Sessions;
 use super::tls::Tls;
 use super::tls::target::TargetTls;
 use crate::beneath::Beneath;
@@ -26,7 +26,7 @@ pub(super) struct Gateway {
     pub(super) tls: Tls,
     pub(super) target_tls: Option<TargetTls>,
     pub(super) connector: RefCell<Option<Rc<Connector>>>,
-    pub(super) sessions: Sessions,
+    pub(super) connections: Connections,
     pub(super) recordings: Recordings,
     pub(super) outbox: Rc<Outbox>,
     pub(super) stats: RefCell<Stats>,
@@ -54,7 +54,7 @@ impl Gateway {
             setup,
             level,
             connector: RefCell::default(),
-            sessions: Sessions::default(),
+            connections: Connections::default(),
             recordings: Recordings::default(),
             outbox,
             stats: RefCell::default(),

@@ -8,76 +8,82 @@ mod basic;
 mod common_name;
 mod error;
 mod origin;
-mod own;
+
+use std::time::SystemTime;
 
 use common::ipc::setup::{AuthTerms, LOOKUP_DEADLINE};
 
+use super::client_request::ClientRequest;
 use super::grant::Grant;
-use super::plugin;
+use super::plugin::ExternalPlugin;
+use super::plugin::answer::Verdict;
+use super::plugin::question::Ask;
 use super::target::Target;
-use super::visitor::Visitor;
 use basic::Basic;
 use common_name::CommonName;
 pub(super) use error::AuthError;
 use origin::Origin;
-use own::Own;
 
-/// Something that clients must prove.
-pub(super) enum Plugin {
+/// A method by which clients are authenticated.
+pub(super) enum AuthMethod {
     /// `BasicHTTPAuth`.
     Basic(Basic),
     /// `ExpectOrigin`.
     Origin(Origin),
     /// `ClientCertCNAuth`.
     CommonName(CommonName),
-    /// One of the administrator's own.
-    Own(Box<Own>),
+    /// An external plugin decides.
+    External {
+        /// How it is asked.
+        plugin: Box<ExternalPlugin>,
+        /// It is asked when the target is known, and not before.
+        after_lookup: bool,
+    },
 }
 
-impl Plugin {
-    /// The plugin of a setup.
+impl AuthMethod {
+    /// The method of a setup.
     ///
     /// # Errors
     ///
-    /// Why it can't work, for a human.
+    /// What about the setup is wrong, for the administrator.
     pub(super) fn new(terms: &AuthTerms, prefer_ipv6: bool) -> Result<Self, String> {
         Ok(match terms {
             AuthTerms::Basic(credentials) => Self::Basic(Basic::new(credentials)),
             AuthTerms::Origin(origins) => Self::Origin(Origin::new(origins)),
             AuthTerms::CommonName(names) => Self::CommonName(CommonName::new(names)),
             AuthTerms::Own { link, after_lookup } => {
-                let plugin = plugin::Plugin::new(link, prefer_ipv6, LOOKUP_DEADLINE)?;
-                Self::Own(Box::new(Own { plugin, after_lookup: *after_lookup }))
+                let plugin = Box::new(ExternalPlugin::new(link, prefer_ipv6, LOOKUP_DEADLINE)?);
+                Self::External { plugin, after_lookup: *after_lookup }
             }
         })
     }
 
     /// Whether it is asked when the target is known, and not before.
     pub(super) fn is_asked_after_lookup(&self) -> bool {
-        matches!(self, Self::Own(own) if own.after_lookup)
+        matches!(self, Self::External { after_lookup: true, .. })
     }
 
-    /// It, if it is one of the administrator's own.
-    pub(super) fn own(&self) -> Option<&plugin::Plugin> {
+    /// The external plugin that decides, if one does.
+    pub(super) fn external_plugin(&self) -> Option<&ExternalPlugin> {
         match self {
-            Self::Own(own) => Some(&own.plugin),
+            Self::External { plugin, .. } => Some(plugin),
             _ => None,
         }
     }
 
-    /// Whether a visitor has proved it; then `grant` may become more, or less. The target is told to those
-    /// who ask for it.
+    /// Authenticates a client; what it is granted may become more, or less. The target is for plugins that are told.
     ///
     /// # Errors
     ///
     /// Why not.
     pub(super) async fn authenticate(
         &self,
-        visitor: &Visitor<'_>,
+        request: &ClientRequest<'_>,
         grant: &mut Grant,
         target: Option<&Target>,
     ) -> Result<(), AuthError> {
-        let facts = visitor.facts;
+        let facts = request.facts;
         match self {
             Self::Basic(basic) => {
                 grant.name(Some(basic.authenticate(facts.header("authorization"))?));
@@ -89,7 +95,18 @@ impl Plugin {
                 grant.name(facts.common_name.clone());
                 Ok(())
             }
-            Self::Own(own) => own.authenticate(visitor, grant, target).await,
+            Self::External { plugin, .. } => {
+                let written = plugin.ask_about(request, Ask::Auth, grant.user.as_deref(), target).await;
+                let verdict = written.and_then(|written| Ok(written.verdict(SystemTime::now())?));
+                match verdict.map_err(|error| AuthError::Failed(error.to_string()))? {
+                    Verdict::Allowed { user, lifetime } => {
+                        grant.name(user);
+                        grant.limit(lifetime);
+                        Ok(())
+                    }
+                    Verdict::Refused { reason, reply } => Err(AuthError::Refused(reason, reply)),
+                }
+            }
         }
     }
 }

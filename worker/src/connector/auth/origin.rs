@@ -1,6 +1,6 @@
 //! `ExpectOrigin`: pages of some origins only (RFC 6454).
 //!
-//! This keeps pages of others from using a visitor's browser; a client that is no browser says what it likes.
+//! This keeps pages of others from using a user's browser; a client that is no browser says what it likes.
 
 use super::error::AuthError;
 

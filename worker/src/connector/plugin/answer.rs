@@ -20,7 +20,7 @@ const MAX_USER: usize = 256;
 
 /// Where a token leads.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::connector) enum Answer {
+pub(in crate::connector) enum TargetAnswer {
     /// Where the client may go.
     Target {
         /// Whereto.
@@ -111,19 +111,19 @@ impl Written {
     }
 
     /// Where a token leads at this time.
-    pub(in crate::connector) fn target(self, now: SystemTime) -> Result<Answer, AnswerError> {
+    pub(in crate::connector) fn target(self, now: SystemTime) -> Result<TargetAnswer, AnswerError> {
         if self.error.is_some() {
             return Err(AnswerError::Failed);
         }
         let has_expired = self.has_expired(now);
         if let Some(reason) = self.refuse {
-            return Ok(Answer::Refused(bounded(reason)));
+            return Ok(TargetAnswer::Refused(bounded(reason)));
         }
         let address = target(&self.target.ok_or(AnswerError::NoTarget)?)?;
         if has_expired {
-            return Ok(Answer::Refused(EXPIRED.to_owned()));
+            return Ok(TargetAnswer::Refused(EXPIRED.to_owned()));
         }
-        Ok(Answer::Target { address, lifetime: self.lifetime.map(lifetime).transpose()? })
+        Ok(TargetAnswer::Target { address, lifetime: self.lifetime.map(lifetime).transpose()? })
     }
 
     /// Whether a client is let in at this time.
@@ -182,7 +182,7 @@ mod tests {
 
     use super::*;
 
-    fn read(text: &str) -> Result<Answer, AnswerError> {
+    fn read(text: &str) -> Result<TargetAnswer, AnswerError> {
         Written::read(text.as_bytes())?.target(UNIX_EPOCH + Duration::from_secs(1000))
     }
 
@@ -190,8 +190,8 @@ mod tests {
         Written::read(text.as_bytes())?.verdict(UNIX_EPOCH + Duration::from_secs(1000))
     }
 
-    fn to(address: &str) -> Result<Answer, AnswerError> {
-        target(address).map(|address| Answer::Target { address, lifetime: None })
+    fn to(address: &str) -> Result<TargetAnswer, AnswerError> {
+        target(address).map(|address| TargetAnswer::Target { address, lifetime: None })
     }
 
     #[test]
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_refusal_has_a_reason() {
-        let refused = |reason: &str| Ok(Answer::Refused(reason.to_owned()));
+        let refused = |reason: &str| Ok(TargetAnswer::Refused(reason.to_owned()));
         assert_eq!(read(r#"{"refuse":"no"}"#), refused("no"));
         assert_eq!(read(r#"{"refuse":"no","target":"h:1"}"#), refused("no"));
         assert_eq!(read(&format!(r#"{{"refuse":"{}"}}"#, "é".repeat(500))), refused(&"é".repeat(100)));
@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn what_has_expired_is_refused() {
         assert_eq!(read(r#"{"target":"h:1","expires":1000.5}"#), to("h:1"));
-        assert!(matches!(read(r#"{"target":"h:1","expires":1000}"#), Ok(Answer::Refused(_))));
+        assert!(matches!(read(r#"{"target":"h:1","expires":1000}"#), Ok(TargetAnswer::Refused(_))));
     }
 
     #[test]
@@ -235,7 +235,7 @@ mod tests {
         let address = target("h:1").unwrap();
         assert_eq!(
             read(r#"{"target":"h:1","lifetime":0.5}"#),
-            Ok(Answer::Target { address, lifetime: half })
+            Ok(TargetAnswer::Target { address, lifetime: half })
         );
         assert_eq!(
             judge(r#"{"allow":true,"lifetime":0.5}"#),

@@ -20,7 +20,7 @@ const MAX_UNSENT: usize = 64;
 /// One connection to a plugin. Ends with it: whoever still waits for an answer then gets none.
 pub(super) struct Link {
     unsent: mpsc::Sender<Vec<u8>>,
-    waiting: Rc<Waiting>,
+    waiting: Rc<PendingQuestions>,
     speaks_nonsense: Rc<Cell<bool>>,
     next_id: Cell<u64>,
     /// Reads and writes; aborted with the link.
@@ -28,7 +28,7 @@ pub(super) struct Link {
 }
 
 /// Who waits for which answer. None any more once the connection has ended.
-type Waiting = RefCell<Option<HashMap<u64, oneshot::Sender<Result<Written, AnswerError>>>>>;
+type PendingQuestions = RefCell<Option<HashMap<u64, oneshot::Sender<Result<Written, AnswerError>>>>>;
 
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,7 +49,7 @@ impl Link {
     pub(super) fn new(stream: Stream) -> Self {
         let (reader, mut writer) = tokio::io::split(stream);
         let (unsent, mut to_send) = mpsc::channel::<Vec<u8>>(MAX_UNSENT);
-        let waiting: Rc<Waiting> = Rc::new(RefCell::new(Some(HashMap::new())));
+        let waiting: Rc<PendingQuestions> = Rc::new(RefCell::new(Some(HashMap::new())));
         let mut tasks = JoinSet::new();
         let speaks_nonsense: Rc<Cell<bool>> = Rc::default();
         let (answered, nonsense) = (waiting.clone(), speaks_nonsense.clone());
@@ -106,7 +106,7 @@ impl Link {
 
 /// Takes a question out of those that wait, however its waiting ends.
 struct Forget<'a> {
-    waiting: &'a Waiting,
+    waiting: &'a PendingQuestions,
     id: u64,
 }
 
@@ -133,7 +133,7 @@ mod tests {
     use tokio::task::spawn_local;
     use tokio::time::{sleep, timeout};
 
-    use super::super::answer::Answer;
+    use super::super::answer::TargetAnswer;
     use super::*;
 
     async fn local<T>(test: impl Future<Output = T>) -> T {
@@ -151,7 +151,7 @@ mod tests {
 
     fn target(written: Result<Written, LinkError>) -> String {
         match written.unwrap().target(SystemTime::now()) {
-            Ok(Answer::Target { address, .. }) => address.to_string(),
+            Ok(TargetAnswer::Target { address, .. }) => address.to_string(),
             other => panic!("{other:?}"),
         }
     }

@@ -24,11 +24,13 @@ use tokio::net::UnixStream;
 use tokio::sync::{Mutex, Notify};
 use tokio::time::timeout;
 
+use super::client_request::ClientRequest;
 use super::endpoint::{ConnectError, Endpoint};
 use super::http::{Client, HttpError};
+use super::target::Target;
 use answer::{AnswerError, Written};
 use lines::{Link, LinkError};
-use question::Question;
+use question::{Ask, Question};
 
 /// So many questions in a row without an answer, and a program counts as hung.
 const MAX_UNANSWERED: u32 = 3;
@@ -37,7 +39,7 @@ const MAX_UNANSWERED: u32 = 3;
 const JSON: &str = "application/json";
 
 /// One plugin, and how to ask it.
-pub(super) struct Plugin {
+pub(super) struct ExternalPlugin {
     transport: Transport,
     /// For one question and its answer.
     deadline: Duration,
@@ -45,7 +47,7 @@ pub(super) struct Plugin {
 
 enum Transport {
     /// The supervisor starts it, and passes the connection to it.
-    Program(Program),
+    Program(ProgramLink),
     /// Listens on a socket.
     Socket { endpoint: Endpoint, link: Mutex<Option<Rc<Link>>> },
     /// Speaks HTTP.
@@ -53,7 +55,7 @@ enum Transport {
 }
 
 #[derive(Default)]
-struct Program {
+struct ProgramLink {
     link: RefCell<Option<Rc<Link>>>,
     /// There is a new connection.
     started: Notify,
@@ -65,6 +67,9 @@ struct Program {
 /// Why a plugin decides nothing.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PluginError {
+    /// What it is to be asked about.
+    #[error("the request is too long for it")]
+    TooLong,
     /// The socket that it listens on.
     #[error("it can't be reached: {0}")]
     Connect(#[from] ConnectError),
@@ -85,15 +90,15 @@ pub(super) enum PluginError {
     TimedOut,
 }
 
-impl Plugin {
+impl ExternalPlugin {
     /// A plugin as the supervisor says; `deadline` is for each question.
     ///
     /// # Errors
     ///
-    /// Why it can't be asked, for a human.
+    /// What about the setup is wrong, for the administrator.
     pub(super) fn new(link: &PluginLink, prefer_ipv6: bool, deadline: Duration) -> Result<Self, String> {
         let transport = match link {
-            PluginLink::Program => Transport::Program(Program::default()),
+            PluginLink::Program => Transport::Program(ProgramLink::default()),
             PluginLink::Lines(service) => {
                 let endpoint = Endpoint::new(service, prefer_ipv6, deadline)?;
                 Transport::Socket { endpoint, link: Mutex::default() }
@@ -133,13 +138,21 @@ impl Plugin {
         }
     }
 
-    /// What the plugin answers.
+    /// Asks about a client's request, and gives the answer as it came. The client may have proved to be `user`, and
+    /// its target may be known.
     ///
     /// # Errors
     ///
-    /// Why it does not.
-    pub(super) async fn ask(&self, question: &Question<'_>) -> Result<Written, PluginError> {
-        timeout(self.deadline, self.asked(question)).await.unwrap_or_else(|_| {
+    /// Why there is no answer.
+    pub(super) async fn ask_about(
+        &self,
+        request: &ClientRequest<'_>,
+        ask: Ask,
+        user: Option<&str>,
+        target: Option<&Target>,
+    ) -> Result<Written, PluginError> {
+        let question = Question::about(request, ask, user, target).ok_or(PluginError::TooLong)?;
+        timeout(self.deadline, self.asked(&question)).await.unwrap_or_else(|_| {
             self.transport.note_silence();
             Err(PluginError::TimedOut)
         })
@@ -176,7 +189,7 @@ impl Plugin {
     }
 }
 
-impl Program {
+impl ProgramLink {
     /// Whether this was the connection.
     fn forget(&self, link: &Rc<Link>) -> bool {
         let mut kept = self.link.borrow_mut();

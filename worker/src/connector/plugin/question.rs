@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
 
+use crate::connector::client_request::{ClientRequest, RequestKind};
 use crate::connector::target::Target;
-use crate::connector::visitor::{Visitor, Wish};
 
 /// One question. `docs/plugins.md` says what the fields mean.
 #[derive(Clone, Serialize)]
@@ -15,7 +15,7 @@ pub(in crate::connector) struct Question<'a> {
     /// What for.
     ask: Ask,
     /// What the client asks for.
-    wants: Wish,
+    wants: RequestKind,
     /// The client's token.
     token: Option<&'a str>,
     /// Path and query of the request.
@@ -44,19 +44,19 @@ pub(in crate::connector) enum Ask {
 }
 
 impl<'a> Question<'a> {
-    /// About a visitor; none if its request is too long to be told.
+    /// A question about a request; none if that is too long to be passed on.
     pub(in crate::connector) fn about(
-        visitor: &Visitor<'a>,
+        request: &ClientRequest<'a>,
         ask: Ask,
         user: Option<&'a str>,
         target: Option<&'a Target>,
     ) -> Option<Self> {
-        let Visitor { client, facts, wish } = *visitor;
+        let ClientRequest { client, facts, kind } = *request;
         let head = facts.head.as_ref()?;
         Some(Self {
             id: 0,
             ask,
-            wants: wish,
+            wants: kind,
             token: facts.token.as_ref().map(|token| token.reveal()),
             path: head.path.reveal(),
             headers: head.headers.iter().map(|field| (field.name.as_str(), field.value.reveal())).collect(),

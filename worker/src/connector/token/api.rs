@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::address;
 use super::error::LookupError;
 use crate::connector::endpoint::Endpoint;
-use crate::connector::http::{Answer, Client, HttpError};
+use crate::connector::http::{Client, HttpError, ServiceAnswer};
 use crate::connector::target::Target;
 
 /// All but the unreserved characters (RFC 3986 section 2.3): whatever a client sends stays one segment of the
@@ -123,7 +123,7 @@ impl Api {
     }
 
     /// Where a service sends us within itself. To another one it would send the token as well.
-    fn redirected(&self, answer: &Answer) -> Result<String, ApiLookupError> {
+    fn redirected(&self, answer: &ServiceAnswer) -> Result<String, ApiLookupError> {
         let location = answer.headers.get(LOCATION).and_then(|location| location.to_str().ok());
         let uri: Uri = location.and_then(|text| text.parse().ok()).ok_or(ApiLookupError::Redirect)?;
         let is_same = match (uri.scheme_str(), uri.authority()) {

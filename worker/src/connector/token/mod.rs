@@ -7,18 +7,21 @@ mod address;
 mod api;
 mod error;
 mod jwt;
-mod own;
 mod redis;
 mod socket_directory;
 mod table;
 
+use std::time::SystemTime;
+
 use common::ipc::setup::{LOOKUP_DEADLINE, TokenFiles, TokenLookup};
 
+use super::client_request::ClientRequest;
 use super::endpoint::Endpoint;
 use super::grant::Grant;
-use super::plugin;
+use super::plugin::ExternalPlugin;
+use super::plugin::answer::TargetAnswer;
+use super::plugin::question::Ask;
 use super::target::Target;
-use super::visitor::Visitor;
 use api::Api;
 pub(super) use error::LookupError;
 use jwt::Jwt;
@@ -27,7 +30,7 @@ use socket_directory::SocketDirectory;
 use table::Table;
 
 /// What knows the target of a token.
-pub(super) enum Plugin {
+pub(super) enum TokenSource {
     /// `TokenFile`, `ReadOnlyTokenFile` and `TokenFileName`.
     Table(Table),
     /// `UnixDomainSocketDirectory`.
@@ -38,16 +41,16 @@ pub(super) enum Plugin {
     Redis(Redis),
     /// `BaseTokenAPI` and `JSONTokenApi`.
     Api(Api),
-    /// One of the administrator's own.
-    Own(plugin::Plugin),
+    /// An external plugin.
+    External(ExternalPlugin),
 }
 
-impl Plugin {
-    /// The plugin of a setup.
+impl TokenSource {
+    /// The source of a setup.
     ///
     /// # Errors
     ///
-    /// Why it can't work, for a human.
+    /// What about the setup is wrong, for the administrator.
     pub(super) fn new(lookup: &TokenLookup, prefer_ipv6: bool) -> Result<Self, String> {
         let endpoint = |service| Endpoint::new(service, prefer_ipv6, LOOKUP_DEADLINE);
         Ok(match lookup {
@@ -55,7 +58,9 @@ impl Plugin {
             TokenLookup::FileNames => Self::Table(Table::of_file_names()),
             TokenLookup::SocketDirectory(path) => Self::SocketDirectory(SocketDirectory::new(path)),
             TokenLookup::Jwt => Self::Jwt(Jwt::default()),
-            TokenLookup::Own(link) => Self::Own(plugin::Plugin::new(link, prefer_ipv6, LOOKUP_DEADLINE)?),
+            TokenLookup::Own(link) => {
+                Self::External(ExternalPlugin::new(link, prefer_ipv6, LOOKUP_DEADLINE)?)
+            }
             TokenLookup::Redis(lookup) => {
                 Self::Redis(Redis::new(endpoint(&lookup.service)?, lookup, LOOKUP_DEADLINE))
             }
@@ -70,10 +75,10 @@ impl Plugin {
         matches!(self, Self::Table(_) | Self::Jwt(_))
     }
 
-    /// It, if it is one of the administrator's own.
-    pub(super) fn own(&self) -> Option<&plugin::Plugin> {
+    /// The external plugin, if it is one.
+    pub(super) fn external_plugin(&self) -> Option<&ExternalPlugin> {
         match self {
-            Self::Own(plugin) => Some(plugin),
+            Self::External(plugin) => Some(plugin),
             _ => None,
         }
     }
@@ -83,19 +88,19 @@ impl Plugin {
         match self {
             Self::Table(table) => table.fill(files),
             Self::Jwt(jwt) => jwt.take_key(&files),
-            Self::SocketDirectory(_) | Self::Redis(_) | Self::Api(_) | Self::Own(_) => {}
+            Self::SocketDirectory(_) | Self::Redis(_) | Self::Api(_) | Self::External(_) => {}
         }
     }
 
-    /// The target of a visitor's token; `grant` is what the visitor was granted before.
+    /// The target of a client's token; `grant` is what the client was granted before.
     ///
     /// # Errors
     ///
-    /// Why there is none.
+    /// Why the token leads to none.
     pub(super) async fn lookup(
         &self,
         token: &str,
-        visitor: &Visitor<'_>,
+        request: &ClientRequest<'_>,
         grant: &mut Grant,
     ) -> Result<Target, LookupError> {
         match self {
@@ -104,7 +109,17 @@ impl Plugin {
             Self::Jwt(jwt) => jwt.lookup(token),
             Self::Redis(redis) => redis.lookup(token).await,
             Self::Api(api) => api.lookup(token).await,
-            Self::Own(plugin) => own::lookup(plugin, visitor, grant).await,
+            Self::External(plugin) => {
+                let written = plugin.ask_about(request, Ask::Target, grant.user.as_deref(), None).await;
+                let answer = written.and_then(|written| Ok(written.target(SystemTime::now())?));
+                match answer.map_err(|error| LookupError::Failed(format!("the plugin: {error}")))? {
+                    TargetAnswer::Target { address, lifetime } => {
+                        grant.limit(lifetime);
+                        Ok(Target::Address(address))
+                    }
+                    TargetAnswer::Refused(reason) => Err(LookupError::Refused(reason)),
+                }
+            }
         }
     }
 }

@@ -5,6 +5,6 @@ pub(super) mod client_facts;
 pub mod error_page;
 pub(crate) mod html;
 pub(super) mod refusal;
+pub(super) mod request_summary;
 pub mod response;
 pub(super) mod stall;
-pub(super) mod told;

@@ -22,23 +22,23 @@ const SOON: HeaderValue = HeaderValue::from_static("1");
 
 /// How a client is refused.
 #[derive(Debug)]
-pub(in crate::gateway) enum Answer {
+pub(in crate::gateway) enum RefusedWith {
     /// Without a WebSocket.
     Response(Response<Body>),
     /// With one that is closed at once.
     Close(ControlPayload),
 }
 
-/// The answer to a refused client.
-pub(in crate::gateway) fn answer(refusal: &Refusal, tokens: TokenRefusal) -> Answer {
-    let close = |code, reason| Answer::Close(ControlPayload::close(code, reason));
+/// How a client is refused.
+pub(in crate::gateway) fn answer(refusal: &Refusal, tokens: TokenRefusal) -> RefusedWith {
+    let close = |code, reason| RefusedWith::Close(ControlPayload::close(code, reason));
     match (refusal, tokens) {
         // As the original, which connects only when the WebSocket is open.
         (Refusal::Unreachable, _) => close(CloseCode::Error, "Failed to connect to downstream server"),
         (Refusal::NoToken, TokenRefusal::Close) => close(CloseCode::Policy, "Token not present"),
         (Refusal::UnknownToken, TokenRefusal::Close) => close(CloseCode::Policy, "Token not found"),
         (Refusal::LookupFailed, TokenRefusal::Close) => close(CloseCode::Error, "Token lookup failed"),
-        _ => Answer::Response(page(refusal)),
+        _ => RefusedWith::Response(page(refusal)),
     }
 }
 

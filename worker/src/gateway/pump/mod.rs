@@ -41,7 +41,7 @@ use common::ipc::gateway::{ClosedBy, Frames, SessionSummary};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use super::sessions::{Connection, Ending, Moved};
+use super::connections::{Connection, Ending, Moved};
 use super::transport::Transport;
 use super::websocket::close::{ControlPayload, Violation};
 use super::websocket::frame::Decoder;

@@ -16,7 +16,7 @@ use super::outbox::Outbox;
 
 /// All connections, and whether they are to end.
 #[derive(Debug, Default)]
-pub(super) struct Sessions(Rc<Shared>);
+pub(super) struct Connections(Rc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -65,7 +65,7 @@ pub(super) struct Connection {
     outbox: Rc<Outbox>,
 }
 
-impl Sessions {
+impl Connections {
     /// Counts a connection in.
     pub(super) fn enter(&self, ticket: Ticket, outbox: Rc<Outbox>) -> Rc<Connection> {
         let connection = Rc::new(Connection {

@@ -1,24 +1,24 @@
-//! Who asks, and for what.
+//! What policy decides about.
 
 use common::ipc::ClientAddr;
 use common::ipc::admission::ClientFacts;
 use serde::Serialize;
 
-/// A client that policy decides about.
+/// A request of a client, for a session or a page.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Visitor<'a> {
-    /// Where it comes from, by the supervisor's word.
+pub(super) struct ClientRequest<'a> {
+    /// The client's address, from the supervisor.
     pub(super) client: &'a ClientAddr,
-    /// What it has shown of itself, by the word of its gateway.
+    /// What the client has shown in its request, from its gateway.
     pub(super) facts: &'a ClientFacts,
     /// What it asks for.
-    pub(super) wish: Wish,
+    pub(super) kind: RequestKind,
 }
 
-/// What a gateway asks for on behalf of a client.
+/// What a client asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Wish {
+pub(super) enum RequestKind {
     /// A session with a target.
     Session,
     /// A page.

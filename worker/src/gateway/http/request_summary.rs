@@ -1,7 +1,7 @@
 //! What the supervisor is told about a request, for the record of its session. No token is among it: the
 //! query is left out, and with tokens in host names the host.
 
-use common::ipc::request::Request as Told;
+use common::ipc::request::Request as RequestSummary;
 use hyper::Request;
 use hyper::header::{self, HeaderName};
 use rustls::ServerConnection;
@@ -26,24 +26,27 @@ impl TlsTerms {
 }
 
 /// What to tell of `request`, which `opening` has found in order.
-pub(in crate::gateway) fn told<B>(
+pub(in crate::gateway) fn request_summary<B>(
     request: &Request<B>,
     opening: &Opening,
     tls: Option<&TlsTerms>,
     host_is_token: bool,
-) -> Told {
+) -> RequestSummary {
     let field = |name: HeaderName| {
-        request.headers().get(name).map(|value| Told::text(&String::from_utf8_lossy(value.as_bytes())))
+        request
+            .headers()
+            .get(name)
+            .map(|value| RequestSummary::text(&String::from_utf8_lossy(value.as_bytes())))
     };
-    Told {
+    RequestSummary {
         host: if host_is_token { None } else { field(header::HOST) },
-        path: Some(Told::text(request.uri().path())),
+        path: Some(RequestSummary::text(request.uri().path())),
         origin: field(header::ORIGIN),
         user_agent: field(header::USER_AGENT),
         subprotocol: opening.subprotocol().map(str::to_owned),
         tls_version: tls.and_then(|tls| tls.version.clone()),
         tls_cipher: tls.and_then(|tls| tls.cipher.clone()),
-        ..Told::default()
+        ..RequestSummary::default()
     }
 }
 
@@ -64,10 +67,10 @@ mod tests {
             .body(())
             .unwrap();
         let opening = handshake::check(&request).unwrap();
-        let all = told(&request, &opening, None, true);
+        let all = request_summary(&request, &opening, None, true);
         assert!(all.fits() && !format!("{all:?}").contains("secret"), "{all:?}");
         assert_eq!(all.path.as_deref(), Some("/websockify"));
-        let host = told(&request, &opening, None, false).host;
+        let host = request_summary(&request, &opening, None, false).host;
         assert_eq!(host.as_deref(), Some("secret.example.com"));
     }
 }
