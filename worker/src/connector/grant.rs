@@ -2,22 +2,22 @@
 
 use std::time::Duration;
 
-/// Every plugin that lets a client pass may add to it.
+/// What the plugins that were passed say about the client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Grant {
-    /// Who it has proved to be.
+    /// The user that the client has proved to be.
     pub(super) user: Option<String>,
     /// How long its session may last; without end if absent.
     pub(super) lifetime: Option<Duration>,
 }
 
 impl Grant {
-    /// It has proved to be this one. Who is asked later knows better.
+    /// Sets the user, if there is one; the last plugin that names one counts.
     pub(super) fn name(&mut self, user: Option<String>) {
         self.user = user.or(self.user.take());
     }
 
-    /// Its session lasts no longer than this. The shortest counts.
+    /// Limits the session's lifetime; the shortest limit counts.
     pub(super) fn limit(&mut self, lifetime: Option<Duration>) {
         self.lifetime = self.lifetime.into_iter().chain(lifetime).min();
     }

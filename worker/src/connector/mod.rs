@@ -142,7 +142,7 @@ async fn serve_gateway(connector: Rc<Connector>, id: GatewayId, channel: Rc<Chan
 }
 
 impl Connector {
-    /// Does what the supervisor says.
+    /// Handles a message of the supervisor.
     fn obey(self: &Rc<Self>, message: SupervisorToConnector) {
         let what = match &message {
             SupervisorToConnector::Gateway { .. } => "channel to a gateway",
@@ -193,7 +193,7 @@ impl Connector {
     }
 }
 
-/// Has the supervisor told whenever a plugin counts as hung.
+/// Reports to the supervisor whenever a plugin counts as hung.
 async fn watch_plugin(connector: Rc<Connector>, kind: PluginKind) {
     while let Some(plugin) = connector.policy.external_plugin(kind) {
         plugin.hangs().await;

@@ -128,7 +128,7 @@ impl Policy {
             .collect()
     }
 
-    /// The external plugin with this kind.
+    /// The external plugin of this kind.
     pub(super) fn external_plugin(&self, kind: PluginKind) -> Option<&ExternalPlugin> {
         match (kind, &self.targets) {
             (PluginKind::Targets, Targets::ByToken(plugin)) => plugin.external_plugin(),

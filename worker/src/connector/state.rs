@@ -12,7 +12,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::policy::Policy;
 
-/// A connector.
+/// The state of a connector.
 pub(super) struct Connector {
     pub(super) setup: ConnectorSetup,
     pub(super) policy: Policy,
@@ -20,36 +20,36 @@ pub(super) struct Connector {
     pub(super) dialling: Semaphore,
     /// The tickets that can't be used again.
     pub(super) used: RefCell<SpentTickets>,
-    /// What the supervisor is still to be told. Each entry took a ticket.
+    /// Outcomes of dialling that wait to be sent to the supervisor. Each entry took a ticket.
     pub(super) dialled: RefCell<Vec<Dialled>>,
-    /// Gateways that break protocol, which the supervisor is still to be told.
+    /// Gateways that broke protocol, which wait to be reported to the supervisor.
     pub(super) accused: RefCell<BTreeMap<GatewayId, String>>,
-    /// The supervisor asks whether we are there.
+    /// The supervisor has asked whether we are alive, and waits for the answer.
     pub(super) asked: Cell<bool>,
     pub(super) more_to_tell: Notify,
 }
 
 impl Connector {
-    /// Takes a ticket from a gateway, for this one time.
+    /// Redeems a ticket that a gateway has sent. It can't be redeemed again.
     pub(super) fn honour(&self, ticket: &Ticket, gateway: GatewayId) -> Result<(), TicketError> {
         ticket.verify(&self.setup.ticket_key, gateway)?;
         self.used.borrow_mut().take(&ticket.claims)
     }
 
-    /// Has the supervisor told what came of dialling a target.
+    /// Queues the outcome of dialling a target for the supervisor.
     pub(super) fn tell_dialled(&self, dialled: Dialled) {
         self.dialled.borrow_mut().push(dialled);
         self.more_to_tell.notify_one();
     }
 
-    /// Has the supervisor told that a gateway breaks protocol.
+    /// Queues the violation of a gateway for the supervisor.
     pub(super) fn accuse(&self, gateway: GatewayId, what: String) {
         self.accused.borrow_mut().entry(gateway).or_insert(what);
         self.more_to_tell.notify_one();
     }
 }
 
-/// Text that is no longer than the supervisor takes.
+/// Cuts a text to the length that the supervisor accepts.
 pub(super) fn bounded(mut text: String) -> String {
     let end = (0..=Dialled::MAX_TEXT).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     text.truncate(end);

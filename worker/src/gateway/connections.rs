@@ -14,13 +14,13 @@ use tokio::sync::Notify;
 
 use super::outbox::Outbox;
 
-/// All connections, and whether they are to end.
+/// The open connections, and whether they are to end.
 #[derive(Debug, Default)]
 pub(super) struct Connections(Rc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// All are to end, for this reason.
+    /// Why all are to end, if they are.
     ending: Cell<Option<Ending>>,
     /// No connection follows, and nobody shall come back on one that is there.
     retiring: Cell<bool>,
@@ -35,7 +35,7 @@ pub(super) enum Ending {
     Shutdown,
     /// A newer configuration has replaced this gateway's, and time is up.
     Restart,
-    /// An administrator has said so.
+    /// An administrator has disconnected it.
     Disconnected,
 }
 
@@ -46,7 +46,7 @@ pub(super) struct Moved {
     pub(super) to_target: u64,
     /// Bytes of payload to the client.
     pub(super) to_client: u64,
-    /// In these frames.
+    /// Data frames, in both directions.
     pub(super) frames: Frames,
 }
 
@@ -66,7 +66,7 @@ pub(super) struct Connection {
 }
 
 impl Connections {
-    /// Counts a connection in.
+    /// Adds a connection. Dropping it takes it out again, and reports its end.
     pub(super) fn enter(&self, ticket: Ticket, outbox: Rc<Outbox>) -> Rc<Connection> {
         let connection = Rc::new(Connection {
             ticket,
@@ -95,7 +95,7 @@ impl Connections {
         self.wake_all();
     }
 
-    /// Tells one connection to end. One that is gone needs no word.
+    /// Tells a connection to end, if it is still there.
     pub(super) fn disconnect(&self, id: ConnectionId) {
         if let Some(connection) = self.find(id) {
             connection.disconnected.set(true);
@@ -103,7 +103,7 @@ impl Connections {
         }
     }
 
-    /// How far those of `ids` are that are there.
+    /// What the sessions among `ids` have moved so far; connections that are gone are left out.
     pub(super) fn count(&self, ids: &[ConnectionId]) -> Vec<Count> {
         let found = ids.iter().take(Count::MAX_BATCH).filter_map(|id| self.find(*id));
         found
@@ -135,17 +135,17 @@ impl Connections {
 }
 
 impl Connection {
-    /// Its number.
+    /// The number that the supervisor gave it.
     pub(super) fn id(&self) -> ConnectionId {
         self.ticket.claims.connection
     }
 
-    /// Where it comes from.
+    /// The address of its client, from the supervisor.
     pub(super) fn client(&self) -> &ClientAddr {
         &self.ticket.claims.client
     }
 
-    /// How long it is here.
+    /// How long it has been open.
     pub(super) fn age(&self) -> Duration {
         self.since.elapsed()
     }

@@ -77,7 +77,7 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
 }
 
 impl Gateway {
-    /// Does what the supervisor says until it ends, or until all sessions have after `Stop`.
+    /// Handles the supervisor's messages until it is gone, or until all connections have ended after `Stop`.
     async fn serve(self: Rc<Self>, supervisor: &Channel) -> io::Result<()> {
         let reporter = spawn_local(self.outbox.clone().keep_reporting());
         loop {
@@ -102,7 +102,7 @@ impl Gateway {
         Ok(())
     }
 
-    /// What was counted so far.
+    /// The counters so far, as a message.
     fn stats(&self) -> GatewayToSupervisor {
         GatewayToSupervisor::Stats(self.stats.borrow().clone())
     }

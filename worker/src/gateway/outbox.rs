@@ -29,7 +29,7 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    /// An empty one.
+    /// An outbox without entries.
     pub(super) fn new(supervisor: Rc<Channel>, acknowledgements: AckChannel) -> Rc<Self> {
         Rc::new(Self {
             supervisor,
@@ -81,7 +81,7 @@ impl Outbox {
         self.filled.notify_one();
     }
 
-    /// Reports everything so far.
+    /// Reports all entries that wait.
     pub(super) async fn report(&self) -> Result<(), ChannelError> {
         // A session's beginning comes before its end.
         let requested = take(&mut *self.requested.borrow_mut());

@@ -27,9 +27,9 @@ const DEMO_HEADERS: [(HeaderName, &str); 3] = [
 
 /// The pages of an instance.
 pub(super) enum Pages {
-    /// None.
+    /// No pages: each request gets 405.
     None,
-    /// Files of a folder.
+    /// Files of a directory.
     Files(WebRoot),
     /// The demo's page.
     Demo,

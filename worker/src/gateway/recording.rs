@@ -47,9 +47,9 @@ pub struct Recording {
 /// Where a piece of data goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// From the target.
+    /// From the target to the client.
     ToClient,
-    /// To the target.
+    /// From the client to the target.
     FromClient,
 }
 
@@ -58,14 +58,14 @@ impl Recording {
     ///
     /// # Errors
     ///
-    /// The file's.
+    /// An error of the file.
     pub fn begin(file: OwnedFd) -> io::Result<Self> {
         let mut recording = Self { file: file.into(), begin: Instant::now(), end: 0 };
         recording.append(HEAD.to_vec())?;
         Ok(recording)
     }
 
-    /// Adds what passes now.
+    /// Appends a piece of data, with the time since the beginning.
     ///
     /// # Errors
     ///
@@ -158,7 +158,7 @@ impl Recordings {
         }
     }
 
-    /// The supervisor's answer.
+    /// Takes the supervisor's answer: a file, or none.
     pub(super) fn opened(&self, id: ConnectionId, file: Option<OwnedFd>) {
         if let Some(sender) = self.waiting.borrow_mut().remove(&id) {
             // Who has given up meanwhile needs no file.

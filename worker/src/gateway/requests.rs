@@ -103,7 +103,7 @@ pub(super) async fn serve(
 
 /// Who sends the requests of one connection.
 struct Client {
-    /// That of its certificate.
+    /// The common name in its certificate.
     common_name: Option<String>,
     /// What was agreed upon, with TLS.
     tls: Option<TlsTerms>,

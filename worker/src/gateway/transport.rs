@@ -86,7 +86,7 @@ impl Transport {
     ///
     /// # Errors
     ///
-    /// The connection's.
+    /// An error of the socket, or of TLS: the connection is of no more use.
     pub fn poll_recv(
         &mut self,
         cx: &mut Context<'_>,
@@ -104,7 +104,7 @@ impl Transport {
     ///
     /// # Errors
     ///
-    /// The connection's.
+    /// An error of the socket, or of TLS: the connection is of no more use.
     pub fn poll_send(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self {
             Self::Plain(socket) => socket.poll_send(cx, buf),
@@ -116,7 +116,7 @@ impl Transport {
     ///
     /// # Errors
     ///
-    /// The connection's.
+    /// An error of the socket, or of TLS: the connection is of no more use.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(_) => Poll::Ready(Ok(())),
@@ -129,7 +129,7 @@ impl Transport {
     ///
     /// # Errors
     ///
-    /// The connection's.
+    /// An error of the socket, or of TLS: the connection is of no more use.
     pub fn poll_shutdown(&mut self, cx: &mut Context<'_>, closed_next: bool) -> Poll<io::Result<()>> {
         let socket = match self {
             Self::Plain(socket) => socket,

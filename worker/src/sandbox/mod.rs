@@ -27,7 +27,7 @@ pub use profile::{Ports, Profile, Reach};
 ///
 /// # Errors
 ///
-/// The kernel's. The process must not go on then.
+/// When the kernel refuses. The process must not go on then.
 pub fn drop_privileges(run_as: Option<RunAs>) -> io::Result<()> {
     identity::drop_privileges(run_as)
 }

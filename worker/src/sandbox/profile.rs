@@ -13,7 +13,7 @@ use crate::beneath::Beneath;
 pub enum Profile<'a> {
     /// Connections, and files beneath the web folder if there is one.
     Gateway {
-        /// The folder.
+        /// The directory whose files it serves.
         web_root: Option<&'a Beneath>,
         /// Sessions are recorded, in files that the supervisor opens.
         records: bool,
@@ -24,7 +24,7 @@ pub enum Profile<'a> {
     Signer,
     /// Connections from its listening socket.
     Echo,
-    /// The same, and channels.
+    /// Connections from its listening socket, and channels.
     Exporter,
 }
 
@@ -44,14 +44,14 @@ pub struct Reach {
 /// TCP ports to connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ports {
-    /// These.
+    /// Only these ports.
     Only(Vec<u16>),
     /// Any: what tokens lead to is not known before.
     Any,
 }
 
 impl Reach {
-    /// What this setup takes, and nothing else.
+    /// What a connector with this setup must reach, and nothing else.
     #[must_use]
     pub fn of(setup: &ConnectorSetup) -> Self {
         let mut reach = Self::targets(&setup.destination);

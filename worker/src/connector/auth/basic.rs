@@ -16,7 +16,7 @@ pub(in crate::connector) struct Basic {
 }
 
 impl Basic {
-    /// For these credentials.
+    /// Accepts these credentials, `user:password`.
     pub(super) fn new(credentials: &Secret) -> Self {
         let text = credentials.reveal();
         let latin = text.chars().map(|char| u8::try_from(char).ok()).collect::<Option<Vec<u8>>>();

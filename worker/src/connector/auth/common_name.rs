@@ -2,12 +2,12 @@
 
 use super::error::AuthError;
 
-/// The names.
+/// The common names that are accepted.
 #[derive(Debug)]
 pub(in crate::connector) struct CommonName(Vec<String>);
 
 impl CommonName {
-    /// For these.
+    /// Accepts these names.
     pub(super) fn new(names: &[String]) -> Self {
         Self(names.to_vec())
     }

@@ -76,7 +76,7 @@ impl AuthMethod {
     ///
     /// # Errors
     ///
-    /// Why not.
+    /// Why the client is not let in.
     pub(super) async fn authenticate(
         &self,
         request: &ClientRequest<'_>,

@@ -4,12 +4,12 @@
 
 use super::error::AuthError;
 
-/// The origins.
+/// The origins that are accepted.
 #[derive(Debug)]
 pub(in crate::connector) struct Origin(Vec<String>);
 
 impl Origin {
-    /// For these.
+    /// Accepts these origins.
     pub(super) fn new(origins: &[String]) -> Self {
         Self(origins.to_vec())
     }

@@ -37,7 +37,7 @@ pub(crate) enum ClaimsError {
          and whose \"nbf\" and \"exp\" are numbers"
     )]
     Form,
-    /// `host` or `port`.
+    /// `host` or `port` is absent or malformed.
     #[error("it has no claim {0:?}")]
     Missing(&'static str),
     /// `nbf` lies ahead.

@@ -7,9 +7,9 @@ use super::error::JoseError;
 
 /// A token in its parts.
 pub(super) enum Compact<'a> {
-    /// Three parts.
+    /// A signed token: three parts.
     Jws(Jws<'a>),
-    /// Five parts.
+    /// An encrypted token: five parts.
     Jwe(Jwe<'a>),
 }
 

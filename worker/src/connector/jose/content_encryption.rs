@@ -7,7 +7,7 @@ use aws_lc_rs::{hmac, iv::FixedLength};
 
 use super::error::JoseError;
 
-/// One of the algorithms.
+/// An algorithm for the content of encrypted tokens (RFC 7518 section 5).
 #[derive(Clone, Copy, Debug)]
 pub(super) enum ContentEncryption {
     /// AES in Galois/Counter Mode (section 5.3).

@@ -8,7 +8,7 @@ pub(crate) enum JoseError {
     /// Not three or five parts in base64url.
     #[error("it is neither a JWS nor a JWE in compact serialization")]
     Form,
-    /// The first part.
+    /// The header, which is the first part.
     #[error("its header is no JSON object with an \"alg\" that is a string")]
     Header,
     /// A header parameter that changes the meaning of the rest.
@@ -26,7 +26,7 @@ pub(crate) enum JoseError {
     /// It was encrypted with another key, or changed.
     #[error("it can't be decrypted with the key")]
     Decryption,
-    /// Encrypted only.
+    /// The token is encrypted, but not signed.
     #[error("what it holds encrypted is not a signed token")]
     NotNested,
 }

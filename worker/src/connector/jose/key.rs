@@ -37,21 +37,21 @@ pub(crate) enum Key {
     Octets(Zeroizing<Vec<u8>>),
     /// RSA, 2048 bits or more.
     Rsa {
-        /// Verifies.
+        /// The key that verifies signatures.
         public: Vec<u8>,
         /// Decrypts; only if the file has the private key.
         private: Option<OaepPrivateDecryptingKey>,
     },
     /// An elliptic curve.
     Ec {
-        /// Which.
+        /// The curve.
         curve: Curve,
-        /// Verifies.
+        /// The key that verifies signatures.
         public: Vec<u8>,
     },
     /// Ed25519.
     Ed25519 {
-        /// Verifies.
+        /// The key that verifies signatures.
         public: Vec<u8>,
     },
 }
@@ -72,7 +72,7 @@ pub(crate) enum Curve {
 /// Why a file has no key for us. Nothing of the file is repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum KeyError {
-    /// Neither of the forms.
+    /// The file is none of PEM and base64url.
     #[error("it is neither PEM nor a secret in base64url")]
     Form,
     /// A PEM block that the original would need a pass phrase for.
@@ -106,7 +106,7 @@ impl Key {
         }
     }
 
-    /// What it is, for the log.
+    /// The kind of key, for the log.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Octets(_) => "a shared secret",

@@ -21,9 +21,9 @@ const MAX_USER: usize = 256;
 /// Where a token leads.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::connector) enum TargetAnswer {
-    /// Where the client may go.
+    /// The token leads to this target.
     Target {
-        /// Whereto.
+        /// The target's address.
         address: TargetAddr,
         /// How long its session may last.
         lifetime: Option<Duration>,
@@ -35,14 +35,14 @@ pub(in crate::connector) enum TargetAnswer {
 /// Whether a client is let in.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::connector) enum Verdict {
-    /// It is.
+    /// The client is let in.
     Allowed {
         /// Who it is, if the plugin knows.
         user: Option<String>,
         /// How long its session may last.
         lifetime: Option<Duration>,
     },
-    /// It is not.
+    /// The client is refused.
     Refused {
         /// Why, for the log.
         reason: String,

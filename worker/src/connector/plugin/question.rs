@@ -12,7 +12,7 @@ use crate::connector::target::Target;
 pub(in crate::connector) struct Question<'a> {
     /// Comes back with the answer. Numbers are not used again on one connection.
     id: u64,
-    /// What for.
+    /// What the plugin is to decide.
     ask: Ask,
     /// What the client asks for.
     wants: RequestKind,
@@ -67,14 +67,14 @@ impl<'a> Question<'a> {
         })
     }
 
-    /// As one line. JSON has no line breaks of its own.
+    /// The question as one line with a number. JSON needs no line breaks.
     pub(super) fn line(&self, id: u64) -> Vec<u8> {
         let mut line = Question { id, ..self.clone() }.body();
         line.push(b'\n');
         line
     }
 
-    /// As a body of its own.
+    /// The question as the body of an HTTP request.
     pub(super) fn body(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("a question is text, numbers and names")
     }

@@ -23,9 +23,9 @@ const SOON: HeaderValue = HeaderValue::from_static("1");
 /// How a client is refused.
 #[derive(Debug)]
 pub(in crate::gateway) enum RefusedWith {
-    /// Without a WebSocket.
+    /// By an HTTP response instead of a WebSocket.
     Response(Response<Body>),
-    /// With one that is closed at once.
+    /// By a WebSocket that is closed at once, with this Close frame.
     Close(ControlPayload),
 }
 

@@ -16,7 +16,7 @@ pub(in crate::gateway) struct TlsTerms {
 }
 
 impl TlsTerms {
-    /// After the handshake.
+    /// The terms of a connection whose handshake is done.
     pub(in crate::gateway) fn of(connection: &ServerConnection) -> Self {
         Self {
             version: connection.protocol_version().map(|version| format!("{version:?}")),

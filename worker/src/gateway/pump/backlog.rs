@@ -14,17 +14,17 @@ pub(super) struct Backlog {
 }
 
 impl Backlog {
-    /// Nothing waits.
+    /// Whether nothing waits to be written.
     pub(super) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// Bytes that wait.
+    /// The number of bytes that wait to be written.
     pub(super) fn len(&self) -> usize {
         self.bytes.len() - self.written
     }
 
-    /// Forgets what waits.
+    /// Drops what waits to be written, and its memory.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }

@@ -59,7 +59,7 @@ const MAX_ROUNDS: u32 = 8;
 /// What a close code stands for when there was no Close frame (RFC 6455 section 7.4.1).
 const NO_CLOSE_FRAME: u16 = 1006;
 
-/// One session.
+/// A session between a client and a target.
 pub struct Session {
     client: Transport,
     target: Option<Transport>,
@@ -89,7 +89,7 @@ pub struct Session {
     timer: Option<Pin<Box<Sleep>>>,
     next_ping: Option<Instant>,
     idle_since: Instant,
-    /// The end of its lifetime.
+    /// When its lifetime ends.
     expires: Option<Instant>,
     /// Both directions must have ended by then.
     deadline: Option<Instant>,
@@ -106,7 +106,7 @@ pub struct Session {
 struct Position {
     to_target: u64,
     to_client: u64,
-    /// Bytes in both backlogs.
+    /// Bytes that wait to be written, to the target and to the client.
     waiting: (usize, usize),
 }
 

@@ -7,7 +7,7 @@ use common::log::Outgoing;
 
 use crate::gateway::recording::{self, Direction, Recording};
 
-/// Looks on at one session.
+/// Records a session, or marks its traffic in the log.
 #[derive(Debug)]
 pub struct Observer {
     id: ConnectionId,

@@ -9,19 +9,19 @@
 pub(super) struct ReadSize(usize);
 
 impl ReadSize {
-    /// The fewest, and the first.
+    /// The smallest size, with which each direction begins.
     pub(super) const MIN: usize = 64 << 10;
 
-    /// The most. Measured in processor time per byte of 64 KiB frames to the target: 256 KiB cost 1.3
+    /// The largest size. Measured in processor time per byte of 64 KiB frames to the target: 256 KiB cost 1.3
     /// times as much as this, 64 KiB 1.7 times.
     pub(super) const MAX: usize = 1 << 20;
 
-    /// The first.
+    /// The size of the first read.
     pub(super) fn new() -> Self {
         Self(Self::MIN)
     }
 
-    /// What to ask for now.
+    /// The size of the next read, bytes.
     pub(super) fn get(self) -> usize {
         self.0
     }

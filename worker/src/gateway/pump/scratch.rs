@@ -12,9 +12,9 @@ const BYTES: usize = MAX_SERVER_HEADER + ReadSize::MAX;
 
 /// The buffers of this thread.
 pub(super) struct Scratch {
-    /// For payload.
+    /// What is read as payload, behind room for the header of a frame.
     pub(super) data: Box<[u8]>,
-    /// For the ciphertext that payload comes from.
+    /// Ciphertext on its way to payload.
     pub(super) ciphertext: Box<[u8]>,
 }
 

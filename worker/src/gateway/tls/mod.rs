@@ -39,13 +39,13 @@ pub(super) struct Tls {
     acceptor: RefCell<Option<TlsAcceptor>>,
 }
 
-/// How a handshake fails.
+/// Why a TLS handshake fails.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HandshakeError {
     /// The client does not speak as it should, or not what we speak.
     #[error("TLS handshake failed: {0}")]
     Failed(io::Error),
-    /// It took too long.
+    /// The deadline has passed.
     #[error("TLS handshake timed out")]
     TimedOut,
 }
@@ -133,7 +133,7 @@ impl Tls {
     }
 }
 
-/// Accepts one handshake.
+/// Accepts TLS connections with the certificate in force.
 pub(super) struct Acceptor(TlsAcceptor);
 
 impl Acceptor {

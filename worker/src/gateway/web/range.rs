@@ -8,7 +8,7 @@ use hyper::header;
 /// Which part of a file a client asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Part {
-    /// All of it.
+    /// The whole file.
     Whole,
     /// This stretch, in bytes from the start; never empty and never beyond the end.
     Some(Range<u64>),

@@ -13,10 +13,10 @@ pub struct ControlPayload {
 }
 
 impl ControlPayload {
-    /// Without any byte.
+    /// No payload.
     pub const EMPTY: Self = Self { len: 0, bytes: [0; MAX_CONTROL] };
 
-    /// The bytes.
+    /// The payload's bytes.
     #[must_use]
     pub fn as_slice(&self) -> &[u8] {
         &self.bytes[..self.len.into()]
@@ -111,7 +111,7 @@ impl Violation {
 pub struct Close {
     /// Its status code; 1005 for none (RFC 6455 section 7.4.1).
     pub code: u16,
-    /// What to answer: the same.
+    /// The payload of the Close frame that answers: the same.
     pub echo: ControlPayload,
 }
 

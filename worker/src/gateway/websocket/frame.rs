@@ -53,7 +53,7 @@ enum Kind {
     Close,
 }
 
-/// What was in a buffer.
+/// The outcome of decoding a buffer.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Decoded {
     /// Where the payload of data frames is now, without anything between.
