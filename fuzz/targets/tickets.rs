@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use common::ipc::{ClientAddr, ConnectionId, GatewayId};
-use common::ticket::{Claims, Key, Mint, Ticket, TicketError, SpentTickets};
+use common::ticket::{Claims, Key, Mint, SpentTickets, Ticket, TicketError};
 use libfuzzer_sys::fuzz_target;
 
 /// A key that the input can't know.
