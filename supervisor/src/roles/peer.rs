@@ -65,13 +65,13 @@ pub(crate) struct Peer {
     pub(crate) pulse: Pulse,
     fault: RefCell<Option<Fault>>,
     faulty: Notify,
-    ended: Cell<bool>,
+    gone: Cell<bool>,
 }
 
 impl Peer {
     /// Kills the process for a fault; whoever keeps it sees the fault and its end.
     pub(crate) fn condemn(&self, fault: Fault) {
-        if self.is_gone() {
+        if self.gone.replace(true) {
             return;
         }
         self.fault.replace(Some(fault));
@@ -82,7 +82,7 @@ impl Peer {
 
     /// Whether it has ended, or is about to for a fault.
     pub(crate) fn is_gone(&self) -> bool {
-        self.ended.get() || self.fault.borrow().is_some()
+        self.gone.get()
     }
 
     /// Waits for the fault that it is killed for.
@@ -95,9 +95,9 @@ impl Peer {
         }
     }
 
-    /// Its process has been waited for.
-    pub(super) fn set_ended(&self) {
-        self.ended.set(true);
+    /// It has ended, or its end is all that is waited for.
+    pub(super) fn set_gone(&self) {
+        self.gone.set(true);
     }
 }
 
@@ -156,7 +156,7 @@ impl Role {
             pulse: Pulse::default(),
             fault: RefCell::default(),
             faulty: Notify::new(),
-            ended: Cell::new(false),
+            gone: Cell::new(false),
         };
         Ok(Self { peer: Rc::new(peer), process })
     }

@@ -3,7 +3,7 @@
 //! The files are looked at before each connection is handed on, as the original does: a certificate that appears
 //! late or is renewed is in force for the next client, without a reload.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 
@@ -26,20 +26,19 @@ use crate::state::service::ServiceState;
 pub(crate) struct Signer {
     scope: Rc<Scope>,
     files: Option<Rc<CertificateFiles>>,
-    keeper: RefCell<Option<Keeper>>,
+    in_force: RefCell<Option<(Rc<SignerSpec>, Keeper)>>,
 }
 
 impl Signer {
     /// Nothing is read yet.
     pub(crate) fn new(scope: Rc<Scope>, files: Option<CertificateFiles>) -> Self {
-        Self { scope, files: files.map(Rc::new), keeper: RefCell::default() }
+        Self { scope, files: files.map(Rc::new), in_force: RefCell::default() }
     }
 
     /// Goes on with a signer that an earlier image has started.
     pub(crate) fn adopt(&self, role: Role) {
         self.scope.identity.replace(Some(Rc::new(Identity::adopted(role.peer.clone()))));
-        let spec = SignerSpec { scope: self.scope.clone(), files: None, loaded: RefCell::default() };
-        self.keeper.replace(Some(Keeper::new(Rc::new(spec), Some(role))));
+        self.replace(SignerSpec::new(self.scope.clone(), None), role);
     }
 
     /// Reads the files if they have changed. Files that can't be used are logged once, and what was in force stays
@@ -49,20 +48,23 @@ impl Signer {
         if !files.have_changed() {
             return;
         }
-        let loaded = RefCell::default();
-        let spec = Rc::new(SignerSpec { scope: self.scope.clone(), files: Some(files.clone()), loaded });
+        let spec = SignerSpec::new(self.scope.clone(), Some(files.clone()));
         match supervise::start(&*spec).await {
-            Ok(role) => {
-                if let Some(before) = self.keeper.replace(Some(Keeper::new(spec, Some(role)))) {
-                    before.end_later();
-                }
-            }
+            Ok(role) => self.replace(spec, role),
             Err(error) => {
                 let problem =
                     format!("the certificate {:?} can't be used: {}", files.certificate, error.reason);
                 tracing::error!(message_id = message_id::CERTIFICATE_UNUSABLE, "{problem}");
                 files.set_problem(problem);
             }
+        }
+    }
+
+    fn replace(&self, spec: Rc<SignerSpec>, role: Role) {
+        let keeper = Keeper::new(spec.clone(), Some(role));
+        if let Some((before, keeper)) = self.in_force.replace(Some((spec, keeper))) {
+            before.is_replaced.set(true);
+            keeper.end_later();
         }
     }
 
@@ -74,17 +76,26 @@ impl Signer {
     /// Ends the signer.
     pub(crate) fn end(&self) {
         self.scope.identity.replace(None);
-        self.keeper.replace(None);
+        self.in_force.replace(None);
     }
 }
 
 /// What is needed to start a signer.
+#[derive(Debug)]
 struct SignerSpec {
     scope: Rc<Scope>,
     /// None if an earlier image has started it.
     files: Option<Rc<CertificateFiles>>,
     /// What was read for the signer that is being started, and what that says of the key.
     loaded: RefCell<Option<(Certificate, Option<KeyDescription>)>>,
+    /// Another certificate is in force: when the signer dies, none takes its place.
+    is_replaced: Cell<bool>,
+}
+
+impl SignerSpec {
+    fn new(scope: Rc<Scope>, files: Option<Rc<CertificateFiles>>) -> Rc<Self> {
+        Rc::new(Self { scope, files, loaded: RefCell::default(), is_replaced: Cell::default() })
+    }
 }
 
 impl Launch for SignerSpec {
@@ -129,6 +140,9 @@ impl Launch for SignerSpec {
     }
 
     async fn introduce(&self, peer: &Rc<Peer>) -> Result<(), StartError> {
+        if self.is_replaced.get() {
+            return Err(StartError::Failed("it came too late, after another".into()));
+        }
         let Some((certificate, Some(key))) = self.loaded.take() else {
             return Err(StartError::Failed("it was not told which key to hold".into()));
         };
@@ -171,6 +185,6 @@ impl Spec for SignerSpec {
     }
 
     fn is_wanted(&self) -> bool {
-        self.scope.is_wanted()
+        self.scope.is_wanted() && !self.is_replaced.get()
     }
 }

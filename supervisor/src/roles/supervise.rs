@@ -213,9 +213,9 @@ impl<S: Spec> Kept for S {
     async fn attend(&self, role: Role) -> Option<Obituary> {
         let peer = role.peer.clone();
         let fault = serve(self, &peer).await;
+        peer.set_gone();
         judge(self, &peer, &fault);
         let status = role.process.kill().await;
-        peer.set_ended();
         let loss = self.bury(&peer).await;
         self.state().note_change();
         loss.filter(|_| !self.state().stopping.get()).map(|loss| Obituary {
@@ -269,6 +269,8 @@ async fn serve<S: Spec>(spec: &S, peer: &Rc<Peer>) -> Fault {
     };
     let hangs = liveness::until_silent(spec.state(), S::WATCH, async || spec.ping(peer).await);
     tokio::select! {
+        // The fault that it is killed for comes before the end of its channel that follows.
+        biased;
         fault = peer.condemned() => fault,
         fault = heard => fault,
         () = hangs => Fault::Hung,
