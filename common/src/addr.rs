@@ -3,11 +3,15 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
+
+use crate::config::path::utf8;
+use crate::config::value::{self, Element, Rejected, Value, quoted};
 
 /// Where a listener is bound.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub enum ListenAddr {
     /// A TCP port. Without a host all addresses of the machine, IPv4 and IPv6.
     Tcp {
@@ -22,6 +26,7 @@ pub enum ListenAddr {
 
 /// What a session is connected to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub enum TargetAddr {
     /// A host name or IP address (without brackets) and a port.
     Tcp {
@@ -105,6 +110,84 @@ impl fmt::Display for TargetAddr {
             Self::Tcp { host, port } => write!(f, "{}:{port}", bracketed(host)),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
+    }
+}
+
+/// Text in a file, binary in messages between processes.
+macro_rules! serde_address {
+    ($type:ident) => {
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                match self {
+                    _ if !serializer.is_human_readable() => Self::serialize(self, serializer),
+                    Self::Unix(path) => serializer.serialize_str(&format!("unix:{}", utf8(path)?)),
+                    tcp @ Self::Tcp { .. } => {
+                        serializer.serialize_str(tcp.to_string().trim_start_matches(':'))
+                    }
+                }
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                if deserializer.is_human_readable() {
+                    value::read(deserializer)
+                } else {
+                    Self::deserialize(deserializer)
+                }
+            }
+        }
+    };
+}
+
+serde_address!(ListenAddr);
+serde_address!(TargetAddr);
+
+/// `unix:` before an absolute path, or what `tcp` reads.
+fn address<T>(
+    text: &str,
+    unix: fn(PathBuf) -> T,
+    tcp: fn(&str) -> Result<T, AddrError>,
+    help: &str,
+) -> Result<T, Rejected> {
+    match text.strip_prefix("unix:").filter(|path| path.starts_with('/')) {
+        Some(path) => Ok(unix(PathBuf::from(path))),
+        None => tcp(text).map_err(|error| Rejected::new(format!("{} has {error}", quoted(text)), help)),
+    }
+}
+
+impl Value for ListenAddr {
+    const EXPECTED: &'static str = "an address such as \"6080\", \"[::1]:6080\" or \"unix:/path\"";
+
+    fn from_text(text: &str) -> Result<Self, Rejected> {
+        const HELP: &str = "write \"6080\", \"localhost:6080\", \"[::1]:6080\" or \"unix:/absolute/path\"";
+        address(text, Self::Unix, Self::parse_tcp, HELP)
+    }
+
+    fn from_number(number: i64) -> Option<Self> {
+        u16::try_from(number).ok().map(|port| Self::Tcp { host: None, port })
+    }
+
+    fn help_for_number(_number: &str) -> String {
+        "a port is a number from 0 to 65535".to_owned()
+    }
+}
+
+impl Element for ListenAddr {
+    const EXPECTED_MANY: &'static str =
+        "an address such as \"6080\", \"[::1]:6080\" or \"unix:/path\", or a list of them";
+}
+
+impl Value for TargetAddr {
+    const EXPECTED: &'static str = "an address such as \"localhost:5900\" or \"unix:/path\"";
+
+    fn from_text(text: &str) -> Result<Self, Rejected> {
+        const HELP: &str = "write \"localhost:5900\", \"[::1]:5900\" or \"unix:/absolute/path\"";
+        address(text, Self::Unix, Self::parse_tcp, HELP)
+    }
+
+    fn help_for_number(number: &str) -> String {
+        format!("write host and port: \"localhost:{number}\"")
     }
 }
 

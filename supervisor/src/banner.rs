@@ -1,7 +1,7 @@
 //! The lines that a start prints, which scripts wait for and search.
 
 use common::addr::TargetAddr;
-use common::config::{Config, Target, Tls, Web};
+use common::config::{Config, Target, Tls};
 
 use crate::os::log::message_id;
 use crate::path::listen::Listening;
@@ -25,13 +25,11 @@ pub(crate) fn settings(
         _ => say(format!("  - Listen on {from}")),
     }
     match &config.web {
-        Some(Web::Files { root, listing: true }) => {
-            say(format!("  - Web server. Web root: {}", root.display()))
+        Some(web) => {
+            let listings = if web.listing { "" } else { " (no directory listings)" };
+            say(format!("  - Web server{listings}. Web root: {}", web.root.display()));
         }
-        Some(Web::Files { root, listing: false }) => {
-            say(format!("  - Web server (no directory listings). Web root: {}", root.display()));
-        }
-        Some(Web::Demo) => say(format!("  - Demo page: http://{from}/")),
+        None if config.demo => say(format!("  - Demo page: http://{from}/")),
         None => {}
     }
     match &config.tls {
@@ -67,7 +65,7 @@ pub(crate) fn settings(
 pub(crate) fn proxying(config: &Config, program: Option<&Program>, listeners: &[Listening]) {
     let from = source(config, listeners);
     let secured = if config.target_tls.is_some() { " (using SSL)" } else { "" };
-    match &config.target {
+    match config.target() {
         Target::Static(TargetAddr::Unix(path)) => {
             say(format!("  - proxying from {from} to {}", path.display()));
         }

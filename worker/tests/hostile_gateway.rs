@@ -6,14 +6,14 @@
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::net::TcpListener;
+use std::num::NonZeroU32;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use base64ct::{Base64, Encoding};
 use common::addr::TargetAddr;
-use common::config::Sandbox;
-use common::config::Secret;
+use common::config::{Limits, Sandbox, Secret, Timeouts};
 use common::ipc::admission::{
     AdmissionRequest, ClientFacts, ConnectorToGateway, GatewayToConnector, Header, Refusal,
 };
@@ -91,11 +91,11 @@ impl Connector {
             }),
             target_tls: false,
             prefer_ipv6: false,
-            connect: Duration::from_secs(2),
+            timeouts: Timeouts { connect: Duration::from_secs(2), ..Timeouts::default() },
             ticket_key: mint.key().clone(),
             token_key: Key::generate().unwrap(),
             auth,
-            keep_alive_requests: 3,
+            limits: Limits { keep_alive_requests: NonZeroU32::new(3).unwrap(), ..Limits::default() },
         };
         let file = setup::file(&setup).unwrap();
         role.control.send(&SupervisorToConnector::Setup(file)).await.unwrap();

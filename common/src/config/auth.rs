@@ -1,23 +1,92 @@
 //! What clients must prove.
 
 use std::borrow::Cow;
-use std::ffi::OsStr;
-use std::path::PathBuf;
 
-use super::Secret;
-use super::own_plugin::OwnPlugin;
+use serde::{Deserialize, Serialize};
+
+use super::external_plugin::ExternalPlugin;
+use super::path::FilePath;
 use super::plugin::{Kind, PluginError};
+use super::secret::{HIDDEN, Secret, SecretFile};
+use super::value::{Element, Name, Rejected};
 
 /// Where the original has its plugins: names may be written out in full.
 const MODULE: &str = "websockify.auth_plugins.";
 
+/// What clients must prove to be connected. Several tables `[[auth]]` must all be proved.
+#[derive(Clone, Debug, Deserialize, Serialize, clap::Args)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(transform = super::tests::schema::source))]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(expecting = "a table [auth], or several [[auth]], with `plugin` and `source` or `source-file`")]
+#[command(next_help_heading = "Authentication")]
+pub(super) struct AuthTable {
+    /// Serve only clients that prove who they are: `BasicHTTPAuth`, `ExpectOrigin`, `ClientCertCNAuth`, or an external
+    /// plugin.
+    ///
+    /// `BasicHTTPAuth` asks for a user name and a password, `ExpectOrigin` lets in pages of some origins,
+    /// `ClientCertCNAuth` clients with certificates of some common names, with `verify-client`. External plugins,
+    /// which decide themselves, are `exec:PROGRAM`, `unix:SOCKET`, an http or https URL, or a class of Python,
+    /// `module.Class`.
+    #[arg(id = "auth.plugin", long = "auth-plugin", value_name = "NAME")]
+    #[arg(default_value = "", hide_default_value = true)]
+    #[cfg_attr(test, schemars(example = &"BasicHTTPAuth"))]
+    pub(super) plugin: Name,
+    /// What they must prove: `user:password`, origins, or common names of certificates.
+    ///
+    /// Origins and common names have blanks between them. An external plugin may do without. Other users of the machine can see what stands on a command line in the
+    /// list of processes; `source-file` in a configuration file hides it.
+    #[arg(id = "auth.source", long = "auth-source", value_name = "ARG")]
+    #[cfg_attr(test, schemars(example = &"user:password"))]
+    pub(super) source: Option<Name>,
+    /// A file that holds the source and nothing else. Only the user who starts the service need be able to read it.
+    #[arg(skip)]
+    #[cfg_attr(test, schemars(example = &"vnc.password"))]
+    pub(super) source_file: Option<FilePath>,
+}
+
 /// Something that clients must prove. Of several each must be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "AuthTable", into = "AuthTable")]
 pub struct Auth {
     /// What.
     pub plugin: AuthPlugin,
     /// The file that the plugin's source was read from, if it was.
-    pub source_file: Option<PathBuf>,
+    pub source_file: Option<FilePath>,
+}
+
+impl TryFrom<AuthTable> for Auth {
+    type Error = Rejected;
+
+    fn try_from(table: AuthTable) -> Result<Self, Rejected> {
+        let AuthTable { plugin, source, source_file } = table;
+        if source.is_some() && source_file.is_some() {
+            return Err(Rejected::two_sources());
+        }
+        let secret = SecretFile::source(source_file.as_ref())?;
+        let source = source.as_deref().or(secret.as_ref().map(Secret::reveal));
+        Ok(Self { plugin: AuthPlugin::new(&plugin, source)?, source_file })
+    }
+}
+
+impl From<Auth> for AuthTable {
+    fn from(auth: Auth) -> Self {
+        let Auth { plugin, mut source_file } = auth;
+        let source = match (plugin.public_source(), &plugin) {
+            _ if source_file.is_some() => None,
+            (None, AuthPlugin::External { source: None, .. }) => None,
+            (public, _) => Some(public.unwrap_or(HIDDEN.to_owned())),
+        };
+        if let (None, AuthPlugin::Basic(_)) = (&source_file, &plugin) {
+            // The table is none without a source, so that it needs a file that somebody has yet to write.
+            source_file = Some(FilePath::from("/path/to/file"));
+        }
+        Self { plugin: Name::from(&*plugin.name()), source: source.as_deref().map(Name::from), source_file }
+    }
+}
+
+impl Element for Auth {
+    const EXPECTED_MANY: &'static str =
+        "a table [auth], or several [[auth]], with `plugin` and `source` or `source-file`";
 }
 
 /// What a client must prove.
@@ -29,11 +98,11 @@ pub enum AuthPlugin {
     Origin(Vec<String>),
     /// It has a valid certificate with one of these common names.
     CommonName(Vec<String>),
-    /// What one of the administrator's own asks for.
-    Own {
-        /// Which.
-        plugin: OwnPlugin,
-        /// Whatever it makes of it.
+    /// What a plugin that the administrator provides asks for.
+    External {
+        /// How it is reached.
+        plugin: ExternalPlugin,
+        /// Handed to it as it is.
         source: Option<Secret>,
     },
 }
@@ -42,16 +111,13 @@ impl AuthPlugin {
     /// The names, as in the original.
     pub const NAMES: [&'static str; 3] = ["BasicHTTPAuth", "ExpectOrigin", "ClientCertCNAuth"];
 
-    /// The plugin of a name, bare or with its module, on a source; `absolute` says where a path leads.
+    /// The plugin of a name, bare or with its module, on a source. Relative paths start where those of the
+    /// configuration do that is being read.
     ///
     /// # Errors
     ///
     /// When there is no such plugin, or nobody could ever pass with this source.
-    pub fn new(
-        name: &str,
-        given: Option<&str>,
-        absolute: impl Fn(&OsStr) -> PathBuf,
-    ) -> Result<Self, PluginError> {
+    pub fn new(name: &str, given: Option<&str>) -> Result<Self, PluginError> {
         let source = given.unwrap_or_default();
         let words = || source.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
         let needs = |name, what| Err(PluginError::Source { kind: Kind::Auth, name, what });
@@ -68,14 +134,16 @@ impl AuthPlugin {
                 none if none.is_empty() => needs("ClientCertCNAuth", "a source of common names"),
                 names => Ok(Self::CommonName(names)),
             },
-            _ => {
-                match OwnPlugin::parse(name, absolute).map_err(|error| PluginError::Own(Kind::Auth, error))? {
-                    Some(plugin) => {
-                        Ok(Self::Own { plugin, source: given.map(|source| Secret::new(source.to_owned())) })
-                    }
-                    None => Err(PluginError::Unknown { kind: Kind::Auth, name: name.to_owned() }),
+            _ => match ExternalPlugin::parse(name)
+                .map_err(|error| PluginError::External(Kind::Auth, error))?
+            {
+                Some(plugin) => {
+                    Ok(Self::External { plugin, source: given.map(|source| Secret::new(source.to_owned())) })
                 }
-            }
+                None => {
+                    Err(PluginError::Unknown { kind: Kind::Auth, name: name.to_owned(), known: &Self::NAMES })
+                }
+            },
         }
     }
 
@@ -86,7 +154,7 @@ impl AuthPlugin {
             Self::Basic(_) => "BasicHTTPAuth",
             Self::Origin(_) => "ExpectOrigin",
             Self::CommonName(_) => "ClientCertCNAuth",
-            Self::Own { plugin, .. } => return Cow::Owned(plugin.to_string()),
+            Self::External { plugin, .. } => return Cow::Owned(plugin.to_string()),
         })
     }
 
@@ -94,7 +162,7 @@ impl AuthPlugin {
     #[must_use]
     pub fn public_source(&self) -> Option<String> {
         match self {
-            Self::Basic(_) | Self::Own { .. } => None,
+            Self::Basic(_) | Self::External { .. } => None,
             Self::Origin(words) | Self::CommonName(words) => Some(words.join(" ")),
         }
     }
@@ -105,9 +173,10 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::config::path::relative_to;
 
     fn plugin(name: &str, source: Option<&str>) -> Result<AuthPlugin, PluginError> {
-        AuthPlugin::new(name, source, |path| Path::new("/folder").join(path))
+        relative_to(Path::new("/directory"), || AuthPlugin::new(name, source))
     }
 
     #[test]
@@ -123,14 +192,14 @@ mod tests {
     }
 
     #[test]
-    fn own_plugins_may_do_without_a_source() {
-        for (name, shown) in [("my.module.Class", "my.module.Class"), ("exec:x", "exec:/folder/x")] {
-            let own = plugin(name, Some("hush")).unwrap();
-            assert_eq!((own.name().as_ref(), own.public_source()), (shown, None));
-            assert!(!format!("{own:?}").contains("hush"));
-            assert!(matches!(plugin(name, None), Ok(AuthPlugin::Own { source: None, .. })));
+    fn external_plugins_may_do_without_a_source() {
+        for (name, shown) in [("my.module.Class", "my.module.Class"), ("exec:x", "exec:/directory/x")] {
+            let external = plugin(name, Some("hush")).unwrap();
+            assert_eq!((external.name().as_ref(), external.public_source()), (shown, None));
+            assert!(!format!("{external:?}").contains("hush"));
+            assert!(matches!(plugin(name, None), Ok(AuthPlugin::External { source: None, .. })));
         }
-        assert!(matches!(plugin("exec:", None), Err(PluginError::Own(Kind::Auth, _))));
+        assert!(matches!(plugin("exec:", None), Err(PluginError::External(Kind::Auth, _))));
     }
 
     #[test]

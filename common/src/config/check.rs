@@ -1,4 +1,4 @@
-//! What can be wrong with a configuration that is written correctly: files, folders and users that are
+//! What can be wrong with a configuration that is written correctly: files, directories and users that are
 //! not there. Certificates and keys are only looked at as files here.
 
 mod wrap;
@@ -11,9 +11,12 @@ use std::path::Path;
 use nix::unistd::User;
 
 use super::auth::{Auth, AuthPlugin};
-use super::own_plugin::OwnPlugin;
+use super::ciphers::Ciphers;
+use super::external_plugin::ExternalPlugin;
+use super::log::SyslogServer;
+use super::tls::{DEFAULT_CERTIFICATE, Tls};
 use super::token::TokenPlugin;
-use super::{Ciphers, Config, DEFAULT_CERTIFICATE, Syslog, SyslogServer, Target, Tls, Web};
+use super::top::{Config, Target};
 use crate::addr::{ListenAddr, TargetAddr};
 
 /// Longest path of a unix socket: `sun_path` of unix(7) less its terminating zero.
@@ -56,19 +59,16 @@ impl Config {
     /// holds for the user who asks and for now.
     #[must_use]
     pub fn check(&self) -> Vec<Problem> {
-        let mut found = Found(Vec::new());
+        let mut found = Problems(Vec::new());
         found.listeners(&self.listen);
         if let Some(metrics) = &self.metrics {
             found.metrics(&metrics.listen, &self.listen);
         }
-        if let Target::Static(TargetAddr::Unix(path)) = &self.target {
-            found.socket_path("target", path);
-        }
-        if let Target::Tokens(tokens) = &self.target {
-            found.tokens(&tokens.plugin);
-        }
-        if let Target::Wrapped(wrap) = &self.target {
-            found.wrap(wrap);
+        match self.target() {
+            Target::Static(TargetAddr::Unix(path)) => found.socket_path("target", path),
+            Target::Tokens(tokens) => found.tokens(&tokens.plugin),
+            Target::Wrapped(wrap) => found.wrap(wrap),
+            Target::Static(TargetAddr::Tcp { .. }) | Target::Demo => {}
         }
         if let Some(path) = self.target_tls.as_ref().and_then(|tls| tls.ca_file.as_deref()) {
             found.file("target-tls.ca-file", path, Severity::Error);
@@ -77,7 +77,7 @@ impl Config {
             found.user("user", user);
         }
         for auth in &self.auth {
-            if let AuthPlugin::Own { plugin: OwnPlugin::Program(path), .. } = &auth.plugin {
+            if let AuthPlugin::External { plugin: ExternalPlugin::Program(path), .. } = &auth.plugin {
                 found.file("auth.plugin", path, Severity::Warning);
             }
         }
@@ -90,8 +90,8 @@ impl Config {
                 "set verify-client = true in [tls]",
             );
         }
-        if let Some(Web::Files { root, .. }) = &self.web {
-            found.folder("web.root", root, Severity::Error);
+        if let Some(web) = &self.web {
+            found.directory("web.root", &web.root, Severity::Error);
         }
         if let Some(tls) = &self.tls {
             found.tls(tls);
@@ -102,7 +102,7 @@ impl Config {
         if let Some(path) = &self.log.file {
             found.parent("log.file", path, "the log file");
         }
-        if let Some(Syslog { server: SyslogServer::Unix(path), .. }) = &self.log.syslog {
+        if let Some(SyslogServer::Unix(path)) = &self.log.syslog {
             found.socket_path("log.syslog", path);
             if !path.exists() {
                 let text = format!("there is no {} yet", path.display());
@@ -113,9 +113,9 @@ impl Config {
     }
 }
 
-struct Found(Vec<Problem>);
+struct Problems(Vec<Problem>);
 
-impl Found {
+impl Problems {
     fn add(&mut self, severity: Severity, key: &'static str, text: String, help: &'static str) {
         self.0.push(Problem { severity, key, text, help });
     }
@@ -152,7 +152,7 @@ impl Found {
         }
     }
 
-    /// The folder of something that is made when the service starts.
+    /// The directory of something that is made when the service starts.
     fn parent(&mut self, key: &'static str, path: &Path, what: &str) {
         let parent = path.parent().unwrap_or(Path::new("/"));
         if !parent.is_dir() {
@@ -177,26 +177,26 @@ impl Found {
         }
     }
 
-    /// As in the original a file or the folder of sockets may come later; until then clients are refused.
+    /// As in the original a file or the directory of sockets may come later; until then clients are refused.
     fn tokens(&mut self, plugin: &TokenPlugin) {
         const KEY: &str = "token.source";
         match plugin {
             TokenPlugin::File(path) | TokenPlugin::ReadOnlyFile(path) if path.is_dir() => {
-                self.folder(KEY, path, Severity::Warning);
+                self.directory(KEY, path, Severity::Warning);
             }
             TokenPlugin::File(path) | TokenPlugin::ReadOnlyFile(path) => {
                 self.file(KEY, path, Severity::Warning);
             }
-            TokenPlugin::FileName(path) => self.folder(KEY, path, Severity::Error),
-            TokenPlugin::SocketDirectory(path) => self.folder(KEY, path, Severity::Warning),
+            TokenPlugin::FileName(path) => self.directory(KEY, path, Severity::Error),
+            TokenPlugin::SocketDirectory(path) => self.directory(KEY, path, Severity::Warning),
             TokenPlugin::Jwt(path) => self.file(KEY, path, Severity::Warning),
-            TokenPlugin::Own { plugin: OwnPlugin::Program(path), .. } => {
+            TokenPlugin::External { plugin: ExternalPlugin::Program(path), .. } => {
                 self.file("token.plugin", path, Severity::Warning);
             }
             TokenPlugin::TextApi(_)
             | TokenPlugin::JsonApi(_)
             | TokenPlugin::Redis(_)
-            | TokenPlugin::Own { .. } => {}
+            | TokenPlugin::External { .. } => {}
         }
     }
 
@@ -219,7 +219,7 @@ impl Found {
         }
     }
 
-    fn folder(&mut self, key: &'static str, path: &Path, severity: Severity) {
+    fn directory(&mut self, key: &'static str, path: &Path, severity: Severity) {
         if let Err(error) = fs::read_dir(path) {
             let text = format!("{} can't be opened as a folder: {error}", path.display());
             self.add(severity, key, text, "name a folder that can be read");

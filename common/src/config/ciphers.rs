@@ -1,7 +1,11 @@
 //! Cipher suites of TLS 1.2, chosen as OpenSSL does (openssl-ciphers(1)). Those of TLS 1.3 are always
 //! offered, as with OpenSSL's cipher list.
 
+use serde::{Serialize, Serializer};
 use thiserror::Error;
+
+use super::option::OptionError;
+use super::value::{Rejected, Value, quoted, text_value};
 
 /// A suite by its two bytes in a handshake (RFC 5246 section 7.4.1.2).
 pub type SuiteNumber = u16;
@@ -119,10 +123,12 @@ impl Ciphers {
         Ok(Self { text: text.to_owned(), suites, dropped })
     }
 
-    /// As it is written.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.text
+    /// The value of `--ssl-ciphers`.
+    pub(super) fn from_option(text: &str) -> Result<Self, OptionError> {
+        Self::parse(text).map_err(|error| {
+            let help = format!("for TLS 1.2 there are {}", Self::all_names());
+            OptionError::new(format!("'{}' names {error}", text.escape_debug()), help)
+        })
     }
 
     /// The suites of TLS 1.2, the preferred one first.
@@ -150,6 +156,25 @@ impl Ciphers {
     #[must_use]
     pub fn all_names() -> String {
         SUITES.map(|suite| suite.name).join(", ")
+    }
+}
+
+impl Value for Ciphers {
+    const EXPECTED: &'static str = "a list of cipher suites as OpenSSL has it, in quotes";
+
+    fn from_text(text: &str) -> Result<Self, Rejected> {
+        Self::parse(text).map_err(|error| {
+            let help = format!("for TLS 1.2 there are {}", Self::all_names());
+            Rejected::new(format!("{} names {error}", quoted(text)), help)
+        })
+    }
+}
+
+text_value!(Ciphers);
+
+impl Serialize for Ciphers {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
     }
 }
 

@@ -17,9 +17,11 @@ use std::path::PathBuf;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
-use super::{Config, file, keys, print};
+use super::path::relative_to;
+use super::top::Config;
+use super::{file, print};
 pub use error::CliError;
-pub(super) use options::Options;
+pub(super) use options::{Options, WITHOUT_KEY};
 
 /// What a command line asks for.
 #[derive(Debug)]
@@ -61,10 +63,14 @@ pub fn from_args(args: impl IntoIterator<Item = OsString>) -> Result<CommandLine
         _ => {}
     }
     let program = OsString::from("websockify");
-    let (matches, mut options) = definition
-        .try_get_matches_from(std::iter::once(program).chain(words))
-        .and_then(|matches| Options::from_arg_matches(&matches).map(|options| (matches, options)))
-        .map_err(|error| CliError::from_clap(&error))?;
+    // Relative paths start at the current directory. Without one they stay as they are, which is told when they are
+    // opened.
+    let here = std::env::current_dir().unwrap_or_default();
+    let (matches, mut options) = relative_to(&here, || {
+        let matches = definition.try_get_matches_from(std::iter::once(program).chain(words))?;
+        Options::from_arg_matches(&matches).map(|options| (matches, options))
+    })
+    .map_err(|error| CliError::from_clap(&error))?;
     options.wraps = wraps;
     if options.version {
         return Ok(print(format!("websockify {}\n", env!("CARGO_PKG_VERSION"))));
@@ -74,29 +80,34 @@ pub fn from_args(args: impl IntoIterator<Item = OsString>) -> Result<CommandLine
         return Err(CliError::usage("only one of --check, --dump and --print-config can be used"));
     }
     let mut notes = Vec::new();
-    let (config, file) = match convert::given(options.config.as_ref()) {
+    let (check, dump, print_config, daemon) =
+        (options.check, options.dump, options.print_config, options.daemon);
+    let (config, file) = match options.config.take_if(|path| !path.as_os_str().is_empty()) {
         Some(path) => {
             refuse_beside_config(&matches)?;
-            let path = convert::absolute(path)?;
             let mut config = file::load(&path).map_err(CliError::in_file)?;
-            config.verbose |= options.verbose;
-            (config, Some(path))
+            config.verbose |= options.file.verbose;
+            (config, Some(path.to_path_buf()))
         }
-        None => (convert::to_config(&options, &mut notes)?, None),
+        None => {
+            let certificate = matches.get_raw("tls.certificate").and_then(|mut words| words.next());
+            let certificate = certificate.unwrap_or_default();
+            (relative_to(&here, || convert::to_config(options, certificate, &mut notes))?, None)
+        }
     };
-    let command = if options.check {
+    let command = if check {
         Command::Check(Box::new(config))
-    } else if options.dump {
+    } else if dump {
         Command::Print(print::dump(&config).map_err(CliError::usage)?)
-    } else if options.print_config {
+    } else if print_config {
         Command::Print(print::print_config(&config).map_err(CliError::usage)?)
     } else {
         Command::Run(Box::new(config))
     };
-    if options.daemon && matches!(command, Command::Print(_)) {
+    if daemon && matches!(command, Command::Print(_)) {
         notes.push("-D is no part of a configuration: give it beside --config".to_owned());
     }
-    Ok(CommandLine { command, file, daemon: options.daemon, notes })
+    Ok(CommandLine { command, file, daemon, notes })
 }
 
 /// The options as clap knows them, for completions.
@@ -132,15 +143,13 @@ fn refuse_beside_config(matches: &ArgMatches) -> Result<(), CliError> {
         .map(clap::Id::as_str)
         .find(|id| !ALLOWED.contains(id) && matches.value_source(id) == Some(ValueSource::CommandLine));
     let Some(id) = given else { return Ok(()) };
-    let option = id.replace('_', "-");
-    Err(if option == "addresses" {
-        CliError::usage("Too many arguments")
-            .help("with --config the addresses stand in the file, as `listen` and `target`")
-    } else {
-        let error = CliError::usage(format!("--{option} can't be used with --config"));
-        match keys::key_of_option(&option) {
-            Some(key) => error.help(format!("write `{key}` into the file")),
-            None => error,
-        }
-    })
+    if id == "addresses" {
+        return Err(CliError::usage("Too many arguments")
+            .help("with --config the addresses stand in the file, as `listen` and `target`"));
+    }
+    let definition = Options::command();
+    let option = definition.get_arguments().find(|arg| arg.get_id() == id).and_then(clap::Arg::get_long);
+    let error = CliError::usage(format!("--{} can't be used with --config", option.unwrap_or(id)));
+    let key = (!WITHOUT_KEY.contains(&id)).then(|| id.replace('_', "-"));
+    Err(key.into_iter().fold(error, |error, key| error.help(format!("write `{key}` into the file"))))
 }

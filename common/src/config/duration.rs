@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
+
+use super::value::{self, Rejected, Value, quoted};
 
 /// Longer durations are surely mistakes, and sums with them must not overflow.
 pub(super) const MAX: Duration = Duration::from_secs(366 * DAY);
@@ -55,6 +58,90 @@ pub(super) fn format(duration: Duration) -> String {
     let whole = UNITS.iter().find(|(_, scale)| millis > 0 && millis % u128::from(*scale) == 0);
     let (unit, scale) = whole.unwrap_or(&("ms", 1));
     format!("{}{unit}", millis / u128::from(*scale))
+}
+
+impl Value for Duration {
+    const EXPECTED: &'static str = "a duration such as \"30s\"";
+
+    fn from_text(text: &str) -> Result<Self, Rejected> {
+        parse(text).map_err(|error| {
+            let help = if error == DurationError::NoUnit {
+                format!("add a unit (ms, s, m, h, d): \"{}s\"", text.trim())
+            } else {
+                "write a number above zero and a unit: \"250ms\", \"30s\", \"5m\", \"2h\"".to_owned()
+            };
+            Rejected::new(format!("{} is no duration: {error}", quoted(text)), help)
+        })
+    }
+
+    fn help_for_number(number: &str) -> String {
+        format!("write a unit (ms, s, m, h, d) and quotes: \"{number}s\"")
+    }
+}
+
+/// A duration that may be `"off"`.
+impl Value for Option<Duration> {
+    const EXPECTED: &'static str = "a duration such as \"30s\", or \"off\"";
+
+    fn from_text(text: &str) -> Result<Self, Rejected> {
+        if text == "off" {
+            return Ok(None);
+        }
+        Duration::from_text(text)
+            .map(Some)
+            .map_err(|error| Rejected { help: error.help + ", or \"off\"", ..error })
+    }
+
+    fn help_for_number(number: &str) -> String {
+        if number == "0" { "write \"off\"".to_owned() } else { Duration::help_for_number(number) }
+    }
+}
+
+/// For `#[serde(with = "WithUnit")]` on durations: as text in a file, as they are in binary messages.
+pub(super) struct WithUnit;
+
+impl WithUnit {
+    pub(super) fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.serialize_str(&format(*value))
+        } else {
+            value.serialize(serializer)
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        if deserializer.is_human_readable() {
+            value::read(deserializer)
+        } else {
+            Duration::deserialize(deserializer)
+        }
+    }
+}
+
+/// The same for durations that may be `"off"`.
+pub(super) struct WithUnitOrOff;
+
+impl WithUnitOrOff {
+    pub(super) fn serialize<S: Serializer>(
+        value: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.serialize_str(&value.map_or("off".to_owned(), format))
+        } else {
+            value.serialize(serializer)
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        if deserializer.is_human_readable() {
+            value::read(deserializer)
+        } else {
+            Option::deserialize(deserializer)
+        }
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::fmt;
 use http::Uri;
 use thiserror::Error;
 
-use super::Secret;
+use super::secret::Secret;
 use crate::addr::TargetAddr;
 
 /// Where a service is, and what to ask it for.

@@ -1,28 +1,40 @@
 //! Where log lines go, beside standard error or the journal.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use serde::{Deserialize, Serialize, Serializer};
 use thiserror::Error;
 
-/// Where log lines go, beside standard error or the journal.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Log {
-    /// A file to add them to (`--log-file`). It is opened again at SIGUSR1.
-    pub file: Option<PathBuf>,
-    /// A syslog server (`--syslog`).
-    pub syslog: Option<Syslog>,
-    /// Show a mark on standard output for each piece of data that passes (`--traffic`).
-    pub traffic: bool,
-}
+use super::option::OptionError;
+use super::path::{FilePath, resolve, utf8};
+use super::value::{Rejected, Value, quoted, text_value};
 
-/// How lines are sent to a syslog server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Syslog {
-    /// Where it is.
-    pub server: SyslogServer,
-    /// Leave out what RFC 5424 has added (`--legacy-syslog`).
-    pub legacy: bool,
+/// Where log lines go beside standard error or the journal.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Deserialize, Serialize, clap::Args)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[command(next_help_heading = "Log")]
+pub struct Log {
+    /// Add the log's lines to a file as well, which is opened again at SIGUSR1.
+    #[arg(id = "log.file", long = "log-file", value_name = "FILE")]
+    #[cfg_attr(test, schemars(example = &"/var/log/websockify.log"))]
+    pub file: Option<FilePath>,
+    /// Send the log's lines to a syslog server as well: a socket such as `/dev/log`, or `host:port` for UDP.
+    #[arg(id = "log.syslog", long = "syslog", value_name = "SERVER", hide_short_help = true)]
+    #[arg(value_parser = OsStringValueParser::new().try_map(SyslogServer::from_option))]
+    #[cfg_attr(test, schemars(example = &"/dev/log"))]
+    pub syslog: Option<SyslogServer>,
+    /// Send to the syslog server in the format that was common before RFC 5424.
+    #[arg(id = "log.legacy-syslog", long = "legacy-syslog", hide_short_help = true)]
+    pub legacy_syslog: bool,
+    /// Show a mark on standard output for each piece of data that passes, with a legend for each session.
+    ///
+    /// Marks that nobody reads are dropped.
+    #[arg(id = "log.traffic", long = "traffic", hide_short_help = true)]
+    pub traffic: bool,
 }
 
 /// Where a syslog server is.
@@ -45,15 +57,33 @@ pub enum SyslogServer {
 pub struct NoPort;
 
 impl SyslogServer {
-    /// Reads `host:port`, split at the last colon, or a path, which has no colon, as in the original.
+    /// Reads `host:port`, split at the last colon, or a path, which has no colon, as in the original. A relative path
+    /// starts where those of the configuration do that is being read.
     ///
     /// # Errors
     /// If there is a colon, and no port from 1 to 65535 behind it.
     pub fn parse(text: &str) -> Result<Self, NoPort> {
-        let Some((host, port)) = text.rsplit_once(':') else { return Ok(Self::Unix(text.into())) };
+        let Some((host, port)) = text.rsplit_once(':') else { return Ok(Self::Unix(resolve(text))) };
         let port = port.trim().parse().ok().filter(|port| *port != 0).ok_or(NoPort)?;
         let host = host.trim_matches(['[', ']']);
         Ok(Self::Udp { host: if host.is_empty() { "localhost" } else { host }.to_owned(), port })
+    }
+
+    /// The value of `--syslog`. An empty one is kept as a path, since it stands for none.
+    fn from_option(text: OsString) -> Result<Self, OptionError> {
+        if text.is_empty() {
+            return Ok(Self::Unix(PathBuf::new()));
+        }
+        let shown = text.to_string_lossy();
+        match Self::parse(&shown) {
+            Ok(Self::Unix(_)) => Ok(Self::Unix(resolve(&text))),
+            Ok(udp) => Ok(udp),
+            Err(error) => Err(OptionError {
+                text: "Error parsing syslog port".to_owned(),
+                help: Some(format!("'{}' has {error}", shown.escape_debug())),
+                names_option: true,
+            }),
+        }
     }
 }
 
@@ -63,6 +93,33 @@ impl fmt::Display for SyslogServer {
             Self::Udp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::Udp { host, port } => write!(f, "{host}:{port}"),
             Self::Unix(path) => path.display().fmt(f),
+        }
+    }
+}
+
+impl Value for SyslogServer {
+    const EXPECTED: &'static str = "a socket such as \"/dev/log\" or a UDP address such as \"localhost:514\"";
+
+    fn from_text(text: &str) -> Result<Self, Rejected> {
+        const HELP: &str = "write \"/dev/log\" or \"localhost:514\"";
+        if text.is_empty() || text.contains('\0') {
+            return Err(Rejected::new(format!("{} is no syslog server", quoted(text)), HELP));
+        }
+        Self::parse(text).map_err(|error| Rejected::new(format!("{} has {error}", quoted(text)), HELP))
+    }
+
+    fn help_for_number(number: &str) -> String {
+        format!("write host and port: \"localhost:{number}\"")
+    }
+}
+
+text_value!(SyslogServer);
+
+impl Serialize for SyslogServer {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Udp { .. } => serializer.collect_str(self),
+            Self::Unix(path) => serializer.serialize_str(utf8(path)?),
         }
     }
 }

@@ -4,9 +4,10 @@ use std::fmt;
 
 use thiserror::Error;
 
+use super::external_plugin::ExternalPluginError;
 use super::http_url::UrlError;
-use super::own_plugin::OwnPluginError;
-use super::token::redis::RedisSourceError;
+use super::redis::RedisSourceError;
+use super::value::Rejected;
 
 /// What a plugin is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,13 +30,15 @@ impl fmt::Display for Kind {
 /// Why a plugin can't be used as it was written.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum PluginError {
-    /// Neither one of the original's, nor written like one of the administrator's own.
+    /// Neither one of the original's, nor written like an external one.
     #[error("there is no {kind} plugin '{}'", .name.escape_debug())]
     Unknown {
         /// What it was to be for.
         kind: Kind,
         /// As it was written.
         name: String,
+        /// The names that there are.
+        known: &'static [&'static str],
     },
     /// It has no source, or not such a one.
     #[error("the {kind} plugin {name} needs {what}")]
@@ -53,9 +56,9 @@ pub enum PluginError {
     /// The source of `TokenRedis` makes no sense.
     #[error("the source of TokenRedis can't be used: {0}")]
     Redis(#[from] RedisSourceError),
-    /// Meant to be one of the administrator's own.
+    /// Meant to be an external one.
     #[error("the {0} plugin can't be used: {1}")]
-    Own(Kind, OwnPluginError),
+    External(Kind, ExternalPluginError),
 }
 
 impl PluginError {
@@ -63,14 +66,9 @@ impl PluginError {
     #[must_use]
     pub fn help(&self) -> String {
         match self {
-            Self::Unknown { kind: Kind::Token, .. } => {
-                format!("the plugins are {}", super::token::TokenPlugin::NAMES.join(", "))
-            }
-            Self::Unknown { kind: Kind::Auth, .. } => {
-                format!("the plugins are {}", super::auth::AuthPlugin::NAMES.join(", "))
-            }
+            Self::Unknown { known, .. } => format!("the plugins are {}", known.join(", ")),
             Self::Source { .. } => "name it as the source of the plugin".to_owned(),
-            Self::Own(..) => {
+            Self::External(..) => {
                 "write it like exec:/path, unix:/path, http://localhost/path or module.Class".to_owned()
             }
             Self::Url(..) => "write it like http://localhost/target?token=%s".to_owned(),
@@ -80,5 +78,11 @@ impl PluginError {
                     .to_owned()
             }
         }
+    }
+}
+
+impl From<PluginError> for Rejected {
+    fn from(error: PluginError) -> Self {
+        Self::at("plugin", error.to_string(), error.help())
     }
 }

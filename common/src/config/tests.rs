@@ -1,9 +1,11 @@
 //! What holds between the command line, the file, and what is printed.
 
-mod documents;
+mod generate;
 mod round_trip;
+pub(super) mod schema;
 
 use std::collections::BTreeSet;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,39 +13,7 @@ use clap::CommandFactory;
 
 use super::check::Severity;
 use super::*;
-
-/// Keys without an option: what the original doesn't have and one doesn't change for a single run.
-const ONLY_IN_FILE: [&str; 25] = [
-    "metrics.listen",
-    "token.refusal",
-    "token.source-file",
-    "auth.source-file",
-    "text",
-    "target-tls.ca-file",
-    "target-tls.server-name",
-    "wrap.command",
-    "wrap.port",
-    "wrap.user",
-    "wrap.environment",
-    "wrap.directory",
-    "wrap.start-timeout",
-    "wrap.private-network",
-    "timeouts.first-byte",
-    "timeouts.tls-handshake",
-    "timeouts.request-head",
-    "timeouts.connect",
-    "timeouts.close-handshake",
-    "timeouts.idle",
-    "timeouts.stop",
-    "timeouts.drain",
-    "limits.connections",
-    "limits.keep-alive-requests",
-    "limits.generations",
-];
-
-/// Options without a key: they say what to do with a configuration, or nothing at all.
-const ONLY_ON_COMMAND_LINE: [&str; 8] =
-    ["config", "check", "dump", "print-config", "help", "version", "daemon", "libserver"];
+use crate::addr::{ListenAddr, TargetAddr};
 
 fn path() -> &'static Path {
     Path::new("/etc/websockify/vnc.toml")
@@ -72,25 +42,22 @@ fn all_keys() -> BTreeSet<String> {
 }
 
 #[test]
-fn every_option_has_a_key_and_the_other_way_round() {
+fn every_option_names_its_key() {
+    let keys = all_keys();
     let definition = cli::Options::command();
-    let options: BTreeSet<_> = definition.get_arguments().filter_map(|arg| arg.get_long()).collect();
-    let with_key = keys::OPTION_KEYS.iter().map(|(option, _)| *option);
-    let expected: BTreeSet<_> = with_key.chain(ONLY_ON_COMMAND_LINE).collect();
-    assert_eq!(options, expected);
-
-    let with_option = keys::OPTION_KEYS.iter().map(|(_, key)| *key);
-    // The address arguments have keys that options have as well.
-    let expected: BTreeSet<_> = with_option.chain(ONLY_IN_FILE).map(str::to_owned).collect();
-    assert_eq!(all_keys(), expected);
+    for arg in definition.get_arguments().filter(|arg| arg.get_long().is_some()) {
+        let id = arg.get_id().as_str();
+        let is_key = keys.contains(&id.replace('_', "-")) || id == "token";
+        assert_ne!(is_key, cli::WITHOUT_KEY.contains(&id), "{id}");
+    }
 }
 
 fn tcp(host: &str, port: u16) -> ListenAddr {
     ListenAddr::Tcp { host: (!host.is_empty()).then(|| host.to_owned()), port }
 }
 
-fn target(host: &str, port: u16) -> Target {
-    Target::Static(TargetAddr::Tcp { host: host.to_owned(), port })
+fn target(host: &str, port: u16) -> Option<TargetAddr> {
+    Some(TargetAddr::Tcp { host: host.to_owned(), port })
 }
 
 fn minimal() -> Config {
@@ -101,31 +68,24 @@ fn minimal() -> Config {
 fn variations() -> Vec<Config> {
     const ODD: &str = "/a b/\"quoted\"\\n'\u{1}\t\nü#[x]";
     let odd = || PathBuf::from(ODD);
-    let tls = || Tls {
-        certificate: odd(),
-        key: None,
-        key_password: None,
-        required: false,
-        minimum_version: TlsVersion::V1_2,
-        ciphers: None,
-        verify_client: false,
-        client_ca: None,
-    };
-    let change: [fn(&mut Config); 17] = [
+    let tls = || Tls { certificate: odd().into(), ..Tls::default() };
+    let change: [fn(&mut Config); 19] = [
         |_| {},
         |c| c.inetd = true,
         |c| c.listen_mode = 0,
         |c| c.listen_mode = 0o777,
         |c| c.prefer_ipv6 = true,
-        |c| (c.target, c.web) = (Target::Demo, Some(Web::Demo)),
+        |c| (c.target, c.demo) = (None, true),
         |c| c.target_tls = Some(TargetTls::default()),
         |c| c.workers = Workers::Fixed(1),
-        |c| c.user = Some("a \"b\" \\ 'c' #".to_owned()),
+        |c| c.user = Some("a \"b\" \\ 'c' #".into()),
         |c| c.sandbox = Sandbox::Strict,
         |c| c.sandbox = Sandbox::Off,
         |c| c.text = TextMessages::Accept,
         |c| c.verbose = true,
-        |c| c.limits = Limits { connections: Some(u32::MAX), keep_alive_requests: 1, generations: 2 },
+        |c| c.limits = Limits { connections: Some(NonZeroU32::MAX), ..Limits::default() },
+        |c| c.limits = Limits { keep_alive_requests: NonZeroU32::MIN, ..Limits::default() },
+        |c| c.limits = Limits { generations: NonZeroU32::MIN, ..Limits::default() },
         |c| c.timeouts.idle = Some(Duration::from_millis(1)),
         |c| c.timeouts.stop = duration::MAX,
         |c| c.timeouts.drain = Some(Duration::from_secs(3600)),
@@ -153,19 +113,17 @@ fn variations() -> Vec<Config> {
     let wrap = || Wrap::new(command.clone());
     for wrap in [
         wrap(),
-        Wrap { mode: WrapMode::Respawn, port: Some(5901), user: Some("a b".to_owned()), ..wrap() },
-        Wrap { directory: Some(odd()), start_timeout: Duration::from_millis(1), ..wrap() },
+        Wrap { mode: WrapMode::Respawn, port: NonZeroU16::new(5901), user: Some("a b".into()), ..wrap() },
+        Wrap { directory: Some(odd().into()), start_timeout: Duration::from_millis(1), ..wrap() },
         Wrap { private_network: true, ..wrap() },
         Wrap {
             environment: [("A", "1"), ("B c\"", ODD), ("d.e", "")].map(|(k, v)| (k.into(), v.into())).into(),
             ..wrap()
         },
     ] {
-        add(Config { target: Target::Wrapped(wrap), ..minimal() });
+        add(Config { target: None, wrap: Some(wrap), ..minimal() });
     }
-    for target in
-        [target("::1", 1), target("a\\b", 2), target("unix", 3), Target::Static(TargetAddr::Unix(odd()))]
-    {
+    for target in [target("::1", 1), target("a\\b", 2), target("unix", 3), Some(TargetAddr::Unix(odd()))] {
         add(Config { target, ..minimal() });
     }
     let udp = SyslogServer::Udp { host: "::1".to_owned(), port: 514 };
@@ -174,29 +132,49 @@ fn variations() -> Vec<Config> {
         (None, Some(SyslogServer::Unix(odd())), false),
         (Some("/var/log/x".into()), Some(udp), true),
     ] {
-        let syslog = server.map(|server| Syslog { server, legacy });
-        add(Config { log: Log { file, syslog, traffic: false }, ..minimal() });
+        let file: Option<PathBuf> = file;
+        let log = Log { file: file.map(Into::into), syslog: server, legacy_syslog: legacy, traffic: false };
+        add(Config { log, ..minimal() });
     }
     add(Config { log: Log { traffic: true, ..Log::default() }, ..minimal() });
-    add(Config { record: Some(odd()), ..minimal() });
+    add(Config { record: Some(odd().into()), ..minimal() });
     for listen in [tcp("", 9100), tcp("::1", 9100), ListenAddr::Unix(odd())] {
         add(Config { metrics: Some(Metrics { listen }), ..minimal() });
     }
-    let name = Some("vnc.example".to_owned());
+    let name = Some(Name::from("vnc.example"));
     add(Config {
-        target_tls: Some(TargetTls { ca_file: Some(odd()), server_name: name.clone() }),
+        target_tls: Some(TargetTls { ca_file: Some(odd().into()), server_name: name.clone() }),
         ..minimal()
     });
     add(Config { target_tls: Some(TargetTls { ca_file: None, server_name: name }), ..minimal() });
     for listing in [true, false] {
-        add(Config { web: Some(Web::Files { root: odd(), listing }), ..minimal() });
+        add(Config { web: Some(Web { root: odd().into(), listing, auth: false }), ..minimal() });
     }
+    let tokens = |plugin| token::Tokens {
+        plugin,
+        source_file: None,
+        from: token::TokenFrom::Host,
+        refusal: token::TokenRefusal::Close,
+    };
+    let plugins = [token::TokenPlugin::File(odd()), token::TokenPlugin::Jwt("/k".into())];
+    for plugin in plugins {
+        add(Config { target: None, token: Some(tokens(plugin)), ..minimal() });
+    }
+    let origin = |origin: &str| auth::Auth {
+        plugin: auth::AuthPlugin::Origin(vec![origin.to_owned()]),
+        source_file: None,
+    };
+    add(Config { auth: vec![origin("https://a")], ..minimal() });
+    add(Config { auth: vec![origin("https://a"), origin("https://b")], ..minimal() });
     add(Config { tls: Some(tls()), ..minimal() });
-    add(Config { tls: Some(Tls { key: Some(odd()), required: true, ..tls() }), ..minimal() });
+    add(Config { tls: Some(Tls { key: Some(odd().into()), required: true, ..tls() }), ..minimal() });
     add(Config { tls: Some(Tls { minimum_version: TlsVersion::V1_3, ..tls() }), ..minimal() });
     let ciphers = Ciphers::parse("HIGH:!AES128:\"x\"").ok();
     add(Config { tls: Some(Tls { ciphers, ..tls() }), ..minimal() });
-    add(Config { tls: Some(Tls { verify_client: true, client_ca: Some(odd()), ..tls() }), ..minimal() });
+    add(Config {
+        tls: Some(Tls { verify_client: true, client_ca: Some(odd().into()), ..tls() }),
+        ..minimal()
+    });
     for heartbeat in [None, Some(Duration::from_millis(1001)), Some(Duration::from_secs(7200))] {
         add(Config { heartbeat, ..minimal() });
     }
@@ -237,13 +215,8 @@ fn pass_phrases_are_never_printed() {
     let mut config = minimal();
     config.tls = Some(Tls {
         certificate: "/a".into(),
-        key: None,
         key_password: Some(Secret::new("geheim".to_owned())),
-        required: false,
-        minimum_version: TlsVersion::V1_2,
-        ciphers: None,
-        verify_client: false,
-        client_ca: None,
+        ..Tls::default()
     });
     for text in [print::dump(&config).unwrap(), print::print_config(&config).unwrap()] {
         assert!(!text.contains("geheim") && text.contains("#key-password-file"), "{text}");
@@ -255,8 +228,8 @@ fn pass_phrases_are_never_printed() {
 #[test]
 fn a_path_that_is_not_utf_8_is_not_printed_wrongly() {
     use std::os::unix::ffi::OsStrExt;
-    let root = PathBuf::from(std::ffi::OsStr::from_bytes(b"/\xff"));
-    let config = Config { web: Some(Web::Files { root, listing: false }), ..minimal() };
+    let root = PathBuf::from(std::ffi::OsStr::from_bytes(b"/\xff")).into();
+    let config = Config { web: Some(Web { root, listing: false, auth: false }), ..minimal() };
     assert!(print::dump(&config).is_err());
 }
 
@@ -267,26 +240,21 @@ fn the_check_finds_what_is_not_there() {
     let missing = PathBuf::from("/nonexistent/file");
     let mut config = minimal();
     config.listen = vec![tcp("", 1), tcp("", 1), tcp("", 0), tcp("", 0), ListenAddr::Unix(missing.clone())];
-    config.target = Target::Static(TargetAddr::Unix(long));
-    config.target_tls = Some(TargetTls { ca_file: Some(missing.clone()), server_name: None });
-    config.user = Some("no such user".to_owned());
-    config.web = Some(Web::Files { root: "/etc/passwd".into(), listing: false });
+    config.target = Some(TargetAddr::Unix(long));
+    config.target_tls = Some(TargetTls { ca_file: Some(missing.clone().into()), server_name: None });
+    config.user = Some("no such user".into());
+    config.web = Some(Web { root: "/etc/passwd".into(), listing: false, auth: false });
     config.tls = Some(Tls {
-        certificate: missing.clone(),
+        certificate: missing.clone().into(),
         key: Some("/".into()),
-        key_password: None,
         required: true,
-        minimum_version: TlsVersion::V1_2,
-        ciphers: None,
         verify_client: true,
-        client_ca: Some(missing.clone()),
+        client_ca: Some(missing.clone().into()),
+        ..Tls::default()
     });
-    config.record = Some(missing.clone());
-    config.log = Log {
-        traffic: false,
-        file: Some(missing),
-        syslog: Some(Syslog { server: SyslogServer::Unix("/".into()), legacy: false }),
-    };
+    config.record = Some(missing.clone().into());
+    config.log =
+        Log { file: Some(missing.into()), syslog: Some(SyslogServer::Unix("/".into())), ..Log::default() };
     let found = config.check();
     let keys: Vec<_> = found.iter().map(|problem| problem.key).collect();
     assert_eq!(
@@ -317,17 +285,19 @@ fn the_check_finds_what_is_not_there() {
 }
 
 #[test]
-fn the_example_is_right_and_names_every_key() {
+fn the_example_is_right() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples/vnc.toml");
     let config = file::load(&path).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(config.name, "vnc");
     assert_eq!(config.listen, [tcp("", 6080)]);
     assert_eq!(config.target, target("localhost", 5901));
     assert_eq!(config.timeouts.idle, Some(Duration::from_secs(7200)));
-    let text = std::fs::read_to_string(&path).unwrap();
-    for (_, key) in keys::OPTION_KEYS {
-        let name = key.rsplit('.').next().unwrap();
-        // The demo is for a try, not for a service.
-        assert!(name == "demo" || text.contains(&format!("{name} =")), "{key}");
-    }
+}
+
+#[test]
+fn the_short_help_fits_a_screen() {
+    let line = cli::from_args(["websockify", "-h"].map(Into::into)).unwrap();
+    let cli::Command::Print(help) = line.command else { panic!("{line:?}") };
+    assert!(help.lines().count() <= 40, "{help}");
+    assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
 }

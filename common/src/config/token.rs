@@ -1,18 +1,19 @@
 //! Targets that depend on the client's token, and the plugins that know them.
 
-pub mod redis;
-
 use std::borrow::Cow;
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use serde::{Deserialize, Serialize};
 
-use super::Secret;
+use super::external_plugin::ExternalPlugin;
 use super::http_url::UrlTemplate;
-use super::own_plugin::OwnPlugin;
+use super::path::{FilePath, resolve};
 use super::plugin::{Kind, PluginError};
-use redis::RedisSource;
+use super::redis::RedisSource;
+use super::secret::{HIDDEN, Secret, SecretFile};
+use super::value::{Name, Rejected, words};
 
 /// Where the original has its plugins: names may be written out in full.
 const MODULE: &str = "websockify.token_plugins.";
@@ -21,15 +22,102 @@ const MODULE: &str = "websockify.token_plugins.";
 const API_TEXT: &str = "BaseTokenAPI";
 const API_JSON: &str = "JSONTokenApi";
 
-/// Sessions go where the client's token leads.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// In place of `target`: each client is connected to where its token leads.
+#[derive(Clone, Debug, Deserialize, Serialize, clap::Args)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(transform = super::tests::schema::source))]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[command(next_help_heading = "Target")]
+pub(super) struct TokenTable {
+    /// Take the target from the client's token: `TokenFile`, `ReadOnlyTokenFile`, `TokenFileName`,
+    /// `UnixDomainSocketDirectory`, `BaseTokenAPI`, `JSONTokenApi`, `JWTTokenApi`, `TokenRedis`, or an external plugin.
+    ///
+    /// A client says its token in the path, as in `/websockify?token=abc`; without a good one it is refused.
+    ///
+    /// `TokenFile` and `ReadOnlyTokenFile` take a file with lines `token: host:port` or
+    /// `token: unix_socket:/path`, or a directory of such files; `TokenFileName` a directory of files whose name is a
+    /// token and whose content is its target; `UnixDomainSocketDirectory` a directory of unix sockets whose name is a
+    /// token; `JWTTokenApi` a file with the key of JSON Web Tokens, in PEM or as a shared secret in base64url, whose
+    /// claims `host` and `port` say where they lead. Changes are in force for the next connection. `TokenRedis` takes
+    /// a Redis server, as in `host:port:database:password:namespace`; `BaseTokenAPI` and `JSONTokenApi` take a URL
+    /// with `%s` where the token goes, of a service that answers `host:port` or JSON with `host` and `port`.
+    /// `exec:/path`, `unix:/path` and `http://...` are programs and services of your own, `module.Class` a class that
+    /// was written for the original.
+    #[arg(id = "token.plugin", long = "token-plugin", value_name = "NAME")]
+    #[arg(default_value = "", hide_default_value = true)]
+    #[cfg_attr(test, schemars(example = &"TokenFile"))]
+    pub(super) plugin: Name,
+    /// File, directory, URL or server of the plugin.
+    ///
+    /// In a configuration file it or `source-file` must be there, but for an external plugin.
+    #[arg(id = "token.source", long = "token-source", value_name = "ARG")]
+    #[arg(value_parser = OsStringValueParser::new().map(PathBuf::from))]
+    #[cfg_attr(test, schemars(example = &"vnc.tokens"))]
+    pub(super) source: Option<PathBuf>,
+    /// A file that holds the source and nothing else, if there is a password in it.
+    #[arg(skip)]
+    #[cfg_attr(test, schemars(example = &"vnc.source"))]
+    pub(super) source_file: Option<FilePath>,
+    /// Take the token from the Host header without its port instead of the path.
+    #[arg(id = "token.host", long = "host-token", hide_short_help = true)]
+    #[serde(default)]
+    pub(super) host: bool,
+    /// How clients without a good token are refused.
+    ///
+    /// `"http"` answers with the status 403, `"close"` with a WebSocket that is closed at once with 1008 and the
+    /// reason, which pages in a browser can read.
+    #[arg(skip)]
+    #[serde(default)]
+    pub(super) refusal: TokenRefusal,
+}
+
+/// Where the tokens of clients lead.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "TokenTable", into = "TokenTable")]
 pub struct Tokens {
     /// What knows the target of a token.
     pub plugin: TokenPlugin,
+    /// The file that the plugin's source was read from, if it was.
+    pub source_file: Option<FilePath>,
     /// Where a client says its token.
     pub from: TokenFrom,
     /// How a client without a good token is refused.
     pub refusal: TokenRefusal,
+}
+
+impl TryFrom<TokenTable> for Tokens {
+    type Error = Rejected;
+
+    fn try_from(table: TokenTable) -> Result<Self, Rejected> {
+        let TokenTable { plugin, source, source_file, host, refusal } = table;
+        if source.is_some() && source_file.is_some() {
+            return Err(Rejected::two_sources());
+        }
+        let secret = SecretFile::source(source_file.as_ref())?;
+        let source =
+            source.as_deref().map(Path::as_os_str).or(secret.as_ref().map(|text| OsStr::new(text.reveal())));
+        let source = source.filter(|source| !source.is_empty());
+        let plugin = TokenPlugin::new(&plugin, source)?;
+        let from = if host { TokenFrom::Host } else { TokenFrom::Path };
+        Ok(Self { plugin, source_file, from, refusal })
+    }
+}
+
+impl From<Tokens> for TokenTable {
+    fn from(tokens: Tokens) -> Self {
+        let Tokens { plugin, source_file, from, refusal } = tokens;
+        let source = match plugin.source() {
+            _ if source_file.is_some() => None,
+            Some(_) if plugin.has_secret_source() => Some(PathBuf::from(HIDDEN)),
+            source => source.map(PathBuf::from),
+        };
+        Self {
+            plugin: Name::from(&*plugin.name()),
+            source,
+            source_file,
+            host: from == TokenFrom::Host,
+            refusal,
+        }
+    }
 }
 
 /// What knows the target of a token, with its source.
@@ -54,11 +142,11 @@ pub enum TokenPlugin {
     Jwt(PathBuf),
     /// Values in Redis.
     Redis(RedisSource),
-    /// One of the administrator's own.
-    Own {
-        /// Which.
-        plugin: OwnPlugin,
-        /// Whatever it makes of it.
+    /// One that the administrator provides.
+    External {
+        /// How it is reached.
+        plugin: ExternalPlugin,
+        /// Handed to it as it is.
         source: Option<Secret>,
     },
 }
@@ -73,15 +161,16 @@ pub enum TokenFrom {
     Host,
 }
 
-/// How a client without a good token is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum TokenRefusal {
-    /// With an HTTP status instead of a WebSocket.
-    #[default]
-    Http,
-    /// With a WebSocket that is closed at once, since pages in a browser can read the code and the reason
-    /// of a Close frame, and no HTTP status.
-    Close,
+words! {
+    /// How a client without a good token is refused.
+    pub enum TokenRefusal {
+        /// With an HTTP status instead of a WebSocket.
+        #[default]
+        Http = "http",
+        /// With a WebSocket that is closed at once, since pages in a browser can read the code and the reason
+        /// of a Close frame, and no HTTP status.
+        Close = "close",
+    }
 }
 
 impl TokenPlugin {
@@ -97,19 +186,16 @@ impl TokenPlugin {
         "TokenRedis",
     ];
 
-    /// The plugin of a name, bare or with its module, on a source; `absolute` says where a path leads.
+    /// The plugin of a name, bare or with its module, on a source. Relative paths start where those of the
+    /// configuration do that is being read.
     ///
     /// # Errors
     ///
     /// When there is no such plugin, or it has no source.
-    pub fn new(
-        name: &str,
-        source: Option<&OsStr>,
-        absolute: impl Fn(&OsStr) -> PathBuf,
-    ) -> Result<Self, PluginError> {
+    pub fn new(name: &str, source: Option<&OsStr>) -> Result<Self, PluginError> {
         let bare = name.strip_prefix(MODULE).unwrap_or(name);
         let needs = |name, what| PluginError::Source { kind: Kind::Token, name, what };
-        let path = |name, what| source.map(&absolute).ok_or(needs(name, what));
+        let path = |name, what| source.map(resolve).ok_or(needs(name, what));
         let url = |name| {
             let source = source.ok_or(needs(name, "a URL such as http://localhost/target?token=%s"))?;
             UrlTemplate::parse(&source.to_string_lossy()).map_err(|error| PluginError::Url(name, error))
@@ -131,14 +217,18 @@ impl TokenPlugin {
                     .ok_or(needs("TokenRedis", "host:port:database:password:namespace, or a part of it"))?;
                 Ok(Self::Redis(RedisSource::parse(&source.to_string_lossy())?))
             }
-            _ => match OwnPlugin::parse(name, &absolute)
-                .map_err(|error| PluginError::Own(Kind::Token, error))?
+            _ => match ExternalPlugin::parse(name)
+                .map_err(|error| PluginError::External(Kind::Token, error))?
             {
                 Some(plugin) => {
                     let source = source.map(|source| Secret::new(source.to_string_lossy().into_owned()));
-                    Ok(Self::Own { plugin, source })
+                    Ok(Self::External { plugin, source })
                 }
-                None => Err(PluginError::Unknown { kind: Kind::Token, name: name.to_owned() }),
+                None => Err(PluginError::Unknown {
+                    kind: Kind::Token,
+                    name: name.to_owned(),
+                    known: &Self::NAMES,
+                }),
             },
         }
     }
@@ -155,7 +245,7 @@ impl TokenPlugin {
             Self::JsonApi(_) => API_JSON,
             Self::Jwt(_) => "JWTTokenApi",
             Self::Redis(_) => "TokenRedis",
-            Self::Own { plugin, .. } => return Cow::Owned(plugin.to_string()),
+            Self::External { plugin, .. } => return Cow::Owned(plugin.to_string()),
         })
     }
 
@@ -170,7 +260,7 @@ impl TokenPlugin {
             | Self::Jwt(path) => path.as_os_str(),
             Self::TextApi(template) | Self::JsonApi(template) => OsStr::new(template.text.reveal()),
             Self::Redis(redis) => OsStr::new(redis.text().reveal()),
-            Self::Own { source, .. } => OsStr::new(source.as_ref()?.reveal()),
+            Self::External { source, .. } => OsStr::new(source.as_ref()?.reveal()),
         })
     }
 
@@ -180,50 +270,31 @@ impl TokenPlugin {
         match self {
             Self::Redis(redis) => redis.password.is_some(),
             Self::TextApi(template) | Self::JsonApi(template) => template.url.credentials.is_some(),
-            // Who knows.
-            Self::Own { source, .. } => source.is_some(),
+            Self::External { source, .. } => source.is_some(),
             _ => false,
         }
     }
 }
 
-impl TokenRefusal {
-    /// As written in the file.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Close => "close",
-        }
-    }
-
-    /// From how it is written.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::Http, Self::Close].into_iter().find(|one| one.as_str() == text)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
+    use crate::config::path::relative_to;
 
     /// Every name with a source that it can use.
     const SOURCES: [(&str, &str, &str); 8] = [
-        ("TokenFile", "x", "/folder/x"),
-        ("ReadOnlyTokenFile", "x", "/folder/x"),
-        ("TokenFileName", "x", "/folder/x"),
-        ("UnixDomainSocketDirectory", "x", "/folder/x"),
+        ("TokenFile", "x", "/directory/x"),
+        ("ReadOnlyTokenFile", "x", "/directory/x"),
+        ("TokenFileName", "x", "/directory/x"),
+        ("UnixDomainSocketDirectory", "x", "/directory/x"),
         ("BaseTokenAPI", "http://h/%s", "http://h/%s"),
         ("JSONTokenApi", "https://h:1/%s?a=%%20", "https://h:1/%s?a=%%20"),
-        ("JWTTokenApi", "key.pem", "/folder/key.pem"),
+        ("JWTTokenApi", "key.pem", "/directory/key.pem"),
         ("TokenRedis", "h:1", "h:1"),
     ];
 
     fn plugin(name: &str, source: Option<&str>) -> Result<TokenPlugin, PluginError> {
-        TokenPlugin::new(name, source.map(OsStr::new), |path| Path::new("/folder").join(path))
+        relative_to(Path::new("/directory"), || TokenPlugin::new(name, source.map(OsStr::new)))
     }
 
     #[test]
@@ -250,16 +321,17 @@ mod tests {
     }
 
     #[test]
-    fn own_plugins_are_told_from_what_there_never_was() {
-        for (name, shown) in [("my.module.Class", "my.module.Class"), ("exec:x", "exec:/folder/x")] {
-            let own = plugin(name, Some("hush")).unwrap();
-            assert_eq!((own.name().as_ref(), own.source()), (shown, Some(OsStr::new("hush"))));
-            assert!(own.has_secret_source() && !format!("{own:?}").contains("hush"));
+    fn external_plugins_are_told_from_what_there_never_was() {
+        for (name, shown) in [("my.module.Class", "my.module.Class"), ("exec:x", "exec:/directory/x")] {
+            let external = plugin(name, Some("hush")).unwrap();
+            assert_eq!((external.name().as_ref(), external.source()), (shown, Some(OsStr::new("hush"))));
+            assert!(external.has_secret_source() && !format!("{external:?}").contains("hush"));
             assert_eq!(plugin(name, None).unwrap().source(), None);
         }
-        assert!(matches!(plugin("exec:", None), Err(PluginError::Own(Kind::Token, _))));
+        assert!(matches!(plugin("exec:", None), Err(PluginError::External(Kind::Token, _))));
         for name in ["tokenfile", "BasePlugin", ""] {
-            let error = PluginError::Unknown { kind: Kind::Token, name: name.to_owned() };
+            let known = &TokenPlugin::NAMES;
+            let error = PluginError::Unknown { kind: Kind::Token, name: name.to_owned(), known };
             assert_eq!(plugin(name, Some("x")), Err(error));
         }
     }

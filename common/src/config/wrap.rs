@@ -2,47 +2,99 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::num::NonZeroU16;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A program that we start and stand in front of.
+use super::duration::WithUnit;
+use super::path::{FilePath, utf8};
+use super::value::{Name, words};
+
+/// In place of `target`: a program that is started, and that binds the port which websockify holds already.
 ///
-/// An upgrade in place hands it on to the next version, so that fields which are added need a default there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// It is moved to another port on loopback, by a library that is preloaded into it (`LD_PRELOAD`, `ld.so(8)`). So it
+/// must be linked dynamically with glibc, and must not be setuid or its like. What can be seen not to work is refused
+/// at the start. A static program that only starts the one that listens can be started by way of `sh -c`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Wrap {
-    /// The program and its arguments, never empty. Without a slash it is looked for in `$PATH`.
+    /// The program and its arguments. Without a slash it is looked for in `PATH`.
+    #[serde(with = "Words")]
+    #[cfg_attr(test, schemars(example = ["vncserver", ":1", "-fg"]))]
     pub command: Vec<OsString>,
     /// What to do when the program ends.
+    ///
+    /// `"exit"` ends the service with the program's exit status, `"ignore"` goes on, for programs that go to the
+    /// background, and `"respawn"` starts it again, more and more slowly if it ends again and again soon after its
+    /// start.
+    #[serde(default)]
     pub mode: WrapMode,
-    /// The port that the program binds, default that of the first listener.
-    pub port: Option<u16>,
-    /// The user that the program runs as, default the one that started us. Root has to be named.
-    pub user: Option<String>,
-    /// Variables beside those that the program gets in any case, or in their place.
+    /// The port that the program binds. Default: that of the first listener.
+    #[cfg_attr(test, schemars(example = 6080))]
+    pub port: Option<NonZeroU16>,
+    /// The user that the program runs as. Default: the one that started the service; if that is root, this must be
+    /// given.
+    ///
+    /// Another user's program gets that user's groups and `HOME`, and nothing else of the environment of the service
+    /// but `PATH`, language and time zone.
+    #[cfg_attr(test, schemars(example = &"alice"))]
+    pub user: Option<Name>,
+    /// Variables to set beside these.
+    #[serde(default)]
+    #[cfg_attr(test, schemars(with = "super::tests::schema::Environment", example = [("LANG", "C.UTF-8")].into_iter().collect::<BTreeMap<_, _>>()))]
     pub environment: BTreeMap<String, String>,
-    /// The folder that the program starts in, default our own.
-    pub directory: Option<PathBuf>,
-    /// How long clients wait for a program that does not listen yet, default 20 s: a VNC server with a desktop on
-    /// a busy machine takes some seconds. After that they are refused until it listens.
+    /// The directory to start the program in. Default: that of the service.
+    #[cfg_attr(test, schemars(example = &"/"))]
+    pub directory: Option<FilePath>,
+    /// How long clients wait for a program that does not listen yet.
+    ///
+    /// A VNC server with a desktop on a busy machine takes some seconds. After that clients are refused until it
+    /// listens.
+    #[serde(with = "WithUnit", default = "start_timeout")]
     pub start_timeout: Duration,
-    /// Give the program a network of its own, where its port is reached through us alone. Off by default, since the
-    /// program has no other network then, and making one takes rights of root (`CAP_SYS_ADMIN`, `CAP_NET_ADMIN`).
+    /// Give the program a network of its own (`network_namespaces(7)`), in which there are loopback and the program's
+    /// port, and nothing else.
+    ///
+    /// Without it every user of the machine can connect to the program's port on loopback. With it nobody can but
+    /// root, and the program itself reaches no network: no name is resolved, and no page is loaded. Sockets in the
+    /// file system, such as those of displays, are not affected. Services that are asked for authentication over HTTP
+    /// can't be reached then. It takes root with `CAP_SYS_ADMIN` and `CAP_NET_ADMIN`; under systemd the drop-in
+    /// `wrap.conf` leaves them.
     #[serde(default)]
     pub private_network: bool,
 }
 
-/// What to do when the wrapped program ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum WrapMode {
-    /// End as well, with its exit status.
-    #[default]
-    Exit,
-    /// Go on: the program has gone to the background, or nobody minds.
-    Ignore,
-    /// Start it again.
-    Respawn,
+fn start_timeout() -> Duration {
+    Duration::from_secs(20)
+}
+
+words! {
+    /// What to do when the wrapped program ends.
+    pub enum WrapMode {
+        /// End as well, with its exit status.
+        #[default]
+        Exit = "exit",
+        /// Go on: the program has gone to the background, or nobody minds.
+        Ignore = "ignore",
+        /// Start it again.
+        Respawn = "respawn",
+    }
+}
+
+/// For `#[serde(with = "Words")]`: a list of texts.
+pub(super) struct Words;
+
+impl Words {
+    fn serialize<S: Serializer>(words: &[OsString], serializer: S) -> Result<S::Ok, S::Error> {
+        let words = words.iter().map(|word| utf8(word.as_ref()));
+        words.collect::<Result<Vec<_>, S::Error>>()?.serialize(serializer)
+    }
+
+    fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<OsString>, D::Error> {
+        Vec::<String>::deserialize(deserializer).map(|words| words.into_iter().map(Into::into).collect())
+    }
 }
 
 impl Wrap {
@@ -59,7 +111,7 @@ impl Wrap {
             user: None,
             environment: BTreeMap::new(),
             directory: None,
-            start_timeout: Duration::from_secs(20),
+            start_timeout: start_timeout(),
             private_network: false,
         }
     }
@@ -69,23 +121,5 @@ impl Wrap {
     pub fn shown(&self) -> String {
         let words: Vec<_> = self.command.iter().map(|word| word.to_string_lossy()).collect();
         words.join(" ")
-    }
-}
-
-impl WrapMode {
-    /// As written in the file and on the command line.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Exit => "exit",
-            Self::Ignore => "ignore",
-            Self::Respawn => "respawn",
-        }
-    }
-
-    /// From how it is written.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::Exit, Self::Ignore, Self::Respawn].into_iter().find(|mode| mode.as_str() == text)
     }
 }

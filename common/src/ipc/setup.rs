@@ -14,7 +14,7 @@ use super::signer::KeyDescription;
 use super::wire;
 use crate::addr::TargetAddr;
 use crate::config::token::{TokenFrom, TokenRefusal};
-use crate::config::{Sandbox, Secret, SuiteNumber};
+use crate::config::{Limits, Sandbox, Secret, SuiteNumber, Timeouts};
 use crate::sys::memory_file;
 use crate::ticket::Key;
 
@@ -48,20 +48,12 @@ pub struct GatewaySetup {
     pub accept_text: bool,
     /// Interval of pings.
     pub heartbeat: Option<Duration>,
-    /// Deadline of the first byte.
-    pub first_byte: Duration,
-    /// Deadline of the TLS handshake.
-    pub tls_handshake: Duration,
-    /// Deadline of a request head.
-    pub request_head: Duration,
+    /// Deadlines of each step.
+    pub timeouts: Timeouts,
+    /// Bounds on what clients may use.
+    pub limits: Limits,
     /// Deadline of an answer from the connector: its own deadline and some more.
     pub admission: Duration,
-    /// Deadline of the end of a session once either side has ended.
-    pub close_handshake: Duration,
-    /// Longest silence of a session.
-    pub idle: Option<Duration>,
-    /// Requests on one connection.
-    pub keep_alive_requests: u32,
     /// Ask for a file for each session, and record it there.
     pub record: bool,
     /// Show each piece of data that passes as a mark.
@@ -136,16 +128,16 @@ pub struct ConnectorSetup {
     pub sandbox: Sandbox,
     /// What clients must prove, all of it.
     pub auth: Vec<AuthTerms>,
-    /// Pages that a connection may be granted: requests on one connection.
-    pub keep_alive_requests: u32,
+    /// Bounds on what clients may use: a connection may be granted as many pages as it may make requests.
+    pub limits: Limits,
     /// Where sessions go.
     pub destination: Destination,
     /// Sessions with the target use TLS, which its log line tells.
     pub target_tls: bool,
     /// Try IPv6 addresses first.
     pub prefer_ipv6: bool,
-    /// Deadline of resolving and connecting together.
-    pub connect: Duration,
+    /// Deadlines of each step.
+    pub timeouts: Timeouts,
     /// Tells the supervisor's tickets from others.
     pub ticket_key: Key,
     /// What tokens are told apart by in records.

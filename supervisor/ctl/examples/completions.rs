@@ -11,14 +11,11 @@ use std::io::{Error, ErrorKind, Result};
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, Command, CommandFactory, ValueHint};
 use clap_complete::{Shell, generate_to};
-use common::config::cli;
+use common::config::{Sandbox, TlsVersion, WrapMode, cli};
 
 /// Options with few values that are all known.
-const CHOICES: [(&str, &[&str]); 3] = [
-    ("ssl-version", &["default", "tlsv1_2", "tlsv1_3"]),
-    ("sandbox", &["strict", "best-effort", "off"]),
-    ("wrap-mode", &["exit", "ignore", "respawn"]),
-];
+const CHOICES: [(&str, &[&str]); 3] =
+    [("ssl-version", TlsVersion::OPTION_VALUES), ("sandbox", Sandbox::WORDS), ("wrap-mode", WrapMode::WORDS)];
 
 fn main() -> Result<()> {
     let folder = std::env::args_os().nth(1);

@@ -122,7 +122,7 @@ fn reachable(address: &ListenAddr) -> Place {
 /// The request, with what clients of this instance must show.
 fn opening(config: &Config, place: &Place, shown: &Shown) -> Result<Opening, String> {
     let token = shown.token_file.as_deref().map(secret).transpose()?;
-    let from = match &config.target {
+    let from = match config.target() {
         Target::Tokens(tokens) => Some(tokens.from),
         _ => None,
     };

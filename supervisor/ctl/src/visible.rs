@@ -4,7 +4,7 @@ use std::path::Path;
 
 use common::addr::TargetAddr;
 use common::config::token::TokenPlugin;
-use common::config::{Config, Target, Web};
+use common::config::{Config, Target};
 
 use crate::systemctl::{self, Properties, first};
 
@@ -47,15 +47,15 @@ fn hidden(name: &str, config: &Config, unit: &Properties) -> Vec<String> {
 /// The files and folders that a service opens, by their keys.
 fn named(config: &Config) -> Vec<(&'static str, &Path)> {
     let mut named: Vec<(&'static str, &Path)> = Vec::new();
-    if let Some(Web::Files { root, .. }) = &config.web {
-        named.push(("web.root", root));
+    if let Some(web) = &config.web {
+        named.push(("web.root", &web.root));
     }
     if let Some(tls) = &config.tls {
         named.push(("tls.certificate", &tls.certificate));
         named.extend(tls.key.as_deref().map(|path| ("tls.key", path)));
         named.extend(tls.client_ca.as_deref().map(|path| ("tls.client-ca", path)));
     }
-    match &config.target {
+    match config.target() {
         Target::Static(TargetAddr::Unix(path)) => named.push(("target", path)),
         Target::Tokens(tokens) => match &tokens.plugin {
             TokenPlugin::File(path)
@@ -66,7 +66,7 @@ fn named(config: &Config) -> Vec<(&'static str, &Path)> {
             TokenPlugin::TextApi(_)
             | TokenPlugin::JsonApi(_)
             | TokenPlugin::Redis(_)
-            | TokenPlugin::Own { .. } => {}
+            | TokenPlugin::External { .. } => {}
         },
         Target::Static(TargetAddr::Tcp { .. }) | Target::Demo | Target::Wrapped(_) => {}
     }

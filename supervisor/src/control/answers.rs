@@ -85,7 +85,7 @@ fn status(intake: &Intake) -> Status {
 }
 
 fn target(config: &Config) -> String {
-    match &config.target {
+    match config.target() {
         Target::Static(target) => target.to_string(),
         Target::Demo => "the built-in echo".into(),
         _ => "chosen for each client".into(),

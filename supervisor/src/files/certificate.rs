@@ -61,9 +61,9 @@ impl CertificateFiles {
     /// The files of a configuration, if it has any. Nothing is read yet.
     pub(crate) fn of(config: &Config) -> Option<Self> {
         config.tls.as_ref().map(|tls| Self {
-            certificate: tls.certificate.clone(),
-            key: tls.key.clone().unwrap_or_else(|| tls.certificate.clone()),
-            password: tls.key_password.clone(),
+            certificate: tls.certificate.to_path_buf(),
+            key: tls.key.as_ref().unwrap_or(&tls.certificate).to_path_buf(),
+            password: tls.key_password().cloned(),
             seen: Cell::default(),
             problem: RefCell::default(),
         })

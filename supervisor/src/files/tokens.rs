@@ -62,7 +62,7 @@ struct Known {
 impl TokenSource {
     /// Nothing is read yet.
     pub(crate) fn new(config: &Config) -> Self {
-        let path = match &config.target {
+        let path = match config.target() {
             Target::Tokens(tokens) => match &tokens.plugin {
                 TokenPlugin::File(path)
                 | TokenPlugin::ReadOnlyFile(path)
@@ -73,12 +73,12 @@ impl TokenSource {
                 TokenPlugin::TextApi(_)
                 | TokenPlugin::JsonApi(_)
                 | TokenPlugin::Redis(_)
-                | TokenPlugin::Own { .. } => None,
+                | TokenPlugin::External { .. } => None,
             },
             Target::Static(_) | Target::Wrapped(_) | Target::Demo => None,
         };
         let is_key =
-            matches!(&config.target, Target::Tokens(tokens) if matches!(tokens.plugin, TokenPlugin::Jwt(_)));
+            matches!(config.target(), Target::Tokens(tokens) if matches!(tokens.plugin, TokenPlugin::Jwt(_)));
         Self {
             what: if is_key { "key" } else { "tokens" },
             path,

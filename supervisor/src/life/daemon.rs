@@ -17,7 +17,7 @@ use std::os::unix::process::{CommandExt, parent_id};
 use std::path::Path;
 use std::process::{self, Command, Stdio};
 
-use common::config::{Config, Web};
+use common::config::Config;
 use common::exit_code;
 use common::sys::inherited;
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
@@ -72,10 +72,7 @@ impl Daemon {
     /// standard input if it is the listening socket.
     pub(crate) fn begin(config: &Config) -> io::Result<Self> {
         rustix::process::setsid()?;
-        let folder = match &config.web {
-            Some(Web::Files { root, .. }) => root,
-            _ => Path::new("/"),
-        };
+        let folder = config.web.as_ref().map_or(Path::new("/"), |web| &web.root);
         env::set_current_dir(folder)?;
         let parent = io::stdout().as_fd().try_clone_to_owned()?;
         let stderr = io::stderr().as_fd().try_clone_to_owned()?;

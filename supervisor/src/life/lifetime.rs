@@ -17,7 +17,7 @@ pub(crate) async fn over(intake: &Intake) -> String {
     let mut idle_since = Some(begin);
     loop {
         // A reload may change it.
-        let lifetime = intake.generations.current().map(|generation| generation.config.lifetime);
+        let lifetime = intake.generations.current().map(|generation| generation.config.lifetime());
         let Lifetime { run_once, timeout, idle_timeout } = lifetime.unwrap_or_default();
         let (idle, begun) = {
             let connections = intake.state.connections.borrow();

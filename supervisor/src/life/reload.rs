@@ -148,7 +148,7 @@ async fn reload(control: &Rc<Control>) -> Result<u32, ReloadError> {
             old.limit(config.timeouts.drain);
         }
     }
-    let most = usize::try_from(config.limits.generations).unwrap_or(usize::MAX);
+    let most = usize::try_from(config.limits.generations.get()).unwrap_or(usize::MAX);
     let too_many = earlier.len().saturating_sub(most);
     for old in earlier.into_iter().take(too_many) {
         spawn_local(old.expire());

@@ -98,12 +98,12 @@ impl Log {
             Some(_) => None,
             None => Some(Lines::to(stderr)),
         };
-        let file = config
-            .log
-            .file
-            .as_ref()
-            .map(|path| -> Result<_, LogError> { Ok((path.clone(), Lines::to(file::open(path)?))) });
-        let syslog = config.log.syslog.as_ref().map(|terms| Syslog::new(terms, facility));
+        let file =
+            config.log.file.as_ref().map(|path| -> Result<_, LogError> {
+                Ok((path.to_path_buf(), Lines::to(file::open(path)?)))
+            });
+        let syslog =
+            config.log.syslog.as_ref().map(|server| Syslog::new(server, config.log.legacy_syslog, facility));
         // In the background there is no standard output.
         let marks = match (config.log.traffic, in_background) {
             (true, false) => Some(Lines::to(io::stdout().as_fd().try_clone_to_owned()?)),

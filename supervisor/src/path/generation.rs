@@ -94,7 +94,7 @@ impl Generation {
         config: Config,
         program: Option<Rc<Program>>,
     ) -> Result<Rc<Self>, GenerationError> {
-        let (destination, echo_listener) = match &config.target {
+        let (destination, echo_listener) = match config.target() {
             Target::Static(target) => (Destination::Target(target.clone()), None),
             Target::Tokens(tokens) => (Destination::Tokens(setup::token_lookup(&tokens.plugin)), None),
             Target::Wrapped(wrap) => {

@@ -35,7 +35,7 @@ async fn place(intake: &Intake) -> (Rc<Generation>, Rc<Gateway>) {
 /// Whether there are as many connections as may be. `limits.connections` counts those of all generations.
 pub(crate) fn is_full(intake: &Intake) -> bool {
     let limit = intake.generations.current().and_then(|generation| generation.config.limits.connections);
-    limit.is_some_and(|limit| intake.generations.load() >= limit.into())
+    limit.is_some_and(|limit| intake.generations.load() >= limit.get().into())
 }
 
 /// The gateway that the next connection goes to.

@@ -14,7 +14,7 @@ use std::process::Stdio;
 use std::rc::Rc;
 
 use common::config::auth::AuthPlugin;
-use common::config::own_plugin::OwnPlugin;
+use common::config::external_plugin::ExternalPlugin;
 use common::config::token::{TokenPlugin, Tokens};
 use common::config::{Config, Secret, Target};
 use common::ipc::connector::SupervisorToConnector;
@@ -96,27 +96,33 @@ impl Plugin {
     ///
     /// When what loads Python's classes is not installed.
     pub(crate) fn all(config: &Config) -> io::Result<Vec<Rc<Self>>> {
-        let mut own = Vec::new();
-        if let Target::Tokens(Tokens { plugin: TokenPlugin::Own { plugin, source }, .. }) = &config.target {
-            own.push((PluginKind::Targets, plugin, source));
+        let mut external = Vec::new();
+        if let Target::Tokens(Tokens { plugin: TokenPlugin::External { plugin, source }, .. }) =
+            config.target()
+        {
+            external.push((PluginKind::Targets, plugin, source));
         }
         for (place, auth) in (0..).zip(&config.auth) {
-            if let AuthPlugin::Own { plugin, source } = &auth.plugin {
-                own.push((PluginKind::Admission(place), plugin, source));
+            if let AuthPlugin::External { plugin, source } = &auth.plugin {
+                external.push((PluginKind::Admission(place), plugin, source));
             }
         }
-        let programs = own.into_iter().map(|(kind, plugin, source)| Self::new(kind, plugin, source));
+        let programs = external.into_iter().map(|(kind, plugin, source)| Self::new(kind, plugin, source));
         programs.filter_map(Result::transpose).collect()
     }
 
     /// Nothing for a plugin that others run.
-    fn new(kind: PluginKind, plugin: &OwnPlugin, source: &Option<Secret>) -> io::Result<Option<Rc<Self>>> {
+    fn new(
+        kind: PluginKind,
+        plugin: &ExternalPlugin,
+        source: &Option<Secret>,
+    ) -> io::Result<Option<Rc<Self>>> {
         let command = match plugin {
-            OwnPlugin::Program(path) => vec![path.as_os_str().to_owned()],
-            OwnPlugin::Python(class) => {
+            ExternalPlugin::Program(path) => vec![path.as_os_str().to_owned()],
+            ExternalPlugin::Python(class) => {
                 vec![program::shipped(FOR_PYTHON)?.into(), class.into()]
             }
-            OwnPlugin::Socket(_) | OwnPlugin::Http(_) => return Ok(None),
+            ExternalPlugin::Socket(_) | ExternalPlugin::Http(_) => return Ok(None),
         };
         let name = format!("the plugin {}", Escaped(&plugin.to_string()));
         Ok(Some(Rc::new(Self {

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use common::addr::TargetAddr;
 use common::config::auth::AuthPlugin;
+use common::config::external_plugin::ExternalPlugin;
 use common::config::http_url::{HttpUrl, UrlTemplate};
-use common::config::own_plugin::OwnPlugin;
 use common::config::token::{TokenPlugin, TokenRefusal};
-use common::config::{Config, Secret, Target, TextMessages, TlsVersion, Web};
+use common::config::{Config, Secret, Target, TextMessages, TlsVersion};
 use common::ipc::lookup::{ApiAnswer, ApiLookup, PluginLink, RedisLookup, Service};
 use common::ipc::setup::{
     self, AuthTerms, ConnectorSetup, Destination, EchoSetup, GatewaySetup, Inquiry, LOOKUP_DEADLINE, Page,
@@ -104,19 +104,19 @@ impl Setups {
     ) -> Result<Self, SetupError> {
         let run_as = run_as(config.user.as_deref())?;
         let web_root = match &config.web {
-            Some(Web::Files { root, .. }) => Some(folder(root)?),
-            _ => None,
+            Some(web) => Some(folder(&web.root)?),
+            None => None,
         };
         let gateway = setup::file(&gateway(config, &destination, run_as, run)?)?;
         let connector = setup::file(&ConnectorSetup {
             run_as,
             sandbox: config.sandbox,
             auth: config.auth.iter().map(|auth| auth_terms(&auth.plugin)).collect(),
-            keep_alive_requests: config.limits.keep_alive_requests,
+            limits: config.limits,
             destination,
             target_tls: config.target_tls.is_some(),
             prefer_ipv6: config.prefer_ipv6,
-            connect: config.timeouts.connect,
+            timeouts: config.timeouts,
             ticket_key: ticket_key.clone(),
             token_key,
         })?;
@@ -142,8 +142,7 @@ fn gateway(
     run_as: Option<RunAs>,
     run: Run,
 ) -> Result<GatewaySetup, SetupError> {
-    let timeouts = config.timeouts;
-    let tokens = match &config.target {
+    let tokens = match config.target() {
         Target::Tokens(tokens) => Some(tokens),
         Target::Static(_) | Target::Wrapped(_) | Target::Demo => None,
     };
@@ -155,9 +154,9 @@ fn gateway(
         run_as,
         sandbox: config.sandbox,
         page: match &config.web {
+            Some(web) => Page::Files { listing: web.listing },
+            None if config.demo => Page::Demo,
             None => Page::None,
-            Some(Web::Files { listing, .. }) => Page::Files { listing: *listing },
-            Some(Web::Demo) => Page::Demo,
         },
         tls: tls_terms(config)?,
         target_tls: target_tls_terms(config, destination)?,
@@ -165,17 +164,13 @@ fn gateway(
         token_refusal: tokens.map_or(TokenRefusal::default(), |tokens| tokens.refusal),
         accept_text: config.text == TextMessages::Accept,
         heartbeat: config.heartbeat,
-        first_byte: timeouts.first_byte,
-        tls_handshake: timeouts.tls_handshake,
-        request_head: timeouts.request_head,
+        timeouts: config.timeouts,
+        limits: config.limits,
         // The connector's own deadline must be the one that strikes first.
-        admission: timeouts.connect
+        admission: config.timeouts.connect
             + patience.max(LOOKUP_DEADLINE)
-            + LOOKUP_DEADLINE * own_auth_plugins(config)
+            + LOOKUP_DEADLINE * external_auth_plugins(config)
             + Duration::from_secs(2),
-        close_handshake: timeouts.close_handshake,
-        idle: timeouts.idle,
-        keep_alive_requests: config.limits.keep_alive_requests,
         record: config.record.is_some(),
         traffic: config.log.traffic,
         run: run.number(),
@@ -184,9 +179,9 @@ fn gateway(
     })
 }
 
-/// How many plugins of the administrator's own are asked, one after the other, whether a client is let in.
-fn own_auth_plugins(config: &Config) -> u32 {
-    let own = config.auth.iter().filter(|auth| matches!(auth.plugin, AuthPlugin::Own { .. }));
+/// How many external plugins are asked, one after the other, whether a client is let in.
+fn external_auth_plugins(config: &Config) -> u32 {
+    let own = config.auth.iter().filter(|auth| matches!(auth.plugin, AuthPlugin::External { .. }));
     u32::try_from(own.count()).unwrap_or(u32::MAX)
 }
 
@@ -216,7 +211,7 @@ fn target_tls_terms(
         None => system_authorities(),
     };
     let server_name = match (&tls.server_name, destination) {
-        (Some(name), _) => Some(name.clone()),
+        (Some(name), _) => Some(name.to_string()),
         (None, Destination::Target(TargetAddr::Tcp { host, .. })) => Some(host.clone()),
         (None, Destination::Target(TargetAddr::Unix(_)) | Destination::Program { .. }) => {
             Some("localhost".into())
@@ -266,10 +261,10 @@ fn run_as(user: Option<&str>) -> Result<Option<RunAs>, SetupError> {
 
 /// What plugins want to know of clients, and no more.
 fn inquiry(config: &Config) -> Inquiry {
-    let mut inquiry = Inquiry { pages: config.web_auth, ..Inquiry::default() };
-    if let Target::Tokens(tokens) = &config.target {
+    let mut inquiry = Inquiry { pages: config.asks_for_pages(), ..Inquiry::default() };
+    if let Target::Tokens(tokens) = config.target() {
         inquiry.token = Some(tokens.from);
-        if let TokenPlugin::Own { .. } = tokens.plugin {
+        if let TokenPlugin::External { .. } = tokens.plugin {
             (inquiry.head, inquiry.common_name) = (true, true);
         }
     }
@@ -278,7 +273,7 @@ fn inquiry(config: &Config) -> Inquiry {
             AuthPlugin::Basic(_) => inquiry.headers.push("authorization".into()),
             AuthPlugin::Origin(_) => inquiry.headers.push("origin".into()),
             AuthPlugin::CommonName(_) => inquiry.common_name = true,
-            AuthPlugin::Own { .. } => (inquiry.head, inquiry.common_name) = (true, true),
+            AuthPlugin::External { .. } => (inquiry.head, inquiry.common_name) = (true, true),
         }
     }
     inquiry
@@ -290,18 +285,19 @@ fn auth_terms(plugin: &AuthPlugin) -> AuthTerms {
         AuthPlugin::Origin(origins) => AuthTerms::Origin(origins.clone()),
         AuthPlugin::CommonName(names) => AuthTerms::CommonName(names.clone()),
         // In the original all are asked after the look-up; only its classes may count on it.
-        AuthPlugin::Own { plugin, .. } => {
-            AuthTerms::Own { link: plugin_link(plugin), after_lookup: matches!(plugin, OwnPlugin::Python(_)) }
-        }
+        AuthPlugin::External { plugin, .. } => AuthTerms::Own {
+            link: plugin_link(plugin),
+            after_lookup: matches!(plugin, ExternalPlugin::Python(_)),
+        },
     }
 }
 
 /// How the connector asks a plugin of the administrator's own.
-fn plugin_link(plugin: &OwnPlugin) -> PluginLink {
+fn plugin_link(plugin: &ExternalPlugin) -> PluginLink {
     match plugin {
-        OwnPlugin::Program(_) | OwnPlugin::Python(_) => PluginLink::Program,
-        OwnPlugin::Socket(path) => PluginLink::Lines(service(&TargetAddr::Unix(path.clone()), false)),
-        OwnPlugin::Http(HttpUrl { secured, address, authority, path, .. }) => PluginLink::Http {
+        ExternalPlugin::Program(_) | ExternalPlugin::Python(_) => PluginLink::Program,
+        ExternalPlugin::Socket(path) => PluginLink::Lines(service(&TargetAddr::Unix(path.clone()), false)),
+        ExternalPlugin::Http(HttpUrl { secured, address, authority, path, .. }) => PluginLink::Http {
             service: service(address, *secured),
             authority: authority.clone(),
             path: Secret::new(path.clone()),
@@ -328,7 +324,7 @@ pub(crate) fn token_lookup(plugin: &TokenPlugin) -> TokenLookup {
     };
     match plugin {
         TokenPlugin::Jwt(_) => TokenLookup::Jwt,
-        TokenPlugin::Own { plugin, .. } => TokenLookup::Own(plugin_link(plugin)),
+        TokenPlugin::External { plugin, .. } => TokenLookup::Own(plugin_link(plugin)),
         TokenPlugin::TextApi(template) => api(template, ApiAnswer::Text),
         TokenPlugin::JsonApi(template) => api(template, ApiAnswer::Json),
         TokenPlugin::Redis(redis) => TokenLookup::Redis(RedisLookup {

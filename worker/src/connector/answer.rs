@@ -34,7 +34,10 @@ pub(super) async fn answer(
     let answer = match kind {
         RequestKind::Page => match connector.policy.may_browse(&request).await {
             Ok(()) => {
-                connector.used.borrow_mut().give_back(claims, connector.setup.keep_alive_requests);
+                connector
+                    .used
+                    .borrow_mut()
+                    .give_back(claims, connector.setup.limits.keep_alive_requests.get());
                 Ok(ConnectorToGateway::Granted(claims.connection))
             }
             Err(denied) => Ok(deny(claims, &denied)),

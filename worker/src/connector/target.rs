@@ -31,14 +31,14 @@ pub(super) enum Target {
 impl Target {
     /// Connects to it: to the first of its addresses that answers.
     pub(super) async fn dial(&self, setup: &ConnectorSetup) -> Result<OwnedFd, DialError> {
-        let deadline = Instant::now() + setup.connect;
+        let deadline = Instant::now() + setup.timeouts.connect;
         match self {
             // proc(5): whatever is done to the path where it was found, this leads to the very same socket.
             Self::Socket { file, .. } => {
                 let found = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
                 dial::connect_to(&TargetAddr::Unix(found), setup.prefer_ipv6, deadline).await
             }
-            Self::Program(program) => program.dial(setup.connect).await,
+            Self::Program(program) => program.dial(setup.timeouts.connect).await,
             Self::Address(address) => dial::connect_to(address, setup.prefer_ipv6, deadline).await,
         }
     }

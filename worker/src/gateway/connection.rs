@@ -38,7 +38,7 @@ async fn serve_socket(gateway: &Rc<Gateway>, connection: &Rc<Connection>, socket
         socket.poll_peek(cx)
     });
     // A client that says nothing, or goes without a word, is closed without a word.
-    let Ok(Some(first)) = timeout(gateway.setup.first_byte, first).await.unwrap_or(Ok(None)) else {
+    let Ok(Some(first)) = timeout(gateway.setup.timeouts.first_byte, first).await.unwrap_or(Ok(None)) else {
         return Ok(());
     };
     gateway.outbox.begun(connection.id()).await.map_err(io::Error::other)?;
@@ -74,7 +74,7 @@ async fn secure(
         return Ok(None);
     };
     let began = Instant::now();
-    let failed = match timeout(gateway.setup.tls_handshake, acceptor.accept(socket)).await {
+    let failed = match timeout(gateway.setup.timeouts.tls_handshake, acceptor.accept(socket)).await {
         Ok(Ok(stream)) => {
             gateway.stats.borrow_mut().tls.count(began.elapsed());
             return Ok(Some(ClientStream::Tls(Box::new(stream))));

@@ -75,7 +75,7 @@ pub(super) async fn serve(
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(gateway.setup.request_head)
+        .header_read_timeout(gateway.setup.timeouts.request_head)
         .max_buf_size(MAX_HEAD_BYTES)
         .max_headers(MAX_HEADERS)
         // As people are used to reading them.
@@ -123,7 +123,8 @@ impl Client {
         } else {
             self.page(&request).await
         };
-        if (self.requests.get() >= self.gateway.setup.keep_alive_requests || !self.may_upgrade_later())
+        if (self.requests.get() >= self.gateway.setup.limits.keep_alive_requests.get()
+            || !self.may_upgrade_later())
             && response.status() != StatusCode::SWITCHING_PROTOCOLS
         {
             response = closing(response);
@@ -169,7 +170,8 @@ impl Client {
     /// Whether the next request on this connection could still open a session. A client whose ticket will
     /// have expired by then needs another connection, and so does one that a newer configuration awaits.
     fn may_upgrade_later(&self) -> bool {
-        !self.connection.is_retiring() && self.connection.ticket.outlasts(self.gateway.setup.request_head)
+        !self.connection.is_retiring()
+            && self.connection.ticket.outlasts(self.gateway.setup.timeouts.request_head)
     }
 
     /// The line that the original logs for each refused request.
@@ -254,7 +256,7 @@ impl Client {
         let Admitted { socket, host, lifetime } = connector.admit(request, gateway.setup.admission).await?;
         let socket = StreamSocket::new(socket).map_err(|_| Refusal::Overloaded)?;
         let Some(tls) = &gateway.target_tls else { return Ok((Transport::Plain(socket), lifetime)) };
-        let connected = tls.connect(socket, host.as_deref(), gateway.setup.tls_handshake).await;
+        let connected = tls.connect(socket, host.as_deref(), gateway.setup.timeouts.tls_handshake).await;
         connected.map(|target| (target, lifetime)).map_err(|error| {
             tracing::warn!(
                 client = %self.connection.client(), "TLS with the target failed: {error}",

@@ -141,11 +141,11 @@ mod tests {
             run_as: None,
             sandbox: Sandbox::Strict,
             auth,
-            keep_alive_requests: 1,
+            limits: Default::default(),
             destination: Destination::Target(TargetAddr::parse_tcp(target).unwrap()),
             target_tls: false,
             prefer_ipv6: false,
-            connect: std::time::Duration::from_secs(1),
+            timeouts: Default::default(),
             ticket_key: Key::generate().unwrap(),
             token_key: Key::generate().unwrap(),
         })

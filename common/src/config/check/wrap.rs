@@ -8,29 +8,29 @@ use std::path::Path;
 use nix::sys::prctl;
 use nix::unistd::{Uid, User, getegid};
 
-use super::{Found, Severity};
-use crate::config::Wrap;
+use super::{Problems, Severity};
+use crate::config::wrap::Wrap;
 use crate::executable::{self, Caller, FindError};
 
 /// What is looked at may be hidden from us and not from the program, as a home is under a unit with `ProtectHome=`.
 const HIDDEN: &str = "let the user who asks look there, if it is to be checked";
 
-impl Found {
+impl Problems {
     pub(super) fn wrap(&mut self, wrap: &Wrap) {
         let user = wrap.user.as_deref().and_then(|name| self.user("wrap.user", name));
         let here = std::env::current_dir().unwrap_or_else(|_| "/".into());
-        let folder = wrap.directory.as_deref().unwrap_or(&here);
+        let start = wrap.directory.as_deref().unwrap_or(&here);
         if let Some(directory) = &wrap.directory {
-            self.directory(directory);
+            self.start_directory(directory);
         }
-        self.command(wrap, folder, user.as_ref());
+        self.command(wrap, start, user.as_ref());
     }
 
-    fn command(&mut self, wrap: &Wrap, folder: &Path, user: Option<&User>) {
+    fn command(&mut self, wrap: &Wrap, directory: &Path, user: Option<&User>) {
         const KEY: &str = "wrap.command";
         let name = wrap.command.first().cloned().unwrap_or_default();
         let shown = name.to_string_lossy().escape_debug().to_string();
-        let program = match executable::find(&name, &search_path(wrap), folder) {
+        let program = match executable::find(&name, &search_path(wrap), directory) {
             Ok(program) => program,
             Err(error @ FindError::Hidden { .. }) => {
                 return self.add(Severity::Warning, KEY, format!("\"{shown}\": {error}"), HIDDEN);
@@ -56,7 +56,7 @@ impl Found {
         }
     }
 
-    fn directory(&mut self, directory: &Path) {
+    fn start_directory(&mut self, directory: &Path) {
         const KEY: &str = "wrap.directory";
         match fs::metadata(directory) {
             Ok(metadata) if metadata.is_dir() => {}

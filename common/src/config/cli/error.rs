@@ -2,8 +2,12 @@
 
 use std::fmt;
 
+use clap::error::{ContextKind, ContextValue};
+
 use super::options::USAGE;
 use crate::config::file::FileError;
+use crate::config::option::OptionError;
+use crate::config::value::Rejected;
 use crate::exit_code;
 
 /// A refused command line or configuration file. `Display` gives the text for standard error, without a
@@ -25,12 +29,27 @@ impl CliError {
         Self { text: error.to_string(), exit_code: exit_code::CONFIG }
     }
 
-    /// What clap found. `expand` has seen to names and values, so that little is left: words that are
-    /// not UTF-8 where text is needed.
+    /// What clap found. `expand` has seen to names, so that values are left: what an option's type says of them, and
+    /// words that are not UTF-8 where text is needed.
     pub(super) fn from_clap(error: &clap::Error) -> Self {
+        use std::error::Error;
+        if let Some(problem) = error.source().and_then(|source| source.downcast_ref::<OptionError>()) {
+            let name = match error.get(ContextKind::InvalidArg) {
+                Some(ContextValue::String(name)) if !problem.names_option => name.split(' ').next(),
+                _ => None,
+            };
+            let option = name.map(|name| format!("option {name}: ")).unwrap_or_default();
+            let refused = Self::usage(format!("{option}{problem}"));
+            return problem.help.iter().fold(refused, Self::help);
+        }
         let rendered = error.render().to_string();
         let first = rendered.lines().next().unwrap_or_default();
         Self::usage(first.trim_start_matches("error: "))
+    }
+
+    /// What the type of a table says.
+    pub(super) fn rejected(rejected: Rejected) -> Self {
+        Self::usage(rejected.text).help(rejected.help)
     }
 
     /// Adds a line that says what to do. The line of the error itself stays as in the original, for

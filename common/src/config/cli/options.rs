@@ -1,9 +1,19 @@
-//! The options of this version, as given on the command line and not yet understood. Comments on the
-//! fields are what `--help` shows; `-h` shows the first paragraph of those that are used most.
+//! The options of this version. Those that a key of the file corresponds to are declared with that key; here are those
+//! that say it in another way, or that no key corresponds to. The id of an option is the key that says the same.
+//!
+//! Comments on the fields are what `--help` shows; `-h` shows the first paragraph of those that are used most.
 
 use std::ffi::OsString;
 
 use clap::Parser;
+
+use crate::config::auth::AuthTable;
+use crate::config::path::FilePath;
+use crate::config::tls::Tls;
+use crate::config::token::TokenTable;
+use crate::config::top::Config;
+use crate::config::web::Web;
+use crate::config::wrap::WrapMode;
 
 /// The forms of a command line, as shown by help and before each usage error.
 pub(super) const USAGE: &str = "\
@@ -37,6 +47,10 @@ Long options may be abbreviated as long as they are unique.
 Exit status: 0 after a stop by SIGTERM or SIGINT, 1 on failure, 2 for wrong usage,
 78 for a wrong configuration file; that of a wrapped program that has ended.";
 
+/// Options that no key of the file corresponds to: they say what to do with a configuration, or nothing at all.
+pub(in crate::config) const WITHOUT_KEY: [&str; 8] =
+    ["config", "check", "dump", "print_config", "help", "version", "daemon", "libserver"];
+
 /// Forwards WebSocket connections to TCP and unix sockets: lets browsers reach VNC and other servers.
 #[derive(Debug, Parser)]
 #[command(
@@ -47,7 +61,7 @@ Exit status: 0 after a stop by SIGTERM or SIGINT, 1 on failure, 2 for wrong usag
     disable_version_flag = true
 )]
 #[group(skip)]
-pub(crate) struct Options {
+pub(in crate::config) struct Options {
     /// Where to listen and what to connect to, or what to start.
     #[arg(hide = true)]
     pub(super) addresses: Vec<OsString>,
@@ -56,168 +70,89 @@ pub(crate) struct Options {
     pub(super) wraps: bool,
 
     /// Listen on a unix socket instead of a port.
-    #[arg(long, value_name = "FILE", help_heading = "Listening")]
-    pub(super) unix_listen: Option<OsString>,
-    /// Mode of the unix socket, octal, default 0600.
-    #[arg(long, value_name = "MODE", help_heading = "Listening", hide_short_help = true)]
+    ///
+    /// A socket at that path on which nobody listens any more is replaced; anything else there is an error.
+    #[arg(id = "listen", long = "unix-listen", value_name = "FILE", help_heading = "Listening")]
+    pub(super) unix_listen: Option<FilePath>,
+    /// Mode of the unix socket in octal digits, default 0600.
+    #[arg(
+        id = "listen-mode",
+        long = "unix-listen-mode",
+        value_name = "MODE",
+        help_heading = "Listening",
+        hide_short_help = true
+    )]
     pub(super) unix_listen_mode: Option<String>,
-    /// Take the listening socket from standard input.
-    #[arg(long, help_heading = "Listening", hide_short_help = true)]
-    pub(super) inetd: bool,
-    /// Where a name has IPv4 and IPv6 addresses, prefer IPv6.
-    #[arg(short = '6', long, help_heading = "Listening")]
-    pub(super) prefer_ipv6: bool,
 
     /// Connect to a unix socket instead of an address.
-    #[arg(long, value_name = "FILE", help_heading = "Target")]
-    pub(super) unix_target: Option<OsString>,
+    #[arg(id = "target", long = "unix-target", value_name = "FILE", help_heading = "Target")]
+    pub(super) unix_target: Option<FilePath>,
     /// Speak TLS to the target, and verify its certificate.
-    #[arg(long, help_heading = "Target")]
+    ///
+    /// It must be for the host name on the command line and from an authority that the system knows.
+    #[arg(id = "target-tls", long = "ssl-target", help_heading = "Target")]
     pub(super) ssl_target: bool,
-    /// Take the target from the client's token: TokenFile, ReadOnlyTokenFile, TokenFileName,
-    /// UnixDomainSocketDirectory, BaseTokenAPI, JSONTokenApi, JWTTokenApi, TokenRedis, exec:PROGRAM or a class of Python.
-    ///
-    /// A client says its token in the path, as in /websockify?token=abc. Who has no good one is refused.
-    #[arg(long, value_name = "NAME", help_heading = "Target")]
-    pub(super) token_plugin: Option<String>,
-    /// Where the plugin looks: a file with lines `token: host:port`, or a folder.
-    ///
-    /// TokenFile takes such a file, or a folder of them. With TokenFileName a file in the folder has the
-    /// token as its name and the target as its content, with UnixDomainSocketDirectory it is the target.
-    #[arg(long, value_name = "ARG", help_heading = "Target")]
-    pub(super) token_source: Option<OsString>,
-    /// Take the token from the Host header instead of the path.
-    #[arg(long, help_heading = "Target", hide_short_help = true)]
-    pub(super) host_token: bool,
+    #[command(flatten)]
+    pub(super) token: Option<TokenTable>,
     /// The same as --token-plugin TokenFile --token-source FILE.
-    #[arg(long, value_name = "FILE", help_heading = "Target", hide_short_help = true)]
+    #[arg(
+        id = "token",
+        long = "target-config",
+        value_name = "FILE",
+        help_heading = "Target",
+        hide_short_help = true
+    )]
     pub(super) target_config: Option<OsString>,
-    /// Serve a built-in demo page with a built-in target.
-    ///
-    /// Listens on 127.0.0.1:6080 if no address is given.
-    #[arg(long, help_heading = "Target")]
-    pub(super) demo: bool,
 
-    /// What to do when the program after -- ends: exit (default), ignore or respawn.
+    /// What to do when the program after -- ends: `exit` (default), `ignore` or `respawn`.
     ///
-    /// exit ends websockify with the program's exit status. ignore is for programs that go to the
-    /// background.
-    #[arg(long, value_name = "MODE", help_heading = "Wrapped program", hide_short_help = true)]
-    pub(super) wrap_mode: Option<String>,
+    /// `exit` ends websockify with the program's exit status. `ignore` is for programs that go to the background.
+    /// `respawn` starts it again.
+    #[arg(
+        id = "wrap.mode",
+        long = "wrap-mode",
+        value_name = "MODE",
+        help_heading = "Wrapped program",
+        hide_short_help = true
+    )]
+    pub(super) wrap_mode: Option<WrapMode>,
 
-    /// Certificate chain in PEM, default self.pem in the current folder.
-    ///
-    /// May hold the key as well. As long as there is no such file, connections with TLS are refused.
-    #[arg(long, value_name = "FILE", help_heading = "TLS")]
-    pub(super) cert: Option<OsString>,
-    /// Private key in PEM, default the file of --cert.
-    #[arg(long, value_name = "FILE", help_heading = "TLS")]
-    pub(super) key: Option<OsString>,
+    #[command(flatten)]
+    pub(super) tls: Tls,
     /// Pass phrase of the private key. Other users of this machine can see it in the list of processes;
     /// `key-password-file` in a configuration file hides it.
-    #[arg(long, value_name = "TEXT", help_heading = "TLS", hide_short_help = true)]
+    #[arg(
+        id = "tls.key-password-file",
+        long = "key-password",
+        value_name = "TEXT",
+        help_heading = "TLS",
+        hide_short_help = true
+    )]
     pub(super) key_password: Option<String>,
-    /// Refuse connections without TLS.
-    #[arg(long, help_heading = "TLS")]
-    pub(super) ssl_only: bool,
-    /// Lowest version of TLS: default (which is tlsv1_2), tlsv1_2 or tlsv1_3.
-    #[arg(long, value_name = "VERSION", help_heading = "TLS", hide_short_help = true)]
-    pub(super) ssl_version: Option<String>,
-    /// Cipher suites of TLS 1.2, as `openssl ciphers` names them. Those of TLS 1.3 are always offered.
-    #[arg(long, value_name = "LIST", help_heading = "TLS", hide_short_help = true)]
-    pub(super) ssl_ciphers: Option<String>,
-    /// Refuse clients without a valid certificate.
-    #[arg(long, help_heading = "TLS", hide_short_help = true)]
-    pub(super) verify_client: bool,
-    /// Authorities for --verify-client in PEM, default the system's.
-    #[arg(long, value_name = "FILE", help_heading = "TLS", hide_short_help = true)]
-    pub(super) cafile: Option<OsString>,
 
-    /// Serve the files beneath a folder on the same port.
-    #[arg(long, value_name = "DIR", help_heading = "Web server")]
-    pub(super) web: Option<OsString>,
-    /// Don't list folders that have no index page.
-    #[arg(long, help_heading = "Web server")]
-    pub(super) file_only: bool,
-
-    /// Ask for authentication before files are served, too.
-    #[arg(long, help_heading = "Web server", hide_short_help = true)]
-    pub(super) web_auth: bool,
-
-    /// Serve only clients that prove who they are: BasicHTTPAuth, ExpectOrigin, ClientCertCNAuth, or a plugin of
-    /// your own.
-    ///
-    /// Those are exec:PROGRAM, unix:SOCKET, an http or https URL, or a class of Python, module.Class.
-    #[arg(long, value_name = "NAME", help_heading = "Authentication")]
-    pub(super) auth_plugin: Option<String>,
-    /// What they must prove: a user:password, origins such as https://a.example, or common names of
-    /// certificates.
-    ///
-    /// Other users of this machine can see it in the list of processes; `source-file` in a configuration
-    /// file hides it.
-    #[arg(long, value_name = "ARG", help_heading = "Authentication")]
-    pub(super) auth_source: Option<String>,
-
-    /// Send a ping every N seconds, default 0: never.
-    ///
-    /// A client from which nothing comes for two intervals is dropped.
-    #[arg(long, value_name = "N", help_heading = "Sessions")]
-    pub(super) heartbeat: Option<String>,
-
-    /// Record each session to FILE.N, with its number for N, in the format that noVNC plays back.
-    ///
-    /// Recordings hold all that is shown and typed, passwords too. Only their owner can read them.
-    #[arg(long, value_name = "FILE", help_heading = "Sessions", hide_short_help = true)]
-    pub(super) record: Option<OsString>,
+    #[command(flatten)]
+    pub(super) web: Option<Web>,
+    #[command(flatten)]
+    pub(super) auth: Option<AuthTable>,
+    #[command(flatten)]
+    pub(super) file: Config,
 
     /// Go to the background once clients can be served.
+    ///
+    /// What goes wrong before that is told to the caller, with the exit status. Units of systemd are better off
+    /// without it.
     #[arg(short = 'D', long, help_heading = "Service")]
     pub(super) daemon: bool,
-    /// End after the first session.
-    #[arg(long, help_heading = "Service", hide_short_help = true)]
-    pub(super) run_once: bool,
-    /// Let no more clients in N seconds after the start, and end with the last session.
-    #[arg(long, value_name = "N", help_heading = "Service", hide_short_help = true)]
-    pub(super) timeout: Option<String>,
-    /// End after N seconds without a connection.
-    #[arg(long, value_name = "N", help_heading = "Service", hide_short_help = true)]
-    pub(super) idle_timeout: Option<String>,
-    /// Processes that serve clients: a number, or auto (default), which begins with one and grows with
-    /// load up to the number of processors.
-    #[arg(long, value_name = "N", help_heading = "Service", hide_short_help = true)]
-    pub(super) workers: Option<String>,
-    /// User to serve clients as when started as root. Default: websockify if there is such a user, else
-    /// nobody.
-    #[arg(long, value_name = "NAME", help_heading = "Service", hide_short_help = true)]
-    pub(super) user: Option<String>,
-    /// Confinement of the processes that clients reach: best-effort (default) uses what the kernel has,
-    /// strict does not start without all of it, off uses none.
-    #[arg(long, value_name = "MODE", help_heading = "Service", hide_short_help = true)]
-    pub(super) sandbox: Option<String>,
     /// Accepted for compatibility, without effect.
     #[arg(long, help_heading = "Service", hide_short_help = true)]
     pub(super) libserver: bool,
 
-    /// Log more.
-    #[arg(short, long, help_heading = "Log")]
-    pub(super) verbose: bool,
-    /// Show a mark on standard output for each piece of data that passes.
-    #[arg(long, help_heading = "Log", hide_short_help = true)]
-    pub(super) traffic: bool,
-    /// Add the log's lines to a file as well, which is opened again at SIGUSR1.
-    #[arg(long, value_name = "FILE", help_heading = "Log")]
-    pub(super) log_file: Option<OsString>,
-    /// Send the log's lines to a syslog server as well: a socket such as /dev/log, or a UDP HOST:PORT.
-    #[arg(long, value_name = "SERVER", help_heading = "Log", hide_short_help = true)]
-    pub(super) syslog: Option<OsString>,
-    /// Send to --syslog in the format that was common before RFC 5424.
-    #[arg(long, help_heading = "Log", hide_short_help = true)]
-    pub(super) legacy_syslog: bool,
-
-    /// Take the whole configuration from a TOML file.
+    /// Take the whole configuration from a TOML file; see websockify.toml(5).
     #[arg(long, value_name = "FILE", help_heading = "Configuration")]
-    pub(super) config: Option<OsString>,
+    pub(super) config: Option<FilePath>,
     /// Check the configuration and exit: quietly with 0, or with a message.
+    ///
+    /// The exit status for a configuration that can't work is 78.
     #[arg(long, help_heading = "Configuration")]
     pub(super) check: bool,
     /// Print the effective configuration with all defaults as TOML and exit.

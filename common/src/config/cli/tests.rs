@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::addr::{ListenAddr, TargetAddr};
 use crate::config::{
-    Log, Secret, Syslog, SyslogServer, Target, TargetTls, TlsVersion, Web, Workers, WrapMode,
+    FilePath, Log, Secret, SyslogServer, Target, TargetTls, TlsVersion, Web, Workers, WrapMode,
 };
 use crate::exit_code;
 
@@ -40,6 +40,10 @@ fn refused(words: &str) -> (String, Option<String>) {
     }
 }
 
+fn web(root: impl Into<FilePath>, listing: bool) -> Option<Web> {
+    Some(Web { root: root.into(), listing, auth: false })
+}
+
 fn absolute(name: &str) -> PathBuf {
     std::env::current_dir().unwrap().join(name)
 }
@@ -59,7 +63,7 @@ fn addresses_are_those_of_the_original() {
     ] {
         let config = config(words);
         assert_eq!(config.listen.iter().map(ToString::to_string).collect::<Vec<_>>(), [listen], "{words}");
-        let Target::Static(addr) = config.target else { panic!("{words}") };
+        let Target::Static(addr) = config.target() else { panic!("{words}") };
         assert_eq!(addr.to_string(), target, "{words}");
     }
 }
@@ -68,7 +72,7 @@ fn addresses_are_those_of_the_original() {
 fn defaults_are_those_of_the_original() {
     let (config, notes) = run("6080 localhost:5900");
     let tls = config.tls.unwrap();
-    assert_eq!(tls.certificate, absolute("self.pem"));
+    assert_eq!(&*tls.certificate, absolute("self.pem"));
     assert!(!tls.required && !tls.verify_client && tls.key.is_none());
     assert_eq!(tls.minimum_version, TlsVersion::V1_2);
     assert_eq!((config.heartbeat, config.web, config.target_tls), (None, None, None));
@@ -89,14 +93,14 @@ fn options_stand_anywhere_and_may_be_abbreviated() {
     ] {
         let config = config(words);
         assert_eq!(config.heartbeat, Some(Duration::from_secs(30)), "{words}");
-        assert_eq!(config.web, Some(Web::Files { root: "/w".into(), listing: false }), "{words}");
+        assert_eq!(config.web, web("/w", false), "{words}");
         assert!(config.verbose && config.prefer_ipv6, "{words}");
     }
     // The next word is the value, whatever it looks like.
-    let web = config("--web --verbose 6080 localhost:5900").web;
-    assert_eq!(web, Some(Web::Files { root: absolute("--verbose"), listing: true }));
-    let web = config("--web=a=b 6080 localhost:5900").web;
-    assert_eq!(web, Some(Web::Files { root: absolute("a=b"), listing: true }));
+    let found = config("--web --verbose 6080 localhost:5900").web;
+    assert_eq!(found, web(absolute("--verbose"), true));
+    let found = config("--web=a=b 6080 localhost:5900").web;
+    assert_eq!(found, web(absolute("a=b"), true));
     assert_eq!(config("--web= --key= --user= 6080 localhost:5900"), config("6080 localhost:5900"));
 }
 
@@ -109,22 +113,22 @@ fn every_option_reaches_the_configuration() {
     assert_eq!(config.listen_mode, 0o660);
     assert_eq!(config.target_tls, Some(TargetTls::default()));
     let tls = config.tls.unwrap();
-    assert_eq!((tls.certificate, tls.key.as_deref()), (absolute("c"), Some(Path::new("/k"))));
-    assert_eq!(tls.key_password, Some(Secret::new("geheim".to_owned())));
-    assert_eq!((tls.verify_client, tls.client_ca), (true, Some(absolute("ca"))));
+    assert_eq!((&*tls.certificate, tls.key.as_deref()), (&*absolute("c"), Some(Path::new("/k"))));
+    assert_eq!(tls.key_password(), Some(&Secret::new("geheim".to_owned())));
+    assert_eq!((tls.verify_client, tls.client_ca), (true, Some(absolute("ca").into())));
     assert_eq!(tls.minimum_version, TlsVersion::V1_3);
     assert_eq!((config.workers, config.user.as_deref()), (Workers::Fixed(3), Some("vnc")));
     assert_eq!(notes, Vec::<String>::new());
 
     let log = self::config("1 a:1 --log l --syslog localhost:514 --legacy").log;
     let server = SyslogServer::Udp { host: "localhost".to_owned(), port: 514 };
-    let syslog = Some(Syslog { server, legacy: true });
-    assert_eq!(log, Log { file: Some(absolute("l")), syslog, traffic: false });
+    let file = Some(absolute("l").into());
+    assert_eq!(log, Log { file, syslog: Some(server), legacy_syslog: true, traffic: false });
     let traffic = self::config("1 a:1 --traffic --record rec");
     assert!(traffic.log.traffic);
-    assert_eq!(traffic.record, Some(absolute("rec")));
+    assert_eq!(traffic.record, Some(absolute("rec").into()));
     let server = SyslogServer::Unix(absolute("dev"));
-    assert_eq!(self::config("1 a:1 --syslog dev").log.syslog, Some(Syslog { server, legacy: false }));
+    assert_eq!(self::config("1 a:1 --syslog dev").log.syslog, Some(server));
 
     let (ciphers, notes) = run("1 a:1 --ssl-ciphers ECDHE+AES256:AES256-SHA");
     assert_eq!(ciphers.tls.unwrap().ciphers.unwrap().suites(), [0xc02c, 0xc030]);
@@ -150,7 +154,7 @@ fn the_background_is_asked_for_on_the_command_line_alone() {
 #[test]
 fn the_demo_needs_no_arguments() {
     let demo = config("--demo");
-    assert_eq!((demo.target, demo.web), (Target::Demo, Some(Web::Demo)));
+    assert_eq!((demo.target(), demo.demo, &demo.web), (Target::Demo, true, &None));
     assert_eq!(demo.listen[0].to_string(), "127.0.0.1:6080");
     assert_eq!(config("--demo [::1]:7000").listen[0].to_string(), "[::1]:7000");
     assert_eq!(refused("--demo 6080 localhost:5900").0, "Too many arguments");
@@ -309,7 +313,7 @@ fn each_abbreviation_means_what_it_means_in_the_original() {
 
 #[test]
 fn a_program_stands_behind_two_dashes() {
-    let wrapped = |words: &str| match config(words).target {
+    let wrapped = |words: &str| match config(words).target() {
         Target::Wrapped(wrap) => (wrap.shown(), wrap.mode),
         other => panic!("{words}: {other:?}"),
     };
@@ -386,7 +390,7 @@ fn a_file_stands_alone() {
     assert_eq!(line.file.as_deref(), Some(Path::new(file)));
     let Command::Run(config) = line.command else { panic!("{line:?}") };
     assert!(config.verbose);
-    assert_eq!(config.target, Target::Static(TargetAddr::parse_tcp("localhost:5901").unwrap()));
+    assert_eq!(config.target(), Target::Static(&TargetAddr::parse_tcp("localhost:5901").unwrap()));
     assert!(matches!(from_words(&format!("--check --config {file}")).unwrap().command, Command::Check(_)));
     assert!(printed(&format!("--config {file} --dump")).contains("connections = 500\n"));
 
@@ -417,8 +421,7 @@ fn words_that_are_not_utf_8_are_refused_or_kept() {
         )
     };
     let Command::Run(config) = line([b"--web", b"/\xff", b"1", b"a:1"]).unwrap().command else { panic!() };
-    let root = OsStr::from_bytes(b"/\xff").into();
-    assert_eq!(config.web, Some(Web::Files { root, listing: true }));
+    assert_eq!(config.web, web(PathBuf::from(OsStr::from_bytes(b"/\xff")), true));
     for words in [
         [&b"-v"[..], b"--user=\xff", b"1", b"a:1"],
         [b"-v", b"--\xff", b"1", b"a:1"],

@@ -4,10 +4,12 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use crate::config::similar::most_similar;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
-/// Separates the help from the text in messages that pass through serde, which has room for one string.
-pub(super) const HELP: &str = "\nhelp: ";
+use crate::config::rules::Conflict;
+use crate::config::similar::most_similar;
+use crate::config::value::{HELP, KEY};
 
 /// Longest part of an offending line that is shown, in characters.
 const MAX_SHOWN: usize = 100;
@@ -43,22 +45,31 @@ pub(super) struct Problem {
 }
 
 impl Problem {
-    pub(super) fn new(span: Range<usize>, text: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { span: Some(span), text: text.into(), help: Some(help.into()) }
-    }
-
-    /// Something that is missing has no place.
-    pub(super) fn missing(text: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { span: None, text: text.into(), help: Some(help.into()) }
-    }
-
-    /// What the `toml` crate and the types in `value` say, in our words.
-    pub(super) fn from_toml(error: &toml::de::Error) -> Self {
-        let (text, help) = match error.message().split_once(HELP) {
-            Some((text, help)) => (text.to_owned(), Some(help.to_owned())),
-            None => in_our_words(error.message()),
+    /// What the `toml` crate and the types of values say, in our words.
+    pub(super) fn from_toml(error: &toml::de::Error, text: &str) -> Self {
+        let (message, key) = match error.message().split_once(KEY) {
+            Some((message, key)) => (message, Some(key)),
+            None => (error.message(), None),
         };
-        Self { span: error.span(), text, help }
+        // Where a table was read as a whole, its place is known, and that of the key in it is looked up.
+        let span =
+            error.span().map(|table| key.and_then(|key| key_below(text, &table, key)).unwrap_or(table));
+        let (text, help) = match message.split_once(HELP) {
+            Some((text, help)) => (text.to_owned(), Some(help.to_owned())),
+            None => in_our_words(message),
+        };
+        Self { span, text, help }
+    }
+
+    /// Keys of `text` that can't be used together.
+    pub(super) fn from_conflict(conflict: Conflict, text: &str) -> Self {
+        let span = conflict.key.and_then(|key| {
+            let document = DeTable::parse(text).ok()?;
+            let mut names = key.split('.');
+            let value = document.get_ref().get(names.next()?)?;
+            Some(names.try_fold(value, |table, name| table.get_ref().get(name))?.span())
+        });
+        Self { span, text: conflict.text, help: Some(conflict.help.to_owned()) }
     }
 
     pub(super) fn in_text(self, file: &Path, text: &str) -> FileError {
@@ -67,14 +78,44 @@ impl Problem {
     }
 }
 
+/// The place of the value of `key` in the table at `table`.
+fn key_below(text: &str, table: &Range<usize>, key: &str) -> Option<Range<usize>> {
+    fn find<'a, 'i>(value: &'a Spanned<DeValue<'i>>, place: &Range<usize>) -> Option<&'a DeTable<'i>> {
+        match value.get_ref() {
+            DeValue::Table(table) if value.span() == *place => Some(table),
+            DeValue::Table(table) => table.values().find_map(|value| find(value, place)),
+            DeValue::Array(list) => list.iter().find_map(|value| find(value, place)),
+            _ => None,
+        }
+    }
+    let document = DeTable::parse(text).ok()?;
+    let table = document.get_ref().values().find_map(|value| find(value, table))?;
+    table.get(key).map(Spanned::span)
+}
+
 /// Rewrites serde's messages: "unknown field `a`, expected one of `b`, `c`", "missing field `a`", and
 /// "invalid type: string "a", expected a boolean".
 fn in_our_words(message: &str) -> (String, Option<String>) {
-    if let Some((found, expected)) =
-        message.strip_prefix("invalid type: ").and_then(|rest| rest.split_once(", expected "))
-    {
-        let expected = if expected == "a boolean" { "true or false without quotes" } else { expected };
-        return (format!("expected {expected}, found {found}"), None);
+    let found_and_expected = message
+        .strip_prefix("invalid type: ")
+        .or(message.strip_prefix("invalid value: "))
+        .and_then(|rest| rest.split_once(", expected "));
+    if let Some((found, expected)) = found_and_expected {
+        let number = found.split('`').nth(1).filter(|_| !found.starts_with("boolean"));
+        let (expected, help) = match (expected, number) {
+            ("a boolean", _) => ("true or false without quotes", None),
+            (table, _) if table.starts_with("struct ") => ("a table", None),
+            ("a nonzero u16", _) => ("a number from 1 to 65535", None),
+            ("a nonzero u32", _) => {
+                let help = "write a number from 1 on, or leave the key out".to_owned();
+                ("a number from 1 to 4294967295", Some(help))
+            }
+            (words, Some(number)) if words.starts_with('"') => {
+                (words, Some(format!("write it in quotes: \"{number}\"")))
+            }
+            (expected, _) => (expected, None),
+        };
+        return (format!("expected {expected}, found {found}"), help);
     }
     let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     match quoted.as_slice() {

@@ -1,40 +1,44 @@
 //! The part of the file that says where to listen, for whoever opens the sockets in our place.
 
-use serde::Deserialize;
 use std::path::Path;
 
-use super::error::{FileError, Problem};
-use super::value::{Listeners, Mode, Value};
-use crate::addr::ListenAddr;
-use crate::config::DEFAULT_LISTEN_MODE;
+use serde::{Deserialize, Deserializer};
 
-/// Where an instance listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
+use super::error::{FileError, Problem};
+use crate::addr::ListenAddr;
+use crate::config::top::{Config, OctalMode};
+use crate::config::value::OneOrMany;
+
+/// Where an instance listens. Other keys are not looked at: who starts the service hears of them.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
 pub struct ListenKeys {
     /// `listen`; empty if the file leaves it to somebody else.
+    #[serde(with = "OneOrMany::<ListenAddr>")]
     pub listen: Vec<ListenAddr>,
     /// `listen-mode`.
+    #[serde(with = "OctalMode")]
     pub listen_mode: u32,
     /// `prefer-ipv6`.
     pub prefer_ipv6: bool,
     /// `listen` of `[metrics]`, which the service opens itself.
+    #[serde(deserialize_with = "listen_of_table")]
     pub metrics: Option<ListenAddr>,
 }
 
-/// Other keys are not looked at: who starts the service hears of them.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct Written {
-    listen: Option<Listeners>,
-    listen_mode: Option<Value<Mode>>,
-    #[serde(default)]
-    prefer_ipv6: bool,
-    metrics: Option<WrittenMetrics>,
+fn listen_of_table<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ListenAddr>, D::Error> {
+    #[derive(Deserialize)]
+    struct Table {
+        listen: Option<ListenAddr>,
+    }
+    Table::deserialize(deserializer).map(|table| table.listen)
 }
 
-#[derive(Debug, Deserialize)]
-struct WrittenMetrics {
-    listen: Option<Value<ListenAddr>>,
+impl Default for ListenKeys {
+    fn default() -> Self {
+        let Config { listen, listen_mode, prefer_ipv6, .. } = Config::default();
+        Self { listen, listen_mode, prefer_ipv6, metrics: None }
+    }
 }
 
 /// Reads where an instance listens from the text of a file at `path`, which is not opened.
@@ -45,18 +49,12 @@ struct WrittenMetrics {
 /// # Errors
 /// If these keys are wrong, or the file is broken where or before they stand.
 pub fn parse_listeners(text: &str, path: &Path) -> Result<ListenKeys, FileError> {
-    let written = toml::from_str(text).or_else(|error| {
+    toml::from_str(text).or_else(|error| {
         let before = error.span().map_or("", |wrong| before_line_of(text, wrong.start));
-        match toml::from_str::<Written>(before) {
-            Ok(written) if written.listen.is_some() => Ok(written),
-            _ => Err(Problem::from_toml(&error).in_text(path, text)),
+        match toml::from_str::<ListenKeys>(before) {
+            Ok(keys) if !keys.listen.is_empty() => Ok(keys),
+            _ => Err(Problem::from_toml(&error, text).in_text(path, text)),
         }
-    })?;
-    Ok(ListenKeys {
-        listen: written.listen.map(|listen| listen.0).unwrap_or_default(),
-        listen_mode: written.listen_mode.map_or(DEFAULT_LISTEN_MODE, |Value(mode)| mode.0),
-        prefer_ipv6: written.prefer_ipv6,
-        metrics: written.metrics.and_then(|metrics| metrics.listen).map(|Value(address)| address),
     })
 }
 

@@ -4,7 +4,8 @@ use std::time::Duration;
 use super::*;
 use crate::addr::{ListenAddr, TargetAddr};
 use crate::config::{
-    Log, Secret, Syslog, SyslogServer, Target, TargetTls, TextMessages, TlsVersion, Web, Workers,
+    FilePath, Limits, Log, Name, Secret, SyslogServer, Target, TargetTls, TextMessages, TlsVersion, Web,
+    Workers,
 };
 
 const TARGET: &str = "target = \"localhost:5900\"\n";
@@ -66,28 +67,26 @@ fn every_key_is_understood() {
     );
     assert_eq!(config.listen_mode, 0o660);
     assert!(config.prefer_ipv6 && config.verbose && !config.inetd);
-    assert_eq!(config.target, Target::Static(TargetAddr::Unix("/run/vnc".into())));
-    let ca_file = Some(PathBuf::from("/etc/websockify/ca.pem"));
-    assert_eq!(config.target_tls, Some(TargetTls { ca_file, server_name: Some("vnc".to_owned()) }));
+    assert_eq!(config.target(), Target::Static(&TargetAddr::Unix("/run/vnc".into())));
+    let ca_file = Some(FilePath::from("/etc/websockify/ca.pem"));
+    assert_eq!(config.target_tls, Some(TargetTls { ca_file, server_name: Some(Name::from("vnc")) }));
     assert_eq!(config.workers, Workers::Fixed(2));
     assert_eq!(config.user.as_deref(), Some("vnc"));
     assert_eq!(config.heartbeat, None);
     assert_eq!(config.text, TextMessages::Accept);
-    assert_eq!(config.web, Some(Web::Files { root: "/etc/websockify/../www".into(), listing: true }));
+    assert_eq!(config.web, Some(Web { root: "/etc/websockify/../www".into(), listing: true, auth: false }));
     let tls = config.tls.unwrap();
-    assert_eq!(tls.certificate, Path::new("/etc/websockify/cert.pem"));
+    assert_eq!(&*tls.certificate, Path::new("/etc/websockify/cert.pem"));
     assert_eq!(tls.key.as_deref(), Some(Path::new("/abs/key.pem")));
     assert!(tls.required && tls.verify_client);
     assert_eq!(tls.minimum_version, TlsVersion::V1_3);
     assert_eq!(tls.client_ca.as_deref(), Some(Path::new("/etc/websockify/clients.pem")));
     assert_eq!(config.timeouts.first_byte, Duration::from_millis(250));
     assert_eq!(config.timeouts.idle, Some(Duration::from_secs(7200)));
-    assert_eq!(config.limits.connections, Some(5));
-    let syslog = Syslog { server: SyslogServer::Unix("/dev/log".into()), legacy: true };
-    assert_eq!(
-        config.log,
-        Log { file: Some("/etc/websockify/vnc.log".into()), syslog: Some(syslog), traffic: true }
-    );
+    assert_eq!(config.limits, Limits { connections: std::num::NonZeroU32::new(5), ..Limits::default() });
+    let syslog = Some(SyslogServer::Unix("/dev/log".into()));
+    let file = Some("/etc/websockify/vnc.log".into());
+    assert_eq!(config.log, Log { file, syslog, legacy_syslog: true, traffic: true });
     assert_eq!(config.record.as_deref(), Some(Path::new("/etc/websockify/recordings/vnc")));
 }
 
@@ -101,7 +100,7 @@ fn defaults_are_those_of_the_file() {
     assert_eq!(config.workers, Workers::Auto);
     assert_eq!(read("target = \"a:1\"\nlisten = \"80\"").listen, [ListenAddr::parse_tcp("80").unwrap()]);
     let config = read("demo = true");
-    assert_eq!((config.target, config.web), (Target::Demo, Some(Web::Demo)));
+    assert_eq!((config.target(), config.demo, &config.web), (Target::Demo, true, &None));
 }
 
 #[test]
@@ -234,6 +233,24 @@ fn each_wrong_value_gives_one_message_with_what_to_do() {
             "2:14: expected true, false or a table with `ca-file` and `server-name`, found integer `1`",
             "",
         ),
+        ("web = 1", "2:7: expected a table, found integer `1`", ""),
+        (
+            "auth = 1",
+            "2:8: expected a table [auth], or several [[auth]], with `plugin` and `source` or `source-file`, found \
+             integer `1`",
+            "",
+        ),
+        (
+            "[[auth]]\nplugin = \"ExpectOrigin\"\nsource = \"a\"\n[[auth]]\nplugin = \"exec:x\"\nsource = \"a\"\n\
+             source-file = \"none\"",
+            "8:15: `source-file` can't be used with `source`",
+            "leave one of the two out",
+        ),
+        (
+            "[auth]\nsource = \"a\"\nplugin = \"Basic\"",
+            "4:10: there is no auth plugin 'Basic'",
+            "the plugins are BasicHTTPAuth, ExpectOrigin, ClientCertCNAuth",
+        ),
         ("[target-tls]\nca-fil = 1", "3:1: unknown key `ca-fil`", "did you mean `ca-file`?"),
     ] {
         assert_eq!(wrong(text), (message.to_owned(), help.to_owned()), "{text}");
@@ -320,7 +337,7 @@ fn the_pass_phrase_comes_from_its_file() {
     let text = format!("{TARGET}[tls]\ncertificate = \"a\"\nkey-password-file = \"password\"");
     let path = folder.write("vnc.toml", &text);
     let tls = load(&path).unwrap().tls.unwrap();
-    assert_eq!(tls.key_password, Some(Secret::new(" geheim ".to_owned())));
+    assert_eq!(tls.key_password(), Some(&Secret::new(" geheim ".to_owned())));
     folder.write("password", "x".repeat(5000));
     let error = load(&path).unwrap_err().to_string();
     assert!(error.contains(":4:21: ") && error.contains("is longer than 4096 bytes"), "{error}");

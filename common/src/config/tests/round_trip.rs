@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::Path;
 
+use clap::CommandFactory;
+
 use super::super::cli::{self, Command};
-use super::super::{file, keys, print};
+use super::super::{file, print};
 
 /// Together these have every option that has a key.
 const LINES: &[&str] = &[
@@ -33,7 +35,9 @@ const NOT_PRINTED: [&str; 1] = ["key-password"];
 
 #[test]
 fn every_command_line_equals_the_file_that_is_printed_for_it() {
-    let mut left: BTreeSet<_> = keys::OPTION_KEYS.iter().map(|(option, _)| *option).collect();
+    let definition = cli::Options::command();
+    let options = definition.get_arguments().filter(|arg| !cli::WITHOUT_KEY.contains(&arg.get_id().as_str()));
+    let mut left: BTreeSet<_> = options.filter_map(clap::Arg::get_long).collect();
     for option in NOT_PRINTED {
         left.remove(option);
     }

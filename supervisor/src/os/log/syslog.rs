@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use common::config::{Syslog as Terms, SyslogServer};
+use common::config::SyslogServer;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, socket_with};
@@ -99,10 +99,14 @@ pub(crate) struct SyslogError {
 }
 
 impl Syslog {
-    /// Sends to the server of `terms`. A unix socket may appear later, as in the original.
-    pub(super) fn new(terms: &Terms, facility: Facility) -> Result<Arc<Self>, SyslogError> {
-        let server = Server::find(&terms.server)
-            .map_err(|source| SyslogError { server: terms.server.to_string(), source })?;
+    /// Sends to `server`, in the format from before RFC 5424 if `legacy`. A unix socket may appear later, as in the original.
+    pub(super) fn new(
+        server: &SyslogServer,
+        legacy: bool,
+        facility: Facility,
+    ) -> Result<Arc<Self>, SyslogError> {
+        let server =
+            Server::find(server).map_err(|source| SyslogError { server: server.to_string(), source })?;
         let host = rustix::system::uname();
         let mut host: String =
             host.nodename().to_string_lossy().chars().filter(char::is_ascii_graphic).take(255).collect();
@@ -110,7 +114,7 @@ impl Syslog {
             host.push('-');
         }
         let (waiting, filled) = (Mutex::default(), Notify::new());
-        Ok(Arc::new(Self { server, legacy: terms.legacy, facility, host, waiting, filled }))
+        Ok(Arc::new(Self { server, legacy, facility, host, waiting, filled }))
     }
 
     /// Adds a line, its newline not included.

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::num::NonZeroU16;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -104,8 +105,12 @@ impl Program {
         first: Option<u16>,
         before: Option<&Rc<Self>>,
     ) -> Result<Option<Rc<Self>>, WrapError> {
-        let Target::Wrapped(wrap) = &config.target else { return Ok(None) };
-        let old = wrap.port.or(first).ok_or_else(|| WrapError::NoPort { program: wrap.shown() })?;
+        let Target::Wrapped(wrap) = config.target() else { return Ok(None) };
+        let old = wrap
+            .port
+            .map(NonZeroU16::get)
+            .or(first)
+            .ok_or_else(|| WrapError::NoPort { program: wrap.shown() })?;
         if let Some(same) = before.filter(|before| before.wrap == *wrap && before.old_port == old) {
             return Ok(Some(same.clone()));
         }
@@ -119,7 +124,7 @@ impl Program {
             wrap.private_network.then(Network::new).transpose().map_err(WrapError::Network)?.map(Rc::new);
         let port = within(network.as_deref(), ReservedPort::new).map_err(WrapError::Reserve)?;
         let directories = match &wrap.directory {
-            Some(directory) => vec![directory.clone()],
+            Some(directory) => vec![directory.to_path_buf()],
             None => std::env::current_dir().into_iter().chain(["/".into()]).collect(),
         };
         let setup = WrapperSetup {

@@ -89,7 +89,8 @@ impl Program {
         };
         let (v4, v6) = self.port.sockets();
         Ok(ProgramSnapshot {
-            wrap: self.wrap.clone(),
+            // The command stands in the setup, where it need not be UTF-8.
+            wrap: Wrap { command: Vec::new(), ..self.wrap.clone() },
             setup: self.setup.clone(),
             old_port: self.old_port,
             uid: self.uid,
@@ -124,7 +125,7 @@ pub(crate) fn adopt(
         None => Next::Wait,
     };
     let program = Rc::new(Program {
-        wrap,
+        wrap: Wrap { command: setup.command.clone(), ..wrap },
         setup,
         port,
         network,

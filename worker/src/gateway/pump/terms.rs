@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use common::config::Timeouts;
 use common::ipc::setup::GatewaySetup;
 
 /// The part of a gateway's setup that concerns sessions.
@@ -11,12 +12,10 @@ pub struct Terms {
     pub accept_text: bool,
     /// Interval of pings. A client that is silent for two is gone.
     pub heartbeat: Option<Duration>,
-    /// Longest silence of both sides.
-    pub idle: Option<Duration>,
+    /// Deadlines: `idle` and `close_handshake` concern sessions.
+    pub timeouts: Timeouts,
     /// How long the session may last, by the word of a plugin.
     pub lifetime: Option<Duration>,
-    /// From the first end to the last, as long as nothing moves.
-    pub close_handshake: Duration,
 }
 
 impl Terms {
@@ -26,9 +25,8 @@ impl Terms {
         Self {
             accept_text: setup.accept_text,
             heartbeat: setup.heartbeat,
-            idle: setup.idle,
+            timeouts: setup.timeouts,
             lifetime: None,
-            close_handshake: setup.close_handshake,
         }
     }
 }

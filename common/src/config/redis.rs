@@ -5,7 +5,7 @@ use std::fmt;
 use thiserror::Error;
 
 use crate::addr::TargetAddr;
-use crate::config::Secret;
+use crate::config::secret::Secret;
 
 /// The port of Redis where the source has none.
 const DEFAULT_PORT: u16 = 6379;

@@ -1,16 +1,16 @@
-//! Plugins of the administrator's own: programs, services, and classes of Python (`docs/plugins.md`).
+//! External plugins: programs, services, and classes of Python (`docs/plugins.md`).
 
-use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
 use super::http_url::{HttpUrl, UrlError};
+use super::path::resolve;
 
-/// A plugin that is not one of ours.
+/// A plugin that the administrator provides.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OwnPlugin {
+pub enum ExternalPlugin {
     /// A program that is started: `exec:/path`.
     Program(PathBuf),
     /// A class that was written for the original: `module.Class`.
@@ -23,7 +23,7 @@ pub enum OwnPlugin {
 
 /// Why a name that looks like such a plugin is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum OwnPluginError {
+pub enum ExternalPluginError {
     /// Nothing follows `exec:` or `unix:`.
     #[error("it names no file")]
     NoFile,
@@ -35,16 +35,17 @@ pub enum OwnPluginError {
     Credentials,
 }
 
-impl OwnPlugin {
-    /// Reads a plugin's name, if it is one of these; `absolute` says where a path leads.
+impl ExternalPlugin {
+    /// Reads a plugin's name, if it has one of these forms. Relative paths start where those of the configuration do
+    /// that is being read.
     ///
     /// # Errors
     ///
     /// When it is meant to be one and makes no sense.
-    pub fn parse(name: &str, absolute: impl Fn(&OsStr) -> PathBuf) -> Result<Option<Self>, OwnPluginError> {
+    pub fn parse(name: &str) -> Result<Option<Self>, ExternalPluginError> {
         let file = |path: &str| match path {
-            "" => Err(OwnPluginError::NoFile),
-            path => Ok(absolute(OsStr::new(path))),
+            "" => Err(ExternalPluginError::NoFile),
+            path => Ok(resolve(path)),
         };
         if let Some(path) = name.strip_prefix("exec:") {
             return file(path).map(Self::Program).map(Some);
@@ -55,7 +56,7 @@ impl OwnPlugin {
         if name.starts_with("http://") || name.starts_with("https://") {
             let url = HttpUrl::parse(name)?;
             return if url.credentials.is_some() {
-                Err(OwnPluginError::Credentials)
+                Err(ExternalPluginError::Credentials)
             } else {
                 Ok(Some(Self::Http(url)))
             };
@@ -64,7 +65,7 @@ impl OwnPlugin {
     }
 }
 
-impl fmt::Display for OwnPlugin {
+impl fmt::Display for ExternalPlugin {
     /// As it is written, but that paths are absolute.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = |prefix, path: &Path| format!("{prefix}{}", path.display());
@@ -92,16 +93,17 @@ fn is_class(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::path::relative_to;
 
-    fn parse(name: &str) -> Result<Option<String>, OwnPluginError> {
-        let absolute = |path: &OsStr| Path::new("/folder").join(path);
-        OwnPlugin::parse(name, absolute).map(|plugin| plugin.map(|plugin| plugin.to_string()))
+    fn parse(name: &str) -> Result<Option<String>, ExternalPluginError> {
+        let plugin = relative_to(Path::new("/directory"), || ExternalPlugin::parse(name));
+        plugin.map(|plugin| plugin.map(|plugin| plugin.to_string()))
     }
 
     #[test]
-    fn own_plugins_are_known_by_their_form() {
+    fn external_plugins_are_known_by_their_form() {
         for (name, shown) in [
-            ("exec:plugin", "exec:/folder/plugin"),
+            ("exec:plugin", "exec:/directory/plugin"),
             ("exec:/bin/a b", "exec:/bin/a b"),
             ("unix:/run/plugin", "unix:/run/plugin"),
             ("http://[::1]:8080/x?y=z", "http://[::1]:8080/x?y=z"),
@@ -114,9 +116,9 @@ mod tests {
         for name in ["", "TokenFile", "a..b", ".a", "a.", "1.2", "a.b c", "ftp://x/", "a.b;c"] {
             assert_eq!(parse(name), Ok(None), "{name}");
         }
-        assert_eq!(parse("exec:"), Err(OwnPluginError::NoFile));
-        assert_eq!(parse("unix:"), Err(OwnPluginError::NoFile));
-        assert_eq!(parse("http://"), Err(OwnPluginError::Url(UrlError::Form)));
-        assert_eq!(parse("http://me:hush@h/"), Err(OwnPluginError::Credentials));
+        assert_eq!(parse("exec:"), Err(ExternalPluginError::NoFile));
+        assert_eq!(parse("unix:"), Err(ExternalPluginError::NoFile));
+        assert_eq!(parse("http://"), Err(ExternalPluginError::Url(UrlError::Form)));
+        assert_eq!(parse("http://me:hush@h/"), Err(ExternalPluginError::Credentials));
     }
 }

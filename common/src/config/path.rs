@@ -1,0 +1,109 @@
+//! Paths in a configuration, and reading what they lead to.
+
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+
+use serde::{Serialize, Serializer, ser};
+
+use super::value::{Rejected, Value, quoted, text_value};
+
+thread_local! {
+    /// Where relative paths start while a configuration is read.
+    static BASE: RefCell<PathBuf> = RefCell::default();
+}
+
+/// Calls `read`; the relative paths of the configuration that it reads start at `base`.
+pub(super) fn relative_to<T>(base: &Path, read: impl FnOnce() -> T) -> T {
+    let before = BASE.replace(base.to_owned());
+    let result = read();
+    BASE.set(before);
+    result
+}
+
+/// Where `path` leads in the configuration that is being read.
+pub(super) fn resolve(path: impl AsRef<Path>) -> PathBuf {
+    BASE.with_borrow(|base| base.join(path))
+}
+
+/// A path of the configuration: relative ones start at the directory of the file, or at the current directory where
+/// they stand on the command line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FilePath(PathBuf);
+
+impl Deref for FilePath {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl AsRef<Path> for FilePath {
+    fn as_ref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl From<&str> for FilePath {
+    fn from(path: &str) -> Self {
+        Self(resolve(path))
+    }
+}
+
+impl From<PathBuf> for FilePath {
+    fn from(path: PathBuf) -> Self {
+        Self(path)
+    }
+}
+
+impl From<OsString> for FilePath {
+    /// An option's value. An empty one is kept, since it stands for none.
+    fn from(path: OsString) -> Self {
+        Self(if path.is_empty() { PathBuf::new() } else { resolve(path) })
+    }
+}
+
+impl Value for FilePath {
+    const EXPECTED: &'static str = "a path in quotes";
+
+    fn from_text(text: &str) -> Result<Self, Rejected> {
+        if text.is_empty() || text.contains('\0') {
+            let help = "write the path of a file, or leave the key out";
+            return Err(Rejected::new(format!("{} is no path", quoted(text)), help));
+        }
+        Ok(Self(resolve(text)))
+    }
+}
+
+text_value!(FilePath);
+
+impl Serialize for FilePath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(utf8(&self.0)?)
+    }
+}
+
+/// TOML is UTF-8, file names need not be.
+pub(crate) fn utf8<E: ser::Error>(path: &Path) -> Result<&str, E> {
+    path.to_str().ok_or_else(|| E::custom(format!("{path:?} can't be written in TOML: it is not UTF-8")))
+}
+
+/// The whole of a file as text, or a sentence on why not.
+pub(super) fn read_text(path: &Path, limit: u64) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
+        .map_err(|error| format!("can't be read: {error}"))?;
+    if bytes.len() as u64 > limit {
+        return Err(format!("is longer than {limit} bytes"));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let line =
+            error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count();
+        format!("is not UTF-8 text (line {})", line + 1)
+    })
+}

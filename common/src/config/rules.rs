@@ -1,0 +1,93 @@
+//! What one key says about another. A value that is wrong by itself is rejected where its type is declared.
+
+use crate::addr::TargetAddr;
+
+use super::top::{Config, Target};
+
+/// Keys that can't be used together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Conflict {
+    /// The key that is wrong, with its table: `web.auth`. Nothing if a key is missing.
+    pub(super) key: Option<&'static str>,
+    /// What is wrong.
+    pub(super) text: String,
+    /// What to do.
+    pub(super) help: &'static str,
+}
+
+/// The first rule that `config` breaks.
+pub(super) fn conflict(config: &Config) -> Option<Conflict> {
+    let Config { listen, inetd, target, token, wrap, demo, target_tls, web, auth, tls, log, .. } = config;
+    let at = |key, text: &str, help| Some(Conflict { key: Some(key), text: text.to_owned(), help });
+    if let Some(wrap) = wrap {
+        if wrap.command.first().is_none_or(|program| program.is_empty()) || wrap.command.iter().any(has_zero)
+        {
+            let help = "write the program and its arguments as a list: command = [\"vncserver\", \":1\"]";
+            return at("wrap.command", "`command` names no program", help);
+        }
+        let is_wrong = |(name, value): &(&String, &String)| {
+            name.is_empty() || name.contains(['=', '\0']) || value.contains('\0')
+        };
+        if let Some((name, _)) = wrap.environment.iter().find(is_wrong) {
+            let text = format!("\"{}\" can't be set as a variable of the environment", name.escape_debug());
+            let help = "a name is not empty and has no `=`, and there is no zero character in either";
+            return at("wrap.environment", &text, help);
+        }
+    }
+    if *inetd && !listen.is_empty() {
+        let help = "with inetd the listening socket is standard input; leave one of the two out";
+        return at("listen", "`listen` can't be used with `inetd`", help);
+    }
+    let given = [("wrap", wrap.is_some()), ("target", target.is_some()), ("token", token.is_some())];
+    let target_tls_in_use = target_tls.is_some();
+    for (key, is_given) in
+        given.into_iter().chain([("target-tls", target_tls_in_use), ("web", web.is_some())])
+    {
+        if *demo && is_given {
+            let help = "the demo brings its own page and target; leave one of the two out";
+            return at(key, &format!("`{key}` can't be used with `demo`"), help);
+        }
+    }
+    match given.map(|(_, is_given)| is_given) {
+        [false, false, false] if !demo => {
+            let text = "`target` is missing".to_owned();
+            let help = "add what to connect to at the top of the file, such as target = \"localhost:5900\", or a \
+                        table [token] or [wrap]";
+            return Some(Conflict { key: None, text, help });
+        }
+        [true, is_target, true] | [true, is_target @ true, _] => {
+            let key = if is_target { "target" } else { "token" };
+            let help = "the program that we start is the target; leave one of the two out";
+            return at(key, &format!("`{key}` can't be used with a table [wrap]"), help);
+        }
+        [_, true, true] => {
+            let help = "tokens lead to targets of their own; leave one of the two out";
+            return at("target", "`target` can't be used with a table [token]", help);
+        }
+        _ => {}
+    }
+    let has_name = |tls: &super::tls::TargetTls| tls.server_name.is_some();
+    if let (Target::Static(TargetAddr::Unix(_)), Some(false)) =
+        (config.target(), target_tls.as_ref().map(has_name))
+    {
+        let help = "add the name that the target's certificate carries: server-name = \"…\"";
+        return at("target-tls", "`target-tls` needs `server-name` for a unix socket", help);
+    }
+    if config.asks_for_pages() && auth.is_empty() {
+        let help = "add a table [auth] that says what clients must prove";
+        return at("web.auth", "`auth` has no effect without a table [auth]", help);
+    }
+    if tls.as_ref().is_some_and(|tls| tls.client_ca.is_some() && !tls.verify_client) {
+        let help = "add verify-client = true, or leave it out";
+        return at("tls.client-ca", "`client-ca` has no effect without `verify-client`", help);
+    }
+    if log.legacy_syslog && log.syslog.is_none() {
+        let help = "add the server, such as syslog = \"/dev/log\", or leave it out";
+        return at("log.legacy-syslog", "`legacy-syslog` has no effect without `syslog`", help);
+    }
+    None
+}
+
+fn has_zero(word: &std::ffi::OsString) -> bool {
+    word.as_encoded_bytes().contains(&0)
+}

@@ -1,0 +1,123 @@
+//! What a value of each type looks like in JSON Schema (draft 7). The name of a schema is what the manual page calls
+//! its values.
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde_json::json;
+
+use super::super::auth::{Auth, AuthTable};
+use super::super::duration::{WithUnit, WithUnitOrOff};
+use super::super::tls::{TargetTls, TrueOrTable};
+use super::super::token::TokenRefusal;
+use super::super::top::OctalMode;
+use super::super::value::OneOrMany;
+use super::super::wrap::Words;
+use super::super::{
+    Ciphers, FilePath, MAX_WORKERS, Name, Sandbox, SecretFile, SyslogServer, TextMessages, TlsVersion,
+    Workers, WrapMode,
+};
+use crate::addr::{ListenAddr, TargetAddr};
+
+macro_rules! schema {
+    ($($type:ty, $name:literal, $schema:tt;)+) => {$(
+        impl JsonSchema for $type {
+            fn schema_name() -> Cow<'static, str> {
+                $name.into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!($schema)
+            }
+        }
+    )+};
+}
+
+schema! {
+    FilePath, "path", {"type": "string", "minLength": 1};
+    SecretFile, "path", {"type": "string", "minLength": 1};
+    Name, "name", {"type": "string", "minLength": 1};
+    TargetAddr, "address", {"type": "string", "minLength": 1};
+    ListenAddr, "listener", {"anyOf": [
+        {"type": "string", "minLength": 1},
+        {"type": "integer", "minimum": 0, "maximum": 65535},
+    ]};
+    Ciphers, "text", {"type": "string", "minLength": 1};
+    SyslogServer, "text", {"type": "string", "minLength": 1};
+    OctalMode, "mode", {"type": "string", "pattern": "^[0-7]{1,4}$"};
+    Sandbox, "sandbox", {"enum": Sandbox::WORDS};
+    TextMessages, "text-messages", {"enum": TextMessages::WORDS};
+    TokenRefusal, "refusal", {"enum": TokenRefusal::WORDS};
+    WrapMode, "wrap-mode", {"enum": WrapMode::WORDS};
+    TlsVersion, "tls-version", {"enum": ["1.2", "1.3"]};
+    Workers, "number", {"anyOf": [
+        {"const": "auto"},
+        {"type": "integer", "minimum": 1, "maximum": MAX_WORKERS},
+    ]};
+    WithUnit, "duration", {"type": "string", "pattern": "^\\s*[0-9]+\\s*(ms|s|m|h|d)\\s*$"};
+    WithUnitOrOff, "duration-or-off", {"type": "string", "pattern": "^(off|\\s*[0-9]+\\s*(ms|s|m|h|d)\\s*)$"};
+    Words, "list", {
+        "type": "array", "minItems": 1,
+        "items": [{"type": "string", "minLength": 1}], "additionalItems": {"type": "string"},
+    };
+    Environment, "table", {
+        "type": "object",
+        "propertyNames": {"pattern": "^[^=]+$"},
+        "additionalProperties": {"type": "string"},
+    };
+}
+
+/// Variables by their names.
+pub(in crate::config) struct Environment;
+
+impl JsonSchema for OneOrMany<ListenAddr> {
+    fn schema_name() -> Cow<'static, str> {
+        "listeners".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let one = generator.subschema_for::<ListenAddr>();
+        json_schema!({"anyOf": [one, {"type": "array", "items": one}]})
+    }
+}
+
+impl JsonSchema for OneOrMany<Auth> {
+    fn schema_name() -> Cow<'static, str> {
+        "auth".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let one = generator.subschema_for::<AuthTable>();
+        json_schema!({"anyOf": [one, {"type": "array", "items": one}]})
+    }
+}
+
+impl JsonSchema for TrueOrTable {
+    fn schema_name() -> Cow<'static, str> {
+        "flag".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({"anyOf": [{"type": "boolean"}, generator.subschema_for::<TargetTls>()]})
+    }
+}
+
+/// Exactly one of the keys that say what sessions are connected to.
+pub(in crate::config) fn one_target(schema: &mut Schema) {
+    let keys = ["target", "token", "wrap"];
+    let only = |key: &str| {
+        let others = keys.iter().filter(|other| **other != key).map(|other| json!({"required": [other]}));
+        json!({"required": [key], "not": {"anyOf": others.collect::<Vec<_>>()}})
+    };
+    let mut choices: Vec<_> = keys.map(only).into();
+    choices.push(json!({"required": ["demo"], "properties": {"demo": {"const": true}}}));
+    schema.insert("anyOf".to_owned(), choices.into());
+}
+
+/// A plugin has a source, or a file that holds it, or is an external one.
+pub(in crate::config) fn source(schema: &mut Schema) {
+    let external = json!({"properties": {"plugin": {"pattern": "^(exec:|unix:|https?:|[^:]+\\.)"}}});
+    let choices = json!([{"required": ["source"]}, {"required": ["source-file"]}, external]);
+    schema.insert("anyOf".to_owned(), choices);
+    schema.insert("not".to_owned(), json!({"required": ["source", "source-file"]}));
+}

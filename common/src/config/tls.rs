@@ -1,0 +1,189 @@
+//! TLS, towards clients and towards targets.
+
+use std::fmt;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::ciphers::Ciphers;
+use super::option::OptionError;
+use super::path::FilePath;
+use super::secret::{HIDDEN, Secret, SecretFile};
+use super::value::{Name, Rejected, Value, quoted, text_value};
+
+/// The certificate of a command line without `--cert`, in the current directory.
+pub(super) const DEFAULT_CERTIFICATE: &str = "self.pem";
+
+/// TLS towards clients. One port serves clients with and without TLS.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Deserialize, Serialize, clap::Args)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[command(next_help_heading = "TLS")]
+pub struct Tls {
+    /// Certificate chain in PEM, leaf first; may hold the key as well.
+    ///
+    /// A renewed file is in force for the next connection; while there is no such file, connections with TLS are
+    /// refused. Default on the command line: `self.pem` in the current directory.
+    #[arg(id = "tls.certificate", long = "cert", value_name = "FILE")]
+    #[arg(default_value = DEFAULT_CERTIFICATE, hide_default_value = true)]
+    #[cfg_attr(test, schemars(example = &"/etc/ssl/vnc/fullchain.pem"))]
+    pub certificate: FilePath,
+    /// Private key in PEM, default the certificate's file.
+    #[arg(id = "tls.key", long = "key", value_name = "FILE")]
+    #[cfg_attr(test, schemars(example = &"/etc/ssl/vnc/privkey.pem"))]
+    pub key: Option<FilePath>,
+    /// File with the pass phrase of an encrypted key and nothing else.
+    #[arg(skip)]
+    #[cfg_attr(test, schemars(example = &"key.password"))]
+    pub key_password_file: Option<SecretFile>,
+    /// The pass phrase itself, which only the command line can give.
+    #[arg(skip)]
+    #[serde(skip_deserializing, rename = "key-password", serialize_with = "hidden")]
+    #[cfg_attr(test, schemars(skip))]
+    pub(super) key_password: Option<Secret>,
+    /// Refuse connections without TLS.
+    #[arg(id = "tls.required", long = "ssl-only")]
+    #[serde(default)]
+    pub required: bool,
+    /// Lowest version of TLS; on the command line `tlsv1_2`, which is the `default`, or `tlsv1_3`.
+    #[arg(id = "tls.minimum-version", long = "ssl-version", value_name = "VERSION", hide_short_help = true)]
+    #[arg(value_parser = TlsVersion::from_option, default_value = "default", hide_default_value = true)]
+    #[serde(default)]
+    pub minimum_version: TlsVersion,
+    /// Cipher suites of TLS 1.2, as `openssl ciphers` names them. Default: all that there are.
+    ///
+    /// Those of TLS 1.3 are always offered. A warning at the start lists the names that stand for nothing here.
+    #[arg(id = "tls.ciphers", long = "ssl-ciphers", value_name = "LIST", hide_short_help = true)]
+    #[arg(value_parser = Ciphers::from_option)]
+    #[cfg_attr(test, schemars(example = &"HIGH:!AES128"))]
+    pub ciphers: Option<Ciphers>,
+    /// Refuse clients without a valid certificate.
+    #[arg(id = "tls.verify-client", long = "verify-client", hide_short_help = true)]
+    #[serde(default)]
+    pub verify_client: bool,
+    /// Authorities for clients' certificates in PEM, default the system's.
+    #[arg(id = "tls.client-ca", long = "cafile", value_name = "FILE", hide_short_help = true)]
+    #[cfg_attr(test, schemars(example = &"clients.pem"))]
+    pub client_ca: Option<FilePath>,
+}
+
+impl Tls {
+    /// Pass phrase of an encrypted key.
+    #[must_use]
+    pub fn key_password(&self) -> Option<&Secret> {
+        self.key_password.as_ref().or(self.key_password_file.as_ref().map(|file| &file.secret))
+    }
+}
+
+fn hidden<S: Serializer>(secret: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
+    secret.as_ref().map(|_| HIDDEN).serialize(serializer)
+}
+
+/// Versions of TLS that can be offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum TlsVersion {
+    /// TLS 1.2 (RFC 5246).
+    #[default]
+    V1_2,
+    /// TLS 1.3 (RFC 8446).
+    V1_3,
+}
+
+impl TlsVersion {
+    /// Values of `--ssl-version`.
+    pub const OPTION_VALUES: &[&str] = &["default", "tlsv1_2", "tlsv1_3"];
+
+    fn from_option(text: &str) -> Result<Self, OptionError> {
+        match text {
+            "default" => Ok(Self::default()),
+            "tlsv1_2" => Ok(Self::V1_2),
+            "tlsv1_3" => Ok(Self::V1_3),
+            "tlsv1_1" => Err(OptionError::new(
+                "TLS 1.1 is not supported",
+                "it is broken (RFC 8996); choose tlsv1_2 or tlsv1_3",
+            )),
+            other => Err(OptionError::choice(other, Self::OPTION_VALUES)),
+        }
+    }
+}
+
+impl Value for TlsVersion {
+    const EXPECTED: &'static str = "\"1.2\" or \"1.3\"";
+
+    fn from_text(text: &str) -> Result<Self, Rejected> {
+        match text {
+            "1.2" => Ok(Self::V1_2),
+            "1.3" => Ok(Self::V1_3),
+            "1.0" | "1.1" => Err(Rejected::new(
+                format!("TLS {text} is not supported"),
+                "it is broken (RFC 8996); write \"1.2\" or \"1.3\"",
+            )),
+            _ => Err(Rejected::new(format!("unknown version {}", quoted(text)), "write \"1.2\" or \"1.3\"")),
+        }
+    }
+}
+
+text_value!(TlsVersion);
+
+impl Serialize for TlsVersion {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(match self {
+            Self::V1_2 => "1.2",
+            Self::V1_3 => "1.3",
+        })
+    }
+}
+
+/// TLS to the target, whose certificate is verified. `target-tls = true` at the top of the file is a table without
+/// keys.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TargetTls {
+    /// Authorities in PEM to trust instead of the system's.
+    #[cfg_attr(test, schemars(example = &"ca.pem"))]
+    pub ca_file: Option<FilePath>,
+    /// Name that the target's certificate must carry. Default: the target's host.
+    ///
+    /// Needed if the target is a unix socket.
+    #[cfg_attr(test, schemars(example = &"vnc.example.com"))]
+    pub server_name: Option<Name>,
+}
+
+/// For `#[serde(with = "TrueOrTable")]`: `true` is a table without keys, `false` is none.
+pub(super) struct TrueOrTable;
+
+impl TrueOrTable {
+    pub(super) fn serialize<S: Serializer>(
+        table: &Option<TargetTls>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match table {
+            Some(table) if *table != TargetTls::default() => table.serialize(serializer),
+            table => serializer.serialize_bool(table.is_some()),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<TargetTls>, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for TrueOrTable {
+    type Value = Option<TargetTls>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("true, false or a table with `ca-file` and `server-name`")
+    }
+
+    fn visit_bool<E: Error>(self, wanted: bool) -> Result<Self::Value, E> {
+        Ok(wanted.then(TargetTls::default))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        TargetTls::deserialize(MapAccessDeserializer::new(map)).map(Some)
+    }
+}
