@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
+use super::option::OptionError;
 use super::value::{self, Rejected, Value, quoted};
 
 /// Longer durations are surely mistakes, and sums with them must not overflow.
@@ -58,6 +59,33 @@ pub(super) fn format(duration: Duration) -> String {
     let whole = UNITS.iter().find(|(_, scale)| millis > 0 && millis % u128::from(*scale) == 0);
     let (unit, scale) = whole.unwrap_or(&("ms", 1));
     format!("{}{unit}", millis / u128::from(*scale))
+}
+
+/// The value of an option: an interval in whole seconds; 0 is none.
+pub(super) fn seconds(text: &str) -> Result<Duration, OptionError> {
+    let seconds = integer(text).ok_or_else(|| {
+        let text = format!("invalid integer value: '{}'", text.escape_debug());
+        OptionError::new(text, "give whole seconds, or 0 for none")
+    })?;
+    let interval = u64::try_from(seconds).ok().map(Duration::from_secs);
+    interval.filter(|interval| *interval <= MAX).ok_or_else(|| {
+        let help = "give whole seconds up to a year, or 0 for none";
+        OptionError::new(format!("{seconds} seconds can't be an interval"), help)
+    })
+}
+
+/// An integer as optparse reads it: decimal, `0x` hexadecimal, `0b` binary, or octal after a zero.
+fn integer(text: &str) -> Option<i64> {
+    let text = text.trim();
+    let lower = text.to_ascii_lowercase();
+    let (digits, radix) = if let Some(digits) = lower.strip_prefix("0x") {
+        (digits, 16)
+    } else if let Some(digits) = lower.strip_prefix("0b") {
+        (digits, 2)
+    } else {
+        (text, if text.starts_with('0') { 8 } else { 10 })
+    };
+    i64::from_str_radix(digits, radix).ok()
 }
 
 impl Value for Duration {

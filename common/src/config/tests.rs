@@ -148,7 +148,7 @@ fn variations() -> Vec<Config> {
     });
     add(Config { target_tls: Some(TargetTls { ca_file: None, server_name: name }), ..minimal() });
     for listing in [true, false] {
-        add(Config { web: Some(Web { root: odd().into(), listing, auth: false }), ..minimal() });
+        add(Config { web: Some(Web { root: odd().into(), listing, ..Web::default() }), ..minimal() });
     }
     let tokens = |plugin| token::Tokens {
         plugin,
@@ -229,7 +229,7 @@ fn pass_phrases_are_never_printed() {
 fn a_path_that_is_not_utf_8_is_not_printed_wrongly() {
     use std::os::unix::ffi::OsStrExt;
     let root = PathBuf::from(std::ffi::OsStr::from_bytes(b"/\xff")).into();
-    let config = Config { web: Some(Web { root, listing: false, auth: false }), ..minimal() };
+    let config = Config { web: Some(Web { root, ..Web::default() }), ..minimal() };
     assert!(print::dump(&config).is_err());
 }
 
@@ -243,7 +243,7 @@ fn the_check_finds_what_is_not_there() {
     config.target = Some(TargetAddr::Unix(long));
     config.target_tls = Some(TargetTls { ca_file: Some(missing.clone().into()), server_name: None });
     config.user = Some("no such user".into());
-    config.web = Some(Web { root: "/etc/passwd".into(), listing: false, auth: false });
+    config.web = Some(Web { root: "/etc/passwd".into(), ..Web::default() });
     config.tls = Some(Tls {
         certificate: missing.clone().into(),
         key: Some("/".into()),

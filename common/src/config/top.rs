@@ -7,9 +7,9 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::auth::Auth;
-use super::duration::WithUnitOrOff;
+use super::duration::{self, WithUnitOrOff};
 use super::log::Log;
-use super::option::{self, OptionError};
+use super::option::OptionError;
 use super::path::FilePath;
 use super::timeouts::{Limits, Timeouts};
 use super::tls::{TargetTls, Tls, TrueOrTable};
@@ -83,7 +83,7 @@ pub struct Config {
     ///
     /// A client from which nothing comes for two intervals is dropped. `"off"` sends none.
     // The default is below the minute after which many middleboxes forget idle connections.
-    #[arg(long, value_name = "N", help_heading = "Sessions", value_parser = option::seconds)]
+    #[arg(long, value_name = "N", help_heading = "Sessions", value_parser = duration::seconds)]
     #[serde(with = "WithUnitOrOff")]
     pub heartbeat: Option<Duration>,
     /// Record each session to this path with a dot and a number behind it, in the format that noVNC plays back.
@@ -98,14 +98,14 @@ pub struct Config {
     pub run_once: bool,
     /// Let no more clients in so long after the start, and end with the last session; in seconds on the command line.
     #[arg(long, value_name = "N", help_heading = "Service", hide_short_help = true)]
-    #[arg(value_parser = option::seconds)]
+    #[arg(value_parser = duration::seconds)]
     #[serde(with = "WithUnitOrOff")]
     pub timeout: Option<Duration>,
     /// End after so long without a connection; in seconds on the command line.
     ///
     /// Under systemd the socket stays, and the next client starts the service again.
     #[arg(long, value_name = "N", help_heading = "Service", hide_short_help = true)]
-    #[arg(value_parser = option::seconds)]
+    #[arg(value_parser = duration::seconds)]
     #[serde(with = "WithUnitOrOff")]
     pub idle_timeout: Option<Duration>,
     /// What to do with WebSocket messages of text.

@@ -41,7 +41,7 @@ fn refused(words: &str) -> (String, Option<String>) {
 }
 
 fn web(root: impl Into<FilePath>, listing: bool) -> Option<Web> {
-    Some(Web { root: root.into(), listing, auth: false })
+    Some(Web { root: root.into(), listing, ..Web::default() })
 }
 
 fn absolute(name: &str) -> PathBuf {

@@ -74,7 +74,10 @@ fn every_key_is_understood() {
     assert_eq!(config.user.as_deref(), Some("vnc"));
     assert_eq!(config.heartbeat, None);
     assert_eq!(config.text, TextMessages::Accept);
-    assert_eq!(config.web, Some(Web { root: "/etc/websockify/../www".into(), listing: true, auth: false }));
+    assert_eq!(
+        config.web,
+        Some(Web { root: "/etc/websockify/../www".into(), listing: true, ..Web::default() })
+    );
     let tls = config.tls.unwrap();
     assert_eq!(&*tls.certificate, Path::new("/etc/websockify/cert.pem"));
     assert_eq!(tls.key.as_deref(), Some(Path::new("/abs/key.pem")));
