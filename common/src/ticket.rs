@@ -7,7 +7,7 @@
 //! another gateway, nor use one twice ([`SpentTickets`]), nor keep one for later.
 #![forbid(unsafe_code)]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::time::Duration;
@@ -92,7 +92,7 @@ pub struct Ticket {
     seal: [u8; BYTES],
 }
 
-/// Why a ticket is not honoured. All but [`Self::Expired`] and [`Self::Elsewhere`] are impossible for a
+/// Why a ticket is not honoured. All but [`Self::Expired`] and [`Self::Over`] are impossible for a
 /// gateway that does what it should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TicketError {
@@ -108,10 +108,10 @@ pub enum TicketError {
     /// It is too old.
     #[error("an expired ticket")]
     Expired,
-    /// A gateway that had the connection before has used its ticket, and then not served it; or a connector
-    /// that has died may have taken it.
-    #[error("a ticket for a connection that was used before")]
-    Elsewhere,
+    /// The connection is over, and the supervisor knew so before the gateway's last question came; or a connector
+    /// that has died may have taken the ticket.
+    #[error("a ticket for a connection that is over")]
+    Over,
 }
 
 impl TicketError {
@@ -194,12 +194,15 @@ fn now() -> u64 {
 
 /// The tickets that were used, so that none is used again.
 ///
-/// Connections are counted up, so that the oldest stand first, and leave when they have expired. What is
-/// kept is thus bounded by the connections of two lifetimes, about 50 bytes each. No ticket leaves
-/// before that: however many come, none of them makes room for another to be used twice.
-#[derive(Debug, Default)]
+/// Each connection has one ticket. What became of it is kept until the supervisor says that the connection is over, or
+/// it has had a target, and from then on until the ticket has expired: about 50 bytes for each connection that is there
+/// or has been within a ticket's lifetime. However many come, none makes room for another to be used twice.
+#[derive(Debug)]
 pub struct SpentTickets {
-    seen: BTreeMap<ConnectionId, Use>,
+    lifetime: Duration,
+    seen: HashMap<ConnectionId, Use>,
+    /// Connections that are over, and the second after which their tickets are worth nothing.
+    leaving: VecDeque<(u64, ConnectionId)>,
     before: SpentBefore,
 }
 
@@ -220,17 +223,25 @@ impl SpentBefore {
 }
 
 /// What became of a ticket.
-#[derive(Debug)]
-struct Use {
-    by: GatewayId,
-    expires: u64,
-    /// So often it was good for a page.
-    pages: u32,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Use {
+    /// It was good for so many pages, and can be used again.
+    Pages(u32),
+    /// It is being used for a page, after so many.
+    Page(u32),
     /// It can't be used again.
-    is_spent: bool,
+    Spent,
+    /// Its connection is over.
+    Over,
 }
 
 impl SpentTickets {
+    /// None yet, of those that are good for `lifetime`.
+    #[must_use]
+    pub fn new(lifetime: Duration) -> Self {
+        Self { lifetime, seen: HashMap::new(), leaving: VecDeque::new(), before: SpentBefore::default() }
+    }
+
     /// Takes over from a connector that has died with what it knew.
     pub fn follow(&mut self, before: SpentBefore) {
         self.before = before;
@@ -240,17 +251,17 @@ impl SpentTickets {
     ///
     /// # Errors
     ///
-    /// When its connection had a target before.
+    /// When it was used before, or its connection is over.
     pub fn take(&mut self, claims: &Claims) -> Result<(), TicketError> {
-        self.forget(now());
-        let Claims { connection, gateway, expires, .. } = *claims;
-        match self.seen.get_mut(&connection) {
-            None if self.before.is_spent(connection) => return Err(TicketError::Elsewhere),
-            Some(used) if used.is_spent && used.by == gateway => return Err(TicketError::Reused),
-            Some(used) if used.is_spent => return Err(TicketError::Elsewhere),
-            Some(used) => (used.by, used.expires, used.is_spent) = (gateway, expires, true),
-            None => _ = self.seen.insert(connection, Use { by: gateway, expires, pages: 0, is_spent: true }),
-        }
+        let connection = claims.connection;
+        let pages = match self.seen.get(&connection) {
+            None if self.before.is_spent(connection) => return Err(TicketError::Over),
+            None => 0,
+            Some(Use::Pages(pages)) => *pages,
+            Some(Use::Page(_) | Use::Spent) => return Err(TicketError::Reused),
+            Some(Use::Over) => return Err(TicketError::Over),
+        };
+        self.seen.insert(connection, Use::Page(pages));
         Ok(())
     }
 
@@ -258,15 +269,37 @@ impl SpentTickets {
     /// all.
     pub fn give_back(&mut self, claims: &Claims, limit: u32) {
         if let Some(used) = self.seen.get_mut(&claims.connection) {
-            used.pages += 1;
-            used.is_spent = used.pages >= limit;
+            if let Use::Page(pages) = *used {
+                *used = if pages + 1 < limit { Use::Pages(pages + 1) } else { Use::Spent };
+            }
         }
     }
 
+    /// The connection has a target: no other ticket is made for it.
+    pub fn spend(&mut self, connection: ConnectionId) {
+        self.leave(connection, Use::Spent);
+    }
+
+    /// The connection is over.
+    pub fn forget(&mut self, connection: ConnectionId) {
+        self.leave(connection, Use::Over);
+    }
+
+    /// Keeps what became of the connection's ticket until that has expired.
+    fn leave(&mut self, connection: ConnectionId, became: Use) {
+        let now = now();
+        self.expire(now);
+        self.seen.insert(connection, became);
+        // A ticket is rounded up to a second, and so is the present.
+        let expires = now.saturating_add(self.lifetime.as_secs()).saturating_add(2);
+        self.leaving.push_back((expires, connection));
+    }
+
     /// Drops what nobody could use again anyway.
-    fn forget(&mut self, now: u64) {
-        while self.seen.first_key_value().is_some_and(|(_, used)| used.expires < now) {
-            self.seen.pop_first();
+    fn expire(&mut self, now: u64) {
+        while let Some((_, connection)) = self.leaving.front().filter(|(expires, _)| *expires < now) {
+            self.seen.remove(connection);
+            self.leaving.pop_front();
         }
     }
 }
@@ -346,39 +379,83 @@ mod tests {
     #[test]
     fn a_ticket_is_used_once() {
         let mint = mint();
-        let mut used = SpentTickets::default();
+        let mut spent = SpentTickets::new(HOUR);
         let (first, second) = (ticket(&mint, 1), ticket(&mint, 2));
-        assert_eq!(used.take(&second.claims), Ok(()));
-        assert_eq!(used.take(&first.claims), Ok(()), "connections need not ask in their order");
-        assert_eq!(used.take(&first.claims), Err(TicketError::Reused));
-        let again = mint.ticket(ConnectionId(1), GatewayId(4), client());
-        assert_eq!(used.take(&again.claims), Err(TicketError::Elsewhere));
-        assert!(!TicketError::Elsewhere.is_violation(), "the other gateway was not at fault");
+        assert_eq!(spent.take(&second.claims), Ok(()));
+        assert_eq!(spent.take(&first.claims), Ok(()), "connections need not ask in their order");
+        assert_eq!(spent.take(&first.claims), Err(TicketError::Reused));
     }
 
     #[test]
-    fn used_tickets_are_kept_until_they_expire_and_no_longer() {
+    fn a_ticket_is_good_for_some_pages_and_once_at_a_time() {
         let mint = mint();
-        let mut used = SpentTickets::default();
-        for connection in 1..=1000 {
-            assert_eq!(used.take(&ticket(&mint, connection).claims), Ok(()));
+        let mut spent = SpentTickets::new(HOUR);
+        let claims = ticket(&mint, 1).claims;
+        for _ in 0..2 {
+            assert_eq!(spent.take(&claims), Ok(()));
+            assert_eq!(spent.take(&claims), Err(TicketError::Reused), "while it is being used");
+            spent.give_back(&claims, 2);
         }
-        assert_eq!(used.take(&ticket(&mint, 1).claims), Err(TicketError::Reused));
-        used.forget(now() + HOUR.as_secs());
-        assert_eq!(used.seen.len(), 1000);
-        used.forget(now() + HOUR.as_secs() + 3);
-        assert!(used.seen.is_empty());
+        assert_eq!(spent.take(&claims), Err(TicketError::Reused));
+    }
+
+    #[test]
+    fn a_connection_that_is_over_can_use_no_ticket() {
+        let mint = mint();
+        for is_used in [false, true] {
+            let mut spent = SpentTickets::new(HOUR);
+            let claims = ticket(&mint, 1).claims;
+            if is_used {
+                assert_eq!(spent.take(&claims), Ok(()));
+            }
+            spent.forget(claims.connection);
+            assert_eq!(spent.take(&claims), Err(TicketError::Over));
+            spent.give_back(&claims, 9);
+            assert_eq!(spent.take(&claims), Err(TicketError::Over), "nor when a page comes too late");
+        }
+        assert!(!TicketError::Over.is_violation(), "its question may have been on its way");
+    }
+
+    /// The connection may be given another ticket as long as the supervisor does not say that it is over.
+    #[test]
+    fn a_used_ticket_stays_used_while_its_connection_is_there() {
+        let mint = mint();
+        let mut spent = SpentTickets::new(HOUR);
+        let claims = ticket(&mint, 1).claims;
+        assert_eq!(spent.take(&claims), Ok(()));
+        spent.expire(now() + 2 * HOUR.as_secs());
+        assert_eq!(spent.take(&ticket(&mint, 1).claims), Err(TicketError::Reused));
+    }
+
+    #[test]
+    fn what_is_over_is_kept_until_its_ticket_expires_and_no_longer() {
+        let mint = mint();
+        let mut spent = SpentTickets::new(HOUR);
+        for connection in 1..=1000 {
+            assert_eq!(spent.take(&ticket(&mint, connection).claims), Ok(()));
+            if connection % 2 == 0 {
+                spent.spend(ConnectionId(connection));
+            } else {
+                spent.forget(ConnectionId(connection));
+            }
+        }
+        assert_eq!(spent.take(&ticket(&mint, 2).claims), Err(TicketError::Reused));
+        let began = now();
+        spent.expire(began + HOUR.as_secs());
+        assert_eq!(spent.seen.len(), 1000);
+        spent.expire(began + HOUR.as_secs() + 4);
+        assert!(spent.seen.is_empty() && spent.leaving.is_empty());
     }
 
     #[test]
     fn what_was_used_before_stays_used() {
         let mint = mint();
-        let mut used = SpentTickets::default();
-        used.follow(SpentBefore { last: 2, fresh: [ConnectionId(1)].into() });
-        assert_eq!(used.take(&ticket(&mint, 1).claims), Ok(()), "it has had no target");
-        assert_eq!(used.take(&ticket(&mint, 1).claims), Err(TicketError::Reused));
-        assert_eq!(used.take(&ticket(&mint, 2).claims), Err(TicketError::Elsewhere));
-        assert_eq!(used.take(&ticket(&mint, 3).claims), Ok(()), "it came later");
+        let mut spent = SpentTickets::new(HOUR);
+        spent.follow(SpentBefore { last: 2, fresh: [ConnectionId(1)].into() });
+        assert_eq!(spent.take(&ticket(&mint, 1).claims), Ok(()), "it has had no target");
+        assert_eq!(spent.take(&ticket(&mint, 1).claims), Err(TicketError::Reused));
+        assert_eq!(spent.take(&ticket(&mint, 2).claims), Err(TicketError::Over));
+        assert_eq!(spent.take(&ticket(&mint, 3).claims), Ok(()), "it came later");
     }
 
     #[test]

@@ -162,7 +162,7 @@ async fn serve(
     spawn(&mut tasks, "notify::keep_telling", notify::keep_telling());
     spawn(&mut tasks, "status::keep_telling", status::keep_telling(intake.clone()));
     spawn(&mut tasks, "watchdog::keep_feeding", watchdog::keep_feeding(intake.clone()));
-    spawn(&mut tasks, "handoff::keep_offering", handoff::keep_offering(intake.clone()));
+    spawn(&mut tasks, "handoff::keep_doing", handoff::keep_doing(intake.clone()));
     let acknowledgements = handoff::keep_taking_acknowledgements(intake.clone());
     spawn(&mut tasks, "handoff::keep_taking_acknowledgements", acknowledgements);
     spawn(&mut tasks, "reload::keep_reloading", reload::keep_reloading(control.clone()));
@@ -215,7 +215,7 @@ async fn stop(control: &Control) {
     // What the connector has still to say completes the records of the last sessions.
     if timeout(LAST_WORDS, lifetime::last_connection(&intake.state)).await.is_err() {
         for generation in generations {
-            intake.state.connections.borrow_mut().connector_gone(generation.number);
+            intake.state.leave(intake.state.connections.borrow_mut().connector_gone(generation.number));
         }
     }
     // Not before the sessions: they are told that it is we who end.

@@ -48,6 +48,7 @@ class SupervisorToConnector:
     PROGRAM = 5
     GATEWAY = 6
     PING = 7
+    FORGET = 8
 
 
 class ConnectorToSupervisor:
@@ -57,6 +58,7 @@ class ConnectorToSupervisor:
     VIOLATION = 4
     PONG = 5
     PLUGIN_HANGS = 6
+    SETTLED = 7
 
 
 class GatewayToConnector:

@@ -38,6 +38,9 @@ messages! {
         },
         /// Answered with `Pong` at once, to show that the role does not hang.
         PING = 7 in Serving: Ping,
+        /// These connections are over, at most `MAX_SETTLED` of them: give them no target from now on. Answered with
+        /// `Settled` for each, once.
+        FORGET = 8 in Serving: Forget(ids: Vec<ConnectionId>),
     }
 }
 
@@ -57,8 +60,14 @@ messages! {
         PONG = 5 in Serving: Pong,
         /// The program of `Plugin` with this kind does not answer any more.
         PLUGIN_HANGS = 6 in Serving: PluginHangs(kind: PluginKind),
+        /// The answer to `Forget`, after everything else that is said about these connections; at most `MAX_SETTLED` of
+        /// them in a message.
+        SETTLED = 7 in Serving: Settled(ids: Vec<ConnectionId>),
     }
 }
+
+/// So many connections fit into a `Forget` or a `Settled`.
+pub const MAX_SETTLED: usize = 1024;
 
 /// What came of dialling a target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

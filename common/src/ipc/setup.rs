@@ -140,6 +140,8 @@ pub struct ConnectorSetup {
     pub timeouts: Timeouts,
     /// Tells the supervisor's tickets from others.
     pub ticket_key: Key,
+    /// How long tickets are good.
+    pub ticket_lifetime: Duration,
     /// What tokens are told apart by in records.
     pub token_key: Key,
 }

@@ -70,7 +70,7 @@ const HOUSES: &[House] = &[
             "plugin",
             "http target",
             "endpoint program",
-            "dial grant jose client_request",
+            "dial grant jose client_request under_way",
         ],
     },
 ];

@@ -78,7 +78,7 @@ fn status(intake: &Intake) -> Status {
             .map(|one| Generation {
                 number: one.number,
                 gateways: one.pool.all().iter().map(|gateway| gateway.peer.pid).collect(),
-                connections: one.pool.load(),
+                connections: one.pool.load(&intake.state.connections.borrow()),
             })
             .collect(),
     }

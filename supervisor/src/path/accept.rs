@@ -114,11 +114,11 @@ fn client(peer: Peer, listening: &Listening) -> ClientAddr {
 }
 
 async fn serve(intake: &Intake, client: ClientAddr, socket: OwnedFd) {
-    let unserved = intake.state.connections.borrow_mut().accept(client, socket);
+    let id = intake.state.connections.borrow_mut().accept(client, socket);
     if let Some(generation) = intake.generations.current() {
         generation.refresh_files().await;
     }
-    handoff::hand_over(intake, unserved).await;
+    handoff::hand_over(intake, id).await;
 }
 
 /// Errors of accept(2) that only the connection which was to be accepted has.

@@ -19,7 +19,7 @@ use crate::files::recordings::Recordings;
 use crate::files::tokens::TokenSource;
 use crate::os::network::Network;
 use crate::roles::confinement::Confinement;
-use crate::roles::connector::ConnectorSpec;
+use crate::roles::connector::{ConnectorSpec, ask_to_settle};
 use crate::roles::echo::{self, EchoSpec};
 use crate::roles::gateway::{GatewaySlot, GatewaySnapshot};
 use crate::roles::host::Host;
@@ -230,6 +230,7 @@ impl Generation {
         if let Some(program) = &self.program {
             program.keep_telling(&role.peer);
         }
+        ask_to_settle(&self.scope, &role.peer);
         let spec = self.connector_spec(None);
         self.keepers.borrow_mut().push(Keeper::new(Rc::new(spec), Some(role)));
     }
@@ -303,7 +304,7 @@ impl Generation {
     pub(crate) fn retire(&self) {
         self.scope.retired.set(true);
         for gateway in self.pool.all() {
-            if gateway.load.get() == 0 {
+            if self.scope.state.connections.borrow().load_of(gateway.id) == 0 {
                 gateway.end(&SupervisorToGateway::Stop);
             } else {
                 // One that does not read now keeps its clients on their connections, and nothing else.
@@ -337,8 +338,7 @@ impl Generation {
         self.adopted_plugins.take();
         self.scope.connector.replace(None);
         self.echo.replace(None);
-        self.scope.state.connections.borrow_mut().connector_gone(self.number);
-        self.scope.state.note_change();
+        self.scope.state.leave(self.scope.state.connections.borrow_mut().connector_gone(self.number));
     }
 
     /// Ends the generation when `time` is over, if there is an end to it.

@@ -28,11 +28,6 @@ impl Generations {
         self.0.borrow_mut().push(generation);
     }
 
-    /// Connections of all of them.
-    pub(crate) fn load(&self) -> u64 {
-        self.0.borrow().iter().map(|generation| generation.pool.load()).sum()
-    }
-
     /// The wrapped program of the configuration in force.
     pub(crate) fn program(&self) -> Option<Rc<Program>> {
         self.current().and_then(|generation| generation.program.clone())

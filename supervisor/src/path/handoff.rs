@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use common::ipc::channel::ChannelError;
 use common::ipc::gateway::SupervisorToGateway;
+use common::ipc::{ConnectionId, GatewayId};
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
@@ -12,7 +13,14 @@ use super::generation::Generation;
 use super::intake::Intake;
 use crate::roles::gateway::{Gateway, READ_DEADLINE};
 use crate::roles::peer::Fault;
-use crate::state::connections::Unserved;
+use crate::state::connections::Todo;
+
+/// Pause before a connection is offered again that a gateway could not receive.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// How much longer than `timeouts.first-byte` a gateway may leave a connection unread: it ends those whose clients are
+/// silent, so one that does neither is at fault. Many clients at once may keep it busy for a while.
+const UNREAD_MARGIN: Duration = Duration::from_secs(10);
 
 /// How often acknowledgements are looked for while any is due and nothing else happens.
 const ACKNOWLEDGEMENT_INTERVAL: Duration = Duration::from_millis(100);
@@ -35,7 +43,7 @@ async fn place(intake: &Intake) -> (Rc<Generation>, Rc<Gateway>) {
 /// Whether there are as many connections as may be. `limits.connections` counts those of all generations.
 pub(crate) fn is_full(intake: &Intake) -> bool {
     let limit = intake.generations.current().and_then(|generation| generation.config.limits.connections);
-    limit.is_some_and(|limit| intake.generations.load() >= limit.get().into())
+    limit.is_some_and(|limit| intake.state.connections.borrow().load() >= limit.get().into())
 }
 
 /// The gateway that the next connection goes to.
@@ -44,59 +52,95 @@ fn find_place(intake: &Intake) -> Option<(Rc<Generation>, Rc<Gateway>)> {
         return None;
     }
     let generation = intake.generations.current()?;
-    let gateway = generation.pool.least_loaded()?;
+    let gateway = generation.pool.choose(&intake.state.connections.borrow())?;
     Some((generation, gateway))
 }
 
-/// Gives a connection to the least loaded gateway, waiting until one can take it.
-pub(crate) async fn hand_over(intake: &Intake, mut unserved: Unserved) {
+/// Gives a waiting connection to a gateway, as soon as one can take it.
+pub(crate) async fn hand_over(intake: &Intake, id: ConnectionId) {
     take_acknowledgements(intake);
+    let state = &intake.state;
     loop {
         let (generation, gateway) = place(intake).await;
         if generation.pool.begin_to_grow() {
             spawn_local(generation.clone().grow());
         }
-        // Its place is taken while the message is on its way.
-        gateway.load.set(gateway.load.get() + 1);
-        let Unserved { id, client, socket, tried, unplaced } = unserved;
-        // Each gateway that gets it needs a ticket of its own.
+        // It takes its place while the message is on its way.
+        let (number, pid) = (generation.number, gateway.peer.pid);
+        let offered = state.connections.borrow_mut().offer(id, number, gateway.id, pid);
+        let Some((client, socket)) = offered else { return };
         let ticket = generation.mint.ticket(id, gateway.id, client);
         let message = SupervisorToGateway::Connection { ticket, socket };
         let sent = timeout(READ_DEADLINE, gateway.peer.channel.send(&message)).await;
-        let SupervisorToGateway::Connection { ticket, socket } = message else { return };
-        unserved = Unserved { id, client: ticket.claims.client, socket, tried, unplaced };
+        let SupervisorToGateway::Connection { socket, .. } = message else { return };
+        if matches!(sent, Ok(Ok(()))) {
+            gateway.handed.set(gateway.handed.get() + 1);
+            state.leave(state.connections.borrow_mut().delivered(id, socket));
+            intake.handed_over.notify_one();
+            return;
+        }
+        state.leave(state.connections.borrow_mut().undelivered(id, socket));
         match sent {
-            Ok(Ok(())) => {
-                let state = &intake.state;
-                let (number, pid) = (generation.number, gateway.peer.pid);
-                state.connections.borrow_mut().handed_over(unserved, number, gateway.id, pid);
-                intake.handed_over.notify_one();
-                state.note_change();
-                return;
-            }
-            Ok(Err(error @ ChannelError::Closed)) => gateway.peer.condemn(error.into()),
-            Ok(Err(error)) => {
+            Ok(Err(error)) if !matches!(error, ChannelError::Closed) => {
                 tracing::error!("giving up a connection: {error}");
-                gateway.connection_done(&generation.scope);
+                state.leave(state.connections.borrow_mut().abandon(id));
                 return;
             }
+            Ok(_) => gateway.peer.condemn(ChannelError::Closed.into()),
             Err(_) => gateway.peer.condemn(Fault::Hung),
         }
-        gateway.connection_done(&generation.scope);
     }
 }
 
-/// Hands connections over that came back from a gateway.
-pub(crate) async fn keep_offering(intake: Rc<Intake>) {
+/// Does what events of connections leave to do.
+pub(crate) async fn keep_doing(intake: Rc<Intake>) {
     loop {
-        for (unserved, pause) in intake.state.returned.take().await {
-            let intake = intake.clone();
-            spawn_local(async move {
-                sleep(pause).await;
-                hand_over(&intake, unserved).await;
-            });
+        let todo = intake.state.todo.take().await;
+        carry_out(&intake, todo);
+    }
+}
+
+fn carry_out(intake: &Rc<Intake>, todo: Todo) {
+    let Todo { offers, violations, hung, freed, settle: _ } = todo;
+    for (id, from) in offers {
+        if intake.state.stopping.get() {
+            intake.state.leave(intake.state.connections.borrow_mut().abandon(id));
+            continue;
+        }
+        // A gateway that lives could not receive it, and may need a moment.
+        let pause = from.and_then(|from| find(intake, from)).map_or(Duration::ZERO, |_| RETRY_PAUSE);
+        let intake = intake.clone();
+        spawn_local(async move {
+            sleep(pause).await;
+            hand_over(&intake, id).await;
+        });
+    }
+    let violations = violations.into_iter().map(|(gateway, id)| (gateway, Fault::foreign(id)));
+    for (gateway, fault) in violations.chain(hung.into_iter().map(|gateway| (gateway, Fault::Hung))) {
+        if let Some((_, gateway)) = find(intake, gateway) {
+            gateway.peer.condemn(fault);
         }
     }
+    if freed.is_empty() {
+        return;
+    }
+    for id in freed {
+        // A retired generation needs no gateway without connections.
+        let is_idle = intake.state.connections.borrow().load_of(id) == 0;
+        if let Some((generation, gateway)) = find(intake, id).filter(|_| is_idle) {
+            if generation.is_retired() {
+                gateway.end(&SupervisorToGateway::Stop);
+            }
+        }
+    }
+    intake.state.room.notify_waiters();
+}
+
+fn find(intake: &Intake, id: GatewayId) -> Option<(Rc<Generation>, Rc<Gateway>)> {
+    intake.generations.all().into_iter().find_map(|generation| {
+        let gateway = generation.pool.all().into_iter().find(|gateway| gateway.id == id)?;
+        Some((generation, gateway))
+    })
 }
 
 /// Looks for what gateways have begun to serve, and closes our copies of those sockets.
@@ -108,13 +152,25 @@ pub(crate) fn take_acknowledgements(intake: &Intake) {
     }
 }
 
-/// Looks for acknowledgements now and then while any is due.
+/// Looks for acknowledgements now and then while any is due, and for gateways that leave connections unread. Time is
+/// counted in looks, so that a service that was stopped for a while, with all its processes, accuses nobody.
 pub(crate) async fn keep_taking_acknowledgements(intake: Rc<Intake>) {
+    let state = &intake.state;
     loop {
-        intake.handed_over.notified().await;
-        while intake.state.connections.borrow().any_unbegun() {
+        while state.connections.borrow().any_unread() {
             sleep(ACKNOWLEDGEMENT_INTERVAL).await;
             take_acknowledgements(&intake);
+            let generations = intake.generations.all();
+            let limit = |number| {
+                let generation = generations.iter().find(|generation| generation.number == number);
+                let first_byte = generation.map(|generation| generation.config.timeouts.first_byte);
+                first_byte.map_or(Duration::MAX, |first_byte| first_byte.saturating_add(UNREAD_MARGIN))
+            };
+            let todo = state.connections.borrow_mut().overdue(ACKNOWLEDGEMENT_INTERVAL, limit);
+            if !todo.hung.is_empty() {
+                state.leave(todo);
+            }
         }
+        intake.handed_over.notified().await;
     }
 }

@@ -9,7 +9,8 @@ use crate::os::log::message_id;
 use crate::roles::host::{Event, Host};
 use crate::roles::peer::Fault;
 use crate::roles::wrapper::Program;
-use crate::state::connections::Opening;
+use crate::state::connections::Todo;
+use crate::state::session::Opening;
 
 impl Host for Generation {
     fn report(&self, event: Event) {
@@ -59,6 +60,7 @@ impl Generation {
     fn take_dialled(&self, all: &[Dialled]) {
         let state = &self.scope.state;
         let program = self.program.as_deref();
+        let mut todo = Todo::default();
         for dialled in all {
             log_dialled(dialled, program);
             if dialled.failure.is_some() {
@@ -82,9 +84,9 @@ impl Generation {
                 token: escaped(&dialled.token),
                 connect: dialled.connect,
             };
-            state.connections.borrow_mut().opened(dialled.id, opening);
+            todo.and(state.connections.borrow_mut().dialled(dialled.id, self.number, opening));
         }
-        state.note_change();
+        state.leave(todo);
     }
 }
 

@@ -3,9 +3,10 @@
 use std::io;
 use std::rc::Rc;
 
-use common::ipc::connector::{ConnectorToSupervisor, SupervisorToConnector};
+use common::ipc::connector::{ConnectorToSupervisor, MAX_SETTLED, SupervisorToConnector};
 use common::ipc::setup;
 use common::role::RoleName;
+use tokio::task::spawn_local;
 
 use super::confinement::Confinement;
 use super::host::Event;
@@ -24,6 +25,42 @@ pub(crate) struct ConnectorSpec {
     pub(crate) tokens: Rc<TokenSource>,
     /// The network namespace that it dials in, if that is not ours.
     pub(crate) network: Option<Rc<Network>>,
+}
+
+/// A connector that was told which tickets are spent, and is not ready yet.
+struct Starting<'a>(&'a Scope);
+
+impl Drop for Starting<'_> {
+    fn drop(&mut self) {
+        no_connector(self.0);
+    }
+}
+
+fn no_connector(scope: &Scope) {
+    scope.state.leave(scope.state.connections.borrow_mut().connector_gone(scope.generation));
+}
+
+/// Asks a connector to settle the connections that are over, from now on until it has ended.
+pub(crate) fn ask_to_settle(scope: &Scope, peer: &Rc<Peer>) {
+    let (state, generation, peer) = (scope.state.clone(), scope.generation, Rc::downgrade(peer));
+    spawn_local(async move {
+        loop {
+            let more = state.to_forget.notified();
+            let Some(peer) = peer.upgrade().filter(|peer| !peer.is_gone()) else { return };
+            let ids = state.connections.borrow().to_forget(generation, MAX_SETTLED);
+            if ids.is_empty() {
+                drop(peer);
+                more.await;
+                continue;
+            }
+            let count = ids.len();
+            // The end of one that can't be asked is seen by its keeper.
+            if peer.channel.send(&SupervisorToConnector::Forget(ids)).await.is_err() {
+                return;
+            }
+            state.connections.borrow_mut().asked_to_forget(generation, count);
+        }
+    });
 }
 
 impl Launch for ConnectorSpec {
@@ -53,12 +90,17 @@ impl Launch for ConnectorSpec {
 
     async fn introduce(&self, peer: &Rc<Peer>) -> Result<(), StartError> {
         // The tickets that it must not take, for an earlier connector may have.
-        let spent = setup::file(&self.scope.state.connections.borrow().past())?;
-        peer.channel.send(&SupervisorToConnector::SpentBefore(spent)).await?;
+        let state = &self.scope.state;
+        let spent = state.connections.borrow_mut().connector_starts(self.scope.generation);
+        // Should the start fail from here on, nobody is there who could settle connections.
+        let starting = Starting(&self.scope);
+        peer.channel.send(&SupervisorToConnector::SpentBefore(setup::file(&spent)?)).await?;
         if let Some(tokens) = self.tokens.in_force()? {
             peer.channel.send(&SupervisorToConnector::Tokens(tokens)).await?;
         }
+        std::mem::forget(starting);
         self.scope.connector.replace(Some(peer.clone()));
+        ask_to_settle(&self.scope, peer);
         self.scope.report(Event::ConnectorReady);
         Ok(())
     }
@@ -74,6 +116,10 @@ impl Spec for ConnectorSpec {
     fn take(&self, peer: &Rc<Peer>, message: ConnectorToSupervisor) -> Result<(), Fault> {
         match message {
             ConnectorToSupervisor::Dialled(all) => self.scope.report(Event::Dialled(all)),
+            ConnectorToSupervisor::Settled(ids) => {
+                let state = &self.scope.state;
+                state.leave(state.connections.borrow_mut().settled(&ids, self.scope.generation));
+            }
             ConnectorToSupervisor::Violation(violation) => {
                 self.scope.report(Event::Accused(Self::NAME, violation));
             }
@@ -90,9 +136,15 @@ impl Spec for ConnectorSpec {
         peer.pulse.ping(&peer.channel, &SupervisorToConnector::Ping).await;
     }
 
-    async fn bury(&self, _: &Rc<Peer>) -> Option<String> {
+    async fn bury(&self, peer: &Rc<Peer>) -> Option<String> {
         self.scope.connector.replace(None);
-        self.scope.state.connections.borrow_mut().connector_gone(self.scope.generation);
+        // What it had said before its end counts.
+        while let Ok(Some(message)) = peer.channel.try_receive() {
+            if self.take(peer, message).is_err() {
+                break;
+            }
+        }
+        no_connector(&self.scope);
         Some(String::new())
     }
 

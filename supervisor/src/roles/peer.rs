@@ -8,6 +8,7 @@ use std::process::Stdio;
 use std::rc::Rc;
 
 use common::config::Sandbox;
+use common::ipc::ConnectionId;
 use common::ipc::channel::{Channel, ChannelError};
 use common::ipc::log::LogMessage;
 use common::role::RoleName;
@@ -39,6 +40,11 @@ impl Fault {
     /// A message that is not due.
     pub(crate) fn out_of_turn() -> Self {
         Self::Violation("a message out of turn".into())
+    }
+
+    /// A report about a connection that the gateway can't make.
+    pub(crate) fn foreign(id: ConnectionId) -> Self {
+        Self::Violation(format!("a report about connection {id}, which it can't make"))
     }
 
     /// What another role says that a gateway did to it.

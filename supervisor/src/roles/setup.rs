@@ -22,7 +22,7 @@ use nix::unistd::{Uid, User};
 
 use crate::files::certificate::{self, CertificateError};
 use crate::os::log;
-use crate::state::session_records::Run;
+use crate::state::session::Run;
 
 /// The users to become when no other is configured, first one found.
 const DEFAULT_USERS: [&str; 2] = ["websockify", "nobody"];
@@ -118,6 +118,7 @@ impl Setups {
             prefer_ipv6: config.prefer_ipv6,
             timeouts: config.timeouts,
             ticket_key: ticket_key.clone(),
+            ticket_lifetime: ticket_lifetime(config),
             token_key,
         })?;
         let echo = setup::file(&EchoSetup { run_as, sandbox: config.sandbox })?;

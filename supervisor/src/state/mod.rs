@@ -4,4 +4,5 @@
 pub(crate) mod connections;
 pub(crate) mod reload_requests;
 pub(crate) mod service;
+pub(crate) mod session;
 pub(crate) mod session_records;

@@ -9,7 +9,7 @@ use common::ipc::stats::{Durations, Stats};
 use common::ticket::Key;
 use tokio::sync::{Notify, watch};
 
-use super::connections::{Connections, Unserved};
+use super::connections::{Connections, Todo};
 use super::reload_requests::ReloadRequests;
 
 /// What the parts of the supervisor share. All of them run on one thread.
@@ -21,8 +21,10 @@ pub(crate) struct ServiceState {
     pub(crate) counters: Counters,
     /// Requests to reload or upgrade.
     pub(crate) reload_requests: ReloadRequests,
-    /// Connections that need another gateway.
-    pub(crate) returned: Returned,
+    /// What the connections leave to do.
+    pub(crate) todo: PendingTodo,
+    /// Notified when a connector is to be asked to settle connections.
+    pub(crate) to_forget: Notify,
     /// Notified when a connection may find a place that it did not find before.
     pub(crate) room: Notify,
     /// New clients are no longer accepted, and the service ends with the last connection.
@@ -36,22 +38,16 @@ pub(crate) struct ServiceState {
     token_key: RefCell<Option<Key>>,
 }
 
-/// Connections that came back from a gateway which could not receive them, or which has died.
+/// What events of connections leave to do to those who hold gateways, until they do it.
 #[derive(Debug, Default)]
-pub(crate) struct Returned {
-    waiting: RefCell<Vec<(Unserved, Duration)>>,
+pub(crate) struct PendingTodo {
+    waiting: RefCell<Todo>,
     more: Notify,
 }
 
-impl Returned {
-    /// Lets a connection be offered to a gateway again after a pause.
-    pub(crate) fn push(&self, unserved: Unserved, pause: Duration) {
-        self.waiting.borrow_mut().push((unserved, pause));
-        self.more.notify_one();
-    }
-
-    /// Waits for such connections and takes them.
-    pub(crate) async fn take(&self) -> Vec<(Unserved, Duration)> {
+impl PendingTodo {
+    /// Waits until there is something to do, and takes it.
+    pub(crate) async fn take(&self) -> Todo {
         self.more.notified().await;
         self.waiting.take()
     }
@@ -84,6 +80,16 @@ pub(crate) struct ServiceSnapshot {
 }
 
 impl ServiceState {
+    /// Has done what an event of a connection leaves to do.
+    pub(crate) fn leave(&self, todo: Todo) {
+        if todo.settle {
+            self.to_forget.notify_waiters();
+        }
+        self.todo.waiting.borrow_mut().and(todo);
+        self.todo.more.notify_one();
+        self.note_change();
+    }
+
     /// Tells whoever waits for [`Self::changes`] that connections or roles have come or gone.
     pub(crate) fn note_change(&self) {
         self.changed.send_replace(());

@@ -3,19 +3,16 @@
 //! The supervisor writes them, since it outlives whoever serves the session. What a client has sent is
 //! escaped, and nobody's token or payload gets here.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
 use common::ipc::gateway::{ClosedBy, SessionSummary};
 use common::ipc::request::Request;
-use common::ipc::{ClientAddr, ConnectionId, SessionId};
+use common::ipc::{ClientAddr, ConnectionId};
 use common::log::Escaped;
-use serde::{Deserialize, Serialize};
 use tracing::field::{DisplayValue, display};
 
 use crate::os::log::{self, message_id};
-use crate::state::connections::Opening;
+use crate::state::session::{Opening, Run};
 
 /// Who has ended a session whose gateway died.
 pub(crate) const CRASH: &str = "crash";
@@ -25,29 +22,6 @@ const NO_CLOSE_FRAME: u16 = 1006;
 
 /// The target's connection broke (RFC 6455 section 7.4.1: an unexpected condition).
 const BROKEN: u16 = 1011;
-
-/// What tells the sessions of this run from those of all others: random, and no secret.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(crate) struct Run(u64);
-
-impl Default for Run {
-    fn default() -> Self {
-        // The standard library seeds this from the system's random bytes.
-        Self(RandomState::new().build_hasher().finish())
-    }
-}
-
-impl Run {
-    /// Its number.
-    pub(crate) fn number(self) -> u64 {
-        self.0
-    }
-
-    /// The id of one of its sessions.
-    pub(crate) fn session(self, connection: ConnectionId) -> SessionId {
-        SessionId { run: self.0, connection }
-    }
-}
 
 /// The session that a record is about.
 #[derive(Debug)]

@@ -12,10 +12,12 @@ use common::ticket::Claims;
 use tokio::time::timeout;
 
 use super::client_request::{ClientRequest, RequestKind};
+use super::dial::DialError;
 use super::grant::Grant;
 use super::policy::Denied;
 use super::state::{Connector, bounded};
 use super::target::Target;
+use super::under_way::Answering;
 
 /// How long a gateway may leave its answers unread before it counts as hung.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
@@ -27,6 +29,7 @@ pub(super) async fn answer(
     gateway: GatewayId,
     kind: RequestKind,
     request: AdmissionRequest,
+    answering: Answering,
 ) {
     let AdmissionRequest { ticket, facts } = request;
     let claims = &ticket.claims;
@@ -35,15 +38,17 @@ pub(super) async fn answer(
         RequestKind::Page => match connector.policy.may_browse(&request).await {
             Ok(()) => {
                 connector
-                    .used
+                    .spent
                     .borrow_mut()
                     .give_back(claims, connector.setup.limits.keep_alive_requests.get());
                 Ok(ConnectorToGateway::Granted(claims.connection))
             }
             Err(denied) => Ok(deny(claims, &denied)),
         },
-        RequestKind::Session => connect(&connector, claims, &request).await,
+        RequestKind::Session => connect(&connector, claims, &request, &answering).await,
     };
+    // All is said about the connection, whether or not its gateway reads the answer.
+    drop(answering);
     let Ok(answer) = answer else { return };
     give(&connector, &channel, gateway, answer).await;
 }
@@ -66,6 +71,7 @@ async fn connect(
     connector: &Rc<Connector>,
     claims: &Claims,
     request: &ClientRequest<'_>,
+    answering: &Answering,
 ) -> Result<ConnectorToGateway, tokio::sync::AcquireError> {
     let id = claims.connection;
     let (target, grant) = match admit(connector, request).await {
@@ -74,12 +80,19 @@ async fn connect(
     };
     let token = request.facts.token.as_ref();
     let began = Instant::now();
-    let dialled = {
-        // The semaphore is never closed. The turn ends before the gateway gets its answer: one that does
-        // not read must not keep others waiting.
-        let _turn = connector.dialling.acquire().await?;
-        target.dial(&connector.setup).await
+    let dialled = tokio::select! {
+        biased;
+        () = answering.given_up() => Err(DialError::GivenUp),
+        dialled = async {
+            // The semaphore is never closed. The turn ends before the gateway gets its answer: one that does
+            // not read must not keep others waiting.
+            let _turn = connector.dialling.acquire().await?;
+            Ok(target.dial(&connector.setup).await)
+        } => dialled?,
     };
+    if dialled.is_ok() {
+        connector.spent.borrow_mut().spend(id);
+    }
     connector.tell_dialled(Dialled {
         id,
         client: bounded(claims.client.to_string()),

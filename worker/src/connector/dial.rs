@@ -30,6 +30,8 @@ pub(super) enum DialError {
     Connect(io::Error),
     /// The deadline has passed.
     TimedOut,
+    /// The connection has ended meanwhile.
+    GivenUp,
 }
 
 impl DialError {
@@ -64,6 +66,7 @@ impl fmt::Display for DialError {
                 None => error.fmt(f),
             },
             Self::TimedOut => f.write_str("timed out"),
+            Self::GivenUp => f.write_str("the client has gone"),
         }
     }
 }

@@ -18,6 +18,7 @@ mod program;
 mod state;
 mod target;
 mod token;
+mod under_way;
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -27,12 +28,13 @@ use std::time::Duration;
 
 use common::ipc::admission::{GatewayToConnector, Refusal};
 use common::ipc::channel::{Channel, ChannelError};
-use common::ipc::connector::{ConnectorToSupervisor, Dialled, SupervisorToConnector};
+use common::ipc::connector::{ConnectorToSupervisor, Dialled, MAX_SETTLED, SupervisorToConnector};
 use common::ipc::level::Level;
 use common::ipc::lookup::PluginKind;
 use common::ipc::setup::{self, ConnectorSetup};
 use common::ipc::{GatewayId, Violation};
 use common::sys::scheduling;
+use common::ticket::SpentTickets;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::{JoinSet, spawn_local};
 use tokio::time::sleep;
@@ -43,6 +45,7 @@ use answer::{answer, give, refused};
 use client_request::RequestKind;
 use policy::Policy;
 use state::{Connector, bounded};
+use under_way::UnderWay;
 
 /// Targets that are dialled at a time; further requests wait their turn. Each takes a descriptor, and
 /// a thread while its name is resolved.
@@ -82,16 +85,18 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
         scheduling::do_not_preempt();
         let level = sandbox::enter(profile, setup.run_as, setup.sandbox)?;
         let log = role::log_to(log, false);
+        let more_to_tell = Rc::new(Notify::new());
         let connector = Connector {
             policy,
-            setup,
             supervisor,
             dialling: Semaphore::new(MAX_DIALLING),
-            used: RefCell::default(),
+            spent: RefCell::new(SpentTickets::new(setup.ticket_lifetime)),
+            under_way: UnderWay::new(more_to_tell.clone()),
             dialled: RefCell::default(),
             accused: RefCell::default(),
             asked: Cell::new(false),
-            more_to_tell: Notify::new(),
+            more_to_tell,
+            setup,
         };
         let ended = serve(Rc::new(connector), level).await;
         log.flush();
@@ -130,7 +135,9 @@ async fn serve_gateway(connector: Rc<Connector>, id: GatewayId, channel: Rc<Chan
         let claims = &request.ticket.claims;
         let refusal = match connector.honour(&request.ticket, id) {
             Ok(()) if answering.len() < MAX_WAITING => {
-                answering.spawn_local(answer(connector.clone(), channel.clone(), id, kind, request));
+                // Before the task runs: the supervisor may have it given up until then.
+                let begun = connector.under_way.begin(claims.connection);
+                answering.spawn_local(answer(connector.clone(), channel.clone(), id, kind, request, begun));
                 continue;
             }
             Ok(()) => Refusal::Overloaded,
@@ -152,6 +159,7 @@ impl Connector {
             SupervisorToConnector::Plugin { .. } => "connection to a plugin",
             SupervisorToConnector::Ping => "question",
             SupervisorToConnector::SpentBefore(_) => "list of tickets",
+            SupervisorToConnector::Forget(_) => "list of connections",
         };
         let done = match message {
             SupervisorToConnector::Gateway { id, channel } => Channel::new(channel).map(|channel| {
@@ -165,13 +173,17 @@ impl Connector {
                 Ok(())
             }
             SupervisorToConnector::SpentBefore(file) => {
-                setup::read(file).map(|past| self.used.borrow_mut().follow(past))
+                setup::read(file).map(|past| self.spent.borrow_mut().follow(past))
             }
             SupervisorToConnector::Setup(_) => unreachable!("the channel accepts one setup"),
             SupervisorToConnector::Plugin { kind, socket } => match self.policy.external_plugin(kind) {
                 Some(plugin) => plugin.take_connection(socket),
                 None => Err(role::unexpected("there is no such plugin")),
             },
+            SupervisorToConnector::Forget(ids) => {
+                self.forget(&ids);
+                Ok(())
+            }
             SupervisorToConnector::Ping => {
                 self.asked.set(true);
                 self.more_to_tell.notify_one();
@@ -217,13 +229,20 @@ async fn keep_telling(connector: Rc<Connector>) {
                 return;
             }
         }
-        let mut dialled = connector.dialled.take().into_iter();
+        // Both at the same time: what is dialled comes before what is settled.
+        let (dialled, settled) = (connector.dialled.take(), connector.under_way.take_settled());
+        let mut dialled = dialled.into_iter();
         loop {
             let batch: Vec<_> = dialled.by_ref().take(Dialled::MAX_BATCH).collect();
             if batch.is_empty() {
                 break;
             }
             if connector.supervisor.send(&ConnectorToSupervisor::Dialled(batch)).await.is_err() {
+                return;
+            }
+        }
+        for batch in settled.chunks(MAX_SETTLED) {
+            if connector.supervisor.send(&ConnectorToSupervisor::Settled(batch.to_vec())).await.is_err() {
                 return;
             }
         }

@@ -147,6 +147,7 @@ mod tests {
             prefer_ipv6: false,
             timeouts: Default::default(),
             ticket_key: Key::generate().unwrap(),
+            ticket_lifetime: std::time::Duration::ZERO,
             token_key: Key::generate().unwrap(),
         })
     }

@@ -5,7 +5,6 @@ use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::path::Path;
 use std::rc::Rc;
-use std::time::Duration;
 
 use common::config::Config;
 use common::role::RoleName;
@@ -70,7 +69,10 @@ pub(crate) fn adopt(
         // Nobody needs it: dropping it ends it.
         drop(Process::adopt(pid));
     }
-    intake.state.connections.borrow_mut().adopt(state.connections, |number| descriptors.get(number).ok());
+    let mut connections = intake.state.connections.borrow_mut();
+    let todo = connections.adopt(state.connections, |number| descriptors.get(number).ok());
+    drop(connections);
+    intake.state.leave(todo);
     let in_force = state.generations.last().map(|generation| generation.number);
     for from in state.generations {
         let is_retired = Some(from.number) != in_force;
@@ -117,8 +119,12 @@ fn adopt_generation(
         let adopted = role(name, title.into(), &from?, descriptors);
         adopted.map_err(|error| tracing::error!("{title} has ended meanwhile: {error}")).ok()
     };
-    if let Some(role) = adopt(RoleName::Connector, "the connector", from.connector) {
-        generation.adopt_connector(role);
+    match adopt(RoleName::Connector, "the connector", from.connector) {
+        Some(role) => generation.adopt_connector(role),
+        None => {
+            let todo = intake.state.connections.borrow_mut().connector_gone(from.number);
+            intake.state.leave(todo);
+        }
     }
     if let Some(role) = adopt(RoleName::Signer, "the signer", from.signer) {
         generation.signer.adopt(role);
@@ -133,10 +139,8 @@ fn adopt_generation(
             Ok((role, acknowledgements)) => generation.adopt_gateway(from.gateway, role, acknowledgements),
             Err(error) => {
                 tracing::error!("gateway {id} has ended meanwhile: {error}");
-                let orphans = intake.state.connections.borrow_mut().orphaned(id);
-                for unserved in orphans.unserved {
-                    intake.state.returned.push(unserved, Duration::ZERO);
-                }
+                let todo = intake.state.connections.borrow_mut().gateway_gone(id);
+                intake.state.leave(todo);
             }
         }
     }

@@ -27,7 +27,7 @@ impl State {
         for generation in intake.generations.all() {
             generations.push(of_generation(&generation, program.as_ref(), passed)?);
         }
-        let connections = intake.state.connections.borrow().hand_on(|socket| passed.add(socket))?;
+        let connections = intake.state.connections.borrow().snapshot(|socket| passed.add(socket))?;
         let (listener, waiting) = control.snapshot();
         let listener = listener.map(|listener| passed.add(&*listener)).transpose()?;
         let waiting = waiting.iter().map(|stream| passed.add(&**stream)).collect::<Result<_, _>>()?;

@@ -154,7 +154,7 @@ pub(crate) async fn execute(control: &Control) -> UpgradeError {
     control.intake.listeners.rest();
     let settled = timeout(SETTLE_DEADLINE, async {
         let changes = || control.intake.generations.program().is_some_and(|program| program.is_changing());
-        while control.intake.state.connections.borrow().any_unplaced() || changes() {
+        while control.intake.state.connections.borrow().any_waiting() || changes() {
             sleep(SETTLE_PAUSE).await;
         }
     });

@@ -48,7 +48,7 @@ pub(super) struct State {
     pub(super) listeners: Vec<Listener>,
     /// Oldest first. The last is in force.
     pub(super) generations: Vec<Generation>,
-    pub(super) connections: connections::Handed,
+    pub(super) connections: connections::Snapshot,
     pub(super) service: ServiceSnapshot,
     /// The control socket.
     pub(super) control: Option<RawFd>,
@@ -214,7 +214,7 @@ mod tests {
     /// A state as it is written, of a service that has served nobody.
     fn sample() -> String {
         let state = ServiceState::default();
-        let connections = state.connections.borrow().hand_on(|_| Ok(3)).unwrap();
+        let connections = state.connections.borrow().snapshot(|_| Ok(3)).unwrap();
         let state = State {
             version: VERSION,
             messages: wire::VERSION,

@@ -43,8 +43,8 @@ pub(crate) struct Gateway {
     pub(crate) acknowledgements: AckChannel,
     /// The gateway's end of that channel, until it has it.
     pub(super) their_acknowledgements: RefCell<Option<OwnedFd>>,
-    /// Connections that it has or is being given.
-    pub(crate) load: Cell<u64>,
+    /// Connections that it was handed since a gateway has come to its generation or left it.
+    pub(crate) handed: Cell<u64>,
     /// Who waits for its answers, in their order.
     pub(super) asked: RefCell<VecDeque<oneshot::Sender<Vec<Count>>>>,
     /// What it has counted, as far as it has said so.
@@ -78,7 +78,7 @@ impl Gateway {
             peer,
             acknowledgements: AckChannel::new(acknowledgements),
             their_acknowledgements: RefCell::default(),
-            load: Cell::default(),
+            handed: Cell::default(),
             asked: RefCell::default(),
             stats: RefCell::default(),
             stats_asked: RefCell::default(),
@@ -90,17 +90,11 @@ impl Gateway {
         }
     }
 
-    /// One that an earlier image has started, which has `load` connections.
-    pub(crate) fn adopted(
-        snapshot: GatewaySnapshot,
-        peer: Rc<Peer>,
-        acknowledgements: OwnedFd,
-        load: u64,
-    ) -> Self {
+    /// One that an earlier image has started.
+    pub(crate) fn adopted(snapshot: GatewaySnapshot, peer: Rc<Peer>, acknowledgements: OwnedFd) -> Self {
         // Whoever has asked is gone.
         let asked = (0..snapshot.asked).map(|_| oneshot::channel().0).collect();
         Self {
-            load: Cell::new(load),
             asked: RefCell::new(asked),
             stats: RefCell::new(snapshot.stats),
             ..Self::new(snapshot.id, peer, acknowledgements)
@@ -169,22 +163,12 @@ impl Gateway {
         clock_getcpuclockid(pid).and_then(ClockId::now).map_or(Duration::ZERO, Into::into)
     }
 
-    /// One of its connections is gone.
-    pub(crate) fn connection_done(&self, scope: &Scope) {
-        self.load.set(self.load.get().saturating_sub(1));
-        if scope.retired.get() && self.load.get() == 0 {
-            self.end(&SupervisorToGateway::Stop);
-        }
-        scope.state.room.notify_waiters();
-    }
-
     /// Looks which connections it has begun to read, and closes our copies of their sockets.
     pub(crate) fn take_acknowledgements(&self, scope: &Scope) {
         for _ in 0..MAX_ACKNOWLEDGEMENTS {
             match self.acknowledgements.try_receive() {
-                // What it says about others than its own, or twice, has no effect.
                 Ok(Some(Ack::Reading(id))) => {
-                    scope.state.connections.borrow_mut().begun(id, self.id);
+                    scope.state.connections.borrow_mut().acknowledged(id, self.id);
                 }
                 Ok(None) => return,
                 Err(error) => return self.peer.condemn(error.into()),

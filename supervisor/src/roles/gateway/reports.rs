@@ -1,7 +1,6 @@
 //! What a gateway says, and how far it is believed.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use common::ipc::ConnectionId;
 use common::ipc::gateway::{Count, GatewayToSupervisor, Report, SessionSummary, SupervisorToGateway};
@@ -14,12 +13,10 @@ use crate::files::recordings::Recordings;
 use crate::os::log;
 use crate::roles::peer::Fault;
 use crate::roles::scope::Scope;
+use crate::state::connections::Todo;
 
 /// Longest reason of a Close frame with each byte shown as a character that it is not.
 const MAX_REASON: usize = 3 * SessionSummary::MAX_REASON;
-
-/// Pause before a connection is offered again that a gateway could not receive.
-const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// Takes what a gateway says while it serves.
 pub(super) fn take(
@@ -36,11 +33,6 @@ pub(super) fn take(
         GatewayToSupervisor::Requested(requested) => take_requests(scope, gateway, requested),
         GatewayToSupervisor::Ready(_) | GatewayToSupervisor::Failed(_) => Err(Fault::out_of_turn()),
     }
-}
-
-/// A report about a connection that this gateway can't make.
-fn foreign(id: ConnectionId) -> Fault {
-    Fault::Violation(format!("a report about connection {id}, which it can't make"))
 }
 
 /// Gives an answer to who has asked first.
@@ -76,21 +68,23 @@ fn take_report(scope: &Scope, gateway: &Gateway, report: Report) -> Result<(), F
     }
     gateway.take_acknowledgements(scope);
     let mut connections = scope.state.connections.borrow_mut();
+    let mut todo = Todo::default();
+    let mut too_long = None;
     for id in report.lost {
-        let unserved = connections.lost(id, gateway.id).ok_or_else(|| foreign(id))?;
-        gateway.connection_done(scope);
-        scope.state.returned.push(unserved, RETRY_PAUSE);
+        todo.and(connections.lost(id, gateway.id));
     }
     for ended in report.ended {
-        let id = ended.id;
         let reason = ended.session.as_ref().map_or(0, |session| session.close_reason.len());
-        if reason > MAX_REASON || !connections.ended(ended, gateway.id) {
-            return Err(foreign(id));
+        if reason > MAX_REASON {
+            too_long = Some(ended.id);
+            break;
         }
-        gateway.connection_done(scope);
-        scope.state.note_change();
+        todo.and(connections.ended(ended, gateway.id));
     }
-    Ok(())
+    let foreign = too_long.or(todo.violation_of(gateway.id));
+    drop(connections);
+    scope.state.leave(todo);
+    foreign.map_or(Ok(()), |id| Err(Fault::foreign(id)))
 }
 
 /// Opens a file for the recording of a session. Each connection gets one at most.
@@ -101,7 +95,7 @@ fn record(
     id: ConnectionId,
 ) -> Result<(), Fault> {
     let client = scope.state.connections.borrow_mut().record(id, gateway.id);
-    let client = client.ok_or_else(|| foreign(id))?;
+    let client = client.ok_or_else(|| Fault::foreign(id))?;
     let answer = match recordings.map(|recordings| recordings.open(id)) {
         // Before an upgrade it was configured otherwise.
         None => SupervisorToGateway::NoRecording(id),
@@ -130,7 +124,7 @@ fn take_requests(scope: &Scope, gateway: &Gateway, requested: Vec<Requested>) ->
     let mut connections = scope.state.connections.borrow_mut();
     for Requested { id, request } in requested {
         if !request.fits() || !connections.requested(id, request, gateway.id) {
-            return Err(foreign(id));
+            return Err(Fault::foreign(id));
         }
     }
     Ok(())

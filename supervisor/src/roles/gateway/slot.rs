@@ -4,14 +4,13 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::time::Duration;
 
 use common::ipc::channel::{Channel, ChannelError};
 use common::ipc::connector::SupervisorToConnector;
 use common::ipc::gateway::{GatewayToSupervisor, SupervisorToGateway};
 use common::ipc::signer::SupervisorToSigner;
 use common::role::RoleName;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::process::{Gateway, GatewaySnapshot};
 use super::reports;
@@ -22,9 +21,6 @@ use crate::roles::peer::{Fault, Peer, Role};
 use crate::roles::scope::Scope;
 use crate::roles::supervise::{First, Launch, START_DEADLINE, Spec, StartError};
 use crate::state::service::ServiceState;
-
-/// How long the connector's word about a target may be on its way.
-const CONNECTOR_DELAY: Duration = Duration::from_millis(20);
 
 /// A place for a gateway. When the one that is there dies, another takes it.
 #[derive(Debug)]
@@ -58,8 +54,7 @@ impl GatewaySlot {
         peer: Rc<Peer>,
         acknowledgements: OwnedFd,
     ) -> Self {
-        let load = scope.state.connections.borrow().load_of(snapshot.id);
-        let gateway = Gateway::adopted(snapshot, peer, acknowledgements, load);
+        let gateway = Gateway::adopted(snapshot, peer, acknowledgements);
         let known = (&*scope.connector.borrow(), &*scope.identity.borrow());
         gateway
             .introduced
@@ -202,15 +197,11 @@ impl Spec for GatewaySlot {
         let state = &self.scope.state;
         state.counters.departed.borrow_mut().add(&gateway.stats.borrow());
         gateway.set_ended();
-        // The connector may still have to say which of its connections have become sessions.
-        sleep(CONNECTOR_DELAY).await;
         // Now that it is dead, nothing more can come, and what came is all that it has begun to read.
         gateway.take_acknowledgements(&self.scope);
-        let orphans = state.connections.borrow_mut().orphaned(gateway.id);
+        let lost_sessions = state.connections.borrow().sessions_of(gateway.id).len();
+        state.leave(state.connections.borrow_mut().gateway_gone(gateway.id));
         self.gateway.replace(None);
-        for unserved in orphans.unserved {
-            state.returned.push(unserved, Duration::ZERO);
-        }
         self.scope.report(Event::GatewayGone);
         if gateway.told_to_end.get() {
             return None;
@@ -222,7 +213,7 @@ impl Spec for GatewaySlot {
                 Err(reason) => tracing::error!("session tickets keep their secret: {reason}"),
             }
         }
-        Some(format!(", {} sessions are lost", orphans.lost_sessions))
+        Some(format!(", {lost_sessions} sessions are lost"))
     }
 
     fn is_wanted(&self) -> bool {

@@ -1,65 +1,103 @@
-//! The table of accepted connections: who serves each, and what becomes of it.
+//! The table of connections: who has each, and what becomes of it. [`machine`] decides; the table keeps the data,
+//! counts, writes the records of sessions, and returns what is left to do as a [`Todo`].
 
-mod connection;
-mod handed;
+mod entry;
+mod list;
+mod machine;
 mod register;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod totals;
-mod unserved;
 
-use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use common::control;
-use common::ipc::gateway::{ClosedBy, Ended, SessionSummary};
+use common::ipc::gateway::{Ended, SessionSummary};
 use common::ipc::request::Request;
 use common::ipc::{ClientAddr, ConnectionId, GatewayId};
 use common::ticket::SpentBefore;
 
-use crate::state::session_records::{self, CRASH, Run};
-
-pub(crate) use connection::Opening;
-use connection::{Connection, Session};
-pub(crate) use handed::Handed;
+use crate::state::session::{Opening, Run};
+use entry::{Entry, Facts};
+use machine::{Event, State, Word, step};
 use register::Register;
+pub(crate) use snapshot::Snapshot;
 pub(crate) use totals::{EndedSessions, Totals};
-use unserved::Unplaced;
-pub(crate) use unserved::{Orphans, Unserved};
-
-/// Gateways that may die over one connection before it is given up: what crashes one gateway must not
-/// roll through all of them.
-const MAX_GATEWAYS: u8 = 2;
 
 /// The target of a session whose connector died before it could name it.
 const UNKNOWN: &str = "unknown";
 
-/// All connections that a gateway has and that have not ended.
+/// All connections, from accept(2) to their end.
 #[derive(Debug, Default)]
 pub(crate) struct Connections {
-    open: HashMap<ConnectionId, Connection>,
+    entries: HashMap<ConnectionId, Entry>,
+    /// The number of the last connection.
     last: u64,
-    totals: Totals,
-    ended: EndedSessions,
-    /// Connections that no gateway has begun to read.
-    unbegun: usize,
-    /// Connections that no gateway has been given yet.
-    unplaced: Rc<RefCell<BTreeSet<ConnectionId>>>,
     /// What names the sessions of this run.
     run: Run,
+    totals: Totals,
+    ended: EndedSessions,
+    /// Connections of each gateway, those that are being sent to it and those that are not settled included.
+    loads: HashMap<GatewayId, u64>,
+    /// Connections that no gateway has.
+    waiting: usize,
+    /// Those that no gateway has begun to read, and since when.
+    unread: BTreeSet<(Duration, ConnectionId)>,
+    /// A clock that is advanced by [`Self::overdue`] and stands while we do.
+    clock: Duration,
+    /// The generations that have a connector, and the connections that it is still to be asked to settle.
+    to_forget: BTreeMap<u32, Vec<ConnectionId>>,
     /// Tells the next supervisor which sessions were open, if there is a journal.
     register: Option<Register>,
+}
+
+/// What an event leaves to do to those who hold gateways and connectors.
+#[derive(Debug, Default)]
+#[must_use]
+pub(crate) struct Todo {
+    /// Hand these connections to gateways. Beside each stands the gateway that it comes from, if there was one.
+    pub(crate) offers: Vec<(ConnectionId, Option<GatewayId>)>,
+    /// End these gateways for what they have done to these connections.
+    pub(crate) violations: Vec<(GatewayId, ConnectionId)>,
+    /// End these gateways, which hang.
+    pub(crate) hung: Vec<GatewayId>,
+    /// These gateways have a connection less.
+    pub(crate) freed: Vec<GatewayId>,
+    /// A connector is to be asked to settle connections ([`Connections::to_forget`]).
+    pub(crate) settle: bool,
+}
+
+impl Todo {
+    /// Adds what another event leaves to do.
+    pub(crate) fn and(&mut self, other: Self) {
+        self.offers.extend(other.offers);
+        self.violations.extend(other.violations);
+        self.hung.extend(other.hung);
+        self.freed.extend(other.freed);
+        self.settle |= other.settle;
+    }
+
+    /// The connection about which this gateway has said what it can't say, if there is one.
+    pub(crate) fn violation_of(&self, gateway: GatewayId) -> Option<ConnectionId> {
+        self.violations.iter().find(|(by, _)| *by == gateway).map(|(_, id)| *id)
+    }
+}
+
+/// What an event says beside its kind.
+#[derive(Debug, Default)]
+struct Details {
+    opening: Option<Opening>,
+    summary: Option<SessionSummary>,
 }
 
 impl Connections {
     /// Keeps a register of sessions in a file, and writes the closing records of those that an earlier
     /// supervisor has left there, which was killed.
     pub(crate) fn keep_register(&mut self, file: &Path) {
-        let slots = self.open.values().filter_map(|one| one.session.as_ref()?.slot);
+        let slots = self.entries.values().filter_map(|one| one.facts.session.as_ref()?.slot);
         let held: BTreeSet<_> = slots.collect();
         match Register::open(file, |slot| held.contains(&slot)) {
             Ok(register) => self.register = Some(register),
@@ -69,260 +107,261 @@ impl Connections {
         }
     }
 
-    /// A number and our record for a connection that was just accepted.
-    pub(crate) fn accept(&mut self, client: ClientAddr, socket: OwnedFd) -> Unserved {
-        self.last += 1;
-        let id = ConnectionId(self.last);
-        Unserved { id, client, socket, tried: 0, unplaced: Unplaced::list(id, &self.unplaced) }
+    /// Takes in a connection that was just accepted, and gives its number.
+    pub(crate) fn accept(&mut self, client: ClientAddr, socket: OwnedFd) -> ConnectionId {
+        self.insert_waiting(Entry::waiting(client, socket))
     }
 
-    /// `gateway`, which is the process `pid` of `generation`, was given the connection.
-    pub(crate) fn handed_over(&mut self, unserved: Unserved, generation: u32, gateway: GatewayId, pid: i32) {
-        let Unserved { id, client, socket, tried, unplaced: _ } = unserved;
-        let connection = Connection {
-            client,
-            since: Instant::now(),
-            generation,
-            gateway,
-            pid,
-            connector_died: false,
-            unbegun: Some(socket),
-            tried,
-            request: None,
-            session: None,
-            is_recorded: false,
-            ended: None,
-        };
-        self.unbegun += 1;
-        self.open.insert(id, connection);
+    /// Begins to send a waiting connection to `gateway`, which is the process `pid` of `generation`. Gives its client
+    /// and its socket, which must come back with [`Self::delivered`] or [`Self::undelivered`].
+    pub(crate) fn offer(
+        &mut self,
+        id: ConnectionId,
+        generation: u32,
+        gateway: GatewayId,
+        pid: i32,
+    ) -> Option<(ClientAddr, OwnedFd)> {
+        let entry = self.entries.get_mut(&id)?;
+        let socket = entry.socket.take()?;
+        (entry.facts.generation, entry.facts.pid) = (generation, pid);
+        let client = entry.facts.client.clone();
+        // Nothing is left to do.
+        let _ = self.apply(id, Event::Offered(gateway), Details::default());
+        Some((client, socket))
+    }
+
+    /// The gateway was sent the connection.
+    pub(crate) fn delivered(&mut self, id: ConnectionId, socket: OwnedFd) -> Todo {
+        let clock = self.clock;
+        if let Some(entry) = self.entries.get_mut(&id) {
+            (entry.socket, entry.since, entry.facts.unread_since) = (Some(socket), Instant::now(), clock);
+        }
+        self.apply(id, Event::Delivered, Details::default())
+    }
+
+    /// The gateway could not be sent the connection, which waits for another.
+    pub(crate) fn undelivered(&mut self, id: ConnectionId, socket: OwnedFd) -> Todo {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.socket = Some(socket);
+        }
+        self.apply(id, Event::Undelivered, Details::default())
+    }
+
+    /// No gateway can be sent the connection: it is given up.
+    pub(crate) fn abandon(&mut self, id: ConnectionId) -> Todo {
+        self.apply(id, Event::Abandoned, Details::default())
     }
 
     /// `gateway` is about to read from the connection: our copy of its socket is closed, as it would
     /// keep the client from seeing the end.
-    pub(crate) fn begun(&mut self, id: ConnectionId, gateway: GatewayId) {
-        if self.of(id, gateway).is_some_and(|connection| connection.unbegun.take().is_some()) {
-            self.unbegun -= 1;
-        }
+    pub(crate) fn acknowledged(&mut self, id: ConnectionId, gateway: GatewayId) {
+        // Nothing is left to do.
+        let _ = self.apply(id, Event::Told(gateway, Word::Acknowledged), Details::default());
     }
 
-    /// Whether any connection waits for a gateway.
-    pub(crate) fn any_unplaced(&self) -> bool {
-        !self.unplaced.borrow().is_empty()
+    /// `gateway` could not receive the socket.
+    pub(crate) fn lost(&mut self, id: ConnectionId, gateway: GatewayId) -> Todo {
+        self.told(id, gateway, Word::Lost, Details::default())
     }
 
-    /// How many connections a gateway has.
-    pub(crate) fn load_of(&self, gateway: GatewayId) -> u64 {
-        self.open.values().filter(|one| one.gateway == gateway && one.ended.is_none()).count() as u64
+    /// `gateway` says that a connection has ended.
+    pub(crate) fn ended(&mut self, ended: Ended, gateway: GatewayId) -> Todo {
+        let word = Word::Ended { session: ended.session.is_some() };
+        self.told(ended.id, gateway, word, Details { summary: ended.session, ..Details::default() })
     }
 
-    /// Whether any connection was handed over that its gateway has not begun to read.
-    pub(crate) fn any_unbegun(&self) -> bool {
-        self.unbegun > 0
-    }
-
-    /// `gateway` could not receive the socket. Gives the connection back for another try.
-    pub(crate) fn lost(&mut self, id: ConnectionId, gateway: GatewayId) -> Option<Unserved> {
-        self.of(id, gateway)?.unbegun.as_ref()?;
-        let Connection { client, unbegun, tried, .. } = self.open.remove(&id)?;
-        self.unbegun -= 1;
-        let unplaced = Unplaced::list(id, &self.unplaced);
-        Some(Unserved { id, client, socket: unbegun?, tried, unplaced })
-    }
-
-    /// `gateway` asks for a file to record the connection's session; gives the client, once.
+    /// `gateway` asks for a file to record the connection's session. Gives the client; nothing if it may not ask.
     pub(crate) fn record(&mut self, id: ConnectionId, gateway: GatewayId) -> Option<ClientAddr> {
-        let connection = self.of(id, gateway)?;
-        let is_first = !std::mem::replace(&mut connection.is_recorded, true);
-        is_first.then(|| connection.client.clone())
+        let entry = self.detailed(id, gateway)?;
+        let is_first = !std::mem::replace(&mut entry.facts.is_recorded, true);
+        is_first.then(|| entry.facts.client.clone())
     }
 
-    /// The connector has given the connection a target.
-    pub(crate) fn opened(&mut self, id: ConnectionId, opening: Opening) {
-        let Some(connection) = self.open.get_mut(&id) else { return };
-        if connection.session.is_none() {
-            connection.session = Some(Box::new(Session { opening, told: false, slot: None }));
-            self.totals.sessions += 1;
-            self.totals.opened += 1;
-            connection.tell_opened(self.run, id, self.register.as_mut());
-        }
-        if let Some(summary) = connection.ended.take() {
-            self.close(id, Some(&summary));
-        }
-    }
-
-    /// The connection becomes a session by `request`; says whether it was one of `gateway`'s that had none.
+    /// `gateway` says by what request the connection becomes a session; says whether it may.
     pub(crate) fn requested(&mut self, id: ConnectionId, request: Request, gateway: GatewayId) -> bool {
-        let is_meant = |one: &&mut Connection| one.gateway == gateway && one.request.is_none();
-        let Some(connection) = self.open.get_mut(&id).filter(is_meant) else { return false };
-        connection.request = Some(Box::new(request));
-        connection.tell_opened(self.run, id, self.register.as_mut());
-        true
-    }
-
-    /// The connection has ended; says whether it was one of `gateway`'s.
-    pub(crate) fn ended(&mut self, ended: Ended, gateway: GatewayId) -> bool {
-        let Some(connection) = self.of(ended.id, gateway) else { return false };
-        if connection.ended.is_some() {
+        let run = self.run;
+        let Some(entry) = self.detailed(id, gateway).filter(|entry| entry.facts.request.is_none()) else {
             return false;
-        }
-        if connection.session.is_some() || ended.session.is_none() {
-            self.close(ended.id, ended.session.as_ref());
-            return true;
-        }
-        connection.ended = ended.session;
-        if connection.connector_died {
-            self.opened(ended.id, UNKNOWN.into());
+        };
+        entry.facts.request = Some(Box::new(request));
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.record_opening(run, id, self.register.as_mut());
         }
         true
     }
 
-    /// The connector of a generation is gone, and what it has not said will never be said.
-    pub(crate) fn connector_gone(&mut self, generation: u32) {
-        let mut waiting = Vec::new();
-        for (id, connection) in self.open.iter_mut().filter(|(_, one)| one.generation == generation) {
-            connection.connector_died = true;
-            if connection.ended.is_some() {
-                waiting.push(*id);
-            }
+    /// The connector of `generation` has given the connection a target.
+    pub(crate) fn dialled(&mut self, id: ConnectionId, generation: u32, opening: Opening) -> Todo {
+        if !self.is_of(id, generation) {
+            return Todo::default();
         }
-        for id in waiting {
-            self.opened(id, UNKNOWN.into());
-        }
+        self.apply(id, Event::Dialled, Details { opening: Some(opening), ..Details::default() })
     }
 
-    /// Which tickets a connector that starts now must not take, for one before it may have.
-    pub(crate) fn past(&self) -> SpentBefore {
-        let open = self.open.iter().filter(|(_, one)| one.session.is_none() && one.ended.is_none());
-        let mut fresh: BTreeSet<_> = open.map(|(id, _)| *id).collect();
-        fresh.extend(self.unplaced.borrow().iter());
-        SpentBefore { last: self.last, fresh }
-    }
-
-    /// Takes out everything that a gateway had, because it has died, but for sessions that had ended: their
-    /// records only wait for the connector's word.
-    pub(crate) fn orphaned(&mut self, gateway: GatewayId) -> Orphans {
-        let mut orphans = Orphans::default();
-        let ids: Vec<_> = self
-            .open
-            .iter()
-            .filter(|(_, one)| one.gateway == gateway && one.ended.is_none())
-            .map(|(id, _)| *id)
-            .collect();
+    /// The connector of `generation` gives the connections no target from now on, and has said all about them.
+    pub(crate) fn settled(&mut self, ids: &[ConnectionId], generation: u32) -> Todo {
+        let mut todo = Todo::default();
         for id in ids {
-            let Some(mut connection) = self.close(id, None) else { continue };
-            orphans.lost_sessions += usize::from(connection.session.is_some());
-            let tried = connection.tried + 1;
-            if let (Some(socket), true) = (connection.unbegun.take(), tried < MAX_GATEWAYS) {
-                let unplaced = Unplaced::list(id, &self.unplaced);
-                orphans.unserved.push(Unserved { id, client: connection.client, socket, tried, unplaced });
+            if self.is_of(*id, generation) {
+                todo.and(self.apply(*id, Event::Settled, Details::default()));
             }
         }
-        orphans
+        todo
     }
 
-    /// Whether any is of this generation.
-    pub(crate) fn any_of(&self, generation: u32) -> bool {
-        self.open.values().any(|connection| connection.generation == generation)
+    /// A connector of `generation` starts. Gives the tickets that it must not take, for one before it may have.
+    pub(crate) fn connector_starts(&mut self, generation: u32) -> SpentBefore {
+        self.to_forget.entry(generation).or_default();
+        let open = self.entries.iter().filter(|(_, one)| one.state.may_have_target());
+        SpentBefore { last: self.last, fresh: open.map(|(id, _)| *id).collect() }
     }
 
-    /// None is open or waits for a gateway.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.open.is_empty() && !self.any_unplaced()
+    /// The connector of `generation` has died, and all that it had said was heard.
+    pub(crate) fn connector_gone(&mut self, generation: u32) -> Todo {
+        self.to_forget.remove(&generation);
+        self.apply_to_all(Event::ConnectorDied, |entry| entry.facts.generation == generation)
     }
 
-    /// Sums over sessions that have ended.
-    pub(crate) fn ended_sessions(&self) -> EndedSessions {
-        self.ended.clone()
+    /// A gateway has died, and all that it had acknowledged was heard.
+    pub(crate) fn gateway_gone(&mut self, gateway: GatewayId) -> Todo {
+        self.apply_to_all(Event::GatewayDied(gateway), |entry| entry.state.gateway() == Some(gateway))
     }
 
-    /// The sessions of a gateway.
-    pub(crate) fn sessions_of(&self, gateway: GatewayId) -> Vec<ConnectionId> {
-        let some = self.open.iter().filter(|(_, one)| one.gateway == gateway && one.is_session());
-        some.map(|(id, _)| *id).collect()
+    /// Some of the connections that the connector of `generation` is to settle, oldest first.
+    pub(crate) fn to_forget(&self, generation: u32, most: usize) -> Vec<ConnectionId> {
+        self.to_forget.get(&generation).into_iter().flatten().take(most).copied().collect()
     }
 
-    /// Who serves a session.
-    pub(crate) fn gateway_of_session(&self, id: ConnectionId) -> Option<GatewayId> {
-        self.open.get(&id).filter(|one| one.is_session()).map(|one| one.gateway)
+    /// The connector was asked to settle the first `count` of them.
+    pub(crate) fn asked_to_forget(&mut self, generation: u32, count: usize) {
+        if let Some(ids) = self.to_forget.get_mut(&generation) {
+            ids.drain(..count.min(ids.len()));
+        }
     }
 
-    /// All sessions, oldest first. How far they are their gateways know.
-    pub(crate) fn sessions(&self) -> Vec<control::Session> {
-        let mut sessions: Vec<_> = self
-            .open
-            .iter()
-            .filter(|(_, one)| one.is_session())
-            .map(|(id, one)| control::Session {
-                id: id.0,
-                session: self.run.session(*id).to_string(),
-                client: match &one.client {
-                    ClientAddr::Ip(address) => address.to_string(),
-                    ClientAddr::Unix(path) => format!("unix:{path}"),
-                },
-                target: one
-                    .session
-                    .as_ref()
-                    .map(|session| session.opening.target.clone())
-                    .unwrap_or_default(),
-                seconds: one.since.elapsed().as_secs(),
-                generation: one.generation,
-                user: one.session.as_ref().and_then(|session| session.opening.user.clone()),
-                ..control::Session::default()
-            })
-            .collect();
-        sessions.sort_by_key(|session| session.id);
-        sessions
+    /// Advances the clock by `time`, and accuses the gateways that have left a connection unread for longer than
+    /// `limit` gives for its generation.
+    pub(crate) fn overdue(&mut self, time: Duration, limit: impl Fn(u32) -> Duration) -> Todo {
+        self.clock += time;
+        let is_overdue = |since: Duration, id: &ConnectionId| {
+            let entry = self.entries.get(id);
+            entry.is_some_and(|entry| self.clock.saturating_sub(since) > limit(entry.facts.generation))
+        };
+        let overdue = self.unread.iter().filter(|(since, id)| is_overdue(*since, id));
+        let ids: Vec<_> = overdue.map(|(_, id)| *id).collect();
+        let mut todo = Todo::default();
+        for id in ids {
+            todo.and(self.apply(id, Event::Overdue, Details::default()));
+        }
+        todo
     }
 
-    /// What names the sessions of this run.
-    pub(crate) fn run(&self) -> Run {
-        self.run
+    /// The entry of a connection about which `gateway` says a detail, if it may.
+    fn detailed(&mut self, id: ConnectionId, gateway: GatewayId) -> Option<&mut Entry> {
+        let todo = self.told(id, gateway, Word::Detail, Details::default());
+        if todo.violations.is_empty() { self.entries.get_mut(&id) } else { None }
     }
 
-    /// Sums since the start.
-    pub(crate) fn totals(&self) -> Totals {
-        self.totals
+    /// A gateway says something about a connection, which must be there.
+    fn told(&mut self, id: ConnectionId, by: GatewayId, word: Word, details: Details) -> Todo {
+        if !self.entries.contains_key(&id) {
+            return Todo { violations: vec![(by, id)], ..Todo::default() };
+        }
+        self.apply(id, Event::Told(by, word), details)
     }
 
-    fn of(&mut self, id: ConnectionId, gateway: GatewayId) -> Option<&mut Connection> {
-        self.open.get_mut(&id).filter(|connection| connection.gateway == gateway)
+    fn is_of(&self, id: ConnectionId, generation: u32) -> bool {
+        self.entries.get(&id).is_some_and(|entry| entry.facts.generation == generation)
     }
 
-    /// Takes a connection out. If it had a session, writes its closing record: one for each, whoever has
-    /// ended it.
-    fn close(&mut self, id: ConnectionId, summary: Option<&SessionSummary>) -> Option<Connection> {
-        let connection = self.open.remove(&id)?;
-        self.unbegun -= usize::from(connection.unbegun.is_some());
-        let summary = connection.ended.as_ref().or(summary);
-        let Some(session) = &connection.session else { return Some(connection) };
-        let target = &session.opening.target;
-        if let Some(closed_by) = summary.map(|sum| sum.closed_by) {
-            // The original's lines, which go with --verbose.
-            match closed_by {
-                ClosedBy::Client => {
-                    tracing::debug!("{target}: Client closed connection")
+    fn apply_to_all(&mut self, event: Event, which: impl Fn(&Entry) -> bool) -> Todo {
+        let ids: Vec<_> = self.entries.iter().filter(|(_, one)| which(one)).map(|(id, _)| *id).collect();
+        let mut todo = Todo::default();
+        for id in ids {
+            todo.and(self.apply(id, event, Details::default()));
+        }
+        todo
+    }
+
+    /// One step of a connection, if it is there.
+    fn apply(&mut self, id: ConnectionId, event: Event, details: Details) -> Todo {
+        let Some(mut entry) = self.entries.remove(&id) else { return Todo::default() };
+        let mut todo = Todo::default();
+        let before = entry.state;
+        let (after, effects) = step(before, event);
+        entry.state = after;
+        // One that is offered again is counted under its new number.
+        self.count(id, &entry, Some(before), Some(after).filter(|_| !effects.offer));
+        if !after.holds_socket() {
+            entry.socket = None;
+        }
+        if before.gateway() != after.gateway() {
+            todo.freed.extend(before.gateway());
+        }
+        todo.violations.extend(effects.violation.map(|gateway| (gateway, id)));
+        todo.hung.extend(effects.hangs);
+        if effects.violation.is_none() && details.summary.is_some() {
+            entry.facts.summary = details.summary.map(Box::new);
+        }
+        if effects.open {
+            entry.open(details.opening.unwrap_or_else(|| UNKNOWN.into()), &mut self.totals);
+            entry.record_opening(self.run, id, self.register.as_mut());
+        }
+        if effects.close {
+            let (totals, ended) = (&mut self.totals, &mut self.ended);
+            entry.close(self.run, id, self.register.as_mut(), totals, ended);
+        }
+        let generation = entry.facts.generation;
+        if effects.offer {
+            entry.facts = Facts::new(entry.facts.client);
+            todo.offers.push((self.insert_waiting(entry), before.gateway()));
+        } else if after != State::Over {
+            self.entries.insert(id, entry);
+        }
+        if effects.settle {
+            match self.to_forget.get_mut(&generation) {
+                Some(ids) => {
+                    ids.push(id);
+                    todo.settle = true;
                 }
-                ClosedBy::Target => {
-                    tracing::debug!("{target}: Target closed connection")
+                None => todo.and(self.apply(id, Event::ConnectorDied, Details::default())),
+            }
+        }
+        todo
+    }
+
+    /// Takes in a waiting connection under a new number.
+    fn insert_waiting(&mut self, entry: Entry) -> ConnectionId {
+        self.last += 1;
+        let id = ConnectionId(self.last);
+        self.count(id, &entry, None, Some(entry.state));
+        self.entries.insert(id, entry);
+        id
+    }
+
+    /// Keeps the counts when a connection changes its state.
+    fn count(&mut self, id: ConnectionId, entry: &Entry, before: Option<State>, after: Option<State>) {
+        for (state, comes) in [(before, false), (after, true)] {
+            let Some(state) = state else { continue };
+            let change = |count: u64| if comes { count + 1 } else { count.saturating_sub(1) };
+            if let Some(gateway) = state.gateway() {
+                let load = self.loads.entry(gateway).or_default();
+                *load = change(*load);
+                if *load == 0 {
+                    self.loads.remove(&gateway);
                 }
+            }
+            if state.is_session() {
+                self.totals.sessions = change(self.totals.sessions);
+            }
+            let key = (entry.facts.unread_since, id);
+            match (state.is_waiting(), state.is_unread(), comes) {
+                (true, _, true) => self.waiting += 1,
+                (true, _, false) => self.waiting = self.waiting.saturating_sub(1),
+                (_, true, true) => _ = self.unread.insert(key),
+                (_, true, false) => _ = self.unread.remove(&key),
                 _ => {}
             }
-            tracing::debug!("{target}: Closed target");
         }
-        self.totals.sessions -= 1;
-        let (to_target, to_client) = summary.map_or((0, 0), |sum| (sum.to_target, sum.to_client));
-        self.totals.bytes = self.totals.bytes.saturating_add(to_target).saturating_add(to_client);
-        let lasted = connection.since.elapsed();
-        let closed_by = summary.map_or(CRASH, |sum| ClosedBy::as_str(sum.closed_by));
-        self.ended.add(closed_by, summary, lasted.as_secs_f64());
-        let subject = connection.subject(self.run, id, session);
-        if !session.told {
-            session_records::opened(&subject);
-        }
-        session_records::closed(&subject, summary, lasted);
-        if let (Some(slot), Some(register)) = (session.slot, &mut self.register) {
-            register.clear(slot);
-        }
-        Some(connection)
     }
 }

@@ -15,8 +15,8 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
-use super::Opening;
-use crate::state::session_records::{self, Run, Subject};
+use crate::state::session::{Opening, Run};
+use crate::state::session_records::{self, Subject};
 
 /// A session whose entry is longer has none; a host's name has at most 253 bytes.
 const SLOT_BYTES: usize = 512;
@@ -227,9 +227,8 @@ mod tests {
         assert_eq!(openings, [(target(), Some("alice".into()), true), (target(), None, false)]);
     }
 
-    /// Its next version finds what the first one has written.
     #[test]
-    fn an_entry_of_an_earlier_version_is_understood() {
+    fn an_entry_with_a_target_alone_is_understood() {
         let text = br#"{"run":1,"id":2,"client":{"Unix":"/run/x"},"gateway":7,"target":"a:1","since":{"secs":1,"nanos":2}}"#;
         let entry = Entry::read(text).unwrap();
         assert_eq!((entry.id, entry.opening.target.as_str()), (ConnectionId(2), "a:1"));

@@ -1,11 +1,12 @@
-//! What becomes of connections whose gateways or connectors come and go.
+//! What becomes of connections whose gateways or connectors come and go, or lie.
 
-use common::ipc::gateway::Frames;
+use common::ipc::gateway::{ClosedBy, Frames};
 
 use super::*;
 
 const GATEWAY: GatewayId = GatewayId(1);
 const OTHER: GatewayId = GatewayId(2);
+const TARGET: &str = "localhost:5901";
 
 fn summary(to_target: u64, to_client: u64) -> SessionSummary {
     let (closed_by, close_reason) = (ClosedBy::Client, String::new());
@@ -19,116 +20,256 @@ fn summary(to_target: u64, to_client: u64) -> SessionSummary {
     }
 }
 
-fn handed_over(connections: &mut Connections) -> ConnectionId {
+/// A table whose generation 1 has a connector.
+fn table() -> Connections {
+    let mut connections = Connections::default();
+    connections.connector_starts(1);
+    connections
+}
+
+fn accepted(connections: &mut Connections) -> ConnectionId {
     let socket = std::fs::File::open("/dev/null").unwrap().into();
-    let unserved = connections.accept(ClientAddr::Unix("/run/x".into()), socket);
-    let id = unserved.id;
-    connections.handed_over(unserved, 1, GATEWAY, 0);
+    connections.accept(ClientAddr::Unix("/run/x".into()), socket)
+}
+
+fn hand_over(connections: &mut Connections, id: ConnectionId) {
+    let (_, socket) = connections.offer(id, 1, GATEWAY, 0).unwrap();
+    nothing(&connections.delivered(id, socket));
+}
+
+fn handed_over(connections: &mut Connections) -> ConnectionId {
+    let id = accepted(connections);
+    hand_over(connections, id);
     id
+}
+
+fn nothing(todo: &Todo) {
+    assert!(todo.offers.is_empty() && todo.violations.is_empty() && todo.hung.is_empty(), "{todo:?}");
+}
+
+/// The connector answers all that it is asked.
+fn settle(connections: &mut Connections) -> Todo {
+    let ids = connections.to_forget(1, usize::MAX);
+    connections.asked_to_forget(1, ids.len());
+    connections.settled(&ids, 1)
+}
+
+fn is_at_rest(connections: &Connections) {
+    assert!(connections.is_empty() && !connections.any_unread() && !connections.any_waiting());
+    assert_eq!((connections.totals().sessions, connections.load()), (0, 0));
 }
 
 #[test]
 fn a_connection_that_nobody_has_read_survives_its_gateway() {
-    let mut connections = Connections::default();
-    let (fresh, begun) = (handed_over(&mut connections), handed_over(&mut connections));
-    connections.begun(begun, GATEWAY);
-    let orphans = connections.orphaned(GATEWAY);
-    assert_eq!(orphans.unserved.iter().map(|one| one.id).collect::<Vec<_>>(), [fresh]);
-    assert!(connections.open.is_empty() && !connections.any_unbegun());
+    let mut connections = table();
+    let (fresh, read) = (handed_over(&mut connections), handed_over(&mut connections));
+    connections.acknowledged(read, GATEWAY);
+    nothing(&connections.gateway_gone(GATEWAY));
+    let offers = settle(&mut connections).offers;
+    assert_eq!(offers.len(), 1);
+    assert_eq!(offers[0].1, Some(GATEWAY));
+    assert!(offers[0].0 > fresh, "under a new number");
+    assert!(connections.any_waiting() && !connections.any_unread());
 }
 
 #[test]
 fn a_connection_that_kills_gateways_is_given_up() {
-    let mut connections = Connections::default();
+    let mut connections = table();
     handed_over(&mut connections);
     for expected in [1, 0] {
-        let orphans = connections.orphaned(GATEWAY);
-        assert_eq!(orphans.unserved.len(), expected);
-        for unserved in orphans.unserved {
-            connections.handed_over(unserved, 1, GATEWAY, 0);
-        }
+        nothing(&connections.gateway_gone(GATEWAY));
+        let offers = settle(&mut connections).offers;
+        assert_eq!(offers.len(), expected);
+        offers.iter().for_each(|(id, _)| hand_over(&mut connections, *id));
     }
+    is_at_rest(&connections);
 }
 
 #[test]
 fn a_gateway_has_no_say_over_connections_of_another() {
-    let mut connections = Connections::default();
+    let mut connections = table();
     let id = handed_over(&mut connections);
-    connections.begun(id, OTHER);
-    assert!(!connections.ended(Ended { id, session: None }, OTHER));
-    assert_eq!(connections.orphaned(GATEWAY).unserved.len(), 1, "still there, still not begun");
+    connections.acknowledged(id, OTHER);
+    let lies = [connections.lost(id, OTHER), connections.ended(Ended { id, session: None }, OTHER)];
+    for lie in lies {
+        assert_eq!(lie.violation_of(OTHER), Some(id));
+    }
+    assert_eq!(connections.record(id, OTHER), None);
+    assert!(!connections.requested(id, Request::default(), OTHER));
+    nothing(&connections.gateway_gone(OTHER));
+    assert!(connections.any_unread(), "still there, still not read");
 }
 
 #[test]
-fn a_connection_is_recorded_once_and_by_its_own_gateway() {
-    let mut connections = Connections::default();
+fn nobody_speaks_of_what_is_not_there() {
+    let mut connections = table();
+    let id = ConnectionId(7);
+    assert_eq!(connections.lost(id, GATEWAY).violation_of(GATEWAY), Some(id));
+    let ended = Ended { id, session: Some(summary(1, 2)) };
+    assert_eq!(connections.ended(ended, GATEWAY).violation_of(GATEWAY), Some(id));
+    nothing(&connections.dialled(id, 1, TARGET.into()));
+    nothing(&connections.settled(&[id], 1));
+    is_at_rest(&connections);
+}
+
+#[test]
+fn a_connection_is_recorded_once() {
+    let mut connections = table();
     let id = handed_over(&mut connections);
-    assert_eq!(connections.record(id, OTHER), None);
     assert!(connections.record(id, GATEWAY).is_some());
     assert_eq!(connections.record(id, GATEWAY), None);
 }
 
+/// Each lie of a gateway that has asked for a target, before and after the connector's word comes: the target has
+/// its two records, and nothing stays.
 #[test]
-fn a_session_may_end_before_its_begin_is_told() {
-    for connector_dies in [false, true] {
-        let mut connections = Connections::default();
-        let id = handed_over(&mut connections);
-        let summary = summary(1, 2);
-        assert!(connections.ended(Ended { id, session: Some(summary.clone()) }, GATEWAY));
-        assert!(!connections.ended(Ended { id, session: Some(summary) }, GATEWAY), "told twice");
-        if connector_dies {
-            connections.connector_gone(1);
-        } else {
-            connections.opened(id, "localhost:5901".into());
+fn no_gateway_can_hide_a_target() {
+    let acts: [fn(&mut Connections, ConnectionId) -> Todo; 3] = [
+        |connections, id| connections.lost(id, GATEWAY),
+        |connections, id| connections.ended(Ended { id, session: None }, GATEWAY),
+        |connections, id| connections.ended(Ended { id, session: Some(summary(1, 2)) }, GATEWAY),
+    ];
+    for (number, act) in acts.iter().enumerate() {
+        let is_lost = number == 0;
+        for is_late in [true, false] {
+            let case = format!("act {number}, late {is_late}");
+            let mut connections = table();
+            let id = handed_over(&mut connections);
+            if is_late {
+                nothing(&act(&mut connections, id));
+                let todo = connections.dialled(id, 1, TARGET.into());
+                assert_eq!(todo.violation_of(GATEWAY).is_some(), is_lost, "{case}");
+                nothing(&settle(&mut connections));
+            } else {
+                nothing(&connections.dialled(id, 1, TARGET.into()));
+                assert_eq!(connections.totals().sessions, 1);
+                let todo = act(&mut connections, id);
+                assert_eq!(todo.violation_of(GATEWAY).is_some(), is_lost, "{case}");
+                assert!(connections.to_forget(1, 9).is_empty(), "{case}: nothing is to be asked");
+            }
+            nothing(&connections.gateway_gone(GATEWAY));
+            is_at_rest(&connections);
+            let bytes = if number == 2 { 3 } else { 0 };
+            assert_eq!(connections.totals(), Totals { sessions: 0, opened: 1, bytes }, "{case}");
+            assert_eq!(connections.ended_sessions().closed_by.values().sum::<u64>(), 1, "{case}");
         }
-        assert_eq!(connections.totals(), Totals { sessions: 0, opened: 1, bytes: 3 });
-        assert!(connections.open.is_empty());
     }
 }
 
 #[test]
-fn a_session_that_has_ended_is_recorded_after_its_gateway() {
-    let mut connections = Connections::default();
+fn a_session_that_the_connector_knows_nothing_of_is_a_lie() {
+    let mut connections = table();
     let id = handed_over(&mut connections);
-    let session = summary(1, 2);
-    assert!(connections.ended(Ended { id, session: Some(session) }, GATEWAY));
-    assert_eq!(connections.orphaned(GATEWAY).lost_sessions, 0);
-    connections.opened(id, "localhost:5901".into());
-    assert_eq!(connections.totals(), Totals { sessions: 0, opened: 1, bytes: 3 });
-    assert!(connections.open.is_empty());
+    let session = Some(summary(1, 2));
+    nothing(&connections.ended(Ended { id, session: session.clone() }, GATEWAY));
+    assert_eq!(connections.ended(Ended { id, session }, GATEWAY).violation_of(GATEWAY), Some(id), "twice");
+    assert_eq!(settle(&mut connections).violation_of(GATEWAY), Some(id));
+    is_at_rest(&connections);
+    assert_eq!(connections.totals(), Totals::default());
 }
 
 #[test]
 fn a_session_whose_connector_died_silently_is_recorded_all_the_same() {
-    let mut connections = Connections::default();
-    let id = handed_over(&mut connections);
-    connections.connector_gone(1);
-    let session = summary(1, 2);
-    assert!(connections.ended(Ended { id, session: Some(session) }, GATEWAY));
-    assert_eq!(connections.totals(), Totals { sessions: 0, opened: 1, bytes: 3 });
-    assert!(connections.open.is_empty());
+    for dies_first in [true, false] {
+        for is_replaced in [true, false] {
+            let mut connections = table();
+            let id = handed_over(&mut connections);
+            let ended = Ended { id, session: Some(summary(1, 2)) };
+            if !dies_first {
+                nothing(&connections.ended(ended.clone(), GATEWAY));
+            }
+            nothing(&connections.connector_gone(1));
+            if is_replaced {
+                connections.connector_starts(1);
+            }
+            if dies_first {
+                nothing(&connections.ended(ended, GATEWAY));
+            }
+            nothing(&settle(&mut connections));
+            is_at_rest(&connections);
+            assert_eq!(connections.totals(), Totals { sessions: 0, opened: 1, bytes: 3 });
+        }
+    }
 }
 
 #[test]
 fn every_session_is_counted_once() {
-    let mut connections = Connections::default();
+    let mut connections = table();
     let id = handed_over(&mut connections);
-    connections.opened(id, "localhost:5901".into());
-    connections.opened(id, "localhost:5901".into());
+    nothing(&connections.dialled(id, 1, TARGET.into()));
+    nothing(&connections.dialled(id, 1, TARGET.into()));
     assert_eq!(connections.totals(), Totals { sessions: 1, opened: 1, bytes: 0 });
-    let session = summary(3, 4);
-    assert!(connections.ended(Ended { id, session: Some(session) }, GATEWAY));
+    nothing(&connections.ended(Ended { id, session: Some(summary(3, 4)) }, GATEWAY));
     assert_eq!(connections.totals(), Totals { sessions: 0, opened: 1, bytes: 7 });
 }
 
 #[test]
-fn what_has_a_target_is_of_the_past() {
-    let mut connections = Connections::default();
+fn the_connector_of_one_generation_has_no_say_over_another() {
+    let mut connections = table();
+    let id = handed_over(&mut connections);
+    nothing(&connections.dialled(id, 2, TARGET.into()));
+    nothing(&connections.ended(Ended { id, session: None }, GATEWAY));
+    nothing(&connections.settled(&[id], 2));
+    nothing(&connections.connector_gone(2));
+    assert!(!connections.is_empty());
+}
+
+#[test]
+fn what_has_a_target_or_is_over_is_of_the_past() {
+    let mut connections = table();
     let [with_target, without, gone] = [(); 3].map(|()| handed_over(&mut connections));
-    connections.opened(with_target, "localhost:5901".into());
-    assert!(connections.ended(Ended { id: gone, session: None }, GATEWAY));
-    let socket = std::fs::File::open("/dev/null").unwrap().into();
-    let unplaced = connections.accept(ClientAddr::Unix("/run/x".into()), socket);
-    let past = connections.past();
-    assert_eq!((past.last, past.fresh), (unplaced.id.0, [without, unplaced.id].into()));
+    nothing(&connections.dialled(with_target, 1, TARGET.into()));
+    nothing(&connections.ended(Ended { id: gone, session: None }, GATEWAY));
+    let waiting = accepted(&mut connections);
+    let past = connections.connector_starts(1);
+    assert_eq!((past.last, past.fresh), (waiting.0, [without, waiting].into()));
+}
+
+#[test]
+fn a_gateway_has_as_many_connections_as_are_not_settled() {
+    let mut connections = table();
+    let id = accepted(&mut connections);
+    let (_, socket) = connections.offer(id, 1, GATEWAY, 0).unwrap();
+    assert_eq!(connections.load_of(GATEWAY), 1, "its place is taken while it is being sent");
+    nothing(&connections.undelivered(id, socket));
+    assert_eq!(connections.load_of(GATEWAY), 0);
+    hand_over(&mut connections, id);
+    nothing(&connections.ended(Ended { id, session: None }, GATEWAY));
+    assert_eq!(connections.load_of(GATEWAY), 1, "by its own word it has none");
+    assert_eq!(settle(&mut connections).freed, [GATEWAY]);
+    assert_eq!(connections.load_of(GATEWAY), 0);
+}
+
+#[test]
+fn a_connection_is_not_left_unread_for_long() {
+    let mut connections = table();
+    let second = Duration::from_secs(1);
+    let [old, read, young] = [(); 3].map(|()| accepted(&mut connections));
+    hand_over(&mut connections, old);
+    hand_over(&mut connections, read);
+    connections.acknowledged(read, GATEWAY);
+    nothing(&connections.overdue(second, |_| second));
+    hand_over(&mut connections, young);
+    assert_eq!(connections.overdue(second, |_| second).hung, [GATEWAY]);
+    nothing(&connections.gateway_gone(GATEWAY));
+    assert_eq!(settle(&mut connections).offers.len(), 2, "the others go elsewhere");
+}
+
+#[test]
+fn a_table_survives_an_upgrade() {
+    let mut connections = table();
+    let [waiting, unread, ended] = [(); 3].map(|()| accepted(&mut connections));
+    hand_over(&mut connections, unread);
+    hand_over(&mut connections, ended);
+    nothing(&connections.ended(Ended { id: ended, session: None }, GATEWAY));
+    let text = serde_json::to_string(&connections.snapshot(|_| Ok(0)).unwrap()).unwrap();
+    let mut next = Connections::default();
+    let take = |_| Some(std::fs::File::open("/dev/null").unwrap().into());
+    let todo = next.adopt(serde_json::from_str(&text).unwrap(), take);
+    assert_eq!(todo.offers, [(waiting, None)]);
+    assert!(todo.settle, "the connector was not asked yet");
+    nothing(&settle(&mut next));
+    assert_eq!((next.load_of(GATEWAY), next.any_unread()), (1, true));
+    nothing(&next.gateway_gone(GATEWAY));
+    assert_eq!(settle(&mut next).offers.len(), 1);
 }

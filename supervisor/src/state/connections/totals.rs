@@ -21,7 +21,6 @@ const DURATIONS: [u32; 8] = [1, 10, 60, 300, 900, 3600, 14400, 86400];
 
 /// Sums over sessions that have ended, for metrics.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
 pub(crate) struct EndedSessions {
     /// How many, by who ended them.
     pub(crate) closed_by: BTreeMap<String, u64>,

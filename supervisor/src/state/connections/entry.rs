@@ -1,0 +1,167 @@
+//! One connection in the table: its state, and the data that belong to it.
+
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use common::ipc::gateway::{ClosedBy, SessionSummary};
+use common::ipc::request::Request;
+use common::ipc::{ClientAddr, ConnectionId};
+use serde::{Deserialize, Serialize};
+
+use super::machine::State;
+use super::register::{self, Entry as Slot, Register};
+use super::totals::{EndedSessions, Totals};
+use crate::state::session::{Opening, Run};
+use crate::state::session_records::{self, CRASH, Subject};
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) state: State,
+    /// Its socket, while [`State::holds_socket`].
+    pub(super) socket: Option<OwnedFd>,
+    /// When it was handed over.
+    pub(super) since: Instant,
+    pub(super) facts: Facts,
+}
+
+/// What is known of a connection beside its state and its socket.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Facts {
+    pub(super) client: ClientAddr,
+    /// The generation of its gateway.
+    pub(super) generation: u32,
+    /// The process of its gateway.
+    pub(super) pid: i32,
+    /// When it became unread, on the table's clock.
+    pub(super) unread_since: Duration,
+    /// It has a file for its recording.
+    pub(super) is_recorded: bool,
+    /// What its client has asked for, if its gateway says so.
+    pub(super) request: Option<Box<Request>>,
+    pub(super) session: Option<Box<Session>>,
+    /// What its gateway says about the session that has ended.
+    pub(super) summary: Option<Box<SessionSummary>>,
+}
+
+/// The session that a connection is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Session {
+    pub(super) opening: Opening,
+    /// Its opening record is written. With a journal that waits for the gateway's word.
+    pub(super) is_recorded: bool,
+    /// Where the register has it.
+    pub(super) slot: Option<u32>,
+}
+
+impl Entry {
+    /// One that no gateway has.
+    pub(super) fn waiting(client: ClientAddr, socket: OwnedFd) -> Self {
+        Self {
+            state: State::Waiting { deaths: 0 },
+            socket: Some(socket),
+            since: Instant::now(),
+            facts: Facts::new(client),
+        }
+    }
+
+    /// It becomes a session.
+    pub(super) fn open(&mut self, opening: Opening, totals: &mut Totals) {
+        self.facts.session = Some(Box::new(Session { opening, is_recorded: false, slot: None }));
+        totals.opened += 1;
+    }
+
+    /// Writes the opening record as soon as all is known that it holds.
+    pub(super) fn record_opening(&mut self, run: Run, id: ConnectionId, register: Option<&mut Register>) {
+        if self.facts.request.is_none() {
+            return;
+        }
+        let Some(mut session) = self.facts.session.take() else { return };
+        if !session.is_recorded {
+            session.is_recorded = true;
+            session.slot = register.and_then(|register| register.add(&self.slot(run, id, &session.opening)));
+            session_records::opened(&self.facts.subject(run, id, &session));
+        }
+        self.facts.session = Some(session);
+    }
+
+    /// Counts the session as ended, and writes its closing record.
+    pub(super) fn close(
+        &self,
+        run: Run,
+        id: ConnectionId,
+        register: Option<&mut Register>,
+        totals: &mut Totals,
+        ended: &mut EndedSessions,
+    ) {
+        let Some(session) = &self.facts.session else { return };
+        let summary = self.facts.summary.as_deref();
+        if let Some(summary) = summary {
+            log_end(&session.opening.target, summary.closed_by);
+            totals.bytes = totals.bytes.saturating_add(summary.to_target).saturating_add(summary.to_client);
+        }
+        let lasted = self.since.elapsed();
+        let closed_by = summary.map_or(CRASH, |sum| ClosedBy::as_str(sum.closed_by));
+        ended.add(closed_by, summary, lasted.as_secs_f64());
+        let subject = self.facts.subject(run, id, session);
+        if !session.is_recorded {
+            session_records::opened(&subject);
+        }
+        session_records::closed(&subject, summary, lasted);
+        if let (Some(slot), Some(register)) = (session.slot, register) {
+            register.clear(slot);
+        }
+    }
+
+    fn slot(&self, run: Run, id: ConnectionId, opening: &Opening) -> Slot {
+        Slot {
+            run,
+            id,
+            client: self.facts.client.clone(),
+            gateway: self.facts.pid,
+            opening: opening.clone(),
+            since: register::now().saturating_sub(self.since.elapsed()),
+        }
+    }
+}
+
+impl Facts {
+    /// Those of a connection of which nothing but its client is known.
+    pub(super) fn new(client: ClientAddr) -> Self {
+        Self {
+            client,
+            generation: 0,
+            pid: 0,
+            unread_since: Duration::ZERO,
+            is_recorded: false,
+            request: None,
+            session: None,
+            summary: None,
+        }
+    }
+
+    fn subject<'a>(&'a self, run: Run, id: ConnectionId, session: &'a Session) -> Subject<'a> {
+        Subject {
+            run,
+            id,
+            client: &self.client,
+            gateway: self.pid,
+            opening: &session.opening,
+            request: self.request.as_deref(),
+        }
+    }
+}
+
+/// The original's lines, which go with --verbose.
+fn log_end(target: &str, closed_by: ClosedBy) {
+    match closed_by {
+        ClosedBy::Client => {
+            tracing::debug!("{target}: Client closed connection");
+        }
+        ClosedBy::Target => {
+            tracing::debug!("{target}: Target closed connection");
+        }
+        _ => {}
+    }
+    tracing::debug!("{target}: Closed target");
+}

@@ -1,0 +1,95 @@
+//! What others ask about the table.
+
+use common::control;
+use common::ipc::{ClientAddr, ConnectionId, GatewayId};
+
+use super::Connections;
+use super::totals::{EndedSessions, Totals};
+use crate::state::session::Run;
+
+impl Connections {
+    /// Whether there is no connection at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Whether any connection waits for a gateway or is being sent to one.
+    pub(crate) fn any_waiting(&self) -> bool {
+        self.waiting > 0
+    }
+
+    /// Whether any connection was handed over that its gateway has not begun to read.
+    pub(crate) fn any_unread(&self) -> bool {
+        !self.unread.is_empty()
+    }
+
+    /// Whether any is of this generation.
+    pub(crate) fn any_of(&self, generation: u32) -> bool {
+        let mut entries = self.entries.values();
+        entries.any(|one| one.state.gateway().is_some() && one.facts.generation == generation)
+    }
+
+    /// How many connections a gateway has or is being sent. One that it says has ended counts until the connector has
+    /// settled it.
+    pub(crate) fn load_of(&self, gateway: GatewayId) -> u64 {
+        self.loads.get(&gateway).copied().unwrap_or(0)
+    }
+
+    /// How many connections all gateways have or are being sent.
+    pub(crate) fn load(&self) -> u64 {
+        self.loads.values().sum()
+    }
+
+    /// Sums over sessions that have ended.
+    pub(crate) fn ended_sessions(&self) -> EndedSessions {
+        self.ended.clone()
+    }
+
+    /// The sessions of a gateway.
+    pub(crate) fn sessions_of(&self, gateway: GatewayId) -> Vec<ConnectionId> {
+        let is_meant = |one: &super::Entry| one.state.is_session() && one.state.gateway() == Some(gateway);
+        self.entries.iter().filter(|(_, one)| is_meant(one)).map(|(id, _)| *id).collect()
+    }
+
+    /// Who serves a session.
+    pub(crate) fn gateway_of_session(&self, id: ConnectionId) -> Option<GatewayId> {
+        self.entries.get(&id).filter(|one| one.state.is_session())?.state.gateway()
+    }
+
+    /// All sessions, oldest first. How far they are their gateways know.
+    pub(crate) fn sessions(&self) -> Vec<control::Session> {
+        let mut sessions: Vec<_> = self
+            .entries
+            .iter()
+            .filter(|(_, one)| one.state.is_session())
+            .filter_map(|(id, one)| {
+                let opening = &one.facts.session.as_ref()?.opening;
+                Some(control::Session {
+                    id: id.0,
+                    session: self.run.session(*id).to_string(),
+                    client: match &one.facts.client {
+                        ClientAddr::Ip(address) => address.to_string(),
+                        ClientAddr::Unix(path) => format!("unix:{path}"),
+                    },
+                    target: opening.target.clone(),
+                    seconds: one.since.elapsed().as_secs(),
+                    generation: one.facts.generation,
+                    user: opening.user.clone(),
+                    ..control::Session::default()
+                })
+            })
+            .collect();
+        sessions.sort_by_key(|session| session.id);
+        sessions
+    }
+
+    /// What names the sessions of this run.
+    pub(crate) fn run(&self) -> Run {
+        self.run
+    }
+
+    /// Sums since the start.
+    pub(crate) fn totals(&self) -> Totals {
+        self.totals
+    }
+}

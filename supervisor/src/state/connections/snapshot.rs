@@ -1,0 +1,98 @@
+//! The table as one image of the supervisor hands it on to the next.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{OwnedFd, RawFd};
+use std::time::{Duration, Instant};
+
+use common::ipc::ConnectionId;
+use serde::{Deserialize, Serialize};
+
+use super::entry::{Entry, Facts};
+use super::machine::State;
+use super::totals::{EndedSessions, Totals};
+use super::{Connections, Todo};
+use crate::state::session::Run;
+
+/// The whole table.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Snapshot {
+    run: Run,
+    last: u64,
+    totals: Totals,
+    ended: EndedSessions,
+    clock: Duration,
+    to_forget: BTreeMap<u32, Vec<ConnectionId>>,
+    pub(super) entries: Vec<SnapshotEntry>,
+}
+
+/// One connection.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct SnapshotEntry {
+    pub(super) id: ConnectionId,
+    pub(super) state: State,
+    socket: Option<RawFd>,
+    age: Duration,
+    facts: Facts,
+}
+
+impl Connections {
+    /// Everything for the next image. `pass` gives the numbers by which it knows our copies of sockets.
+    ///
+    /// # Errors
+    ///
+    /// The error of `pass`.
+    pub(crate) fn snapshot(
+        &self,
+        mut pass: impl FnMut(&OwnedFd) -> io::Result<RawFd>,
+    ) -> io::Result<Snapshot> {
+        let mut entries = Vec::with_capacity(self.entries.len());
+        for (id, entry) in &self.entries {
+            entries.push(SnapshotEntry {
+                id: *id,
+                state: entry.state,
+                socket: entry.socket.as_ref().map(&mut pass).transpose()?,
+                age: entry.since.elapsed(),
+                facts: entry.facts.clone(),
+            });
+        }
+        Ok(Snapshot {
+            run: self.run,
+            last: self.last,
+            totals: self.totals,
+            ended: self.ended.clone(),
+            clock: self.clock,
+            to_forget: self.to_forget.clone(),
+            entries,
+        })
+    }
+
+    /// Continues with the table of an earlier image. `take` gives the sockets by their numbers.
+    pub(crate) fn adopt(
+        &mut self,
+        snapshot: Snapshot,
+        mut take: impl FnMut(RawFd) -> Option<OwnedFd>,
+    ) -> Todo {
+        let Snapshot { run, last, totals, ended, clock, to_forget, entries } = snapshot;
+        (self.run, self.last, self.ended) = (run, last, ended);
+        (self.clock, self.to_forget) = (clock, to_forget);
+        // Those that are open are counted below.
+        self.totals = Totals { sessions: 0, ..totals };
+        let now = Instant::now();
+        let mut todo = Todo { settle: self.to_forget.values().any(|ids| !ids.is_empty()), ..Todo::default() };
+        for SnapshotEntry { id, state, socket, age, facts } in entries {
+            let socket = socket.and_then(&mut take);
+            if state.holds_socket() && socket.is_none() {
+                tracing::error!("connection {id} has lost its socket");
+                continue;
+            }
+            let entry = Entry { state, socket, since: now.checked_sub(age).unwrap_or(now), facts };
+            self.count(id, &entry, None, Some(state));
+            self.entries.insert(id, entry);
+            if matches!(state, State::Waiting { .. }) {
+                todo.offers.push((id, None));
+            }
+        }
+        todo
+    }
+}

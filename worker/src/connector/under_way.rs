@@ -1,0 +1,89 @@
+//! The requests that are being answered, and the connections that the supervisor wants settled.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::mem::take;
+use std::rc::Rc;
+
+use common::ipc::ConnectionId;
+use tokio::sync::Notify;
+
+/// All of them.
+#[derive(Debug)]
+pub(super) struct UnderWay(Rc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    /// A connection has one request at a time, since its ticket is taken meanwhile.
+    requests: RefCell<HashMap<ConnectionId, Rc<GivenUp>>>,
+    /// Connections about which nothing more will be said, which the supervisor is still to be told.
+    settled: RefCell<Vec<ConnectionId>>,
+    more_to_tell: Rc<Notify>,
+}
+
+#[derive(Debug, Default)]
+struct GivenUp {
+    is_given_up: Cell<bool>,
+    changed: Notify,
+}
+
+/// One request, until it is answered.
+pub(super) struct Answering {
+    id: ConnectionId,
+    given_up: Rc<GivenUp>,
+    shared: Rc<Shared>,
+}
+
+impl UnderWay {
+    /// None. `more_to_tell` is notified when there is something to tell the supervisor.
+    pub(super) fn new(more_to_tell: Rc<Notify>) -> Self {
+        Self(Rc::new(Shared { requests: RefCell::default(), settled: RefCell::default(), more_to_tell }))
+    }
+
+    /// Begins to answer a connection's request.
+    pub(super) fn begin(&self, id: ConnectionId) -> Answering {
+        let given_up = Rc::<GivenUp>::default();
+        self.0.requests.borrow_mut().insert(id, given_up.clone());
+        Answering { id, given_up, shared: self.0.clone() }
+    }
+
+    /// Settles a connection that is over: at once, or when the answer that is under way for it has come to its end.
+    pub(super) fn settle(&self, id: ConnectionId) {
+        if let Some(request) = self.0.requests.borrow().get(&id) {
+            request.is_given_up.set(true);
+            request.changed.notify_one();
+            return;
+        }
+        self.0.settle(id);
+    }
+
+    /// The connections that were settled since the last call.
+    pub(super) fn take_settled(&self) -> Vec<ConnectionId> {
+        take(&mut *self.0.settled.borrow_mut())
+    }
+}
+
+impl Shared {
+    fn settle(&self, id: ConnectionId) {
+        self.settled.borrow_mut().push(id);
+        self.more_to_tell.notify_one();
+    }
+}
+
+impl Answering {
+    /// Waits until the connection is over.
+    pub(super) async fn given_up(&self) {
+        while !self.given_up.is_given_up.get() {
+            self.given_up.changed.notified().await;
+        }
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.shared.requests.borrow_mut().remove(&self.id);
+        if self.given_up.is_given_up.get() {
+            self.shared.settle(self.id);
+        }
+    }
+}
