@@ -165,6 +165,13 @@ impl Source {
                 .all(|(offset, token)| is(offset, token))
             {
                 at = source.skip_item(&tokens, at + 7);
+            } else if ["#", "[", "cfg_attr", "(", "test", ","]
+                .iter()
+                .enumerate()
+                .all(|(offset, token)| is(offset, token))
+            {
+                // What tests alone derive.
+                at += attribute_length(&tokens[at..]);
             } else if is(0, "mod") && is(2, "{") {
                 panic!("{file}: modules are files here, but for those of tests");
             } else if is(0, "pub") && is(1, "(") && is(2, "in") {
@@ -323,4 +330,18 @@ fn quoted(text: &str) -> usize {
         ends
     });
     end.unwrap() + 2
+}
+
+/// How many tokens the attribute has that begins here.
+fn attribute_length(tokens: &[String]) -> usize {
+    let mut depth = 0;
+    for (place, token) in tokens.iter().enumerate() {
+        match token.as_str() {
+            "[" => depth += 1,
+            "]" if depth == 1 => return place + 1,
+            "]" => depth -= 1,
+            _ => {}
+        }
+    }
+    panic!("an attribute has no end")
 }

@@ -75,9 +75,6 @@ const HOUSES: &[House] = &[
     },
 ];
 
-/// Crates in which there are larger circles of files still. Their layers are in order.
-const UNSORTED: [&str; 2] = ["common", "supervisor"];
-
 /// The crates with the programs' sources.
 const CRATES: [&str; 6] =
     ["common", "rebind", "supervisor", "supervisor/ctl", "supervisor/generator", "worker"];
@@ -159,15 +156,7 @@ fn code_imports_from_the_layers_below_only() {
 
 #[test]
 fn no_more_than_two_files_import_each_other_in_a_circle() {
-    let sorted = CRATES.iter().filter(|name| !UNSORTED.contains(name));
-    let wrong: Vec<_> = sorted.flat_map(|name| large_circles(name)).collect();
-    assert!(wrong.is_empty(), "{wrong:#?}");
-}
-
-#[test]
-#[ignore = "these crates are still being sorted"]
-fn nor_do_they_in_unsorted_crates() {
-    let wrong: Vec<_> = UNSORTED.iter().flat_map(|name| large_circles(name)).collect();
+    let wrong: Vec<_> = CRATES.iter().flat_map(|name| large_circles(name)).collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
@@ -216,6 +205,7 @@ fn what_is_no_import_is_not_read() {
         "pub(in crate::a) fn g<'a>(c: char) { c == '\"' }",
         "#[cfg(test)] use crate::{c, d}; #[cfg(test)] mod tests { use crate::c; }",
         "#[cfg(test)] #[derive(X)] const A: [u8; { 1 }] = [crate::c::X]; #[cfg(test)] fn g() { crate::c::h() }",
+        "#[cfg_attr(test, derive(X), x(y = crate::c::Z))] struct S;",
         "#[cfg(test)] impl X { fn g() { crate::c::h() } }",
     ] {
         assert_eq!(imports_of(text), [""; 0], "{text}");
