@@ -28,7 +28,7 @@ const MAX_DEATHS: u8 = 2;
 /// gateway is `Closing` until the connector has said that it has given it no target and never will, or has died. One
 /// that returns to `Waiting` continues under a new number, so that each number belongs to one gateway at most, and
 /// nothing that is still said about the earlier number can be taken for the later.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(super) enum State {
     /// No gateway has it.
     Waiting {
@@ -77,7 +77,7 @@ pub(super) enum State {
 }
 
 /// What becomes of a connection that is found to have no target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(super) enum Then {
     /// Another gateway gets it: nobody has begun to read it.
     Offer {
@@ -107,9 +107,10 @@ pub(super) enum Event {
     GatewayDied(GatewayId),
     /// The connector says that it has given it a target.
     Dialled,
-    /// The connector says that it gives it no target from now on, after everything else that it had to say.
+    /// The connector says that it gives it no target from now on, after everything else that it had to say; or there is
+    /// no connector.
     Settled,
-    /// There is no connector any more that could say so. What it had said has been heard.
+    /// The connector has died. What it had said has been heard.
     ConnectorDied,
     /// It has been unread for longer than a client may be silent.
     Overdue,

@@ -5,6 +5,8 @@ mod entry;
 mod list;
 mod machine;
 mod register;
+#[cfg(test)]
+mod search;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -324,7 +326,8 @@ impl Connections {
                     ids.push(id);
                     todo.settle = true;
                 }
-                None => todo.and(self.apply(id, Event::ConnectorDied, Details::default())),
+                // Nobody gives it a target, and one who may have done so has left it in doubt.
+                None => todo.and(self.apply(id, Event::Settled, Details::default())),
             }
         }
         todo

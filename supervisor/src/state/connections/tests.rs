@@ -20,6 +20,11 @@ fn summary(to_target: u64, to_client: u64) -> SessionSummary {
     }
 }
 
+/// The end of some session.
+pub(super) fn some_summary() -> SessionSummary {
+    summary(1, 2)
+}
+
 /// A table whose generation 1 has a connector.
 fn table() -> Connections {
     let mut connections = Connections::default();
