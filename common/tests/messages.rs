@@ -11,9 +11,9 @@ use common::ipc::table::{Field, Row};
 use common::ipc::wire::VERSION;
 
 /// Writes the files instead of comparing them.
-const REGENERATE: &str = "REGENERATE";
+const GENERATE: &str = "GENERATE";
 
-const HOW: &str = "`REGENERATE=1 cargo test -p websockify-common --test messages`";
+const HOW: &str = "`GENERATE=1 cargo test -p websockify-common --test messages`";
 
 #[test]
 fn documents_list_all_messages() {
@@ -63,7 +63,7 @@ fn end_to_end_tests_know_all_tags() {
 
 fn compare(name: &str, expected: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(name);
-    if std::env::var_os(REGENERATE).is_some() {
+    if std::env::var_os(GENERATE).is_some() {
         fs::write(&path, expected).unwrap();
     }
     let committed = fs::read_to_string(&path).unwrap_or_default();

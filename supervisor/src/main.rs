@@ -5,6 +5,8 @@
 // Layers, from top to bottom: each imports from those below it only.
 mod run;
 
+mod banner;
+
 mod life;
 
 mod control;
@@ -18,8 +20,6 @@ mod files;
 mod state;
 
 mod os;
-
-mod banner;
 
 use std::fs::File;
 use std::io::{self, Write};

@@ -1,7 +1,7 @@
 """Tags of the messages between the processes.
 
 Generated from the tables in common/src/ipc by
-REGENERATE=1 cargo test -p websockify-common --test messages.
+GENERATE=1 cargo test -p websockify-common --test messages.
 """
 
 VERSION = 1
