@@ -3,7 +3,7 @@
 //! The files are looked at before each connection is handed on, as the original does: a certificate that appears
 //! late or is renewed is in force for the next client, without a reload.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 
@@ -26,19 +26,20 @@ use crate::state::service::ServiceState;
 pub(crate) struct Signer {
     scope: Rc<Scope>,
     files: Option<Rc<CertificateFiles>>,
-    in_force: RefCell<Option<(Rc<SignerSpec>, Keeper)>>,
+    keeper: RefCell<Option<Keeper>>,
 }
 
 impl Signer {
     /// Nothing is read yet.
     pub(crate) fn new(scope: Rc<Scope>, files: Option<CertificateFiles>) -> Self {
-        Self { scope, files: files.map(Rc::new), in_force: RefCell::default() }
+        Self { scope, files: files.map(Rc::new), keeper: RefCell::default() }
     }
 
     /// Goes on with a signer that an earlier image has started.
     pub(crate) fn adopt(&self, role: Role) {
         self.scope.identity.replace(Some(Rc::new(Identity::adopted(role.peer.clone()))));
-        self.replace(SignerSpec::new(self.scope.clone(), None), role);
+        let spec = SignerSpec::new(self.scope.clone(), None);
+        self.keeper.replace(Some(Keeper::new(spec, Some(role))));
     }
 
     /// Reads the files if they have changed. Files that can't be used are logged once, and what was in force stays
@@ -50,21 +51,14 @@ impl Signer {
         }
         let spec = SignerSpec::new(self.scope.clone(), Some(files.clone()));
         match supervise::start(&*spec).await {
-            Ok(role) => self.replace(spec, role),
+            // The signer before ends at once, and its key with it.
+            Ok(role) => drop(self.keeper.replace(Some(Keeper::new(spec, Some(role))))),
             Err(error) => {
                 let problem =
                     format!("the certificate {:?} can't be used: {}", files.certificate, error.reason);
                 tracing::error!(message_id = message_id::CERTIFICATE_UNUSABLE, "{problem}");
                 files.set_problem(problem);
             }
-        }
-    }
-
-    fn replace(&self, spec: Rc<SignerSpec>, role: Role) {
-        let keeper = Keeper::new(spec.clone(), Some(role));
-        if let Some((before, keeper)) = self.in_force.replace(Some((spec, keeper))) {
-            before.is_replaced.set(true);
-            keeper.end_later();
         }
     }
 
@@ -76,7 +70,7 @@ impl Signer {
     /// Ends the signer.
     pub(crate) fn end(&self) {
         self.scope.identity.replace(None);
-        self.in_force.replace(None);
+        self.keeper.replace(None);
     }
 }
 
@@ -88,13 +82,11 @@ struct SignerSpec {
     files: Option<Rc<CertificateFiles>>,
     /// What was read for the signer that is being started, and what that says of the key.
     loaded: RefCell<Option<(Certificate, Option<KeyDescription>)>>,
-    /// Another certificate is in force: when the signer dies, none takes its place.
-    is_replaced: Cell<bool>,
 }
 
 impl SignerSpec {
     fn new(scope: Rc<Scope>, files: Option<Rc<CertificateFiles>>) -> Rc<Self> {
-        Rc::new(Self { scope, files, loaded: RefCell::default(), is_replaced: Cell::default() })
+        Rc::new(Self { scope, files, loaded: RefCell::default() })
     }
 }
 
@@ -140,9 +132,6 @@ impl Launch for SignerSpec {
     }
 
     async fn introduce(&self, peer: &Rc<Peer>) -> Result<(), StartError> {
-        if self.is_replaced.get() {
-            return Err(StartError::Failed("it came too late, after another".into()));
-        }
         let Some((certificate, Some(key))) = self.loaded.take() else {
             return Err(StartError::Failed("it was not told which key to hold".into()));
         };
@@ -185,6 +174,6 @@ impl Spec for SignerSpec {
     }
 
     fn is_wanted(&self) -> bool {
-        self.scope.is_wanted() && !self.is_replaced.get()
+        self.scope.is_wanted()
     }
 }
