@@ -318,8 +318,7 @@ impl Session {
 
     /// Acts upon time, and sets the timer for the next time that something must be done.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let has_timers =
-            self.next_ping.is_some() || self.terms.timeouts.idle.is_some() || self.expires.is_some();
+        let has_timers = self.next_ping.is_some() || self.terms.idle.is_some() || self.expires.is_some();
         if !self.has_ended() && !has_timers {
             return Poll::Pending;
         }
@@ -334,7 +333,7 @@ impl Session {
             self.deadline = None;
         }
         let deadline = if self.has_ended() {
-            let deadline = *self.deadline.get_or_insert(now + self.terms.timeouts.close_handshake);
+            let deadline = *self.deadline.get_or_insert(now + self.terms.close_handshake);
             if now >= deadline {
                 return Poll::Ready(());
             }
@@ -344,7 +343,7 @@ impl Session {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            let idle = self.terms.timeouts.idle.map(|idle| self.idle_since + idle);
+            let idle = self.terms.idle.map(|idle| self.idle_since + idle);
             [idle, self.expires].into_iter().flatten().min()
         };
         let ping = if self.has_ended() { None } else { self.next_ping };
@@ -366,7 +365,7 @@ impl Session {
             self.end_downlink(ClosedBy::Lifetime, reason);
             return true;
         }
-        if self.terms.timeouts.idle.is_some_and(|idle| now >= self.idle_since + idle) {
+        if self.terms.idle.is_some_and(|idle| now >= self.idle_since + idle) {
             self.end_downlink(ClosedBy::Timeout, ControlPayload::close(CloseCode::Away, "Idle timeout"));
             return true;
         }

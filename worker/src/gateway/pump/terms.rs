@@ -2,18 +2,19 @@
 
 use std::time::Duration;
 
-use common::config::Timeouts;
 use common::ipc::setup::GatewaySetup;
 
-/// The part of a gateway's setup that concerns sessions.
+/// The part of a gateway's setup that concerns sessions. Each session keeps a copy, so that nothing else stands here.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
     /// Text messages are passed on like binary ones.
     pub accept_text: bool,
     /// Interval of pings. A client that is silent for two is gone.
     pub heartbeat: Option<Duration>,
-    /// Deadlines: `idle` and `close_handshake` concern sessions.
-    pub timeouts: Timeouts,
+    /// `timeouts.idle`.
+    pub idle: Option<Duration>,
+    /// `timeouts.close-handshake`.
+    pub close_handshake: Duration,
     /// How long the session may last, by the word of a plugin.
     pub lifetime: Option<Duration>,
 }
@@ -25,7 +26,8 @@ impl Terms {
         Self {
             accept_text: setup.accept_text,
             heartbeat: setup.heartbeat,
-            timeouts: setup.timeouts,
+            idle: setup.timeouts.idle,
+            close_handshake: setup.timeouts.close_handshake,
             lifetime: None,
         }
     }
