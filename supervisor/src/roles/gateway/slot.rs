@@ -87,17 +87,20 @@ impl GatewaySlot {
             gateway.introduced.set((Some(connector.pid), with_identity));
             let (theirs, channel) = Channel::pair()?;
             let introduction = SupervisorToConnector::Gateway { id: gateway.id, channel };
-            in_time(connector.channel.send(&introduction)).await?;
-            gateway.tell(&SupervisorToGateway::Connector(theirs)).await?;
+            // A connector that can't be told is dead, and the next one is introduced.
+            if in_time(connector.channel.send(&introduction)).await.is_ok() {
+                gateway.tell(&SupervisorToGateway::Connector(theirs)).await?;
+            }
         }
         if let Some(identity) = identity.filter(|one| with_identity != Some(one.version())) {
             let Some(certificate) = identity.certificate()? else { return Ok(()) };
             gateway.introduced.set((gateway.introduced.get().0, Some(identity.version())));
             let (theirs, channel) = Channel::pair()?;
             let introduction = SupervisorToSigner::Gateway { id: gateway.id, channel };
-            in_time(identity.signer.channel.send(&introduction)).await?;
-            gateway.tell(&SupervisorToGateway::Certificate(certificate)).await?;
-            gateway.tell(&SupervisorToGateway::Signer(theirs)).await?;
+            if in_time(identity.signer.channel.send(&introduction)).await.is_ok() {
+                gateway.tell(&SupervisorToGateway::Certificate(certificate)).await?;
+                gateway.tell(&SupervisorToGateway::Signer(theirs)).await?;
+            }
         }
         Ok(())
     }
