@@ -86,6 +86,9 @@ pub(crate) trait Launch {
     async fn introduce(&self, _: &Rc<Peer>) -> Result<(), StartError> {
         Ok(())
     }
+
+    /// Forgets the process, whose start has failed at whatever step.
+    fn give_up(&self) {}
 }
 
 /// A role that is kept running: what its messages mean, and what its death costs.
@@ -247,11 +250,13 @@ pub(crate) async fn start<S: Launch>(spec: &S) -> Result<Role, RoleError> {
         }
         spec.introduce(&role.peer).await
     };
-    match timeout(START_DEADLINE, prepared).await {
-        Ok(Ok(())) => Ok(role),
-        Ok(Err(error)) => Err(failed(error.to_string())),
-        Err(_) => Err(failed("not ready in time".into())),
-    }
+    let error = match timeout(START_DEADLINE, prepared).await {
+        Ok(Ok(())) => return Ok(role),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "not ready in time".into(),
+    };
+    spec.give_up();
+    Err(failed(error))
 }
 
 /// Listens to a role until it ends or must be ended; says why.

@@ -169,6 +169,13 @@ impl Launch for GatewaySlot {
         self.scope.report(Event::GatewayReady);
         Ok(())
     }
+
+    /// Frees the place: a retired generation ends when all its places are free.
+    fn give_up(&self) {
+        self.is_ready.set(false);
+        self.gateway.replace(None);
+        self.scope.report(Event::GatewayGone);
+    }
 }
 
 impl Spec for GatewaySlot {
