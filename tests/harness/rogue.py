@@ -164,6 +164,18 @@ def install_ready_twice(folder, program, rogue):
     return str(copy)
 
 
+def install_failing(folder, program, role, flag):
+    """Gives the program that starts the service with roles of this name that end at once while `flag` is there."""
+    worker = pathlib.Path(program).resolve().parent / "websockify-worker"
+    copy = folder / "websockify"
+    shutil.copy(program, copy)
+    replace(
+        folder / "websockify-worker",
+        f"#!/bin/sh\n[ $1 != {role} ] || [ ! -e {flag} ] || exit 1\nexec {worker} $@\n",
+    )
+    return str(copy)
+
+
 def install_late_connector(folder, program, seconds):
     """Gives the program that starts the service with a connector whose clock is ahead.
 

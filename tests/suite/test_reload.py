@@ -9,7 +9,7 @@ import threading
 import time
 
 import pytest
-from harness import certificates, frames, gateway, http, processes, targets
+from harness import certificates, frames, gateway, http, processes, rogue, targets
 from harness.instance import Instance
 from harness.sender import Sender
 from test_service import receive_until
@@ -201,6 +201,21 @@ def test_an_old_generation_ends_when_its_time_is_over(echo_target, folder):
             websocket.expect_echo()
             assert websocket.read_close(3) == (1012, "Service restart")
         wait_roles(instance)
+
+
+def test_a_generation_whose_gateway_can_not_be_started_again_ends(echo_target, folder):
+    flag = folder / "failing"
+    program = rogue.install_failing(folder, gateway.command(), "gateway", flag)
+    with Instance(folder, echo_target.port, program=program) as instance:
+        before = [*processes.with_role(instance.pid, "connector"), *processes.with_role(instance.pid, "gateway")]
+        flag.touch()
+        os.kill(before[-1], signal.SIGKILL)
+        instance.wait_log("gateway: .*; trying again")
+        flag.unlink()
+        instance.reload()
+        assert not processes.wait_gone(before, 5)
+        with instance.websocket() as websocket:
+            websocket.expect_echo()
 
 
 def test_a_storm_of_reloads_is_few_reloads(instance):
