@@ -53,7 +53,8 @@ pub(crate) struct Certificate {
 impl Certificate {
     /// The server's own certificate, DER.
     pub(crate) fn leaf(&self) -> &[u8] {
-        self.chain.first().map(Vec::as_slice).unwrap_or_default()
+        // A file without a certificate is an error.
+        &self.chain[0]
     }
 }
 

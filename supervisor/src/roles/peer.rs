@@ -31,6 +31,9 @@ pub(crate) enum Fault {
     /// It sent what no role in order sends.
     #[error("protocol violation: {0}")]
     Violation(String),
+    /// It has not ended its sessions and itself in time.
+    #[error("its time is over")]
+    Overtime,
     /// It does not read or answer.
     #[error("it does not read or answer what it is sent")]
     Hung,
