@@ -80,7 +80,7 @@ pub struct Status {
     pub bytes_relayed: u64,
     /// How far the roles are confined.
     pub sandbox: String,
-    /// Gateways that were killed because they broke protocol.
+    /// Roles that were killed because they broke protocol.
     pub violations: u64,
     /// Nobody is let in any more.
     pub draining: bool,

@@ -93,7 +93,7 @@ def test_the_status_line_counts_what_broke_protocol(folder, echo_target):
                 for client in (bait, other_bait):
                     client.sendall(b"G")
                 running.wait_log("killed gateway 1")
-                while b"1 gateways killed for breaking protocol" not in notifications.recv(4096):
+                while b"1 roles killed for breaking protocol" not in notifications.recv(4096):
                     pass
 
 

@@ -93,7 +93,7 @@ fn detail(status: &Status) -> String {
         shown.push(("mismatch", format!("systemd listens on {elsewhere}; websockifyctl apply mends that")));
     }
     if status.violations > 0 {
-        shown.push(("violations", format!("{} gateways killed for breaking protocol", status.violations)));
+        shown.push(("violations", format!("{} roles killed for breaking protocol", status.violations)));
     }
     for one in &status.generations {
         let gateways: Vec<_> = one.gateways.iter().map(i32::to_string).collect();

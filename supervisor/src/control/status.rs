@@ -37,7 +37,7 @@ fn line(intake: &Intake) -> String {
     }
     let violations = intake.state.counters.violations.get();
     if violations > 0 {
-        line += &format!("; {violations} gateways killed for breaking protocol");
+        line += &format!("; {violations} roles killed for breaking protocol");
     }
     if intake.listens_elsewhere.borrow().is_some() {
         line += "; not listening as configured, see the log";

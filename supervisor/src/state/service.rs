@@ -56,7 +56,7 @@ impl PendingTodo {
 /// Sums since the service has started, upgrades included.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    /// Gateways that were killed because they broke protocol.
+    /// Roles that were killed because they broke protocol.
     pub(crate) violations: Cell<u64>,
     /// Gateways that were started in place of dead ones.
     pub(crate) restarts: Cell<u64>,

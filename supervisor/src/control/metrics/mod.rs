@@ -93,7 +93,7 @@ fn write_roles(text: &mut Text, intake: &Intake) {
     text.value(&[("state", "draining")], gateways(true));
     text.counter("websockify_worker_restarts", "Gateways that were started in place of dead ones.");
     text.total(&[], intake.state.counters.restarts.get());
-    text.counter("websockify_worker_violations", "Gateways that were killed for breaking protocol.");
+    text.counter("websockify_worker_violations", "Roles that were killed for breaking protocol.");
     text.total(&[], intake.state.counters.violations.get());
 }
 
