@@ -66,61 +66,58 @@ fn termination(summary: &SessionSummary) -> &'static str {
     }
 }
 
+/// Writes a record: its target and id, the fields that both records of a session have, and its own.
+macro_rules! record {
+    ($subject:expr, $target:expr, $message_id:expr, $($own:tt)+) => {
+        tracing::info!(
+            target: $target,
+            message_id = $message_id,
+            websockify_session = %$subject.run.session($subject.id),
+            websockify_client = %$subject.client,
+            websockify_worker_pid = $subject.gateway,
+            websockify_target = $subject.opening.target,
+            websockify_host = field($subject.request, |request| &request.host),
+            websockify_path = field($subject.request, |request| &request.path),
+            websockify_origin = field($subject.request, |request| &request.origin),
+            websockify_user_agent = field($subject.request, |request| &request.user_agent),
+            websockify_subprotocol = field($subject.request, |request| &request.subprotocol),
+            websockify_tls_version = field($subject.request, |request| &request.tls_version),
+            websockify_tls_cipher = field($subject.request, |request| &request.tls_cipher),
+            websockify_user = $subject.opening.user,
+            websockify_auth_method = $subject.opening.auth_method,
+            websockify_token_hash = $subject.opening.token,
+            websockify_connect_usec = microseconds($subject.opening.connect),
+            websockify_client_cert = field($subject.request, |request| &request.client_certificate),
+            websockify_handshake_usec = microseconds($subject.request.and_then(|request| request.handshake)),
+            $($own)+
+        )
+    };
+}
+
 /// A session has begun. This goes to the journal alone: the lines for humans already say so.
 pub(crate) fn opened(subject: &Subject<'_>) {
-    let Subject { run, id, client, gateway, opening, request } = *subject;
+    let Subject { id, client, opening, .. } = *subject;
     let target = &opening.target;
-    tracing::info!(
-        target: log::JOURNAL_ONLY,
-        message_id = message_id::SESSION_OPENED,
-        websockify_session = %run.session(id),
-        websockify_client = %client,
-        websockify_worker_pid = gateway,
-        websockify_target = target,
-        websockify_host = field(request, |request| &request.host),
-        websockify_path = field(request, |request| &request.path),
-        websockify_origin = field(request, |request| &request.origin),
-        websockify_user_agent = field(request, |request| &request.user_agent),
-        websockify_subprotocol = field(request, |request| &request.subprotocol),
-        websockify_tls_version = field(request, |request| &request.tls_version),
-        websockify_tls_cipher = field(request, |request| &request.tls_cipher),
-        websockify_user = opening.user,
-        websockify_auth_method = opening.auth_method,
-        websockify_token_hash = opening.token,
-        websockify_connect_usec = microseconds(opening.connect),
-        websockify_client_cert = field(request, |request| &request.client_certificate),
-        websockify_handshake_usec = microseconds(request.and_then(|request| request.handshake)),
+    record!(
+        subject,
+        log::JOURNAL_ONLY,
+        message_id::SESSION_OPENED,
         "session {id} of {client} to {target} opened",
     );
 }
 
 /// A session has ended. Without a summary its gateway has died.
 pub(crate) fn closed(subject: &Subject<'_>, summary: Option<&SessionSummary>, lasted: Duration) {
-    let Subject { run, id, client, gateway, opening, request } = *subject;
+    let Subject { id, opening, .. } = *subject;
     let target = &opening.target;
     let (to_target, to_client) = summary.map_or((0, 0), |sum| (sum.to_target, sum.to_client));
     let frames = summary.map(|sum| sum.frames);
     let closed_by = summary.map_or(CRASH, |sum| ClosedBy::as_str(sum.closed_by));
     let close_code = summary.map_or(NO_CLOSE_FRAME, |sum| sum.close_code);
-    tracing::info!(
-        message_id = message_id::SESSION_CLOSED,
-        websockify_session = %run.session(id),
-        websockify_client = %client,
-        websockify_worker_pid = gateway,
-        websockify_target = target,
-        websockify_host = field(request, |request| &request.host),
-        websockify_path = field(request, |request| &request.path),
-        websockify_origin = field(request, |request| &request.origin),
-        websockify_user_agent = field(request, |request| &request.user_agent),
-        websockify_subprotocol = field(request, |request| &request.subprotocol),
-        websockify_tls_version = field(request, |request| &request.tls_version),
-        websockify_tls_cipher = field(request, |request| &request.tls_cipher),
-        websockify_user = opening.user,
-        websockify_auth_method = opening.auth_method,
-        websockify_token_hash = opening.token,
-        websockify_connect_usec = microseconds(opening.connect),
-        websockify_client_cert = field(request, |request| &request.client_certificate),
-        websockify_handshake_usec = microseconds(request.and_then(|request| request.handshake)),
+    record!(
+        subject,
+        module_path!(),
+        message_id::SESSION_CLOSED,
         websockify_bytes_in = to_target,
         websockify_bytes_out = to_client,
         websockify_frames_in = frames.map(|frames| frames.to_target),
