@@ -27,15 +27,7 @@ pub(crate) struct ConnectorSpec {
     pub(crate) network: Option<Rc<Network>>,
 }
 
-/// A connector that was told which tickets are spent, and is not ready yet.
-struct Starting<'a>(&'a Scope);
-
-impl Drop for Starting<'_> {
-    fn drop(&mut self) {
-        no_connector(self.0);
-    }
-}
-
+/// No connector of the generation is there: what it was to settle is settled.
 fn no_connector(scope: &Scope) {
     scope.state.leave(scope.state.connections.borrow_mut().connector_gone(scope.generation));
 }
@@ -92,17 +84,18 @@ impl Launch for ConnectorSpec {
         // The tickets that it must not take, for an earlier connector may have.
         let state = &self.scope.state;
         let spent = state.connections.borrow_mut().connector_starts(self.scope.generation);
-        // Should the start fail from here on, nobody is there who could settle connections.
-        let starting = Starting(&self.scope);
         peer.channel.send(&SupervisorToConnector::SpentBefore(setup::file(&spent)?)).await?;
         if let Some(tokens) = self.tokens.in_force()? {
             peer.channel.send(&SupervisorToConnector::Tokens(tokens)).await?;
         }
-        std::mem::forget(starting);
         self.scope.connector.replace(Some(peer.clone()));
         ask_to_settle(&self.scope, peer);
         self.scope.report(Event::ConnectorReady);
         Ok(())
+    }
+
+    fn give_up(&self) {
+        no_connector(&self.scope);
     }
 }
 
