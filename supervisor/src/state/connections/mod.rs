@@ -346,7 +346,7 @@ impl Connections {
     fn count(&mut self, id: ConnectionId, entry: &Entry, before: Option<State>, after: Option<State>) {
         for (state, comes) in [(before, false), (after, true)] {
             let Some(state) = state else { continue };
-            let change = |count: u64| if comes { count + 1 } else { count.saturating_sub(1) };
+            let change = |count: u64| if comes { count + 1 } else { count - 1 };
             if let Some(gateway) = state.gateway() {
                 let load = self.loads.entry(gateway).or_default();
                 *load = change(*load);
@@ -360,7 +360,7 @@ impl Connections {
             let key = (entry.facts.unread_since, id);
             match (state.is_waiting(), state.is_unread(), comes) {
                 (true, _, true) => self.waiting += 1,
-                (true, _, false) => self.waiting = self.waiting.saturating_sub(1),
+                (true, _, false) => self.waiting -= 1,
                 (_, true, true) => _ = self.unread.insert(key),
                 (_, true, false) => _ = self.unread.remove(&key),
                 _ => {}

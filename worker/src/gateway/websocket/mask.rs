@@ -70,9 +70,8 @@ impl Mask {
         let key = u32::from_ne_bytes(self.0);
         let mut places = payload.chunks_exact_mut(4);
         for place in &mut places {
-            if let Some(place) = place.first_chunk_mut() {
-                *place = word(*place, key);
-            }
+            let Some(place) = place.first_chunk_mut() else { unreachable!() };
+            *place = word(*place, key);
         }
         let odd = places.into_remainder();
         for (byte, key) in odd.iter_mut().zip(self.0) {
@@ -93,9 +92,10 @@ fn word(masked: [u8; 4], key: u32) -> [u8; 4] {
 fn unmasked(bytes: [u8; STEP], key: u32) -> [u8; STEP] {
     let mut payload = [0; STEP];
     for (place, bytes) in payload.chunks_exact_mut(4).zip(bytes.chunks_exact(4)) {
-        if let (Some(place), Some(bytes)) = (place.first_chunk_mut(), bytes.first_chunk()) {
-            *place = word(*bytes, key);
-        }
+        let (Some(place), Some(bytes)) = (place.first_chunk_mut(), bytes.first_chunk()) else {
+            unreachable!()
+        };
+        *place = word(*bytes, key);
     }
     payload
 }
