@@ -1,6 +1,6 @@
 # For the scripts beside this: what a package is called, where its files come from and how old they are.
 #
-#   . packaging/release.sh        in the top folder of the sources
+#   . packaging/release.sh        in the top directory of the sources
 #
 # Takes the script's arguments: [--binaries DIR] OUTDIR. Without --binaries the programs are built.
 

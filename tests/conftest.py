@@ -19,30 +19,30 @@ def pytest_report_header():
     return f"gateway under test: {gateway.UNDER_TEST} ({gateway.command()})"
 
 
-def make_folder():
-    """A folder that a gateway without root's rights can enter."""
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="websockify-test-"))
-    folder.chmod(0o755)
-    return folder
+def make_directory():
+    """A directory that a gateway without root's rights can enter."""
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="websockify-test-"))
+    directory.chmod(0o755)
+    return directory
 
 
 @pytest.fixture
-def folder():
-    folder = make_folder()
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+def directory():
+    directory = make_directory()
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
-def shared_folder():
-    folder = make_folder()
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+def shared_directory():
+    directory = make_directory()
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
-def authority(shared_folder):
-    return certificates.Authority(shared_folder / "authority")
+def authority(shared_directory):
+    return certificates.Authority(shared_directory / "authority")
 
 
 @pytest.fixture(scope="session")

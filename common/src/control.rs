@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 /// Longest request, its newline included. Each is far shorter.
 pub const MAX_REQUEST_BYTES: usize = 4096;
 
-/// The folder of sockets of instances that run as root.
-const SYSTEM_FOLDER: &str = "/run/websockify";
+/// The directory of sockets of instances that run as root.
+const SYSTEM_DIRECTORY: &str = "/run/websockify";
 
 /// What can be asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,20 +137,20 @@ pub struct Session {
 }
 
 /// Where instances of this user have their sockets: `/run/websockify/NAME/control` for root, beneath
-/// `$XDG_RUNTIME_DIR` for others, if there is such a folder.
+/// `$XDG_RUNTIME_DIR` for others, if there is such a directory.
 #[must_use]
-pub fn folder() -> Option<PathBuf> {
+pub fn directory() -> Option<PathBuf> {
     if nix::unistd::geteuid().is_root() {
-        return Some(SYSTEM_FOLDER.into());
+        return Some(SYSTEM_DIRECTORY.into());
     }
     let own = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
     own.map(|path| path.join("websockify"))
 }
 
-/// The socket of an instance whose own folder is `folder`.
+/// The socket of an instance whose own directory is `directory`.
 #[must_use]
-pub fn socket(folder: &Path) -> PathBuf {
-    folder.join("control")
+pub fn socket(directory: &Path) -> PathBuf {
+    directory.join("control")
 }
 
 /// Whether `name` can be that of an instance: it becomes a part of paths and unit names.

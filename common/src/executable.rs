@@ -81,19 +81,19 @@ pub enum FindError {
     NotExecutable(PathBuf),
 }
 
-/// The file that is executed for `name`: without a slash the first in the folders of `path`, as in `$PATH`. Relative
-/// paths lead from `folder`.
+/// The file that is executed for `name`: without a slash the first in the directories of `path`, as in `$PATH`. Relative
+/// paths lead from `directory`.
 ///
 /// # Errors
 ///
 /// When there is none that can be executed.
-pub fn find(name: &OsStr, path: &OsStr, folder: &Path) -> Result<PathBuf, FindError> {
+pub fn find(name: &OsStr, path: &OsStr, directory: &Path) -> Result<PathBuf, FindError> {
     if name.as_bytes().contains(&b'/') {
-        return executable(folder.join(name));
+        return executable(directory.join(name));
     }
     let mut refused = FindError::Missing;
     for place in std::env::split_paths(path) {
-        match executable(folder.join(place).join(name)) {
+        match executable(directory.join(place).join(name)) {
             Err(FindError::Missing) => {}
             Err(error) => refused = error,
             found => return found,
@@ -222,14 +222,14 @@ mod tests {
 
     const NOBODY: Caller = Caller { uid: 65534, gid: 65534, no_new_privileges: false };
 
-    /// A folder for one test, which is removed in the end.
-    struct Folder(PathBuf);
+    /// A directory for one test, which is removed in the end.
+    struct Directory(PathBuf);
 
-    impl Folder {
+    impl Directory {
         fn new(name: &str) -> Self {
-            let folder = std::env::temp_dir().join(format!("executable-{}-{name}", std::process::id()));
-            fs::create_dir_all(&folder).unwrap();
-            Self(folder)
+            let directory = std::env::temp_dir().join(format!("executable-{}-{name}", std::process::id()));
+            fs::create_dir_all(&directory).unwrap();
+            Self(directory)
         }
 
         fn write(&self, name: &str, content: &[u8], mode: u32) -> PathBuf {
@@ -240,7 +240,7 @@ mod tests {
         }
     }
 
-    impl Drop for Folder {
+    impl Drop for Directory {
         fn drop(&mut self) {
             fs::remove_dir_all(&self.0).unwrap();
         }
@@ -260,12 +260,12 @@ mod tests {
 
     #[test]
     fn a_program_is_found_as_the_system_finds_it() {
-        let folder = Folder::new("find");
-        folder.write("program", b"", 0o755);
-        folder.write("text", b"", 0o644);
-        let found = |name: &str, path: &str| find(name.as_ref(), path.as_ref(), &folder.0);
-        assert_eq!(found("./program", "").unwrap(), folder.0.join("./program"));
-        assert_eq!(found("program", "/nonexistent:.").unwrap(), folder.0.join("./program"));
+        let directory = Directory::new("find");
+        directory.write("program", b"", 0o755);
+        directory.write("text", b"", 0o644);
+        let found = |name: &str, path: &str| find(name.as_ref(), path.as_ref(), &directory.0);
+        assert_eq!(found("./program", "").unwrap(), directory.0.join("./program"));
+        assert_eq!(found("program", "/nonexistent:.").unwrap(), directory.0.join("./program"));
         assert!(found("sh", "/nonexistent:/usr/bin:/bin").is_ok());
         assert!(matches!(found("program", "/nonexistent"), Err(FindError::Missing)));
         assert!(matches!(found("/nonexistent", "/bin"), Err(FindError::Missing)));
@@ -275,36 +275,39 @@ mod tests {
 
     #[test]
     fn linking_is_seen_in_the_file_and_through_scripts() {
-        let folder = Folder::new("linking");
+        let directory = Directory::new("linking");
         let found = |path: &Path| obstacle(path, NOBODY).map(|(_, found)| found);
         assert_eq!(found(Path::new("/proc/self/exe")), None);
-        let musl = folder.write("musl", &altered(|bytes| replace(bytes, b"/ld-linux", b"/ld-musl-")), 0o755);
+        let musl =
+            directory.write("musl", &altered(|bytes| replace(bytes, b"/ld-linux", b"/ld-musl-")), 0o755);
         assert_eq!(found(&musl), Some(Obstacle::Musl));
-        let other = folder.write("other", &altered(|bytes| bytes[18] ^= 1), 0o755);
+        let other = directory.write("other", &altered(|bytes| bytes[18] ^= 1), 0o755);
         assert_eq!(found(&other), Some(Obstacle::OtherMachine));
         // Without any program header there is no dynamic linker either.
-        let fixed = folder.write("static", &altered(|bytes| bytes[56..58].fill(0)), 0o755);
+        let fixed = directory.write("static", &altered(|bytes| bytes[56..58].fill(0)), 0o755);
         assert_eq!(found(&fixed), Some(Obstacle::Static));
         let script = format!("#! {} -x\nnonsense", fixed.display());
-        let script = folder.write("script", script.as_bytes(), 0o755);
+        let script = directory.write("script", script.as_bytes(), 0o755);
         assert_eq!(obstacle(&script, NOBODY), Some((fixed, Obstacle::Static)));
-        let endless = folder.0.join("endless");
-        folder.write("endless", format!("#!{}\n", endless.display()).as_bytes(), 0o755);
-        for unknown in [folder.write("text", b"echo", 0o755), folder.write("empty", b"", 0o755), endless] {
+        let endless = directory.0.join("endless");
+        directory.write("endless", format!("#!{}\n", endless.display()).as_bytes(), 0o755);
+        for unknown in
+            [directory.write("text", b"echo", 0o755), directory.write("empty", b"", 0o755), endless]
+        {
             assert_eq!(found(&unknown), None);
         }
         for length in [4, 20, 60, 64, 100] {
-            let cut = folder.write("cut", &altered(|bytes| bytes.truncate(length)), 0o755);
+            let cut = directory.write("cut", &altered(|bytes| bytes.truncate(length)), 0o755);
             assert_eq!(found(&cut), None, "{length}");
         }
     }
 
     #[test]
     fn rights_count_if_they_are_more_than_the_caller_has() {
-        let folder = Folder::new("rights");
+        let directory = Directory::new("rights");
         let program = altered(|_| {});
-        let setuid = folder.write("setuid", &program, 0o4755);
-        let setgid = folder.write("setgid", &program, 0o2755);
+        let setuid = directory.write("setuid", &program, 0o4755);
+        let setgid = directory.write("setgid", &program, 0o2755);
         let found = |path: &Path, caller| obstacle(path, caller).map(|(_, found)| found);
         let metadata = fs::metadata(&setuid).unwrap();
         let owner = Caller { uid: metadata.uid(), gid: metadata.gid(), ..NOBODY };

@@ -5,8 +5,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Where a file is looked for that is named without its folder.
-const FOLDERS: [&str; 4] = ["tests/suite", "tests/systemd", "worker/tests", "fuzz/targets"];
+/// Where a file is looked for that is named without its directory.
+const DIRECTORIES: [&str; 4] = ["tests/suite", "tests/systemd", "worker/tests", "fuzz/targets"];
 
 /// What every file of tests has one of; `main` is that of a test without harness.
 const TESTS: [&str; 5] = ["#[test]", "#[tokio::test", "\ndef test_", "fuzz_target!(", "\nfn main("];
@@ -27,8 +27,8 @@ fn promises(text: &str) -> Vec<(&str, &str)> {
 /// The text of a file; none if there is no such file.
 fn text_of(name: &str) -> Option<String> {
     let as_it_stands = [root().join(name)];
-    let in_folders = FOLDERS.map(|folder| root().join(folder).join(name));
-    as_it_stands.iter().chain(&in_folders).find_map(|path| fs::read_to_string(path).ok())
+    let in_directories = DIRECTORIES.map(|directory| root().join(directory).join(name));
+    as_it_stands.iter().chain(&in_directories).find_map(|path| fs::read_to_string(path).ok())
 }
 
 /// What is wrong with the tests in a cell.

@@ -24,7 +24,7 @@ use worker::gateway::websocket::handshake;
 struct World {
     event_loop: Runtime,
     web: WebRoot,
-    _folder: tempfile::TempDir,
+    _directory: tempfile::TempDir,
 }
 
 // SAFETY is not at stake: libFuzzer runs one thread.
@@ -33,18 +33,18 @@ thread_local! {
 }
 
 fn world() -> World {
-    let folder = tempfile::tempdir().expect("a folder");
-    let root = folder.path().join("web");
-    fs::create_dir_all(root.join("sub/empty")).expect("a folder");
+    let directory = tempfile::tempdir().expect("a directory");
+    let root = directory.path().join("web");
+    fs::create_dir_all(root.join("sub/empty")).expect("a directory");
     fs::write(root.join("index.html"), "inside").expect("a file");
     fs::write(root.join("sub/file.txt"), "inside").expect("a file");
-    fs::write(folder.path().join("outside"), "SECRET").expect("a file");
+    fs::write(directory.path().join("outside"), "SECRET").expect("a file");
     std::os::unix::fs::symlink("../outside", root.join("link")).expect("a link");
-    let open: OwnedFd = fs::File::open(&root).expect("the folder").into();
+    let open: OwnedFd = fs::File::open(&root).expect("the directory").into();
     World {
         event_loop: tokio::runtime::Builder::new_current_thread().build().expect("an event loop"),
-        web: WebRoot::new(Beneath::new(open), true).expect("a web folder"),
-        _folder: folder,
+        web: WebRoot::new(Beneath::new(open), true).expect("a web directory"),
+        _directory: directory,
     }
 }
 
@@ -86,6 +86,6 @@ async fn answer(web: &WebRoot, request: &Request<Incoming>) -> Response<Body> {
     assert_ne!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
     let (parts, body) = response.into_parts();
     let bytes = body.collect().await.map(|collected| collected.to_bytes()).unwrap_or_default();
-    assert!(!bytes.windows(6).any(|window| window == b"SECRET"), "a file outside the web folder");
+    assert!(!bytes.windows(6).any(|window| window == b"SECRET"), "a file outside the web directory");
     Response::from_parts(parts, Body::empty())
 }

@@ -59,7 +59,7 @@ fn main() -> ExitCode {
     if let Start::Inherits(inheritance) = start {
         return take_over(*inheritance).into();
     }
-    program::note_folder();
+    program::note_directory();
     let CommandLine { command, notes, daemon, file } = match cli::from_args(std::env::args_os()) {
         Ok(line) => line,
         Err(error) => {
@@ -128,7 +128,7 @@ fn rehearse(config: &Config) -> u8 {
 fn take_over(inheritance: Inheritance) -> u8 {
     // What is gone can't be read from, which is told below.
     let _ = std::env::set_current_dir(inheritance.directory());
-    program::note_folder();
+    program::note_directory();
     let (config, file) = loop {
         match cli::from_args(std::env::args_os()) {
             Ok(CommandLine { command: Command::Run(config), file, .. }) => break (config, file),

@@ -1,4 +1,4 @@
-"""A headless Chromium and a desktop, for the cases in this folder."""
+"""A headless Chromium and a desktop, for the cases in this directory."""
 
 import pytest
 from harness.chromium import chromium

@@ -77,14 +77,14 @@ def test_novnc_tells_when_the_gateway_ends(browser, desktop, running):
     assert told, status.get_attribute("textContent")
 
 
-def test_novnc_proxy_starts_the_gateway_unchanged(browser, desktop, folder):
+def test_novnc_proxy_starts_the_gateway_unchanged(browser, desktop, directory):
     """noVNC's own script takes the first `websockify` in PATH."""
-    (folder / "websockify").symlink_to(gateway.command())
+    (directory / "websockify").symlink_to(gateway.command())
     port = gateway.free_port()
     script = subprocess.Popen(
         [NOVNC / "utils" / "novnc_proxy", "--listen", str(port), "--vnc", f"localhost:{desktop.port}"],
         cwd=NOVNC, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}, text=True,
+        env={**os.environ, "PATH": f"{directory}:{os.environ['PATH']}"}, text=True,
     )  # fmt: skip
     try:
         for line in script.stdout:
@@ -93,7 +93,7 @@ def test_novnc_proxy_starts_the_gateway_unchanged(browser, desktop, folder):
         else:
             raise AssertionError("the script ended at once")
         members = processes.tree(script.pid)
-        assert any(str(folder).encode() in b" ".join(processes.arguments(pid)) for pid in members)
+        assert any(str(directory).encode() in b" ".join(processes.arguments(pid)) for pid in members)
         open_novnc(browser, f"http://localhost:{port}")
         assert_controls(browser, desktop)
     finally:

@@ -13,10 +13,10 @@ PAGE = pathlib.Path(__file__).with_name("playback.html")
 
 
 @pytest.fixture
-def recorded(browser, desktop, folder):
+def recorded(browser, desktop, directory):
     """A gateway with a session open in which the desktop changed its colour."""
     port = gateway.free_port()
-    words = ["--web", NOVNC, "--record", folder / "rec", port, f"localhost:{desktop.port}"]
+    words = ["--web", NOVNC, "--record", directory / "rec", port, f"localhost:{desktop.port}"]
     with gateway.Gateway(*words, listen=("127.0.0.1", port)) as running:
         open_novnc(browser, f"http://localhost:{port}")
         desktop.paint("#204060")
@@ -26,9 +26,9 @@ def recorded(browser, desktop, folder):
         yield running
 
 
-def play(browser, recording, folder):
+def play(browser, recording, directory):
     """Opens the page with a recording; gives its title at the end."""
-    web = folder / "web"
+    web = directory / "web"
     web.mkdir(mode=0o755)
     for part in ("core", "vendor"):
         shutil.copytree(NOVNC / part, web / part)
@@ -46,14 +46,14 @@ def play(browser, recording, folder):
     return title
 
 
-def test_a_recording_is_played_back(browser, recorded, folder):
+def test_a_recording_is_played_back(browser, recorded, directory):
     recorded.stop()
-    (recording,) = folder.glob("rec.*")
-    assert play(browser, recording, folder).startswith("played ")
+    (recording,) = directory.glob("rec.*")
+    assert play(browser, recording, directory).startswith("played ")
 
 
-def test_a_recording_that_was_cut_off_is_played_back(browser, recorded, folder):
+def test_a_recording_that_was_cut_off_is_played_back(browser, recorded, directory):
     for pid in processes.with_role(recorded.pid, "gateway"):
         os.kill(pid, signal.SIGKILL)
-    recording = min(folder.glob("rec.*"), key=lambda path: int(path.suffix[1:]))
-    assert play(browser, recording, folder).startswith("played ")
+    recording = min(directory.glob("rec.*"), key=lambda path: int(path.suffix[1:]))
+    assert play(browser, recording, directory).startswith("played ")

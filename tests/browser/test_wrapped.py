@@ -8,15 +8,15 @@ from test_novnc import assert_controls
 
 
 @pytest.fixture
-def display(folder):
-    with Display(free_display(), HOME=str(folder), XAUTHORITY=str(folder / ".Xauthority")) as display:
+def display(directory):
+    with Display(free_display(), HOME=str(directory), XAUTHORITY=str(directory / ".Xauthority")) as display:
         yield display
 
 
 @pytest.fixture
-def running(folder, display):
+def running(directory, display):
     """As in the original's example, with what keeps the desktop apart from others on this machine."""
-    session = folder / "session"
+    session = directory / "session"
     session.write_text("#!/bin/sh\nexec sleep 600\n")
     session.chmod(0o755)
     port = gateway.free_port()
@@ -25,7 +25,7 @@ def running(folder, display):
         "-SecurityTypes", "None", "-geometry", f"{WIDTH}x{HEIGHT}", "-depth", "24", "-xstartup", session,
     ]  # fmt: skip
     arguments = ["--web", NOVNC, port, "--wrap-mode=ignore", "--", *command]
-    with gateway.Gateway(*arguments, listen=("127.0.0.1", port), env={"HOME": str(folder)}) as running:
+    with gateway.Gateway(*arguments, listen=("127.0.0.1", port), env={"HOME": str(directory)}) as running:
         yield running
 
 

@@ -13,16 +13,16 @@ def _openssl(*arguments):
 
 
 class Authority:
-    """A certificate authority in a folder of its own."""
+    """A certificate authority in a directory of its own."""
 
-    def __init__(self, folder, name="Test CA", issuer=None):
-        self.folder = pathlib.Path(folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
+    def __init__(self, directory, name="Test CA", issuer=None):
+        self.directory = pathlib.Path(directory)
+        self.directory.mkdir(parents=True, exist_ok=True)
         self.count = 0
-        self.config = self.folder / "openssl.cnf"
+        self.config = self.directory / "openssl.cnf"
         self.config.write_text(CONFIG)
-        self.key = self.folder / "ca.key"
-        self.certificate = self.folder / "ca.pem"
+        self.key = self.directory / "ca.key"
+        self.certificate = self.directory / "ca.pem"
         extensions = ["basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign,cRLSign"]
         self._make(self.key, self.certificate, name, extensions, issuer)
 
@@ -56,8 +56,8 @@ class Authority:
     def issue(self, name="localhost", *, kind="ec", usage="serverAuth"):
         """A certificate for localhost and loopback addresses: `(certificate, key)`."""
         self.count += 1
-        key = self.folder / f"{self.count}.key"
-        certificate = self.folder / f"{self.count}.pem"
+        key = self.directory / f"{self.count}.key"
+        certificate = self.directory / f"{self.count}.pem"
         extensions = [
             "basicConstraints=critical,CA:FALSE",
             f"extendedKeyUsage={usage}",

@@ -20,7 +20,7 @@ class Display:
     """A display of 640x480 that somebody else has started, with tools to look at it."""
 
     def __init__(self, number, **environment):
-        self.folder = tempfile.TemporaryDirectory(prefix="desktop-")
+        self.directory = tempfile.TemporaryDirectory(prefix="desktop-")
         self.processes = []
         self.environment = {**os.environ, "DISPLAY": f":{number}", **environment}
 
@@ -48,7 +48,7 @@ class Display:
 
     def terminal(self):
         """A terminal in the upper left corner; gives the file that gets what is typed."""
-        typed = pathlib.Path(self.folder.name) / "typed"
+        typed = pathlib.Path(self.directory.name) / "typed"
         if not typed.exists():
             script = f"echo ready >> {typed}; exec cat >> {typed}"
             words = ["xterm", "-geometry", "40x10+0+0", "-e", "sh", "-c", script]
@@ -69,7 +69,7 @@ class Display:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        self.folder.cleanup()
+        self.directory.cleanup()
 
     def __enter__(self):
         return self
@@ -84,7 +84,7 @@ class Desktop(Display):
     def __init__(self):
         super().__init__(None)
         self.port = gateway.free_port()
-        log = open(pathlib.Path(self.folder.name) / "log", "wb")
+        log = open(pathlib.Path(self.directory.name) / "log", "wb")
         reader, writer = os.pipe()
         # The server picks a free display and writes its number to the pipe.
         self._start(
@@ -95,5 +95,5 @@ class Desktop(Display):
         os.close(writer)
         with open(reader) as number:
             display = number.readline().strip()
-        assert display, (pathlib.Path(self.folder.name) / "log").read_text()
+        assert display, (pathlib.Path(self.directory.name) / "log").read_text()
         self.environment["DISPLAY"] = f":{display}"

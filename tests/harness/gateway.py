@@ -90,9 +90,9 @@ class Gateway:
         may_print=False, stdout=None
     ):
         self.listen = listen
-        self.folder = tempfile.TemporaryDirectory(prefix="gateway-")
-        self.log_path = pathlib.Path(self.folder.name) / "stderr"
-        self.output_path = pathlib.Path(self.folder.name) / "stdout"
+        self.directory = tempfile.TemporaryDirectory(prefix="gateway-")
+        self.log_path = pathlib.Path(self.directory.name) / "stderr"
+        self.output_path = pathlib.Path(self.directory.name) / "stdout"
         self.may_print = may_print
         self.stopped = False
         if IS_OURS:
@@ -102,8 +102,8 @@ class Gateway:
             self.process = subprocess.Popen(
                 [*limits(), *prefix, program or command(), *map(str, arguments)],
                 stdin=subprocess.DEVNULL if stdin is None else stdin,
-                stdout=stdout or output, stderr=log, cwd=cwd or self.folder.name,
-                env={"RUNTIME_DIRECTORY": self.folder.name, **os.environ, **(env or {})}, start_new_session=True,
+                stdout=stdout or output, stderr=log, cwd=cwd or self.directory.name,
+                env={"RUNTIME_DIRECTORY": self.directory.name, **os.environ, **(env or {})}, start_new_session=True,
             )  # fmt: skip
         if wait:
             self.wait_listening()
@@ -200,7 +200,7 @@ class Gateway:
             else:
                 self.end_original(members)
         finally:
-            self.folder.cleanup()
+            self.directory.cleanup()
 
     def check_end(self, members, seconds):
         self.process.send_signal(signal.SIGTERM)

@@ -9,8 +9,8 @@ from . import gateway, processes
 class Instance(gateway.Gateway):
     """`settings` is TOML beside `listen` and `target`; tables come last."""
 
-    def __init__(self, folder, target, settings="", *, name="vnc", listen=None, **options):
-        self.config = folder / f"{name}.toml"
+    def __init__(self, directory, target, settings="", *, name="vnc", listen=None, **options):
+        self.config = directory / f"{name}.toml"
         self.port = gateway.free_port()
         self.target = target
         self.write(settings, listen)

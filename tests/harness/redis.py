@@ -12,10 +12,10 @@ class Redis:
     """A Redis server of its own, empty, on loopback, and on further addresses of this machine."""
 
     def __init__(self, *addresses, password=None, port=None, certificate=None):
-        self.folder = tempfile.TemporaryDirectory(prefix="redis-")
+        self.directory = tempfile.TemporaryDirectory(prefix="redis-")
         self.port = port or gateway.free_port()
         self.password, self.certificate = password, certificate
-        words = ["redis-server", "--bind", "127.0.0.1", *addresses, "--save", "", "--dir", self.folder.name]
+        words = ["redis-server", "--bind", "127.0.0.1", *addresses, "--save", "", "--dir", self.directory.name]
         words += ["--daemonize", "no", "--protected-mode", "no"]
         if password:
             words += ["--requirepass", password]
@@ -55,7 +55,7 @@ class Redis:
     def close(self):
         self.process.kill()
         self.process.wait()
-        self.folder.cleanup()
+        self.directory.cleanup()
 
     def __enter__(self):
         return self

@@ -1,6 +1,6 @@
 """A gateway in wrong hands, beside the real supervisor, connector and signer.
 
-`install` makes a folder with a copy of the program under test and, in the place
+`install` makes a directory with a copy of the program under test and, in the place
 of its worker, this file. As the first gateway it does what the case wants; as
 anything else it becomes the real worker."""
 
@@ -137,54 +137,54 @@ def read_nothing(ends):
     pass
 
 
-def install(folder, program, act):
+def install(directory, program, act):
     """Gives the program that starts the service with such a gateway."""
     worker = pathlib.Path(program).resolve().parent / "websockify-worker"
-    copy = folder / "websockify"
+    copy = directory / "websockify"
     shutil.copy(program, copy)
     replace(
-        folder / "websockify-worker",
+        directory / "websockify-worker",
         f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(pathlib.Path(__file__).parents[1])!r})\n"
-        f"from harness import rogue\nrogue.play({str(worker)!r}, {str(folder / 'played')!r}, {act.__name__!r})\n",
+        f"from harness import rogue\nrogue.play({str(worker)!r}, {str(directory / 'played')!r}, {act.__name__!r})\n",
     )
     return str(copy)
 
 
-def install_ready_twice(folder, program, rogue):
+def install_ready_twice(directory, program, rogue):
     """Gives the program that starts the service with roles of the name `rogue` the first of which says twice that it
     is ready. It is the real one, whose messages pass through ours."""
     worker = pathlib.Path(program).resolve().parent / "websockify-worker"
-    copy = folder / "websockify"
+    copy = directory / "websockify"
     shutil.copy(program, copy)
     replace(
-        folder / "websockify-worker",
+        directory / "websockify-worker",
         f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(pathlib.Path(__file__).parents[1])!r})\n"
-        f"from harness import rogue\nrogue.double({str(worker)!r}, {str(folder / 'played')!r}, {rogue!r})\n",
+        f"from harness import rogue\nrogue.double({str(worker)!r}, {str(directory / 'played')!r}, {rogue!r})\n",
     )
     return str(copy)
 
 
-def install_failing(folder, program, role, flag):
+def install_failing(directory, program, role, flag):
     """Gives the program that starts the service with roles of this name that end at once while `flag` is there."""
     worker = pathlib.Path(program).resolve().parent / "websockify-worker"
-    copy = folder / "websockify"
+    copy = directory / "websockify"
     shutil.copy(program, copy)
     replace(
-        folder / "websockify-worker",
+        directory / "websockify-worker",
         f"#!/bin/sh\n[ $1 != {role} ] || [ ! -e {flag} ] || exit 1\nexec {worker} $@\n",
     )
     return str(copy)
 
 
-def install_late_connector(folder, program, seconds):
+def install_late_connector(directory, program, seconds):
     """Gives the program that starts the service with a connector whose clock is ahead.
 
     It is the real one, in a time namespace."""
     worker = pathlib.Path(program).resolve().parent / "websockify-worker"
-    copy = folder / "websockify"
+    copy = directory / "websockify"
     shutil.copy(program, copy)
     ahead = f"[ $1 != connector ] || set -- unshare --time --monotonic {seconds} --fork --kill-child {worker} $1"
-    replace(folder / "websockify-worker", f"#!/bin/sh\n{ahead}\n[ $1 = unshare ] || set -- {worker} $1\nexec $@\n")
+    replace(directory / "websockify-worker", f"#!/bin/sh\n{ahead}\n[ $1 = unshare ] || set -- {worker} $1\nexec $@\n")
     return str(copy)
 
 

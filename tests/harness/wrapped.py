@@ -61,7 +61,7 @@ def serve(sock, once):
 def show_environment():
     for name, value in sorted(os.environ.items()):
         print(f"variable {name}={value}")
-    print(f"folder {os.getcwd()}")
+    print(f"directory {os.getcwd()}")
     print(f"user {os.getuid()} {os.getgid()} {sorted(os.getgroups())}")
     print(f"session {os.getpid() == os.getsid(0) == os.getpgid(0)}")
     print(f"descriptors {sorted(map(int, os.listdir('/proc/self/fd')))[:-1]}")

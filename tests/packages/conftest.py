@@ -15,9 +15,9 @@ PACKAGING = gateway.ROOT / "packaging"
 BINARIES = pathlib.Path(gateway.command()).parent
 
 
-def build(kind, folder):
+def build(kind, directory):
     """What `packaging/build-KIND` makes of the programs under test."""
-    command = [PACKAGING / f"build-{kind}", "--binaries", BINARIES, folder]
+    command = [PACKAGING / f"build-{kind}", "--binaries", BINARIES, directory]
     # A quarter of a minute of a processor, which others may want as well.
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -44,8 +44,8 @@ def base():
 
 @pytest.fixture(scope="session")
 def packages():
-    with tempfile.TemporaryDirectory(prefix="packages-") as folder:
-        yield pathlib.Path(folder)
+    with tempfile.TemporaryDirectory(prefix="packages-") as directory:
+        yield pathlib.Path(directory)
 
 
 @pytest.fixture(scope="session")
@@ -56,14 +56,14 @@ def deb(packages):
 
 @pytest.fixture(scope="session")
 def machine(base):
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="machine-"))
-    machine = debian.Debian(base, folder)
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="machine-"))
+    machine = debian.Debian(base, directory)
     # An installer writes it.
     machine.write("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n")
     yield machine
     machine.stop()
-    machines.unmount(folder)
-    folder.rmdir()
+    machines.unmount(directory)
+    directory.rmdir()
 
 
 @pytest.fixture

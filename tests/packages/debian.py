@@ -29,7 +29,7 @@ numbers = itertools.count(1)
 
 
 def layer(base):
-    """A folder that, laid over `base`, has the files of all packages that cases install."""
+    """A directory that, laid over `base`, has the files of all packages that cases install."""
     version = hashlib.sha256(" ".join(AVAILABLE).encode()).hexdigest()[:12]
     layer = gateway.ROOT / f"target/archives-{version}-{base.name}"
     if layer.is_dir():
@@ -74,16 +74,16 @@ class Debian(machines.Machine):
         query = ["dpkg-query", "--show", "--showformat", "${db:Status-Status}", package]
         return self.run(*query, check=False).stdout == "installed"
 
-    def shell(self, script, folder="/root"):
+    def shell(self, script, directory="/root"):
         """Runs commands as written for people, who need sudo."""
-        script = f"set -e\nexport DEBIAN_FRONTEND=noninteractive\ncd {folder}\n{script.replace('sudo ', '')}"
+        script = f"set -e\nexport DEBIAN_FRONTEND=noninteractive\ncd {directory}\n{script.replace('sudo ', '')}"
         return self.run("bash", "-c", script, timeout=APT_SECONDS)
 
     @contextlib.contextmanager
-    def started(self, command, folder="/root"):
+    def started(self, command, directory="/root"):
         """A command that runs until the end of the block; gives a function for what it has written."""
         unit = f"started{next(numbers)}"
-        settings = [f"--unit={unit}", f"--working-directory={folder}", "--setenv=HOME=/root"]
+        settings = [f"--unit={unit}", f"--working-directory={directory}", "--setenv=HOME=/root"]
         self.run("systemd-run", *settings, "bash", "-c", command)
         try:
             yield lambda: self.run("journalctl", "--unit", unit, "--output=cat").stdout
@@ -98,7 +98,7 @@ class Debian(machines.Machine):
     def files(self):
         """All paths but those that any package manager, manager of services or program may change."""
         elsewhere = "proc sys dev run tmp root source var/cache var/log var/tmp var/lib/dpkg var/lib/apt".split()
-        prune = " -o ".join(f"-path /{folder}" for folder in [*elsewhere, "var/lib/systemd"])
+        prune = " -o ".join(f"-path /{directory}" for directory in [*elsewhere, "var/lib/systemd"])
         listing = self.run("sh", "-c", rf"find / \( {prune} \) -prune -o ! -name '*.pyc' -print")
         return {path for path in listing.stdout.splitlines() if not path.endswith("/__pycache__")}
 

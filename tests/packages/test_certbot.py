@@ -13,9 +13,9 @@ from harness.client import WebSocket
 from machine import wait_for
 
 HEADING = "Certificates of Let's Encrypt"
-FOLDER = "/etc/letsencrypt"
+DIRECTORY = "/etc/letsencrypt"
 LINEAGE = "live/vnc.example.com"
-HOOK = f"{FOLDER}/renewal-hooks/deploy/websockify"
+HOOK = f"{DIRECTORY}/renewal-hooks/deploy/websockify"
 UNPRIVILEGED = """
 [Service]
 LoadCredential=cert.pem:/etc/letsencrypt/live/vnc.example.com/fullchain.pem
@@ -31,37 +31,37 @@ class Certbot:
     def __init__(self, machine, authority):
         self.machine = machine
         self.authority = authority
-        self.folder = machine.root / FOLDER.lstrip("/")
+        self.directory = machine.root / DIRECTORY.lstrip("/")
         self.count = 0
         for name in ("archive", "live"):
-            (self.folder / name / "vnc.example.com").mkdir(parents=True)
-            (self.folder / name).chmod(0o700)
+            (self.directory / name / "vnc.example.com").mkdir(parents=True)
+            (self.directory / name).chmod(0o700)
 
     def renew(self):
         """Gives the new certificate."""
         self.count += 1
         certificate, key = self.authority.issue()
         for name, file, mode in (("fullchain", certificate, 0o644), ("privkey", key, 0o600)):
-            stored = self.folder / f"archive/vnc.example.com/{name}{self.count}.pem"
+            stored = self.directory / f"archive/vnc.example.com/{name}{self.count}.pem"
             stored.write_bytes(file.read_bytes())
             stored.chmod(mode)
-            link = self.folder / LINEAGE / f"{name}.pem"
+            link = self.directory / LINEAGE / f"{name}.pem"
             link.unlink(missing_ok=True)
             link.symlink_to(f"../../archive/vnc.example.com/{stored.name}")
         return ssl.PEM_cert_to_DER_cert(certificate.read_text())
 
     def run_hook(self):
         """As certbot does after a renewal."""
-        variables = [f"RENEWED_LINEAGE={FOLDER}/{LINEAGE}", "RENEWED_DOMAINS=vnc.example.com"]
+        variables = [f"RENEWED_LINEAGE={DIRECTORY}/{LINEAGE}", "RENEWED_DOMAINS=vnc.example.com"]
         self.machine.run("env", *variables, HOOK)
 
 
 @pytest.fixture
 def certbot(machine, tmp_path):
-    machine.remove(FOLDER)
+    machine.remove(DIRECTORY)
     certbot = Certbot(machine, certificates.Authority(tmp_path))
     yield certbot
-    machine.remove(FOLDER)
+    machine.remove(DIRECTORY)
 
 
 @pytest.fixture
@@ -101,13 +101,13 @@ def test_a_renewed_certificate_is_in_force_for_the_next_connection(clean, instan
 
 def test_without_root_the_hook_brings_it_into_force(clean, instance, certbot):
     example = clean.root / "usr/share/doc/websockify/examples/unprivileged.conf"
-    folder = "/etc/systemd/system/websockify@vnc.service.d"
-    clean.write(f"{folder}/unprivileged.conf", example.read_text() + UNPRIVILEGED)
+    directory = "/etc/systemd/system/websockify@vnc.service.d"
+    clean.write(f"{directory}/unprivileged.conf", example.read_text() + UNPRIVILEGED)
     clean.write(HOOK, documents.below(HEADING)[0].text, 0o755)
     file = clean.root / "etc/websockify/vnc.toml"
     text = file.read_text()
     for name, credential in (("fullchain", "cert"), ("privkey", "key")):
-        text = text.replace(f"{FOLDER}/{LINEAGE}/{name}.pem", f"/run/credentials/websockify@vnc.service/{credential}.pem")
+        text = text.replace(f"{DIRECTORY}/{LINEAGE}/{name}.pem", f"/run/credentials/websockify@vnc.service/{credential}.pem")
     file.write_text(text)
     os.chmod(file.parent, 0o755)
     first = certbot.renew()
@@ -119,5 +119,5 @@ def test_without_root_the_hook_brings_it_into_force(clean, instance, certbot):
         assert wait_for(lambda: served(instance) == second)
     finally:
         print(clean.run("journalctl", "--unit", "websockify@vnc.*").stdout[-2000:])
-        clean.remove(folder)
+        clean.remove(directory)
         clean.systemctl("daemon-reload")

@@ -15,7 +15,7 @@ from debian import NAME
 from harness import http, processes, targets
 from harness.client import WebSocket
 
-FOLDER = "/root/commands"
+DIRECTORY = "/root/commands"
 RFB = b"RFB 003.008\n"
 
 # Who looks at blocks of other languages than commands.
@@ -106,10 +106,10 @@ class Place:
         name = machine.run("hostname").stdout.strip()
         hosts = ["127.0.0.1 localhost", "::1 localhost", f"127.0.1.1 {name}.localdomain {name}", "127.0.0.2 vnc.example.com"]
         machine.write("/etc/hosts", "\n".join(hosts) + "\n")
-        machine.write(f"{FOLDER}/tokens.cfg", documents.below("Many targets", "text")[0].text)
+        machine.write(f"{DIRECTORY}/tokens.cfg", documents.below("Many targets", "text")[0].text)
         machine.write("/etc/websockify/vnc.toml", documents.below("A configuration file", "toml")[0].text)
-        machine.write(f"{FOLDER}/vnc.toml", documents.below("A configuration file", "toml")[0].text)
-        machine.write(f"{FOLDER}/vnc.password", "user:password", 0o600)
+        machine.write(f"{DIRECTORY}/vnc.toml", documents.below("A configuration file", "toml")[0].text)
+        machine.write(f"{DIRECTORY}/vnc.password", "user:password", 0o600)
         machine.shell(
             "mkdir -p /run/vnc ~/.vnc\n"
             "echo password | vncpasswd -f >~/.vnc/passwd\n"
@@ -122,15 +122,15 @@ class Place:
             "update-ca-certificates\n"
             "mkdir -p /etc/letsencrypt/live/vnc.example.com && cp *.pem /etc/letsencrypt/live/vnc.example.com\n"
             "useradd alice",
-            FOLDER,
+            DIRECTORY,
         )
 
     @contextlib.contextmanager
     def echoes(self):
         """Targets where the commands say: in clear, on sockets, and with TLS under a name."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        folder = self.machine.root / FOLDER.lstrip("/")
-        context.load_cert_chain(folder / "fullchain.pem", folder / "privkey.pem")
+        directory = self.machine.root / DIRECTORY.lstrip("/")
+        context.load_cert_chain(directory / "fullchain.pem", directory / "privkey.pem")
         with contextlib.ExitStack() as stack:
             for port in (5900, 5901):
                 stack.enter_context(targets.EchoTarget(("127.0.0.1", port)))
@@ -142,7 +142,7 @@ class Place:
 
     def run(self, command):
         if server := way(SERVERS, command):
-            with self.machine.started(command, FOLDER) as output:
+            with self.machine.started(command, DIRECTORY) as output:
                 with contextlib.nullcontext() if server.greeting else self.echoes():
                     answered = processes.wait_for(lambda: self.answers(server), 20, 0.2)
                     assert answered, output()
@@ -151,7 +151,7 @@ class Place:
             return
         # Who watches has seen enough after a while.
         command = re.sub(r"^(.*--watch)", r"timeout 2 \1 || [ $? = 124 ]", command.replace("NAME", "vnc").replace(" UNIT", " websockify@vnc.service"))
-        written = self.machine.shell(command, FOLDER).stdout
+        written = self.machine.shell(command, DIRECTORY).stdout
         assert re.search(way(OUTPUT, command.removeprefix("timeout 2 ")) or "", written), written
 
     def stop(self):
@@ -261,6 +261,6 @@ def test_what_is_said_of_commands_is_said_of_some(table):
 @pytest.mark.parametrize("block", documents.blocks("toml"), ids=str)
 def test_configurations_are_in_order(place, block):
     where = "" if "listen" in block.text else 'listen = "6080"\ntarget = "localhost:5901"\n'
-    place.machine.write(f"{FOLDER}/block.toml", where + block.text)
-    done = place.machine.run("websockify", "--config", f"{FOLDER}/block.toml", "--check")
+    place.machine.write(f"{DIRECTORY}/block.toml", where + block.text)
+    done = place.machine.run("websockify", "--config", f"{DIRECTORY}/block.toml", "--check")
     assert done.stdout + done.stderr == ""

@@ -10,9 +10,9 @@ pytestmark = needs("dpkg-deb", "dpkg-shlibdeps", "lintian")
 
 @pytest.fixture(scope="module")
 def unpacked(deb, packages):
-    folder = packages / "unpacked"
-    subprocess.run(["dpkg-deb", "--extract", deb, folder], check=True, timeout=30)
-    return folder
+    directory = packages / "unpacked"
+    subprocess.run(["dpkg-deb", "--extract", deb, directory], check=True, timeout=30)
+    return directory
 
 
 def test_lintian_has_nothing_to_say(deb):

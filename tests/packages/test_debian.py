@@ -27,14 +27,14 @@ pytestmark = needs("dpkg-deb", "dpkg-shlibdeps")
 @pytest.fixture(scope="session")
 def newer(deb, packages):
     """The same package with a higher version."""
-    folder = packages / "newer"
-    subprocess.run(["dpkg-deb", "--raw-extract", deb, folder], check=True)
-    control = folder / "DEBIAN/control"
+    directory = packages / "newer"
+    subprocess.run(["dpkg-deb", "--raw-extract", deb, directory], check=True)
+    control = directory / "DEBIAN/control"
     version = subprocess.check_output(["dpkg-deb", "--field", deb, "Version"], text=True).strip()
     control.write_text(control.read_text().replace(f"Version: {version}", f"Version: {version}.1"))
     newer = packages / "newer.deb"
     subprocess.run(
-        ["dpkg-deb", "--root-owner-group", "-Znone", "--build", folder, newer], check=True, capture_output=True
+        ["dpkg-deb", "--root-owner-group", "-Znone", "--build", directory, newer], check=True, capture_output=True
     )
     return newer
 

@@ -44,10 +44,10 @@ class TestPage:
 
 @pytest.fixture(scope="module")
 def completions(packages):
-    folder = packages / "completions"
-    folder.mkdir()
-    subprocess.run([BINARIES / "examples/completions", folder], check=True, timeout=30)
-    return folder
+    directory = packages / "completions"
+    directory.mkdir()
+    subprocess.run([BINARIES / "examples/completions", directory], check=True, timeout=30)
+    return directory
 
 
 @pytest.mark.parametrize("line", WORDS)

@@ -1,5 +1,5 @@
 """The container image: what it promises, run by podman as people do, and by what a container is made of (its files as
-root folder, and a process namespace), to look at its processes."""
+root directory, and a process namespace), to look at its processes."""
 
 import contextlib
 import json
@@ -41,17 +41,17 @@ pytestmark = needs("buildah", "unshare", "setpriv", "ip")
 
 
 class Image:
-    def __init__(self, archive, folder):
+    def __init__(self, archive, directory):
         with tarfile.open(archive) as tar:
-            tar.extractall(folder / "oci", filter="fully_trusted")
+            tar.extractall(directory / "oci", filter="fully_trusted")
 
         def blob(digest):
-            return folder / "oci/blobs" / digest.replace(":", "/")
+            return directory / "oci/blobs" / digest.replace(":", "/")
 
-        index = json.loads((folder / "oci/index.json").read_text())
+        index = json.loads((directory / "oci/index.json").read_text())
         manifest = json.loads(blob(index["manifests"][0]["digest"]).read_text())
         self.config = json.loads(blob(manifest["config"]["digest"]).read_text())["config"]
-        self.root = folder / "root"
+        self.root = directory / "root"
         for layer in manifest["layers"]:
             with tarfile.open(blob(layer["digest"])) as tar:
                 tar.extractall(self.root, filter="fully_trusted")
@@ -204,13 +204,13 @@ def test_orphans_are_reaped_by_process_number_1(image, target):
 class Podman:
     """podman, with containers of its own."""
 
-    def __init__(self, folder):
-        (folder / "containers.conf").write_text(LIMITS)
-        (folder / "storage.conf").write_text(STORAGE.format(folder))
+    def __init__(self, directory):
+        (directory / "containers.conf").write_text(LIMITS)
+        (directory / "storage.conf").write_text(STORAGE.format(directory))
         self.environment = {
             **os.environ,
-            "CONTAINERS_CONF": str(folder / "containers.conf"),
-            "CONTAINERS_STORAGE_CONF": str(folder / "storage.conf"),
+            "CONTAINERS_CONF": str(directory / "containers.conf"),
+            "CONTAINERS_STORAGE_CONF": str(directory / "storage.conf"),
         }
         # crun works with control groups of one version only. The mounts are this process's own.
         if os.path.ismount("/sys/fs/cgroup/unified"):
@@ -263,10 +263,10 @@ def reached(port, context=None, path="/websockify"):
 
 @pytest.fixture(scope="module")
 def podman(base, archive):
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="podman-"))
-    podman = Podman(folder)
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="podman-"))
+    podman = Podman(directory)
     # As name servers would say it.
-    hosts = folder / "hosts"
+    hosts = directory / "hosts"
     hosts.write_text("127.0.0.1 localhost\n10.1.1.1 myredis.local\n")
     subprocess.run(["mount", "--bind", hosts, "/etc/hosts"], check=True)
     load, _ = documents.below("A container")[0].commands
@@ -274,7 +274,7 @@ def podman(base, archive):
     podman.run("podman tag novnc/websockify:0.1.0 novnc/websockify")
     yield podman
     subprocess.run(["umount", "/etc/hosts"], check=True)
-    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 @needs("podman")

@@ -14,16 +14,16 @@ from harness.client import WebSocket
 HEADING = "Behind nginx or HAProxy"
 # What Debian's own files say, with a second where they say a minute.
 NGINX = """
-pid {folder}/pid;
+pid {directory}/pid;
 error_log stderr;
 events {{}}
 http {{
   access_log off;
-  client_body_temp_path {folder};
-  proxy_temp_path {folder};
-  fastcgi_temp_path {folder};
-  uwsgi_temp_path {folder};
-  scgi_temp_path {folder};
+  client_body_temp_path {directory};
+  proxy_temp_path {directory};
+  fastcgi_temp_path {directory};
+  uwsgi_temp_path {directory};
+  scgi_temp_path {directory};
   proxy_read_timeout 1s;
   server {{
     listen 127.0.0.1:{port};
@@ -47,7 +47,7 @@ frontend web
 
 
 @pytest.fixture
-def behind(base, folder):
+def behind(base, directory):
     """Starts a proxy in front of a gateway at the address that the configuration names; gives its port."""
     with contextlib.ExitStack() as stack:
         target = stack.enter_context(targets.EchoTarget())
@@ -57,8 +57,8 @@ def behind(base, folder):
         def start(text, language, *command):
             (block,) = documents.below(HEADING, language)
             port = gateway.free_port()
-            file = folder / "configuration"
-            file.write_text(text.format(folder=folder, port=port, block=block.text))
+            file = directory / "configuration"
+            file.write_text(text.format(directory=directory, port=port, block=block.text))
             process = subprocess.Popen([*command, file], stdin=subprocess.DEVNULL)
             stack.callback(process.wait, 10)
             stack.callback(process.terminate)

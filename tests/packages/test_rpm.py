@@ -1,4 +1,4 @@
-"""The RPM packages: checked, compared, and installed in a root folder by rpm itself."""
+"""The RPM packages: checked, compared, and installed in a root directory by rpm itself."""
 
 import pathlib
 import shutil
@@ -21,17 +21,17 @@ def rpms(packages):
 @pytest.fixture(scope="module")
 def root(base, rpms):
     """A Debian with the packages on top; its C library serves as well as Fedora's."""
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="rpm-"))
-    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], check=True)
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="rpm-"))
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", directory], check=True)
     for name in ("root", "upper", "work"):
-        (folder / name).mkdir()
-    layers = f"lowerdir={base},upperdir={folder}/upper,workdir={folder}/work"
-    root = folder / "root"
+        (directory / name).mkdir()
+    layers = f"lowerdir={base},upperdir={directory}/upper,workdir={directory}/work"
+    root = directory / "root"
     subprocess.run(["mount", "-t", "overlay", "overlay", "-o", layers, root], check=True)
     yield root
     subprocess.run(["umount", root])
-    subprocess.run(["umount", "--lazy", folder])
-    folder.rmdir()
+    subprocess.run(["umount", "--lazy", directory])
+    directory.rmdir()
 
 
 def rpm(root, *words):

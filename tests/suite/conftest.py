@@ -126,9 +126,9 @@ def session(pair):
 
 
 @pytest.fixture(scope="session")
-def root(shared_folder):
+def root(shared_directory):
     """A web root with a secret beside it."""
-    return web_root.make(shared_folder / "web")
+    return web_root.make(shared_directory / "web")
 
 
 @pytest.fixture(scope="session")
@@ -151,8 +151,8 @@ def client(authority):
 
 
 @pytest.fixture(scope="session")
-def tls_root(shared_folder):
-    root = shared_folder / "tls-root"
+def tls_root(shared_directory):
+    root = shared_directory / "tls-root"
     root.mkdir()
     (root / "file.txt").write_bytes(b"over TLS")
     (root / "big.bin").write_bytes(random.Random(2).randbytes(5 * 1024 * 1024))

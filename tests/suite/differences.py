@@ -140,10 +140,10 @@ DIFFERENCES = {
         "the original opens a FIFO as a file and waits for its writer"
     ),
     "test_tokens.py::test_a_file_that_is_too_large_is_not_taken": "the original reads files of any size",
-    "test_tokens.py::test_what_is_no_file_in_a_folder_is_not_looked_at": (
-        "the original fails on everything in a folder that is no file"
+    "test_tokens.py::test_what_is_no_file_in_a_directory_is_not_looked_at": (
+        "the original fails on everything in a directory that is no file"
     ),
-    "test_tokens.py::test_no_token_leads_to_a_socket_outside_the_folder[../sockets-other/a]": (
+    "test_tokens.py::test_no_token_leads_to_a_socket_outside_the_directory[../sockets-other/a]": (
         "the original compares the beginning of the path"
     ),
     "test_tokens.py::test_no_symbolic_link_leads_to_a_socket": FOLLOWS_LINKS,
@@ -207,7 +207,7 @@ DIFFERENCES = {
 }
 
 RACES = {
-    "test_tokens.py::test_of_two_files_the_later_name_counts": "the original reads folders in no order",
+    "test_tokens.py::test_of_two_files_the_later_name_counts": "the original reads directories in no order",
     "test_pressure.py::test_a_client_that_never_reads_keeps_memory_flat_and_others_quick": NO_BOUND,
     "test_pressure.py::test_a_target_that_never_reads_keeps_memory_flat_and_others_quick": NO_BOUND,
     "test_close.py::test_a_signal_ends_every_process_within_3_seconds": LOSES_SIGNALS,

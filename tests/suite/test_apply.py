@@ -12,11 +12,11 @@ pytestmark = pytest.mark.ours_only("websockifyctl")
 
 SYSTEMCTL = """#!/bin/sh
 [ "$1" = --user ] && shift
-echo "$@" >> {folder}/said
+echo "$@" >> {directory}/said
 if [ "$1" = show ]; then
     for unit; do :; done
-    cat "{folder}/$unit" 2>/dev/null || echo ActiveState=inactive
-elif [ -e {folder}/fails ]; then
+    cat "{directory}/$unit" 2>/dev/null || echo ActiveState=inactive
+elif [ -e {directory}/fails ]; then
     echo "Job failed." >&2
     exit 1
 fi
@@ -26,36 +26,36 @@ fi
 class Machine:
     """The configuration, and what systemd says and is told."""
 
-    def __init__(self, instance, folder):
+    def __init__(self, instance, directory):
         self.instance = instance
-        self.folder = folder / "systemd"
-        self.folder.mkdir()
-        systemctl = self.folder / "systemctl"
-        systemctl.write_text(SYSTEMCTL.format(folder=self.folder))
+        self.directory = directory / "systemd"
+        self.directory.mkdir()
+        systemctl = self.directory / "systemctl"
+        systemctl.write_text(SYSTEMCTL.format(directory=self.directory))
         systemctl.chmod(0o755)
 
     def listens(self, name, *places, since=None):
         lines = ["ActiveState=active", *(f"Listen={place} (Stream)" for place in places)]
         lines.append(f"ActiveEnterTimestamp=@{int(since or time.time() + 10)}")
-        (self.folder / f"websockify@{name}.socket").write_text("\n".join(lines) + "\n")
+        (self.directory / f"websockify@{name}.socket").write_text("\n".join(lines) + "\n")
 
     def apply(self, *words, status=0):
         """What is said, and what systemd is told beside the questions."""
-        (self.folder / "said").write_text("")
+        (self.directory / "said").write_text("")
         program = os.path.join(os.path.dirname(gateway.command()), "websockifyctl")
-        folders = ["--run", self.instance.run_folder, "--config", self.instance.config.parent]
-        environment = {**os.environ, "PATH": f"{self.folder}:{os.environ['PATH']}"}
-        done = subprocess.run([program, *folders, "apply", *words], env=environment,
+        directories = ["--run", self.instance.run_directory, "--config", self.instance.config.parent]
+        environment = {**os.environ, "PATH": f"{self.directory}:{os.environ['PATH']}"}
+        done = subprocess.run([program, *directories, "apply", *words], env=environment,
                               capture_output=True, text=True, timeout=30)  # fmt: skip
         assert done.returncode == status, f"{done.returncode}: {done.stdout}{done.stderr}"
-        said = (self.folder / "said").read_text().splitlines()
+        said = (self.directory / "said").read_text().splitlines()
         return done.stdout, [line for line in said if not line.startswith("show")]
 
 
 @pytest.fixture
-def machine(echo_target, folder):
-    with Controlled(folder, echo_target.port) as instance:
-        yield Machine(instance, folder)
+def machine(echo_target, directory):
+    with Controlled(directory, echo_target.port) as instance:
+        yield Machine(instance, directory)
 
 
 def other(machine, name, text):
@@ -100,22 +100,22 @@ def test_instances_that_do_not_run_and_broken_files(machine):
 
 
 def test_what_systemd_refuses_is_told(machine):
-    (machine.folder / "fails").touch()
+    (machine.directory / "fails").touch()
     machine.instance.write('heartbeat = "10s"')
     program = os.path.join(os.path.dirname(gateway.command()), "websockifyctl")
-    folders = ["--run", machine.instance.run_folder, "--config", machine.instance.config.parent]
-    environment = {**os.environ, "PATH": f"{machine.folder}:{os.environ['PATH']}"}
-    done = subprocess.run([program, *folders, "apply"], env=environment, capture_output=True, text=True)
+    directories = ["--run", machine.instance.run_directory, "--config", machine.instance.config.parent]
+    environment = {**os.environ, "PATH": f"{machine.directory}:{os.environ['PATH']}"}
+    done = subprocess.run([program, *directories, "apply"], env=environment, capture_output=True, text=True)
     assert done.returncode == 1 and "systemctl daemon-reload: exit status: 1: Job failed." in done.stderr
-    done = subprocess.run([program, *folders, "apply"], env={"PATH": "/nowhere"}, capture_output=True, text=True)
+    done = subprocess.run([program, *directories, "apply"], env={"PATH": "/nowhere"}, capture_output=True, text=True)
     assert done.returncode == 1 and "there is no systemd here" in done.stderr
 
 
 def test_check_tells_what_the_service_does_not_see(machine):
     machine.instance.config.write_text('target = "a:1"\n[web]\nroot = "/tmp"\n')
-    (machine.folder / "websockify@vnc.service").write_text("LoadState=loaded\nProtectHome=yes\nPrivateTmp=yes\n")
+    (machine.directory / "websockify@vnc.service").write_text("LoadState=loaded\nProtectHome=yes\nPrivateTmp=yes\n")
     program = os.path.join(os.path.dirname(gateway.command()), "websockifyctl")
-    environment = {**os.environ, "PATH": f"{machine.folder}:{os.environ['PATH']}"}
+    environment = {**os.environ, "PATH": f"{machine.directory}:{os.environ['PATH']}"}
     done = subprocess.run([program, "--config", machine.instance.config.parent, "check", "vnc"], env=environment,
                           capture_output=True, text=True)  # fmt: skip
     assert done.returncode == 0

@@ -245,8 +245,8 @@ def test_file_only_and_web_auth_go_together(echo_target, root):
 # With tokens
 
 
-def test_a_token_does_not_replace_a_password(echo_target, folder):
-    tokens = folder / "tokens"
+def test_a_token_does_not_replace_a_password(echo_target, directory):
+    tokens = directory / "tokens"
     tokens.write_text(f"t: 127.0.0.1:{echo_target.port}\n")
     options = ["--token-plugin", "TokenFile", "--token-source", tokens]
     with gateway.start(
@@ -257,8 +257,8 @@ def test_a_token_does_not_replace_a_password(echo_target, folder):
         assert status(running, [basic("user:pass")], path="/?token=x") != 101
 
 
-def test_who_may_not_in_does_not_learn_which_tokens_there_are(echo_target, folder):
-    tokens = folder / "tokens"
+def test_who_may_not_in_does_not_learn_which_tokens_there_are(echo_target, directory):
+    tokens = directory / "tokens"
     tokens.write_text(f"t: 127.0.0.1:{echo_target.port}\n")
     options = ["--token-plugin", "TokenFile", "--token-source", tokens]
     with gateway.start(
@@ -280,8 +280,8 @@ def test_who_may_not_in_does_not_learn_which_tokens_there_are(echo_target, folde
         ("--auth-plugin NoSuchPlugin --auth-source x", "there is no auth plugin 'NoSuchPlugin'"),
     ],
 )
-def test_a_plugin_that_nobody_could_pass_is_refused_at_the_start(words, text, folder):
-    result = gateway.run(*words.split(), gateway.free_port(), "localhost:5900", cwd=folder)
+def test_a_plugin_that_nobody_could_pass_is_refused_at_the_start(words, text, directory):
+    result = gateway.run(*words.split(), gateway.free_port(), "localhost:5900", cwd=directory)
     assert result.returncode == 2
     assert text in result.stderr
 
@@ -292,15 +292,15 @@ def test_a_plugin_that_nobody_could_pass_is_refused_at_the_start(words, text, fo
 ours_only = pytest.mark.ours_only("the original has no configuration file")
 
 
-def start_file(folder, text, target):
+def start_file(directory, text, target):
     port = gateway.free_port()
-    file = folder / "x.toml"
+    file = directory / "x.toml"
     file.write_text(f"listen = '127.0.0.1:{port}'\ntarget = '127.0.0.1:{target.port}'\n{text}")
     return gateway.Gateway("--config", file, listen=("127.0.0.1", port))
 
 
 @ours_only
-def test_of_several_conditions_each_must_be_met(echo_target, folder):
+def test_of_several_conditions_each_must_be_met(echo_target, directory):
     text = f"""
 [[auth]]
 plugin = "ExpectOrigin"
@@ -310,9 +310,9 @@ source = "{ORIGIN}"
 plugin = "BasicHTTPAuth"
 source-file = "password"
 """
-    (folder / "password").write_text("user:pass\n")
-    (folder / "password").chmod(0o600)
-    with start_file(folder, text, echo_target) as running:
+    (directory / "password").write_text("user:pass\n")
+    (directory / "password").chmod(0o600)
+    with start_file(directory, text, echo_target) as running:
         assert status(running, [("Origin", ORIGIN), basic("user:pass")]) == 101
         assert status(running, [("Origin", ORIGIN)]) == 401
         assert status(running, [basic("user:pass")]) == 403
@@ -321,17 +321,17 @@ source-file = "password"
 
 @ours_only
 @pytest.mark.skipif(os.geteuid() != 0, reason="the roles' files in /proc are for root to see")
-def test_a_password_in_a_file_is_in_no_list_of_processes(echo_target, folder):
-    (folder / "password").write_text("user:s3cr3t\n")
+def test_a_password_in_a_file_is_in_no_list_of_processes(echo_target, directory):
+    (directory / "password").write_text("user:s3cr3t\n")
     text = '[auth]\nplugin = "BasicHTTPAuth"\nsource-file = "password"\n'
-    with start_file(folder, text, echo_target) as running:
+    with start_file(directory, text, echo_target) as running:
         assert status(running, [basic("user:s3cr3t")]) == 101
         for pid in running.tree():
             with open(f"/proc/{pid}/cmdline", "rb") as words, open(f"/proc/{pid}/environ", "rb") as names:
                 assert b"s3cr3t" not in words.read() + names.read()
-        printed = gateway.run("--config", folder / "x.toml", "--dump").stdout
+        printed = gateway.run("--config", directory / "x.toml", "--dump").stdout
         assert "s3cr3t" not in printed
-        assert f'source-file = "{folder}/password"' in printed
+        assert f'source-file = "{directory}/password"' in printed
 
 
 @ours_only
@@ -357,8 +357,8 @@ def test_a_password_on_the_command_line_is_not_printed():
         ("auth = 1", "expected a table [auth], or several [[auth]]"),
     ],
 )
-def test_what_is_wrong_in_the_file_is_said(folder, text, message):
-    (folder / "x.toml").write_text(f"target = 'a:1'\n{text}" if text[0] == "[" else f"{text}\ntarget = 'a:1'")
-    result = gateway.run("--config", folder / "x.toml", "--check")
+def test_what_is_wrong_in_the_file_is_said(directory, text, message):
+    (directory / "x.toml").write_text(f"target = 'a:1'\n{text}" if text[0] == "[" else f"{text}\ntarget = 'a:1'")
+    result = gateway.run("--config", directory / "x.toml", "--check")
     assert result.returncode == 78
     assert message in result.stderr

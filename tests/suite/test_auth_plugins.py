@@ -57,17 +57,17 @@ def start(plugin, target, *options, **settings):
     return gateway.start(target, "--auth-plugin", plugin, *options, **settings)
 
 
-def start_file(folder, text, target=None):
+def start_file(directory, text, target=None):
     port = gateway.free_port()
-    file = folder / "x.toml"
+    file = directory / "x.toml"
     goes_to = f"target = '127.0.0.1:{target.port}'\n" if target else ""
     file.write_text(f"listen = '127.0.0.1:{port}'\n{goes_to}{text}")
     return gateway.Gateway("--config", file, listen=("127.0.0.1", port))
 
 
 @pytest.fixture(scope="module")
-def program(shared_folder):
-    path = shared_folder / "auth"
+def program(shared_directory):
+    path = shared_directory / "auth"
     path.write_text(PROGRAM)
     path.chmod(0o755)
     return path
@@ -80,9 +80,9 @@ def running(program, echo_target, root):
 
 
 @pytest.fixture
-def questions(folder):
+def questions(directory):
     """A file that a program without privilege can write."""
-    kept = folder / "questions"
+    kept = directory / "questions"
     kept.touch()
     kept.chmod(0o666)
     return kept
@@ -228,8 +228,8 @@ def test_a_program_is_told_what_a_client_wants(program, echo_target, questions, 
 
 
 @ours
-def test_of_several_each_is_asked_and_told_who_it_is(program, echo_target, questions, folder):
-    (folder / "password").write_text("alice:secret\n")
+def test_of_several_each_is_asked_and_told_who_it_is(program, echo_target, questions, directory):
+    (directory / "password").write_text("alice:secret\n")
     text = f"""
         [[auth]]
         plugin = "BasicHTTPAuth"
@@ -241,7 +241,7 @@ def test_of_several_each_is_asked_and_told_who_it_is(program, echo_target, quest
         plugin = "exec:{program}"
         source = "{questions}"
     """
-    with start_file(folder, text, echo_target) as running:
+    with start_file(directory, text, echo_target) as running:
         fields = [basic("alice:secret"), answering({"allow": True, "user": "bob"})]
         assert status(running, fields[1:]) == 401
         assert questions.read_text() == ""
@@ -261,9 +261,9 @@ for line in sys.stdin:
 
 @ours
 def test_a_program_is_asked_before_the_token_is_looked_up_which_then_is_told_the_user(
-    program, echo_target, questions, folder
+    program, echo_target, questions, directory
 ):
-    tokens = folder / "tokens"
+    tokens = directory / "tokens"
     tokens.write_text(TOKEN_PROGRAM)
     tokens.chmod(0o755)
     text = f"""
@@ -274,7 +274,7 @@ def test_a_program_is_asked_before_the_token_is_looked_up_which_then_is_told_the
         plugin = "exec:{program}"
         source = "{questions}"
     """
-    with start_file(folder, text) as running:
+    with start_file(directory, text) as running:
         path = f"/?token=127.0.0.1:{echo_target.port}"
         assert status(running, [answering({"refuse": "no"})], path=path) == 403
         assert [json.loads(line)["ask"] for line in questions.read_text().splitlines()] == ["auth"]
@@ -300,12 +300,12 @@ def test_a_session_ends_with_its_lifetime(running):
 
 
 @ours
-def test_the_shortest_lifetime_counts(program, echo_target, questions, folder):
-    tokens = folder / "tokens"
+def test_the_shortest_lifetime_counts(program, echo_target, questions, directory):
+    tokens = directory / "tokens"
     tokens.write_text(TOKEN_PROGRAM.replace("100", "0.1"))
     tokens.chmod(0o755)
     text = f'[token]\nplugin = "exec:{tokens}"\nsource = "{questions}"\n[auth]\nplugin = "exec:{program}"\n'
-    with start_file(folder, text) as running:
+    with start_file(directory, text) as running:
         path = f"/?token=127.0.0.1:{echo_target.port}"
         with running.websocket(path, fields=[answering({"allow": True, "lifetime": 60})]) as websocket:
             assert websocket.read_close() == (1008, "Session lifetime is over")
@@ -315,7 +315,7 @@ def test_the_shortest_lifetime_counts(program, echo_target, questions, folder):
 
 
 @ours
-def test_a_service_on_a_unix_socket_decides(echo_target, folder):
+def test_a_service_on_a_unix_socket_decides(echo_target, directory):
     class Handler(socketserver.StreamRequestHandler):
         def handle(self):
             for line in self.rfile:
@@ -323,7 +323,7 @@ def test_a_service_on_a_unix_socket_decides(echo_target, folder):
                 said = {"id": question["id"], **json.loads(question["headers"]["x-answer"])}
                 self.wfile.write(json.dumps(said).encode() + b"\n")
 
-    path = folder / "socket"
+    path = directory / "socket"
     with start(f"unix:{path}", echo_target) as running:
         assert status(running, [answering({"allow": True})]) == 503
         running.wait_log("the plugin: it can't be reached: .*No such file")
@@ -396,8 +396,8 @@ class Auth(BasePlugin):
 
 
 @pytest.fixture(scope="module")
-def modules(shared_folder):
-    package = shared_folder / "auth_modules"
+def modules(shared_directory):
+    package = shared_directory / "auth_modules"
     package.mkdir()
     (package / "my_auth.py").write_text(MODULE)
     return package
@@ -442,8 +442,8 @@ def test_a_class_is_told_the_target(python, echo_target):
     assert (answer.status, answer["X-Host"], answer["X-Port"]) == (418, "'127.0.0.1'", str(echo_target.port))
 
 
-def test_a_class_is_told_the_target_of_a_token(modules, echo_target, folder):
-    tokens = folder / "tokens"
+def test_a_class_is_told_the_target_of_a_token(modules, echo_target, directory):
+    tokens = directory / "tokens"
     tokens.write_text(f"t: 127.0.0.1:{echo_target.port}\nu: unix_socket:/run/x\n")
     options = ["--token-plugin", "TokenFile", "--token-source", tokens]
     with start_python(modules, None, *options) as running:
@@ -494,17 +494,17 @@ def test_an_exception_of_a_class_is_logged_by_its_name_alone(python):
 
 
 @ours
-def test_a_class_in_the_current_folder_is_found_without_the_original(folder, echo_target):
-    (folder / "local_auth.py").write_text(MODULE)
+def test_a_class_in_the_current_directory_is_found_without_the_original(directory, echo_target):
+    (directory / "local_auth.py").write_text(MODULE)
     environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": ""}
-    with start("local_auth.Auth", echo_target, cwd=folder, env=environment) as running:
+    with start("local_auth.Auth", echo_target, cwd=directory, env=environment) as running:
         assert status(running, says("yes")) == 101
         assert status(running, says("ask")) == 401
 
 
 @ours
-def test_a_class_that_is_not_there_lets_nobody_in_and_is_logged(folder, echo_target):
-    with start("no_such_module.Auth", echo_target, cwd=folder) as running:
+def test_a_class_that_is_not_there_lets_nobody_in_and_is_logged(directory, echo_target):
+    with start("no_such_module.Auth", echo_target, cwd=directory) as running:
         running.wait_log("ModuleNotFoundError: No module named 'no_such_module'")
         running.wait_log("the plugin no_such_module.Auth .* is gone")
         assert status(running, timeout=9) == 503
@@ -519,10 +519,10 @@ def test_a_plugin_that_makes_no_sense_is_told_at_the_start(plugin):
 
 
 @ours
-def test_a_program_that_is_not_there_is_told_by_the_check(folder):
-    (folder / "x.toml").write_text("target = 'a:1'\n[auth]\nplugin = 'exec:nothing'\n")
-    result = gateway.run("--config", folder / "x.toml", "--check")
-    assert f"auth.plugin: {folder}/nothing can't be opened" in result.stderr
+def test_a_program_that_is_not_there_is_told_by_the_check(directory):
+    (directory / "x.toml").write_text("target = 'a:1'\n[auth]\nplugin = 'exec:nothing'\n")
+    result = gateway.run("--config", directory / "x.toml", "--check")
+    assert f"auth.plugin: {directory}/nothing can't be opened" in result.stderr
     assert result.returncode == 0
 
 

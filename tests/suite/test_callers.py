@@ -20,17 +20,17 @@ exit 1
 """
 
 
-def test_open_ondemand_finds_its_line_and_the_process_that_it_started(echo_target, folder):
+def test_open_ondemand_finds_its_line_and_the_process_that_it_started(echo_target, directory):
     port = gateway.free_port()
     words = [gateway.command(), str(port), str(echo_target.port)]
     # What it leaves behind would hold pipes of ours.
-    with open(folder / "output", "wb") as output:
+    with open(directory / "output", "wb") as output:
         script = subprocess.run(
-            ["bash", "-c", OPEN_ONDEMAND, "bash", *words], cwd=folder, timeout=20, start_new_session=True,
+            ["bash", "-c", OPEN_ONDEMAND, "bash", *words], cwd=directory, timeout=20, start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
         )  # fmt: skip
-    assert script.returncode == 0, (folder / "websockify.log").read_text()
-    pid = int((folder / "output").read_text())
+    assert script.returncode == 0, (directory / "websockify.log").read_text()
+    pid = int((directory / "output").read_text())
     members = processes.tree(pid)
     try:
         with WebSocket.open(gateway.connect(port)) as websocket:
@@ -59,9 +59,9 @@ def test_foreman_reads_both_outputs_to_their_end(echo_target, certificate):
         assert "[Errno 98] Address already in use" in again.stderr
 
 
-def test_qemu_web_desktop_asks_for_the_background_twice(echo_target, folder):
-    (folder / "vnc.html").write_text("noVNC")
-    words = ["-D", "--web", folder, "{port}", f"127.0.0.1:{echo_target.port}", "-D"]
+def test_qemu_web_desktop_asks_for_the_background_twice(echo_target, directory):
+    (directory / "vnc.html").write_text("noVNC")
+    words = ["-D", "--web", directory, "{port}", f"127.0.0.1:{echo_target.port}", "-D"]
     with Background(*words) as background:
         assert background.status == 0
         with http.Connection(background.connect()) as connection:
@@ -69,9 +69,9 @@ def test_qemu_web_desktop_asks_for_the_background_twice(echo_target, folder):
         background.echo()
 
 
-def test_a_line_of_dockerfiles(echo_target, certificate, folder):
-    (folder / "vnc.html").write_text("noVNC")
-    words = ["-D", f"--web={folder}/", f"--cert={certificate}", "{port}", f"localhost:{echo_target.port}"]
+def test_a_line_of_dockerfiles(echo_target, certificate, directory):
+    (directory / "vnc.html").write_text("noVNC")
+    words = ["-D", f"--web={directory}/", f"--cert={certificate}", "{port}", f"localhost:{echo_target.port}"]
     with Background(*words) as background:
         assert background.status == 0
         assert "  - SSL/TLS support" in background.errors
@@ -86,26 +86,26 @@ def test_a_line_of_dockerfiles(echo_target, certificate, folder):
         "--target-config={}",
     ],
 )
-def test_a_line_of_dockerfiles_with_tokens(echo_target, folder, options):
-    (folder / "tokens").mkdir()
-    (folder / "tokens" / "all").write_text(f"one: localhost:{echo_target.port}\n")
-    with Background("-D", *options.format(folder / "tokens").split(), "{port}") as background:
+def test_a_line_of_dockerfiles_with_tokens(echo_target, directory, options):
+    (directory / "tokens").mkdir()
+    (directory / "tokens" / "all").write_text(f"one: localhost:{echo_target.port}\n")
+    with Background("-D", *options.format(directory / "tokens").split(), "{port}") as background:
         assert background.status == 0
         with WebSocket.open(background.connect(), "/websockify?token=one") as websocket:
             websocket.expect_echo()
 
 
-def test_a_unix_target_behind_an_address(folder):
+def test_a_unix_target_behind_an_address(directory):
     """As deCONZ and others write it."""
-    path = folder / "target"
+    path = directory / "target"
     with gateway.start(None, f"--unix-target={path}") as running:
         running.wait_log(rf"proxying from 127\.0\.0\.1:\d+ to {path}")
 
 
 @pytest.mark.parametrize("word", ["--heartbeat=30", "--idle-timeout 120", "--timeout 120", "--record {}/rec"])
-def test_novnc_proxy_puts_options_behind_the_addresses(echo_target, folder, word):
-    (folder / "vnc.html").write_text("noVNC")
+def test_novnc_proxy_puts_options_behind_the_addresses(echo_target, directory, word):
+    (directory / "vnc.html").write_text("noVNC")
     port = gateway.free_port()
-    words = f"--web {folder} {port} localhost:{echo_target.port} {word.format(folder)}".split()
+    words = f"--web {directory} {port} localhost:{echo_target.port} {word.format(directory)}".split()
     with gateway.Gateway(*words, listen=("127.0.0.1", port)) as running, running.websocket() as websocket:
         websocket.expect_echo()

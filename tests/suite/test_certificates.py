@@ -38,20 +38,20 @@ def test_an_rsa_key_is_served(echo_target, authority, client):
             websocket.expect_echo()
 
 
-def test_the_key_may_precede_the_certificate(echo_target, authority, client, folder):
+def test_the_key_may_precede_the_certificate(echo_target, authority, client, directory):
     certificate, key = authority.issue()
-    joined = folder / "joined.pem"
+    joined = directory / "joined.pem"
     joined.write_bytes(key.read_bytes() + certificate.read_bytes())
     with gateway.start(echo_target.port, "--cert", joined) as running:
         with running.websocket(tls=client) as websocket:
             websocket.expect_echo()
 
 
-def test_a_chain_is_sent_whole(echo_target, authority, folder):
+def test_a_chain_is_sent_whole(echo_target, authority, directory):
     """The client knows the root alone."""
-    between = certificates.Authority(folder / "between", "Intermediate", issuer=authority)
+    between = certificates.Authority(directory / "between", "Intermediate", issuer=authority)
     certificate, key = between.issue()
-    chain = folder / "chain.pem"
+    chain = directory / "chain.pem"
     chain.write_bytes(certificate.read_bytes() + between.certificate.read_bytes())
     with gateway.start(echo_target.port, "--cert", chain, "--key", key) as running:
         with running.websocket(tls=authority.client()) as websocket:
@@ -68,18 +68,18 @@ def test_an_encrypted_key_is_opened_with_its_password(echo_target, authority, cl
         assert "s3cret" not in running.log
 
 
-def test_relative_paths_are_those_of_the_start(echo_target, authority, client, folder, tls_root):
-    joined = folder / "relative.pem"
+def test_relative_paths_are_those_of_the_start(echo_target, authority, client, directory, tls_root):
+    joined = directory / "relative.pem"
     joined.write_bytes(authority.issue_joined().read_bytes())
     options = ["--cert", "relative.pem", "--web", tls_root]
-    with gateway.start(echo_target.port, *options, cwd=folder) as running:
+    with gateway.start(echo_target.port, *options, cwd=directory) as running:
         with running.websocket(tls=client) as websocket:
             websocket.expect_echo()
 
 
-def test_self_pem_in_the_working_directory_is_the_default(echo_target, authority, client, folder):
-    (folder / "self.pem").write_bytes(authority.issue_joined().read_bytes())
-    with gateway.start(echo_target.port, cwd=folder) as running:
+def test_self_pem_in_the_working_directory_is_the_default(echo_target, authority, client, directory):
+    (directory / "self.pem").write_bytes(authority.issue_joined().read_bytes())
+    with gateway.start(echo_target.port, cwd=directory) as running:
         with running.websocket(tls=client) as websocket:
             websocket.expect_echo()
 
@@ -90,8 +90,8 @@ def test_without_a_certificate_plain_sessions_work_and_tls_is_refused(echo, clie
         websocket.expect_echo()
 
 
-def test_without_a_certificate_the_log_says_what_is_missing(echo_target, client, folder):
-    with gateway.start(echo_target.port, "--cert", folder / "missing.pem") as running:
+def test_without_a_certificate_the_log_says_what_is_missing(echo_target, client, directory):
+    with gateway.start(echo_target.port, "--cert", directory / "missing.pem") as running:
         assert_refused(running, client)
         running.wait_log(r"SSL connection but '.*missing\.pem' not found")
 
@@ -102,8 +102,8 @@ def test_without_a_certificate_a_tls_client_gets_an_alert(echo, client):
     assert "ALERT" in (error.value.reason or ""), error.value
 
 
-def test_a_certificate_that_appears_late_is_used(echo_target, authority, client, folder):
-    late = folder / "late.pem"
+def test_a_certificate_that_appears_late_is_used(echo_target, authority, client, directory):
+    late = directory / "late.pem"
     with gateway.start(echo_target.port, "--cert", late) as running:
         assert_refused(running, client)
         late.write_bytes(authority.issue_joined().read_bytes())
@@ -119,13 +119,13 @@ def test_a_certificate_that_appears_late_is_used(echo_target, authority, client,
                 time.sleep(0.1)
 
 
-def test_a_changed_certificate_is_used_for_new_connections(echo_target, authority, client, folder):
-    served = folder / "served.pem"
+def test_a_changed_certificate_is_used_for_new_connections(echo_target, authority, client, directory):
+    served = directory / "served.pem"
     served.write_bytes(authority.issue_joined("before").read_bytes())
     with gateway.start(echo_target.port, "--cert", served) as running:
         with running.websocket(tls=client) as old:
             assert served_name(running, client) == "before"
-            fresh = folder / "fresh.pem"
+            fresh = directory / "fresh.pem"
             fresh.write_bytes(authority.issue_joined("after").read_bytes())
             os.replace(fresh, served)
             deadline = time.monotonic() + http.patience
@@ -136,9 +136,9 @@ def test_a_changed_certificate_is_used_for_new_connections(echo_target, authorit
 
 
 def test_a_changed_certificate_that_is_broken_does_not_end_the_gateway(
-    echo_target, authority, client, folder
+    echo_target, authority, client, directory
 ):
-    served = folder / "served.pem"
+    served = directory / "served.pem"
     served.write_bytes(authority.issue_joined().read_bytes())
     with gateway.start(echo_target.port, "--cert", served) as running:
         with running.websocket(tls=client) as old:
@@ -205,22 +205,22 @@ def test_verify_client_lets_a_client_with_a_certificate_in(verifying, authority)
         websocket.expect_echo()
 
 
-def test_verify_client_refuses_a_certificate_of_another_authority(verifying, authority, folder):
-    other = certificates.Authority(folder / "other", "Other CA")
+def test_verify_client_refuses_a_certificate_of_another_authority(verifying, authority, directory):
+    other = certificates.Authority(directory / "other", "Other CA")
     own = other.issue_joined("client", usage="clientAuth")
     assert_refused(verifying, authority.client(certificate=own), OSError)
 
 
-def test_without_verify_client_no_certificate_is_asked_for(secure, authority, folder):
-    other = certificates.Authority(folder / "other", "Other CA")
+def test_without_verify_client_no_certificate_is_asked_for(secure, authority, directory):
+    other = certificates.Authority(directory / "other", "Other CA")
     own = other.issue_joined("client", usage="clientAuth")
     with secure.websocket(tls=authority.client(certificate=own)) as websocket:
         websocket.expect_echo()
 
 
-def test_a_key_that_can_not_be_read_is_told_once_and_plain_clients_are_served(echo_target, authority, client, folder):
+def test_a_key_that_can_not_be_read_is_told_once_and_plain_clients_are_served(echo_target, authority, client, directory):
     certificate, _ = authority.issue()
-    unreadable = folder / "a folder"
+    unreadable = directory / "a directory"
     unreadable.mkdir()
     with gateway.start(echo_target.port, "--cert", certificate, "--key", unreadable) as running:
         for _ in range(2):

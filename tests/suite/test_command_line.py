@@ -51,25 +51,25 @@ def test_a_command_line_of_the_original_is_understood(order, port, echo_target):
         assert_echoes(running)
 
 
-def test_an_option_of_a_page_is_understood(port, echo_target, folder):
-    (folder / "index.html").write_bytes(b"page")
-    arguments = [f"127.0.0.1:{port}", f"127.0.0.1:{echo_target.port}", "--web", folder, "--file"]
+def test_an_option_of_a_page_is_understood(port, echo_target, directory):
+    (directory / "index.html").write_bytes(b"page")
+    arguments = [f"127.0.0.1:{port}", f"127.0.0.1:{echo_target.port}", "--web", directory, "--file"]
     with start_with(arguments, port) as running, running.http() as connection:
         assert connection.get("/").body == b"page"
 
 
-def test_the_web_root_may_be_relative(port, echo_target, folder):
-    (folder / "root").mkdir()
-    (folder / "root" / "index.html").write_bytes(b"page")
+def test_the_web_root_may_be_relative(port, echo_target, directory):
+    (directory / "root").mkdir()
+    (directory / "root" / "index.html").write_bytes(b"page")
     arguments = ["--web=root", f"127.0.0.1:{port}", f"127.0.0.1:{echo_target.port}"]
-    with gateway.Gateway(*arguments, listen=("127.0.0.1", port), cwd=folder) as running:
+    with gateway.Gateway(*arguments, listen=("127.0.0.1", port), cwd=directory) as running:
         with running.http() as connection:
             assert connection.get("/").body == b"page"
 
 
-def test_the_last_of_repeated_options_wins(port, echo_target, folder):
-    (folder / "index.html").write_bytes(b"page")
-    arguments = ["--web", "/nonexistent", "--web", folder, f"127.0.0.1:{port}"]
+def test_the_last_of_repeated_options_wins(port, echo_target, directory):
+    (directory / "index.html").write_bytes(b"page")
+    arguments = ["--web", "/nonexistent", "--web", directory, f"127.0.0.1:{port}"]
     with start_with([*arguments, f"127.0.0.1:{echo_target.port}"], port) as running:
         with running.http() as connection:
             assert connection.get("/").body == b"page"
@@ -108,8 +108,8 @@ def test_the_last_of_repeated_options_wins(port, echo_target, folder):
         ("--ssl 6080 localhost:5900", "--ssl"),
     ],
 )
-def test_a_usage_error_exits_with_2_and_says_what_is_wrong(words, text, folder):
-    assert_usage_error(words, text, folder)
+def test_a_usage_error_exits_with_2_and_says_what_is_wrong(words, text, directory):
+    assert_usage_error(words, text, directory)
 
 
 @pytest.mark.parametrize(
@@ -126,12 +126,12 @@ def test_a_usage_error_exits_with_2_and_says_what_is_wrong(words, text, folder):
         ("--legacy-syslog 6080 localhost:5900", "You must use --syslog to use --legacy-syslog"),
     ],
 )
-def test_an_option_that_needs_another_says_so(words, text, folder):
-    assert_usage_error(words, text, folder)
+def test_an_option_that_needs_another_says_so(words, text, directory):
+    assert_usage_error(words, text, directory)
 
 
-def assert_usage_error(words, text, folder):
-    result = gateway.run(*words.split(), cwd=folder)
+def assert_usage_error(words, text, directory):
+    result = gateway.run(*words.split(), cwd=directory)
     assert result.returncode == USAGE_ERROR
     errors = [line for line in result.stderr.splitlines() if line.startswith("websockify: error:")]
     assert len(errors) == 1, result.stderr
@@ -139,8 +139,8 @@ def assert_usage_error(words, text, folder):
     assert result.stdout == ""
 
 
-def test_an_ambiguous_prefix_names_what_it_could_be(folder):
-    result = gateway.run("--unix", "6080", cwd=folder)
+def test_an_ambiguous_prefix_names_what_it_could_be(directory):
+    result = gateway.run("--unix", "6080", cwd=directory)
     assert result.returncode == USAGE_ERROR
     assert "--unix-listen" in result.stderr
     assert "--unix-target" in result.stderr
@@ -153,28 +153,28 @@ def test_a_usage_error_shows_the_usage():
 
 
 @pytest.mark.parametrize("port", ["65536", "99999", "-1"])
-def test_a_port_out_of_range_is_refused(port, folder):
-    result = gateway.run("127.0.0.1:" + port, "localhost:5900", cwd=folder)
+def test_a_port_out_of_range_is_refused(port, directory):
+    result = gateway.run("127.0.0.1:" + port, "localhost:5900", cwd=directory)
     assert result.returncode == USAGE_ERROR
     assert "websockify: error:" in result.stderr
     assert "Traceback" not in result.stderr
 
 
-def test_a_target_port_out_of_range_is_refused(folder):
-    result = gateway.run(f"127.0.0.1:{gateway.free_port()}", "localhost:70000", cwd=folder)
+def test_a_target_port_out_of_range_is_refused(directory):
+    result = gateway.run(f"127.0.0.1:{gateway.free_port()}", "localhost:70000", cwd=directory)
     assert result.returncode == USAGE_ERROR
 
 
-def test_a_web_root_that_does_not_exist_is_refused_with_its_name(folder):
-    result = gateway.run("--web", folder / "missing", gateway.free_port(), "localhost:5900")
+def test_a_web_root_that_does_not_exist_is_refused_with_its_name(directory):
+    result = gateway.run("--web", directory / "missing", gateway.free_port(), "localhost:5900")
     assert result.returncode != 0
     assert "missing" in result.stderr
     assert "Traceback" not in result.stderr
 
 
-def test_a_web_root_that_is_a_file_is_refused_with_its_name(folder):
-    (folder / "file").write_bytes(b"")
-    result = gateway.run("--web", folder / "file", gateway.free_port(), "localhost:5900")
+def test_a_web_root_that_is_a_file_is_refused_with_its_name(directory):
+    (directory / "file").write_bytes(b"")
+    result = gateway.run("--web", directory / "file", gateway.free_port(), "localhost:5900")
     assert result.returncode != 0
     assert "file" in result.stderr
     assert "Traceback" not in result.stderr
@@ -215,14 +215,14 @@ def test_version_is_told():
     assert any(letter.isdigit() for letter in result.stdout)
 
 
-def test_the_program_may_be_started_through_a_link(folder, port, echo_target):
+def test_the_program_may_be_started_through_a_link(directory, port, echo_target):
     """As noVNC does it, with a `websockify` of its own in PATH."""
-    link = folder / "websockify"
+    link = directory / "websockify"
     link.symlink_to(gateway.command())
     process = subprocess.Popen(
         [link, f"127.0.0.1:{port}", f"127.0.0.1:{echo_target.port}"],
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=folder,
-        env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"},
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=directory,
+        env={**os.environ, "PATH": f"{directory}:{os.environ['PATH']}"},
     )  # fmt: skip
     try:
         for line in process.stderr:

@@ -17,11 +17,11 @@ pytestmark = pytest.mark.ours_only("the control socket")
 
 
 class Controlled(Instance):
-    def __init__(self, folder, target, settings="", **options):
-        self.run_folder = folder / "run"
-        self.runtime = self.run_folder / "vnc"
+    def __init__(self, directory, target, settings="", **options):
+        self.run_directory = directory / "run"
+        self.runtime = self.run_directory / "vnc"
         self.runtime.mkdir(parents=True)
-        super().__init__(folder, target, settings, env={"RUNTIME_DIRECTORY": str(self.runtime)}, **options)
+        super().__init__(directory, target, settings, env={"RUNTIME_DIRECTORY": str(self.runtime)}, **options)
 
     @property
     def socket(self):
@@ -44,15 +44,15 @@ class Controlled(Instance):
 
     def ctl(self, *words, status=0, config=None):
         program = os.path.join(os.path.dirname(gateway.command()), "websockifyctl")
-        folders = ["--run", self.run_folder, "--config", config or self.config.parent]
-        done = subprocess.run([program, *folders, *words], capture_output=True, text=True, timeout=30)
+        directories = ["--run", self.run_directory, "--config", config or self.config.parent]
+        done = subprocess.run([program, *directories, *words], capture_output=True, text=True, timeout=30)
         assert done.returncode == status, f"{done.returncode}: {done.stdout}{done.stderr}"
         return done.stdout if status == 0 else done.stderr
 
 
 @pytest.fixture
-def instance(echo_target, folder):
-    with Controlled(folder, echo_target.port) as instance:
+def instance(echo_target, directory):
+    with Controlled(directory, echo_target.port) as instance:
         yield instance
 
 
@@ -86,7 +86,7 @@ def test_tables_for_people(instance):
         assert "\x1b" not in table
 
 
-def test_status_without_a_name_shows_all(instance, folder):
+def test_status_without_a_name_shows_all(instance, directory):
     (instance.config.parent / "cold.toml").write_text('target = "a:1"')
     text = instance.ctl("status")
     assert re.search(r"name: cold\n +state: not running\n\n +name: vnc\n +state: running for ", text), text
@@ -186,10 +186,10 @@ def test_other_users_are_not_answered(instance):
     assert pathlib.Path(instance.socket).stat().st_mode & 0o777 == 0o600
 
 
-def test_files_are_checked_shown_and_written(instance, folder):
+def test_files_are_checked_shown_and_written(instance, directory):
     assert instance.ctl("check") == "vnc: in order\n"
     assert 'target = "127.0.0.1:' in instance.ctl("show", "vnc")
-    written = folder / "written"
+    written = directory / "written"
     instance.ctl("new", "desk", "--", "--web", "/usr", "6080", "localhost:5901", config=written)
     assert 'target = "localhost:5901"' in (written / "desk.toml").read_text()
     assert (written / "desk.toml").stat().st_mode & 0o777 == 0o640
@@ -199,9 +199,9 @@ def test_files_are_checked_shown_and_written(instance, folder):
     instance.ctl("check", status=78, config=written)
 
 
-def test_check_tells_of_certificates_and_keys(folder, authority, echo_target):
-    with Controlled(folder, echo_target.port) as instance:
-        files = folder / "files"
+def test_check_tells_of_certificates_and_keys(directory, authority, echo_target):
+    with Controlled(directory, echo_target.port) as instance:
+        files = directory / "files"
         files.mkdir()
         (files / "self.pem").write_bytes(authority.issue_joined().read_bytes())
         (files / "self.pem").chmod(0o644)
@@ -212,6 +212,6 @@ def test_check_tells_of_certificates_and_keys(folder, authority, echo_target):
         assert "everybody" not in instance.ctl("check", config=files)
 
 
-def test_without_a_file_there_is_no_socket(echo_target, folder):
-    with gateway.start(echo_target.port, env={"RUNTIME_DIRECTORY": str(folder)}):
-        assert not (folder / "control").exists()
+def test_without_a_file_there_is_no_socket(echo_target, directory):
+    with gateway.start(echo_target.port, env={"RUNTIME_DIRECTORY": str(directory)}):
+        assert not (directory / "control").exists()

@@ -26,8 +26,8 @@ def test_the_caller_goes_on_when_clients_can_be_served(target, option):
         background.echo()
 
 
-def test_the_background_process_has_left_its_caller(target, folder):
-    with Background("-D", "{port}", target, cwd=folder) as background:
+def test_the_background_process_has_left_its_caller(target, directory):
+    with Background("-D", "{port}", target, cwd=directory) as background:
         pid = background.pid()
         assert pid != background.process.pid
         # The original's does so a moment after its caller goes on.
@@ -40,18 +40,18 @@ def test_the_background_process_has_left_its_caller(target, folder):
         assert os.getpgid(pid) != background.process.pid
 
 
-def test_the_background_process_is_in_the_web_root(target, folder):
-    (folder / "web").mkdir(mode=0o755)
-    (folder / "web" / "index.html").write_text("page")
-    with Background("-D", "--web", "web", "{port}", target, cwd=folder) as background:
-        assert os.readlink(f"/proc/{background.pid()}/cwd") == str(folder / "web")
+def test_the_background_process_is_in_the_web_root(target, directory):
+    (directory / "web").mkdir(mode=0o755)
+    (directory / "web" / "index.html").write_text("page")
+    with Background("-D", "--web", "web", "{port}", target, cwd=directory) as background:
+        assert os.readlink(f"/proc/{background.pid()}/cwd") == str(directory / "web")
         with http.Connection(background.connect()) as connection:
             assert connection.get("/").body == b"page"
 
 
-def test_the_log_file_stays_open(target, folder):
-    log = folder / "log"
-    with Background("-D", "--log-file", "log", "{port}", target, cwd=folder) as background:
+def test_the_log_file_stays_open(target, directory):
+    log = directory / "log"
+    with Background("-D", "--log-file", "log", "{port}", target, cwd=directory) as background:
         background.echo()
         expected = [
             "WebSocket server settings:", "Backgrounding (daemon)", "proxying from", "connecting to:"
@@ -99,10 +99,10 @@ def test_a_port_in_use_is_told_to_the_caller(target):
         assert result.returncode == (1 if gateway.IS_OURS else 0)
 
 
-def test_a_log_file_that_can_not_be_opened_is_told_to_the_caller(target, folder):
-    result = gateway.run("-D", "--log-file", folder, gateway.free_port(), target)
+def test_a_log_file_that_can_not_be_opened_is_told_to_the_caller(target, directory):
+    result = gateway.run("-D", "--log-file", directory, gateway.free_port(), target)
     assert result.returncode != 0
-    assert str(folder) in result.stderr
+    assert str(directory) in result.stderr
 
 
 def test_options_of_time_count_in_the_background(target):
@@ -112,27 +112,27 @@ def test_options_of_time_count_in_the_background(target):
 
 
 @pytest.mark.ours_only("the original has no files of configuration")
-def test_a_configuration_file_in_the_background(target, folder):
+def test_a_configuration_file_in_the_background(target, directory):
     port = gateway.free_port()
-    file = folder / f"vnc-{port}.toml"
+    file = directory / f"vnc-{port}.toml"
     file.write_text(f'listen = "127.0.0.1:{port}"\ntarget = "{target}"\n')
-    with Background("-D", "--config", file.name, port=port, cwd=folder) as background:
+    with Background("-D", "--config", file.name, port=port, cwd=directory) as background:
         assert background.status == 0, background.errors
         background.echo()
 
 
 @pytest.mark.ours_only("the original does not reload")
-def test_a_reload_reads_relative_paths_where_the_program_was_started(target, folder):
+def test_a_reload_reads_relative_paths_where_the_program_was_started(target, directory):
     port = gateway.free_port()
-    file = folder / f"vnc-{port}.toml"
-    (folder / "web").mkdir(mode=0o755)
-    (folder / "web" / "index.html").write_text("page")
+    file = directory / f"vnc-{port}.toml"
+    (directory / "web").mkdir(mode=0o755)
+    (directory / "web" / "index.html").write_text("page")
     text = f'listen = "127.0.0.1:{port}"\ntarget = "{target}"\n'
     file.write_text(text + '[log]\nfile = "log"\n')
-    with Background("-D", "--config", file.name, port=port, cwd=folder) as background:
+    with Background("-D", "--config", file.name, port=port, cwd=directory) as background:
         file.write_text(text + '[web]\nroot = "web"\n[log]\nfile = "log"\n')
         os.kill(background.pid(), signal.SIGHUP)
-        assert processes.wait_for(lambda: "generation 2" in (folder / "log").read_text())
+        assert processes.wait_for(lambda: "generation 2" in (directory / "log").read_text())
         with http.Connection(background.connect()) as connection:
             assert connection.get("/").body == b"page"
 

@@ -14,8 +14,8 @@ pytestmark = pytest.mark.ours_only("websockifyctl")
 
 def health(instance, *words, status=0, stdin=None):
     program = os.path.join(os.path.dirname(gateway.command()), "websockifyctl")
-    folders = ["--run", instance.run_folder, "--config", instance.config.parent]
-    done = subprocess.run([program, *folders, "health", "vnc", *words], input=stdin,
+    directories = ["--run", instance.run_directory, "--config", instance.config.parent]
+    done = subprocess.run([program, *directories, "health", "vnc", *words], input=stdin,
                           capture_output=True, text=True, timeout=30)  # fmt: skip
     assert done.returncode == status, f"{done.returncode}: {done.stdout}{done.stderr}"
     said = done.stdout if status == 0 else done.stderr
@@ -23,8 +23,8 @@ def health(instance, *words, status=0, stdin=None):
     return said
 
 
-def test_a_target_that_is_reached_is_in_order(echo_target, folder):
-    with Controlled(folder, echo_target.port) as instance:
+def test_a_target_that_is_reached_is_in_order(echo_target, directory):
+    with Controlled(directory, echo_target.port) as instance:
         said = health(instance)
         assert re.fullmatch(r"vnc: in order, 127\.0\.0\.1:\d+ reaches its target \(\d+ ms\)\n", said), said
         assert processes.wait_for(lambda: "closed by client (1000)" in instance.log)
@@ -38,25 +38,25 @@ class Desktop(targets.Target):
         connection.recv(1)
 
 
-def test_a_target_that_speaks_first_is_in_order(folder):
-    with Desktop() as target, Controlled(folder, target.port) as instance:
+def test_a_target_that_speaks_first_is_in_order(directory):
+    with Desktop() as target, Controlled(directory, target.port) as instance:
         health(instance)
 
 
-def test_a_target_that_is_away_is_told(folder):
-    with Controlled(folder, gateway.free_port()) as instance:
+def test_a_target_that_is_away_is_told(directory):
+    with Controlled(directory, gateway.free_port()) as instance:
         said = health(instance, status=1)
         assert "closed with 1011: Failed to connect to downstream server" in said
 
 
-def test_an_instance_that_does_not_run_is_told(echo_target, folder):
-    with Controlled(folder, echo_target.port) as instance:
+def test_an_instance_that_does_not_run_is_told(echo_target, directory):
+    with Controlled(directory, echo_target.port) as instance:
         pass
     assert "cannot connect to 127.0.0.1:" in health(instance, status=1)
 
 
-def test_one_that_hangs_is_told_in_time(echo_target, folder):
-    with Controlled(folder, echo_target.port, "workers = 1") as instance:
+def test_one_that_hangs_is_told_in_time(echo_target, directory):
+    with Controlled(directory, echo_target.port, "workers = 1") as instance:
         (pid,) = processes.with_role(instance.pid, "gateway")
         os.kill(pid, 19)
         try:
@@ -67,21 +67,21 @@ def test_one_that_hangs_is_told_in_time(echo_target, folder):
             os.kill(pid, 18)
 
 
-def test_with_tls_the_certificate_is_that_of_the_file(echo_target, folder, authority):
+def test_with_tls_the_certificate_is_that_of_the_file(echo_target, directory, authority):
     settings = '[tls]\ncertificate = "joined.pem"\nrequired = true'
     certificate, other = authority.issue_joined(), authority.issue_joined("other.example")
-    (folder / "joined.pem").write_bytes(open(certificate, "rb").read())
-    with Controlled(folder, echo_target.port, settings) as instance:
+    (directory / "joined.pem").write_bytes(open(certificate, "rb").read())
+    with Controlled(directory, echo_target.port, settings) as instance:
         health(instance)
         # What is shown is not what the file says any more.
         instance.write(settings.replace("joined.pem", "other.pem"))
-        (folder / "other.pem").write_bytes(open(other, "rb").read())
+        (directory / "other.pem").write_bytes(open(other, "rb").read())
         assert "another certificate" in health(instance, status=1)
 
 
-def test_a_unix_socket_and_one_that_only_the_service_knows(echo_target, folder):
-    path = folder / "web.sock"
-    with Controlled(folder, echo_target.port) as instance:
+def test_a_unix_socket_and_one_that_only_the_service_knows(echo_target, directory):
+    path = directory / "web.sock"
+    with Controlled(directory, echo_target.port) as instance:
         instance.write(listen=f'"unix:{path}"')
         instance.reload()
         assert str(path) in health(instance)
@@ -90,28 +90,28 @@ def test_a_unix_socket_and_one_that_only_the_service_knows(echo_target, folder):
         health(instance)
 
 
-def test_a_token_comes_from_a_file_or_standard_input(echo_target, folder):
-    (folder / "tokens").write_text(f"se&cret: 127.0.0.1:{echo_target.port}\n")
-    (folder / "token").write_text("se&cret\n")
-    with Controlled(folder, echo_target.port) as instance:
+def test_a_token_comes_from_a_file_or_standard_input(echo_target, directory):
+    (directory / "tokens").write_text(f"se&cret: 127.0.0.1:{echo_target.port}\n")
+    (directory / "token").write_text("se&cret\n")
+    with Controlled(directory, echo_target.port) as instance:
         table = '[token]\nplugin = "TokenFile"\nsource = "tokens"\n'
         text = f'listen = "127.0.0.1:{instance.port}"\n'
         for host in ["", "host = true\n"]:
             instance.config.write_text(text + table + host)
             instance.reload()
             assert "refused with 403" in health(instance, status=1)
-            health(instance, "--token-file", folder / "token")
+            health(instance, "--token-file", directory / "token")
             health(instance, "--token-file", "-", stdin="se&cret\n")
             assert "refused with 403" in health(instance, "--token-file", "-", status=1, stdin="other")
         assert "se&cret" not in instance.log
 
 
-def test_a_password_and_an_origin_are_shown(echo_target, folder):
-    (folder / "password").write_text("alice:word\n")
+def test_a_password_and_an_origin_are_shown(echo_target, directory):
+    (directory / "password").write_text("alice:word\n")
     auth = '[[auth]]\nplugin = "BasicHTTPAuth"\nsource = "alice:word"\n' \
            '[[auth]]\nplugin = "ExpectOrigin"\nsource = "https://a.example"\n'  # fmt: skip
-    with Controlled(folder, echo_target.port, auth) as instance:
+    with Controlled(directory, echo_target.port, auth) as instance:
         assert "refused with 401" in health(instance, status=1)
-        shown = ["--password-file", folder / "password"]
+        shown = ["--password-file", directory / "password"]
         assert "refused with 403" in health(instance, *shown, status=1)
         health(instance, *shown, "--origin", "https://a.example")

@@ -10,9 +10,9 @@ from harness import gateway, processes, rogue
 pytestmark = pytest.mark.ours_only("roles in processes of their own")
 
 
-def start(folder, target, act, **settings):
+def start(directory, target, act, **settings):
     """A service whose first gateway is in wrong hands, and whose second is not."""
-    program = rogue.install(folder, gateway.command(), act)
+    program = rogue.install(directory, gateway.command(), act)
     return gateway.start(target.port, "--workers", "2", program=program, **settings)
 
 
@@ -26,8 +26,8 @@ def serves(running):
 
 
 @pytest.mark.parametrize("act", rogue.VIOLATIONS, ids=lambda act: act.__name__)
-def test_a_gateway_that_breaks_protocol_is_killed_and_touches_no_other(folder, echo_target, act):
-    with start(folder, echo_target, act) as running:
+def test_a_gateway_that_breaks_protocol_is_killed_and_touches_no_other(directory, echo_target, act):
+    with start(directory, echo_target, act) as running:
         # The case that looks whether it listens was the first client, and is gone by now.
         with running.connect() as bait, running.connect() as other_bait, running.websocket() as websocket:
             websocket.expect_echo()
@@ -41,10 +41,10 @@ def test_a_gateway_that_breaks_protocol_is_killed_and_touches_no_other(folder, e
 
 
 @pytest.mark.parametrize("role", ["gateway", "connector", "signer", "exporter"])
-def test_a_role_that_is_ready_twice_is_killed_and_replaced(folder, echo_target, authority, role):
-    program = rogue.install_ready_twice(folder, gateway.command(), role)
+def test_a_role_that_is_ready_twice_is_killed_and_replaced(directory, echo_target, authority, role):
+    program = rogue.install_ready_twice(directory, gateway.command(), role)
     certificate, key = authority.issue()
-    configuration = folder / "vnc.toml"
+    configuration = directory / "vnc.toml"
     port, metrics = gateway.free_port(), gateway.free_port()
     configuration.write_text(
         f'listen = "127.0.0.1:{port}"\ntarget = "127.0.0.1:{echo_target.port}"\n'
@@ -58,8 +58,8 @@ def test_a_role_that_is_ready_twice_is_killed_and_replaced(folder, echo_target, 
         assert set(re.findall(rf"\(pid (\d+)\).*{fault}", running.log)) == {str(pid)}
 
 
-def test_a_flood_of_acknowledgements_is_bounded(folder, echo_target):
-    with start(folder, echo_target, rogue.acknowledge_without_end) as running:
+def test_a_flood_of_acknowledgements_is_bounded(directory, echo_target):
+    with start(directory, echo_target, rogue.acknowledge_without_end) as running:
         with running.connect() as bait, running.connect() as other_bait, running.websocket() as websocket:
             before = processes.memory(running.pid)
             for client in (bait, other_bait):
@@ -69,8 +69,8 @@ def test_a_flood_of_acknowledgements_is_bounded(folder, echo_target):
             assert processes.memory(running.pid) - before < 4 * 1024 * 1024
 
 
-def test_a_gateway_that_reads_nothing_is_killed(folder, echo_target):
-    program = rogue.install(folder, gateway.command(), rogue.read_nothing)
+def test_a_gateway_that_reads_nothing_is_killed(directory, echo_target):
+    program = rogue.install(directory, gateway.command(), rogue.read_nothing)
     with gateway.start(echo_target.port, "--workers", "1", program=program) as running:
         clients = [running.connect() for _ in range(400)]
         running.wait_log(r"gateway 1 \(pid \d+\) hangs", 10)
@@ -83,12 +83,12 @@ def test_a_gateway_that_reads_nothing_is_killed(folder, echo_target):
         assert processes.wait_for(lambda: serves(running), 5)
 
 
-def test_the_status_line_counts_what_broke_protocol(folder, echo_target):
-    path = folder / "notify"
+def test_the_status_line_counts_what_broke_protocol(directory, echo_target):
+    path = directory / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifications:
         notifications.bind(str(path))
         notifications.settimeout(5)
-        with start(folder, echo_target, rogue.forge, env={"NOTIFY_SOCKET": str(path)}) as running:
+        with start(directory, echo_target, rogue.forge, env={"NOTIFY_SOCKET": str(path)}) as running:
             with running.connect() as bait, running.connect() as other_bait:
                 for client in (bait, other_bait):
                     client.sendall(b"G")
@@ -99,8 +99,8 @@ def test_the_status_line_counts_what_broke_protocol(folder, echo_target):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a clock of its own takes a namespace")
 @pytest.mark.parametrize("ahead", [0, 3600], ids=["good", "expired"])
-def test_a_client_with_an_expired_ticket_may_come_again(folder, echo_target, ahead):
-    program = rogue.install_late_connector(folder, gateway.command(), ahead)
+def test_a_client_with_an_expired_ticket_may_come_again(directory, echo_target, ahead):
+    program = rogue.install_late_connector(directory, gateway.command(), ahead)
     with gateway.start(echo_target.port, program=program) as running:
         key = b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
         with running.connect() as client:

@@ -129,7 +129,7 @@ def test_an_echo_of_2_mib_from_ten_clients_at_once(echo):
     assert results == dict.fromkeys(range(10), True)
 
 
-def test_small_socket_buffers_lose_nothing(folder):
+def test_small_socket_buffers_lose_nothing(directory):
     """Partial writes on every side."""
     with targets.Target(receive_buffer=4096) as slow, gateway.start(slow.port) as running:
         websocket = running.websocket(receive_buffer=4096)

@@ -63,29 +63,29 @@ def test_prefer_ipv6_listens_on_ipv6_as_well(echo_target, option):
 # Unix sockets
 
 
-def test_a_unix_socket_is_listened_on(echo_target, folder):
-    path = folder / "listen.sock"
+def test_a_unix_socket_is_listened_on(echo_target, directory):
+    path = directory / "listen.sock"
     with gateway.Gateway("--unix-listen", path, target_of(echo_target), listen=path) as running:
         assert_echoes(running)
         running.wait_log(rf"- Listen on unix socket {path}")
 
 
-def test_a_unix_socket_is_for_its_owner_alone_by_default(echo_target, folder):
-    path = folder / "listen.sock"
+def test_a_unix_socket_is_for_its_owner_alone_by_default(echo_target, directory):
+    path = directory / "listen.sock"
     with gateway.Gateway("--unix-listen", path, target_of(echo_target), listen=path):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize("mode", ["660", "0666", "777"])
-def test_a_unix_socket_has_the_mode_that_was_asked_for(echo_target, folder, mode):
-    path = folder / "listen.sock"
+def test_a_unix_socket_has_the_mode_that_was_asked_for(echo_target, directory, mode):
+    path = directory / "listen.sock"
     arguments = ["--unix-listen", path, "--unix-listen-mode", mode, target_of(echo_target)]
     with gateway.Gateway(*arguments, listen=path):
         assert stat.S_IMODE(path.stat().st_mode) == int(mode, 8)
 
 
-def test_a_unix_socket_left_behind_is_replaced(echo_target, folder):
-    path = folder / "listen.sock"
+def test_a_unix_socket_left_behind_is_replaced(echo_target, directory):
+    path = directory / "listen.sock"
     with socket.socket(socket.AF_UNIX) as left_behind:
         left_behind.bind(str(path))
     with gateway.Gateway("--unix-listen", path, target_of(echo_target), listen=path, wait=False) as running:
@@ -101,8 +101,8 @@ def can_connect(running):
     return True
 
 
-def test_a_file_that_is_no_socket_is_not_replaced_by_one(echo_target, folder):
-    path = folder / "precious"
+def test_a_file_that_is_no_socket_is_not_replaced_by_one(echo_target, directory):
+    path = directory / "precious"
     path.write_bytes(b"do not delete")
     arguments = ["--unix-listen", path, target_of(echo_target)]
     running = gateway.Gateway(*arguments, listen=path, wait=False)
@@ -115,8 +115,8 @@ def test_a_file_that_is_no_socket_is_not_replaced_by_one(echo_target, folder):
     assert path.read_bytes() == b"do not delete"
 
 
-def test_a_unix_socket_that_is_in_use_is_not_taken_over(echo_target, folder):
-    path = folder / "listen.sock"
+def test_a_unix_socket_that_is_in_use_is_not_taken_over(echo_target, directory):
+    path = directory / "listen.sock"
     with gateway.Gateway("--unix-listen", path, target_of(echo_target), listen=path) as first:
         second = gateway.Gateway(
             "--unix-listen", path, "127.0.0.1:1", listen=path, wait=False

@@ -14,9 +14,9 @@ from test_service import echoes, one_role, receive_until
 pytestmark = pytest.mark.ours_only("roles in processes of their own")
 
 
-def test_roles_that_hang_are_replaced(echo_target, folder):
+def test_roles_that_hang_are_replaced(echo_target, directory):
     """One of each, all at once, since each takes its time."""
-    authority = certificates.Authority(folder / "authority")
+    authority = certificates.Authority(directory / "authority")
     joined = authority.issue_joined()
     with gateway.start(echo_target.port, "--cert", joined) as running:
         running.tls = authority.client()
@@ -65,12 +65,12 @@ def wakeups(pid):
         return next(int(line.split()[1]) for line in file if line.startswith("voluntary_ctxt_switches"))
 
 
-def test_the_watchdog_starves_when_a_role_can_not_be_replaced(echo_target, folder):
+def test_the_watchdog_starves_when_a_role_can_not_be_replaced(echo_target, directory):
     """Nothing but a new start of everything can help then."""
-    path = folder / "notify"
+    path = directory / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifications:
         notifications.bind(str(path))
-        programs = folder / "bin"
+        programs = directory / "bin"
         programs.mkdir()
         for name in ["websockify", "websockify-worker"]:
             shutil.copy2(os.path.join(os.path.dirname(gateway.command()), name), programs)

@@ -25,14 +25,14 @@ def test_a_port_alone_is_logged_the_way_open_ondemand_looks_for_it(echo_target):
         running.wait_log(rf"(?i)proxying from :{port} to localhost:{echo_target.port}")
 
 
-def test_the_web_root_is_logged(echo_target, folder):
-    with gateway.start(echo_target.port, "--web", folder) as running:
-        running.wait_log(rf"^  - Web server\. Web root: {folder}$")
+def test_the_web_root_is_logged(echo_target, directory):
+    with gateway.start(echo_target.port, "--web", directory) as running:
+        running.wait_log(rf"^  - Web server\. Web root: {directory}$")
 
 
-def test_the_missing_listings_are_logged(echo_target, folder):
-    with gateway.start(echo_target.port, "--web", folder, "--file-only") as running:
-        running.wait_log(rf"^  - Web server \(no directory listings\)\. Web root: {folder}$")
+def test_the_missing_listings_are_logged(echo_target, directory):
+    with gateway.start(echo_target.port, "--web", directory, "--file-only") as running:
+        running.wait_log(rf"^  - Web server \(no directory listings\)\. Web root: {directory}$")
 
 
 def test_tls_is_logged(echo_target, certificate):
@@ -50,9 +50,9 @@ def test_ssl_target_is_logged(echo_target):
         running.wait_log(rf"to localhost:{echo_target.port} \(using SSL\)$")
 
 
-def test_a_unix_target_is_logged(folder):
-    with gateway.start(None, "--unix-target", folder / "target.sock") as running:
-        running.wait_log(rf"proxying from 127\.0\.0\.1:\d+ to {folder}/target\.sock")
+def test_a_unix_target_is_logged(directory):
+    with gateway.start(None, "--unix-target", directory / "target.sock") as running:
+        running.wait_log(rf"proxying from 127\.0\.0\.1:\d+ to {directory}/target\.sock")
 
 
 def test_a_session_is_logged_with_address_time_and_target(echo_target):
@@ -105,17 +105,17 @@ def test_verbose_logs_that_the_target_closed():
         running.wait_log(rf"127\.0\.0\.1:{target.port}: Target closed connection")
 
 
-def test_verbose_logs_requests(echo_target, folder):
-    (folder / "file.txt").write_bytes(b"x")
-    with gateway.start(echo_target.port, "-v", "--web", folder) as running:
+def test_verbose_logs_requests(echo_target, directory):
+    (directory / "file.txt").write_bytes(b"x")
+    with gateway.start(echo_target.port, "-v", "--web", directory) as running:
         with running.http() as connection:
             connection.get("/file.txt")
         running.wait_log(rf'^127\.0\.0\.1 - - {STAMP} "GET /file\.txt HTTP/1\.1" 200 ')
 
 
-def test_without_verbose_requests_are_not_logged(echo_target, folder):
-    (folder / "file.txt").write_bytes(b"x")
-    with gateway.start(echo_target.port, "--web", folder) as running:
+def test_without_verbose_requests_are_not_logged(echo_target, directory):
+    (directory / "file.txt").write_bytes(b"x")
+    with gateway.start(echo_target.port, "--web", directory) as running:
         with running.http() as connection:
             connection.get("/file.txt")
             connection.get("/missing.txt")

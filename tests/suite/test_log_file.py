@@ -7,8 +7,8 @@ import pytest
 from harness import gateway, processes
 
 
-def test_log_file_gets_the_same_lines(echo_target, folder):
-    log = folder / "gateway.log"
+def test_log_file_gets_the_same_lines(echo_target, directory):
+    log = directory / "gateway.log"
     with gateway.start(echo_target.port, "--log-file", log) as running:
         with running.websocket("/x") as websocket:
             websocket.expect_echo()
@@ -19,8 +19,8 @@ def test_log_file_gets_the_same_lines(echo_target, folder):
     assert f"connecting to: 127.0.0.1:{echo_target.port}" in text
 
 
-def test_a_log_file_is_added_to(echo_target, folder):
-    log = folder / "gateway.log"
+def test_a_log_file_is_added_to(echo_target, directory):
+    log = directory / "gateway.log"
     log.write_text("from before\n")
     with gateway.start(echo_target.port, "--log-file", log) as running:
         running.wait_log("proxying from")
@@ -28,17 +28,17 @@ def test_a_log_file_is_added_to(echo_target, folder):
     assert log.read_text().startswith("from before\nWebSocket server settings:")
 
 
-def test_a_relative_log_file_is_in_the_folder_of_the_start(echo_target, folder):
-    (folder / "web").mkdir()
+def test_a_relative_log_file_is_in_the_directory_of_the_start(echo_target, directory):
+    (directory / "web").mkdir()
     port = gateway.free_port()
     words = ["--log-f", "my.log", "--web=web", f"127.0.0.1:{port}", f"127.0.0.1:{echo_target.port}"]
-    with gateway.Gateway(*words, listen=("127.0.0.1", port), cwd=folder) as running:
+    with gateway.Gateway(*words, listen=("127.0.0.1", port), cwd=directory) as running:
         running.wait_log("proxying from")
-        assert "WebSocket server settings:" in (folder / "my.log").read_text()
+        assert "WebSocket server settings:" in (directory / "my.log").read_text()
 
 
-def test_verbose_lines_are_in_the_file_too(echo_target, folder):
-    log = folder / "gateway.log"
+def test_verbose_lines_are_in_the_file_too(echo_target, directory):
+    log = directory / "gateway.log"
     with gateway.start(echo_target.port, "-v", "--log-file", log) as running:
         with running.http() as connection:
             connection.get("/")
@@ -53,16 +53,16 @@ def test_a_full_disk_beneath_the_log_does_not_stop_the_service(echo_target):
         running.wait_log("connecting to: ")
 
 
-def test_a_log_file_that_can_not_be_opened_ends_the_start_with_its_name(folder):
-    missing = folder / "missing" / "gateway.log"
+def test_a_log_file_that_can_not_be_opened_ends_the_start_with_its_name(directory):
+    missing = directory / "missing" / "gateway.log"
     result = gateway.run("--log-file", missing, gateway.free_port(), "localhost:5900")
     assert result.returncode != 0
     assert str(missing.parent) in result.stderr
 
 
 @pytest.mark.ours_only("the original can't be told that its log was moved away")
-def test_sigusr1_opens_the_log_file_again(echo_target, folder):
-    log, old = folder / "gateway.log", folder / "gateway.log.1"
+def test_sigusr1_opens_the_log_file_again(echo_target, directory):
+    log, old = directory / "gateway.log", directory / "gateway.log.1"
     with gateway.start(echo_target.port, "--log-file", log) as running:
         assert processes.wait_for(lambda: "proxying from" in log.read_text())
         log.rename(old)
@@ -93,10 +93,10 @@ def test_sigusr1_without_a_log_file_does_nothing(echo_target):
 
 @pytest.mark.ours_only("the original follows any link")
 @pytest.mark.skipif(os.geteuid() != 0, reason="a link of somebody else takes root to make")
-def test_a_link_of_somebody_else_is_not_followed(folder):
-    precious = folder / "precious"
+def test_a_link_of_somebody_else_is_not_followed(directory):
+    precious = directory / "precious"
     precious.write_text("mine\n")
-    link = folder / "gateway.log"
+    link = directory / "gateway.log"
     link.symlink_to(precious)
     os.chown(link, 65534, 65534, follow_symlinks=False)
     result = gateway.run("--log-file", link, gateway.free_port(), "localhost:5900")
@@ -105,9 +105,9 @@ def test_a_link_of_somebody_else_is_not_followed(folder):
     assert precious.read_text() == "mine\n"
 
 
-def test_a_link_of_our_own_is_followed(echo_target, folder):
-    log = folder / "gateway.log"
-    log.symlink_to(folder / "elsewhere")
+def test_a_link_of_our_own_is_followed(echo_target, directory):
+    log = directory / "gateway.log"
+    log.symlink_to(directory / "elsewhere")
     with gateway.start(echo_target.port, "--log-file", log) as running:
         running.wait_log("proxying from")
-        assert "WebSocket server settings:" in (folder / "elsewhere").read_text()
+        assert "WebSocket server settings:" in (directory / "elsewhere").read_text()

@@ -63,8 +63,8 @@ def port():
 
 
 @pytest.fixture
-def instance(echo_target, folder, port):
-    with Controlled(folder, echo_target.port, table(f"127.0.0.1:{port}")) as instance:
+def instance(echo_target, directory, port):
+    with Controlled(directory, echo_target.port, table(f"127.0.0.1:{port}")) as instance:
         yield instance
 
 
@@ -104,9 +104,9 @@ def test_metrics_are_what_a_parser_takes(instance, port):
     assert abs(samples["process_start_time_seconds",] - time.time()) < 60
 
 
-def test_the_certificate_in_force_is_told(echo_target, folder, port, certificate):
+def test_the_certificate_in_force_is_told(echo_target, directory, port, certificate):
     settings = f'[tls]\ncertificate = "{certificate}"\n{table(f"127.0.0.1:{port}")}'
-    with Controlled(folder, echo_target.port, settings):
+    with Controlled(directory, echo_target.port, settings):
         expires = parsed(get(port)[2])["websockify_tls_certificate_not_after_timestamp_seconds",]
         assert expires > time.time()
 
@@ -130,9 +130,9 @@ def test_health_tells_when_nobody_is_let_in(instance, port):
         assert get(port, "/health")[::2] == (503, "nobody is let in any more\n")
 
 
-def test_a_unix_socket_serves_as_well_and_goes_with_the_service(echo_target, folder):
-    path = folder / "metrics.sock"
-    with Controlled(folder, echo_target.port, f'listen-mode = "660"\n{table(f"unix:{path}")}'):
+def test_a_unix_socket_serves_as_well_and_goes_with_the_service(echo_target, directory):
+    path = directory / "metrics.sock"
+    with Controlled(directory, echo_target.port, f'listen-mode = "660"\n{table(f"unix:{path}")}'):
         assert parsed(get(path)[2])["websockify_sessions_active",] == 0
         assert path.stat().st_mode & 0o777 == 0o660
     assert not path.exists()
@@ -160,8 +160,8 @@ def test_a_reload_leaves_the_exporter_or_moves_it_and_a_failing_one_changes_noth
     assert get(port)[0] == 200
 
 
-def test_an_upgrade_takes_the_listener_along(echo_target, folder, port):
-    with Installed(folder, echo_target.port, table(f"127.0.0.1:{port}")) as installed:
+def test_an_upgrade_takes_the_listener_along(echo_target, directory, port):
+    with Installed(directory, echo_target.port, table(f"127.0.0.1:{port}")) as installed:
         before = exporter(installed)
         installed.install()
         installed.process.send_signal(signal.SIGUSR2)
@@ -210,9 +210,9 @@ def test_the_port_of_clients_can_not_be_that_of_metrics(instance):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a role's state is for root to see")
-def test_the_exporter_has_no_rights(echo_target, folder, port):
+def test_the_exporter_has_no_rights(echo_target, directory, port):
     settings = f'sandbox = "{mode.STRICTEST}"\n{table(f"127.0.0.1:{port}")}'
-    with Controlled(folder, echo_target.port, settings) as instance:
+    with Controlled(directory, echo_target.port, settings) as instance:
         pid = exporter(instance)
         lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
         seen = {key: value.split() for key, _, value in (line.partition(":") for line in lines)}

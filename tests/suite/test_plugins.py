@@ -67,8 +67,8 @@ def target():
 
 
 @pytest.fixture(scope="module")
-def program(shared_folder):
-    path = shared_folder / "plugin"
+def program(shared_directory):
+    path = shared_directory / "plugin"
     path.write_text(PROGRAM)
     path.chmod(0o755)
     return path
@@ -167,12 +167,12 @@ def test_a_program_that_hangs_is_killed_and_started_again(program, target):
 
 
 @ours
-def test_a_program_has_what_it_needs_and_no_more(folder, program):
-    shown = folder / "shown"
+def test_a_program_has_what_it_needs_and_no_more(directory, program):
+    shown = directory / "shown"
     shown.touch()
     shown.chmod(0o666)
     environment = {"PYTHONPATH": "/nowhere", "SECRET": "hush", "LANG": "C.UTF-8"}
-    settings = {"cwd": folder, "env": environment}
+    settings = {"cwd": directory, "env": environment}
     with start(f"exec:{program}", "--token-source", "the source", **settings) as running:
         with running.connect() as sock:
             sock.sendall(
@@ -189,8 +189,8 @@ def test_a_program_has_what_it_needs_and_no_more(folder, program):
         assert said["environment"]["WEBSOCKIFY_PLUGIN_SOURCE"] == "the source"
         assert said["environment"]["PYTHONPATH"] == "/nowhere"
         assert "SECRET" not in said["environment"]
-        assert said["arguments"] == [] and pathlib.Path(said["cwd"]) == folder
-        # The last one is the folder that is being listed, and the one before the file that is written.
+        assert said["arguments"] == [] and pathlib.Path(said["cwd"]) == directory
+        # The last one is the directory that is being listed, and the one before the file that is written.
         assert len(said["descriptors"]) <= 5 and said["descriptors"][:3] == ["0", "1", "2"]
         state = dict(re.findall(r"^(\w+):\s*(.*)$", said["status"], re.MULTILINE))
         assert state["NoNewPrivs"] == "1" and int(state["CapEff"], 16) == 0 and int(state["CapPrm"], 16) == 0
@@ -219,8 +219,8 @@ def test_what_a_program_says_on_standard_error_is_logged_and_escaped(running, pr
 
 
 @ours
-def test_a_program_that_is_not_there_is_logged_and_may_come_later(folder, target):
-    path = folder / "plugin"
+def test_a_program_that_is_not_there_is_logged_and_may_come_later(directory, target):
+    path = directory / "plugin"
     with start(f"exec:{path}") as running:
         running.wait_log(rf"cannot execute \"{path}\": No such file or directory")
         path.write_text(PROGRAM)
@@ -264,7 +264,7 @@ class Answers:
 
 
 @ours
-def test_a_service_on_a_unix_socket_is_asked_over_one_connection(folder, target):
+def test_a_service_on_a_unix_socket_is_asked_over_one_connection(directory, target):
     answers, connections = Answers(), []
 
     class Handler(socketserver.StreamRequestHandler):
@@ -273,7 +273,7 @@ def test_a_service_on_a_unix_socket_is_asked_over_one_connection(folder, target)
             for line in self.rfile:
                 self.wfile.write(answers(line) + b"\n")
 
-    path = folder / "socket"
+    path = directory / "socket"
     with start(f"unix:{path}") as running:
         assert status(assert_refused(running, "to-1")) == 503
         running.wait_log("the plugin: it can't be reached: .*No such file")
@@ -351,12 +351,12 @@ class Lookup(BasePlugin):
 
 
 @pytest.fixture(scope="module")
-def modules(shared_folder):
-    package = shared_folder / "my_plugins"
+def modules(shared_directory):
+    package = shared_directory / "my_plugins"
     package.mkdir()
     (package / "__init__.py").touch()
     (package / "tokens.py").write_text(MODULE)
-    return shared_folder
+    return shared_directory
 
 
 @pytest.fixture(scope="module")
@@ -391,17 +391,17 @@ def test_an_exception_is_logged_by_its_name_alone(python):
 
 
 @ours
-def test_a_class_in_the_current_folder_is_found_without_the_original(folder, target):
+def test_a_class_in_the_current_directory_is_found_without_the_original(directory, target):
     """Python as the system has it, where the original is not installed."""
-    (folder / "local_tokens.py").write_text(MODULE)
+    (directory / "local_tokens.py").write_text(MODULE)
     environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": ""}
-    with start("local_tokens.Lookup", cwd=folder, env=environment) as running:
+    with start("local_tokens.Lookup", cwd=directory, env=environment) as running:
         assert reached(running, f"to-{target.port}") == b"here"
 
 
 @ours
-def test_a_class_that_is_not_there_is_logged(folder):
-    with start("no_such_module.Lookup", cwd=folder) as running:
+def test_a_class_that_is_not_there_is_logged(directory):
+    with start("no_such_module.Lookup", cwd=directory) as running:
         running.wait_log("ModuleNotFoundError: No module named 'no_such_module'")
         running.wait_log("the plugin no_such_module.Lookup .* is gone")
         assert status(assert_refused(running, "t", timeout=9)) == 503

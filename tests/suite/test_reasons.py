@@ -43,7 +43,7 @@ def test_a_missing_file_is_said_to_be_one(web, path):
     web.wait_log("code 404, message File not found$")
 
 
-def test_a_folder_that_is_not_listed_is_no_missing_file(echo_target, root):
+def test_a_directory_that_is_not_listed_is_no_missing_file(echo_target, root):
     with gateway.start(echo_target.port, "--web", root, "--file-only") as running:
         for path, reason in [("/", "Not Found"), ("/sub/", "Not Found"), ("/sub/missing/", "File not found")]:
             response = running.get(path)

@@ -37,15 +37,15 @@ def bound(port, **environment):
     return done.stdout.split()
 
 
-def compile(folder, name, *options):
-    program = folder / name
+def compile(directory, name, *options):
+    program = directory / name
     subprocess.run(["gcc", "-O1", "-Wall", "-Werror", "-o", program, *options], check=True, timeout=60)
     return program
 
 
 @pytest.fixture(scope="module")
-def binds(shared_folder):
-    return compile(shared_folder, "binds", SOURCES / "binds.c", "-pthread")
+def binds(shared_directory):
+    return compile(shared_directory, "binds", SOURCES / "binds.c", "-pthread")
 
 
 @pytest.fixture
@@ -94,10 +94,10 @@ int bind(int fd, const void *address, unsigned length) {
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_another_interposer_is_called_as_well(folder, ports, first):
-    source = folder / "other.c"
+def test_another_interposer_is_called_as_well(directory, ports, first):
+    source = directory / "other.c"
     source.write_text(INTERPOSER)
-    other = compile(folder, "other.so", source, "-shared", "-fPIC")
+    other = compile(directory, "other.so", source, "-shared", "-fPIC")
     preload = [other, LIBRARY] if first else [LIBRARY, other]
     words = bound(ports["REBIND_OLD_PORT"], LD_PRELOAD=":".join(map(str, preload)), **ports)
     assert words == ["interposed", "127.0.0.1", str(ports["REBIND_NEW_PORT"])]

@@ -25,10 +25,10 @@ AUTH_DENIED, TOKEN_DENIED, TLS_FAILED, STARTED, RELOADED, LIMIT_HIT = (
 class Recorded(Controlled):
     """An instance whose log goes to a journal of its own."""
 
-    def __init__(self, folder, target, settings="", **options):
-        self.records_file = folder / "records"
+    def __init__(self, directory, target, settings="", **options):
+        self.records_file = directory / "records"
         super().__init__(
-            folder, target, settings, prefix=["unshare", "--mount", sys.executable, FAKE_JOURNAL, self.records_file],
+            directory, target, settings, prefix=["unshare", "--mount", sys.executable, FAKE_JOURNAL, self.records_file],
             **options,
         )
 
@@ -44,8 +44,8 @@ class Recorded(Controlled):
         return record
 
 
-def test_a_session_is_named_to_its_client_and_its_end_is_recorded(echo_target, folder):
-    with Recorded(folder, echo_target.port) as instance:
+def test_a_session_is_named_to_its_client_and_its_end_is_recorded(echo_target, directory):
+    with Recorded(directory, echo_target.port) as instance:
         with instance.websocket() as websocket:
             session = websocket.response["Websockify-Session"]
             assert re.fullmatch("[0-9a-f]{32}", session)
@@ -60,8 +60,8 @@ def test_a_session_is_named_to_its_client_and_its_end_is_recorded(echo_target, f
     assert "WEBSOCKIFY_USER" not in record and "WEBSOCKIFY_TOKEN_HASH" not in record
 
 
-def test_a_session_can_be_ended_by_the_name_that_its_client_knows(echo_target, folder):
-    with Recorded(folder, echo_target.port) as instance, instance.websocket() as websocket:
+def test_a_session_can_be_ended_by_the_name_that_its_client_knows(echo_target, directory):
+    with Recorded(directory, echo_target.port) as instance, instance.websocket() as websocket:
         session = websocket.response["Websockify-Session"]
         websocket.expect_echo()
         instance.wait_sessions(1)
@@ -77,10 +77,10 @@ def test_a_session_can_be_ended_by_the_name_that_its_client_knows(echo_target, f
         assert record["WEBSOCKIFY_CLOSE_REASON"] == "Disconnected by an administrator"
 
 
-def test_who_was_let_in_by_what_and_with_which_token(echo_target, folder):
-    (folder / "tokens").write_text(f"one: 127.0.0.1:{echo_target.port}\ntwo: 127.0.0.1:{echo_target.port}\n")
+def test_who_was_let_in_by_what_and_with_which_token(echo_target, directory):
+    (directory / "tokens").write_text(f"one: 127.0.0.1:{echo_target.port}\ntwo: 127.0.0.1:{echo_target.port}\n")
     password = [("Authorization", "Basic " + base64.b64encode(b"alice:pa55phrase").decode())]
-    with Recorded(folder, echo_target.port) as instance:
+    with Recorded(directory, echo_target.port) as instance:
         instance.config.write_text(
             f'listen = "127.0.0.1:{instance.port}"\n[token]\nplugin = "TokenFile"\nsource = "tokens"\n'
             '[auth]\nplugin = "BasicHTTPAuth"\nsource = "alice:pa55phrase"\n'
@@ -122,8 +122,8 @@ def refused(instance, path, headers=()):
         return connection.read_response().status
 
 
-def test_failed_and_good_tls_handshakes_are_counted_and_recorded(echo_target, folder, authority, certificate):
-    with Recorded(folder, echo_target.port, f'[tls]\ncertificate = "{certificate}"') as instance:
+def test_failed_and_good_tls_handshakes_are_counted_and_recorded(echo_target, directory, authority, certificate):
+    with Recorded(directory, echo_target.port, f'[tls]\ncertificate = "{certificate}"') as instance:
         with instance.websocket(tls=authority.client()) as websocket:
             websocket.expect_echo()
         with instance.connect() as sock, pytest.raises(ssl.SSLError):
@@ -134,15 +134,15 @@ def test_failed_and_good_tls_handshakes_are_counted_and_recorded(echo_target, fo
         assert 'websockify_tls_handshake_failures_total{instance_name="vnc"} 1' in text
 
 
-def test_the_limit_of_connections_is_recorded(echo_target, folder):
-    with Recorded(folder, echo_target.port, "[limits]\nconnections = 1") as instance:
+def test_the_limit_of_connections_is_recorded(echo_target, directory):
+    with Recorded(directory, echo_target.port, "[limits]\nconnections = 1") as instance:
         with instance.websocket() as websocket:
             websocket.expect_echo()
             assert "limits.connections" in instance.record(MESSAGE_ID=LIMIT_HIT)["MESSAGE"]
 
 
-def test_counts_outlast_gateways_reloads_and_upgrades(echo_target, folder):
-    with Controlled(folder, echo_target.port) as instance:
+def test_counts_outlast_gateways_reloads_and_upgrades(echo_target, directory):
+    with Controlled(directory, echo_target.port) as instance:
         opened = 'websockify_handshakes_total{instance_name="vnc",result="opened"} '
         for number in [1, 2, 3]:
             with instance.websocket() as websocket:

@@ -18,8 +18,8 @@ pytestmark = pytest.mark.ours_only("reload")
 
 
 @pytest.fixture
-def instance(echo_target, folder):
-    with Instance(folder, echo_target.port) as instance:
+def instance(echo_target, directory):
+    with Instance(directory, echo_target.port) as instance:
         yield instance
 
 
@@ -62,20 +62,20 @@ def test_limits_and_the_heartbeat_change(instance):
         before.expect_silence(0.3)
 
 
-def test_the_web_root_changes(instance, folder):
+def test_the_web_root_changes(instance, directory):
     assert instance.get("/index.html").status == 405
-    (folder / "web").mkdir(mode=0o755)
-    (folder / "web" / "index.html").write_text("here")
-    instance.write(f'[web]\nroot = "{folder}/web"')
+    (directory / "web").mkdir(mode=0o755)
+    (directory / "web" / "index.html").write_text("here")
+    instance.write(f'[web]\nroot = "{directory}/web"')
     instance.reload()
     assert instance.get("/index.html").body == b"here"
 
 
-def test_a_kept_connection_is_served_and_then_ended(instance, folder):
+def test_a_kept_connection_is_served_and_then_ended(instance, directory):
     """Its next request belongs to the new configuration."""
-    (folder / "web").mkdir(mode=0o755)
-    (folder / "web" / "index.html").write_text("here")
-    instance.write(f'[web]\nroot = "{folder}/web"')
+    (directory / "web").mkdir(mode=0o755)
+    (directory / "web" / "index.html").write_text("here")
+    instance.write(f'[web]\nroot = "{directory}/web"')
     instance.reload()
     with instance.http() as idle, instance.http() as fresh:
         assert idle.get("/index.html")["Connection"] is None
@@ -91,9 +91,9 @@ def test_a_kept_connection_is_served_and_then_ended(instance, folder):
     wait_roles(instance)
 
 
-def test_certificates_change_at_a_reload_from_the_command_line(echo_target, folder):
+def test_certificates_change_at_a_reload_from_the_command_line(echo_target, directory):
     """There is no file to read again, but what the options name."""
-    authority = certificates.Authority(folder / "authority")
+    authority = certificates.Authority(directory / "authority")
     joined = authority.issue_joined()
     with gateway.start(echo_target.port, "--cert", joined) as running:
         with running.websocket(tls=authority.client()) as websocket:
@@ -106,11 +106,11 @@ def test_certificates_change_at_a_reload_from_the_command_line(echo_target, fold
         wait_roles(running, signer=1)
 
 
-def test_listeners_of_our_own_come_and_go(instance, folder):
+def test_listeners_of_our_own_come_and_go(instance, directory):
     first, added = instance.port, gateway.free_port()
-    instance.write(listen=f'["127.0.0.1:{first}", "127.0.0.1:{added}", "unix:{folder}/ws.sock"]')
+    instance.write(listen=f'["127.0.0.1:{first}", "127.0.0.1:{added}", "unix:{directory}/ws.sock"]')
     instance.reload()
-    for listen in [("127.0.0.1", first), ("127.0.0.1", added), folder / "ws.sock"]:
+    for listen in [("127.0.0.1", first), ("127.0.0.1", added), directory / "ws.sock"]:
         instance.listen = listen
         with instance.websocket() as websocket:
             websocket.expect_echo()
@@ -119,7 +119,7 @@ def test_listeners_of_our_own_come_and_go(instance, folder):
     instance.reload()
     with instance.websocket() as websocket:
         websocket.expect_echo()
-    assert not (folder / "ws.sock").exists()
+    assert not (directory / "ws.sock").exists()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", first), 1)
 
@@ -149,11 +149,11 @@ def test_what_was_in_force_stays_if_the_configuration_is_broken(instance, broken
     wait_roles(instance)
 
 
-def test_what_was_in_force_stays_if_a_certificate_is_broken(echo_target, folder):
-    authority = certificates.Authority(folder / "authority")
+def test_what_was_in_force_stays_if_a_certificate_is_broken(echo_target, directory):
+    authority = certificates.Authority(directory / "authority")
     joined = authority.issue_joined()
-    (folder / "broken.pem").write_text("nothing")
-    with Instance(folder, echo_target.port, f'[tls]\ncertificate = "{joined}"') as instance:
+    (directory / "broken.pem").write_text("nothing")
+    with Instance(directory, echo_target.port, f'[tls]\ncertificate = "{joined}"') as instance:
         for broken in ["broken.pem", "missing.pem"]:
             instance.write(f'[tls]\ncertificate = "{broken}"')
             instance.reload("reload failed")
@@ -176,8 +176,8 @@ def test_what_was_in_force_stays_if_a_port_is_taken(instance):
 # How much
 
 
-def test_the_oldest_generation_ends_when_there_are_too_many(echo_target, folder):
-    with Instance(folder, echo_target.port, "[limits]\ngenerations = 2") as instance:
+def test_the_oldest_generation_ends_when_there_are_too_many(echo_target, directory):
+    with Instance(directory, echo_target.port, "[limits]\ngenerations = 2") as instance:
         sessions = []
         for _ in range(4):
             sessions.append(instance.websocket())
@@ -194,8 +194,8 @@ def test_the_oldest_generation_ends_when_there_are_too_many(echo_target, folder)
         wait_roles(instance)
 
 
-def test_an_old_generation_ends_when_its_time_is_over(echo_target, folder):
-    with Instance(folder, echo_target.port, '[timeouts]\ndrain = "300ms"') as instance:
+def test_an_old_generation_ends_when_its_time_is_over(echo_target, directory):
+    with Instance(directory, echo_target.port, '[timeouts]\ndrain = "300ms"') as instance:
         with instance.websocket() as websocket:
             instance.reload()
             websocket.expect_echo()
@@ -203,10 +203,10 @@ def test_an_old_generation_ends_when_its_time_is_over(echo_target, folder):
         wait_roles(instance)
 
 
-def test_a_generation_whose_gateway_can_not_be_started_again_ends(echo_target, folder):
-    flag = folder / "failing"
-    program = rogue.install_failing(folder, gateway.command(), "gateway", flag)
-    with Instance(folder, echo_target.port, program=program) as instance:
+def test_a_generation_whose_gateway_can_not_be_started_again_ends(echo_target, directory):
+    flag = directory / "failing"
+    program = rogue.install_failing(directory, gateway.command(), "gateway", flag)
+    with Instance(directory, echo_target.port, program=program) as instance:
         before = [*processes.with_role(instance.pid, "connector"), *processes.with_role(instance.pid, "gateway")]
         flag.touch()
         os.kill(before[-1], signal.SIGKILL)
@@ -233,9 +233,9 @@ def test_a_storm_of_reloads_is_few_reloads(instance):
     wait_roles(instance)
 
 
-def test_an_end_during_a_reload_is_an_end(echo_target, folder):
+def test_an_end_during_a_reload_is_an_end(echo_target, directory):
     for _ in range(3):
-        with Instance(folder, echo_target.port) as instance:
+        with Instance(directory, echo_target.port) as instance:
             instance.hang_up()
             time.sleep(0.01)
 
@@ -273,8 +273,8 @@ def slowly(data):
         yield data[at : at + 32768]
 
 
-def test_neither_bytes_nor_clients_are_lost_through_fifty_reloads(echo_target, folder):
-    with targets.Target() as target, Instance(folder, target.port) as instance:
+def test_neither_bytes_nor_clients_are_lost_through_fifty_reloads(echo_target, directory):
+    with targets.Target() as target, Instance(directory, target.port) as instance:
         upward, downward = random.Random(1).randbytes(6 << 20), random.Random(2).randbytes(6 << 20)
         websocket = instance.websocket()
         end = target.accept()
@@ -317,11 +317,11 @@ def test_neither_bytes_nor_clients_are_lost_through_fifty_reloads(echo_target, f
 # What is told
 
 
-def test_the_service_manager_is_told_of_reloads(echo_target, folder):
-    path = folder / "notify"
+def test_the_service_manager_is_told_of_reloads(echo_target, directory):
+    path = directory / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifications:
         notifications.bind(str(path))
-        with Instance(folder, echo_target.port, env={"NOTIFY_SOCKET": str(path)}) as instance:
+        with Instance(directory, echo_target.port, env={"NOTIFY_SOCKET": str(path)}) as instance:
             receive_until(notifications, "READY=1")
             now = time.monotonic_ns() // 1000
             instance.hang_up()

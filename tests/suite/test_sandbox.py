@@ -125,16 +125,16 @@ def test_a_role_is_the_only_process_that_it_sees(confined, role):
 
 @needs_namespaces
 @pytest.mark.parametrize("role", ROLES)
-def test_the_root_folder_of_a_role_is_empty(confined, role):
+def test_the_root_directory_of_a_role_is_empty(confined, role):
     pid = one(confined, role)
     for link in ["root", "cwd"]:
         assert os.listdir(f"/proc/{pid}/{link}") == []
     with pytest.raises(OSError, match="Read-only"):
-        os.mkdir(f"/proc/{pid}/root/folder")
+        os.mkdir(f"/proc/{pid}/root/directory")
 
 
 @needs_namespaces
-def test_a_connector_that_resolves_names_keeps_the_root_folder(echo_target):
+def test_a_connector_that_resolves_names_keeps_the_root_directory(echo_target):
     with started(f"localhost:{echo_target.port}") as running:
         assert "etc" in os.listdir(f"/proc/{one(running, 'connector')}/root")
 
@@ -304,22 +304,22 @@ def test_a_plain_user_gets_the_same_sandbox_without_a_user_of_its_own(echo_targe
             websocket.expect_echo()
 
 
-def test_files_are_served_under_strict(echo_target, folder):
-    (folder / "sub").mkdir()
-    (folder / "sub" / "file.txt").write_text("inside")
-    with gateway.start(echo_target.port, "--sandbox", mode.STRICTEST, "--web", folder) as running:
+def test_files_are_served_under_strict(echo_target, directory):
+    (directory / "sub").mkdir()
+    (directory / "sub" / "file.txt").write_text("inside")
+    with gateway.start(echo_target.port, "--sandbox", mode.STRICTEST, "--web", directory) as running:
         assert running.get("/sub/file.txt").body == b"inside"
         assert b"file.txt" in running.get("/sub/").body
 
 
-def test_files_are_served_without_openat2(echo_target, folder):
+def test_files_are_served_without_openat2(echo_target, directory):
     """As under our own units, which hide it."""
-    (folder / "web" / "sub").mkdir(parents=True)
-    (folder / "web" / "sub" / "file.txt").write_text("inside")
-    (folder / "web" / "link.txt").symlink_to("sub/file.txt")
-    (folder / "web" / "out.txt").symlink_to("../secret.txt")
-    (folder / "secret.txt").write_text("outside")
-    arguments = ["--sandbox", mode.STRICTEST, "--web", folder / "web"]
+    (directory / "web" / "sub").mkdir(parents=True)
+    (directory / "web" / "sub" / "file.txt").write_text("inside")
+    (directory / "web" / "link.txt").symlink_to("sub/file.txt")
+    (directory / "web" / "out.txt").symlink_to("../secret.txt")
+    (directory / "secret.txt").write_text("outside")
+    arguments = ["--sandbox", mode.STRICTEST, "--web", directory / "web"]
     with gateway.start(echo_target.port, *arguments, prefix=mode.without("openat2")) as running:
         for path in ["/sub/file.txt", "/link.txt"]:
             assert running.get(path).body == b"inside"

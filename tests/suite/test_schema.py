@@ -91,8 +91,8 @@ def test_what_the_program_prints_is_valid(schema, words):
         "target = 'a:1'\n[target-tls]\nzzz = 1",
     ],
 )
-def test_what_the_program_refuses_is_not_valid(schema, text, folder):
-    file = folder / "x.toml"
+def test_what_the_program_refuses_is_not_valid(schema, text, directory):
+    file = directory / "x.toml"
     file.write_text(text)
     run = subprocess.run([gateway.command(), "--config", file, "--check"], capture_output=True, timeout=10)
     assert run.returncode == 78

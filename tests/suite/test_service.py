@@ -36,8 +36,8 @@ def receive_until(notifications, wanted, seconds=5):
     return lines
 
 
-def test_the_service_manager_is_told_of_begin_sessions_watchdog_and_end(echo_target, folder):
-    path = folder / "notify"
+def test_the_service_manager_is_told_of_begin_sessions_watchdog_and_end(echo_target, directory):
+    path = directory / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifications:
         notifications.bind(str(path))
         running = gateway.start(
@@ -52,9 +52,9 @@ def test_the_service_manager_is_told_of_begin_sessions_watchdog_and_end(echo_tar
         assert "STOPPING=1" in receive_until(notifications, "STOPPING=1")
 
 
-def test_a_service_manager_that_does_not_read_keeps_nobody_waiting(echo_target, folder):
+def test_a_service_manager_that_does_not_read_keeps_nobody_waiting(echo_target, directory):
     """systemd's queue holds ten messages by default, those of other services among them."""
-    path = folder / "notify"
+    path = directory / "notify"
     with (
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifications,
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other,
@@ -76,16 +76,16 @@ def test_a_service_manager_that_does_not_read_keeps_nobody_waiting(echo_target, 
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a role's environment is for root to see")
-def test_roles_are_not_told_of_the_service_manager(echo_target, folder):
-    with gateway.start(echo_target.port, env={"NOTIFY_SOCKET": str(folder / "none")}) as running:
+def test_roles_are_not_told_of_the_service_manager(echo_target, directory):
+    with gateway.start(echo_target.port, env={"NOTIFY_SOCKET": str(directory / "none")}) as running:
         for pid in set(running.tree()) - {running.pid}:
             assert pathlib.Path(f"/proc/{pid}/environ").read_bytes() == b""
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a journal of its own needs a mount namespace")
-def test_the_journal_gets_records_with_fields(echo_target, folder):
+def test_the_journal_gets_records_with_fields(echo_target, directory):
     """With standard error leading to the journal, records go to its socket."""
-    records = folder / "records"
+    records = directory / "records"
     port = gateway.free_port()
     running = gateway.Gateway(
         f"127.0.0.1:{port}", f"127.0.0.1:{echo_target.port}", listen=("127.0.0.1", port),
@@ -146,43 +146,43 @@ def test_a_session_is_recorded_however_soon_the_end_comes(echo_target):
 # Configuration files
 
 
-def test_a_configuration_file_serves_several_listeners(echo_target, folder):
+def test_a_configuration_file_serves_several_listeners(echo_target, directory):
     ports = [gateway.free_port(), gateway.free_port()]
-    (folder / "vnc.toml").write_text(
-        f'listen = ["127.0.0.1:{ports[0]}", "[::1]:{ports[1]}", "unix:{folder}/ws.sock"]\n'
+    (directory / "vnc.toml").write_text(
+        f'listen = ["127.0.0.1:{ports[0]}", "[::1]:{ports[1]}", "unix:{directory}/ws.sock"]\n'
         f'listen-mode = "0660"\ntarget = "127.0.0.1:{echo_target.port}"\nworkers = 2\n'
     )
-    with gateway.Gateway("--config", folder / "vnc.toml", listen=("127.0.0.1", ports[0])) as running:
-        for listen in [("127.0.0.1", ports[0]), ("::1", ports[1]), folder / "ws.sock"]:
+    with gateway.Gateway("--config", directory / "vnc.toml", listen=("127.0.0.1", ports[0])) as running:
+        for listen in [("127.0.0.1", ports[0]), ("::1", ports[1]), directory / "ws.sock"]:
             running.listen = listen
             with running.websocket() as websocket:
                 websocket.expect_echo()
         assert len(processes.with_role(running.pid, "gateway")) == 2
-        assert (folder / "ws.sock").stat().st_mode & 0o777 == 0o660
-    assert not (folder / "ws.sock").exists()
+        assert (directory / "ws.sock").stat().st_mode & 0o777 == 0o660
+    assert not (directory / "ws.sock").exists()
 
 
-def test_keep_alive_ends_after_the_configured_number_of_requests(echo_target, folder):
+def test_keep_alive_ends_after_the_configured_number_of_requests(echo_target, directory):
     port = gateway.free_port()
-    (folder / "web").mkdir(mode=0o755)
-    (folder / "web" / "index.html").write_text("here")
-    (folder / "vnc.toml").write_text(
+    (directory / "web").mkdir(mode=0o755)
+    (directory / "web" / "index.html").write_text("here")
+    (directory / "vnc.toml").write_text(
         f'listen = "127.0.0.1:{port}"\ntarget = "127.0.0.1:{echo_target.port}"\n'
         f'[web]\nroot = "web"\n[limits]\nkeep-alive-requests = 3\n'
     )
-    with gateway.Gateway("--config", folder / "vnc.toml", listen=("127.0.0.1", port)) as running:
+    with gateway.Gateway("--config", directory / "vnc.toml", listen=("127.0.0.1", port)) as running:
         with running.http() as connection:
             answers = [connection.get("/") for _ in range(3)]
             assert [answer.status for answer in answers] == [200] * 3
             assert [answer["Connection"] for answer in answers] == [None, None, "close"]
 
 
-def test_a_text_message_is_passed_on_where_that_is_configured(echo_target, folder):
+def test_a_text_message_is_passed_on_where_that_is_configured(echo_target, directory):
     port = gateway.free_port()
-    (folder / "vnc.toml").write_text(
+    (directory / "vnc.toml").write_text(
         f'listen = "127.0.0.1:{port}"\ntarget = "127.0.0.1:{echo_target.port}"\ntext = "accept"\n'
     )
-    with gateway.Gateway("--config", folder / "vnc.toml", listen=("127.0.0.1", port)) as running:
+    with gateway.Gateway("--config", directory / "vnc.toml", listen=("127.0.0.1", port)) as running:
         with running.websocket() as websocket:
             websocket.send(frames.encode(0x1, b"text"))
             assert websocket.read_data(4) == b"text"
@@ -203,8 +203,8 @@ def test_a_connection_that_its_gateway_has_not_read_is_served_by_the_next(echo_t
 
 
 @pytest.fixture
-def secure(echo_target, folder):
-    authority = certificates.Authority(folder / "authority")
+def secure(echo_target, directory):
+    authority = certificates.Authority(directory / "authority")
     joined = authority.issue_joined()
     with gateway.start(echo_target.port, "--cert", joined) as running:
         running.tls = authority.client()
@@ -243,8 +243,8 @@ def test_a_killed_signer_is_replaced(secure):
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_a_tls_session_is_resumed_with_any_gateway(echo_target, folder, version):
-    authority = certificates.Authority(folder / "authority")
+def test_a_tls_session_is_resumed_with_any_gateway(echo_target, directory, version):
+    authority = certificates.Authority(directory / "authority")
     joined = authority.issue_joined()
     client = authority.client(maximum=version)
     with gateway.start(echo_target.port, "--workers", "2", "--cert", joined) as running:
@@ -278,8 +278,8 @@ def test_a_tls_session_is_not_resumed_after_a_gateway_has_died(secure):
     assert resumed == [False, True, False]
 
 
-def test_a_tls_session_of_another_instance_is_not_resumed(echo_target, folder):
-    authority = certificates.Authority(folder / "authority")
+def test_a_tls_session_of_another_instance_is_not_resumed(echo_target, directory):
+    authority = certificates.Authority(directory / "authority")
     joined = authority.issue_joined()
     client = authority.client()
     session = None

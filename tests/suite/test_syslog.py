@@ -99,24 +99,24 @@ def test_verbose_messages_are_of_severity_debug(echo_target, udp):
 
 
 @pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM], ids=["datagrams", "stream"])
-def test_a_unix_socket_takes_messages(echo_target, folder, kind):
-    path = folder / "log"
+def test_a_unix_socket_takes_messages(echo_target, directory, kind):
+    path = directory / "log"
     with Server(socket.AF_UNIX, kind, str(path)) as server:
         with gateway.start(echo_target.port, "--syslog", path):
             for message in server.receive("proxying from"):
                 assert re.fullmatch(RFC_5424, message)
 
 
-def test_text_beyond_ascii_is_marked_as_utf_8(echo_target, folder, udp):
-    (folder / "grün").mkdir()
-    options = ["--web", folder / "grün", "--syslog", f"127.0.0.1:{udp.port}"]
+def test_text_beyond_ascii_is_marked_as_utf_8(echo_target, directory, udp):
+    (directory / "grün").mkdir()
+    options = ["--web", directory / "grün", "--syslog", f"127.0.0.1:{udp.port}"]
     with gateway.start(echo_target.port, *options):
         message = udp.receive("Web server")[-1]
-        assert re.fullmatch(RFC_5424, message)[4] == f"\ufeff  - Web server. Web root: {folder}/grün"
+        assert re.fullmatch(RFC_5424, message)[4] == f"\ufeff  - Web server. Web root: {directory}/grün"
 
 
-def test_a_server_may_come_later(echo_target, folder):
-    path = folder / "log"
+def test_a_server_may_come_later(echo_target, directory):
+    path = directory / "log"
     with gateway.start(echo_target.port, "--syslog", path) as running:
         running.wait_log("proxying from")
         with Server(socket.AF_UNIX, socket.SOCK_DGRAM, str(path)) as server:
@@ -125,8 +125,8 @@ def test_a_server_may_come_later(echo_target, folder):
             server.receive("connecting to:")
 
 
-def test_a_server_that_was_started_again_gets_what_follows(echo_target, folder):
-    path = folder / "log"
+def test_a_server_that_was_started_again_gets_what_follows(echo_target, directory):
+    path = directory / "log"
     with Server(socket.AF_UNIX, socket.SOCK_DGRAM, str(path)) as server:
         running = gateway.start(echo_target.port, "--syslog", path)
         server.receive("proxying from")
@@ -138,8 +138,8 @@ def test_a_server_that_was_started_again_gets_what_follows(echo_target, folder):
 
 
 @pytest.mark.ours_only("the original waits for its syslog server")
-def test_a_server_that_takes_nothing_stops_nobody(echo_target, folder):
-    path = folder / "log"
+def test_a_server_that_takes_nothing_stops_nobody(echo_target, directory):
+    path = directory / "log"
     with Server(socket.AF_UNIX, socket.SOCK_DGRAM, str(path)) as server:
         with gateway.start(echo_target.port, "--syslog", path) as running:
             for _ in range(200):
@@ -156,8 +156,8 @@ def test_a_server_that_takes_nothing_stops_nobody(echo_target, folder):
 
 
 @pytest.mark.ours_only("the original goes on and shows tracebacks")
-def test_a_server_that_is_away_is_told_once(echo_target, folder):
-    with gateway.start(echo_target.port, "--syslog", folder / "log") as running:
+def test_a_server_that_is_away_is_told_once(echo_target, directory):
+    with gateway.start(echo_target.port, "--syslog", directory / "log") as running:
         told = r"the syslog server \S+ can't be reached"
         running.wait_log(told)
         for _ in range(3):

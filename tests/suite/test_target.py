@@ -29,22 +29,22 @@ def test_a_target_on_ipv6_is_reached(address):
         assert_echoes(running)
 
 
-def test_a_target_on_a_unix_socket_is_reached(folder):
-    path = folder / "target.sock"
+def test_a_target_on_a_unix_socket_is_reached(directory):
+    path = directory / "target.sock"
     with targets.EchoTarget(path), gateway.start(None, "--unix-target", path) as running:
         assert_echoes(running)
         running.wait_log(rf"connecting to unix socket: {path}")
 
 
-def test_a_unix_socket_leads_to_a_unix_socket(folder):
-    target, listen = folder / "target.sock", folder / "listen.sock"
+def test_a_unix_socket_leads_to_a_unix_socket(directory):
+    target, listen = directory / "target.sock", directory / "listen.sock"
     options = ["--unix-target", target, "--unix-listen", listen]
     with targets.EchoTarget(target), gateway.Gateway(*options, listen=listen) as running:
         assert_echoes(running)
 
 
-def test_a_missing_unix_socket_is_reported_with_1011(folder):
-    with gateway.start(None, "--unix-target", folder / "missing.sock") as running:
+def test_a_missing_unix_socket_is_reported_with_1011(directory):
+    with gateway.start(None, "--unix-target", directory / "missing.sock") as running:
         with running.websocket() as websocket:
             assert websocket.read_close() == (1011, "Failed to connect to downstream server")
 
@@ -72,10 +72,10 @@ def test_a_target_that_comes_up_later_is_reached():
             assert_echoes(running)
 
 
-def test_a_target_that_hangs_does_not_keep_others_waiting(folder):
+def test_a_target_that_hangs_does_not_keep_others_waiting(directory):
     """A full backlog: the connection is neither accepted nor refused."""
     with socket.socket(socket.AF_UNIX) as full:
-        path = folder / "full.sock"
+        path = directory / "full.sock"
         full.bind(str(path))
         path.chmod(0o666)
         full.listen(0)
@@ -128,11 +128,11 @@ def can_have_own_hosts():
 
 
 @pytest.fixture
-def two_addresses(folder):
+def two_addresses(directory):
     """A command prefix under which `two.test` is 127.0.0.1 and ::1."""
     if os.geteuid() or not can_have_own_hosts():
         pytest.skip("needs root and mount namespaces for a hosts file of its own")
-    hosts = folder / "hosts"
+    hosts = directory / "hosts"
     hosts.write_text(pathlib.Path("/etc/hosts").read_text() + "\n127.0.0.1 two.test\n::1 two.test\n")
     hosts.chmod(0o644)
     script = 'mount --bind "$0" /etc/hosts && exec "$@"'

@@ -91,8 +91,8 @@ def test_ssl_target_that_closes_ends_the_session(authority, target_context):
                 assert (data, code, reason) == (b"last words", 1000, "Target closed")
 
 
-def test_ssl_target_refuses_an_unknown_authority(tls_echo_target, folder):
-    other = certificates.Authority(folder / "other", "Other CA")
+def test_ssl_target_refuses_an_unknown_authority(tls_echo_target, directory):
+    other = certificates.Authority(directory / "other", "Other CA")
     trust = {"SSL_CERT_FILE": str(other.certificate)}
     with gateway.start(f"localhost:{tls_echo_target.port}", "--ssl-target", env=trust) as running:
         with running.websocket() as websocket:

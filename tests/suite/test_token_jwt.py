@@ -58,8 +58,8 @@ jwcrypto.jwt.JWT_expect_type = False
 class Keys:
     """Keys by their name, and a gateway for each, made when they are first asked for."""
 
-    def __init__(self, folder):
-        self.folder = folder
+    def __init__(self, directory):
+        self.directory = directory
         self.keys, self.gateways = {}, {}
 
     def key(self, name):
@@ -69,10 +69,10 @@ class Keys:
 
     def gateway(self, name):
         if name not in self.gateways:
-            path = self.folder / f"{name}.key"
+            path = self.directory / f"{name}.key"
             path.write_bytes(key_file(self.key(name)))
-            (self.folder / "sitecustomize.py").write_text(AS_EVER)
-            environment = {} if gateway.IS_OURS else {"PYTHONPATH": str(self.folder)}
+            (self.directory / "sitecustomize.py").write_text(AS_EVER)
+            environment = {} if gateway.IS_OURS else {"PYTHONPATH": str(self.directory)}
             self.gateways[name] = start("JWTTokenApi", path, env=environment)
         return self.gateways[name]
 
@@ -82,8 +82,8 @@ class Keys:
 
 
 @pytest.fixture(scope="module")
-def keys(shared_folder):
-    keys = Keys(shared_folder)
+def keys(shared_directory):
+    keys = Keys(shared_directory)
     yield keys
     keys.close()
 
@@ -138,10 +138,10 @@ def test_an_encrypted_token_leads_to_its_target(keys, target, alg, enc, monkeypa
 
 
 @pytest.mark.parametrize("form", ["private", "public", "certificate", "PKCS #1", "SEC 1"])
-def test_the_key_may_come_in_every_form_of_pem(folder, target, form):
-    path = folder / "key.pem"
+def test_the_key_may_come_in_every_form_of_pem(directory, target, form):
+    path = directory / "key.pem"
     kind = "ec" if form == "SEC 1" else "rsa"
-    certificate, private = certificates.Authority(folder / "ca").issue(kind=kind)
+    certificate, private = certificates.Authority(directory / "ca").issue(kind=kind)
     key = jwk.JWK.from_pem(private.read_bytes())
     if form == "certificate":
         path.write_bytes(certificate.read_bytes())
@@ -205,12 +205,12 @@ def test_a_time_that_is_near_has_no_leeway(keys, target):
 
 
 @pytest.mark.parametrize("file", ["public", "certificate"])
-def test_a_public_key_is_no_secret(folder, target, file):
+def test_a_public_key_is_no_secret(directory, target, file):
     """The classic confusion: the text of the key that everybody has, as the secret of an HMAC."""
-    certificate, private = certificates.Authority(folder / "ca").issue(kind="rsa")
+    certificate, private = certificates.Authority(directory / "ca").issue(kind="rsa")
     key = jwk.JWK.from_pem(private.read_bytes())
     text = certificate.read_bytes() if file == "certificate" else key_file(key, private=False)
-    path = folder / "key.pem"
+    path = directory / "key.pem"
     path.write_bytes(text)
     with start("JWTTokenApi", path) as running:
         for secret in [text, text.strip()]:
@@ -236,22 +236,22 @@ def test_an_encrypted_token_that_was_changed_is_refused(keys, target, at):
     assert_refused(keys.gateway("secret-256"), tampered(token, at))
 
 
-def test_a_new_key_is_in_force_for_the_next_client(folder, target):
-    path = folder / "key"
+def test_a_new_key_is_in_force_for_the_next_client(directory, target):
+    path = directory / "key"
     keys = [new_key("secret-256") for _ in range(2)]
     tokens = [signed(key, claims(target), "HS256") for key in keys]
     path.write_bytes(key_file(keys[0]))
     with start("JWTTokenApi", path) as running:
         assert reached(running, tokens[0]) == b"here"
-        replacement = folder / "replacement"
+        replacement = directory / "replacement"
         replacement.write_bytes(key_file(keys[1]))
         os.replace(replacement, path)
         assert_refused(running, tokens[0])
         assert reached(running, tokens[1]) == b"here"
 
 
-def test_a_missing_key_is_logged_and_may_come_later(folder, target):
-    path = folder / "key"
+def test_a_missing_key_is_logged_and_may_come_later(directory, target):
+    path = directory / "key"
     key = new_key("secret-256")
     token = signed(key, claims(target), "HS256")
     with start("JWTTokenApi", path) as running:
@@ -265,8 +265,8 @@ def test_a_missing_key_is_logged_and_may_come_later(folder, target):
 @pytest.mark.parametrize(
     "content", [b"not a key", b"", b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"]
 )
-def test_a_key_that_is_none_is_named_in_the_log(folder, content):
-    path = folder / "key"
+def test_a_key_that_is_none_is_named_in_the_log(directory, content):
+    path = directory / "key"
     path.write_bytes(content)
     with start("JWTTokenApi", path) as running:
         running.wait_log(rf"cannot use the key in \"{path}\": ")

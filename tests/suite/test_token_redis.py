@@ -150,15 +150,15 @@ def test_a_source_that_makes_no_sense_is_told_at_the_start(source):
 
 
 @pytest.mark.ours_only("the original prints no configuration")
-def test_a_password_is_not_printed_and_may_stand_in_a_file(folder, target):
+def test_a_password_is_not_printed_and_may_stand_in_a_file(directory, target):
     with Redis(password=PASSWORD) as server:
         server.set("t", f"127.0.0.1:{target.port}")
         source = f'127.0.0.1:{server.port}::"{PASSWORD}"'
         printed = gateway.run("--print-config", "--token-plugin", "TokenRedis", "--token-source", source, "6080")
         assert printed.returncode == 0 and "source-file" in printed.stdout and PASSWORD not in printed.stdout
-        (folder / "source").write_text(source + "\n")
+        (directory / "source").write_text(source + "\n")
         port = gateway.free_port()
-        config = folder / "vnc.toml"
+        config = directory / "vnc.toml"
         config.write_text(f'listen = "127.0.0.1:{port}"\n[token]\nplugin = "TokenRedis"\nsource-file = "source"\n')
         with gateway.Gateway("--config", config, listen=("127.0.0.1", port)) as running:
             assert reached(running, "t") == b"here"

@@ -54,8 +54,8 @@ def test_without_it_nothing_is_printed(echo_target):
 
 
 @pytest.mark.ours_only("the original waits for whoever reads its output")
-def test_marks_that_nobody_reads_stop_no_session(echo_target, folder):
-    pipe = folder / "output"
+def test_marks_that_nobody_reads_stop_no_session(echo_target, directory):
+    pipe = directory / "output"
     os.mkfifo(pipe)
     # It is open at both ends and nobody reads.
     with open(pipe, "r+b", buffering=0) as unread:

@@ -19,11 +19,11 @@ pytestmark = pytest.mark.ours_only("upgrade in place")
 class Installed(Instance):
     """An instance whose programs are copies, which a case replaces."""
 
-    def __init__(self, folder, target, settings="", **options):
-        self.bin = folder / "bin"
+    def __init__(self, directory, target, settings="", **options):
+        self.bin = directory / "bin"
         self.bin.mkdir()
         self.install()
-        super().__init__(folder, target, settings, program=self.bin / "websockify", **options)
+        super().__init__(directory, target, settings, program=self.bin / "websockify", **options)
 
     def install(self):
         """Puts new files in place of the old, as packages are installed."""
@@ -51,8 +51,8 @@ class Installed(Instance):
 
 
 @pytest.fixture
-def installed(echo_target, folder):
-    with Installed(folder, echo_target.port) as instance:
+def installed(echo_target, directory):
+    with Installed(directory, echo_target.port) as instance:
         yield instance
 
 
@@ -162,8 +162,8 @@ def test_signals_that_come_with_an_upgrade_are_not_lost_and_end_nothing(installe
     wait_roles(installed)
 
 
-def test_neither_bytes_nor_clients_are_lost_through_ten_upgrades(echo_target, folder):
-    with targets.Target() as target, Installed(folder, target.port) as instance:
+def test_neither_bytes_nor_clients_are_lost_through_ten_upgrades(echo_target, directory):
+    with targets.Target() as target, Installed(directory, target.port) as instance:
         upward, downward = random.Random(1).randbytes(5 << 20), random.Random(2).randbytes(5 << 20)
         websocket = instance.websocket()
         end = target.accept()

@@ -1,4 +1,4 @@
-"""Static files and folders with `--web`, and what is answered without it."""
+"""Static files and directories with `--web`, and what is answered without it."""
 
 import html
 import re
@@ -83,7 +83,7 @@ def test_a_file_with_a_slash_behind_is_404(web):
     assert web.get("/text.txt/").status == 404
 
 
-def test_a_file_in_a_folder_is_served(web):
+def test_a_file_in_a_directory_is_served(web):
     assert web.get("/sub/file.txt").body == b"in sub"
 
 
@@ -153,10 +153,10 @@ def test_head_has_the_fields_of_get_and_no_body(web, path):
         assert int(head["Content-Length"]) == len(whole.body)
 
 
-# Folders
+# Directories
 
 
-def test_the_index_of_a_folder_is_served(web):
+def test_the_index_of_a_directory_is_served(web):
     assert web.get("/with-index/").body == b"<p>index"
 
 
@@ -169,20 +169,20 @@ def test_an_index_is_html(web):
 
 
 @pytest.mark.parametrize("query", ["", "?x=1"])
-def test_a_folder_without_its_slash_is_redirected(web, query):
+def test_a_directory_without_its_slash_is_redirected(web, query):
     response = web.get("/sub" + query)
     assert response.status == 301
     assert response["Location"].endswith("/sub/" + query)
 
 
-def test_a_folder_without_an_index_is_listed(web):
+def test_a_directory_without_an_index_is_listed(web):
     response = web.get("/sub/")
     assert response.status == 200
     assert response["Content-Type"].startswith("text/html")
     assert "file.txt" in links(response.body)
 
 
-def test_a_listing_names_folders_with_a_slash(web):
+def test_a_listing_names_directories_with_a_slash(web):
     assert "sub/" in links(web.get("/").body)
 
 
@@ -196,7 +196,7 @@ def test_names_in_a_listing_are_escaped(web):
     assert b"&lt;script&gt;alert(1)&lt;" in body
 
 
-def test_a_listing_of_a_folder_with_a_hostile_name_is_escaped(web):
+def test_a_listing_of_a_directory_with_a_hostile_name_is_escaped(web):
     response = web.get("/%3Cscript%3Ealert(1)%3C/")
     assert response.status == 200
     assert b"<script>alert" not in response.body

@@ -46,7 +46,7 @@ def test_no_spelling_leaves_the_root(web, path):
     assert response.status in (301, 400, 403, 404, 405, 414)
 
 
-@pytest.mark.parametrize("path", ["/outside-link.txt", "/outside-folder/secret.txt", "/absolute-link"])
+@pytest.mark.parametrize("path", ["/outside-link.txt", "/outside-directory/secret.txt", "/absolute-link"])
 def test_no_symbolic_link_leaves_the_root(web, path):
     response = web.get(path)
     assert SECRET not in response.body
@@ -55,7 +55,7 @@ def test_no_symbolic_link_leaves_the_root(web, path):
 
 
 def test_a_listing_does_not_follow_a_link_out_of_the_root(web):
-    assert b"secret.txt" not in web.get("/outside-folder/").body
+    assert b"secret.txt" not in web.get("/outside-directory/").body
 
 
 @pytest.mark.parametrize(

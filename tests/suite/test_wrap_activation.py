@@ -11,12 +11,12 @@ from test_listen import ACTIVATE, listening_socket
 pytestmark = pytest.mark.ours_only("socket activation")
 
 
-def activated(listener, folder, *options, mode="exit"):
+def activated(listener, directory, *options, mode="exit"):
     """What systemd does with a client: it starts the service, which finds the socket."""
     host, port = listener.getsockname()
     command = ", ".join(f'"{word}"' for word in [*wrapping.PROGRAM, port, *options])
     user = 'user = "root"' if os.geteuid() == 0 else ""
-    file = folder / "wrap.toml"
+    file = directory / "wrap.toml"
     file.write_text(f'[wrap]\ncommand = [{command}]\nmode = "{mode}"\n{user}\n')
     return gateway.Gateway(
         "--config", file, wait=False,
@@ -24,20 +24,20 @@ def activated(listener, folder, *options, mode="exit"):
     )  # fmt: skip
 
 
-def test_the_first_client_starts_program_and_proxy(folder):
+def test_the_first_client_starts_program_and_proxy(directory):
     with listening_socket() as listener:
         early = [socket.create_connection(listener.getsockname(), 20) for _ in range(3)]
-        with activated(listener, folder, "--delay", "0.5") as running:
+        with activated(listener, directory, "--delay", "0.5") as running:
             for sock in early:
                 with WebSocket.open(sock, timeout=20) as websocket:
                     websocket.expect_echo(os.urandom(20_000))
             assert len(wrapping.program_pids(running)) == 1
 
 
-def test_the_program_has_the_socket_s_port_and_nothing_of_systemd(folder):
+def test_the_program_has_the_socket_s_port_and_nothing_of_systemd(directory):
     with listening_socket() as listener:
         with socket.create_connection(listener.getsockname(), 20) as early:
-            with activated(listener, folder, "--environment") as running:
+            with activated(listener, directory, "--environment") as running:
                 with WebSocket.open(early, timeout=20) as websocket:
                     websocket.expect_echo()
                 port = listener.getsockname()[1]
@@ -46,12 +46,12 @@ def test_the_program_has_the_socket_s_port_and_nothing_of_systemd(folder):
                 assert "variable LISTEN_" not in running.log
 
 
-def test_a_client_that_comes_when_the_service_has_ended_starts_both_again(folder):
+def test_a_client_that_comes_when_the_service_has_ended_starts_both_again(directory):
     """The program ends with its connection, and the service with it."""
     with listening_socket() as listener:
         for number in range(3):
             with socket.create_connection(listener.getsockname(), 20) as early:
-                with activated(listener, folder, "--once") as running:
+                with activated(listener, directory, "--once") as running:
                     with WebSocket.open(early, timeout=20) as websocket:
                         websocket.expect_echo(f"client {number}".encode())
                     assert wrapping.wait_exit(running, 10) == 0

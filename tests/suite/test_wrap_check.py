@@ -15,10 +15,10 @@ NOTHING = "int main(void) { return 0; }\n"
 
 
 @pytest.fixture(scope="module")
-def static_program(shared_folder):
-    source = shared_folder / "static.c"
+def static_program(shared_directory):
+    source = shared_directory / "static.c"
     source.write_text(NOTHING)
-    program = shared_folder / "static-program"
+    program = shared_directory / "static-program"
     subprocess.run(["gcc", "-static", "-o", program, source], check=True, timeout=60)
     return program
 
@@ -26,8 +26,8 @@ def static_program(shared_folder):
 class Wrapping:
     """A file that wraps a program."""
 
-    def __init__(self, folder):
-        self.file = folder / "wrap.toml"
+    def __init__(self, directory):
+        self.file = directory / "wrap.toml"
         self.port = gateway.free_port()
 
     def write(self, command, *lines, user="root"):
@@ -49,12 +49,12 @@ class Wrapping:
 
 
 @pytest.fixture
-def wrap(folder):
-    return Wrapping(folder)
+def wrap(directory):
+    return Wrapping(directory)
 
 
-def test_what_can_be_wrapped_is_in_order(wrap, folder):
-    wrap.write(["sh", "-c", "true"], f'directory = "{folder}"', 'mode = "respawn"', 'environment = { A = "b" }')
+def test_what_can_be_wrapped_is_in_order(wrap, directory):
+    wrap.write(["sh", "-c", "true"], f'directory = "{directory}"', 'mode = "respawn"', 'environment = { A = "b" }')
     check = wrap.check("--check")
     assert (check.returncode, check.stderr) == (0, "")
 
@@ -66,23 +66,23 @@ def test_a_static_program_is_refused(wrap, static_program):
     assert run.returncode == 78 and "is statically linked" in run.stderr
 
 
-def test_a_script_is_what_its_interpreter_is(wrap, static_program, folder):
-    script = folder / "script"
+def test_a_script_is_what_its_interpreter_is(wrap, static_program, directory):
+    script = directory / "script"
     script.write_text(f"#! {static_program}\n")
     script.chmod(0o755)
     wrap.write([script])
     wrap.refused(f"{static_program} is statically linked")
 
 
-def test_a_program_for_another_c_library_or_machine_is_refused(wrap, folder):
+def test_a_program_for_another_c_library_or_machine_is_refused(wrap, directory):
     program = bytearray(pathlib.Path("/bin/true").read_bytes())
-    musl = folder / "musl"
+    musl = directory / "musl"
     musl.write_bytes(program.replace(b"/ld-linux", b"/ld-musl-"))
     musl.chmod(0o755)
     wrap.write([musl])
     wrap.refused("is linked with musl")
     program[18] ^= 1
-    other = folder / "other"
+    other = directory / "other"
     other.write_bytes(program)
     other.chmod(0o755)
     wrap.write([other])
@@ -101,8 +101,8 @@ def test_a_setuid_program_is_refused_unless_that_changes_nothing(wrap):
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root gives files capabilities")
-def test_a_program_with_capabilities_is_refused_unless_root_runs_it(wrap, folder):
-    program = folder / "capable"
+def test_a_program_with_capabilities_is_refused_unless_root_runs_it(wrap, directory):
+    program = directory / "capable"
     program.write_bytes(pathlib.Path("/bin/true").read_bytes())
     program.chmod(0o755)
     subprocess.run(["setcap", "cap_net_bind_service=ep", program], check=True, timeout=10)
@@ -112,23 +112,23 @@ def test_a_program_with_capabilities_is_refused_unless_root_runs_it(wrap, folder
     assert wrap.check("--check").returncode == 0
 
 
-def test_a_program_that_is_not_there_or_is_none_is_named(wrap, folder):
-    (folder / "text").write_text("")
-    # Not every folder of the variable that the cases run with can be looked into.
+def test_a_program_that_is_not_there_or_is_none_is_named(wrap, directory):
+    (directory / "text").write_text("")
+    # Not every directory of the variable that the cases run with can be looked into.
     wrap.write(["no-such-program"], 'environment = { PATH = "/usr/bin" }')
     wrap.refused('wrap.command: "no-such-program": there is no such program')
-    wrap.write(["./text"], f'directory = "{folder}"')
+    wrap.write(["./text"], f'directory = "{directory}"')
     wrap.refused("text can't be executed")
     # The program's own variable says where to look.
-    wrap.write(["sh"], f'environment = {{ PATH = "{folder}" }}')
+    wrap.write(["sh"], f'environment = {{ PATH = "{directory}" }}')
     wrap.refused('"sh": there is no such program')
 
 
-def test_user_folder_environment_and_mode_are_looked_at(wrap, folder):
-    wrap.write(["true"], f'directory = "{folder}/none"')
-    wrap.refused(f"wrap.directory: there is no folder {folder}/none")
+def test_user_directory_environment_and_mode_are_looked_at(wrap, directory):
+    wrap.write(["true"], f'directory = "{directory}/none"')
+    wrap.refused(f"wrap.directory: there is no directory {directory}/none")
     wrap.write(["true"], f'directory = "{wrap.file}"')
-    wrap.refused("wrap.toml is no folder")
+    wrap.refused("wrap.toml is no directory")
     wrap.write(["true"], 'environment = { "A=B" = "c" }')
     wrap.refused('"A=B" can\'t be set as a variable')
     wrap.write(["true"], 'mode = "sometimes"')
@@ -138,9 +138,9 @@ def test_user_folder_environment_and_mode_are_looked_at(wrap, folder):
 
 
 @pytest.mark.skipif(IS_ROOT, reason="root sees everything")
-def test_what_can_t_be_looked_at_is_only_told(wrap, folder):
-    (folder / "hidden").mkdir(mode=0)
-    wrap.write([f"{folder}/hidden/program"], f'directory = "{folder}/hidden/folder"')
+def test_what_can_t_be_looked_at_is_only_told(wrap, directory):
+    (directory / "hidden").mkdir(mode=0)
+    wrap.write([f"{directory}/hidden/program"], f'directory = "{directory}/hidden/directory"')
     check = wrap.check("--check")
     assert check.returncode == 0
     assert "warning: wrap.command" in check.stderr and "warning: wrap.directory" in check.stderr

@@ -85,8 +85,8 @@ def test_a_killed_gateway_leaves_no_process_behind():
 # What it is given.
 
 
-def test_it_gets_nothing_that_is_ours(folder):
-    settings = {"env": {"NOTIFY_SOCKET": "/nonexistent", "DISPLAY": ":9"}, "cwd": folder}
+def test_it_gets_nothing_that_is_ours(directory):
+    settings = {"env": {"NOTIFY_SOCKET": "/nonexistent", "DISPLAY": ":9"}, "cwd": directory}
     with wrapping.start("--environment", **settings) as running:
         running.wait_log(": NoNewPrivs:|: descriptors ")
         wrapping.session(running).close()
@@ -94,7 +94,7 @@ def test_it_gets_nothing_that_is_ours(folder):
         assert "variable DISPLAY=:9" in log
         assert "variable NOTIFY_SOCKET" not in log
         assert re.search(r"variable LD_PRELOAD=\S*rebind\.so$", log, re.MULTILINE)
-        assert f"folder {folder}" in log
+        assert f"directory {directory}" in log
         assert f"user {os.getuid()} {os.getgid()}" in log
         assert "session True" in log
         assert "descriptors [0, 1, 2]" in log

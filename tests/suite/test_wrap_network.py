@@ -18,9 +18,9 @@ pytestmark = [
 PRIVATE = "private-network = true"
 
 
-def start(folder, *options, lines=(PRIVATE,), sandbox="best-effort", **settings):
+def start(directory, *options, lines=(PRIVATE,), sandbox="best-effort", **settings):
     port = gateway.free_port()
-    file = folder / "wrap.toml"
+    file = directory / "wrap.toml"
     command = ", ".join(f'"{word}"' for word in [*wrapping.PROGRAM, port, *options])
     text = [f'listen = "127.0.0.1:{port}"', f'sandbox = "{sandbox}"', "[wrap]", f"command = [{command}]", 'user = "root"', *lines]
     file.write_text("\n".join(text) + "\n")
@@ -39,8 +39,8 @@ def listeners(pid):
 
 
 @pytest.mark.parametrize("family", ["4", "6", "dual"])
-def test_sessions_reach_the_program_and_nobody_else_does(folder, family):
-    with start(folder, "--family", family) as running, wrapping.session(running) as websocket:
+def test_sessions_reach_the_program_and_nobody_else_does(directory, family):
+    with start(directory, "--family", family) as running, wrapping.session(running) as websocket:
         websocket.expect_echo(os.urandom(100_000))
         port = moved_port(running)
         (program,) = wrapping.program_pids(running)
@@ -51,14 +51,14 @@ def test_sessions_reach_the_program_and_nobody_else_does(folder, family):
                 socket.create_connection((host, port), 5).close()
 
 
-def test_without_it_everybody_reaches_the_program(folder):
-    with start(folder, lines=()) as running:
+def test_without_it_everybody_reaches_the_program(directory):
+    with start(directory, lines=()) as running:
         wrapping.session(running).close()
         socket.create_connection(("127.0.0.1", moved_port(running)), 5).close()
 
 
-def test_there_is_loopback_and_nothing_else(folder):
-    with start(folder) as running:
+def test_there_is_loopback_and_nothing_else(directory):
+    with start(directory) as running:
         wrapping.session(running).close()
         (program,) = wrapping.program_pids(running)
         lines = pathlib.Path(f"/proc/{program}/net/dev").read_text().splitlines()[2:]
@@ -70,8 +70,8 @@ def test_there_is_loopback_and_nothing_else(folder):
             assert os.readlink(f"/proc/{pid}/ns/net") != there
 
 
-def test_another_user_can_t_enter_it(folder):
-    with start(folder) as running:
+def test_another_user_can_t_enter_it(directory):
+    with start(directory) as running:
         wrapping.session(running).close()
         (program,) = wrapping.program_pids(running)
         words = ["setpriv", "--reuid=65534", "--clear-groups", "nsenter", f"--net=/proc/{program}/ns/net", "true"]
@@ -80,13 +80,13 @@ def test_another_user_can_t_enter_it(folder):
 
 
 @pytest.mark.skipif(mode.LESS_CONFINED, reason="strict does not even start")
-def test_the_strict_sandbox_has_all_of_its_parts(folder):
-    with start(folder, sandbox="strict") as running:
+def test_the_strict_sandbox_has_all_of_its_parts(directory):
+    with start(directory, sandbox="strict") as running:
         wrapping.session(running).close()
 
 
-def test_connectors_and_programs_that_follow_are_there_as_well(folder):
-    with start(folder, "--once", lines=(PRIVATE, 'mode = "respawn"')) as running:
+def test_connectors_and_programs_that_follow_are_there_as_well(directory):
+    with start(directory, "--once", lines=(PRIVATE, 'mode = "respawn"')) as running:
         for _ in range(3):
             with running.websocket(timeout=10) as websocket:
                 websocket.expect_echo()
@@ -104,8 +104,8 @@ def echoes(running):
         return False
 
 
-def test_it_stays_through_upgrades(folder):
-    with Installed(folder, "--once", mode="respawn") as running:
+def test_it_stays_through_upgrades(directory):
+    with Installed(directory, "--once", mode="respawn") as running:
         text = running.config.read_text()
         running.config.write_text(text + PRIVATE + "\n")
         running.process.send_signal(signal.SIGHUP)
@@ -128,8 +128,8 @@ def test_it_stays_through_upgrades(folder):
             assert os.readlink(f"/proc/{program}/ns/net") == os.readlink("/proc/self/ns/net")
 
 
-def test_without_the_right_to_make_one_the_start_says_so(folder):
-    file = folder / "wrap.toml"
+def test_without_the_right_to_make_one_the_start_says_so(directory):
+    file = directory / "wrap.toml"
     file.write_text(f'listen = "127.0.0.1:{gateway.free_port()}"\n[wrap]\ncommand = ["true"]\nuser = "root"\n{PRIVATE}\n')
     words = ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin", gateway.command(), "--config", file]
     done = subprocess.run(words, capture_output=True, text=True, timeout=10)

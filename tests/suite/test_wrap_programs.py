@@ -65,13 +65,13 @@ def test_xtigervnc_shows_its_desktop():
         assert see_desktop(running) == (320, 240)
 
 
-def test_the_script_vncserver_goes_to_the_background_and_shows_its_desktop(folder):
+def test_the_script_vncserver_goes_to_the_background_and_shows_its_desktop(directory):
     display = free_display()
     words = [
         "vncserver", f":{display}", "-rfbport", "{port}", "-localhost", "yes", "-SecurityTypes", "None",
         "-geometry", "320x240", "-xstartup", "/usr/bin/xterm",
     ]  # fmt: skip
-    with start(words, mode="ignore", env={"HOME": str(folder)}) as running:
+    with start(words, mode="ignore", env={"HOME": str(directory)}) as running:
         assert see_desktop(running) == (320, 240)
         running.wait_log(r"vncserver has ended \(exit status 0\)", 10)
         assert see_desktop(running) == (320, 240)
@@ -105,9 +105,9 @@ def telnet(websocket, line, wanted):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="telnetd needs root for its login")
-def test_telnetd_is_started_again_for_each_connection(folder):
+def test_telnetd_is_started_again_for_each_connection(directory):
     # In place of login(1), which it starts with words of its own.
-    login = folder / "login"
+    login = directory / "login"
     login.write_text("#!/bin/sh\nPS1='# ' exec /bin/sh -i\n")
     login.chmod(0o755)
     with start(["in.telnetd", "-debug", "{port}", "-L", login], mode="respawn") as running:
@@ -121,23 +121,23 @@ def test_telnetd_is_started_again_for_each_connection(folder):
 # Web servers.
 
 
-def test_python_serves_files(folder):
-    (folder / "file.txt").write_bytes(b"from a wrapped server")
-    with start([sys.executable, "-m", "http.server", "{port}", "--directory", folder]) as running:
+def test_python_serves_files(directory):
+    (directory / "file.txt").write_bytes(b"from a wrapped server")
+    with start([sys.executable, "-m", "http.server", "{port}", "--directory", directory]) as running:
         for _ in range(3):
             assert fetch(running, "/file.txt").endswith(b"\r\n\r\nfrom a wrapped server")
 
 
 @pytest.mark.parametrize("background", [False, True])
-def test_nginx_serves_with_several_processes(folder, background):
-    (folder / "index.html").write_bytes(b"x" * 100_000)
-    configuration = folder / "nginx.conf"
+def test_nginx_serves_with_several_processes(directory, background):
+    (directory / "index.html").write_bytes(b"x" * 100_000)
+    configuration = directory / "nginx.conf"
     running_as = "user root;" if os.geteuid() == 0 else ""
     configuration.write_text(
-        f"{running_as} daemon {'on' if background else 'off'}; worker_processes 2; pid {folder}/pid;"
-        f" error_log {folder}/error.log; events {{}} http {{ access_log off; root {folder};"
-        f" client_body_temp_path {folder}/a; proxy_temp_path {folder}/b; fastcgi_temp_path {folder}/c;"
-        f" uwsgi_temp_path {folder}/d; scgi_temp_path {folder}/e;"
+        f"{running_as} daemon {'on' if background else 'off'}; worker_processes 2; pid {directory}/pid;"
+        f" error_log {directory}/error.log; events {{}} http {{ access_log off; root {directory};"
+        f" client_body_temp_path {directory}/a; proxy_temp_path {directory}/b; fastcgi_temp_path {directory}/c;"
+        f" uwsgi_temp_path {directory}/d; scgi_temp_path {directory}/e;"
         " server { listen PORT; listen [::]:PORT; } }"
     )
     script = f"sed -i s/PORT/$1/g {configuration} && exec nginx -c {configuration}"
@@ -168,13 +168,13 @@ int main(int count, char **words) {
 """
 
 
-def test_a_program_that_binds_without_the_c_library_is_named(folder):
-    source = folder / "stubborn.c"
+def test_a_program_that_binds_without_the_c_library_is_named(directory):
+    source = directory / "stubborn.c"
     source.write_text(CALLS_THE_KERNEL_ITSELF)
-    program = folder / "stubborn-program"
+    program = directory / "stubborn-program"
     subprocess.run(["gcc", "-o", program, source], check=True, timeout=60)
     port = gateway.free_port()
-    settings = folder / "wrap.toml"
+    settings = directory / "wrap.toml"
     user = 'user = "root"' if os.geteuid() == 0 else ""
     settings.write_text(
         f'listen = "127.0.0.1:{port}"\n[wrap]\ncommand = ["{program}", "{port}"]\nstart-timeout = "500ms"\n{user}\n'

@@ -15,8 +15,8 @@ pytestmark = pytest.mark.ours_only("the original has neither files nor reloads")
 class Instance:
     """A gateway with a file that wraps the echo server."""
 
-    def __init__(self, folder):
-        self.file = folder / "wrap.toml"
+    def __init__(self, directory):
+        self.file = directory / "wrap.toml"
         self.port = gateway.free_port()
 
     def write(self, *options, top="", wrap=""):
@@ -31,8 +31,8 @@ class Instance:
 
 
 @pytest.fixture
-def instance(folder):
-    return Instance(folder)
+def instance(directory):
+    return Instance(directory)
 
 
 def reload(running, number):
@@ -96,11 +96,11 @@ def nobody_can_preload():
 
 
 @pytest.mark.skipif(not nobody_can_preload(), reason="needs root, and a library that others can read")
-def test_a_program_of_another_user_has_nothing_of_root(folder):
-    program = folder / "program.py"
+def test_a_program_of_another_user_has_nothing_of_root(directory):
+    program = directory / "program.py"
     shutil.copy(wrapped.__file__, program)
     port = gateway.free_port()
-    file = folder / "wrap.toml"
+    file = directory / "wrap.toml"
     file.write_text(
         f'listen = "127.0.0.1:{port}"\n[wrap]\ncommand = ["/usr/bin/python3", "{program}", "{port}"]\n'
         'user = "nobody"\nenvironment = { GREETING = "hello" }\n'

@@ -15,14 +15,14 @@ pytestmark = pytest.mark.ours_only("upgrade in place")
 class Installed(gateway.Gateway):
     """A gateway that wraps the echo server, from copies of our programs."""
 
-    def __init__(self, folder, *options, mode="exit", start_timeout="20s"):
+    def __init__(self, directory, *options, mode="exit", start_timeout="20s"):
         source = pathlib.Path(gateway.command()).parent
         for name in ["websockify", "websockify-worker", "librebind.so"]:
-            shutil.copy2(source / name, folder / name)
-        self.config = folder / "wrap.toml"
+            shutil.copy2(source / name, directory / name)
+        self.config = directory / "wrap.toml"
         self.port = gateway.free_port()
         self.write(*options, mode=mode, start_timeout=start_timeout)
-        super().__init__("--config", self.config, listen=("127.0.0.1", self.port), program=folder / "websockify")
+        super().__init__("--config", self.config, listen=("127.0.0.1", self.port), program=directory / "websockify")
 
     def write(self, *options, mode="exit", start_timeout="20s"):
         command = ", ".join(f'"{word}"' for word in [*wrapping.PROGRAM, self.port, *options])
@@ -40,8 +40,8 @@ class Installed(gateway.Gateway):
         return self.log.count("Starting '")
 
 
-def test_the_program_and_its_sessions_go_on_and_new_clients_are_served(folder):
-    with Installed(folder) as running, running.websocket() as before:
+def test_the_program_and_its_sessions_go_on_and_new_clients_are_served(directory):
+    with Installed(directory) as running, running.websocket() as before:
         before.expect_echo(b"before")
         pids = wrapping.program_pids(running)
         assert len(pids) == 1
@@ -56,8 +56,8 @@ def test_the_program_and_its_sessions_go_on_and_new_clients_are_served(folder):
         assert processes.wait_gone(pids, 0) == []
 
 
-def test_its_exit_status_still_becomes_ours(folder):
-    with Installed(folder, "--linger", "4", "--status", "7") as running:
+def test_its_exit_status_still_becomes_ours(directory):
+    with Installed(directory, "--linger", "4", "--status", "7") as running:
         with running.websocket() as websocket:
             websocket.expect_echo()
             running.upgrade()
@@ -66,8 +66,8 @@ def test_its_exit_status_still_becomes_ours(folder):
         assert "exit status 7" in running.log
 
 
-def test_a_program_that_serves_one_connection_is_still_started_for_each(folder):
-    with Installed(folder, "--once", mode="respawn") as running:
+def test_a_program_that_serves_one_connection_is_still_started_for_each(directory):
+    with Installed(directory, "--once", mode="respawn") as running:
         for count in (1, 2):
             with running.websocket() as during:
                 during.expect_echo()
@@ -78,8 +78,8 @@ def test_a_program_that_serves_one_connection_is_still_started_for_each(folder):
         assert "too fast" not in running.log and running.starts() >= 4
 
 
-def test_a_program_in_the_background_is_still_served_and_ended(folder):
-    with Installed(folder, "--daemonize", mode="ignore") as running:
+def test_a_program_in_the_background_is_still_served_and_ended(directory):
+    with Installed(directory, "--daemonize", mode="ignore") as running:
         wrapping.session(running).close()
         running.wait_log("has ended")
         pids = wrapping.program_pids(running)
@@ -92,8 +92,8 @@ def test_a_program_in_the_background_is_still_served_and_ended(folder):
         assert processes.wait_gone(pids, 0) == []
 
 
-def test_a_program_that_has_ended_is_not_started_again(folder):
-    with Installed(folder, "--linger", "0.1", mode="ignore") as running:
+def test_a_program_that_has_ended_is_not_started_again(directory):
+    with Installed(directory, "--linger", "0.1", mode="ignore") as running:
         running.wait_log("has ended")
         running.upgrade()
         assert running.starts() == 1
@@ -101,8 +101,8 @@ def test_a_program_that_has_ended_is_not_started_again(folder):
             assert websocket.read_close()[0] == 1011
 
 
-def test_a_program_whose_settings_change_with_the_upgrade_is_started_anew(folder):
-    with Installed(folder) as running:
+def test_a_program_whose_settings_change_with_the_upgrade_is_started_anew(directory):
+    with Installed(directory) as running:
         wrapping.session(running).close()
         before = wrapping.program_pids(running)
         running.write("--say", "changed")
@@ -113,8 +113,8 @@ def test_a_program_whose_settings_change_with_the_upgrade_is_started_anew(folder
         assert processes.wait_gone(before, 0) == []
 
 
-def test_clients_that_wait_for_the_program_are_served_behind_an_upgrade(folder):
-    with Installed(folder, "--delay", "3") as running:
+def test_clients_that_wait_for_the_program_are_served_behind_an_upgrade(directory):
+    with Installed(directory, "--delay", "3") as running:
         clients = [running.websocket(timeout=15) for _ in range(3)]
         running.upgrade()
         clients.append(running.websocket(timeout=15))
@@ -124,8 +124,8 @@ def test_clients_that_wait_for_the_program_are_served_behind_an_upgrade(folder):
         assert running.starts() == 1
 
 
-def test_reloads_behind_an_upgrade_keep_the_program(folder):
-    with Installed(folder) as running, running.websocket() as websocket:
+def test_reloads_behind_an_upgrade_keep_the_program(directory):
+    with Installed(directory) as running, running.websocket() as websocket:
         websocket.expect_echo()
         pids = wrapping.program_pids(running)
         running.upgrade()
@@ -137,8 +137,8 @@ def test_reloads_behind_an_upgrade_keep_the_program(folder):
         assert wrapping.program_pids(running) == pids
 
 
-def test_its_end_in_the_moment_of_an_upgrade_is_not_lost(folder):
-    with Installed(folder, "--linger", "0.3", "--status", "9") as running:
+def test_its_end_in_the_moment_of_an_upgrade_is_not_lost(directory):
+    with Installed(directory, "--linger", "0.3", "--status", "9") as running:
         deadline = time.monotonic() + 10
         while running.process.poll() is None and time.monotonic() < deadline:
             running.process.send_signal(signal.SIGUSR2)

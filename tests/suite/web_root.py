@@ -33,7 +33,7 @@ NAMES = {
 
 
 def make(outside):
-    """Fills a new folder; gives the web root within."""
+    """Fills a new directory; gives the web root within."""
     outside.mkdir()
     (outside / "secret.txt").write_bytes(SECRET)
     root = outside / "root"
@@ -54,7 +54,7 @@ def make(outside):
     (root / "with-htm" / "index.htm").write_bytes(b"<p>htm")
     (root / "inside-link.txt").symlink_to("text.txt")
     (root / "outside-link.txt").symlink_to("../secret.txt")
-    (root / "outside-folder").symlink_to("..")
+    (root / "outside-directory").symlink_to("..")
     (root / "absolute-link").symlink_to("/etc/passwd")
     os.mkfifo(root / "fifo")
     with socket.socket(socket.AF_UNIX) as sock:

@@ -1,4 +1,4 @@
-"""Booted machines with websockify installed, for all cases in this folder."""
+"""Booted machines with websockify installed, for all cases in this directory."""
 
 import machine as machines
 import pytest

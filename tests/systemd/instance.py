@@ -79,10 +79,10 @@ class Instance:
         return self.machine.journal(f"_SYSTEMD_UNIT={self.service}", *matches)
 
     def drop_in(self, text):
-        """Settings of an administrator for the service; gives their folder, which is to be removed again."""
-        folder = f"/etc/systemd/system/{self.service}.d"
-        self.machine.write(f"{folder}/override.conf", text)
-        return folder
+        """Settings of an administrator for the service; gives their directory, which is to be removed again."""
+        directory = f"/etc/systemd/system/{self.service}.d"
+        self.machine.write(f"{directory}/override.conf", text)
+        return directory
 
     def log(self):
         return self.machine.run(

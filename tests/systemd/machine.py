@@ -64,7 +64,7 @@ def mirror():
 
 
 def base(release="bookworm"):
-    """The folder with an installed Debian, made if there is none."""
+    """The directory with an installed Debian, made if there is none."""
     packages = RELEASES[release]
     version = hashlib.sha256(" ".join(packages).encode()).hexdigest()[:12]
     name = "" if release == "bookworm" else f"-{release}"
@@ -104,10 +104,10 @@ class Machine(Manager):
 
     configurations = "/etc/websockify"
 
-    def __init__(self, base, folder):
-        self.root = folder / "root"
-        self.log = folder / "console"
-        self.mount(base, folder)
+    def __init__(self, base, directory):
+        self.root = directory / "root"
+        self.log = directory / "console"
+        self.mount(base, directory)
         with open(self.log, "wb") as log:
             self.container = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", "systemd-nspawn", "--quiet", "--directory", self.root,
@@ -124,11 +124,11 @@ class Machine(Manager):
         booted = self.pid and processes.wait_for(self.is_running, BOOT_SECONDS, 0.1)
         assert booted, f"the machine did not boot:\n{self.log.read_text(errors='replace')}"
 
-    def mount(self, base, folder):
-        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], check=True)
+    def mount(self, base, directory):
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", directory], check=True)
         for name in ("root", "upper", "work"):
-            (folder / name).mkdir()
-        layers = f"lowerdir={base},upperdir={folder}/upper,workdir={folder}/work"
+            (directory / name).mkdir()
+        layers = f"lowerdir={base},upperdir={directory}/upper,workdir={directory}/work"
         subprocess.run(["mount", "-t", "overlay", "overlay", "-o", layers, self.root], check=True)
 
     def find_init(self):
@@ -161,7 +161,7 @@ class Machine(Manager):
         return [json.loads(line) for line in lines]
 
     def write(self, path, text, mode=0o644):
-        """A file in the machine, whose folder is made as well."""
+        """A file in the machine, whose directory is made as well."""
         file = self.root / path.lstrip("/")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
@@ -219,17 +219,17 @@ def wait_for(condition, seconds=10.0):
 @contextlib.contextmanager
 def booted(base):
     """A machine with websockify installed."""
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="machine-"))
-    machine = Machine(base, folder)
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="machine-"))
+    machine = Machine(base, directory)
     machine.run("/source/packaging/install", "--prefix", "/usr")
     yield machine
     machine.stop()
-    unmount(folder)
-    folder.rmdir()
+    unmount(directory)
+    directory.rmdir()
 
 
-def unmount(folder):
-    for mounted in (folder / "root", folder):
+def unmount(directory):
+    for mounted in (directory / "root", directory):
         subprocess.run(["umount", "--lazy", mounted], check=False)
 
 

@@ -1,4 +1,4 @@
-"""What clients find in a folder under the units, which hide openat2(2): elsewhere it keeps lookups inside."""
+"""What clients find in a directory under the units, which hide openat2(2): elsewhere it keeps lookups inside."""
 
 import contextlib
 
@@ -16,18 +16,18 @@ def get(instance, path, fields=()):
         return connection.read_response()
 
 
-def link(machine, folder, links):
+def link(machine, directory, links):
     for name, target in links.items():
-        (machine.root / folder.lstrip("/") / name).symlink_to(target)
+        (machine.root / directory.lstrip("/") / name).symlink_to(target)
 
 
 def pages(machine, name):
-    """A web folder with files and links in it, and a file beside it."""
-    folder = f"/srv/{name}/pages"
+    """A web directory with files and links in it, and a file beside it."""
+    directory = f"/srv/{name}/pages"
     machine.write(f"/srv/{name}/secret.html", "not for clients")
-    machine.write(f"{folder}/sub/page.html", "the page")
-    link(machine, folder, {"page.html": "sub/page.html", "out.html": "../secret.html", "up": "..", "etc": "/etc"})
-    return folder
+    machine.write(f"{directory}/sub/page.html", "the page")
+    link(machine, directory, {"page.html": "sub/page.html", "out.html": "../secret.html", "up": "..", "etc": "/etc"})
+    return directory
 
 
 def expect_pages_and_no_more(instance):
@@ -49,35 +49,35 @@ def test_pages_are_served_and_nothing_beside_them(machine, instance, sandbox):
 
 def test_pages_are_served_without_root_too(machine, instance):
     example = machine.root / "usr/share/doc/websockify/examples/unprivileged.conf"
-    folder = instance.drop_in(example.read_text())
+    directory = instance.drop_in(example.read_text())
     try:
         instance.configure(f'[web]\nlisting = true\nroot = "{pages(machine, instance.name)}"\n')
         instance.enable()
         expect_pages_and_no_more(instance)
     finally:
-        machine.remove(folder)
+        machine.remove(directory)
         machine.systemctl("daemon-reload")
 
 
 @SANDBOX
-def test_tokens_lead_to_sockets_in_a_folder_and_nowhere_else(machine, instance, sandbox):
-    folder = f"/srv/{instance.name}/sockets"
-    here = machine.root / folder.lstrip("/")
+def test_tokens_lead_to_sockets_in_a_directory_and_nowhere_else(machine, instance, sandbox):
+    directory = f"/srv/{instance.name}/sockets"
+    here = machine.root / directory.lstrip("/")
     (here / "sub").mkdir(parents=True)
-    link(machine, folder, {"link": "inside", "up": ".."})
+    link(machine, directory, {"link": "inside", "up": ".."})
     with contextlib.ExitStack() as stack:
         for path in [here / "inside", here / "sub/deeper", here.parent / "outside"]:
             stack.enter_context(targets.EchoTarget(path))
         machine.write(
             instance.path,
             f'listen = "127.0.0.1:{instance.port}"\nsandbox = "{sandbox}"\n'
-            f'[token]\nplugin = "UnixDomainSocketDirectory"\nsource = "{folder}"\n',
+            f'[token]\nplugin = "UnixDomainSocketDirectory"\nsource = "{directory}"\n',
         )
         instance.enable()
         for token in ["inside", "sub/deeper", "sub/../inside"]:
             with instance.websocket(f"/?token={token}") as websocket:
                 websocket.expect_echo()
-        for token in ["link", "up/outside", "../outside", f"{folder}/inside"]:
+        for token in ["link", "up/outside", "../outside", f"{directory}/inside"]:
             upgrade = client.upgrade_fields(client.new_key())
             assert get(instance, f"/?token={token}", upgrade).status == 403, token
     assert "less confinement" not in instance.log()

@@ -17,8 +17,8 @@ def test_units_have_no_mistakes(debian13):
     assert not mistakes_in_units(debian13)
 
 
-def test_the_service_is_confined_and_works(instance, shared_folder):
-    locked_instance(instance, shared_folder)
+def test_the_service_is_confined_and_works(instance, shared_directory):
+    locked_instance(instance, shared_directory)
     instance.enable()
     with instance.websocket() as websocket:
         websocket.expect_echo()
@@ -26,10 +26,10 @@ def test_the_service_is_confined_and_works(instance, shared_folder):
         assert "locked key" in instance.status_line() and "less confinement" not in instance.log()
 
 
-def test_a_reload_that_systemd_follows_ends_with_its_outcome(instance, shared_folder):
+def test_a_reload_that_systemd_follows_ends_with_its_outcome(instance, shared_directory):
     machine = instance.machine
     text = machine.root / "usr/share/doc/websockify/examples/notify-reload.conf"
-    folder = instance.drop_in(text.read_text())
+    directory = instance.drop_in(text.read_text())
     try:
         instance.enable()
         with instance.websocket() as before:
@@ -42,7 +42,7 @@ def test_a_reload_that_systemd_follows_ends_with_its_outcome(instance, shared_fo
                 assert after.read_frame(5).opcode == 0x9, "a ping, as configured now"
             # What a check of the file alone does not find.
             machine.write("/etc/ssl/broken.pem", "nothing")
-            joined = certificates.Authority(shared_folder / instance.name).issue_joined()
+            joined = certificates.Authority(shared_directory / instance.name).issue_joined()
             machine.write("/etc/ssl/whole.pem", joined.read_text(), mode=0o600)
             for name, succeeds in [("whole", True), ("broken", False)]:
                 instance.configure(f'[tls]\ncertificate = "/etc/ssl/{name}.pem"\n')
@@ -53,7 +53,7 @@ def test_a_reload_that_systemd_follows_ends_with_its_outcome(instance, shared_fo
             with instance.websocket() as websocket:
                 websocket.expect_echo()
     finally:
-        machine.remove(folder)
+        machine.remove(directory)
         machine.systemctl("daemon-reload")
 
 

@@ -131,8 +131,8 @@ def upgrade(instance):
     assert "generation" in done.stdout
 
 
-def test_no_byte_and_no_client_is_lost_through_reloads_and_upgrades(instance, shared_folder):
-    authority = certificates.Authority(shared_folder / "endurance")
+def test_no_byte_and_no_client_is_lost_through_reloads_and_upgrades(instance, shared_directory):
+    authority = certificates.Authority(shared_directory / "endurance")
     with CountingTarget() as other:
         rounds = Rounds(instance, other, authority)
         instance.enable()

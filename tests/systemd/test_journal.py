@@ -19,8 +19,8 @@ def records(instance, kind, count):
     return found
 
 
-def test_a_session_has_one_opened_and_one_closed_record(instance, shared_folder):
-    authority = certificates.Authority(shared_folder / "journal")
+def test_a_session_has_one_opened_and_one_closed_record(instance, shared_directory):
+    authority = certificates.Authority(shared_directory / "journal")
     joined = authority.issue_joined()
     instance.machine.write("/etc/ssl/joined.pem", joined.read_text(), mode=0o600)
     instance.configure('[tls]\ncertificate = "/etc/ssl/joined.pem"\n')

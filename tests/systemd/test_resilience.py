@@ -17,9 +17,9 @@ BACK_SECONDS = 2.0
 
 
 @pytest.fixture
-def secure(instance, shared_folder):
+def secure(instance, shared_directory):
     """An instance with a certificate, in use."""
-    authority = certificates.Authority(shared_folder / instance.name)
+    authority = certificates.Authority(shared_directory / instance.name)
     instance.machine.write("/etc/ssl/joined.pem", authority.issue_joined().read_text(), mode=0o600)
     instance.configure('workers = 1\n[tls]\ncertificate = "/etc/ssl/joined.pem"\n')
     instance.enable()
@@ -87,7 +87,7 @@ def has_echo(websocket):
 
 def test_a_service_that_cannot_start_keeps_its_socket_and_its_clients(instance):
     """However often: without a limit of our own, systemd's would take the socket away after five."""
-    folder = instance.drop_in("[Service]\nRestartSec=10ms\n")
+    directory = instance.drop_in("[Service]\nRestartSec=10ms\n")
     try:
         instance.enable()
         instance.configure('target = "half a li\n')
@@ -99,11 +99,11 @@ def test_a_service_that_cannot_start_keeps_its_socket_and_its_clients(instance):
             waiting.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             assert waiting.recv(12) == b"HTTP/1.1 405"
     finally:
-        instance.machine.remove(folder)
+        instance.machine.remove(directory)
 
 
 def test_a_supervisor_that_is_killed_again_and_again_is_started_each_time(instance):
-    folder = instance.drop_in("[Service]\nRestartSec=10ms\n")
+    directory = instance.drop_in("[Service]\nRestartSec=10ms\n")
     try:
         instance.enable()
         with Clients(instance) as clients:
@@ -113,11 +113,11 @@ def test_a_supervisor_that_is_killed_again_and_again_is_started_each_time(instan
             assert wait_for(lambda: clients.last_began > time.monotonic() - 1)
         assert not clients.refused
     finally:
-        instance.machine.remove(folder)
+        instance.machine.remove(directory)
 
 
 def test_the_watchdog_ends_a_supervisor_that_hangs(instance):
-    folder = instance.drop_in("[Service]\nWatchdogSec=2s\n")
+    directory = instance.drop_in("[Service]\nWatchdogSec=2s\n")
     try:
         instance.enable()
         with instance.websocket() as websocket:
@@ -131,7 +131,7 @@ def test_the_watchdog_ends_a_supervisor_that_hangs(instance):
         with instance.websocket() as websocket:
             websocket.expect_echo()
     finally:
-        instance.machine.remove(folder)
+        instance.machine.remove(directory)
 
 
 def test_processes_that_hang_are_replaced_and_sessions_go_on(secure):
@@ -177,7 +177,7 @@ def test_no_client_is_lost_when_the_service_ends_for_idleness(instance):
     assert len(starts) > 1, "the service ended at least once between two clients"
 
 
-def test_twenty_instances_side_by_side(machine, shared_folder):
+def test_twenty_instances_side_by_side(machine, shared_directory):
     """Each has a port, a certificate and a target of its own."""
     with contextlib.ExitStack() as stack:
         instances = []
@@ -185,7 +185,7 @@ def test_twenty_instances_side_by_side(machine, shared_folder):
         for number in range(20):
             target = stack.enter_context(targets.Target())
             instance = Instance(machine, target.port)
-            authority = certificates.Authority(shared_folder / f"authority{number}")
+            authority = certificates.Authority(shared_directory / f"authority{number}")
             path = f"/etc/ssl/{instance.name}.pem"
             machine.write(path, authority.issue_joined().read_text(), mode=0o600)
             instance.configure(f'[tls]\ncertificate = "{path}"\nrequired = true\n')

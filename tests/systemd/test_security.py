@@ -20,7 +20,7 @@ OPEN = {
     "RestrictAddressFamilies=~AF_(INET|INET6)": "targets are reached over the network",
     "RestrictAddressFamilies=~AF_UNIX": "targets, the journal and the control socket",
     "IPAddressDeny=": "targets may be anywhere, and each packet would cost",
-    "RootDirectory=/RootImage=": "web folders and files with tokens may be anywhere",
+    "RootDirectory=/RootImage=": "web directories and files with tokens may be anywhere",
     "DeviceAllow=": "ProtectClock=yes brings the clock, to read",
 }
 
@@ -47,9 +47,9 @@ def mistakes_in_units(machine):
     return found
 
 
-def locked_instance(instance, folder):
+def locked_instance(instance, directory):
     """Configures an instance that takes a locked key."""
-    joined = certificates.Authority(folder / instance.name).issue_joined()
+    joined = certificates.Authority(directory / instance.name).issue_joined()
     instance.machine.write("/etc/ssl/locked.pem", joined.read_text(), mode=0o600)
     instance.configure('sandbox = "strict"\n[tls]\ncertificate = "/etc/ssl/locked.pem"\n')
 
@@ -73,10 +73,10 @@ def test_the_service_is_confined_and_works(instance):
         assert "Landlock" in instance.log() and "less confinement" not in instance.log()
 
 
-def test_the_key_is_locked_by_the_unit_alone(instance, shared_folder):
+def test_the_key_is_locked_by_the_unit_alone(instance, shared_directory):
     """Also where systemd gives little memory to lock, as older versions do."""
     machine = instance.machine
-    locked_instance(instance, shared_folder)
+    locked_instance(instance, shared_directory)
     small = "/etc/systemd/system.conf.d/small.conf"
     machine.write(small, "[Manager]\nDefaultLimitMEMLOCK=64K\n")
     try:
@@ -114,9 +114,9 @@ def test_a_hung_role_can_be_killed(instance):
 
 
 def test_the_unprivileged_variant_is_confined_and_works(instance):
-    folder = f"/etc/systemd/system/{instance.service}.d"
+    directory = f"/etc/systemd/system/{instance.service}.d"
     text = instance.machine.root / "usr/share/doc/websockify/examples/unprivileged.conf"
-    instance.machine.write(f"{folder}/unprivileged.conf", text.read_text())
+    instance.machine.write(f"{directory}/unprivileged.conf", text.read_text())
     try:
         instance.enable()
         with instance.websocket() as websocket:
@@ -127,5 +127,5 @@ def test_the_unprivileged_variant_is_confined_and_works(instance):
                 assert status["CapEff"] == "0" * 16
                 assert "0" not in status["Uid"].split()
     finally:
-        instance.machine.remove(folder)
+        instance.machine.remove(directory)
         instance.machine.systemctl("daemon-reload")

@@ -49,9 +49,9 @@ class Wrapped:
     def __init__(self, instance, dropin):
         self.instance = instance
         self.machine = instance.machine
-        self.folder = f"/etc/systemd/system/{instance.service}.d"
+        self.directory = f"/etc/systemd/system/{instance.service}.d"
         self.write()
-        self.machine.write(f"{self.folder}/wrap.conf", dropin)
+        self.machine.write(f"{self.directory}/wrap.conf", dropin)
 
     def write(self, *lines):
         text = "\n".join(
@@ -78,7 +78,7 @@ class Wrapped:
 
     def __exit__(self, *_):
         self.machine.systemctl("disable", "--now", self.instance.socket, self.instance.service, check=False)
-        self.machine.remove(self.folder)
+        self.machine.remove(self.directory)
         self.machine.systemctl("daemon-reload")
 
 

@@ -461,11 +461,11 @@ async fn a_gateway_that_does_not_read_its_answers_delays_nobody_and_is_ended() {
 
 /// A signer with a key of its own making.
 async fn signer() -> Role {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let made = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "ed25519", "-nodes", "-subj", "/CN=localhost", "-days", "9"])
         .args(["-keyout", "key.pem", "-out", "certificate.pem"])
-        .current_dir(&folder)
+        .current_dir(&directory)
         .output()
         .unwrap();
     assert!(made.status.success(), "{made:?}");
@@ -473,8 +473,10 @@ async fn signer() -> Role {
     let setup = SignerSetup {
         run_as: None,
         sandbox: Sandbox::BestEffort,
-        certificate: CertificateDer::from_pem_file(folder.path().join("certificate.pem")).unwrap().to_vec(),
-        key_pem: std::fs::read(folder.path().join("key.pem")).unwrap(),
+        certificate: CertificateDer::from_pem_file(directory.path().join("certificate.pem"))
+            .unwrap()
+            .to_vec(),
+        key_pem: std::fs::read(directory.path().join("key.pem")).unwrap(),
         password: None,
     };
     role.control.send(&SupervisorToSigner::Setup(setup::file(&setup).unwrap())).await.unwrap();

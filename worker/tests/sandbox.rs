@@ -42,7 +42,7 @@ fn call((number, a): Call) -> Result<i64, i32> {
 
 /// What there was before the sandbox closed.
 struct Prepared {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
     web: Beneath,
     walker: Beneath,
     file: OwnedFd,
@@ -53,11 +53,11 @@ struct Prepared {
 
 impl Prepared {
     fn new() -> io::Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let web = folder.path().join("web");
+        let directory = tempfile::tempdir()?;
+        let web = directory.path().join("web");
         fs::create_dir(&web)?;
         fs::write(web.join("inside"), "inside")?;
-        fs::write(folder.path().join("outside"), "outside")?;
+        fs::write(directory.path().join("outside"), "outside")?;
         let page = (c::SYS_mmap, [0, 4096, 3, i64::from(c::MAP_PRIVATE | c::MAP_ANONYMOUS), -1, 0]);
         Ok(Self {
             file: File::open(web.join("inside"))?.into(),
@@ -66,7 +66,7 @@ impl Prepared {
             fresh: rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?,
             listener: TcpListener::bind("127.0.0.1:0")?,
             page: call(page).map_err(io::Error::from_raw_os_error)?,
-            folder,
+            directory,
         })
     }
 
@@ -100,7 +100,7 @@ impl Prepared {
         let is_root = nix::unistd::geteuid().is_root();
         if is_root {
             let nobody = Some(nix::unistd::Uid::from_raw(65534));
-            nix::unistd::chown(self.folder.path(), nobody, None)?;
+            nix::unistd::chown(self.directory.path(), nobody, None)?;
         }
         sandbox::enter(profile, is_root.then_some(RunAs { uid: 65534, gid: 65534 }), Sandbox::Strict)
     }
@@ -113,7 +113,7 @@ enum Want {
     Works,
     /// This error.
     Fails(i32),
-    /// Landlock refuses it, or it is not there, as the root folder is empty.
+    /// Landlock refuses it, or it is not there, as the root directory is empty.
     OutOfReach,
 }
 
@@ -178,7 +178,7 @@ fn calls(p: &Prepared) -> Vec<(&'static str, Call, &'static [&'static str])> {
         ("openat for both", (c::SYS_openat, [here, null, i(c::O_RDWR), 0, 0, 0]), NONE),
         ("openat creating", (c::SYS_openat, [here, null, i(c::O_CREAT), 0, 0, 0]), NONE),
         ("openat of a place", (c::SYS_openat, [here, leak("/"), i(c::O_PATH), 0, 0, 0]), FINDS),
-        // In no folder: what there is for whom is tried below.
+        // In no directory: what there is for whom is tried below.
         (
             "openat of no link",
             (c::SYS_openat, [-1, inside, no_link, 0, 0, 0]),
@@ -249,24 +249,24 @@ fn reach(p: &Prepared) -> Vec<(&'static str, Call, &'static str, Want)> {
     let write: &'static [u64; 3] = Box::leak(Box::new([1, 0, 0]));
     let (read, write) = (read.as_ptr() as i64, write.as_ptr() as i64);
     let refused = || Want::Fails(c::EACCES);
-    let open = |folder, path, how| (c::SYS_openat2, [folder, leak(path), how, 24, 0, 0]);
+    let open = |directory, path, how| (c::SYS_openat2, [directory, leak(path), how, 24, 0, 0]);
     let no_link = i64::from(c::O_NOFOLLOW);
-    let step = |folder, path| (c::SYS_openat, [folder, leak(path), no_link, 0, 0, 0]);
+    let step = |directory, path| (c::SYS_openat, [directory, leak(path), no_link, 0, 0, 0]);
     let port = p.port().unwrap_or(0);
     let other = i64::from(p.fresh.as_raw_fd());
     vec![
-        ("a file of the web folder", open(web, "inside", read), "web", Want::Works),
+        ("a file of the web directory", open(web, "inside", read), "web", Want::Works),
         ("the same to write", open(web, "inside", write), "web", refused()),
-        ("a file beside the web folder", open(web, "../outside", read), "web", refused()),
+        ("a file beside the web directory", open(web, "../outside", read), "web", refused()),
         ("any file", open(here, "/etc/passwd", read), "web", Want::OutOfReach),
         ("its own memory", open(here, "/proc/self/mem", read), "web", Want::OutOfReach),
-        ("a file of the web folder", step(web, "inside"), "walker", Want::Works),
-        ("a file beside the web folder", step(web, "../outside"), "walker", refused()),
+        ("a file of the web directory", step(web, "inside"), "walker", Want::Works),
+        ("a file beside the web directory", step(web, "../outside"), "walker", refused()),
         ("any file", step(here, "/etc/passwd"), "walker", Want::OutOfReach),
         ("its own memory", step(here, "/proc/self/mem"), "walker", Want::OutOfReach),
         ("hosts", (c::SYS_openat, [here, leak("/etc/hosts"), 0, 0, 0, 0]), "resolver", Want::Works),
         ("proc", (c::SYS_openat, [here, leak("/proc/version"), 0, 0, 0, 0]), "resolver", refused()),
-        ("root's folder", (c::SYS_openat, [here, leak("/root"), 0, 0, 0, 0]), "resolver", refused()),
+        ("root's directory", (c::SYS_openat, [here, leak("/root"), 0, 0, 0, 0]), "resolver", refused()),
         ("binding", (c::SYS_bind, [other, loopback(0), 16, 0, 0, 0]), "resolver", refused()),
         ("binding for tokens", (c::SYS_bind, [other, loopback(0), 16, 0, 0, 0]), "any", refused()),
         ("any port", (c::SYS_connect, [other, loopback(port ^ 1), 16, 0, 0, 0]), "any", Want::Works),
@@ -349,7 +349,7 @@ fn try_calls(role: &str) -> io::Result<Vec<String>> {
             expect(name, what, want);
         }
     }
-    // What was made before stays: the folder can't be removed from within.
+    // What was made before stays: the directory can't be removed from within.
     std::mem::forget(prepared);
     Ok(wrong)
 }
@@ -374,31 +374,31 @@ fn child(role: &str, what: &str) -> io::Result<Vec<String>> {
 
 /// Runs the probe as the supervisor runs a role: as the first process of a PID namespace, if we may. The
 /// kernel treats such a process in its own way when it comes to signals.
-fn run(role: &str, what: &str, folder: &Path) -> io::Result<Output> {
+fn run(role: &str, what: &str, directory: &Path) -> io::Result<Output> {
     let ours = File::open("/proc/self/ns/pid")?;
     let is_apart = unshare(CloneFlags::CLONE_NEWPID).is_ok();
-    // What the child can't remove is removed with this folder.
+    // What the child can't remove is removed with this directory.
     let output =
-        Command::new(std::env::current_exe()?).args(["probe", role, what]).env("TMPDIR", folder).output();
+        Command::new(std::env::current_exe()?).args(["probe", role, what]).env("TMPDIR", directory).output();
     if is_apart {
         setns(ours, CloneFlags::CLONE_NEWPID)?;
     }
     output
 }
 
-fn check(role: &str, folder: &Path) -> io::Result<Vec<String>> {
-    let tried = run(role, "calls", folder)?;
+fn check(role: &str, directory: &Path) -> io::Result<Vec<String>> {
+    let tried = run(role, "calls", directory)?;
     let mut wrong: Vec<String> = String::from_utf8_lossy(&tried.stderr).lines().map(Into::into).collect();
     if !tried.status.success() && wrong.is_empty() {
         wrong.push(format!("{role}: {}", tried.status));
     }
     for (name, _) in fatal() {
-        let status = run(role, name, folder)?.status;
+        let status = run(role, name, directory)?.status;
         if status.signal() != Some(c::SIGSYS) {
             wrong.push(format!("{role}: {name} ended with {status}, not SIGSYS"));
         }
     }
-    let fault = run(role, "fault", folder)?;
+    let fault = run(role, "fault", directory)?;
     if fault.status.signal().is_none() || !String::from_utf8_lossy(&fault.stderr).contains("last words") {
         wrong.push(format!("{role}: a fault ended with {fault:?}"));
     }
@@ -419,10 +419,10 @@ fn main() -> ExitCode {
 }
 
 fn all() -> io::Result<Vec<String>> {
-    let folder = tempfile::tempdir()?;
+    let directory = tempfile::tempdir()?;
     let mut wrong = Vec::new();
     for role in ROLES {
-        wrong.extend(check(role, folder.path())?);
+        wrong.extend(check(role, directory.path())?);
     }
     if wrong.is_empty() {
         eprintln!("{} roles tried", ROLES.len());

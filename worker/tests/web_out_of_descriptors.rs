@@ -11,8 +11,8 @@ use worker::gateway::web::WebRoot;
 fn a_shortage_of_descriptors_passes() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("a.txt"), "a").unwrap();
-    let folder = File::open(dir.path()).unwrap();
-    let root = WebRoot::new(Beneath::new(folder.into()), true).unwrap();
+    let directory = File::open(dir.path()).unwrap();
+    let root = WebRoot::new(Beneath::new(directory.into()), true).unwrap();
     let respond = |target: &str| root.respond(&Request::builder().uri(target).body(()).unwrap());
 
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();

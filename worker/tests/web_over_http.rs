@@ -1,4 +1,4 @@
-//! The web folder behind a real HTTP/1.1 server on loopback, asked by a client of few words.
+//! The web directory behind a real HTTP/1.1 server on loopback, asked by a client of few words.
 
 #![allow(clippy::unwrap_used, reason = "a test stops at what it does not expect")]
 
@@ -20,9 +20,9 @@ use worker::gateway::web::WebRoot;
 
 const MIB: usize = 1 << 20;
 
-/// Serves a folder from a thread of its own until the test process ends.
-fn serve(folder: &Path) -> SocketAddr {
-    let root = Arc::new(WebRoot::new(Beneath::new(File::open(folder).unwrap().into()), true).unwrap());
+/// Serves a directory from a thread of its own until the test process ends.
+fn serve(directory: &Path) -> SocketAddr {
+    let root = Arc::new(WebRoot::new(Beneath::new(File::open(directory).unwrap().into()), true).unwrap());
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {

@@ -159,8 +159,8 @@ impl Problems {
             self.add(
                 Severity::Error,
                 key,
-                format!("there is no folder {} for {what}", parent.display()),
-                "create the folder, or name another path",
+                format!("there is no directory {} for {what}", parent.display()),
+                "create the directory, or name another path",
             );
         }
     }
@@ -205,7 +205,7 @@ impl Problems {
             return;
         }
         let readable = match fs::metadata(path) {
-            Ok(metadata) if metadata.is_dir() => Err("is a folder".to_owned()),
+            Ok(metadata) if metadata.is_dir() => Err("is a directory".to_owned()),
             // Opening a pipe would wait for its other end.
             Ok(metadata) if metadata.is_file() => {
                 File::open(path).map(drop).map_err(|error| format!("can't be opened: {error}"))
@@ -221,8 +221,8 @@ impl Problems {
 
     fn directory(&mut self, key: &'static str, path: &Path, severity: Severity) {
         if let Err(error) = fs::read_dir(path) {
-            let text = format!("{} can't be opened as a folder: {error}", path.display());
-            self.add(severity, key, text, "name a folder that can be read");
+            let text = format!("{} can't be opened as a directory: {error}", path.display());
+            self.add(severity, key, text, "name a directory that can be read");
         }
     }
 

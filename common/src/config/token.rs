@@ -123,15 +123,15 @@ impl From<Tokens> for TokenTable {
 /// What knows the target of a token, with its source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TokenPlugin {
-    /// A file with lines `token: host:port`, or a folder of such files. Changes are in force for the next
+    /// A file with lines `token: host:port`, or a directory of such files. Changes are in force for the next
     /// connection.
     File(PathBuf),
     /// The same. The original reads the file once for each process, and has one process for each
     /// connection, so that there is no difference to be seen.
     ReadOnlyFile(PathBuf),
-    /// A folder of files whose name is a token and whose content is its target.
+    /// A directory of files whose name is a token and whose content is its target.
     FileName(PathBuf),
-    /// A folder of unix sockets whose name is a token.
+    /// A directory of unix sockets whose name is a token.
     SocketDirectory(PathBuf),
     /// A service that answers `host:port`.
     TextApi(UrlTemplate),
@@ -200,13 +200,13 @@ impl TokenPlugin {
             let source = source.ok_or(needs(name, "a URL such as http://localhost/target?token=%s"))?;
             UrlTemplate::parse(&source.to_string_lossy()).map_err(|error| PluginError::Url(name, error))
         };
-        let lines = "a file with lines `token: host:port`, or a folder of such files";
+        let lines = "a file with lines `token: host:port`, or a directory of such files";
         match bare {
             "TokenFile" => path("TokenFile", lines).map(Self::File),
             "ReadOnlyTokenFile" => path("ReadOnlyTokenFile", lines).map(Self::ReadOnlyFile),
-            "TokenFileName" => path("TokenFileName", "a folder of files").map(Self::FileName),
+            "TokenFileName" => path("TokenFileName", "a directory of files").map(Self::FileName),
             "UnixDomainSocketDirectory" => {
-                path("UnixDomainSocketDirectory", "a folder of sockets").map(Self::SocketDirectory)
+                path("UnixDomainSocketDirectory", "a directory of sockets").map(Self::SocketDirectory)
             }
             API_TEXT => url(API_TEXT).map(Self::TextApi),
             API_JSON => url(API_JSON).map(Self::JsonApi),

@@ -19,7 +19,7 @@ pub struct Level {
     pub own_processes: bool,
     /// Its network has no interface (network_namespaces(7)); none for a role that connects or listens.
     pub own_network: Option<bool>,
-    /// Its root folder is empty; none for a role that needs paths.
+    /// Its root directory is empty; none for a role that needs paths.
     pub empty_root: Option<bool>,
     /// Its key is never written to swap space (mlock(2)); none for a role without one.
     pub locked_key: Option<bool>,

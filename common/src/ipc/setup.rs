@@ -86,9 +86,9 @@ pub struct Inquiry {
 pub enum Page {
     /// Nothing but a refusal.
     None,
-    /// Files beneath the folder that is passed as a descriptor.
+    /// Files beneath the directory that is passed as a descriptor.
     Files {
-        /// Show folders without an index as a list.
+        /// Show directories without an index as a list.
         listing: bool,
     },
     /// The built-in demo page.
@@ -203,7 +203,7 @@ pub enum TokenLookup {
     Lines,
     /// The names of [`TokenFiles`], which hold one target each.
     FileNames,
-    /// The unix sockets beneath this folder.
+    /// The unix sockets beneath this directory.
     SocketDirectory(PathBuf),
     /// The key is the one file of [`TokenFiles`].
     Jwt,

@@ -19,7 +19,7 @@ struct Use {
 
 /// One file.
 struct Source {
-    /// Its path below the folder of sources.
+    /// Its path below the directory of sources.
     file: String,
     uses: Vec<Use>,
     paths: Vec<Vec<String>>,
@@ -35,18 +35,18 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    /// Reads the files in a folder of sources.
-    pub(crate) fn read(folder: &Path) -> Self {
+    /// Reads the files in a directory of sources.
+    pub(crate) fn read(directory: &Path) -> Self {
         let mut files = Vec::new();
-        collect(folder, folder, &mut files);
-        let name = folder.parent().unwrap().file_name().unwrap().to_str().unwrap();
+        collect(directory, directory, &mut files);
+        let name = directory.parent().unwrap().file_name().unwrap().to_str().unwrap();
         Self::new(
             name,
-            files.iter().map(|file| (file.as_str(), fs::read_to_string(folder.join(file)).unwrap())),
+            files.iter().map(|file| (file.as_str(), fs::read_to_string(directory.join(file)).unwrap())),
         )
     }
 
-    /// Files by their paths below the folder of sources, and their texts.
+    /// Files by their paths below the directory of sources, and their texts.
     pub(crate) fn new<'a>(name: &str, files: impl IntoIterator<Item = (&'a str, String)>) -> Self {
         let files: Vec<_> = files.into_iter().collect();
         let has_library = files.iter().any(|(file, _)| *file == "lib.rs");
@@ -122,9 +122,9 @@ impl Sources {
     }
 }
 
-/// Files of Rust below a folder, named from `root` on.
-fn collect(root: &Path, folder: &Path, files: &mut Vec<String>) {
-    for entry in fs::read_dir(folder).unwrap() {
+/// Files of Rust below a directory, named from `root` on.
+fn collect(root: &Path, directory: &Path, files: &mut Vec<String>) {
+    for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         match path.extension() {
             _ if path.is_dir() => collect(root, &path, files),

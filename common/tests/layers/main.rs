@@ -12,20 +12,20 @@ use imports::Sources;
 /// Files that may import each other in a circle, at most.
 const MAX_CIRCLE: usize = 2;
 
-/// A folder, and what it holds, in layers from the top down: each file or folder stands in one. What stands on one
+/// A directory, and what it holds, in layers from the top down: each file or directory stands in one. What stands on one
 /// line does not import from each other.
 struct House {
-    folder: &'static str,
+    directory: &'static str,
     layers: &'static [&'static str],
 }
 
 const HOUSES: &[House] = &[
     House {
-        folder: "supervisor/src",
+        directory: "supervisor/src",
         layers: &["main", "run", "banner", "life", "control", "path", "roles", "files", "state", "os"],
     },
     House {
-        folder: "supervisor/ctl/src",
+        directory: "supervisor/ctl/src",
         layers: &[
             "main",
             "apply health",
@@ -35,9 +35,9 @@ const HOUSES: &[House] = &[
             "instances",
         ],
     },
-    House { folder: "supervisor/generator/src", layers: &["main", "dropin", "source"] },
+    House { directory: "supervisor/generator/src", layers: &["main", "dropin", "source"] },
     House {
-        folder: "worker/src",
+        directory: "worker/src",
         layers: &[
             "main",
             "lib",
@@ -47,7 +47,7 @@ const HOUSES: &[House] = &[
         ],
     },
     House {
-        folder: "worker/src/gateway",
+        directory: "worker/src/gateway",
         layers: &[
             "mod",
             "connection",
@@ -60,7 +60,7 @@ const HOUSES: &[House] = &[
         ],
     },
     House {
-        folder: "worker/src/connector",
+        directory: "worker/src/connector",
         layers: &[
             "mod",
             "answer",
@@ -84,9 +84,9 @@ fn sources(name: &str) -> Sources {
 }
 
 impl House {
-    /// The file or folder of this house in which a file of the crate stands.
+    /// The file or directory of this house in which a file of the crate stands.
     fn room<'a>(&self, file: &'a str) -> Option<&'a str> {
-        let (_, below) = self.folder.split_once("src").unwrap();
+        let (_, below) = self.directory.split_once("src").unwrap();
         let below = below.trim_start_matches('/');
         let inside = file.strip_prefix(below)?;
         let inside = if below.is_empty() { inside } else { inside.strip_prefix('/')? };
@@ -102,11 +102,11 @@ impl House {
         let mut wrong = BTreeSet::new();
         let rooms: BTreeSet<_> = sources.files().into_iter().filter_map(|file| self.room(file)).collect();
         for room in rooms.iter().filter(|room| self.layer(room).is_none()) {
-            wrong.insert(format!("{}: {room} has no layer", self.folder));
+            wrong.insert(format!("{}: {room} has no layer", self.directory));
         }
         for room in self.layers.iter().flat_map(|layer| layer.split(' ')).filter(|room| !rooms.contains(room))
         {
-            wrong.insert(format!("{}: there is no {room}", self.folder));
+            wrong.insert(format!("{}: there is no {room}", self.directory));
         }
         for (file, imported) in sources.imports() {
             let Some(from) = self.room(file) else { continue };
@@ -114,7 +114,7 @@ impl House {
                 if from != to && self.layer(from) >= self.layer(to) {
                     wrong.insert(format!(
                         "{}: {file} imports {other}, but {from} is not above {to}",
-                        self.folder
+                        self.directory
                     ));
                 }
             }
@@ -149,7 +149,7 @@ fn large_circles(name: &str) -> Vec<String> {
 
 #[test]
 fn code_imports_from_the_layers_below_only() {
-    let crate_of = |house: &House| house.folder.split_once("/src").unwrap().0;
+    let crate_of = |house: &House| house.directory.split_once("/src").unwrap().0;
     let wrong: Vec<_> = HOUSES.iter().flat_map(|house| house.mistakes(&sources(crate_of(house)))).collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
@@ -214,7 +214,7 @@ fn what_is_no_import_is_not_read() {
 
 #[test]
 fn an_import_from_above_is_a_mistake_and_so_is_a_file_without_a_layer() {
-    let house = House { folder: "x/src", layers: &["main", "a b", "c", "d"] };
+    let house = House { directory: "x/src", layers: &["main", "a b", "c", "d"] };
     let files = [
         ("main.rs", "use c::X;"),
         ("a.rs", "use crate::b::X;"),

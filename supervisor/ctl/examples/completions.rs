@@ -1,5 +1,5 @@
-//! Writes the completions of websockify and websockifyctl for bash, zsh and fish into a folder, under the names
-//! that the shells look for: `cargo run --example completions -- FOLDER`.
+//! Writes the completions of websockify and websockifyctl for bash, zsh and fish into a directory, under the names
+//! that the shells look for: `cargo run --example completions -- DIRECTORY`.
 
 #[path = "../src/command_line.rs"]
 #[expect(dead_code, reason = "the definition is all that is wanted")]
@@ -18,18 +18,19 @@ const CHOICES: [(&str, &[&str]); 3] =
     [("ssl-version", TlsVersion::OPTION_VALUES), ("sandbox", Sandbox::WORDS), ("wrap-mode", WrapMode::WORDS)];
 
 fn main() -> Result<()> {
-    let folder = std::env::args_os().nth(1);
-    let folder = folder.ok_or_else(|| Error::new(ErrorKind::InvalidInput, "usage: completions FOLDER"))?;
-    write(cli::definition(), &folder)?;
-    write(command_line::Options::command(), &folder)
+    let directory = std::env::args_os().nth(1);
+    let directory =
+        directory.ok_or_else(|| Error::new(ErrorKind::InvalidInput, "usage: completions DIRECTORY"))?;
+    write(cli::definition(), &directory)?;
+    write(command_line::Options::command(), &directory)
 }
 
-fn write(definition: Command, folder: &OsString) -> Result<()> {
+fn write(definition: Command, directory: &OsString) -> Result<()> {
     let name = definition.get_name().to_owned();
     let mut definition =
         definition.mut_args(with_values).mut_subcommands(|command| command.mut_args(with_values));
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-        generate_to(shell, &mut definition, &name, folder)?;
+        generate_to(shell, &mut definition, &name, directory)?;
     }
     Ok(())
 }

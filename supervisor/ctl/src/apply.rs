@@ -42,12 +42,12 @@ struct State {
 
 /// Applies the files of these instances, or of all; gives the exit status. With `dry_run` it only says what
 /// it would do.
-pub(crate) fn apply(folder: &Path, run: &Path, names: Vec<String>, dry_run: bool) -> Result<u8, CtlError> {
-    let names = files::asked(folder, names);
+pub(crate) fn apply(directory: &Path, run: &Path, names: Vec<String>, dry_run: bool) -> Result<u8, CtlError> {
+    let names = files::asked(directory, names);
     let mut code = exit_code::SUCCESS;
     let mut plans = Vec::new();
     for name in names {
-        match files::config(folder, &name)? {
+        match files::config(directory, &name)? {
             Ok(config) => plans.push((name, config)),
             Err(problem) => {
                 code = exit_code::CONFIG;
@@ -59,7 +59,7 @@ pub(crate) fn apply(folder: &Path, run: &Path, names: Vec<String>, dry_run: bool
         systemctl::run(&["daemon-reload"])?;
     }
     for (name, config) in plans {
-        let step = state(folder, run, &name).map(|state| step(&config, &state));
+        let step = state(directory, run, &name).map(|state| step(&config, &state));
         let done = step.and_then(|step| perform(&name, &step, dry_run));
         if let Err(error) = done {
             code = code.max(exit_code::FAILURE);
@@ -73,7 +73,7 @@ fn say(name: &str, what: &str) -> Result<(), CtlError> {
     print(&format!("{name}: {what}\n"))
 }
 
-fn state(folder: &Path, run: &Path, name: &str) -> Result<State, CtlError> {
+fn state(directory: &Path, run: &Path, name: &str) -> Result<State, CtlError> {
     let socket = systemctl::show(&socket_of(name), "ActiveState,Listen,ActiveEnterTimestamp")?;
     let status = match Instance::named(run, name)?.ask(&Request::Status) {
         Ok(Answer::Status(status)) => Some(*status),
@@ -85,7 +85,7 @@ fn state(folder: &Path, run: &Path, name: &str) -> Result<State, CtlError> {
         listens: first(&socket, "ActiveState") == "active",
         listen: listen.map(|one| one.trim_end_matches(" (Stream)").to_owned()).collect(),
         since: since.map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)),
-        changed: fs::metadata(folder.join(format!("{name}.toml"))).and_then(|file| file.modified()).ok(),
+        changed: fs::metadata(directory.join(format!("{name}.toml"))).and_then(|file| file.modified()).ok(),
         status,
     })
 }

@@ -9,10 +9,10 @@ use common::ipc::SessionId;
 #[derive(Debug, Parser)]
 #[command(name = "websockifyctl", version, disable_help_subcommand = true)]
 pub(crate) struct Options {
-    /// Folder of the configuration files, default /etc/websockify, or ~/.config/websockify without root.
+    /// Directory of the configuration files, default /etc/websockify, or ~/.config/websockify without root.
     #[arg(long, value_name = "DIR", global = true)]
     pub(crate) config: Option<PathBuf>,
-    /// Folder of the control sockets, default /run/websockify, or $XDG_RUNTIME_DIR/websockify without root.
+    /// Directory of the control sockets, default /run/websockify, or $XDG_RUNTIME_DIR/websockify without root.
     #[arg(long, value_name = "DIR", global = true)]
     pub(crate) run: Option<PathBuf>,
     #[command(subcommand)]

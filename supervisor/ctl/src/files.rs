@@ -17,32 +17,32 @@ use crate::output::print;
 use crate::{certificate, visible};
 
 /// Where root keeps the files.
-const SYSTEM_FOLDER: &str = "/etc/websockify";
+const SYSTEM_DIRECTORY: &str = "/etc/websockify";
 
-/// Root's folder, or the user's own.
-pub(crate) fn default_folder() -> Result<PathBuf, CtlError> {
+/// Root's directory, or the user's own.
+pub(crate) fn default_directory() -> Result<PathBuf, CtlError> {
     if nix::unistd::geteuid().is_root() {
-        return Ok(SYSTEM_FOLDER.into());
+        return Ok(SYSTEM_DIRECTORY.into());
     }
     let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".config"));
     let own = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    own.or_else(home).map(|folder| folder.join("websockify")).ok_or(CtlError::NoHome)
+    own.or_else(home).map(|directory| directory.join("websockify")).ok_or(CtlError::NoHome)
 }
 
 /// The instances that were asked for, or all that have a file.
-pub(crate) fn asked(folder: &Path, asked: Vec<String>) -> Vec<String> {
+pub(crate) fn asked(directory: &Path, asked: Vec<String>) -> Vec<String> {
     match asked.is_empty() {
-        true => names(folder, |name| name.strip_suffix(".toml").map(str::to_owned)).into_iter().collect(),
+        true => names(directory, |name| name.strip_suffix(".toml").map(str::to_owned)).into_iter().collect(),
         false => asked,
     }
 }
 
 /// Says what is wrong with the files of these instances, or of all.
-pub(crate) fn check(folder: &Path, names: Vec<String>) -> Result<u8, CtlError> {
+pub(crate) fn check(directory: &Path, names: Vec<String>) -> Result<u8, CtlError> {
     let mut code = exit_code::SUCCESS;
-    for name in asked(folder, names) {
+    for name in asked(directory, names) {
         let mut said = Vec::new();
-        match websockify(folder, &name, &["--check"])? {
+        match websockify(directory, &name, &["--check"])? {
             Ok(Command::Check(config)) => {
                 for problem in config.check() {
                     if problem.severity == Severity::Error {
@@ -70,8 +70,8 @@ pub(crate) fn check(folder: &Path, names: Vec<String>) -> Result<u8, CtlError> {
 }
 
 /// The configuration of an instance, or what keeps it from working.
-pub(crate) fn config(folder: &Path, name: &str) -> Result<Result<Config, String>, CtlError> {
-    Ok(match websockify(folder, name, &["--check"])? {
+pub(crate) fn config(directory: &Path, name: &str) -> Result<Result<Config, String>, CtlError> {
+    Ok(match websockify(directory, name, &["--check"])? {
         Ok(Command::Check(config)) => {
             match config.check().into_iter().find(|problem| problem.severity == Severity::Error) {
                 Some(problem) => Err(problem.to_string()),
@@ -84,24 +84,24 @@ pub(crate) fn config(folder: &Path, name: &str) -> Result<Result<Config, String>
 }
 
 /// The configuration with all defaults.
-pub(crate) fn show(folder: &Path, name: &str) -> Result<String, CtlError> {
-    match websockify(folder, name, &["--dump"])?.map_err(CtlError::Config)? {
+pub(crate) fn show(directory: &Path, name: &str) -> Result<String, CtlError> {
+    match websockify(directory, name, &["--dump"])?.map_err(CtlError::Config)? {
         Command::Print(text) => Ok(text),
         _ => Ok(String::new()),
     }
 }
 
 /// What a command line about an instance's file comes to.
-fn websockify(folder: &Path, name: &str, options: &[&str]) -> Result<Result<Command, String>, CtlError> {
-    let file = file(folder, name)?;
+fn websockify(directory: &Path, name: &str, options: &[&str]) -> Result<Result<Command, String>, CtlError> {
+    let file = file(directory, name)?;
     let mut words = vec![OsString::from("websockify"), "--config".into(), file.into()];
     words.extend(options.iter().map(OsString::from));
     Ok(cli::from_args(words).map(|line| line.command).map_err(|error| error.to_string()))
 }
 
 /// Writes a file that says the same as a command line; tells what to do next.
-pub(crate) fn new(folder: &Path, name: &str, arguments: Vec<OsString>) -> Result<String, CtlError> {
-    let file = file(folder, name)?;
+pub(crate) fn new(directory: &Path, name: &str, arguments: Vec<OsString>) -> Result<String, CtlError> {
+    let file = file(directory, name)?;
     let words = [OsString::from("websockify"), "--print-config".into()].into_iter().chain(arguments);
     let text = match cli::from_args(words) {
         Ok(line) => match line.command {
@@ -112,7 +112,7 @@ pub(crate) fn new(folder: &Path, name: &str, arguments: Vec<OsString>) -> Result
     };
     let failed = |source| CtlError::File { path: file.clone(), source };
     // Passwords may stand there.
-    fs::DirBuilder::new().recursive(true).mode(0o750).create(folder).map_err(failed)?;
+    fs::DirBuilder::new().recursive(true).mode(0o750).create(directory).map_err(failed)?;
     let mut opened =
         OpenOptions::new().write(true).create_new(true).mode(0o640).open(&file).map_err(failed)?;
     opened.write_all(text.as_bytes()).map_err(failed)?;
@@ -123,9 +123,9 @@ pub(crate) fn new(folder: &Path, name: &str, arguments: Vec<OsString>) -> Result
     ))
 }
 
-fn file(folder: &Path, name: &str) -> Result<PathBuf, CtlError> {
+fn file(directory: &Path, name: &str) -> Result<PathBuf, CtlError> {
     if !control::is_name(name) {
         return Err(CtlError::Name(name.into()));
     }
-    Ok(folder.join(format!("{name}.toml")))
+    Ok(directory.join(format!("{name}.toml")))
 }

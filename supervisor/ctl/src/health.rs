@@ -58,8 +58,8 @@ impl<S: Read + Write> Stream for S {}
 /// # Errors
 ///
 /// Why not.
-pub(crate) fn check(folder: &Path, run: &Path, name: &str, shown: Shown) -> Result<String, CtlError> {
-    let config = files::config(folder, name)?.map_err(CtlError::Config)?;
+pub(crate) fn check(directory: &Path, run: &Path, name: &str, shown: Shown) -> Result<String, CtlError> {
+    let config = files::config(directory, name)?.map_err(CtlError::Config)?;
     let ill = |reason: String| CtlError::Ill { name: name.into(), reason };
     let place = place(&config, run, name)?;
     let opening = opening(&config, &place, &shown).map_err(ill)?;

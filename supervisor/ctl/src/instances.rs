@@ -19,10 +19,10 @@ const DEADLINE: Duration = Duration::from_secs(60);
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CtlError {
     /// No place for sockets.
-    #[error("there is no folder for control sockets: $XDG_RUNTIME_DIR is not set")]
-    NoFolder,
+    #[error("there is no directory for control sockets: $XDG_RUNTIME_DIR is not set")]
+    NoDirectory,
     /// No home.
-    #[error("there is no folder for configuration files: $HOME is not set; name one with --config")]
+    #[error("there is no directory for configuration files: $HOME is not set; name one with --config")]
     NoHome,
     /// Not a name.
     #[error("{0:?} can't be the name of an instance: use letters, digits and \":_.-\"")]
@@ -148,9 +148,9 @@ impl Instance {
     }
 }
 
-/// Those that run or have a configuration file in `folder`.
-pub(crate) fn all(folder: &Path, run: &Path) -> Result<Vec<Known>, CtlError> {
-    let with_file = names(folder, |name| name.strip_suffix(".toml").map(str::to_owned));
+/// Those that run or have a configuration file in `directory`.
+pub(crate) fn all(directory: &Path, run: &Path) -> Result<Vec<Known>, CtlError> {
+    let with_file = names(directory, |name| name.strip_suffix(".toml").map(str::to_owned));
     let sockets = names(run, |name| Some(name.to_owned()));
     let mut all = Vec::new();
     for name in with_file.iter().chain(&sockets).collect::<BTreeSet<_>>() {
@@ -158,7 +158,7 @@ pub(crate) fn all(folder: &Path, run: &Path) -> Result<Vec<Known>, CtlError> {
             Ok(Answer::Status(status)) => Some(*status),
             _ => None,
         };
-        let file = with_file.contains(name).then(|| folder.join(format!("{name}.toml")));
+        let file = with_file.contains(name).then(|| directory.join(format!("{name}.toml")));
         if file.is_some() || status.is_some() {
             all.push(Known { name: name.clone(), file, status });
         }
@@ -166,9 +166,9 @@ pub(crate) fn all(folder: &Path, run: &Path) -> Result<Vec<Known>, CtlError> {
     Ok(all)
 }
 
-/// What `name_of` makes of the entries of a folder, sorted. A folder that is not there has none.
-pub(crate) fn names(folder: &Path, name_of: fn(&str) -> Option<String>) -> BTreeSet<String> {
-    let entries = fs::read_dir(folder).into_iter().flatten();
+/// What `name_of` makes of the entries of a directory, sorted. A directory that is not there has none.
+pub(crate) fn names(directory: &Path, name_of: fn(&str) -> Option<String>) -> BTreeSet<String> {
+    let entries = fs::read_dir(directory).into_iter().flatten();
     let names = entries.filter_map(|entry| name_of(entry.ok()?.file_name().to_str()?));
     names.filter(|name| control::is_name(name)).collect()
 }

@@ -43,18 +43,18 @@ fn main() -> ExitCode {
 
 fn run(options: Options) -> Result<u8, CtlError> {
     let Options { config, run, command } = options;
-    let folder = config.map_or_else(files::default_folder, Ok)?;
+    let directory = config.map_or_else(files::default_directory, Ok)?;
     // Who only reads files needs none.
-    let run = || run.clone().or_else(control::folder).ok_or(CtlError::NoFolder);
+    let run = || run.clone().or_else(control::directory).ok_or(CtlError::NoDirectory);
     match command {
-        Command::List { json } => print(&show::list(&instances::all(&folder, &run()?)?, json)?)?,
+        Command::List { json } => print(&show::list(&instances::all(&directory, &run()?)?, json)?)?,
         Command::Status { name, json } => {
             let all = match name {
                 Some(name) => match Instance::named(&run()?, &name)?.ask(&Request::Status)? {
                     Answer::Status(status) => vec![Known { name, file: None, status: Some(*status) }],
                     other => return Err(CtlError::unexpected(other)),
                 },
-                None => instances::all(&folder, &run()?)?,
+                None => instances::all(&directory, &run()?)?,
             };
             print(&show::status(&all, json)?)?;
         }
@@ -78,11 +78,11 @@ fn run(options: Options) -> Result<u8, CtlError> {
         Command::Drain { name } => done(&run()?, &name, &Request::Drain)?,
         Command::Reload { name, wait } => done(&run()?, &name, &Request::Reload { wait })?,
         Command::Upgrade { name } => done(&run()?, &name, &Request::Upgrade)?,
-        Command::Apply { names, dry_run } => return apply::apply(&folder, &run()?, names, dry_run),
-        Command::Health { name, shown } => print(&health::check(&folder, &run()?, &name, shown)?)?,
-        Command::Check { names } => return files::check(&folder, names),
-        Command::Show { name } => print(&files::show(&folder, &name)?)?,
-        Command::New { name, arguments } => print(&files::new(&folder, &name, arguments)?)?,
+        Command::Apply { names, dry_run } => return apply::apply(&directory, &run()?, names, dry_run),
+        Command::Health { name, shown } => print(&health::check(&directory, &run()?, &name, shown)?)?,
+        Command::Check { names } => return files::check(&directory, names),
+        Command::Show { name } => print(&files::show(&directory, &name)?)?,
+        Command::New { name, arguments } => print(&files::new(&directory, &name, arguments)?)?,
         Command::Metrics { name } => match Instance::named(&run()?, &name)?.ask(&Request::Metrics)? {
             Answer::Metrics(text) => print(&text)?,
             other => return Err(CtlError::unexpected(other)),

@@ -8,7 +8,7 @@ use common::config::{Config, Target};
 
 use crate::systemctl::{self, Properties, first};
 
-/// A setting of the unit, the folders that it hides, and what shows them again.
+/// A setting of the unit, the directories that it hides, and what shows them again.
 const HIDING: [(&str, &[&str], &str); 2] = [
     ("ProtectHome", &["/home", "/root", "/run/user"], "ProtectHome=read-only"),
     ("PrivateTmp", &["/tmp", "/var/tmp"], "PrivateTmp=no"),
@@ -27,9 +27,11 @@ pub(crate) fn problems(name: &str, config: &Config) -> Vec<String> {
 fn hidden(name: &str, config: &Config, unit: &Properties) -> Vec<String> {
     let mut problems = Vec::new();
     for (key, path) in named(config) {
-        for (setting, folders, help) in HIDING {
+        for (setting, directories, help) in HIDING {
             let hides = match first(unit, setting) {
-                "yes" | "tmpfs" | "disconnected" => folders.iter().any(|folder| path.starts_with(folder)),
+                "yes" | "tmpfs" | "disconnected" => {
+                    directories.iter().any(|directory| path.starts_with(directory))
+                }
                 _ => false,
             };
             if hides {
@@ -44,7 +46,7 @@ fn hidden(name: &str, config: &Config, unit: &Properties) -> Vec<String> {
     problems
 }
 
-/// The files and folders that a service opens, by their keys.
+/// The files and directories that a service opens, by their keys.
 fn named(config: &Config) -> Vec<(&'static str, &Path)> {
     let mut named: Vec<(&'static str, &Path)> = Vec::new();
     if let Some(web) = &config.web {

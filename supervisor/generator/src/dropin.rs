@@ -64,9 +64,9 @@ impl Dropin {
     /// Writes the drop-ins beneath `output`.
     pub(crate) fn write(&self, output: &Path) -> io::Result<()> {
         for (unit, text) in &self.units {
-            let folder = output.join(format!("{unit}.d"));
-            fs::create_dir_all(&folder)?;
-            fs::write(folder.join(FILE_NAME), text)?;
+            let directory = output.join(format!("{unit}.d"));
+            fs::create_dir_all(&directory)?;
+            fs::write(directory.join(FILE_NAME), text)?;
         }
         Ok(())
     }

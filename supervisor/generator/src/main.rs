@@ -1,7 +1,7 @@
 //! `websockify-generator`: tells systemd where the sockets of each instance listen
 //! (systemd.generator(7)).
 //!
-//! For each `NAME.toml` in the folder of configurations it writes a drop-in of `websockify@NAME.socket`
+//! For each `NAME.toml` in the directory of configurations it writes a drop-in of `websockify@NAME.socket`
 //! with `ListenStream=`. It runs at boot and at each `systemctl daemon-reload` or `enable`, before most of
 //! the system is there, and everything waits for it: so it reads a few small files and does nothing else.
 //!
@@ -25,7 +25,7 @@ use source::Source;
 /// Longest run; then SIGALRM ends us. Even a slow disk needs a hundredth of it.
 const DEADLINE_SECONDS: u32 = 5;
 
-/// Most instances; what a mistake could put into the folder must not hold up the boot.
+/// Most instances; what a mistake could put into the directory must not hold up the boot.
 const MAX_INSTANCES: usize = 4096;
 
 fn main() -> ExitCode {
@@ -41,34 +41,34 @@ fn main() -> ExitCode {
                 exit_code::CONFIG.into()
             }
         },
-        // systemd passes three folders, for different priorities; the first is for the ordinary one.
+        // systemd passes three directories, for different priorities; the first is for the ordinary one.
         [normal] | [normal, _, _] if !normal.as_encoded_bytes().starts_with(b"-") => {
             match configurations(&program) {
-                Some(folder) => generate(&folder, Path::new(normal)).into(),
+                Some(directory) => generate(&directory, Path::new(normal)).into(),
                 None => exit_code::SUCCESS.into(),
             }
         }
         _ => {
-            complain("usage: websockify-generator FOLDER, or websockify-generator --check FILE");
+            complain("usage: websockify-generator DIRECTORY, or websockify-generator --check FILE");
             exit_code::USAGE.into()
         }
     }
 }
 
-/// The folder with the configurations: the user's own for a generator that the user's manager runs.
+/// The directory with the configurations: the user's own for a generator that the user's manager runs.
 fn configurations(program: &OsStr) -> Option<PathBuf> {
-    let mine = Path::new(program).parent().is_some_and(|folder| folder.ends_with("user-generators"));
+    let mine = Path::new(program).parent().is_some_and(|directory| directory.ends_with("user-generators"));
     if !mine {
         return Some(PathBuf::from("/etc/websockify"));
     }
     let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let folder = variable("XDG_CONFIG_HOME").or_else(|| Some(variable("HOME")?.join(".config")))?;
-    Some(folder.join("websockify"))
+    let directory = variable("XDG_CONFIG_HOME").or_else(|| Some(variable("HOME")?.join(".config")))?;
+    Some(directory.join("websockify"))
 }
 
-/// Writes the drop-ins for all files in `folder` beneath `output`.
-fn generate(folder: &Path, output: &Path) -> u8 {
-    let Ok(entries) = fs::read_dir(folder) else { return exit_code::SUCCESS };
+/// Writes the drop-ins for all files in `directory` beneath `output`.
+fn generate(directory: &Path, output: &Path) -> u8 {
+    let Ok(entries) = fs::read_dir(directory) else { return exit_code::SUCCESS };
     let mut code = exit_code::SUCCESS;
     for entry in entries.flatten().take(MAX_INSTANCES) {
         let path = entry.path();

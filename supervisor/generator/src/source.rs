@@ -89,8 +89,8 @@ mod tests {
 
     #[test]
     fn a_pipe_keeps_nobody_waiting() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("vnc.toml");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("vnc.toml");
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
         assert!(Source::new(&path).unwrap().read().unwrap_err().contains("is not a file"));
     }

@@ -80,16 +80,17 @@ impl Control {
     }
 }
 
-/// Where the socket of an instance belongs: in the folder that systemd has made for it (`RuntimeDirectory=`),
+/// Where the socket of an instance belongs: in the directory that systemd has made for it (`RuntimeDirectory=`),
 /// else in one of its name. An instance without a configuration file has no name of its own, and no socket.
 pub(crate) fn path(file: Option<&Path>, name: &str) -> Option<PathBuf> {
     file?;
-    let given = std::env::var_os("RUNTIME_DIRECTORY").and_then(|folders| {
+    let given = std::env::var_os("RUNTIME_DIRECTORY").and_then(|directories| {
         // The first of a list.
-        std::env::split_paths(&folders).next().filter(|folder| folder.is_absolute())
+        std::env::split_paths(&directories).next().filter(|directory| directory.is_absolute())
     });
-    let own = || control::folder().filter(|_| control::is_name(name)).map(|folder| folder.join(name));
-    given.or_else(own).map(|folder| control::socket(&folder))
+    let own =
+        || control::directory().filter(|_| control::is_name(name)).map(|directory| directory.join(name));
+    given.or_else(own).map(|directory| control::socket(&directory))
 }
 
 /// Opens the socket. The service does without it if that fails.
@@ -125,8 +126,8 @@ pub(crate) fn adopt(
 }
 
 fn bind(path: &Path) -> io::Result<UnixListener> {
-    if let Some(folder) = path.parent() {
-        fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
+    if let Some(directory) = path.parent() {
+        fs::DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
     }
     remove_stale(path)?;
     let listener = UnixListener::bind(path)?;

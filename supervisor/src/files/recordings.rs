@@ -52,11 +52,11 @@ impl Recordings {
     }
 }
 
-/// The highest number behind the name of `file` in its folder, 0 if there is none.
+/// The highest number behind the name of `file` in its directory, 0 if there is none.
 fn highest(file: &Path) -> u64 {
-    let (Some(folder), Some(name)) = (file.parent(), file.file_name()) else { return 0 };
-    // A folder that can't be read only costs tries.
-    let Ok(entries) = fs::read_dir(folder) else { return 0 };
+    let (Some(directory), Some(name)) = (file.parent(), file.file_name()) else { return 0 };
+    // A directory that can't be read only costs tries.
+    let Ok(entries) = fs::read_dir(directory) else { return 0 };
     let numbers = entries.filter_map(|entry| {
         let entry = entry.ok()?.file_name();
         let number = entry.as_bytes().strip_prefix(name.as_bytes())?.strip_prefix(b".")?;
@@ -73,29 +73,29 @@ mod tests {
 
     #[test]
     fn nothing_is_overwritten_or_followed() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("rec");
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("rec");
         let name = |opened: io::Result<(PathBuf, OwnedFd)>| {
             opened.unwrap().0.file_name().unwrap().to_string_lossy().into_owned()
         };
         let first = Recordings::new(&file);
         assert_eq!(name(first.open(ConnectionId(3))), "rec.3");
         assert_eq!(name(first.open(ConnectionId(5))), "rec.5");
-        fs::write(folder.path().join("rec.x"), "").unwrap();
-        fs::write(folder.path().join("record.9"), "").unwrap();
+        fs::write(directory.path().join("rec.x"), "").unwrap();
+        fs::write(directory.path().join("record.9"), "").unwrap();
         let again = Recordings::new(&file);
         assert_eq!(name(again.open(ConnectionId(1))), "rec.6");
         // Somebody else, and a link that leads nowhere.
-        fs::write(folder.path().join("rec.7"), "").unwrap();
-        symlink(folder.path().join("elsewhere"), folder.path().join("rec.8")).unwrap();
+        fs::write(directory.path().join("rec.7"), "").unwrap();
+        symlink(directory.path().join("elsewhere"), directory.path().join("rec.8")).unwrap();
         assert_eq!(name(again.open(ConnectionId(2))), "rec.9");
-        assert!(!folder.path().join("elsewhere").exists());
-        let mode = fs::metadata(folder.path().join("rec.9")).unwrap().permissions().mode();
+        assert!(!directory.path().join("elsewhere").exists());
+        let mode = fs::metadata(directory.path().join("rec.9")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 
     #[test]
-    fn a_missing_folder_is_an_error_and_no_panic() {
+    fn a_missing_directory_is_an_error_and_no_panic() {
         assert!(Recordings::new(Path::new("/nonexistent/rec")).open(ConnectionId(1)).is_err());
         assert_eq!(highest(Path::new("/")), 0);
     }

@@ -24,7 +24,7 @@ use crate::files::stamp::Stamp;
 /// All that files may hold together. What encoding adds has room beside it.
 const MAX_TOTAL_BYTES: usize = MAX_BYTES / 2;
 
-/// After a long look so many times as long as it took passes before the next one: a folder with thousands of
+/// After a long look so many times as long as it took passes before the next one: a directory with thousands of
 /// files must not take all the time of who accepts connections.
 const REST: u32 = 10;
 
@@ -135,7 +135,7 @@ fn processor_time() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Into::into)
 }
 
-/// The file, or those in a folder by their names. What else is in it is not looked at.
+/// The file, or those in a directory by their names. What else is in it is not looked at.
 fn stamps(path: &Path) -> io::Result<Vec<(PathBuf, Stamp)>> {
     let metadata = fs::metadata(path)?;
     if !metadata.is_dir() {
@@ -196,7 +196,7 @@ fn read(path: &Path, room: usize) -> io::Result<Vec<u8>> {
     // A pipe without a writer must not hold us.
     let file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
     if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is neither a file nor a folder"));
+        return Err(io::Error::other("it is neither a file nor a directory"));
     }
     let mut content = Vec::new();
     file.take(room as u64 + 1).read_to_end(&mut content)?;

@@ -72,8 +72,8 @@ impl Daemon {
     /// standard input if it is the listening socket.
     pub(crate) fn begin(config: &Config) -> io::Result<Self> {
         rustix::process::setsid()?;
-        let folder = config.web.as_ref().map_or(Path::new("/"), |web| &web.root);
-        env::set_current_dir(folder)?;
+        let directory = config.web.as_ref().map_or(Path::new("/"), |web| &web.root);
+        env::set_current_dir(directory)?;
         let parent = io::stdout().as_fd().try_clone_to_owned()?;
         let stderr = io::stderr().as_fd().try_clone_to_owned()?;
         let null = File::options().read(true).write(true).open("/dev/null")?;

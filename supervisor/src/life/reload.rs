@@ -160,7 +160,7 @@ async fn reload(control: &Rc<Control>) -> Result<u32, ReloadError> {
 
 /// The configuration of our command line, or of the file that it names.
 fn read() -> Result<Config, ReloadError> {
-    let line = program::in_first_folder(|| cli::from_args(std::env::args_os()));
+    let line = program::in_first_directory(|| cli::from_args(std::env::args_os()));
     let line = line.map_err(|error| ReloadError::Config(error.to_string()))?;
     let Command::Run(config) = line.command else {
         return Err(ReloadError::Config("the command line asks for something else".into()));

@@ -12,7 +12,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 static FOUND: OnceLock<Found> = OnceLock::new();
-static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
 
 #[derive(Debug)]
 struct Found {
@@ -23,23 +23,23 @@ struct Found {
     worker_is_script: bool,
 }
 
-/// Remembers the current folder, from which relative paths on our command line lead.
-pub(crate) fn note_folder() {
-    if let Ok(folder) = std::env::current_dir() {
-        let _ = FOLDER.set(folder);
+/// Remembers the current directory, from which relative paths on our command line lead.
+pub(crate) fn note_directory() {
+    if let Ok(directory) = std::env::current_dir() {
+        let _ = DIRECTORY.set(directory);
     }
 }
 
-/// The folder that was current at the start.
-pub(crate) fn first_folder() -> PathBuf {
-    FOLDER.get().cloned().unwrap_or_else(|| "/".into())
+/// The directory that was current at the start.
+pub(crate) fn first_directory() -> PathBuf {
+    DIRECTORY.get().cloned().unwrap_or_else(|| "/".into())
 }
 
-/// Runs `action` in the folder that was current at the start; in the background it is another one now.
-pub(crate) fn in_first_folder<T>(action: impl FnOnce() -> T) -> T {
+/// Runs `action` in the directory that was current at the start; in the background it is another one now.
+pub(crate) fn in_first_directory<T>(action: impl FnOnce() -> T) -> T {
     let now = std::env::current_dir();
     // What is gone can't be read from, which the action says.
-    let _ = std::env::set_current_dir(first_folder());
+    let _ = std::env::set_current_dir(first_directory());
     let done = action();
     if let Ok(now) = now {
         let _ = std::env::set_current_dir(now);
@@ -67,12 +67,12 @@ pub(crate) fn worker() -> io::Result<Command> {
 
 /// A file that belongs to the worker: beside it, or in the source tree.
 pub(crate) fn shipped(name: &str) -> io::Result<PathBuf> {
-    let folder = found()?.worker.parent().ok_or(io::ErrorKind::NotFound)?;
-    let places = [folder.join(name), folder.join("../../supervisor/libexec").join(name)];
+    let directory = found()?.worker.parent().ok_or(io::ErrorKind::NotFound)?;
+    let places = [directory.join(name), directory.join("../../supervisor/libexec").join(name)];
     places.into_iter().find(|path| path.is_file()).ok_or_else(|| {
         io::Error::new(
             io::ErrorKind::NotFound,
-            format!("{name} is not in {}; install it there", folder.display()),
+            format!("{name} is not in {}; install it there", directory.display()),
         )
     })
 }
@@ -92,13 +92,13 @@ fn find() -> io::Result<Found> {
     let called = std::env::args_os().next().map(PathBuf::from);
     let called =
         called.filter(|called| called.is_absolute() && called.canonicalize().is_ok_and(|path| path == this));
-    let folder = this.parent().ok_or(io::ErrorKind::NotFound)?;
+    let directory = this.parent().ok_or(io::ErrorKind::NotFound)?;
     let places = ["websockify-worker", "../libexec/websockify/websockify-worker"];
-    let worker = places.iter().map(|place| folder.join(place)).find(|path| path.is_file());
+    let worker = places.iter().map(|place| directory.join(place)).find(|path| path.is_file());
     let worker = worker.ok_or_else(|| {
         let text = format!(
             "websockify-worker is neither in {0} nor in {0}/../libexec/websockify; install it there",
-            folder.display()
+            directory.display()
         );
         io::Error::new(io::ErrorKind::NotFound, text)
     })?;

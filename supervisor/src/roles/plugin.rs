@@ -161,7 +161,7 @@ impl Plugin {
         let run_as = scope.setups().map_err(io::Error::other)?.run_as;
         let mut command = program::worker()?;
         command.arg(RoleName::Plugin.as_str()).arg(identity(run_as)).args(&self.command);
-        command.env_clear().current_dir(program::first_folder()).process_group(0);
+        command.env_clear().current_dir(program::first_directory()).process_group(0);
         command.envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
         command.envs(self.source.iter().map(|source| (SOURCE, source.reveal())));
         command.stdin(Stdio::from(OwnedFd::from(theirs.try_clone()?)));

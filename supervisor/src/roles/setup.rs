@@ -38,7 +38,7 @@ pub(crate) struct Setups {
     pub(crate) run_as: Option<RunAs>,
     /// A [`GatewaySetup`] as a file in memory.
     pub(crate) gateway: OwnedFd,
-    /// The web's folder, if there is one.
+    /// The web's directory, if there is one.
     pub(crate) web_root: Option<OwnedFd>,
     /// A [`ConnectorSetup`] as a file in memory.
     pub(crate) connector: OwnedFd,
@@ -104,7 +104,7 @@ impl Setups {
     ) -> Result<Self, SetupError> {
         let run_as = run_as(config.user.as_deref())?;
         let web_root = match &config.web {
-            Some(web) => Some(folder(&web.root)?),
+            Some(web) => Some(directory(&web.root)?),
             None => None,
         };
         let gateway = setup::file(&gateway(config, &destination, run_as, run)?)?;
@@ -231,14 +231,14 @@ fn system_authorities() -> Vec<Vec<u8>> {
     found.certs.into_iter().map(|one| one.to_vec()).collect()
 }
 
-/// The web's folder as a directory descriptor: gateways open files relative to it.
-fn folder(path: &Path) -> Result<OwnedFd, SetupError> {
-    let read = |source| SetupError::Read { what: "the web's folder", path: path.into(), source };
-    let folder = File::open(path).map_err(read)?;
-    if !folder.metadata().map_err(read)?.is_dir() {
+/// The web's directory as a directory descriptor: gateways open files relative to it.
+fn directory(path: &Path) -> Result<OwnedFd, SetupError> {
+    let read = |source| SetupError::Read { what: "the web's directory", path: path.into(), source };
+    let directory = File::open(path).map_err(read)?;
+    if !directory.metadata().map_err(read)?.is_dir() {
         return Err(read(io::ErrorKind::NotADirectory.into()));
     }
-    Ok(folder.into())
+    Ok(directory.into())
 }
 
 /// The user that the roles become; none unless we are root.

@@ -1,9 +1,9 @@
-//! Lookups that start from a folder and stay beneath it.
+//! Lookups that start from a directory and stay beneath it.
 //!
 //! As a rule the kernel keeps them there: `openat2(2)` with `RESOLVE_BENEATH` refuses `..` above the
-//! folder, absolute paths and each symbolic link that leads out, without a moment between check and use
-//! in which a name could be swapped. Links that stay inside are followed, since web folders have them
-//! (Debian's noVNC links `vnc_auto.html` to `vnc.html`). Mounts below the folder count as inside:
+//! directory, absolute paths and each symbolic link that leads out, without a moment between check and use
+//! in which a name could be swapped. Links that stay inside are followed, since web directories have them
+//! (Debian's noVNC links `vnc_auto.html` to `vnc.html`). Mounts below the directory count as inside:
 //! whoever could mount there could as well have copied.
 //!
 //! Some systems have no such call: kernels before 5.6, containers with an old filter, and units of
@@ -26,7 +26,7 @@ use walk::Links;
 /// whether `..` within a symbolic link stayed inside.
 const ATTEMPTS: usize = 8;
 
-/// What keeps lookups beneath the folder.
+/// What keeps lookups beneath the directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lookup {
     /// The kernel, by openat2(2).
@@ -35,22 +35,22 @@ pub enum Lookup {
     Walk,
 }
 
-/// A folder as the place that lookups start from and stay in.
+/// A directory as the place that lookups start from and stay in.
 #[derive(Debug)]
 pub struct Beneath {
-    folder: OwnedFd,
+    directory: OwnedFd,
     lookup: Lookup,
 }
 
 impl Beneath {
-    /// Takes an open folder (`O_PATH` is enough), and finds out whether the system has openat2(2). So it is
+    /// Takes an open directory (`O_PATH` is enough), and finds out whether the system has openat2(2). So it is
     /// to be called outside the sandbox, which then allows what is needed and no more.
     ///
-    /// The descriptor holds on to the folder itself: one that is later put in its place under the
+    /// The descriptor holds on to the directory itself: one that is later put in its place under the
     /// same name is not seen.
     #[must_use]
-    pub fn new(folder: OwnedFd) -> Self {
-        let by_kernel = Self::by(Lookup::Kernel, folder);
+    pub fn new(directory: OwnedFd) -> Self {
+        let by_kernel = Self::by(Lookup::Kernel, directory);
         match by_kernel.open(OsStr::new("."), OFlag::O_PATH | OFlag::O_DIRECTORY) {
             // Old filters of containers answer unknown calls with EPERM, which this lookup never gives.
             Err(Errno::ENOSYS | Errno::EPERM) => Self { lookup: Lookup::Walk, ..by_kernel },
@@ -60,8 +60,8 @@ impl Beneath {
 
     /// The same, in this way whatever the system has.
     #[must_use]
-    pub fn by(lookup: Lookup, folder: OwnedFd) -> Self {
-        Self { folder, lookup }
+    pub fn by(lookup: Lookup, directory: OwnedFd) -> Self {
+        Self { directory, lookup }
     }
 
     /// What keeps lookups inside.
@@ -77,7 +77,7 @@ impl Beneath {
     /// The kernel's; `EXDEV` for what leads out.
     pub(crate) fn open(&self, path: &OsStr, flags: OFlag) -> Result<OwnedFd, Errno> {
         match self.lookup {
-            Lookup::Kernel => by_kernel(&self.folder, path, flags),
+            Lookup::Kernel => by_kernel(&self.directory, path, flags),
             Lookup::Walk => walk::open(self.as_fd(), path, flags, Links::Followed),
         }
     }
@@ -85,19 +85,19 @@ impl Beneath {
 
 impl AsFd for Beneath {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.folder.as_fd()
+        self.directory.as_fd()
     }
 }
 
-fn by_kernel(folder: &OwnedFd, path: &OsStr, flags: OFlag) -> Result<OwnedFd, Errno> {
+fn by_kernel(directory: &OwnedFd, path: &OsStr, flags: OFlag) -> Result<OwnedFd, Errno> {
     let how = OpenHow::new()
         .flags(flags | OFlag::O_CLOEXEC)
         .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
     for _ in 1..ATTEMPTS {
-        match openat2(folder, path, how) {
+        match openat2(directory, path, how) {
             Err(Errno::EAGAIN | Errno::EINTR) => {}
             result => return result,
         }
     }
-    openat2(folder, path, how)
+    openat2(directory, path, how)
 }

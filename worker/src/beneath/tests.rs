@@ -10,11 +10,11 @@ use proptest::prelude::*;
 
 use super::*;
 
-const FOLDER: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY);
+const DIRECTORY: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY);
 const READ: OFlag = OFlag::O_RDONLY.union(OFlag::O_NONBLOCK).union(OFlag::O_NOCTTY);
 
-/// A folder `web` with folders, files and links of all kinds in it, and a file `canary` beside it.
-fn folder() -> tempfile::TempDir {
+/// A directory `web` with directories, files and links of all kinds in it, and a file `canary` beside it.
+fn directory() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let web = dir.path().join("web");
     fs::create_dir_all(web.join("sub/deep")).unwrap();
@@ -24,7 +24,7 @@ fn folder() -> tempfile::TempDir {
     mkfifo(&web.join("fifo"), Mode::S_IRUSR).unwrap();
     for (name, target) in [
         ("to_file", "file"),
-        ("to_file_as_folder", "file/"),
+        ("to_file_as_directory", "file/"),
         ("to_sub", "sub"),
         ("sub/up", ".."),
         ("sub/round", "../sub/./deep/../file"),
@@ -46,9 +46,9 @@ fn folder() -> tempfile::TempDir {
     dir
 }
 
-/// A folder in both ways.
-fn both(folder: &Path) -> [Beneath; 2] {
-    [Lookup::Kernel, Lookup::Walk].map(|lookup| Beneath::by(lookup, File::open(folder).unwrap().into()))
+/// A directory in both ways.
+fn both(directory: &Path) -> [Beneath; 2] {
+    [Lookup::Kernel, Lookup::Walk].map(|lookup| Beneath::by(lookup, File::open(directory).unwrap().into()))
 }
 
 /// What is found, by its number, or why nothing is.
@@ -63,7 +63,7 @@ fn find_as(flags: OFlag, beneath: &Beneath, path: &OsStr) -> Result<u64, Errno> 
 
 #[test]
 fn both_ways_find_and_refuse_the_same() {
-    let dir = folder();
+    let dir = directory();
     let [kernel, walk] = both(&dir.path().join("web"));
     let long_way = "sub/../".repeat(500) + "file";
     for (path, expected) in [
@@ -78,7 +78,7 @@ fn both_ways_find_and_refuse_the_same() {
         ("file/", Some(Errno::ENOTDIR)),
         ("file/..", Some(Errno::ENOTDIR)),
         ("to_file/", Some(Errno::ENOTDIR)),
-        ("to_file_as_folder", Some(Errno::ENOTDIR)),
+        ("to_file_as_directory", Some(Errno::ENOTDIR)),
         ("beyond", Some(Errno::ENOTDIR)),
         ("fifo/x", Some(Errno::ENOTDIR)),
         ("..", Some(Errno::EXDEV)),
@@ -104,7 +104,7 @@ fn both_ways_find_and_refuse_the_same() {
 /// Either way, 40 links are followed, and not one more.
 #[test]
 fn links_are_bounded() {
-    let dir = folder();
+    let dir = directory();
     let web = dir.path().join("web");
     symlink("file", web.join("link1")).unwrap();
     for number in 2..=41 {
@@ -121,7 +121,7 @@ fn links_are_bounded() {
 /// As the connector looks for sockets: no link leads anywhere, not even one that stays inside.
 #[test]
 fn links_can_be_refused() {
-    let dir = folder();
+    let dir = directory();
     let web = File::open(dir.path().join("web")).unwrap();
     let place = |path: &str| walk::open(web.as_fd(), OsStr::new(path), OFlag::O_PATH, Links::Refused);
     for path in ["file", "sub/deep/file", "sub/../file", ".", "sub/"] {
@@ -150,13 +150,13 @@ proptest! {
         ),
     ) {
         thread_local!(static BOTH: (tempfile::TempDir, [Beneath; 2]) = {
-            let dir = folder();
+            let dir = directory();
             let ways = both(&dir.path().join("web"));
             (dir, ways)
         });
         let path = names.join("/");
         let path = OsStr::new(&path);
-        BOTH.with(|(_, [kernel, walk])| for flags in [READ, FOLDER] {
+        BOTH.with(|(_, [kernel, walk])| for flags in [READ, DIRECTORY] {
             assert_eq!(find_as(flags, walk, path), find_as(flags, kernel, path), "{path:?}");
         });
     }

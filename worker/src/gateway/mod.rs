@@ -52,7 +52,7 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
         };
         let web_root = match setup.page {
             Page::Files { .. } => match supervisor.receive().await {
-                Ok(SupervisorToGateway::WebRoot(folder)) => Some(Beneath::new(folder)),
+                Ok(SupervisorToGateway::WebRoot(directory)) => Some(Beneath::new(directory)),
                 _ => return Err(role::unexpected("no web root")),
             },
             Page::None | Page::Demo => None,

@@ -15,7 +15,7 @@ use super::profile::{Ports, Profile, Reach};
 const NEWEST: ABI = ABI::V6;
 
 /// What `getaddrinfo` reads: its configuration and the modules that nsswitch.conf(5) names, with what
-/// these link to. Folders and not the single files, since a resolv.conf(5) that is replaced is another
+/// these link to. Directories and not the single files, since a resolv.conf(5) that is replaced is another
 /// file.
 const RESOLVER_FILES: [&str; 12] = [
     "/etc",
@@ -53,7 +53,7 @@ fn rules(profile: Profile<'_>) -> Result<RulesetCreated, RulesetError> {
         .scope(Scope::from_all(NEWEST))?
         .create()?;
     match profile {
-        Profile::Gateway { web_root: Some(folder), .. } => readable_folder(rules, folder),
+        Profile::Gateway { web_root: Some(directory), .. } => readable_directory(rules, directory),
         Profile::Connector(reach) => connector(rules, reach),
         Profile::Gateway { web_root: None, .. } | Profile::Signer | Profile::Echo | Profile::Exporter => {
             Ok(rules)
@@ -65,8 +65,8 @@ fn readable() -> BitFlags<AccessFs> {
     AccessFs::ReadFile | AccessFs::ReadDir
 }
 
-fn readable_folder(rules: RulesetCreated, folder: impl AsFd) -> Result<RulesetCreated, RulesetError> {
-    rules.add_rule(PathBeneath::new(folder, readable()))
+fn readable_directory(rules: RulesetCreated, directory: impl AsFd) -> Result<RulesetCreated, RulesetError> {
+    rules.add_rule(PathBeneath::new(directory, readable()))
 }
 
 /// What of TCP needs a rule. Where any port may be connected to, connecting does not.
@@ -81,8 +81,8 @@ fn connector(mut rules: RulesetCreated, reach: &Reach) -> Result<RulesetCreated,
     if reach.resolves {
         for path in RESOLVER_FILES {
             // No system has all of them.
-            let Ok(folder) = PathFd::new(path) else { continue };
-            rules = rules.add_rule(PathBeneath::new(folder, readable()))?;
+            let Ok(directory) = PathFd::new(path) else { continue };
+            rules = rules.add_rule(PathBeneath::new(directory, readable()))?;
         }
     }
     let Ports::Only(ports) = &reach.ports else { return Ok(rules) };

@@ -1,6 +1,6 @@
 //! What a role gives up before it reads a byte from anyone but the supervisor.
 //!
-//! In this order, since each step takes away what the one before it needed: namespaces and the root folder
+//! In this order, since each step takes away what the one before it needed: namespaces and the root directory
 //! (`surroundings`), user and capabilities (`identity`), resources (`limits`), the file system and addresses
 //! (`landlock`), and last the system calls (`seccomp`). Then `self_test` tries what must fail.
 //!

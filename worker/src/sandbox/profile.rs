@@ -11,7 +11,7 @@ use crate::beneath::Beneath;
 /// What a role needs, and so may keep.
 #[derive(Clone, Copy, Debug)]
 pub enum Profile<'a> {
-    /// Connections, and files beneath the web folder if there is one.
+    /// Connections, and files beneath the web directory if there is one.
     Gateway {
         /// The directory whose files it serves.
         web_root: Option<&'a Beneath>,
@@ -37,7 +37,7 @@ pub struct Reach {
     pub resolves: bool,
     /// Some of them are unix sockets, which it finds by their path.
     pub connects_by_path: bool,
-    /// It finds unix sockets in a folder. It can't read what it finds.
+    /// It finds unix sockets in a directory. It can't read what it finds.
     pub finds_sockets: bool,
 }
 

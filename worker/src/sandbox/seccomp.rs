@@ -54,7 +54,7 @@ const EVERY_ROLE: &[i64] = &[
     c::SYS_close,
     // Why a connection broke, and what kind of socket it is; both tell only about what is there.
     c::SYS_getsockopt,
-    // Files in memory, by which the supervisor passes what is long; and files of the web folder.
+    // Files in memory, by which the supervisor passes what is long; and files of the web directory.
     c::SYS_lseek,
     c::SYS_pread64,
     c::SYS_fstat,
@@ -225,8 +225,8 @@ fn allowed(profile: Profile<'_>) -> Result<Rules, BackendError> {
     every_role(&mut rules)?;
     match profile {
         Profile::Gateway { web_root, records } => {
-            if let Some(folder) = web_root {
-                web(&mut rules, folder.lookup())?;
+            if let Some(directory) = web_root {
+                web(&mut rules, directory.lookup())?;
             }
             if records {
                 rules.insert(c::SYS_pwrite64, Vec::new());
@@ -257,7 +257,7 @@ fn every_role(rules: &mut Rules) -> Result<(), BackendError> {
     Ok(())
 }
 
-/// Files of the web folder, and the lists of folders.
+/// Files of the web directory, and the lists of directories.
 fn web(rules: &mut Rules, lookup: Lookup) -> Result<(), BackendError> {
     rules.insert(c::SYS_getdents64, Vec::new());
     match lookup {
@@ -294,7 +294,7 @@ fn connector(rules: &mut Rules, reach: &Reach) -> Result<(), BackendError> {
     }
     rules.insert(c::SYS_socket, sockets);
     if finds_sockets {
-        // The folder, and what is in it. Landlock refuses to read anything.
+        // The directory, and what is in it. Landlock refuses to read anything.
         let place = flag(c::O_PATH);
         rules.entry(c::SYS_openat).or_default().push(when(&[(2, Dword, MaskedEq(place), place)])?);
     }

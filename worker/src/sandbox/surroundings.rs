@@ -1,4 +1,4 @@
-//! What a role sees of the system around it: namespaces(7) and the root folder.
+//! What a role sees of the system around it: namespaces(7) and the root directory.
 //!
 //! These are fences behind seccomp and Landlock, which refuse the same. They need rights that root and
 //! most plain users have and most containers have not, so that failing is no error, but told.
@@ -50,7 +50,7 @@ fn leave_network() -> nix::Result<()> {
     unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS)
 }
 
-/// Makes an empty file system that is mounted nowhere the root and working folder. Nothing leads out of it
+/// Makes an empty file system that is mounted nowhere the root and working directory. Nothing leads out of it
 /// without CAP_SYS_CHROOT, which is given up next.
 fn leave_files() -> io::Result<()> {
     let filesystem = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;

@@ -77,8 +77,8 @@ fn signal_all(signal: Signal) {
 
 /// Every process that we can see, and its parent.
 fn parents() -> BTreeMap<Pid, Pid> {
-    let Ok(folder) = fs::read_dir("/proc") else { return BTreeMap::new() };
-    let numbers = folder.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let Ok(directory) = fs::read_dir("/proc") else { return BTreeMap::new() };
+    let numbers = directory.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     numbers.filter_map(|pid: i32| Some((Pid::from_raw(pid), parent(pid)?))).collect()
 }
 

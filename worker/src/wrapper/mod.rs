@@ -97,13 +97,13 @@ fn start(setup: &WrapperSetup) -> Result<(Pid, OwnedFd), String> {
     Ok((Pid::from_raw(pid), output))
 }
 
-/// Enters the first folder that can be entered.
+/// Enters the first directory that can be entered.
 fn enter(setup: &WrapperSetup) -> Result<(), String> {
     let mut refused = String::new();
-    for folder in &setup.directories {
-        match chdir(folder) {
+    for directory in &setup.directories {
+        match chdir(directory) {
             Ok(()) => return Ok(()),
-            Err(errno) => refused = format!("cannot enter {}: {}", folder.display(), errno.desc()),
+            Err(errno) => refused = format!("cannot enter {}: {}", directory.display(), errno.desc()),
         }
     }
     Err(refused)

@@ -61,16 +61,16 @@ impl Problems {
         match fs::metadata(directory) {
             Ok(metadata) if metadata.is_dir() => {}
             Ok(_) => {
-                let text = format!("{} is no folder", directory.display());
-                self.add(Severity::Error, KEY, text, "name a folder");
+                let text = format!("{} is no directory", directory.display());
+                self.add(Severity::Error, KEY, text, "name a directory");
             }
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 let text = format!("{} can't be looked at: {error}", directory.display());
                 self.add(Severity::Warning, KEY, text, HIDDEN);
             }
             Err(_) => {
-                let text = format!("there is no folder {}", directory.display());
-                self.add(Severity::Error, KEY, text, "create the folder, or name another");
+                let text = format!("there is no directory {}", directory.display());
+                self.add(Severity::Error, KEY, text, "create the directory, or name another");
             }
         }
     }

@@ -310,10 +310,10 @@ fn tls_to_a_unix_socket_needs_a_name() {
     assert!(error.contains("2:14: `target-tls` needs `server-name`"), "{error}");
 }
 
-/// A folder of this process that is removed at the end.
-struct Folder(PathBuf);
+/// A directory of this process that is removed at the end.
+struct Directory(PathBuf);
 
-impl Folder {
+impl Directory {
     fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("websockify-{name}-{}", std::process::id()));
         std::fs::create_dir(&path).unwrap();
@@ -327,7 +327,7 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for Directory {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
@@ -335,27 +335,27 @@ impl Drop for Folder {
 
 #[test]
 fn the_pass_phrase_comes_from_its_file() {
-    let folder = Folder::new("password");
-    folder.write("password", " geheim \n");
+    let directory = Directory::new("password");
+    directory.write("password", " geheim \n");
     let text = format!("{TARGET}[tls]\ncertificate = \"a\"\nkey-password-file = \"password\"");
-    let path = folder.write("vnc.toml", &text);
+    let path = directory.write("vnc.toml", &text);
     let tls = load(&path).unwrap().tls.unwrap();
     assert_eq!(tls.key_password(), Some(&Secret::new(" geheim ".to_owned())));
-    folder.write("password", "x".repeat(5000));
+    directory.write("password", "x".repeat(5000));
     let error = load(&path).unwrap_err().to_string();
     assert!(error.contains(":4:21: ") && error.contains("is longer than 4096 bytes"), "{error}");
 }
 
 #[test]
 fn files_that_are_no_text_of_sensible_size_are_refused() {
-    let folder = Folder::new("files");
+    let directory = Directory::new("files");
     let message = |path: &Path| load(path).unwrap_err().to_string();
-    let big = folder.write("big.toml", "#".repeat(1024 * 1024 + 1));
+    let big = directory.write("big.toml", "#".repeat(1024 * 1024 + 1));
     assert!(message(&big).ends_with("big.toml: is longer than 1048576 bytes"));
-    let full = folder.write("full.toml", format!("{TARGET}{}", "#".repeat(1024 * 1024 - TARGET.len())));
+    let full = directory.write("full.toml", format!("{TARGET}{}", "#".repeat(1024 * 1024 - TARGET.len())));
     assert!(load(&full).is_ok());
-    let binary = folder.write("binary.toml", b"\n\n\xff");
+    let binary = directory.write("binary.toml", b"\n\n\xff");
     assert!(message(&binary).ends_with("binary.toml: is not UTF-8 text (line 3)"));
-    assert!(message(&folder.0).contains("can't be read: Is a directory"));
-    assert!(message(&folder.0.join("none")).contains("none: can't be read: No such file"));
+    assert!(message(&directory.0).contains("can't be read: Is a directory"));
+    assert!(message(&directory.0.join("none")).contains("none: can't be read: No such file"));
 }

@@ -55,7 +55,7 @@ impl State {
             messages: common::ipc::wire::VERSION,
             pid: process::id(),
             program: env!("CARGO_PKG_VERSION").into(),
-            directory: program::first_folder(),
+            directory: program::first_directory(),
             listeners,
             generations,
             connections,

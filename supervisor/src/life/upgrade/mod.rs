@@ -179,7 +179,7 @@ async fn rehearsal(control: &Control) -> Result<(), UpgradeError> {
     for ours in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID"] {
         command.env_remove(ours);
     }
-    command.current_dir(program::first_folder());
+    command.current_dir(program::first_directory());
     command.stdin(Stdio::from(state)).stdout(Stdio::null()).stderr(Stdio::from(OwnedFd::from(theirs)));
     let mut child = Process::start(&mut command)
         .map_err(|source| UpgradeError::Refused(format!("cannot start {}: {source}", program.display())))?;

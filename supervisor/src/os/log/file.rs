@@ -30,7 +30,7 @@ fn hint(source: &io::Error) -> &'static str {
 
 /// Opens a log file to add lines to it, and makes it if it isn't there.
 ///
-/// A symbolic link is followed only if it belongs to us or to root: in a folder that everybody may
+/// A symbolic link is followed only if it belongs to us or to root: in a directory that everybody may
 /// write to, others could lay one to a file of ours. A pipe without a reader is an error.
 pub(super) fn open(path: &Path) -> Result<OwnedFd, LogFileError> {
     let mut options = OpenOptions::new();

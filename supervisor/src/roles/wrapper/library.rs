@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// Where it is looked for, from the folder of this program: beside it, as built; where packages put it;
+/// Where it is looked for, from the directory of this program: beside it, as built; where packages put it;
 /// and where the original looks. The script `rebind` has the same list.
 const PLACES: [&str; 7] = [
     "rebind.so",
@@ -26,16 +26,16 @@ pub(crate) enum LibraryError {
     #[error("the dynamic linker takes no library with a blank or a colon in its path: {0:?}; move it")]
     Path(PathBuf),
     /// We don't know where we are.
-    #[error("cannot find the folder of this program: {0}")]
-    Folder(#[from] std::io::Error),
+    #[error("cannot find the directory of this program: {0}")]
+    Directory(#[from] std::io::Error),
 }
 
 /// The library's path, without links.
 pub(super) fn find() -> Result<PathBuf, LibraryError> {
     let this = std::env::current_exe()?;
-    let folder = this.parent().unwrap_or(&this);
-    let found = PLACES.iter().find_map(|place| folder.join(place).canonicalize().ok());
-    let found = found.ok_or_else(|| LibraryError::Missing(folder.to_owned()))?;
+    let directory = this.parent().unwrap_or(&this);
+    let found = PLACES.iter().find_map(|place| directory.join(place).canonicalize().ok());
+    let found = found.ok_or_else(|| LibraryError::Missing(directory.to_owned()))?;
     if found.to_string_lossy().contains([' ', ':']) {
         return Err(LibraryError::Path(found));
     }

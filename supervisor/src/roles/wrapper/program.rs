@@ -213,7 +213,7 @@ impl Program {
         }
     }
 
-    /// The program's name without its folder, for the log.
+    /// The program's name without its directory, for the log.
     pub(super) fn name(&self) -> String {
         let program = self.wrap.command.first().map(Path::new).and_then(Path::file_name);
         Escaped(&program.unwrap_or_default().to_string_lossy()).to_string()

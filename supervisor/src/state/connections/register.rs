@@ -1,7 +1,7 @@
 //! Which sessions are open, in a file that outlives the supervisor. Should it be killed, the next one writes
 //! their closing records, so that each session has one however it ended.
 //!
-//! The file has a slot for each open session. It lies in a folder in memory that systemd keeps while it
+//! The file has a slot for each open session. It lies in a directory in memory that systemd keeps while it
 //! starts the service again (`RuntimeDirectoryPreserve=`). One process has it at a time (flock(2)).
 
 use std::fs::{File, OpenOptions};
@@ -183,8 +183,8 @@ mod tests {
 
     #[test]
     fn who_comes_after_a_crash_finds_what_was_open() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("sessions");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("sessions");
         let mut register = Register::open(&path, |_| false).unwrap();
         let slots: Vec<_> = (1..4).map(|id| register.add(&entry(id)).unwrap()).collect();
         register.clear(slots[1]);
@@ -200,8 +200,8 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_or_is_broken_is_left_out() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("sessions");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("sessions");
         std::fs::write(&path, [b"{\"run\":1".to_vec(), vec![0xff; 2000]].concat()).unwrap();
         let mut register = Register::open(&path, |_| false).unwrap();
         assert_eq!(
@@ -214,8 +214,8 @@ mod tests {
 
     #[test]
     fn users_and_tokens_are_kept_where_there_is_room() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("sessions");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("sessions");
         let mut register = Register::open(&path, |_| false).unwrap();
         for user in ["alice", &"x".repeat(SLOT_BYTES)] {
             register.add(&of_user(1, user)).unwrap();

@@ -96,7 +96,7 @@ impl Api {
     /// Host and port of a token's target, if the service knows one.
     async fn pair(&self, token: &str) -> Result<Option<(String, String)>, ApiLookupError> {
         let token = match token {
-            // Segments that mean another folder would be taken away by who reads the URL.
+            // Segments that mean another directory would be taken away by who reads the URL.
             "." => "%2E".to_owned(),
             ".." => "%2E%2E".to_owned(),
             _ => utf8_percent_encode(token, RESERVED).to_string(),

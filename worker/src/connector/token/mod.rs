@@ -105,7 +105,7 @@ impl TokenSource {
     ) -> Result<Target, LookupError> {
         match self {
             Self::Table(table) => table.lookup(token),
-            Self::SocketDirectory(folder) => folder.lookup(token),
+            Self::SocketDirectory(directory) => directory.lookup(token),
             Self::Jwt(jwt) => jwt.lookup(token),
             Self::Redis(redis) => redis.lookup(token).await,
             Self::Api(api) => api.lookup(token).await,

@@ -1,4 +1,4 @@
-//! `UnixDomainSocketDirectory`: the token is the name of a unix socket in a folder.
+//! `UnixDomainSocketDirectory`: the token is the name of a unix socket in a directory.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,24 +16,26 @@ use crate::connector::target::Target;
 /// A place in the file system, without the right to read or write what is there.
 const PLACE: OFlag = OFlag::O_PATH.union(OFlag::O_CLOEXEC);
 
-/// The folder.
+/// The directory.
 #[derive(Debug)]
 pub(in crate::connector) struct SocketDirectory(PathBuf);
 
 impl SocketDirectory {
-    /// Of sockets beneath `folder`.
-    pub(super) fn new(folder: &Path) -> Self {
-        Self(folder.to_owned())
+    /// Of sockets beneath `directory`.
+    pub(super) fn new(directory: &Path) -> Self {
+        Self(directory.to_owned())
     }
 
-    /// The socket of a token. The folder is looked up each time: services that own such folders remove
+    /// The socket of a token. The directory is looked up each time: services that own such directories remove
     /// them when they stop.
     pub(super) fn lookup(&self, token: &str) -> Result<Target, LookupError> {
-        let folder = openat(AT_FDCWD, &self.0, PLACE | OFlag::O_DIRECTORY, Mode::empty())
-            .map_err(|error| LookupError::Failed(format!("cannot open the folder {:?}: {error}", self.0)))?;
-        // Whatever the token says, nothing is found outside the folder, and no symbolic link is followed, which
+        let directory =
+            openat(AT_FDCWD, &self.0, PLACE | OFlag::O_DIRECTORY, Mode::empty()).map_err(|error| {
+                LookupError::Failed(format!("cannot open the directory {:?}: {error}", self.0))
+            })?;
+        // Whatever the token says, nothing is found outside the directory, and no symbolic link is followed, which
         // whoever may write there could have made.
-        let found = walk::open(folder.as_fd(), OsStr::new(token), PLACE, Links::Refused);
+        let found = walk::open(directory.as_fd(), OsStr::new(token), PLACE, Links::Refused);
         let file = found.map_err(|error| match error {
             Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::EPERM => {
                 LookupError::Failed(error.to_string())

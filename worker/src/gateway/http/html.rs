@@ -1,4 +1,4 @@
-//! The HTML pages that the gateway writes itself: errors and folder listings.
+//! The HTML pages that the gateway writes itself: errors and directory listings.
 
 use hyper::http::HeaderValue;
 use hyper::{Response, StatusCode, header};

@@ -20,27 +20,27 @@ pub(super) enum WebError {
     /// Not a path.
     #[error("malformed path")]
     Malformed,
-    /// Nothing there, or nothing that we serve: it lies outside the web folder, or is a device.
+    /// Nothing there, or nothing that we serve: it lies outside the web directory, or is a device.
     #[error("no such file")]
     NotFound,
-    /// A folder without an index, where folders are not listed.
-    #[error("folders are not listed")]
+    /// A directory without an index, where directories are not listed.
+    #[error("directories are not listed")]
     NotListed,
     /// The gateway's user may not read it.
     #[error("permission denied")]
     Forbidden,
     /// Out of descriptors or memory: later it may work.
-    #[error("cannot open a file of the web folder for now: {0}")]
+    #[error("cannot open a file of the web directory for now: {0}")]
     Busy(io::Error),
     /// The disk or the set-up is at fault.
-    #[error("cannot read the web folder: {0}")]
+    #[error("cannot read the web directory: {0}")]
     Failed(io::Error),
 }
 
 impl From<Errno> for WebError {
     fn from(errno: Errno) -> Self {
         match errno {
-            // EXDEV: the way led out of the web folder. ENXIO: a socket.
+            // EXDEV: the way led out of the web directory. ENXIO: a socket.
             Errno::ENOENT
             | Errno::ENOTDIR
             | Errno::EXDEV

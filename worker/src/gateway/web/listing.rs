@@ -1,4 +1,4 @@
-//! The page that lists a folder.
+//! The page that lists a directory.
 
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -21,21 +21,21 @@ const BUFFER_BYTES: usize = 8 << 10;
 /// A line of the listing.
 struct Line {
     name: Vec<u8>,
-    is_folder: bool,
+    is_directory: bool,
 }
 
-/// Lists the files and folders of `folder`, which `path` led to. Symbolic links are listed without
+/// Lists the files and directories of `directory`, which `path` led to. Symbolic links are listed without
 /// a look at where they lead; devices, FIFOs and sockets are left out, since they are not served.
-pub(super) fn list(path: &RequestPath, folder: OwnedFd) -> Result<Response<Body>, Errno> {
-    let (mut lines, is_complete) = read(folder)?;
+pub(super) fn list(path: &RequestPath, directory: OwnedFd) -> Result<Response<Body>, Errno> {
+    let (mut lines, is_complete) = read(directory)?;
     lines.sort_by_cached_key(|line| (String::from_utf8_lossy(&line.name).to_lowercase(), line.name.clone()));
 
     let mut content = String::from("<ul>\n");
     if !path.is_root() {
         content.push_str("<li><a href=\"../\">../</a></li>\n");
     }
-    for Line { name, is_folder } in &lines {
-        let slash = if *is_folder { "/" } else { "" };
+    for Line { name, is_directory } in &lines {
+        let slash = if *is_directory { "/" } else { "" };
         let (link, text) = (encode(name), escape(&String::from_utf8_lossy(name)));
         content.push_str(&format!("<li><a href=\"{link}{slash}\">{text}{slash}</a></li>\n"));
     }
@@ -47,10 +47,10 @@ pub(super) fn list(path: &RequestPath, folder: OwnedFd) -> Result<Response<Body>
 }
 
 /// Reads the names, and whether these are all.
-fn read(folder: OwnedFd) -> Result<(Vec<Line>, bool), Errno> {
+fn read(directory: OwnedFd) -> Result<(Vec<Line>, bool), Errno> {
     let mut lines = Vec::new();
     let mut buffer = [MaybeUninit::uninit(); BUFFER_BYTES];
-    let mut entries = RawDir::new(folder, &mut buffer);
+    let mut entries = RawDir::new(directory, &mut buffer);
     while let Some(entry) = entries.next() {
         let entry = entry.map_err(|error| Errno::from_raw(error.raw_os_error()))?;
         let name = entry.file_name().to_bytes();
@@ -64,8 +64,8 @@ fn read(folder: OwnedFd) -> Result<(Vec<Line>, bool), Errno> {
         if lines.len() == MAX_NAMES {
             return Ok((lines, false));
         }
-        let is_folder = entry.file_type() == FileType::Directory;
-        lines.push(Line { name: name.to_vec(), is_folder });
+        let is_directory = entry.file_type() == FileType::Directory;
+        lines.push(Line { name: name.to_vec(), is_directory });
     }
     Ok((lines, true))
 }

@@ -1,11 +1,11 @@
 //! The static files that the gateway serves beside the WebSocket: noVNC, as a rule.
 //!
-//! request path (`path`) → lookup beneath the web folder (`open`) → file (`file`, with
-//! `conditional`, `range` and `media_type`) or folder (its index, a redirect, or `listing`).
+//! request path (`path`) → lookup beneath the web directory (`open`) → file (`file`, with
+//! `conditional`, `range` and `media_type`) or directory (its index, a redirect, or `listing`).
 //!
-//! Nothing outside the folder is ever opened, by any spelling or symbolic link. Files whose names
+//! Nothing outside the directory is ever opened, by any spelling or symbolic link. Files whose names
 //! begin with a dot are served like all others, as the original does (and as `/.well-known/` needs):
-//! a web folder is public, and no place for a `.git` or a password file.
+//! a web directory is public, and no place for a `.git` or a password file.
 //!
 //! The code is our own upon `httpdate`, `mime_guess` and `percent-encoding`. `hyper-staticfile`, the
 //! closest library, would take a file opener of ours, but resolves `..` instead of refusing it, puts
@@ -41,32 +41,32 @@ use super::http::error_page::error_page;
 use super::http::response::response;
 use crate::beneath::Beneath;
 
-/// The files that stand for their folder, in the order in which they are looked for.
+/// The files that stand for their directory, in the order in which they are looked for.
 const INDEXES: [&str; 2] = ["index.html", "index.htm"];
 
 /// noVNC's page, which has no index beside it.
 const NOVNC: &str = "vnc.html";
 
-/// A web folder.
+/// A web directory.
 #[derive(Debug)]
 pub struct WebRoot {
     files: Files,
     listing: bool,
 }
 
-/// Why a folder can't be served.
+/// Why a directory can't be served.
 #[derive(Debug, thiserror::Error)]
 pub enum WebRootError {
     /// The gateway's user may not enter it.
     #[error(
-        "the gateway's user may not enter the web folder: give it, or everybody, the right to (chmod o+rx)"
+        "the gateway's user may not enter the web directory: give it, or everybody, the right to (chmod o+rx)"
     )]
     Forbidden,
     /// It is something else.
-    #[error("the web folder is not a folder")]
-    NotAFolder,
+    #[error("the web directory is not a directory")]
+    NotADirectory,
     /// Anything else.
-    #[error("cannot open the web folder: {0}")]
+    #[error("cannot open the web directory: {0}")]
     Failed(std::io::Error),
 }
 
@@ -74,20 +74,20 @@ impl From<Errno> for WebRootError {
     fn from(errno: Errno) -> Self {
         match errno {
             Errno::EACCES => Self::Forbidden,
-            Errno::ENOTDIR => Self::NotAFolder,
+            Errno::ENOTDIR => Self::NotADirectory,
             errno => Self::Failed(errno.into()),
         }
     }
 }
 
 impl WebRoot {
-    /// Serves a folder. `listing` is whether a folder without an index is answered with a list of what is
+    /// Serves a directory. `listing` is whether a directory without an index is answered with a list of what is
     /// in it, as the original does without `--file-only`.
     ///
     /// # Errors
     /// When a lookup in it fails. Called within the sandbox, this shows that the sandbox allows it.
-    pub fn new(folder: Beneath, listing: bool) -> Result<Self, WebRootError> {
-        Ok(Self { files: Files::new(folder)?, listing })
+    pub fn new(directory: Beneath, listing: bool) -> Result<Self, WebRootError> {
+        Ok(Self { files: Files::new(directory)?, listing })
     }
 
     /// Answers a request. It waits for nothing but the disk.
@@ -109,17 +109,17 @@ impl WebRoot {
 
     fn find<B>(&self, request: &Request<B>) -> Result<Response<Body>, WebError> {
         let path = RequestPath::parse(request.uri().path())?;
-        if path.names_folder {
-            return self.folder(request, &path);
+        if path.names_directory {
+            return self.directory(request, &path);
         }
         match self.files.open(&path.relative())? {
             Entry::File(file, stat) => Ok(file::send(request, path.name(), file, &stat)),
-            Entry::Folder(_) => redirect(request, StatusCode::MOVED_PERMANENTLY, path.url() + "/"),
+            Entry::Directory(_) => redirect(request, StatusCode::MOVED_PERMANENTLY, path.url() + "/"),
         }
     }
 
-    /// Answers for a folder: with its index, else a listing, else noVNC's page.
-    fn folder<B>(&self, request: &Request<B>, path: &RequestPath) -> Result<Response<Body>, WebError> {
+    /// Answers for a directory: with its index, else a listing, else noVNC's page.
+    fn directory<B>(&self, request: &Request<B>, path: &RequestPath) -> Result<Response<Body>, WebError> {
         for index in INDEXES {
             if let Some((file, stat)) = self.file(&path.join(index))? {
                 return Ok(file::send(request, index.as_bytes(), file, &stat));
@@ -127,7 +127,7 @@ impl WebRoot {
         }
         if self.listing {
             match self.files.open(&path.relative())? {
-                Entry::Folder(folder) => return Ok(listing::list(path, folder)?),
+                Entry::Directory(directory) => return Ok(listing::list(path, directory)?),
                 Entry::File(..) => return Err(WebError::NotFound),
             }
         }
@@ -135,7 +135,7 @@ impl WebRoot {
         if path.is_root() && self.file(&novnc)?.is_some() {
             return redirect(request, StatusCode::FOUND, novnc.url());
         }
-        self.files.find_folder(&path.relative())?;
+        self.files.find_directory(&path.relative())?;
         Err(WebError::NotListed)
     }
 
@@ -143,7 +143,7 @@ impl WebRoot {
     fn file(&self, path: &RequestPath) -> Result<Option<(File, Stat)>, WebError> {
         match self.files.open(&path.relative()) {
             Ok(Entry::File(file, stat)) => Ok(Some((file, stat))),
-            Ok(Entry::Folder(_)) | Err(WebError::NotFound) => Ok(None),
+            Ok(Entry::Directory(_)) | Err(WebError::NotFound) => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -1,4 +1,4 @@
-//! Opening what lies beneath the web folder, and nothing else.
+//! Opening what lies beneath the web directory, and nothing else.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -11,25 +11,25 @@ use rustix::fs::{FileType, Stat, fstat};
 use super::error::WebError;
 use crate::beneath::Beneath;
 
-/// What a name beneath the web folder leads to.
+/// What a name beneath the web directory leads to.
 #[derive(Debug)]
 pub(super) enum Entry {
     /// A regular file, and what the kernel knows of it.
     File(File, Stat),
-    /// A folder, open for reading its names.
-    Folder(OwnedFd),
+    /// A directory, open for reading its names.
+    Directory(OwnedFd),
 }
 
-/// The files of the web folder.
+/// The files of the web directory.
 #[derive(Debug)]
 pub(super) struct Files(Beneath);
 
 impl Files {
-    /// Takes the folder, and tries a lookup in it: whatever may be missing on this system shows here, at
+    /// Takes the directory, and tries a lookup in it: whatever may be missing on this system shows here, at
     /// the start, and not on the first request.
-    pub(super) fn new(folder: Beneath) -> Result<Self, Errno> {
-        find_folder(&folder, OsStr::new("."))?;
-        Ok(Self(folder))
+    pub(super) fn new(directory: Beneath) -> Result<Self, Errno> {
+        find_directory(&directory, OsStr::new("."))?;
+        Ok(Self(directory))
     }
 
     /// Opens what `path` leads to. Neither a FIFO nor a device makes it wait, and neither is served.
@@ -39,18 +39,18 @@ impl Files {
         let stat = fstat(&fd).map_err(|error| Errno::from_raw(error.raw_os_error()))?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => Ok(Entry::File(File::from(fd), stat)),
-            FileType::Directory => Ok(Entry::Folder(fd)),
+            FileType::Directory => Ok(Entry::Directory(fd)),
             _ => Err(WebError::NotFound),
         }
     }
 
-    /// Looks whether `path` leads to a folder, which need not be readable.
-    pub(super) fn find_folder(&self, path: &OsStr) -> Result<(), WebError> {
-        Ok(find_folder(&self.0, path)?)
+    /// Looks whether `path` leads to a directory, which need not be readable.
+    pub(super) fn find_directory(&self, path: &OsStr) -> Result<(), WebError> {
+        Ok(find_directory(&self.0, path)?)
     }
 }
 
-fn find_folder(beneath: &Beneath, path: &OsStr) -> Result<(), Errno> {
+fn find_directory(beneath: &Beneath, path: &OsStr) -> Result<(), Errno> {
     beneath.open(path, OFlag::O_PATH | OFlag::O_DIRECTORY).map(drop)
 }
 
@@ -65,8 +65,8 @@ mod tests {
     use std::path::Path;
     use std::{fs, io::Read};
 
-    /// A folder `web` with a file, beside a file `canary` that nobody may reach; and the former in both ways.
-    fn folder() -> (tempfile::TempDir, [Files; 2]) {
+    /// A directory `web` with a file, beside a file `canary` that nobody may reach; and the former in both ways.
+    fn directory() -> (tempfile::TempDir, [Files; 2]) {
         let dir = tempfile::tempdir().unwrap();
         let web = dir.path().join("web");
         fs::create_dir_all(web.join("sub")).unwrap();
@@ -79,7 +79,7 @@ mod tests {
 
     fn read(files: &Files, path: impl AsRef<Path>) -> Result<String, WebError> {
         match files.open(path.as_ref().as_os_str())? {
-            Entry::Folder(_) => Ok("folder".to_owned()),
+            Entry::Directory(_) => Ok("directory".to_owned()),
             Entry::File(mut file, _) => {
                 let mut content = String::new();
                 file.read_to_string(&mut content).unwrap();
@@ -90,13 +90,13 @@ mod tests {
 
     #[test]
     fn links_are_followed_only_as_long_as_they_stay_inside() {
-        let (dir, ways) = folder();
+        let (dir, ways) = directory();
         let web = dir.path().join("web");
         for (name, target, expected) in [
             ("same", "inside", Some("inside")),
             ("sub/up", "../inside", Some("inside")),
             ("sub/round", "../sub/../inside", Some("inside")),
-            ("to_sub", "sub", Some("folder")),
+            ("to_sub", "sub", Some("directory")),
             ("out", "../canary", None),
             ("sub/out", "../../canary", None),
             ("out_and_in", "../web/inside", None),
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn paths_that_lead_out_are_refused_here_too() {
-        let (dir, ways) = folder();
+        let (dir, ways) = directory();
         let absolute = dir.path().join("web/inside");
         for path in ["..", "../canary", "sub/../../canary", "/etc/passwd", absolute.to_str().unwrap()] {
             for files in &ways {
@@ -131,8 +131,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_neither_file_nor_folder_is_not_served_and_does_not_block() {
-        let (dir, ways) = folder();
+    fn what_is_neither_file_nor_directory_is_not_served_and_does_not_block() {
+        let (dir, ways) = directory();
         let web = dir.path().join("web");
         mkfifo(&web.join("fifo"), Mode::S_IRUSR).unwrap();
         let _listener = UnixListener::bind(web.join("socket")).unwrap();
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_none_is_noticed_at_once() {
+    fn a_directory_that_is_none_is_noticed_at_once() {
         for lookup in [Lookup::Kernel, Lookup::Walk] {
             let file = Beneath::by(lookup, tempfile::tempfile().unwrap().into());
             assert_eq!(Files::new(file).unwrap_err(), Errno::ENOTDIR, "{lookup:?}");
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn names_that_are_too_long_are_not_found() {
-        let (_dir, ways) = folder();
+        let (_dir, ways) = directory();
         for path in ["x".repeat(256), "x/".repeat(5000)] {
             for files in &ways {
                 assert!(matches!(read(files, &path), Err(WebError::NotFound)), "by {files:?}");

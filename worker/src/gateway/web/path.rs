@@ -1,4 +1,4 @@
-//! The path of a request as the name of a file beneath the web folder.
+//! The path of a request as the name of a file beneath the web directory.
 //!
 //! This is the first of two fences. It refuses what no honest client sends, so that nothing below
 //! has to think of it. The second, [`crate::beneath`], holds whatever comes through here.
@@ -15,7 +15,7 @@ use super::error::WebError;
 /// that no name can be taken for a scheme, another host or the end of an attribute.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// A name of one file or folder as it stands in a URL.
+/// A name of one file or directory as it stands in a URL.
 pub(super) fn encode(name: &[u8]) -> Cow<'_, str> {
     percent_encode(name, RESERVED).into()
 }
@@ -25,8 +25,8 @@ pub(super) fn encode(name: &[u8]) -> Cow<'_, str> {
 #[derive(Debug)]
 pub(super) struct RequestPath {
     segments: Vec<Vec<u8>>,
-    /// Whether it ends in a slash, and thereby means a folder.
-    pub(super) names_folder: bool,
+    /// Whether it ends in a slash, and thereby means a directory.
+    pub(super) names_directory: bool,
 }
 
 impl RequestPath {
@@ -38,11 +38,11 @@ impl RequestPath {
     pub(super) fn parse(path: &str) -> Result<Self, WebError> {
         let path = path.strip_prefix('/').ok_or(WebError::Malformed)?;
         let mut segments = Vec::new();
-        let mut names_folder = true;
+        let mut names_directory = true;
         for raw in path.split('/') {
             let name = decode(raw)?;
-            names_folder = matches!(name.as_slice(), b"" | b".");
-            if names_folder {
+            names_directory = matches!(name.as_slice(), b"" | b".");
+            if names_directory {
                 continue;
             }
             if name == b".." || name.contains(&b'/') {
@@ -50,27 +50,27 @@ impl RequestPath {
             }
             segments.push(name);
         }
-        Ok(Self { segments, names_folder })
+        Ok(Self { segments, names_directory })
     }
 
-    /// Whether this is the web folder itself.
+    /// Whether this is the web directory itself.
     pub(super) fn is_root(&self) -> bool {
         self.segments.is_empty()
     }
 
-    /// The last segment; empty for the web folder itself.
+    /// The last segment; empty for the web directory itself.
     pub(super) fn name(&self) -> &[u8] {
         self.segments.last().map_or(b"", Vec::as_slice)
     }
 
-    /// The path of a file in this folder.
+    /// The path of a file in this directory.
     pub(super) fn join(&self, name: &str) -> Self {
         let mut segments = self.segments.clone();
         segments.push(name.into());
-        Self { segments, names_folder: false }
+        Self { segments, names_directory: false }
     }
 
-    /// The path relative to the web folder, for the kernel.
+    /// The path relative to the web directory, for the kernel.
     pub(super) fn relative(&self) -> OsString {
         if self.is_root() {
             return OsStr::new(".").to_owned();
@@ -84,7 +84,7 @@ impl RequestPath {
         self.segments.iter().fold(String::new(), |url, name| url + "/" + &encode(name))
     }
 
-    /// The folder's path for people to read, with a slash at both ends.
+    /// The directory's path for people to read, with a slash at both ends.
     pub(super) fn display(&self) -> String {
         self.segments.iter().fold("/".to_owned(), |text, name| text + &String::from_utf8_lossy(name) + "/")
     }
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn ordinary_paths() {
-        for (path, relative, url, names_folder) in [
+        for (path, relative, url, names_directory) in [
             ("/", ".", "", true),
             ("/vnc.html", "vnc.html", "/vnc.html", false),
             ("/app/", "app", "/app", true),
@@ -128,7 +128,7 @@ mod tests {
             let parsed = RequestPath::parse(path).unwrap();
             assert_eq!(parsed.relative().to_string_lossy(), relative, "{path}");
             assert_eq!(parsed.url(), url, "{path}");
-            assert_eq!(parsed.names_folder, names_folder, "{path}");
+            assert_eq!(parsed.names_directory, names_directory, "{path}");
         }
     }
 

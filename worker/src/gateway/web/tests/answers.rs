@@ -1,4 +1,4 @@
-//! What a request for a file or a folder is answered with.
+//! What a request for a file or a directory is answered with.
 
 use std::fs::File;
 
@@ -43,7 +43,7 @@ fn other_methods_are_refused() {
 }
 
 #[test]
-fn a_folder_shows_its_index() {
+fn a_directory_shows_its_index() {
     let site =
         Site::new().with("index.html", "one").with("sub/index.htm", "two").with("both/index.htm", "no");
     let site = site.with("both/index.html", "yes").with("odd/index.html/x", "").with("odd/index.htm", "odd");
@@ -57,7 +57,7 @@ fn a_folder_shows_its_index() {
 }
 
 #[test]
-fn a_folder_without_its_slash_is_redirected_on_this_server() {
+fn a_directory_without_its_slash_is_redirected_on_this_server() {
     let site = Site::new().with("sub/deep/x", "").with("evil.example/x", "").with("a b?\u{e4}/x", "");
     let site = site.with("\\evil.example/x", "");
     let root = site.root(true);
@@ -90,7 +90,7 @@ fn a_file_with_a_slash_behind_it_is_not_found() {
 }
 
 #[test]
-fn without_listing_a_folder_is_not_found() {
+fn without_listing_a_directory_is_not_found() {
     let site = Site::new().with("sub/x", "");
     let root = site.root(false);
     assert_eq!((status(&get(&root, "/")), status(&get(&root, "/sub/"))), (404, 404));

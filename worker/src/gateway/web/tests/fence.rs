@@ -1,4 +1,4 @@
-//! No request leads out of the web folder.
+//! No request leads out of the web directory.
 
 use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
@@ -88,7 +88,7 @@ fn every_spelling_of_a_way_out_is_refused() {
     }
 }
 
-/// A name that is now a folder inside and now a link to the outside never leads out.
+/// A name that is now a directory inside and now a link to the outside never leads out.
 #[test]
 fn a_name_that_is_swapped_meanwhile_never_leads_out() {
     for lookup in [Lookup::Kernel, Lookup::Walk] {

@@ -1,4 +1,4 @@
-//! Whole requests against a folder on the disk.
+//! Whole requests against a directory on the disk.
 
 mod answers;
 mod fence;
@@ -15,7 +15,7 @@ use crate::beneath::Lookup;
 
 const CANARY: &str = "the canary sings";
 
-/// A web folder in a folder of its own, with a canary beside it.
+/// A web directory in a directory of its own, with a canary beside it.
 struct Site {
     dir: tempfile::TempDir,
 }
@@ -45,8 +45,8 @@ impl Site {
 
     fn root_by(&self, lookup: Lookup, listing: bool) -> WebRoot {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let folder = open(&self.web(), flags, Mode::empty()).unwrap();
-        WebRoot::new(Beneath::by(lookup, folder), listing).unwrap()
+        let directory = open(&self.web(), flags, Mode::empty()).unwrap();
+        WebRoot::new(Beneath::by(lookup, directory), listing).unwrap()
     }
 }
 
