@@ -1,4 +1,4 @@
-//! What is answered to each request.
+//! Answers to the requests of the control protocol.
 
 use std::time::UNIX_EPOCH;
 
@@ -13,13 +13,13 @@ use crate::state::reload_requests::Kind;
 
 /// How a request is answered.
 pub(super) enum Response {
-    /// With this.
+    /// With an answer that is known already.
     Now(Answer),
-    /// With the outcome of the reload of this number.
+    /// With the outcome of the reload that has this number.
     AfterReload(u64),
 }
 
-/// Does what a request asks for.
+/// Carries out a request.
 pub(super) async fn to(intake: &Intake, request: Request) -> Response {
     let reloads = &intake.state.reload_requests;
     Response::Now(match request {

@@ -1,4 +1,4 @@
-//! The exporter of the configuration in force, its listener, and the pages that it shows.
+//! The exporter in force: its role, its listener, and the pages that it asks for.
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
@@ -19,10 +19,10 @@ use crate::roles::peer::{Peer, Role};
 use crate::roles::setup::Outdated;
 use crate::roles::supervise::{Keeper, RoleError};
 
-/// Pause between two pages, so that whoever asks without end does not take our time from clients.
+/// Pause between two pages, so that a client that asks without end takes no time from other clients.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// The exporter, if there is one.
+/// The exporter of the configuration in force, if it has one.
 #[derive(Debug)]
 pub(crate) struct Exporter {
     intake: Rc<Intake>,
@@ -32,31 +32,31 @@ pub(crate) struct Exporter {
 #[derive(Debug)]
 struct Running {
     listening: Rc<Listening>,
-    /// The role and what keeps it; none if the one of an earlier image has ended.
+    /// The role and its keeper; none if the role of an earlier image has ended.
     role: Option<(Rc<ExporterSpec>, Keeper)>,
-    /// Makes its pages as long as this is there.
+    /// Builds the pages of this role as long as it exists.
     _pages: Rc<Pages>,
 }
 
-/// What the next image of the supervisor goes on with.
+/// What an upgrade hands to the next image of the supervisor.
 #[derive(Debug)]
 pub(crate) struct Handover {
     pub(crate) listening: Rc<Listening>,
     pub(crate) peer: Option<Rc<Peer>>,
-    /// The pages that it was not given, oldest first.
+    /// Pages that the role has asked for and not received, oldest first.
     pub(crate) wanted: Vec<Page>,
 }
 
-/// What a configuration changes.
+/// How a reload changes the exporter.
 #[derive(Debug)]
 pub(crate) enum Change {
-    /// Nothing.
+    /// The exporter stays as it is.
     Stays,
-    /// Another takes its place, or none.
+    /// Another exporter, or none, takes its place.
     Replaces(Option<Box<Replacement>>),
 }
 
-/// An exporter that takes the place of another.
+/// A started exporter that takes the place of the one in force.
 #[derive(Debug)]
 pub(crate) struct Replacement(Running);
 
@@ -72,12 +72,12 @@ pub(crate) enum ExporterError {
 }
 
 impl Exporter {
-    /// None yet.
+    /// Creates an instance without an exporter.
     pub(crate) fn new(intake: Rc<Intake>) -> Self {
         Self { intake, in_force: RefCell::default() }
     }
 
-    /// The listener that `config` wants: the one that is open, or a new one.
+    /// The listener that `config` asks for: the open one if it fits, else a new one.
     pub(crate) fn listen(&self, config: &Config) -> Result<Option<Rc<Listening>>, ListenError> {
         let Some(metrics) = &config.metrics else { return Ok(None) };
         let running = self.in_force.borrow();
@@ -90,7 +90,7 @@ impl Exporter {
         listen::beside(&metrics.listen, config, &leaving).map(|opened| Some(Rc::new(opened)))
     }
 
-    /// Starts what `generation` wants at `listening`, without changing what is in force.
+    /// Starts the exporter of `generation` at `listening`. The one in force is not touched.
     pub(crate) async fn prepare(
         &self,
         generation: &Generation,
@@ -116,7 +116,7 @@ impl Exporter {
         Ok(Change::Replaces(Some(Box::new(Replacement(running)))))
     }
 
-    /// Brings a change into force.
+    /// Puts a change into force.
     pub(crate) fn apply(&self, change: Change, config: &Config) {
         if let Change::Replaces(replacement) = change {
             let before = self.in_force.replace(replacement.map(|boxed| boxed.0));
@@ -129,7 +129,7 @@ impl Exporter {
         }
     }
 
-    /// Shows that an exporter of `generation` could be started.
+    /// Starts an exporter of `generation` and ends it again, to show that it can be started.
     pub(crate) async fn rehearse(generation: &Generation) -> Result<(), ExporterError> {
         if generation.config.metrics.is_none() {
             return Ok(());
@@ -142,8 +142,8 @@ impl Exporter {
         Ok(())
     }
 
-    /// Goes on with what an earlier image has left. `wanted` are the pages that it has not given. Without a role,
-    /// whoever asks waits for the one that the reload brings.
+    /// Takes over the exporter of an earlier image. `wanted` are the pages that the role has not received. Without a
+    /// role, clients wait for the one that the reload starts.
     pub(crate) fn adopt(
         &self,
         generation: &Generation,
@@ -162,7 +162,7 @@ impl Exporter {
         self.in_force.replace(Some(Running { listening: Rc::new(listening), role, _pages: pages }));
     }
 
-    /// What the next image needs of it, if there is one.
+    /// The state for the next image; none without an exporter.
     pub(crate) fn snapshot(&self) -> Option<Handover> {
         let running = self.in_force.borrow();
         let running = running.as_ref()?;
@@ -172,13 +172,13 @@ impl Exporter {
         Some(Handover { listening: running.listening.clone(), peer, wanted })
     }
 
-    /// Ends it.
+    /// Ends the exporter.
     pub(crate) fn end(&self) {
         self.in_force.replace(None);
     }
 }
 
-/// Makes the pages that one exporter asks for, one after the other.
+/// Builds the pages that one exporter asks for, one after the other.
 #[derive(Debug)]
 struct Pages {
     intake: Rc<Intake>,
@@ -228,7 +228,7 @@ impl Host for Pages {
     }
 }
 
-/// Whether clients can be served, and a line that says it.
+/// Whether clients can be served, and the text of the health page.
 fn health(intake: &Intake) -> (bool, &'static str) {
     if intake.state.draining.get() || intake.state.stopping.get() {
         (false, "nobody is let in any more\n")

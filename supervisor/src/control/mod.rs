@@ -1,7 +1,7 @@
-//! The control socket: what an administrator may ask, and tell, a running instance.
+//! The control socket: requests of an administrator to a running instance.
 //!
-//! Only root and the user that we run as are answered. One request for each connection, a bounded number of
-//! them at a time, each under deadlines: whoever is let in can do the service no harm by accident.
+//! Root and the user of the supervisor may use it. A connection carries one request; the number of connections is
+//! bounded, and each has a deadline, so that a client of this socket cannot harm the service by accident.
 
 mod answers;
 pub(crate) mod exporter;
@@ -31,30 +31,30 @@ use crate::path::listen::remove_stale;
 use answers::Response;
 use exporter::Exporter;
 
-/// Connections at a time. More have to wait.
+/// Connections served at a time. Others wait.
 const MAX_CONNECTIONS: usize = 16;
 
-/// How long a request may take to come, and an answer to be taken.
+/// Deadlines for receiving a request and for sending an answer.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Pause after accepting has failed.
+/// Pause after accept(2) has failed.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What is asked and told from outside: the control socket, and the exporter of metrics.
+/// The control socket and the exporter of metrics.
 #[derive(Debug)]
 pub(crate) struct Control {
     pub(crate) intake: Rc<Intake>,
     pub(crate) exporter: Exporter,
     listener: RefCell<Option<Rc<UnixListener>>>,
-    /// Ours to remove at the end.
+    /// The path of the socket, which is removed at the end.
     path: RefCell<Option<PathBuf>>,
-    /// Who waits for the end of a reload.
+    /// Connections that wait for the end of a reload.
     waiting: RefCell<Vec<Rc<UnixStream>>>,
 }
 
 impl Control {
-    /// Nothing can be asked yet.
+    /// Creates it without a socket.
     pub(crate) fn new(intake: Rc<Intake>) -> Rc<Self> {
         let exporter = Exporter::new(intake.clone());
         Rc::new(Self {
@@ -66,7 +66,7 @@ impl Control {
         })
     }
 
-    /// What the next image needs: the listener, and who waits.
+    /// The listener, and the connections that wait, for the next image.
     pub(crate) fn snapshot(&self) -> (Option<Rc<UnixListener>>, Vec<Rc<UnixStream>>) {
         (self.listener.borrow().clone(), self.waiting.borrow().clone())
     }
@@ -74,18 +74,18 @@ impl Control {
     /// Removes the socket.
     pub(crate) fn end(&self) {
         if let Some(path) = self.path.take() {
-            // Somebody else may have removed it; nothing is left to do then.
+            // Somebody else may have removed it.
             let _ = fs::remove_file(path);
         }
     }
 }
 
-/// Where the socket of an instance belongs: in the directory that systemd has made for it (`RuntimeDirectory=`),
-/// else in one of its name. An instance without a configuration file has no name of its own, and no socket.
+/// The path of the socket: in `RUNTIME_DIRECTORY` if systemd has set it, else in the directory of the instance's
+/// name. An instance without a configuration file has no name, and so no socket.
 pub(crate) fn path(file: Option<&Path>, name: &str) -> Option<PathBuf> {
     file?;
     let given = std::env::var_os("RUNTIME_DIRECTORY").and_then(|directories| {
-        // The first of a list.
+        // systemd separates several directories by colons.
         std::env::split_paths(&directories).next().filter(|directory| directory.is_absolute())
     });
     let own =
@@ -93,7 +93,7 @@ pub(crate) fn path(file: Option<&Path>, name: &str) -> Option<PathBuf> {
     given.or_else(own).map(|directory| control::socket(&directory))
 }
 
-/// Opens the socket. The service does without it if that fails.
+/// Opens the socket. Without it the service goes on, and logs a warning.
 pub(crate) fn open(control: &Rc<Control>, path: &Path) {
     match bind(path) {
         Ok(listener) => begin(control, listener, path),
@@ -103,7 +103,7 @@ pub(crate) fn open(control: &Rc<Control>, path: &Path) {
     }
 }
 
-/// Goes on with the socket of an earlier image, and with who waits there.
+/// Takes over the socket of an earlier image and the connections that wait there.
 pub(crate) fn adopt(
     control: &Rc<Control>,
     path: Option<&Path>,
@@ -145,7 +145,7 @@ fn begin(control: &Rc<Control>, listener: UnixListener, path: &Path) {
 async fn keep_answering(control: Rc<Control>, listener: Rc<UnixListener>) {
     let turns = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
-        // It is never closed.
+        // The semaphore is never closed.
         let Ok(turn) = turns.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -164,7 +164,7 @@ async fn keep_answering(control: Rc<Control>, listener: Rc<UnixListener>) {
 }
 
 async fn serve(control: &Rc<Control>, stream: UnixStream) {
-    // Whoever can't be told from others gets nothing.
+    // A peer whose user is unknown gets no answer.
     let Ok(peer) = stream.peer_cred() else { return };
     if peer.uid() != 0 && peer.uid() != geteuid().as_raw() {
         tracing::warn!("user {} is not answered", peer.uid());
@@ -182,7 +182,7 @@ async fn serve(control: &Rc<Control>, stream: UnixStream) {
     }
 }
 
-/// Answers when a reload is over. Should another image take over meanwhile, it does that.
+/// Answers when the reload is over. If an upgrade comes in between, the next image answers.
 async fn wait_for_reload(control: &Rc<Control>, stream: &Rc<UnixStream>, asked: u64) {
     control.waiting.borrow_mut().push(stream.clone());
     let outcome = control.intake.state.reload_requests.outcome(asked).await;
@@ -194,7 +194,7 @@ async fn wait_for_reload(control: &Rc<Control>, stream: &Rc<UnixStream>, asked: 
     answer(stream, &said).await;
 }
 
-/// The request, or what is wrong with it. Nothing if the peer has gone.
+/// Reads a request. `Err` says what is wrong with it; none if the peer has closed the connection.
 async fn read(stream: &UnixStream) -> Option<Result<Request, String>> {
     let mut line = Vec::new();
     while !line.contains(&b'\n') {
@@ -228,6 +228,6 @@ async fn answer(stream: &UnixStream, answer: &Answer) {
         }
         io::Result::Ok(())
     });
-    // Who has gone needs no answer.
+    // A peer that has closed the connection needs no answer.
     let _ = written.await;
 }

@@ -1,4 +1,4 @@
-//! How far all sessions are, as their gateways say.
+//! The progress of sessions, as their gateways report it.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use tokio::time::timeout;
 
 use crate::path::intake::Intake;
 
-/// How long a gateway may take to say how far its sessions are. One that is busy is left out.
+/// How long a gateway may take to report. The report of a busy one is left out.
 const COUNT_DEADLINE: Duration = Duration::from_secs(1);
 
-/// All sessions, oldest first, as far as their gateways say how far they are.
+/// All sessions, oldest first, with their counters where the gateway has reported them.
 pub(crate) async fn sessions(intake: &Intake) -> Vec<Session> {
     let mut counts = HashMap::new();
     for generation in intake.generations.all() {
@@ -22,12 +22,12 @@ pub(crate) async fn sessions(intake: &Intake) -> Vec<Session> {
             let ids = intake.state.connections.borrow().sessions_of(gateway.id);
             for some in ids.chunks(Count::MAX_BATCH) {
                 match timeout(COUNT_DEADLINE, gateway.count(some.to_vec())).await {
-                    // What it says about others than its own is passed over.
+                    // Reports about sessions of other gateways are ignored.
                     Ok(Some(answers)) => {
                         let own = answers.into_iter().filter(|count| some.contains(&count.id));
                         counts.extend(own.map(|count| (count.id, count)));
                     }
-                    // It is busy, or gone.
+                    // The gateway is busy, or has ended.
                     _ => break,
                 }
             }
@@ -44,12 +44,12 @@ pub(crate) async fn sessions(intake: &Intake) -> Vec<Session> {
     sessions
 }
 
-/// What all gateways have counted, those that have ended among them.
+/// Sums over all gateways, including those that have ended.
 pub(crate) async fn stats(intake: &Intake) -> Stats {
     let mut stats = intake.state.counters.departed.borrow().clone();
     for generation in intake.generations.all() {
         for gateway in generation.pool.all() {
-            // One that is busy counts as when it was asked last.
+            // A busy gateway counts with its last report.
             let _ = timeout(COUNT_DEADLINE, gateway.refresh_stats()).await;
             stats.add(&gateway.stats.borrow());
         }

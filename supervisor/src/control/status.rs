@@ -1,4 +1,4 @@
-//! The line that `systemctl status` shows.
+//! The status line of `systemctl status`.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use tokio::time::sleep;
 use crate::os::notify;
 use crate::path::intake::Intake;
 
-/// The status line changes at most this often.
+/// Shortest time between two changes of the status line.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Keeps the status line of the service manager true.
+/// Updates the status line after changes.
 pub(crate) async fn keep_telling(intake: Rc<Intake>) {
     let mut changes = intake.state.changes();
     loop {
@@ -23,7 +23,7 @@ pub(crate) async fn keep_telling(intake: Rc<Intake>) {
     }
 }
 
-/// The service in one line.
+/// The status line.
 fn line(intake: &Intake) -> String {
     let totals = intake.state.connections.borrow().totals();
     let mut line =
@@ -45,7 +45,7 @@ fn line(intake: &Intake) -> String {
     line
 }
 
-/// A number of bytes for humans.
+/// Formats a number of bytes for humans.
 fn amount(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
     let mut amount = (bytes as f64, "bytes");

@@ -1,12 +1,12 @@
 //! `-D`: the service in the background.
 //!
-//! This program starts itself once more, and that process becomes the service. The first one waits until
-//! clients can be served and ends with 0, or ends with the status of the failure. What there is to say until
-//! then goes to the standard error of whoever has called. Nothing of theirs stays open behind that: callers
-//! that read our output to its end get there.
+//! The program starts itself once more, and that process becomes the service. The first process waits until the
+//! service accepts clients and exits with 0, or exits with the status of the failure. Messages until then go to the
+//! caller's standard error. After that the service holds none of the caller's streams, so that callers that read its
+//! output to the end don't wait.
 //!
-//! Starting anew is safe at any time, unlike fork(2), and leaves behind whatever descriptors the caller
-//! did not mean for us.
+//! Unlike fork(2), starting anew is safe with threads, and leaves behind descriptors that the caller did not mean for
+//! the service.
 
 use std::env;
 use std::fs::File;
@@ -22,27 +22,27 @@ use common::exit_code;
 use common::sys::inherited;
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 
-/// Tells the background process what it is: the process id of its parent. A process that only inherits
-/// this has another parent.
+/// Marks the background process: its value is the process id of the parent. In a process that has only inherited it
+/// the parent is another one.
 const MARK: &str = "WEBSOCKIFY_BACKGROUND_OF";
 
-/// Written to the parent when clients can be served.
+/// The byte that tells the parent that clients are accepted.
 const READY: u8 = b'R';
 
-/// The background process, before it has left its caller.
+/// The background process until it has detached from its caller.
 #[derive(Debug)]
 pub(crate) struct Daemon {
     parent: OwnedFd,
-    /// The caller's.
+    /// The caller's standard error.
     stderr: OwnedFd,
 }
 
-/// Whether `start` has started this process.
+/// Whether [`start`] has started this process.
 pub(crate) fn is_background() -> bool {
     env::var(MARK).is_ok_and(|parent| parent == parent_id().to_string())
 }
 
-/// Starts the background process and waits for its word; gives our exit code.
+/// Starts the background process, waits for its message, and gives the exit status.
 pub(crate) fn start(config: &Config) -> io::Result<u8> {
     if env::var("LISTEN_PID").is_ok_and(|pid| pid == process::id().to_string()) {
         return Err(io::Error::other(
@@ -58,7 +58,7 @@ pub(crate) fn start(config: &Config) -> io::Result<u8> {
     command.stdin(if config.inetd { Stdio::inherit() } else { Stdio::null() });
     command.stdout(OwnedFd::from(theirs));
     let mut child = command.spawn()?;
-    // It holds the other end, and would keep us from seeing that it was closed.
+    // The child holds the other end; an open copy here would hide that it was closed.
     drop(command);
     if word.read(&mut [0])? > 0 {
         return Ok(exit_code::SUCCESS);
@@ -68,8 +68,8 @@ pub(crate) fn start(config: &Config) -> io::Result<u8> {
 }
 
 impl Daemon {
-    /// Takes this process out of its session, and puts /dev/null in place of its standard streams; but
-    /// standard input if it is the listening socket.
+    /// Detaches this process from its session and replaces its standard streams by /dev/null, except for standard
+    /// input that is the listening socket.
     pub(crate) fn begin(config: &Config) -> io::Result<Self> {
         rustix::process::setsid()?;
         let directory = config.web.as_ref().map_or(Path::new("/"), |web| &web.root);
@@ -85,16 +85,15 @@ impl Daemon {
         Ok(Self { parent, stderr })
     }
 
-    /// The caller's standard error, for what there is to say until [`Self::leave`].
+    /// A copy of the caller's standard error, for messages until [`Self::leave`].
     pub(crate) fn stderr(&self) -> io::Result<OwnedFd> {
         self.stderr.try_clone()
     }
 
-    /// Lets the caller go on: clients can be served. Who holds a copy of its standard error has closed it
-    /// by now.
+    /// Tells the parent that clients are accepted. All copies of its standard error must be closed by now.
     pub(crate) fn leave(self) {
         drop(self.stderr);
-        // A parent that was killed meanwhile needs no word.
+        // A parent that was killed needs no message.
         let _ = File::from(self.parent).write_all(&[READY]);
     }
 }

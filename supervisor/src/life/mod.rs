@@ -1,4 +1,4 @@
-//! What changes the service while it runs: signals, reload, upgrade, its end.
+//! Changes of the running service: signals, reload, upgrade, end.
 
 pub(crate) mod daemon;
 pub(crate) mod lifetime;

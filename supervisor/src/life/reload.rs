@@ -1,8 +1,8 @@
-//! Reading the configuration again, and serving new connections under it.
+//! Reload: reads the configuration again and serves new connections with it.
 //!
-//! A reload is all or nothing: the new generation of roles must be ready, and new listeners open, before
-//! anything that is in force changes. Reloads come one after the other, and those that are asked for
-//! while one is under way are done with one more.
+//! A reload changes everything or nothing: the roles of the new generation must be ready and its listeners open
+//! before anything in force changes. Reloads run one at a time; requests that arrive during one are served by one
+//! more.
 
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -26,13 +26,13 @@ use crate::roles::wrapper::{Program, WrapError};
 use crate::state::reload_requests::{Kind, Outcome};
 use crate::state::service::ServiceState;
 
-/// Pause before the reload is tried again that an upgrade needs.
+/// Pause before an upgrade tries its reload again.
 const RETRY_PAUSE: Duration = Duration::from_secs(10);
 
 /// Why a reload has changed nothing.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReloadError {
-    /// The command line or the file can't be understood.
+    /// The command line or the configuration file is wrong.
     #[error("{0}")]
     Config(String),
     /// A listener can't be opened.
@@ -47,7 +47,7 @@ pub(crate) enum ReloadError {
     /// The wrapped program can't be started.
     #[error(transparent)]
     Wrap(#[from] WrapError),
-    /// The certificate or its key.
+    /// The certificate or its key is unusable.
     #[error("{0}")]
     Certificate(String),
     /// The service is about to end.
@@ -55,7 +55,7 @@ pub(crate) enum ReloadError {
     Stopping,
 }
 
-/// What is told about the end of a reload.
+/// Logs the outcome of a reload or upgrade.
 fn tell(kind: Kind, outcome: &Outcome) {
     match outcome {
         Ok(number) => {
@@ -75,21 +75,21 @@ fn tell(kind: Kind, outcome: &Outcome) {
     }
 }
 
-/// Reloads whenever that is asked for.
+/// Serves requests to reload or upgrade, for the life of the service.
 pub(crate) async fn keep_reloading(control: Rc<Control>) {
     let state = &control.intake.state;
     loop {
         let (kind, asked) = state.reload_requests.next().await;
         notify::reloading();
         let outcome = match kind {
-            // If all is well, this is the end of this image.
+            // If the upgrade succeeds this image does not return from here.
             Kind::Upgrade => Err(upgrade::execute(&control).await.to_string()),
             Kind::Reload | Kind::AfterUpgrade => reload(&control).await.map_err(|error| error.to_string()),
         };
         tell(kind, &outcome);
         notify::reloaded(kind.as_str(), outcome.as_ref().err());
         if control.intake.generations.current().is_some_and(|generation| generation.is_adopted()) {
-            // It has no means to replace roles that die.
+            // After a failed reload of an upgrade there is no way to replace roles that die.
             spawn_local(try_again(state.clone()));
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -98,13 +98,13 @@ pub(crate) async fn keep_reloading(control: Rc<Control>) {
     }
 }
 
-/// Asks for another reload after a while.
+/// Asks for another reload after a pause.
 async fn try_again(state: Rc<ServiceState>) {
     sleep(RETRY_PAUSE).await;
     state.reload_requests.ask(Kind::Reload);
 }
 
-/// A generation that ends unless it is taken into service.
+/// A generation that ends unless it is put into service.
 struct Candidate(Option<Rc<Generation>>);
 
 impl Drop for Candidate {
@@ -123,7 +123,7 @@ async fn reload(control: &Rc<Control>) -> Result<u32, ReloadError> {
     let before = intake.generations.program();
     let program = Program::of(&config, intake.listeners.port(&config), before.as_ref())?;
     let generation = Generation::start(&intake.state, config, program.clone()).await?;
-    // Whatever fails from here on leaves nothing of it.
+    // From here on a failure leaves nothing of the new generation behind.
     let mut candidate = Candidate(Some(generation.clone()));
     if let Some(problem) = certificate_problem(intake, &generation) {
         return Err(ReloadError::Certificate(problem));
@@ -158,7 +158,7 @@ async fn reload(control: &Rc<Control>) -> Result<u32, ReloadError> {
     Ok(generation.number)
 }
 
-/// The configuration of our command line, or of the file that it names.
+/// Parses the command line again, and the configuration file that it names.
 fn read() -> Result<Config, ReloadError> {
     let line = program::in_first_directory(|| cli::from_args(std::env::args_os()));
     let line = line.map_err(|error| ReloadError::Config(error.to_string()))?;
@@ -172,7 +172,7 @@ fn read() -> Result<Config, ReloadError> {
     }
 }
 
-/// At a start a certificate may come later. At a reload it must not get lost.
+/// A start goes on without a certificate; a reload must not lose one.
 fn certificate_problem(intake: &Intake, generation: &Generation) -> Option<String> {
     if let Some(problem) = generation.signer.problem() {
         return Some(problem);

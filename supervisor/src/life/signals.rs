@@ -1,4 +1,4 @@
-//! Signals that the supervisor acts upon.
+//! Signals to the supervisor.
 
 use std::io;
 use std::rc::Rc;
@@ -9,7 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::state::reload_requests::{Kind, ReloadRequests};
 use crate::state::service::ServiceState;
 
-/// Handlers that are in place.
+/// Handlers for the signals that end the service.
 #[derive(Debug)]
 pub(crate) struct Signals {
     terminate: Signal,
@@ -22,7 +22,7 @@ impl Signals {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// Waits for the order to stop and names it.
+    /// Waits for a signal that ends the service and gives its name.
     pub(crate) async fn stop(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
@@ -31,7 +31,7 @@ impl Signals {
     }
 }
 
-/// Handlers of what is to be done while the service goes on: none of these signals ends us any more.
+/// Handlers for the signals that don't end the service. Once installed, these signals no longer end the process.
 #[derive(Debug)]
 pub(crate) struct Orders {
     reload: Signal,
@@ -57,9 +57,8 @@ impl Orders {
     }
 }
 
-/// Lets signals in that an earlier image has held back, since it had no handlers any more and this one none
-/// yet.
+/// Unblocks the signals that an earlier image has blocked between its last handler and the first of this image.
 pub(crate) fn unblock() {
-    // What can't be let in waits for ever, as if nobody had sent it.
+    // If they can't be unblocked they stay pending for ever, as if nobody had sent them.
     let _ = SigSet::all().thread_unblock();
 }

@@ -1,4 +1,4 @@
-//! What is counted, for monitoring.
+//! Metrics of the service.
 
 mod process;
 mod text;
@@ -12,10 +12,10 @@ use super::progress;
 use crate::path::intake::Intake;
 use text::Text;
 
-/// The commit of the sources, where whoever builds says so: builds of the same sources are equal unless it differs.
+/// The commit of the sources, if the build sets it. Otherwise equal sources give equal builds.
 const REVISION: Option<&str> = option_env!("WEBSOCKIFY_REVISION");
 
-/// Everything, in the OpenMetrics text format.
+/// All metrics in the OpenMetrics text format.
 pub(crate) async fn text(intake: &Intake) -> String {
     let sessions = progress::sessions(intake).await;
     let stats = progress::stats(intake).await;
@@ -30,13 +30,13 @@ pub(crate) async fn text(intake: &Intake) -> String {
     text.end()
 }
 
-/// What tells the build from others.
+/// Labels of the build.
 fn build(revision: Option<&str>) -> Vec<(&str, &str)> {
     let revision = revision.filter(|revision| !revision.is_empty()).map(|revision| ("revision", revision));
     [("version", env!("CARGO_PKG_VERSION"))].into_iter().chain(revision).collect()
 }
 
-/// `sessions` are those that are open.
+/// `sessions` is the number of open sessions.
 fn write_sessions(text: &mut Text, intake: &Intake, sessions: &[Session]) {
     let connections = intake.state.connections.borrow();
     let (totals, ended) = (connections.totals(), connections.ended_sessions());
@@ -46,7 +46,7 @@ fn write_sessions(text: &mut Text, intake: &Intake, sessions: &[Session]) {
         text.total(&[("closed_by", closed_by)], *count);
     }
     let sum = |ended: u64, open: fn(&Session) -> Option<u64>| {
-        // What gateways say can be anything.
+        // Gateways are not trusted with plausible numbers.
         sessions.iter().filter_map(open).fold(ended, u64::saturating_add)
     };
     text.counter("websockify_relayed_bytes", "Bytes of payload.");
@@ -59,7 +59,7 @@ fn write_sessions(text: &mut Text, intake: &Intake, sessions: &[Session]) {
     text.histogram("websockify_session_duration_seconds", help, ended.buckets(), ended.seconds);
 }
 
-/// What comes before sessions, and in place of them.
+/// Metrics of connections without a session.
 fn write_handshakes(text: &mut Text, intake: &Intake, stats: &Stats) {
     text.counter("websockify_handshakes", "Requests for a WebSocket, by what came of them.");
     for (result, count) in &stats.handshakes {

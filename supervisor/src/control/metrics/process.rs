@@ -1,5 +1,5 @@
-//! What every program tells of its process, under the names that Prometheus' libraries use. It is the
-//! supervisor's: under systemd it is not shown those of its roles, whose memory and processor time systemd counts.
+//! The process metrics that Prometheus client libraries define, for the supervisor. Under systemd the supervisor
+//! cannot see its roles in /proc; systemd accounts for their memory and processor time.
 
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,7 +9,7 @@ use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage};
 use super::text::Text;
 use crate::path::intake::Intake;
 
-/// Writes what the system tells; a value that it does not tell is left out.
+/// Writes the process metrics; values that the kernel does not tell are left out.
 pub(super) fn write(text: &mut Text, intake: &Intake) {
     if let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) {
         let seconds = [usage.user_time(), usage.system_time()]
@@ -27,7 +27,7 @@ pub(super) fn write(text: &mut Text, intake: &Intake) {
         text.gauge("process_resident_memory_bytes", help, resident_pages.saturating_mul(page));
     }
     if let Ok(open) = fs::read_dir("/proc/self/fd") {
-        // One of them reads this.
+        // One descriptor belongs to this reading of the directory.
         let count = open.count().saturating_sub(1);
         text.gauge("process_open_fds", "Descriptors that the supervisor has open.", count);
     }
@@ -41,7 +41,7 @@ pub(super) fn write(text: &mut Text, intake: &Intake) {
     }
 }
 
-/// Size of the address space, and what of it is in memory (proc_pid_statm(5)).
+/// Size of the address space and of the resident set (proc_pid_statm(5)).
 fn pages() -> Option<(u64, u64)> {
     let statm = fs::read_to_string("/proc/self/statm").ok()?;
     let mut fields = statm.split_whitespace().map(str::parse);

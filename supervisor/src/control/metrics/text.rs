@@ -2,18 +2,18 @@
 
 use std::fmt::{Display, Write};
 
-/// Metrics as they are written, family by family.
+/// A text of metrics, written family by family.
 #[derive(Debug)]
 pub(super) struct Text {
     out: String,
-    /// The value of `instance_name`, which every sample has.
+    /// The value of the label `instance_name`, which every sample has.
     instance: String,
-    /// The family that samples belong to.
+    /// The family of the samples that follow.
     family: &'static str,
 }
 
 impl Text {
-    /// None yet, of this instance.
+    /// An empty text for the instance `name`.
     pub(super) fn new(instance: &str) -> Self {
         Self { out: String::new(), instance: escaped(instance), family: "" }
     }
@@ -25,40 +25,40 @@ impl Text {
         let _ = write!(self.out, "# TYPE {name} {kind}\n# HELP {name} {help}\n");
     }
 
-    /// A family of values that only grow.
+    /// A family of counters.
     pub(super) fn counter(&mut self, name: &'static str, help: &str) {
         self.begin(name, "counter", help);
     }
 
-    /// One of a counter.
+    /// A sample of a counter.
     pub(super) fn total(&mut self, labels: &[(&str, &str)], value: impl Display) {
         self.sample("_total", labels, value);
     }
 
-    /// A family with one value.
+    /// A family with one gauge.
     pub(super) fn gauge(&mut self, name: &'static str, help: &str, value: impl Display) {
         self.gauges(name, help);
         self.value(&[], value);
     }
 
-    /// A family of values that grow and shrink.
+    /// A family of gauges.
     pub(super) fn gauges(&mut self, name: &'static str, help: &str) {
         self.begin(name, "gauge", help);
     }
 
-    /// One of [`Self::gauges`].
+    /// A sample of [`Self::gauges`].
     pub(super) fn value(&mut self, labels: &[(&str, &str)], value: impl Display) {
         self.sample("", labels, value);
     }
 
-    /// What does not change.
+    /// An `info` family: labels that do not change.
     pub(super) fn info(&mut self, name: &'static str, help: &str, labels: &[(&str, &str)]) {
         self.begin(name, "info", help);
         self.sample("_info", labels, 1);
     }
 
-    /// How values are spread: how many lie up to each bound and above the one before, and their sum. The last
-    /// bound is infinite.
+    /// A histogram: for each bound the number of values between the bound before and this one, and the sum of all
+    /// values. The last bound is infinite.
     pub(super) fn histogram(
         &mut self,
         name: &'static str,
@@ -76,7 +76,7 @@ impl Text {
         self.sample("_sum", &[], format_args!("{sum:.6}"));
     }
 
-    /// All of it.
+    /// The finished text.
     pub(super) fn end(mut self) -> String {
         self.out.push_str("# EOF\n");
         self.out
@@ -91,7 +91,7 @@ impl Text {
     }
 }
 
-/// As a label's value is written.
+/// Escapes a label's value.
 fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

@@ -1,4 +1,4 @@
-//! Taking over from an earlier image.
+//! Taking over from an earlier image of the program.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,12 +22,12 @@ use crate::roles::peer::Role;
 use crate::roles::plugin;
 use crate::roles::wrapper::{self, Program};
 
-/// The descriptors that were handed on and that nobody has taken yet.
+/// The inherited descriptors that nobody has taken yet.
 #[derive(Debug)]
 pub(super) struct Descriptors(BTreeMap<RawFd, OwnedFd>);
 
 impl Descriptors {
-    /// Takes ownership of all of them. None survives another start of a program.
+    /// Takes ownership of all of them and sets close-on-exec.
     pub(super) fn take(numbers: &[RawFd]) -> io::Result<Self> {
         numbers
             .iter()
@@ -43,10 +43,10 @@ impl Descriptors {
     }
 }
 
-/// Goes on with everything as the earlier image has left it. Its roles can't be started again: what they were told is
-/// of its time.
+/// Takes over the service as the earlier image has left it. Its roles can't be started again, because their setup
+/// belongs to that image.
 ///
-/// `path` is where our control socket belongs, and `asked` the reload that completes the upgrade.
+/// `path` is the path of the control socket, `asked` the number of the reload that completes the upgrade.
 pub(crate) fn adopt(
     control: &Rc<Control>,
     config: &Config,
@@ -58,7 +58,7 @@ pub(crate) fn adopt(
     let intake = &control.intake;
     let ours = env!("CARGO_PKG_VERSION");
     tracing::info!("version {ours} takes over from version {}", state.program);
-    // Before we wait for children, so that the program's last words are still heard.
+    // Before children are reaped, so that the last messages of the program are read.
     let program = state.wrapped.and_then(|snapshot| {
         let program = wrapper::adopt(snapshot, |number| descriptors.get(number));
         program.map_err(|error| tracing::error!("the wrapped program is lost: {error}")).ok()
@@ -66,7 +66,7 @@ pub(crate) fn adopt(
     reap();
     intake.state.restore(state.service);
     for pid in state.others {
-        // Nobody needs it: dropping it ends it.
+        // Nobody needs it any more: dropping it ends it.
         drop(Process::adopt(pid));
     }
     let mut connections = intake.state.connections.borrow_mut();
@@ -97,7 +97,7 @@ pub(crate) fn adopt(
     }
 }
 
-/// Waits for children that have ended while nobody could. Their keepers see the end of their channels.
+/// Reaps children that ended during the exec. Their keepers notice that their channels are closed.
 fn reap() {
     while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(status) if status != WaitStatus::StillAlive)
     {
@@ -144,7 +144,7 @@ fn adopt_generation(
             }
         }
     }
-    // One that has ended meanwhile is of no use.
+    // A role that has ended meanwhile is left out.
     let plugins = from.plugins.into_iter().filter_map(|pid| plugin::Running::adopt(pid).ok());
     generation.adopted_plugins.borrow_mut().extend(plugins);
     generation

@@ -1,9 +1,9 @@
-//! Going on with another version of this program in the same process, without an end of any session.
+//! Upgrade: another version of the program continues in the same process, without the end of a session.
 //!
-//! The new image is tried out first, in a process of its own that starts roles and shows that it understands
-//! our state. Then it is executed in our place, with copies of the descriptors that it needs. It takes over
-//! everything as it is, lets clients in, and reloads: the roles of the new version serve new connections, and
-//! those of the version before keep theirs.
+//! The new image is rehearsed first, in a process of its own that starts roles and shows that it can read the state.
+//! Then it is executed in this process, with copies of the descriptors that it needs. It takes over everything as it
+//! is, accepts clients, and reloads: roles of the new version serve new connections, roles of the earlier version
+//! keep theirs.
 
 mod adopt;
 mod collect;
@@ -36,40 +36,40 @@ pub(crate) use adopt::adopt;
 pub(crate) use state::StateError;
 use state::{Passed, State};
 
-/// Tells a new image that it is one: the number of the descriptor with the state, or [`REHEARSAL`].
+/// Marks a process as an upgrade: the number of the descriptor with the state, or [`REHEARSAL`].
 const VARIABLE: &str = "WEBSOCKIFY_TAKE_OVER";
 
-/// The value for a process that only tries it out. The state is its standard input.
+/// Marks a rehearsal, whose state is on standard input.
 const REHEARSAL: &str = "rehearsal";
 
-/// How long the rehearsal may take: each of its roles has its own deadline.
+/// Deadline of the rehearsal, in which each role has a deadline of its own.
 const REHEARSAL_DEADLINE: Duration = Duration::from_secs(30);
 
-/// How long connections that no gateway has yet may take to find one, and a wrapped program to start or end.
+/// How long connections without a gateway may take to find one, and a wrapped program to start or end.
 const SETTLE_DEADLINE: Duration = Duration::from_secs(2);
 const SETTLE_PAUSE: Duration = Duration::from_millis(2);
 
-/// Longest complaint of a new image that is told.
+/// Longest error message of a new image that is logged.
 const MAX_COMPLAINT_BYTES: u64 = 2000;
 
 /// Why an upgrade has not happened.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UpgradeError {
-    /// The kernel says no.
+    /// A system call has failed.
     #[error("{what}: {source}")]
     System {
-        /// To what.
+        /// What it was to do.
         what: &'static str,
-        /// In its words.
+        /// The error of the kernel.
         source: io::Error,
     },
-    /// Our own state can't be written down.
+    /// The state of this image can't be written down.
     #[error(transparent)]
     State(#[from] StateError),
     /// The new image can't take over.
     #[error("{0}")]
     Refused(String),
-    /// Connections wait for gateways, or the wrapped program is neither here nor there.
+    /// Connections wait for gateways, or the wrapped program is starting or ending.
     #[error(
         "connections are waiting for a gateway, or the wrapped program is being started or ended; try again"
     )]
@@ -86,26 +86,26 @@ pub(crate) struct Inheritance {
 /// How this image was started.
 #[derive(Debug)]
 pub(crate) enum Start {
-    /// By somebody else.
+    /// As a new process.
     Fresh,
-    /// To show that it can take over.
+    /// As a rehearsal.
     Rehearsal,
-    /// To take over.
+    /// In the process of an earlier image.
     Inherits(Box<Inheritance>),
 }
 
 impl Inheritance {
-    /// From where relative paths on our command line lead.
+    /// The directory to which relative paths on the command line refer.
     pub(crate) fn directory(&self) -> &Path {
         &self.state.directory
     }
 }
 
-/// Finds out how this image was started, before it has opened anything itself.
+/// Finds out how this image was started. Must run before the process opens descriptors of its own.
 ///
 /// # Errors
 ///
-/// When there is a state that can't be taken over.
+/// When there is a state that this image can't take over.
 pub(crate) fn start() -> Result<Start, StateError> {
     let Ok(told) = std::env::var(VARIABLE) else { return Ok(Start::Fresh) };
     if told == REHEARSAL {
@@ -116,7 +116,7 @@ pub(crate) fn start() -> Result<Start, StateError> {
     let state = match file.map(State::read) {
         Some(Ok(state)) if state.check_process().is_ok() => state,
         Some(Err(error @ StateError::Version(_))) => return Err(error),
-        // Some program that was started by ours has started this one, and handed its environment on.
+        // A program that the service has started has passed its environment on.
         _ => return Ok(Start::Fresh),
     };
     let descriptors = adopt::Descriptors::take(&state.descriptors)?;
@@ -136,7 +136,7 @@ pub(crate) enum RehearsalError {
     Certificate(String),
 }
 
-/// Shows that roles of this version can be started, and ends them again.
+/// Starts the roles of this version and ends them again.
 pub(crate) async fn rehearse(config: Config) -> Result<(), RehearsalError> {
     let generation = Generation::start(&Rc::default(), config, None).await?;
     let exporter = Exporter::rehearse(&generation).await;
@@ -146,7 +146,7 @@ pub(crate) async fn rehearse(config: Config) -> Result<(), RehearsalError> {
     problem.map_or(Ok(()), |reason| Err(RehearsalError::Certificate(reason)))
 }
 
-/// Lets the new version of this program take our place. Comes back only if it can't.
+/// Executes the new version of the program in this process. Returns only on failure.
 pub(crate) async fn execute(control: &Control) -> UpgradeError {
     if let Err(error) = rehearsal(control).await {
         return error;
@@ -167,11 +167,11 @@ pub(crate) async fn execute(control: &Control) -> UpgradeError {
     error
 }
 
-/// Tries the new image out.
+/// Rehearses the new image.
 async fn rehearsal(control: &Control) -> Result<(), UpgradeError> {
     let system = |what| move |source| UpgradeError::System { what, source };
     let program = program::path().map_err(system("cannot find the program"))?;
-    // Its descriptors are not there for the one who only reads it.
+    // A rehearsal has only the text of the state, not its descriptors.
     let state = State::collect(control, &mut Passed::default())?.write()?;
     let (mut complaints, theirs) = UnixStream::pair().map_err(system("cannot hear the new version"))?;
     let mut command = Command::new(&program);
@@ -193,7 +193,7 @@ async fn rehearsal(control: &Control) -> Result<(), UpgradeError> {
     }
     let mut said = Vec::new();
     let _ = complaints.set_nonblocking(true);
-    // What is there is enough.
+    // An incomplete message is good enough.
     let _ = (&mut complaints).take(MAX_COMPLAINT_BYTES).read_to_end(&mut said);
     let said = String::from_utf8_lossy(&said);
     let said = Escaped(said.trim()).to_string();
@@ -203,7 +203,7 @@ async fn rehearsal(control: &Control) -> Result<(), UpgradeError> {
     )))
 }
 
-/// Executes the new image in our place.
+/// Executes the new image.
 fn replace(control: &Control) -> UpgradeError {
     match try_replace(control) {
         Ok(never) => match never {},
@@ -227,7 +227,7 @@ fn try_replace(control: &Control) -> Result<std::convert::Infallible, UpgradeErr
     notify::alive();
     log::flush();
     passed.keep_on_exec().map_err(system("cannot pass descriptors on"))?;
-    // Until the new image has its handlers a signal would end us. Blocked ones wait.
+    // The new image has no handlers at first, and a signal would end it: signals stay pending until it unblocks them.
     let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK);
     let failed = nix::unistd::execve(&program, &arguments, &environment);
     if let Ok(before) = before {

@@ -1,9 +1,9 @@
-//! What one image of the supervisor tells the next, which takes its place in the same process.
+//! The state that one image of the supervisor passes to the next in the same process.
 //!
-//! It is written as JSON. Descriptors are named by their numbers, which are the same in both images. What may change
-//! in it after 0.1.0: a field may be added with a default, which versions before pass over; whoever changes the meaning
-//! of a field, or adds a message from a role to the supervisor (`common::ipc::table`), counts [`VERSION`] up and reads
-//! what earlier versions have written.
+//! It is JSON. Descriptors are named by their numbers, which are the same in both images. After 0.1.0 a field may be
+//! added with a default, and earlier versions ignore it. Whoever changes the meaning of a field, or adds a message
+//! from a role to the supervisor (`common::ipc::table`), increments [`VERSION`] and reads what earlier versions have
+//! written.
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
@@ -25,39 +25,39 @@ use crate::roles::wrapper::ProgramSnapshot;
 use crate::state::connections;
 use crate::state::service::ServiceSnapshot;
 
-/// Of what is written here.
+/// Version of the state.
 pub(super) const VERSION: u32 = 1;
 
-/// Longest state that is read: some hundred thousand connections.
+/// Largest state that is read, enough for some hundred thousand connections.
 const MAX_BYTES: usize = 64 << 20;
 
 /// Everything that the next image needs.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct State {
     pub(super) version: u32,
-    /// The version of the messages that its roles speak.
+    /// Version of the messages that the roles speak.
     pub(super) messages: u8,
-    /// The process that it is meant for. In any other it was inherited by accident.
+    /// Process id of the process that it is meant for. Any other process has inherited it by accident.
     pub(super) pid: u32,
-    /// The version of the program that has written it, for the log.
+    /// Version of the program that has written the state, for the log.
     pub(super) program: String,
     /// All descriptors that are named below.
     pub(super) descriptors: Vec<RawFd>,
-    /// From where relative paths on the command line lead.
+    /// The directory to which relative paths on the command line refer.
     pub(super) directory: PathBuf,
     pub(super) listeners: Vec<Listener>,
-    /// Oldest first. The last is in force.
+    /// Generations, oldest first. The last one is in force.
     pub(super) generations: Vec<Generation>,
     pub(super) connections: connections::Snapshot,
     pub(super) service: ServiceSnapshot,
     /// The control socket.
     pub(super) control: Option<RawFd>,
-    /// Connections to it that wait for the end of the upgrade.
+    /// Control connections that wait for the end of the upgrade.
     pub(super) waiting: Vec<RawFd>,
     pub(super) exporter: Option<Exporter>,
     /// The wrapped program of the generation in force.
     pub(super) wrapped: Option<ProgramSnapshot>,
-    /// Children that nobody needs any more.
+    /// Children that are no longer needed.
     pub(super) others: Vec<i32>,
 }
 
@@ -65,16 +65,16 @@ pub(super) struct State {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Listener {
     pub(super) socket: RawFd,
-    /// As configured; none for one that was passed to us.
+    /// The configured address; none for a passed socket.
     pub(super) address: Option<ListenAddr>,
 }
 
-/// The listener for metrics, and the role that serves it.
+/// The listener for metrics and its role.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Exporter {
     pub(super) listener: Listener,
     pub(super) role: Option<Role>,
-    /// Pages that it was not given.
+    /// Pages that the role has asked for and not received.
     pub(super) wanted: Vec<Page>,
 }
 
@@ -110,34 +110,34 @@ pub(super) struct Role {
     pub(super) log: RawFd,
 }
 
-/// Copies of descriptors, which are to outlive this image.
+/// Copies of descriptors that outlive this image.
 #[derive(Debug, Default)]
 pub(super) struct Passed(Vec<OwnedFd>);
 
 /// Why a state can't be taken over.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StateError {
-    /// It can't be read.
+    /// The state can't be read.
     #[error("the state can't be read: {0}")]
     Read(#[from] io::Error),
-    /// It is no state of ours.
+    /// The state can't be parsed.
     #[error("the state can't be understood: {0}")]
     Form(#[from] serde_json::Error),
-    /// It comes from a later version.
+    /// The state has a later version.
     #[error("the state has form {0}, and this version knows forms up to {VERSION}; install a later one")]
     Version(u32),
-    /// Its roles don't speak our messages.
+    /// The roles speak another version of the messages.
     #[error(
         "the roles that run speak version {0} of the messages, and this version another; restart the service"
     )]
     Messages(u8),
-    /// The environment variable was inherited.
+    /// The environment variable was inherited by accident.
     #[error("the state belongs to process {0}")]
     Elsewhere(u32),
 }
 
 impl Generation {
-    /// The processes of its roles.
+    /// The processes of all roles.
     pub(super) fn pids(&self) -> Vec<i32> {
         let beside = [&self.connector, &self.signer, &self.echo];
         let gateways = self.gateways.iter().map(|gateway| &gateway.role);
@@ -147,7 +147,7 @@ impl Generation {
 }
 
 impl State {
-    /// Writes it into a file in memory.
+    /// Writes the state to a memory file.
     pub(super) fn write(&self) -> Result<OwnedFd, StateError> {
         let text = Zeroizing::new(serde_json::to_vec(self)?);
         Ok(memory_file::sealed(&text)?)
@@ -171,14 +171,14 @@ impl State {
         Ok(serde_json::from_slice(&text)?)
     }
 
-    /// Makes sure that it is meant for this process.
+    /// Checks that the state is meant for this process.
     pub(super) fn check_process(&self) -> Result<(), StateError> {
         if self.pid == process::id() { Ok(()) } else { Err(StateError::Elsewhere(self.pid)) }
     }
 }
 
 impl Passed {
-    /// The number by which the next image knows `fd`.
+    /// Gives the number of a copy of `fd` in the next image.
     pub(super) fn add(&mut self, fd: impl AsFd) -> io::Result<RawFd> {
         let copy = rustix::io::fcntl_dupfd_cloexec(fd, 3)?;
         let number = copy.as_raw_fd();
@@ -186,17 +186,17 @@ impl Passed {
         Ok(number)
     }
 
-    /// The numbers by which the next image knows a role.
+    /// Gives the numbers of a role's descriptors in the next image.
     pub(super) fn add_role(&mut self, peer: &Peer) -> io::Result<Role> {
         Ok(Role { pid: peer.pid, channel: self.add(&peer.channel)?, log: self.add(&*peer.log)? })
     }
 
-    /// All numbers so far.
+    /// The numbers of all copies.
     pub(super) fn numbers(&self) -> Vec<RawFd> {
         self.0.iter().map(AsRawFd::as_raw_fd).collect()
     }
 
-    /// Lets them outlive this image.
+    /// Clears close-on-exec on all copies.
     pub(super) fn keep_on_exec(&self) -> io::Result<()> {
         for fd in &self.0 {
             rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())?;
@@ -211,7 +211,7 @@ mod tests {
 
     use super::*;
 
-    /// A state as it is written, of a service that has served nobody.
+    /// The state of a service that has served no client.
     fn sample() -> String {
         let state = ServiceState::default();
         let connections = state.connections.borrow().snapshot(|_| Ok(3)).unwrap();
