@@ -61,7 +61,7 @@ pub(crate) fn settings(
     }
 }
 
-/// Prints what clients are connected to, which the original does as soon as they can come.
+/// Prints where sessions go, which the original does as soon as clients can come.
 pub(crate) fn proxying(config: &Config, program: Option<&Program>, listeners: &[Listening]) {
     let from = source(config, listeners);
     let secured = if config.target_tls.is_some() { " (using SSL)" } else { "" };
@@ -72,7 +72,7 @@ pub(crate) fn proxying(config: &Config, program: Option<&Program>, listeners: &[
         Target::Static(target) => say(format!("  - proxying from {from} to {target}{secured}")),
         Target::Tokens(tokens) => {
             let plugin = tokens.plugin.name();
-            // Of a class of Python its own name, as the original.
+            // For a Python class the name of the class, as in the original.
             let plugin = if plugin.contains([':', '/']) {
                 &plugin
             } else {
@@ -92,7 +92,7 @@ fn say(text: String) {
     tracing::info!("{text}");
 }
 
-/// Where clients come from.
+/// The addresses on which clients are accepted.
 fn source(config: &Config, listeners: &[Listening]) -> String {
     if config.inetd {
         return "inetd".into();

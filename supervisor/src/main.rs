@@ -1,8 +1,8 @@
-//! `websockify`: takes listeners, starts the other roles, hands accepted connections to them, and never
-//! reads a byte that a client or any other network peer sent.
+//! `websockify`: opens the listeners, starts the other roles, and hands accepted connections to them. It never reads
+//! a byte that a client or any other network peer has sent.
 #![forbid(unsafe_code)]
 
-// Layers, from top to bottom: each imports from those below it only.
+// Layers, from top to bottom: each imports only from those below it.
 mod run;
 
 mod banner;
@@ -43,11 +43,11 @@ use os::log::{self, Log};
 use os::{limits, notify, program};
 use run::ServiceError;
 
-/// How often and how long a killed role is waited for.
+/// How often, and for how long, the end of a killed role is awaited.
 const REAP_ROUNDS: u32 = 100;
 const REAP_PAUSE: Duration = Duration::from_millis(5);
 
-/// Pause before a configuration is read again without which an upgrade can't go on.
+/// Pause before a configuration that an upgrade needs is read again.
 const CONFIG_PAUSE: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
@@ -72,7 +72,7 @@ fn main() -> ExitCode {
         return rehearse(config).into();
     }
     if let (Command::Run(config), true, false) = (&command, daemon, daemon::is_background()) {
-        // The other process says what there is to say about the configuration.
+        // The background process reports problems of the configuration.
         return daemon::start(config).unwrap_or_else(|error| fail(&error)).into();
     }
     for note in notes {
@@ -84,7 +84,7 @@ fn main() -> ExitCode {
             Err(_) => exit_code::FAILURE.into(),
         },
         Command::Check(config) => check(&config, Severity::Warning).into(),
-        // Warnings are for those who ask: a certificate may well come later.
+        // A start shows errors only; a certificate may still arrive, for example.
         Command::Run(config) => match check(&config, Severity::Error) {
             exit_code::SUCCESS => run(*config, daemon, file.as_deref()).into(),
             failed => failed.into(),
@@ -92,8 +92,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Says what is wrong with a configuration, as far as it is as bad as `least`; the exit code tells
-/// whether it can work.
+/// Prints the problems of a configuration that are at least as severe as `least`; the exit status tells whether it
+/// can work.
 fn check(config: &Config, least: Severity) -> u8 {
     let problems = config.check();
     for problem in problems.iter().filter(|problem| problem.severity >= least) {
@@ -108,7 +108,7 @@ fn check(config: &Config, least: Severity) -> u8 {
     }
 }
 
-/// Shows that this version can take the place of another; says on standard error why not.
+/// Rehearses an upgrade to this version; says on standard error why it would fail.
 fn rehearse(config: &Config) -> u8 {
     if check(config, Severity::Error) != exit_code::SUCCESS {
         return exit_code::CONFIG;
@@ -123,17 +123,17 @@ fn rehearse(config: &Config) -> u8 {
     rehearsed.map_or_else(|error| fail(&error), |()| exit_code::SUCCESS)
 }
 
-/// Takes the place of an earlier version, in its process. Sessions and listeners are at stake, so that nothing
-/// but the lack of an event loop is a reason to give up.
+/// Takes the place of an earlier version in its process. Sessions and listeners are at stake, so only a missing event
+/// loop is a reason to give up.
 fn take_over(inheritance: Inheritance) -> u8 {
-    // What is gone can't be read from, which is told below.
+    // A missing directory is reported below.
     let _ = std::env::set_current_dir(inheritance.directory());
     program::note_directory();
     let (config, file) = loop {
         match cli::from_args(std::env::args_os()) {
             Ok(CommandLine { command: Command::Run(config), file, .. }) => break (config, file),
             Ok(_) => complain(&"websockify: error: the command line asks for something else now"),
-            // Before our start it was still in order.
+            // The configuration was valid in the rehearsal.
             Err(error) => complain(&error),
         }
         sleep(CONFIG_PAUSE);
@@ -163,7 +163,7 @@ fn run(config: Config, in_background: bool, file: Option<&Path>) -> u8 {
     {
         Ok(log) => log,
         Err(error) => {
-            // Standard error is the caller's no more.
+            // Standard error belongs to the caller no longer.
             match daemon.and_then(|daemon| daemon.stderr().ok()) {
                 Some(stderr) => _ = writeln!(File::from(stderr), "websockify: error: {error}"),
                 None => _ = fail(&error),
@@ -200,8 +200,7 @@ fn serve(log: Log, service: impl Future<Output = Result<u8, ServiceError>>) -> u
     status
 }
 
-/// Waits for the roles, which were killed when their handles were dropped, so that none is left behind
-/// when we are gone.
+/// Waits for the roles, which were killed when their handles were dropped, so that none outlives the supervisor.
 fn reap_roles() {
     for _ in 0..REAP_ROUNDS {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
@@ -212,13 +211,13 @@ fn reap_roles() {
     }
 }
 
-/// Says why nothing was started; gives the exit code.
+/// Reports why nothing was started; gives the exit status.
 fn fail(error: &dyn std::fmt::Display) -> u8 {
     complain(&format_args!("websockify: error: {error}"));
     exit_code::FAILURE
 }
 
-/// One message before the log is there. Nobody may read it, and nothing can be done about that.
+/// Prints a message before the log exists. Nothing can be done if that fails.
 fn complain(message: &dyn std::fmt::Display) {
     let _ = writeln!(io::stderr(), "{message}");
 }

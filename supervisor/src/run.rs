@@ -25,10 +25,10 @@ use crate::path::{accept, handoff};
 use crate::roles::wrapper::{Program, WrapError};
 use crate::state::reload_requests::Kind;
 
-/// Why the service did not start or could not go on.
+/// Why the service could not start or go on.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServiceError {
-    /// No listener.
+    /// There is no listener.
     #[error(transparent)]
     Listen(#[from] ListenError),
     /// The roles can't be started.
@@ -43,20 +43,20 @@ pub(crate) enum ServiceError {
     /// The wrapped program can't be started.
     #[error(transparent)]
     Wrap(#[from] WrapError),
-    /// The kernel refused something that a start needs.
+    /// A system call that the start needs has failed.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
-    /// A task that has to go on as long as the service has ended.
+    /// A task that runs for the life of the service has ended.
     #[error("a task of the supervisor has ended, which must not happen: {0}")]
     Task(String),
 }
 
-/// The tasks that go on as long as the service.
+/// The tasks that run for the life of the service.
 type Tasks = JoinSet<&'static str>;
 
-/// Serves until something ends it, and gives the exit status.
+/// Serves until something ends the service, and gives the exit status.
 ///
-/// `daemon` is told when clients can be served, and the log then leaves its caller's standard error.
+/// `daemon` is told when clients are accepted, and the log then leaves its caller's standard error.
 pub(crate) async fn run(
     config: Config,
     daemon: Option<(Daemon, Log)>,
@@ -104,7 +104,7 @@ pub(crate) async fn run(
     serve(control, signals, orders, tasks).await
 }
 
-/// Goes on with what an earlier image of this program has left, under the same process id.
+/// Takes over the service of an earlier image of this program, under the same process id.
 pub(crate) async fn take_over(
     config: Config,
     inheritance: Inheritance,
@@ -124,7 +124,7 @@ pub(crate) async fn take_over(
     serve(control, signals, orders, tasks).await
 }
 
-/// Keeps a register of sessions beside the control socket, where there is a journal for their records.
+/// Keeps a register of sessions beside the control socket if a journal takes their records.
 fn keep_register(control: &Control, path: &Path) {
     if log::keeps_fields() {
         let mut connections = control.intake.state.connections.borrow_mut();
@@ -132,7 +132,7 @@ fn keep_register(control: &Control, path: &Path) {
     }
 }
 
-/// Starts a task that goes on as long as the service.
+/// Starts a task that runs for the life of the service.
 fn spawn(tasks: &mut Tasks, name: &'static str, task: impl Future<Output = ()> + 'static) {
     tasks.spawn_local(async move {
         task.await;
@@ -140,7 +140,7 @@ fn spawn(tasks: &mut Tasks, name: &'static str, task: impl Future<Output = ()> +
     });
 }
 
-/// Waits for the end of a task that has to go on.
+/// Waits for the end of a task that should not end.
 async fn ended(tasks: &mut Tasks) -> ServiceError {
     match tasks.join_next().await {
         Some(Ok(name)) => ServiceError::Task(name.into()),
@@ -149,7 +149,7 @@ async fn ended(tasks: &mut Tasks) -> ServiceError {
     }
 }
 
-/// Serves until a signal, the configuration, or the wrapped program ends it; gives the exit status.
+/// Serves until a signal, the configuration or the wrapped program ends the service; gives the exit status.
 async fn serve(
     control: Rc<Control>,
     mut signals: Signals,
@@ -173,7 +173,7 @@ async fn serve(
         reason = lifetime::over(intake) => {
             tracing::info!("{reason}");
             intake.listeners.close();
-            // Those who are here are served to their end, unless we are told to go at once.
+            // Open sessions are served to their end, unless a signal asks to stop at once.
             tokio::select! {
                 _ = signals.stop() => {}
                 () = lifetime::last_connection(&intake.state) => {}
@@ -208,17 +208,17 @@ async fn stop(control: &Control) {
             gateway.ended().await;
         }
     };
-    // Sessions get their own time; what a gateway needs to end itself comes on top.
+    // Sessions have the configured time; a gateway needs a little more to end itself.
     if timeout(time + LAST_MOMENT, all).await.is_err() {
         tracing::warn!("ending sessions that did not close in time");
     }
-    // What the connector has still to say completes the records of the last sessions.
+    // Messages that the connector has still to send complete the records of the last sessions.
     if timeout(LAST_WORDS, lifetime::last_connection(&intake.state)).await.is_err() {
         for generation in generations {
             intake.state.leave(intake.state.connections.borrow_mut().connector_gone(generation.number));
         }
     }
-    // Not before the sessions: they are told that it is we who end.
+    // After the sessions, so that their clients learn that the service has ended them.
     if let Some(program) = program {
         program.stop().await;
     }

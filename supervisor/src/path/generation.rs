@@ -1,4 +1,4 @@
-//! One generation of roles: all that serve under the same reading of the configuration.
+//! One generation of roles: all roles that serve under one reading of the configuration.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -32,43 +32,43 @@ use crate::roles::supervise::{self, Keeper, RoleError};
 use crate::roles::wrapper::Program;
 use crate::state::service::ServiceState;
 
-/// What a gateway needs to end itself, beside the time of its sessions.
+/// Time that a gateway needs to end itself after its sessions have ended.
 pub(crate) const LAST_MOMENT: Duration = Duration::from_millis(300);
 
-/// How long the records of the last sessions may take.
+/// Deadline for the records of the last sessions.
 pub(crate) const LAST_WORDS: Duration = Duration::from_millis(100);
 
-/// What belongs to one reading of the configuration.
+/// The roles and settings of one reading of the configuration.
 #[derive(Debug)]
 pub(crate) struct Generation {
-    /// Counted from 1 since the service has started.
+    /// Number of the generation, counted from 1 for the life of the service.
     pub(crate) number: u32,
     pub(crate) config: Config,
-    /// When the configuration was read; none if an earlier image has.
+    /// When the configuration was read; none if an earlier image has read it.
     pub(crate) read: Option<SystemTime>,
     /// What its roles have in common.
     pub(crate) scope: Rc<Scope>,
-    /// Makes the tickets of its connections. No other generation has its key.
+    /// Signs the tickets of its connections with a key of this generation.
     pub(crate) mint: Mint,
     pub(crate) pool: Pool,
     /// The certificate and its signer.
     pub(crate) signer: Signer,
-    /// The wrapped program, if sessions go there. Others may have the same.
+    /// The wrapped program, if sessions go there. Several generations may share it.
     pub(crate) program: Option<Rc<Program>>,
-    /// The administrator's programs that decide about clients.
+    /// The plugin programs that decide about clients.
     pub(super) plugins: Vec<Rc<Plugin>>,
     tokens: Rc<TokenSource>,
     recordings: Option<Rc<Recordings>>,
-    /// The demo's target.
+    /// The target of the demo.
     pub(crate) echo: RefCell<Option<Rc<Peer>>>,
-    /// What keeps connector, echo target and plugins running.
+    /// Keepers of connector, echo target and plugins.
     keepers: RefCell<Vec<Keeper>>,
     /// Plugins that an earlier image has started.
     pub(crate) adopted_plugins: RefCell<Vec<plugin::Running>>,
-    /// Its sessions are being ended.
+    /// Whether its sessions are being ended.
     expiring: Cell<bool>,
     over: Cell<bool>,
-    /// Itself, for tasks.
+    /// A reference for tasks.
     itself: Weak<Self>,
 }
 
@@ -78,17 +78,17 @@ pub(crate) enum GenerationError {
     /// A file or user is missing.
     #[error(transparent)]
     Setup(#[from] SetupError),
-    /// The kernel refused something that a start needs.
+    /// A system call that the start needs has failed.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
-    /// A role can't work with what it was told.
+    /// A role can't work with its setup.
     #[error(transparent)]
     Role(#[from] RoleError),
 }
 
 impl Generation {
-    /// Starts the roles of a generation and waits until they can serve clients. If that fails nothing of it is
-    /// left. `program` is the wrapped program of the configuration.
+    /// Starts the roles of a generation and waits until they can serve clients. A failure leaves none of them behind.
+    /// `program` is the wrapped program of the configuration.
     pub(crate) async fn start(
         state: &Rc<ServiceState>,
         config: Config,
@@ -121,7 +121,7 @@ impl Generation {
         }
     }
 
-    /// One whose roles an earlier image of this program has started.
+    /// Creates a generation of roles that an earlier image of this program has started.
     pub(crate) fn adopted(
         state: &Rc<ServiceState>,
         config: Config,
@@ -216,7 +216,7 @@ impl Generation {
         Ok(())
     }
 
-    /// Starts one more gateway beside the others.
+    /// Starts another gateway.
     pub(crate) async fn grow(self: Rc<Self>) {
         if let Err(error) = self.add_gateway().await {
             tracing::warn!("going on without a further gateway: {error}");
@@ -224,7 +224,7 @@ impl Generation {
         self.pool.has_grown();
     }
 
-    /// Goes on with a connector that an earlier image has started.
+    /// Takes over a connector of an earlier image.
     pub(crate) fn adopt_connector(&self, role: Role) {
         self.scope.connector.replace(Some(role.peer.clone()));
         if let Some(program) = &self.program {
@@ -235,14 +235,14 @@ impl Generation {
         self.keepers.borrow_mut().push(Keeper::new(Rc::new(spec), Some(role)));
     }
 
-    /// Goes on with a demo's target that an earlier image has started.
+    /// Takes over a demo target of an earlier image.
     pub(crate) fn adopt_echo(&self, role: Role) {
         self.echo.replace(Some(role.peer.clone()));
         let spec = EchoSpec { scope: self.scope.clone(), listener: None };
         self.keepers.borrow_mut().push(Keeper::new(Rc::new(spec), Some(role)));
     }
 
-    /// Goes on with a gateway that an earlier image has started.
+    /// Takes over a gateway of an earlier image.
     pub(crate) fn adopt_gateway(&self, snapshot: GatewaySnapshot, role: Role, acknowledgements: OwnedFd) {
         let (scope, recordings, peer) = (self.scope.clone(), self.recordings.clone(), role.peer.clone());
         let slot = Rc::new(GatewaySlot::adopted(scope, recordings, snapshot, peer, acknowledgements));
@@ -256,7 +256,7 @@ impl Generation {
         ours.chain(adopted.iter().map(plugin::Running::pid)).collect()
     }
 
-    /// Whether its roles are those of an earlier image, which can't be started again.
+    /// Whether an earlier image has started its roles, so that they can't be started again.
     pub(crate) fn is_adopted(&self) -> bool {
         matches!(self.scope.origin, Origin::Adopted)
     }
@@ -268,13 +268,13 @@ impl Generation {
             let connector = self.scope.connector.borrow().clone();
             if let (Some(connector), Ok(Some(tokens))) = (connector, self.tokens.in_force()) {
                 let told = common::ipc::connector::SupervisorToConnector::Tokens(tokens);
-                // A connector that can't be told is dead; the next one is told when it starts.
+                // A connector that can't be told has died; the next one gets the tokens at its start.
                 let _ = timeout(supervise::START_DEADLINE, connector.channel.send(&told)).await;
             }
         }
     }
 
-    /// What its clients must prove, in words for records.
+    /// How clients must authenticate, as records name it.
     pub(crate) fn auth_method(&self) -> Option<String> {
         let names: Vec<_> = self.config.auth.iter().map(|auth| auth.plugin.name().to_string()).collect();
         (!names.is_empty()).then(|| names.join(" "))
@@ -285,36 +285,36 @@ impl Generation {
         self.scope.identity.borrow().as_ref()?.expires
     }
 
-    /// Whether a later one has taken its place.
+    /// Whether a later generation is in force.
     pub(crate) fn is_retired(&self) -> bool {
         self.scope.retired.get()
     }
 
-    /// Whether nothing of it is left.
+    /// Whether its last role has ended.
     pub(crate) fn is_over(&self) -> bool {
         self.over.get()
     }
 
-    /// Whether the roles are there that every connection needs.
+    /// Whether the roles that every connection needs are there.
     pub(crate) fn can_serve(&self) -> bool {
         self.scope.connector.borrow().is_some() && !self.pool.all().is_empty()
     }
 
-    /// A later one has taken its place. It ends with its last connection.
+    /// Retires the generation, which then ends with its last connection.
     pub(crate) fn retire(&self) {
         self.scope.retired.set(true);
         for gateway in self.pool.all() {
             if self.scope.state.connections.borrow().load_of(gateway.id) == 0 {
                 gateway.end(&SupervisorToGateway::Stop);
             } else {
-                // One that does not read now keeps its clients on their connections, and nothing else.
+                // A gateway that does not read now merely keeps the connections of its clients open between requests.
                 let _ = gateway.peer.channel.try_send(&SupervisorToGateway::Retire);
             }
         }
         self.end_if_empty();
     }
 
-    /// Ends it if it is retired and its last gateway has ended, once its connector has said what the last records need.
+    /// Ends a retired generation after its last gateway has ended and its connector has completed the last records.
     pub(super) fn end_if_empty(&self) {
         if !self.is_retired() || !self.pool.is_empty() || self.is_over() {
             return;
@@ -341,7 +341,7 @@ impl Generation {
         self.scope.state.leave(self.scope.state.connections.borrow_mut().connector_gone(self.number));
     }
 
-    /// Ends the generation when `time` is over, if there is an end to it.
+    /// Ends the generation after `time`, if that is given.
     pub(crate) fn limit(self: &Rc<Self>, time: Option<Duration>) {
         let Some(time) = time else { return };
         let generation = self.clone();
@@ -351,7 +351,7 @@ impl Generation {
         });
     }
 
-    /// Its time is over: its sessions are closed, and what does not end by itself is killed.
+    /// Closes the sessions of an expired generation; kills gateways that don't end.
     pub(crate) async fn expire(self: Rc<Self>) {
         if self.expiring.replace(true) {
             return;
@@ -367,7 +367,7 @@ impl Generation {
                 gateway.ended().await;
             }
         };
-        // Nothing presses: clients have all the time that they have after any Close.
+        // Clients have as much time as after any Close frame.
         let timeouts = self.config.timeouts;
         if timeout(timeouts.stop.max(timeouts.close_handshake) + LAST_MOMENT, all).await.is_err() {
             for gateway in &gateways {

@@ -1,4 +1,4 @@
-//! The generations that live.
+//! The generations that exist.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -6,24 +6,24 @@ use std::rc::Rc;
 use super::generation::Generation;
 use crate::roles::wrapper::Program;
 
-/// The generations that live, oldest first. New connections go to the last.
+/// The generations that exist, oldest first. New connections go to the last one.
 #[derive(Debug, Default)]
 pub(crate) struct Generations(RefCell<Vec<Rc<Generation>>>);
 
 impl Generations {
-    /// All of them, oldest first.
+    /// All generations, oldest first.
     pub(crate) fn all(&self) -> Vec<Rc<Generation>> {
         let mut living = self.0.borrow_mut();
         living.retain(|one| !one.is_over());
         living.clone()
     }
 
-    /// The one that new connections go to; none before the first is ready.
+    /// The generation in force; none before the first is ready.
     pub(crate) fn current(&self) -> Option<Rc<Generation>> {
         self.0.borrow().last().cloned()
     }
 
-    /// New connections go to `generation` from now on.
+    /// Puts `generation` into force.
     pub(crate) fn add(&self, generation: Rc<Generation>) {
         self.0.borrow_mut().push(generation);
     }

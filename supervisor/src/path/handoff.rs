@@ -1,4 +1,4 @@
-//! Which gateway gets a connection, and what tells us that it has it.
+//! Which gateway gets a connection, and how the supervisor learns that the gateway has it.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -15,14 +15,14 @@ use crate::roles::gateway::{Gateway, READ_DEADLINE};
 use crate::roles::peer::Fault;
 use crate::state::connections::Todo;
 
-/// Pause before a connection is offered again that a gateway could not receive.
+/// Pause before a connection that a gateway could not receive is offered again.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
-/// How much longer than `timeouts.first-byte` a gateway may leave a connection unread: it ends those whose clients are
-/// silent, so one that does neither is at fault. Many clients at once may keep it busy for a while.
+/// How much longer than `timeouts.first-byte` a gateway may leave a connection unread. A gateway ends connections
+/// whose clients are silent, so one that does neither is at fault; many clients at once may keep it busy for a while.
 const UNREAD_MARGIN: Duration = Duration::from_secs(10);
 
-/// How often acknowledgements are looked for while any is due and nothing else happens.
+/// Interval at which acknowledgements are looked for while any is due and nothing else happens.
 const ACKNOWLEDGEMENT_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Waits until some gateway can take a connection.
@@ -40,13 +40,13 @@ async fn place(intake: &Intake) -> (Rc<Generation>, Rc<Gateway>) {
     }
 }
 
-/// Whether there are as many connections as may be. `limits.connections` counts those of all generations.
+/// Whether `limits.connections` is reached, over all generations.
 pub(crate) fn is_full(intake: &Intake) -> bool {
     let limit = intake.generations.current().and_then(|generation| generation.config.limits.connections);
     limit.is_some_and(|limit| intake.state.connections.borrow().load() >= limit.get().into())
 }
 
-/// The gateway that the next connection goes to.
+/// The gateway for the next connection.
 fn find_place(intake: &Intake) -> Option<(Rc<Generation>, Rc<Gateway>)> {
     if is_full(intake) {
         return None;
@@ -56,7 +56,7 @@ fn find_place(intake: &Intake) -> Option<(Rc<Generation>, Rc<Gateway>)> {
     Some((generation, gateway))
 }
 
-/// Gives a waiting connection to a gateway, as soon as one can take it.
+/// Gives a waiting connection to a gateway as soon as one can take it.
 pub(crate) async fn hand_over(intake: &Intake, id: ConnectionId) {
     take_acknowledgements(intake);
     let state = &intake.state;
@@ -65,7 +65,7 @@ pub(crate) async fn hand_over(intake: &Intake, id: ConnectionId) {
         if generation.pool.begin_to_grow() {
             spawn_local(generation.clone().grow());
         }
-        // It takes its place while the message is on its way.
+        // The connection counts for its gateway while the message is on its way.
         let (number, pid) = (generation.number, gateway.peer.pid);
         let offered = state.connections.borrow_mut().offer(id, number, gateway.id, pid);
         let Some((client, socket)) = offered else { return };
@@ -92,7 +92,7 @@ pub(crate) async fn hand_over(intake: &Intake, id: ConnectionId) {
     }
 }
 
-/// Does what events of connections leave to do.
+/// Carries out what events of connections leave to do, for the life of the service.
 pub(crate) async fn keep_doing(intake: Rc<Intake>) {
     loop {
         let todo = intake.state.todo.take().await;
@@ -107,7 +107,7 @@ fn carry_out(intake: &Rc<Intake>, todo: Todo) {
             intake.state.leave(intake.state.connections.borrow_mut().abandon(id));
             continue;
         }
-        // A gateway that lives could not receive it, and may need a moment.
+        // A live gateway that could not receive the connection may need a moment.
         let pause = from.and_then(|from| find(intake, from)).map_or(Duration::ZERO, |_| RETRY_PAUSE);
         let intake = intake.clone();
         spawn_local(async move {
@@ -143,7 +143,7 @@ fn find(intake: &Intake, id: GatewayId) -> Option<(Rc<Generation>, Rc<Gateway>)>
     })
 }
 
-/// Looks for what gateways have begun to serve, and closes our copies of those sockets.
+/// Reads the acknowledgements of gateways, and closes the copies of the sockets that they have begun to read.
 pub(crate) fn take_acknowledgements(intake: &Intake) {
     for generation in intake.generations.all() {
         for gateway in generation.pool.all() {
@@ -152,8 +152,8 @@ pub(crate) fn take_acknowledgements(intake: &Intake) {
     }
 }
 
-/// Looks for acknowledgements now and then while any is due, and for gateways that leave connections unread. Time is
-/// counted in looks, so that a service that was stopped for a while, with all its processes, accuses nobody.
+/// Reads acknowledgements at intervals while any is due, and finds gateways that leave connections unread. Time is
+/// counted in intervals, so that a service that was stopped for a while together with its roles blames none of them.
 pub(crate) async fn keep_taking_acknowledgements(intake: Rc<Intake>) {
     let state = &intake.state;
     loop {

@@ -1,4 +1,4 @@
-//! What takes clients in: the listeners, and the generations of roles that serve them.
+//! The parts that accept clients: listeners and generations.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -10,22 +10,22 @@ use super::listeners::Listeners;
 use crate::os::log::message_id;
 use crate::state::service::ServiceState;
 
-/// What takes clients in.
+/// The listeners, and the generations that serve their clients.
 #[derive(Debug, Default)]
 pub(crate) struct Intake {
     pub(crate) state: Rc<ServiceState>,
-    /// The roles, under the configuration in force and under earlier ones.
+    /// The generations, in force and retired.
     pub(crate) generations: Generations,
-    /// Where clients come from.
+    /// The open listeners.
     pub(crate) listeners: Listeners,
-    /// Where systemd listens, if that is not where the configuration says.
+    /// Where systemd listens, if that differs from the configuration.
     pub(crate) listens_elsewhere: RefCell<Option<String>>,
-    /// Notified when a connection was handed over, and an acknowledgement will come.
+    /// Notified when a connection was handed over, so that an acknowledgement is due.
     pub(super) handed_over: Notify,
 }
 
 impl Intake {
-    /// Says so when systemd listens elsewhere than the configuration in force says.
+    /// Logs a warning if systemd listens elsewhere than the configuration in force says.
     pub(crate) fn compare_listeners(&self) {
         let generation = self.generations.current();
         let elsewhere = generation.and_then(|generation| self.listeners.elsewhere(&generation.config));
@@ -39,12 +39,12 @@ impl Intake {
         self.listens_elsewhere.replace(elsewhere);
     }
 
-    /// Whether every connection finds the roles that it needs.
+    /// Whether the roles that every connection needs are there.
     pub(crate) fn can_serve(&self) -> bool {
         self.generations.current().is_some_and(|generation| generation.can_serve())
     }
 
-    /// Lets nobody in any more; the service ends with its last connection.
+    /// Stops accepting clients; the service ends with its last connection.
     pub(crate) fn drain(&self) {
         self.state.draining.set(true);
         self.listeners.close();

@@ -1,7 +1,7 @@
-//! The listeners that are open, and how a reload changes them.
+//! The open listeners, and how a reload changes them.
 //!
-//! Sockets that were passed to us stay as they are. Of our own, new ones are opened before anything else
-//! changes, and those that are no longer wanted are closed when everything else has changed.
+//! Passed sockets stay as they are. Of the listeners of the configuration, new ones are opened before anything else
+//! changes, and those that are no longer wanted are closed after everything else has changed.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -12,20 +12,20 @@ use tokio::sync::watch;
 
 use crate::path::listen::{self, ListenError, Listening};
 
-/// What to do with clients that come.
+/// What to do with clients that connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// Let them in.
+    /// Accept them.
     Accept,
-    /// Let them wait.
+    /// Let them wait in the kernel's queue.
     Rest,
-    /// Let in who has come, then close the listener.
+    /// Accept those that have connected, then close the listener.
     Finish,
     /// Close the listener.
     Close,
 }
 
-/// All that are open.
+/// The open listeners.
 #[derive(Debug, Default)]
 pub(crate) struct Listeners(RefCell<Vec<Open>>);
 
@@ -35,16 +35,16 @@ struct Open {
     order: watch::Sender<Order>,
 }
 
-/// How the listeners change with a configuration.
+/// How a reload changes the listeners.
 #[derive(Debug)]
 pub(crate) struct Change {
     opened: Vec<Listening>,
-    /// Which of those that are open stay.
+    /// The open listeners that stay.
     kept: Vec<bool>,
 }
 
 impl Listeners {
-    /// Takes in a listener; gives it, and the orders by which its clients are let in.
+    /// Adds a listener; gives it and the channel of orders for its clients.
     pub(super) fn add(&self, listening: Listening) -> (Rc<Listening>, watch::Receiver<Order>) {
         let open = Open { listening: Rc::new(listening), order: watch::Sender::new(Order::Accept) };
         let added = (open.listening.clone(), open.order.subscribe());
@@ -52,7 +52,7 @@ impl Listeners {
         added
     }
 
-    /// All of them.
+    /// All open listeners.
     pub(crate) fn all(&self) -> Vec<Rc<Listening>> {
         self.0.borrow().iter().map(|open| open.listening.clone()).collect()
     }
@@ -62,7 +62,7 @@ impl Listeners {
         self.tell(Order::Rest);
     }
 
-    /// Lets clients in again.
+    /// Accepts clients again.
     pub(crate) fn resume(&self) {
         self.tell(Order::Accept);
     }
@@ -73,14 +73,14 @@ impl Listeners {
         }
     }
 
-    /// Closes all of them.
+    /// Closes all listeners.
     pub(crate) fn close(&self) {
         for open in self.0.take() {
             open.order.send_replace(Order::Close);
         }
     }
 
-    /// Where somebody else has made us listen, if that is not where `config` says. Names are not looked up.
+    /// Addresses of passed sockets, if they differ from those in `config`. Names are not resolved.
     pub(crate) fn elsewhere(&self, config: &Config) -> Option<String> {
         let open = self.0.borrow();
         let passed: Vec<_> = open.iter().filter(|one| one.listening.address.is_none()).collect();
@@ -93,7 +93,7 @@ impl Listeners {
         (!all).then(names)
     }
 
-    /// The port of the first listener under `config` that has one.
+    /// The port of the first TCP listener under `config`.
     pub(crate) fn port(&self, config: &Config) -> Option<u16> {
         let open = self.0.borrow();
         let passed = open.iter().any(|one| one.listening.address.is_none());
@@ -104,7 +104,7 @@ impl Listeners {
         wanted.filter(|_| !passed).or_else(|| open.iter().find_map(|one| one.listening.port()))
     }
 
-    /// Opens what `config` wants and is not there yet.
+    /// Opens the listeners of `config` that are not open yet.
     pub(crate) fn prepare(&self, config: &Config) -> Result<Change, ListenError> {
         let open = self.0.borrow();
         if open.iter().any(|one| one.listening.address.is_none()) {
@@ -126,7 +126,7 @@ impl Listeners {
             open.iter().zip(&kept).filter(|(_, kept)| !**kept).map(|(one, _)| one).collect();
         let mut opened = Vec::new();
         for wanted in missing {
-            // One that replaces another at the same port listens beside it for a moment.
+            // A listener that replaces another at the same port listens beside it for a moment.
             let beside = leaving.iter().filter(|one| one.listening.shares_port(wanted));
             let beside: Vec<_> = beside.map(|one| &*one.listening).collect();
             opened.push(listen::beside(wanted, config, &beside)?);
@@ -134,7 +134,7 @@ impl Listeners {
         Ok(Change { opened, kept })
     }
 
-    /// Brings a change into force, but for the listeners that it has opened, which are given back.
+    /// Puts a change into force; gives back the listeners that it has opened, which are not accepting yet.
     pub(crate) fn apply(&self, change: Change, config: &Config) -> Vec<Listening> {
         let mut kept = change.kept.into_iter();
         self.0.borrow_mut().retain(|open| {

@@ -1,4 +1,4 @@
-//! The gateways of a generation: which of them has room, and how many there are.
+//! The gateways of a generation: their number, and which of them has room.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -13,45 +13,46 @@ use crate::roles::gateway::{Gateway, GatewaySlot};
 use crate::roles::supervise::Keeper;
 use crate::state::connections::Connections;
 
-/// Descriptors that a gateway needs besides its connections.
+/// Descriptors that a gateway needs besides those of its connections.
 const RESERVED_DESCRIPTORS: u64 = 16;
 
-/// Descriptors of a connection: the client's and the target's, and the file of a recording.
+/// Descriptors of a connection: the client's, the target's, and the file of a recording.
 const DESCRIPTORS_PER_CONNECTION: u64 = 2;
 const DESCRIPTORS_PER_RECORDED_CONNECTION: u64 = 3;
 
-/// How often the load of the gateways is looked at, at most.
+/// Shortest time between two measurements of the gateways' load.
 const LOAD_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Share of a processor above which a gateway counts as busy.
 const BUSY: f64 = 0.6;
 
-/// Connections that a gateway may have been handed beyond its share.
+/// Connections that a gateway may receive beyond its share.
 const HEAD_START: u64 = 8;
 
-/// Whether a gateway was handed so many connections, compared with the one that was handed the fewest, that others
-/// come first although they have more. That a connection has ended is a gateway's word: were the fewest all that
-/// counts, one that says so of each would be handed all clients. Of two gateways each is handed five ninths at most.
+/// Whether a gateway has received so many more connections than the one that has received the fewest that others take
+/// precedence, even if they have more open. A gateway reports the ends of its connections: one that reports each as
+/// ended would attract all clients if open connections alone counted. With this rule one of two gateways receives at
+/// most five ninths.
 fn is_ahead(handed: u64, least: u64) -> bool {
     handed >= least + least / 4 + HEAD_START
 }
 
-/// All gateways of a generation.
+/// The gateways of a generation.
 #[derive(Debug)]
 pub(crate) struct Pool {
     slots: RefCell<Vec<(Rc<GatewaySlot>, Keeper)>>,
-    /// How many there are at first, and how many there may be.
+    /// Initial and largest number of gateways.
     bounds: (usize, usize),
     /// Connections that one gateway can have.
     capacity: u64,
-    /// The gateways among which connections were shared out last.
+    /// The gateways that took part when shares were last counted.
     sharing: RefCell<Vec<GatewayId>>,
     measured: Cell<Option<(Instant, Duration)>>,
     growing: Cell<bool>,
 }
 
 impl Pool {
-    /// An empty pool with the bounds of `config` and of the limit of open files.
+    /// An empty pool, bounded by `config` and by the limit of open files.
     pub(crate) fn new(config: &Config) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let bounds = match config.workers {
@@ -74,7 +75,7 @@ impl Pool {
         }
     }
 
-    /// How many gateways there are from the start.
+    /// The initial number of gateways.
     pub(crate) fn initial(&self) -> usize {
         self.bounds.0
     }
@@ -84,12 +85,12 @@ impl Pool {
         self.slots.borrow().iter().filter_map(|(slot, _)| slot.ready()).collect()
     }
 
-    /// All places for gateways.
+    /// All slots for gateways.
     pub(crate) fn slots(&self) -> Vec<Rc<GatewaySlot>> {
         self.slots.borrow().iter().map(|(slot, _)| slot.clone()).collect()
     }
 
-    /// Takes in a place and what keeps a gateway there.
+    /// Adds a slot and the keeper of its gateway.
     pub(crate) fn add(&self, slot: Rc<GatewaySlot>, keeper: Keeper) {
         self.slots.borrow_mut().push((slot, keeper));
     }
@@ -104,13 +105,13 @@ impl Pool {
         self.slots.take();
     }
 
-    /// Connections that all have together.
+    /// Connections of all gateways.
     pub(crate) fn load(&self, connections: &Connections) -> u64 {
         self.all().iter().map(|gateway| connections.load_of(gateway.id)).sum()
     }
 
-    /// The gateway for the next connection, if one can take it: the one with the fewest, unless it has been handed
-    /// more than its share ([`is_ahead`]).
+    /// The gateway for the next connection: of those with room the one with the fewest connections, unless it has
+    /// received more than its share ([`is_ahead`]).
     pub(crate) fn choose(&self, connections: &Connections) -> Option<Rc<Gateway>> {
         let gateways = self.all();
         self.count_anew_if_changed(&gateways);
@@ -122,7 +123,7 @@ impl Pool {
         Some(chosen)
     }
 
-    /// Shares are counted among those that are there: when one has come or gone, from nothing.
+    /// Counts shares from zero again when a gateway has come or gone.
     fn count_anew_if_changed(&self, gateways: &[Rc<Gateway>]) {
         let ids: Vec<_> = gateways.iter().map(|gateway| gateway.id).collect();
         if *self.sharing.borrow() != ids {
@@ -131,7 +132,7 @@ impl Pool {
         }
     }
 
-    /// Tells every gateway to end its sessions and itself; gives those that were told.
+    /// Tells every gateway to end its sessions and itself; gives these gateways.
     pub(crate) fn end(&self, how: &SupervisorToGateway) -> Vec<Rc<Gateway>> {
         let gateways = self.all();
         for gateway in &gateways {
@@ -140,8 +141,8 @@ impl Pool {
         gateways
     }
 
-    /// Whether all gateways are so busy that one more would help, which is looked at now and then. Who is
-    /// told so starts one, and says [`Self::has_grown`].
+    /// Whether all gateways are so busy that another would help; measured at intervals. The caller then starts one
+    /// and calls [`Self::has_grown`].
     pub(crate) fn begin_to_grow(&self) -> bool {
         let gateways = self.all();
         if gateways.len() >= self.bounds.1 || self.growing.get() {
@@ -159,7 +160,7 @@ impl Pool {
         grows
     }
 
-    /// The further gateway is there, or will not come.
+    /// The additional gateway has started, or has failed to.
     pub(crate) fn has_grown(&self) {
         self.growing.set(false);
     }
@@ -169,7 +170,7 @@ impl Pool {
 mod tests {
     use super::*;
 
-    /// One gateway says of each connection that it has ended, the others of none.
+    /// One gateway reports each connection as ended, the others report none.
     #[test]
     fn a_gateway_is_handed_little_more_than_its_share() {
         for (gateways, most) in [(2, 564), (4, 302)] {

@@ -1,4 +1,4 @@
-//! What the roles of a generation report, put together.
+//! What the roles of a generation report.
 
 use common::ipc::connector::Dialled;
 use common::log::Escaped;
@@ -21,7 +21,7 @@ impl Host for Generation {
                 if let (Some(program), Some(connector)) = (&self.program, &*self.scope.connector.borrow()) {
                     program.keep_telling(connector);
                 }
-                // The plugins that run are known to the connector before.
+                // The connector knows the plugins that are running already.
                 for plugin in &self.plugins {
                     plugin.restart();
                 }
@@ -35,14 +35,14 @@ impl Host for Generation {
                 }
             }
             Event::Accused(by, violation) => {
-                // The role may lie, but could as well refuse the gateway its service.
+                // The role may lie, but it could as well refuse its service.
                 let gateways = self.pool.all();
                 let accused = gateways.iter().find(|gateway| gateway.id == violation.gateway);
                 if let Some(gateway) = accused {
                     gateway.peer.condemn(Fault::accused(by, &violation.what));
                 }
             }
-            // The exporter does not belong to a generation.
+            // The exporter belongs to no generation.
             Event::PageWanted => {}
         }
     }
@@ -52,7 +52,7 @@ impl Generation {
     /// Gives every gateway channels to the connector and the signer in force.
     fn introduce_gateways(&self) {
         for slot in self.pool.slots() {
-            // A gateway that can't be told is dead; the one that follows it is introduced.
+            // A gateway that can't be told has died; the one that replaces it gets its channels at its start.
             spawn_local(async move { _ = slot.introduce_others().await });
         }
     }
@@ -90,7 +90,7 @@ impl Generation {
     }
 }
 
-/// The original's lines. The connector is no more trusted than other roles.
+/// Logs the lines of the original. The connector is trusted no more than other roles.
 fn log_dialled(dialled: &Dialled, program: Option<&Program>) {
     let client = Escaped(&dialled.client).to_string();
     let target = Escaped(&dialled.target).to_string();

@@ -1,4 +1,4 @@
-//! What the service knows of its connections and sessions. Data that several parts share, and that imports none of
+//! The state of connections and sessions: data that several parts of the supervisor share and that imports none of
 //! them.
 
 pub(crate) mod connections;

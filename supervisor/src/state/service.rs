@@ -1,4 +1,4 @@
-//! The state of the whole service, which outlives generations of roles and is handed on by an upgrade.
+//! The state of the service that outlives generations of roles and that an upgrade hands on.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -12,24 +12,24 @@ use tokio::sync::{Notify, watch};
 use super::connections::{Connections, Todo};
 use super::reload_requests::ReloadRequests;
 
-/// What the parts of the supervisor share. All of them run on one thread.
+/// State shared by the parts of the supervisor, which all run on one thread.
 #[derive(Debug, Default)]
 pub(crate) struct ServiceState {
-    /// The connections that gateways have or are about to get.
+    /// The connections, from accept(2) to their end.
     pub(crate) connections: RefCell<Connections>,
     /// Sums for metrics and status.
     pub(crate) counters: Counters,
     /// Requests to reload or upgrade.
     pub(crate) reload_requests: ReloadRequests,
-    /// What the connections leave to do.
+    /// What events of connections leave to do.
     pub(crate) todo: PendingTodo,
-    /// Notified when a connector is to be asked to settle connections.
+    /// Notified when a connector has connections to settle.
     pub(crate) to_forget: Notify,
-    /// Notified when a connection may find a place that it did not find before.
+    /// Notified when a gateway may have room again.
     pub(crate) room: Notify,
     /// New clients are no longer accepted, and the service ends with the last connection.
     pub(crate) draining: Cell<bool>,
-    /// The service ends: no role is started any more.
+    /// The service is ending: roles are not started any more.
     pub(crate) stopping: Cell<bool>,
     last_generation: Cell<u32>,
     last_gateway: Cell<u32>,
@@ -38,7 +38,7 @@ pub(crate) struct ServiceState {
     token_key: RefCell<Option<Key>>,
 }
 
-/// What events of connections leave to do to those who hold gateways, until they do it.
+/// What events of connections leave to do for the owners of gateways, collected until they do it.
 #[derive(Debug, Default)]
 pub(crate) struct PendingTodo {
     waiting: RefCell<Todo>,
@@ -53,20 +53,20 @@ impl PendingTodo {
     }
 }
 
-/// Sums since the service has started, upgrades included.
+/// Sums since the start of the service, across upgrades.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     /// Roles that were killed because they broke protocol.
     pub(crate) violations: Cell<u64>,
-    /// Gateways that were started in place of dead ones.
+    /// Gateways that were started to replace dead ones.
     pub(crate) restarts: Cell<u64>,
-    /// What gateways have counted that have ended.
+    /// Sums of gateways that have ended.
     pub(crate) departed: RefCell<Stats>,
-    /// How long it took to reach targets.
+    /// Times to reach targets.
     pub(crate) connects: RefCell<Durations>,
 }
 
-/// The part of the state that the next image of the supervisor goes on with, beside the connections.
+/// The part of the state, beside the connections, that an upgrade hands on.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub(crate) struct ServiceSnapshot {
     last_generation: u32,
@@ -80,7 +80,7 @@ pub(crate) struct ServiceSnapshot {
 }
 
 impl ServiceState {
-    /// Has done what an event of a connection leaves to do.
+    /// Records what an event of a connection leaves to do.
     pub(crate) fn leave(&self, todo: Todo) {
         if todo.settle {
             self.to_forget.notify_waiters();
@@ -90,26 +90,26 @@ impl ServiceState {
         self.note_change();
     }
 
-    /// Tells whoever waits for [`Self::changes`] that connections or roles have come or gone.
+    /// Notifies the receivers of [`Self::changes`] that connections or roles have changed.
     pub(crate) fn note_change(&self) {
         self.changed.send_replace(());
     }
 
-    /// Changes of connections and roles from now on.
+    /// Subscribes to changes of connections and roles.
     pub(crate) fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 
-    /// Waits until `is_so`, which is asked again after every change.
+    /// Waits until `is_so` holds, testing it after every change.
     pub(crate) async fn wait_until(&self, is_so: impl Fn() -> bool) {
         let mut changes = self.changes();
         while !is_so() {
-            // The sender lives as long as the state.
+            // The sender lives as long as `self`.
             let _ = changes.changed().await;
         }
     }
 
-    /// The key of the hashes that stand for tokens in session records: one for the life of the service.
+    /// The key of the token hashes in session records, one for the life of the service.
     pub(crate) fn token_key(&self) -> io::Result<Key> {
         let mut key = self.token_key.borrow_mut();
         match &*key {
@@ -118,26 +118,26 @@ impl ServiceState {
         }
     }
 
-    /// When the service has begun to serve, which the first call decides.
+    /// When the service began to serve; the first call sets it.
     pub(crate) fn began(&self) -> Instant {
         let began = self.began.get().unwrap_or_else(Instant::now);
         self.began.set(Some(began));
         began
     }
 
-    /// A number for a new gateway, which no other has had.
+    /// A number for a new gateway, never used before.
     pub(crate) fn next_gateway(&self) -> GatewayId {
         self.last_gateway.set(self.last_gateway.get() + 1);
         GatewayId(self.last_gateway.get())
     }
 
-    /// A number for a new generation of roles, counted from 1.
+    /// A number for a new generation, counted from 1.
     pub(crate) fn next_generation(&self) -> u32 {
         self.last_generation.set(self.last_generation.get() + 1);
         self.last_generation.get()
     }
 
-    /// What the next image goes on with.
+    /// The state for the next image.
     pub(crate) fn snapshot(&self) -> ServiceSnapshot {
         ServiceSnapshot {
             last_generation: self.last_generation.get(),
@@ -151,7 +151,7 @@ impl ServiceState {
         }
     }
 
-    /// Goes on from where an earlier image was.
+    /// Restores the state of an earlier image.
     pub(crate) fn restore(&self, snapshot: ServiceSnapshot) {
         self.last_generation.set(snapshot.last_generation);
         self.last_gateway.set(snapshot.last_gateway);

@@ -1,4 +1,4 @@
-//! What names a session, and what is known about it when it begins.
+//! The identity of a session and what is known when it begins.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -7,41 +7,41 @@ use std::time::Duration;
 use common::ipc::{ConnectionId, SessionId};
 use serde::{Deserialize, Serialize};
 
-/// What tells the sessions of this run from those of all others: random, and no secret.
+/// Tells the sessions of this run from those of all others. Random, and no secret.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Run(u64);
 
 impl Default for Run {
     fn default() -> Self {
-        // The standard library seeds this from the system's random bytes.
+        // The standard library seeds this from random bytes of the kernel.
         Self(RandomState::new().build_hasher().finish())
     }
 }
 
 impl Run {
-    /// Its number.
+    /// The number of the run.
     pub(crate) fn number(self) -> u64 {
         self.0
     }
 
-    /// The id of one of its sessions.
+    /// The id of a session of this run.
     pub(crate) fn session(self, connection: ConnectionId) -> SessionId {
         SessionId { run: self.0, connection }
     }
 }
 
-/// What the connector and the configuration say about a session that begins.
+/// What the connector and the configuration tell about a session that begins.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Opening {
-    /// Its target.
+    /// The target.
     pub(crate) target: String,
-    /// Who the client has proved to be.
+    /// The authenticated user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) user: Option<String>,
-    /// What it had to prove.
+    /// How the client had to authenticate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) auth_method: Option<String>,
-    /// What stands for its token.
+    /// The hash of its token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) token: Option<String>,
     /// How long it took to reach the target.
@@ -50,7 +50,7 @@ pub(crate) struct Opening {
 }
 
 impl From<&str> for Opening {
-    /// One of which nothing else is known.
+    /// A session to `target` of which nothing else is known.
     fn from(target: &str) -> Self {
         Self { target: target.into(), ..Self::default() }
     }

@@ -1,7 +1,7 @@
-//! The records of a session in the log: one when it opens, and exactly one when it has closed.
+//! Session records in the log: one when a session opens and exactly one when it has closed.
 //!
-//! The supervisor writes them, since it outlives whoever serves the session. What a client has sent is
-//! escaped, and nobody's token or payload gets here.
+//! The supervisor writes them because it outlives the gateway. Client strings are escaped; tokens and payload never
+//! get here.
 
 use std::time::Duration;
 
@@ -17,30 +17,30 @@ use crate::state::session::{Opening, Run};
 /// Who has ended a session whose gateway died.
 pub(crate) const CRASH: &str = "crash";
 
-/// There was no Close frame (RFC 6455 section 7.4.1).
+/// No Close frame was received (RFC 6455 section 7.4.1).
 const NO_CLOSE_FRAME: u16 = 1006;
 
-/// The target's connection broke (RFC 6455 section 7.4.1: an unexpected condition).
+/// The connection to the target broke (RFC 6455 section 7.4.1: an unexpected condition).
 const BROKEN: u16 = 1011;
 
-/// The session that a record is about.
+/// The session of a record.
 #[derive(Debug)]
 pub(crate) struct Subject<'a> {
-    /// The run that it belongs to.
+    /// The run of the session.
     pub(crate) run: Run,
     /// Its connection.
     pub(crate) id: ConnectionId,
     /// The client.
     pub(crate) client: &'a ClientAddr,
-    /// The process that serves it.
+    /// The process of its gateway.
     pub(crate) gateway: i32,
-    /// Where it goes, and on whose behalf.
+    /// Its target and user.
     pub(crate) opening: &'a Opening,
-    /// What the client has asked for, as far as that is known.
+    /// The client's request, as far as it is known.
     pub(crate) request: Option<&'a Request>,
 }
 
-/// One field of a request, if it is there.
+/// A field of the request, if present.
 fn field<'a>(
     request: Option<&'a Request>,
     which: impl Fn(&'a Request) -> &'a Option<String>,
@@ -48,13 +48,13 @@ fn field<'a>(
     request.and_then(|request| which(request).as_deref()).map(|text| display(Escaped(text)))
 }
 
-/// As the journal's fields have it.
+/// A duration as the journal fields have it.
 fn microseconds(duration: Option<Duration>) -> Option<u64> {
     duration.map(|duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
 }
 
-/// How a session has ended in two letters, as HAProxy has them: who, and that it was while data was exchanged; or
-/// that all was well.
+/// How a session has ended, in two letters like HAProxy's termination state: who ended it, and that it was during
+/// data exchange; or that all was well.
 fn termination(summary: &SessionSummary) -> &'static str {
     match (summary.closed_by, summary.close_code) {
         (ClosedBy::Client, NO_CLOSE_FRAME) => "CD",
@@ -66,7 +66,7 @@ fn termination(summary: &SessionSummary) -> &'static str {
     }
 }
 
-/// Writes a record: its target and id, the fields that both records of a session have, and its own.
+/// Writes a record: its target and id, the fields that both kinds of records have, and those of this kind.
 macro_rules! record {
     ($subject:expr, $target:expr, $message_id:expr, $($own:tt)+) => {
         tracing::info!(
@@ -94,7 +94,7 @@ macro_rules! record {
     };
 }
 
-/// A session has begun. This goes to the journal alone: the lines for humans already say so.
+/// Records the start of a session, in the journal only: log lines for humans tell it already.
 pub(crate) fn opened(subject: &Subject<'_>) {
     let Subject { id, client, opening, .. } = *subject;
     let target = &opening.target;
@@ -106,7 +106,7 @@ pub(crate) fn opened(subject: &Subject<'_>) {
     );
 }
 
-/// A session has ended. Without a summary its gateway has died.
+/// Records the end of a session. Without a summary its gateway has died.
 pub(crate) fn closed(subject: &Subject<'_>, summary: Option<&SessionSummary>, lasted: Duration) {
     let Subject { id, opening, .. } = *subject;
     let target = &opening.target;
