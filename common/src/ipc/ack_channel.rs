@@ -1,4 +1,4 @@
-//! One end of a channel that no event loop watches: whoever reads does so when it is awake anyway.
+//! One end of a channel that no event loop watches: its owner reads it when it is awake anyway.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -8,21 +8,21 @@ use super::table::{Conversation, Message};
 use super::wire::WireError;
 use crate::sys::seqpacket;
 
-/// Longest message here. They are short.
+/// Longest message of such a channel. Its messages are short.
 const MAX_BYTES: usize = 64;
 
-/// One end. Nothing is said here before the role serves, so that the conversation has one phase only.
+/// One end. Nothing is sent here before the role serves, so the conversation has a single phase.
 #[derive(Debug)]
 pub struct AckChannel(OwnedFd);
 
 impl AckChannel {
-    /// Takes an end of [`super::channel::Channel::pair`].
+    /// Wraps an end of [`super::channel::Channel::pair`].
     #[must_use]
     pub fn new(fd: OwnedFd) -> Self {
         Self(fd)
     }
 
-    /// Sends a message if there is room for it; says whether there was.
+    /// Sends a message if the channel has room for it; tells whether it had.
     ///
     /// # Errors
     ///
@@ -35,7 +35,7 @@ impl AckChannel {
         }
     }
 
-    /// The next message, if it is there.
+    /// The next message, if one has arrived.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Between a gateway, which asks, and the connector, which decides and dials.
+//! Between a gateway, which asks for admission, and the connector, which decides and dials.
 
 use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
@@ -15,9 +15,9 @@ messages! {
     /// What a gateway asks.
     #[derive(PartialEq, Eq)]
     pub enum GatewayToConnector: "gateway" => "connector" {
-        /// May this connection have a target, and which? It is asked once.
+        /// Asks for a target for this connection; at most once for each.
         ADMIT = 1 in Serving: Admit(request: AdmissionRequest),
-        /// May this connection have a page? It is asked before each, until one is refused.
+        /// Asks for a page for this connection; before each page, until one is denied.
         BROWSE = 2 in Serving: Browse(request: AdmissionRequest),
     }
 }
@@ -25,127 +25,127 @@ messages! {
 messages! {
     /// What the connector answers.
     pub enum ConnectorToGateway: "connector" => "gateway" {
-        /// The target's end of the session.
+        /// The session's connection to its target.
         CONNECTED = 1 in Serving: Connected {
             /// The connection that gets it.
             id: ConnectionId,
             /// A connected, non-blocking stream socket.
             target: OwnedFd [fd],
-            /// The target's host, by which it is known in TLS; none for a unix socket.
+            /// The target's host name, for TLS; none for a unix socket.
             host: Option<String>,
-            /// How long the session may last; without end if absent.
+            /// Longest duration of the session; unlimited if absent.
             lifetime: Option<Duration>,
         } lost id,
-        /// This connection may have a page.
+        /// The page is granted.
         GRANTED = 2 in Serving: Granted(id: ConnectionId),
-        /// There is no target, and no page.
+        /// The target or page is denied.
         REFUSED = 3 in Serving: Refused {
-            /// The connection that gets none.
+            /// The connection that is denied.
             id: ConnectionId,
-            /// Why, as far as the client may know.
+            /// The reason, as far as the client may know it.
             refusal: Refusal,
         },
     }
 }
 
-/// What the connector decides upon.
+/// What the connector decides about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdmissionRequest {
-    /// The connection's ticket. The connector believes nothing about a connection but this.
+    /// The ticket of the connection: the only statement about it that the connector trusts.
     pub ticket: Ticket,
-    /// What the client has shown, as far as the connector wants to know it.
+    /// What the client has presented, as far as the connector has asked for it.
     pub facts: ClientFacts,
 }
 
-/// What a client has shown of itself in its request, by the word of its gateway.
+/// What a client has presented in its request, according to its gateway.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientFacts {
-    /// Its token, if it has one.
+    /// Its token, if any.
     pub token: Option<Secret>,
-    /// Fields of its request, of each name the first.
+    /// Header fields of its request, the first of each name.
     pub headers: Vec<Header>,
-    /// The common name of its certificate, if it has a valid one.
+    /// The common name of its certificate, if it has presented a valid one.
     pub common_name: Option<String>,
     /// The head of its request, unless that is longer than [`Head::MAX_BYTES`].
     pub head: Option<Head>,
 }
 
-/// The head of a request, for plugins of the administrator's own.
+/// The head of a request, for plugins.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
-    /// Path and query. A token may stand in it.
+    /// Path and query, which may contain a token.
     pub path: Secret,
-    /// All fields but those of the WebSocket, of each name the first.
+    /// All header fields but those of the WebSocket handshake, the first of each name.
     pub headers: Vec<Header>,
 }
 
 impl Head {
-    /// The longest head that is passed on, bytes. A message takes little more.
+    /// Longest head that is passed on, in bytes. A message is only a little longer.
     pub const MAX_BYTES: usize = 12 << 10;
 }
 
-/// A field of a request.
+/// A header field of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
-    /// In lower case.
+    /// Its name in lower case.
     pub name: String,
-    /// Its bytes as ISO 8859-1, as the original reads them. It may be a password.
+    /// Its value, decoded as ISO 8859-1 like in the original. It may be a password.
     pub value: Secret,
 }
 
 impl ClientFacts {
-    /// The value of a field.
+    /// The value of the field `name`.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|header| header.name == name).map(|header| header.value.reveal())
     }
 }
 
-/// Why a connection gets no target. Details are in the connector's log.
+/// Why a connection is denied a target. Details are in the connector's log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Refusal {
-    /// The target refused, did not answer in time, or its name has no address.
+    /// The target has refused the connection or not answered in time, or its name has no address.
     Unreachable,
-    /// We ourselves have run out of something.
+    /// This service has run out of a resource.
     Overloaded,
-    /// The ticket is no longer good: the client may come again with another connection.
+    /// The ticket is no longer valid: the client may try again with a new connection.
     Stale,
-    /// The client must name itself, or has done so wrongly.
+    /// The client has not authenticated, or with wrong credentials.
     Unauthorized,
-    /// The client may not.
+    /// The client is not authorized.
     Forbidden,
     /// The client has no token.
     NoToken,
-    /// Nothing is known of its token.
+    /// The token is unknown.
     UnknownToken,
-    /// What knows the targets can't be asked, or gives no sense.
+    /// The source of targets can't be asked, or its answer is invalid.
     LookupFailed,
-    /// The client is a page of an origin that may not.
+    /// The client is a page of an origin that is not allowed.
     WrongOrigin,
-    /// A plugin that decides who is let in can't be asked, or gives no sense.
+    /// The authentication plugin can't be asked, or its answer is invalid.
     AuthFailed,
-    /// The client may not, and a plugin has said what to answer.
+    /// A plugin has rejected the client and says what to answer.
     Answered(Reply),
 }
 
-/// What a plugin wants a client to be answered. The gateway checks what may stand in HTTP.
+/// The answer of a plugin to a client that it rejects. The gateway checks that it is valid HTTP.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reply {
     /// The status (RFC 9110 section 15), one of [`Self::STATUSES`].
     pub status: u16,
     /// The reason phrase, if not the usual one.
     pub reason: Option<String>,
-    /// Fields, at most [`Self::MAX_FIELDS`].
+    /// Header fields, at most [`Self::MAX_FIELDS`].
     pub headers: Vec<Header>,
 }
 
 impl Reply {
-    /// A client that is refused can be sent elsewhere, or told whose fault it is.
+    /// Redirections and errors.
     pub const STATUSES: RangeInclusive<u16> = 300..=599;
 
-    /// Most fields.
+    /// Largest number of fields.
     pub const MAX_FIELDS: usize = 16;
 
-    /// Longest fields and reason phrase, bytes of all together.
+    /// Largest size of all fields and the reason phrase together, in bytes.
     pub const MAX_BYTES: usize = 4 << 10;
 }

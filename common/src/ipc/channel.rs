@@ -14,19 +14,19 @@ use super::wire::{MAX_BYTES, Phase, WireError};
 use crate::sys::reactor::{After, Registered};
 use crate::sys::seqpacket;
 
-/// One end of a channel, in the event loop of the thread that owns it.
+/// One end of a channel, registered with the event loop of the thread that owns it.
 #[derive(Debug)]
 pub struct Channel {
     socket: Registered,
     buffer: RefCell<Box<[u8]>>,
-    /// Where the other end stands in what it says.
+    /// The phase of the conversation in the direction towards this end.
     heard: Cell<Conversation>,
-    /// Who sends. The event loop wakes one task for each direction of a socket: were several to wait for
-    /// room at a time, all but the last would wait for ever.
+    /// Held while sending. The event loop wakes one task for each direction of a socket: if several waited for room
+    /// at a time, all but the last would wait for ever.
     sending: Mutex<()>,
 }
 
-/// What a channel gives.
+/// What a channel delivers.
 #[derive(Debug)]
 pub enum Received<M> {
     /// A message.
@@ -35,12 +35,12 @@ pub enum Received<M> {
     DescriptorLost {
         /// Its tag.
         tag: u8,
-        /// The connection that it was about.
+        /// The connection that it concerned.
         id: ConnectionId,
     },
 }
 
-/// Why nothing more comes over a channel.
+/// Why a channel delivers nothing any more.
 #[derive(Debug, thiserror::Error)]
 pub enum ChannelError {
     /// The other end is closed: its process has ended.
@@ -49,7 +49,7 @@ pub enum ChannelError {
     /// The other end breaks protocol.
     #[error("protocol violation: {0}")]
     Violation(#[from] WireError),
-    /// The kernel says no.
+    /// A system call has failed.
     #[error(transparent)]
     Io(io::Error),
 }
@@ -64,7 +64,7 @@ impl From<io::Error> for ChannelError {
 }
 
 impl Channel {
-    /// Two new ends, to be given to two processes.
+    /// Creates a pair of ends for two processes.
     ///
     /// # Errors
     ///
@@ -79,7 +79,7 @@ impl Channel {
     ///
     /// The kernel's.
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
-        // Whoever made it: an end that blocks would stop the whole event loop.
+        // Whoever created the socket may have left it blocking, and a blocking end would stop the event loop.
         rustix::io::ioctl_fionbio(&fd, true)?;
         let socket = Registered::new(fd, Interest::READABLE | Interest::WRITABLE)?;
         Ok(Self {
@@ -101,11 +101,11 @@ impl Channel {
         Ok(channel)
     }
 
-    /// The next message.
+    /// Receives the next message.
     ///
     /// # Errors
     ///
-    /// When the other end is closed or breaks protocol; nothing more can come then.
+    /// When the other end is closed or breaks protocol; the channel is of no more use then.
     pub async fn receive<M: Message>(&self) -> Result<M, ChannelError> {
         match self.receive_or_lose().await? {
             Received::Message(message) => Ok(message),
@@ -113,7 +113,7 @@ impl Channel {
         }
     }
 
-    /// The next message, or what is left of one whose descriptor was lost.
+    /// Receives the next message, or what is left of one whose descriptor was lost.
     ///
     /// # Errors
     ///
@@ -130,7 +130,7 @@ impl Channel {
         .unwrap_or(Err(ChannelError::Closed))
     }
 
-    /// The next message, if it is there.
+    /// The next message, if one has arrived.
     ///
     /// # Errors
     ///
@@ -148,7 +148,7 @@ impl Channel {
         }
     }
 
-    /// Sends a message, waiting while the other end is behind. Of several senders each gets its turn.
+    /// Sends a message, waiting while the other end is behind. Senders take turns.
     ///
     /// # Errors
     ///
@@ -166,7 +166,7 @@ impl Channel {
         Ok(())
     }
 
-    /// Sends a message if the other end has room for it; says whether it had.
+    /// Sends a message if the channel has room for it; tells whether it had.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! All directions of all channels, for what concerns every message: fuzzing, the documents, the end-to-end tests.
+//! All directions of all channels, for tests that concern every message: fuzzing, documents, end-to-end tests.
 
 use std::os::fd::OwnedFd;
 
@@ -16,30 +16,30 @@ use super::wrapper::{SupervisorToWrapper, WrapperToSupervisor};
 /// One direction of a channel.
 #[derive(Debug)]
 pub struct Direction {
-    /// The name of the enum with its messages.
+    /// The name of the enum of its messages.
     pub name: &'static str,
-    /// Who sends.
+    /// The sender.
     pub from: &'static str,
-    /// Who receives.
+    /// The receiver.
     pub to: &'static str,
-    /// Its messages.
+    /// The table of its messages.
     pub table: &'static [Row],
     /// Receives any datagram with any descriptor; see [`round_trip`].
     pub round_trip: fn(&[u8], Option<OwnedFd>) -> Result<(), Fault>,
 }
 
-/// What must never come of a datagram.
+/// What must never happen to a datagram.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
-    /// It is a message, and can't be written down.
+    /// It decodes to a message that can't be encoded.
     #[error("it can be read and not written: {0}")]
     Write(WireError),
-    /// It is a message that is written as something else.
+    /// It decodes to a message that encodes to something else.
     #[error("it is read as {0} and then as {1}")]
     Changed(String, String),
 }
 
-/// All of them.
+/// All directions.
 pub const DIRECTIONS: [Direction; 17] = [
     of::<SupervisorToGateway>(),
     of::<GatewayToSupervisor>(),
@@ -64,20 +64,19 @@ const fn of<M: Message>() -> Direction {
     Direction { name: M::NAME, from: M::ENDS.0, to: M::ENDS.1, table: M::TABLE, round_trip: round_trip::<M> }
 }
 
-/// Reads a datagram, with its descriptor and as if that had been lost, and what is a message it writes and reads
-/// again.
+/// Decodes a datagram, with its descriptor and as if that had been lost; encodes and decodes again what is a message.
 ///
 /// # Errors
 ///
 /// When the message does not survive that.
 fn round_trip<M: Message>(datagram: &[u8], fd: Option<OwnedFd>) -> Result<(), Fault> {
     if let Ok((tag, reader)) = wire::open(datagram, None) {
-        // Any answer will do.
+        // The result is of no interest.
         let _ = M::lost(tag, reader);
     }
     let Ok(message) = decode::<M>(datagram, fd) else { return Ok(()) };
     let encoded = message.encode().map_err(Fault::Write)?;
-    // A copy of its descriptor has another number, which `Debug` shows.
+    // A copy of the descriptor has another number, which `Debug` shows.
     if encoded.fd.is_some() {
         return Ok(());
     }

@@ -1,4 +1,4 @@
-//! Between the supervisor and the target of the demo page, which says nothing.
+//! Between the supervisor and the echo target of the demo, which sends nothing.
 
 use std::os::fd::OwnedFd;
 

@@ -1,4 +1,4 @@
-//! Between the supervisor and the exporter, which shows metrics to whoever asks over HTTP.
+//! Between the supervisor and the exporter, which serves metrics over HTTP.
 
 use std::os::fd::OwnedFd;
 
@@ -39,16 +39,16 @@ messages! {
     }
 }
 
-/// What can be asked for over HTTP.
+/// A page of the exporter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Page {
-    /// Everything that is counted, in the OpenMetrics text format.
+    /// All metrics in the OpenMetrics text format.
     Metrics,
-    /// Whether clients can be served; the reason if not.
+    /// Whether clients can be served, and the reason if not.
     Health,
 }
 
 impl Page {
-    /// So many may be asked for before the first is answered: one for each connection.
+    /// How many pages may be outstanding: one for each connection.
     pub const MAX_WANTED: usize = 16;
 }

@@ -1,4 +1,4 @@
-//! What is counted on the way of connections, for metrics.
+//! Counters of gateways, for metrics.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,35 +11,35 @@ use super::admission::Refusal;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Stats {
-    /// Answers to requests, by status code.
+    /// Responses by status code.
     pub responses: BTreeMap<u16, u64>,
-    /// Requests for a WebSocket, by what came of them.
+    /// WebSocket handshakes by outcome.
     pub handshakes: BTreeMap<Handshake, u64>,
-    /// TLS handshakes with clients that have succeeded.
+    /// Successful TLS handshakes with clients.
     pub tls: Durations,
-    /// Those that have failed.
+    /// Failed TLS handshakes with clients.
     pub tls_failures: u64,
 }
 
-/// What came of a request for a WebSocket.
+/// The outcome of a WebSocket handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Handshake {
-    /// A session.
+    /// A session began.
     Opened,
-    /// The request was not in order.
+    /// The request was invalid.
     Malformed,
     /// The target could not be reached.
     Unreachable,
-    /// We had run out of something, or could not ask somebody.
+    /// This service had run out of a resource, or could not ask a plugin or service.
     Unavailable,
-    /// The client had not proved what it must.
+    /// The client was not authenticated or authorized.
     AuthDenied,
-    /// The client had no token, or none that leads anywhere.
+    /// The client had no token, or an unknown one.
     TokenDenied,
 }
 
 impl Handshake {
-    /// One word for metrics.
+    /// The value of the metric's label.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -69,23 +69,23 @@ impl From<&Refusal> for Handshake {
 }
 
 impl Stats {
-    /// Counts an answer.
+    /// Counts a response.
     pub fn count_response(&mut self, code: u16) {
         add(self.responses.entry(code).or_default(), 1);
     }
 
-    /// Counts a request for a WebSocket.
+    /// Counts a WebSocket handshake.
     pub fn count_handshake(&mut self, result: Handshake) {
         add(self.handshakes.entry(result).or_default(), 1);
     }
 
-    /// Whether a gateway in order could say so.
+    /// Whether a gateway that works correctly could send this.
     #[must_use]
     pub fn is_possible(&self) -> bool {
         self.responses.keys().all(|code| (100..600).contains(code))
     }
 
-    /// Adds what another has counted.
+    /// Adds the counters of another gateway.
     pub fn add(&mut self, other: &Self) {
         for (code, count) in &other.responses {
             add(self.responses.entry(*code).or_default(), *count);
@@ -98,10 +98,10 @@ impl Stats {
     }
 }
 
-/// Bounds of [`Durations`], milliseconds.
+/// Bounds of [`Durations`], in milliseconds.
 const BOUNDS: [u32; 12] = [1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000];
 
-/// How long something took that takes up to seconds.
+/// A histogram of durations of up to some seconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Durations {
     counts: [u64; BOUNDS.len() + 1],
@@ -109,7 +109,7 @@ pub struct Durations {
 }
 
 impl Durations {
-    /// Counts one.
+    /// Counts a duration.
     pub fn count(&mut self, took: Duration) {
         let bucket = BOUNDS.iter().take_while(|bound| took > Duration::from_millis((**bound).into())).count();
         if let Some(count) = self.counts.get_mut(bucket) {
@@ -118,7 +118,7 @@ impl Durations {
         add(&mut self.microseconds, u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
     }
 
-    /// Adds what another has counted.
+    /// Adds the counts of another histogram.
     pub fn add(&mut self, other: &Self) {
         for (count, more) in self.counts.iter_mut().zip(other.counts) {
             add(count, more);
@@ -126,20 +126,20 @@ impl Durations {
         add(&mut self.microseconds, other.microseconds);
     }
 
-    /// How many took up to so many seconds, and longer than the bound before. The last has no bound.
+    /// Durations in seconds up to each bound and above the one before. The last bucket has no bound.
     pub fn buckets(&self) -> impl Iterator<Item = (String, u64)> {
         let bounds = BOUNDS.iter().map(|bound| (f64::from(*bound) / 1000.0).to_string());
         bounds.chain(["+Inf".into()]).zip(self.counts)
     }
 
-    /// All together, seconds.
+    /// Sum of all durations, in seconds.
     #[must_use]
     pub fn seconds(&self) -> f64 {
         self.microseconds as f64 / 1e6
     }
 }
 
-/// Counts never wrap, whatever somebody says.
+/// Adds without overflow, whatever a gateway reports.
 fn add(count: &mut u64, more: u64) {
     *count = count.saturating_add(more);
 }

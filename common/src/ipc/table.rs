@@ -37,15 +37,15 @@ pub struct Row {
     pub tag: u8,
     /// Its name.
     pub name: &'static str,
-    /// The name of the constant with its tag.
+    /// The name of the constant of its tag.
     pub constant: &'static str,
-    /// What it means: its documentation, line by line.
+    /// Its documentation, line by line.
     pub about: &'static [&'static str],
     /// The phases in which it is legal.
     pub phases: &'static [Phase],
-    /// The phase that begins with it, if it is not the one before.
+    /// The phase that begins with it, if it begins one.
     pub then: Option<Phase>,
-    /// Its fields, in the order in which they are written.
+    /// Its fields, in the order of their encoding.
     pub fields: &'static [Field],
 }
 
@@ -56,22 +56,22 @@ pub struct Field {
     pub name: &'static str,
     /// Its type, as Rust writes it.
     pub kind: &'static str,
-    /// Travels as a descriptor, beside the bytes.
+    /// Whether it travels as a descriptor beside the datagram.
     pub is_descriptor: bool,
 }
 
-/// A message in one direction of a channel. Implemented by [`messages!`] alone.
+/// A message in one direction of a channel. Only [`messages!`] implements it.
 pub trait Message: Sized + fmt::Debug {
     /// The name of its enum.
     const NAME: &'static str;
-    /// Who sends it, and who receives it.
+    /// Its sender and its receiver.
     const ENDS: (&'static str, &'static str);
     /// Its table. The conversation begins in the phase of the first row.
     const TABLE: &'static [Row];
     /// The phase in which the conversation begins.
     const BEGINS: Phase = Self::TABLE[0].phases[0];
 
-    /// The datagram and the descriptor that goes along.
+    /// The datagram and the descriptor that accompanies it.
     ///
     /// # Errors
     ///
@@ -85,7 +85,7 @@ pub trait Message: Sized + fmt::Debug {
     /// When no message has this tag, or its fields and its descriptor are not exactly those of the table.
     fn decode(tag: u8, reader: Reader<'_>) -> Result<Self, WireError>;
 
-    /// The connection that a message was about whose descriptor was lost on the way.
+    /// The connection that a message concerned whose descriptor was lost.
     ///
     /// # Errors
     ///
@@ -93,29 +93,29 @@ pub trait Message: Sized + fmt::Debug {
     fn lost(tag: u8, reader: Reader<'_>) -> Result<ConnectionId, WireError>;
 }
 
-/// Where the conversation in one direction of a channel stands: decides which messages are legal.
+/// The phase of the conversation in one direction of a channel, which decides which messages are legal.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Conversation(Option<Phase>);
 
 impl Conversation {
-    /// One that another program has begun, and that is in `phase`.
+    /// A conversation that another program has begun and that is in `phase`.
     #[must_use]
     pub fn resumed(phase: Phase) -> Self {
         Self(Some(phase))
     }
 
-    /// Decodes a datagram, and goes on to the phase that begins with it.
+    /// Decodes a datagram, and enters the phase that begins with it.
     ///
     /// # Errors
     ///
-    /// When it is not a message of type `M`, or not one that is legal in this phase. The channel must be given up.
+    /// When it is not a message of type `M` that is legal in this phase. The channel must be given up.
     pub fn decode<M: Message>(&mut self, datagram: &[u8], fd: Option<OwnedFd>) -> Result<M, WireError> {
         let (tag, reader) = wire::open(datagram, fd)?;
         self.proceed::<M>(tag)?;
         M::decode(tag, reader)
     }
 
-    /// The tag of a message whose descriptor was lost, and the connection that it was about.
+    /// The tag of a message whose descriptor was lost, and the connection that it concerned.
     ///
     /// # Errors
     ///
@@ -137,7 +137,7 @@ impl Conversation {
     }
 }
 
-/// Decodes a datagram in whatever phase, for tests.
+/// Decodes a datagram in any phase, for tests.
 ///
 /// # Errors
 ///
@@ -166,8 +166,8 @@ pub fn decode<M: Message>(datagram: &[u8], fd: Option<OwnedFd>) -> Result<M, Wir
 /// }
 /// ```
 ///
-/// `[fd]` marks the field that travels as a descriptor, `then` is the phase that begins with the message, and `lost`
-/// is the connection to blame a lost descriptor on.
+/// `[fd]` marks the field that travels as a descriptor, `then` names the phase that begins with the message, and
+/// `lost` the field with the connection that a lost descriptor concerns.
 macro_rules! messages {
     (
         $(#[doc = $about:literal])+

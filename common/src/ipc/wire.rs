@@ -1,4 +1,4 @@
-//! How a message becomes a datagram: version, tag, and the fields one after the other in the format of `postcard`.
+//! The encoding of messages: version, tag, and the fields one after the other in the format of `postcard`.
 
 use std::fmt;
 use std::io;
@@ -6,36 +6,36 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-/// Longest datagram. What is longer travels as a file in memory.
+/// Longest datagram. Larger values travel as memory files.
 pub const MAX_BYTES: usize = 16 << 10;
 
-/// Stands at the head of each datagram. When to count it up is written in [`super::table`].
+/// Version at the head of each datagram. [`super::table`] says when to increment it.
 pub const VERSION: u8 = 1;
 
-/// A message ready to be sent.
+/// An encoded message.
 #[derive(Debug)]
 pub struct Encoded<'a> {
     bytes: Vec<u8>,
-    /// The descriptor that goes along.
+    /// The descriptor that accompanies it.
     pub fd: Option<BorrowedFd<'a>>,
 }
 
 impl Encoded<'_> {
-    /// The whole datagram.
+    /// The datagram.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-/// How far the conversation in one direction of a channel is.
+/// The phase of the conversation in one direction of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
-    /// Nothing was said.
+    /// Nothing was sent yet.
     Setup,
-    /// The role is being prepared for its work.
+    /// The role is being set up.
     Starting,
-    /// The role works.
+    /// The role serves.
     Serving,
 }
 
@@ -49,31 +49,31 @@ impl fmt::Display for Phase {
     }
 }
 
-/// Why bytes are not a message. Each is the fault of the other end, but for `Encode` and `TooLong`.
+/// Why bytes are not a message. All but `Encode` and `TooLong` are the fault of the other end.
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
-    /// The other end speaks another version.
+    /// The other end uses another version.
     #[error("message of version {0}, expected {VERSION}")]
     Version(u8),
-    /// There is no message of this tag in this direction.
+    /// This direction has no message with this tag.
     #[error("message with unknown tag {0}")]
     Tag(u8),
-    /// The other end says what it must not say now.
+    /// The message is not legal in this phase.
     #[error("message {0} is not allowed in phase {1}")]
     Phase(&'static str, Phase),
-    /// The body is not what the tag announces.
+    /// The body does not fit the tag.
     #[error("malformed body of message {0}")]
     Body(u8),
-    /// A descriptor is missing, or there is one that nobody wants.
+    /// A descriptor is missing or superfluous.
     #[error("wrong number of descriptors")]
     Descriptor,
-    /// Longer than allowed, cut by the kernel, or without even a tag.
+    /// The datagram is too long, was truncated by the kernel, or has no tag.
     #[error("message cut off")]
     Truncated,
-    /// A message of ours can't be written down.
+    /// A message of this process can't be encoded.
     #[error("cannot encode message {0}")]
     Encode(u8),
-    /// A message of ours is longer than allowed.
+    /// A message of this process is too long.
     #[error("message {0} is too long")]
     TooLong(u8),
 }
@@ -84,7 +84,7 @@ impl From<WireError> for io::Error {
     }
 }
 
-/// Writes a message.
+/// Encodes a message.
 #[derive(Debug)]
 pub struct Writer<'a> {
     tag: u8,
@@ -109,7 +109,7 @@ impl<'a> Writer<'a> {
         Self { fd: Some(fd), ..self }
     }
 
-    /// The message.
+    /// The encoded message.
     pub(super) fn finish(self) -> Result<Encoded<'a>, WireError> {
         if self.bytes.len() > MAX_BYTES {
             return Err(WireError::TooLong(self.tag));
@@ -118,7 +118,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Reads a message.
+/// Decodes a message.
 #[derive(Debug)]
 pub struct Reader<'a> {
     tag: u8,
@@ -139,7 +139,7 @@ impl<'a> Reader<'a> {
         self.fd.take().ok_or(WireError::Descriptor)
     }
 
-    /// Makes sure that nothing is left.
+    /// Makes sure that no bytes and no descriptor are left.
     pub(super) fn finish(self) -> Result<(), WireError> {
         match (self.rest, self.fd) {
             ([], None) => Ok(()),
@@ -149,11 +149,11 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Takes a datagram apart: its tag, and what reads the rest.
+/// Splits a datagram into its tag and a reader of the rest.
 ///
 /// # Errors
 ///
-/// When it has no tag, or the version is another.
+/// When it has no tag, or another version.
 pub fn open(datagram: &[u8], fd: Option<OwnedFd>) -> Result<(u8, Reader<'_>), WireError> {
     match *datagram {
         [VERSION, tag, ref rest @ ..] => Ok((tag, Reader { tag, rest, fd })),
@@ -162,11 +162,11 @@ pub fn open(datagram: &[u8], fd: Option<OwnedFd>) -> Result<(u8, Reader<'_>), Wi
     }
 }
 
-/// Reads a value that is not a message, such as a setup: all of `bytes`.
+/// Decodes a value that is not a message, such as a setup, from all of `bytes`.
 ///
 /// # Errors
 ///
-/// When it does not fit, or bytes remain.
+/// When they do not decode, or bytes remain.
 pub fn value<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
     match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Ok(value),

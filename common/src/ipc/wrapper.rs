@@ -1,4 +1,4 @@
-//! Between the supervisor and the wrapper, the process that starts the wrapped program and sees to its end.
+//! Between the supervisor and the wrapper, the process that starts the wrapped program and ends it.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -10,29 +10,29 @@ use serde::{Deserialize, Serialize};
 
 use super::table::messages;
 
-/// What a wrapper is told. It starts one program once.
+/// The setup of a wrapper, which starts one program once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WrapperSetup {
-    /// Whom to become first; nobody else if the program runs as the supervisor's user.
+    /// The user to become first; none if the program runs as the supervisor's user.
     pub run_as: Option<ProgramUser>,
     /// The program and its arguments, never empty.
     pub command: Vec<OsString>,
     /// The whole environment of the program.
     pub environment: Vec<(OsString, OsString)>,
-    /// Where to start it: the first of these that can be entered.
+    /// Its working directory: the first of these that can be entered.
     pub directories: Vec<PathBuf>,
     /// Soft and hard limit of open files.
     pub open_files: (u64, u64),
-    /// How long its processes have from SIGTERM to SIGKILL.
+    /// Time between SIGTERM and SIGKILL for its processes.
     pub grace: Duration,
 }
 
-/// The user of a program, which may be anyone.
+/// The user of the program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProgramUser {
-    /// User number.
+    /// User id.
     pub uid: u32,
-    /// Group number.
+    /// Group id.
     pub gid: u32,
     /// Supplementary groups.
     pub groups: Vec<u32>,
@@ -69,7 +69,7 @@ pub enum ProgramEnd {
 }
 
 impl ProgramEnd {
-    /// The exit status that tells others of this end; for a signal the one of a shell.
+    /// The exit status that stands for this end; for a signal, the one that a shell uses.
     #[must_use]
     pub fn status(self) -> u8 {
         match self {
@@ -82,11 +82,11 @@ impl ProgramEnd {
 /// Whether sessions can be connected to the wrapped program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ProgramState {
-    /// It will listen soon: clients wait.
+    /// It is starting: clients wait.
     #[default]
     Starting,
-    /// It listens here.
+    /// It listens at this address.
     Listening(SocketAddr),
-    /// There is no use in waiting for it.
+    /// It is not worth waiting for.
     Away,
 }
