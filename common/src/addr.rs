@@ -1,4 +1,4 @@
-//! Addresses as administrators write them: where to listen and what to connect to.
+//! Addresses in the notation of administrators: of listeners and of targets.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,28 +9,28 @@ use thiserror::Error;
 use crate::config::path::utf8;
 use crate::config::value::{self, Element, Rejected, Value, quoted};
 
-/// Where a listener is bound.
+/// The address of a listener.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(remote = "Self")]
 pub enum ListenAddr {
-    /// A TCP port. Without a host all addresses of the machine, IPv4 and IPv6.
+    /// A TCP port. Without a host: on all addresses of the machine, IPv4 and IPv6.
     Tcp {
         /// A host name or an IP address without brackets.
         host: Option<String>,
-        /// 0 lets the kernel choose.
+        /// 0 lets the kernel choose a port.
         port: u16,
     },
     /// A socket in the file system.
     Unix(PathBuf),
 }
 
-/// What a session is connected to.
+/// The address of a target.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(remote = "Self")]
 pub enum TargetAddr {
     /// A host name or IP address (without brackets) and a port.
     Tcp {
-        /// Resolved for each connection; every address is tried.
+        /// Resolved for each connection; its addresses are tried one after the other.
         host: String,
         /// Never 0.
         port: u16,
@@ -39,23 +39,23 @@ pub enum TargetAddr {
     Unix(PathBuf),
 }
 
-/// Why a text is no address.
+/// Why a text is not an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum AddrError {
-    /// Not `port` or `host:port`.
+    /// It is neither `port` nor `host:port`.
     #[error("no host: an address is written host:port, such as localhost:5900 or [::1]:5900")]
     NoHost,
-    /// What follows the last colon is not a port.
+    /// The text behind the last colon is not a port.
     #[error("no port: a port is a number from {min} to 65535")]
     Port {
-        /// 0 where the kernel may choose, else 1.
+        /// Smallest port that is allowed: 0 where the kernel may choose, else 1.
         min: u16,
     },
 }
 
 impl ListenAddr {
-    /// Reads `port`, `:port` or `host:port`. As in the original the last colon separates, so that
-    /// brackets around an IPv6 address may be missing, and an empty host means all addresses.
+    /// Parses `port`, `:port` or `host:port`. As in the original the last colon separates, so that the brackets of an
+    /// IPv6 address may be missing, and an empty host means all addresses.
     ///
     /// # Errors
     /// If there is no port from 0 to 65535.
@@ -68,8 +68,8 @@ impl ListenAddr {
 }
 
 impl TargetAddr {
-    /// Reads `host:port`, split at the last colon as for listeners. An empty host is this machine, as
-    /// in the original.
+    /// Parses `host:port`, split at the last colon as for listeners. An empty host means this machine, as in the
+    /// original.
     ///
     /// # Errors
     /// If there is no colon, or no port from 1 to 65535.
@@ -84,12 +84,12 @@ impl TargetAddr {
     }
 }
 
-/// A host as it stands in `getaddrinfo`: without the brackets of IPv6 addresses.
+/// The host as getaddrinfo(3) takes it: IPv6 addresses without brackets.
 fn without_brackets(host: &str) -> &str {
     host.trim_matches(['[', ']'])
 }
 
-/// A host as it stands before a port: IPv6 addresses get brackets (RFC 3986 section 3.2.2).
+/// The host as it is written before a port: IPv6 addresses in brackets (RFC 3986 section 3.2.2).
 fn bracketed(host: &str) -> String {
     if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
 }
@@ -113,7 +113,7 @@ impl fmt::Display for TargetAddr {
     }
 }
 
-/// Text in a file, binary in messages between processes.
+/// Serialized as text in files, in binary form in messages between processes.
 macro_rules! serde_address {
     ($type:ident) => {
         impl Serialize for $type {
@@ -143,7 +143,7 @@ macro_rules! serde_address {
 serde_address!(ListenAddr);
 serde_address!(TargetAddr);
 
-/// `unix:` before an absolute path, or what `tcp` reads.
+/// Parses `unix:` and an absolute path, or what `tcp` parses.
 fn address<T>(
     text: &str,
     unix: fn(PathBuf) -> T,

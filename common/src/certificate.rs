@@ -1,17 +1,16 @@
-//! When a certificate expires: the supervisor warns of it, and so does `websockifyctl check`.
+//! The expiry of a certificate, of which the supervisor and `websockifyctl check` warn.
 
 use std::time::SystemTime;
 
 use der::asn1::{AnyRef, ContextSpecific, Int};
 use der::{Decode, Header, SliceReader, Tag, TagNumber, Tagged};
 
-/// The end of the validity of a certificate in DER, `notAfter` (RFC 5280 section 4.1.2.5); none if it can't be
-/// read.
+/// The end of validity of a certificate in DER, `notAfter` (RFC 5280 section 4.1.2.5); none if it can't be parsed.
 ///
-/// Before it stand, in this order: the version, if any, serial number, algorithm, and issuer.
+/// The fields before it are, in this order: version (optional), serial number, algorithm, issuer.
 pub fn not_after(certificate: &[u8]) -> Option<SystemTime> {
     let mut reader = SliceReader::new(certificate).ok()?;
-    // The certificate, and in it what is signed.
+    // The certificate, and in it the signed part.
     enter(&mut reader)?;
     enter(&mut reader)?;
     let _: Option<ContextSpecific<AnyRef<'_>>> =
@@ -19,7 +18,7 @@ pub fn not_after(certificate: &[u8]) -> Option<SystemTime> {
     let _serial = Int::decode(&mut reader).ok()?;
     let _algorithm = AnyRef::decode(&mut reader).ok()?;
     let _issuer = AnyRef::decode(&mut reader).ok()?;
-    // The validity: not before, not after.
+    // The validity: `notBefore`, `notAfter`.
     enter(&mut reader)?;
     let _begin = AnyRef::decode(&mut reader).ok()?;
     let end = AnyRef::decode(&mut reader).ok()?;
@@ -30,7 +29,7 @@ pub fn not_after(certificate: &[u8]) -> Option<SystemTime> {
     }
 }
 
-/// Goes into a sequence.
+/// Enters a sequence.
 fn enter(reader: &mut SliceReader<'_>) -> Option<()> {
     let header = Header::decode(reader).ok()?;
     (header.tag() == Tag::Sequence).then_some(())
@@ -42,8 +41,7 @@ mod tests {
 
     use super::not_after;
 
-    /// What stands before the key in a certificate that is valid from `begin` to `end`, with a version or
-    /// without.
+    /// The beginning of a certificate that is valid from `begin` to `end`, up to its key, with or without a version.
     fn certificate(version: &[u8], tag: u8, begin: &[u8], end: &[u8]) -> Vec<u8> {
         let nested = |tag: u8, parts: &[&[u8]]| {
             let content = parts.concat();

@@ -1,62 +1,62 @@
-//! What `websockifyctl` asks a running instance and what that answers: one line of JSON each way over a unix
-//! socket, and the end.
+//! The control protocol between `websockifyctl` and a running instance: over a unix socket, one line of JSON in each
+//! direction.
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// Longest request, its newline included. Each is far shorter.
+/// Longest request, including its newline.
 pub const MAX_REQUEST_BYTES: usize = 4096;
 
-/// The directory of sockets of instances that run as root.
+/// Where instances that run as root have their directories.
 const SYSTEM_DIRECTORY: &str = "/run/websockify";
 
-/// What can be asked.
+/// A request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
-    /// How the instance is: [`Answer::Status`].
+    /// Asks for the state of the instance: [`Answer::Status`].
     Status,
-    /// Its sessions: [`Answer::Sessions`].
+    /// Asks for its sessions: [`Answer::Sessions`].
     Sessions,
-    /// End a session: [`Answer::Done`].
+    /// Ends a session: [`Answer::Done`].
     Disconnect {
-        /// Its number.
+        /// The number of the session.
         session: u64,
-        /// The run of the service that it must belong to, if that is known: the first half of its id.
+        /// The run that it must belong to, if given: the first half of its id.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         run: Option<u64>,
     },
-    /// Let nobody in any more, and end with the last connection: [`Answer::Done`].
+    /// Stops accepting clients, and ends the instance with its last connection: [`Answer::Done`].
     Drain,
-    /// Read the configuration again: [`Answer::Done`] or [`Answer::Failed`].
+    /// Reads the configuration again: [`Answer::Done`] or [`Answer::Failed`].
     Reload {
-        /// Answer when it is done, not at once.
+        /// Answers after the reload, not at once.
         wait: bool,
     },
-    /// Let the installed version take over, which is a reload as well, and answer when that is done.
+    /// Upgrades to the installed version, which includes a reload; answers afterwards.
     Upgrade,
-    /// Everything that is counted, in the OpenMetrics text format: [`Answer::Metrics`].
+    /// Asks for all metrics in the OpenMetrics text format: [`Answer::Metrics`].
     Metrics,
 }
 
-/// What is answered.
+/// An answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
-    /// How the instance is.
+    /// The state of the instance.
     Status(Box<Status>),
     /// Its sessions, oldest first.
     Sessions(Vec<Session>),
-    /// It is done; a sentence for humans.
+    /// The request was carried out; a sentence for humans.
     Done(String),
-    /// It can't be done; the reason for humans.
+    /// The request has failed; the reason for humans.
     Failed(String),
-    /// Metrics as text.
+    /// The text of the metrics.
     Metrics(String),
 }
 
-/// How an instance is. Fields are only ever added.
+/// The state of an instance. After a release fields are only added.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Status {
@@ -66,37 +66,37 @@ pub struct Status {
     pub version: String,
     /// The supervisor's process id.
     pub pid: u32,
-    /// Seconds since the start; upgrades don't count as one.
+    /// Seconds since the start; an upgrade is not a start.
     pub uptime_seconds: u64,
-    /// Where it listens.
+    /// The addresses of its listeners.
     pub listen: Vec<String>,
-    /// Where sessions go, in words.
+    /// Its target, in words.
     pub target: String,
-    /// Sessions now.
+    /// Open sessions.
     pub sessions: u64,
     /// Sessions since the start.
     pub sessions_total: u64,
-    /// Bytes of payload, both directions, of sessions that have ended.
+    /// Bytes of payload in both directions, of sessions that have ended.
     pub bytes_relayed: u64,
-    /// How far the roles are confined.
+    /// The confinement of the roles that was reached.
     pub sandbox: String,
     /// Roles that were killed because they broke protocol.
     pub violations: u64,
-    /// Nobody is let in any more.
+    /// New clients are no longer accepted.
     pub draining: bool,
-    /// Why the last reload has changed nothing.
+    /// Why the last reload has failed, if it has.
     pub reload_failure: Option<String>,
-    /// Where systemd listens, if that is not where the configuration says.
+    /// Where systemd listens, if that differs from the configuration.
     pub listens_elsewhere: Option<String>,
-    /// When the configuration in force was read, milliseconds since 1970; 0 if an earlier version has.
+    /// When the configuration in force was read, in milliseconds since 1970; 0 if an earlier version has read it.
     pub config_read: u64,
-    /// When the certificate in force expires, seconds since 1970.
+    /// When the certificate in force expires, in seconds since 1970.
     pub certificate_expires: Option<u64>,
-    /// Oldest first; new connections go to the last.
+    /// Generations, oldest first; new connections go to the last one.
     pub generations: Vec<Generation>,
 }
 
-/// The roles under one reading of the configuration.
+/// The roles that serve under one reading of the configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Generation {
@@ -104,40 +104,40 @@ pub struct Generation {
     pub number: u32,
     /// Process ids of its gateways.
     pub gateways: Vec<i32>,
-    /// Connections that they have.
+    /// Connections of these gateways.
     pub connections: u64,
 }
 
-/// One session.
+/// A session.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Session {
     /// Its number.
     pub id: u64,
-    /// The id that log and client know it by.
+    /// Its id in the log and in the response to the client.
     pub session: String,
     /// The client's address.
     pub client: String,
     /// Its target.
     pub target: String,
-    /// Seconds since its connection was accepted.
+    /// Seconds since the connection was accepted.
     pub seconds: u64,
-    /// Bytes of payload to the target; nothing if its gateway does not say.
+    /// Bytes of payload to the target; none if its gateway has not answered in time.
     pub bytes_in: Option<u64>,
     /// Bytes of payload to the client.
     pub bytes_out: Option<u64>,
-    /// Frames of data from the client; nothing if its gateway does not say.
+    /// Data frames from the client; none if its gateway has not answered in time.
     pub frames_in: Option<u64>,
-    /// Frames to the client.
+    /// Data frames to the client.
     pub frames_out: Option<u64>,
-    /// The generation that serves it.
+    /// The number of its generation.
     pub generation: u32,
-    /// Who has logged in.
+    /// The authenticated user.
     pub user: Option<String>,
 }
 
-/// Where instances of this user have their sockets: `/run/websockify/NAME/control` for root, beneath
-/// `$XDG_RUNTIME_DIR` for others, if there is such a directory.
+/// The directory in which instances of this user have directories of their own: `/run/websockify` for root,
+/// `$XDG_RUNTIME_DIR/websockify` for others, if that variable is set. Their sockets are called `control`.
 #[must_use]
 pub fn directory() -> Option<PathBuf> {
     if nix::unistd::geteuid().is_root() {
@@ -147,13 +147,13 @@ pub fn directory() -> Option<PathBuf> {
     own.map(|path| path.join("websockify"))
 }
 
-/// The socket of an instance whose own directory is `directory`.
+/// The control socket in the directory of an instance.
 #[must_use]
 pub fn socket(directory: &Path) -> PathBuf {
     directory.join("control")
 }
 
-/// Whether `name` can be that of an instance: it becomes a part of paths and unit names.
+/// Whether `name` is allowed as the name of an instance, which becomes a part of paths and unit names.
 #[must_use]
 pub fn is_name(name: &str) -> bool {
     let good = |c: char| c.is_ascii_alphanumeric() || ":_.-".contains(c);

@@ -1,4 +1,4 @@
-//! Errors of the system in the form that people and scripts know from the original.
+//! Errors of system calls in the notation of Python, which people and scripts know from the original.
 
 use std::fmt;
 use std::io;
@@ -11,7 +11,7 @@ impl fmt::Display for Numbered<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = self.0.to_string();
         match self.0.raw_os_error() {
-            // The standard library says the number behind the text.
+            // The standard library puts the number behind the text.
             Some(number) => {
                 write!(f, "[Errno {number}] {}", text.split(" (os error").next().unwrap_or_default())
             }

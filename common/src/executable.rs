@@ -1,4 +1,4 @@
-//! Programs as files: which one a name means (execvp(3)), and whether a library can be preloaded into it
+//! Executable files: which file a name means (execvp(3)), and whether a library can be preloaded into a program
 //! (ld.so(8), `LD_PRELOAD`).
 
 use std::ffi::{OsStr, OsString};
@@ -9,43 +9,43 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-/// How deep the kernel follows interpreters of scripts (`BINPRM_MAX_RECURSION` of fs/exec.c).
+/// Depth to which the kernel follows interpreters of scripts (`BINPRM_MAX_RECURSION` of fs/exec.c).
 const MAX_INTERPRETERS: usize = 5;
 
-/// The longest first line of a script that the kernel looks at (`BINPRM_BUF_SIZE`).
+/// Length of a script's first line that the kernel reads (`BINPRM_BUF_SIZE`).
 const MAX_FIRST_LINE: usize = 256;
 
-/// More program headers have only cores.
+/// Largest number of program headers that is read; only core files have more.
 const MAX_PROGRAM_HEADERS: u16 = 512;
 
 /// Longest path of a dynamic linker (`PATH_MAX`).
 const MAX_LINKER_PATH: u64 = 4096;
 
-/// Who starts a program.
+/// The credentials that start a program.
 #[derive(Clone, Copy, Debug)]
 pub struct Caller {
-    /// User number.
+    /// User id.
     pub uid: u32,
-    /// Group number.
+    /// Group id.
     pub gid: u32,
-    /// Whether setuid and its like do nothing (prctl(2), `PR_SET_NO_NEW_PRIVS`).
+    /// Whether setuid and the like have no effect (prctl(2), `PR_SET_NO_NEW_PRIVS`).
     pub no_new_privileges: bool,
 }
 
-/// Why the dynamic linker loads no library of ours into a program.
+/// Why the dynamic linker does not preload a library into a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Obstacle {
-    /// There is no dynamic linker.
+    /// The program is linked statically.
     Static,
-    /// The dynamic linker is that of another C library.
+    /// The dynamic linker belongs to another C library.
     Musl,
-    /// It is for another kind of processor, or for its mode of another word length.
+    /// The program is for another architecture or word length.
     OtherMachine,
-    /// It gets the rights of its owner.
+    /// The program is setuid.
     Setuid,
-    /// It gets the rights of its group.
+    /// The program is setgid.
     Setgid,
-    /// It gets rights of root (capabilities(7)).
+    /// The program has file capabilities (capabilities(7)).
     Capabilities,
 }
 
@@ -62,31 +62,31 @@ impl fmt::Display for Obstacle {
     }
 }
 
-/// Why there is no program of a name.
+/// Why a name means no program.
 #[derive(Debug, thiserror::Error)]
 pub enum FindError {
     /// There is no such file.
     #[error("there is no such program")]
     Missing,
-    /// It may be there: we must not look.
+    /// The directory can't be searched, so the file may exist.
     #[error("{} can't be looked at: {source}", path.display())]
     Hidden {
-        /// Where it may be.
+        /// The path that was tried.
         path: PathBuf,
-        /// The system's reason.
+        /// The error of the system call.
         source: io::Error,
     },
-    /// It is no program.
+    /// The file is not executable.
     #[error("{} can't be executed", .0.display())]
     NotExecutable(PathBuf),
 }
 
-/// The file that is executed for `name`: without a slash the first in the directories of `path`, as in `$PATH`. Relative
-/// paths lead from `directory`.
+/// The file that execvp(3) runs for `name`: if `name` has no slash, the first match in the directories of `path`
+/// (`$PATH`). Relative paths refer to `directory`.
 ///
 /// # Errors
 ///
-/// When there is none that can be executed.
+/// When no executable file is found.
 pub fn find(name: &OsStr, path: &OsStr, directory: &Path) -> Result<PathBuf, FindError> {
     if name.as_bytes().contains(&b'/') {
         return executable(directory.join(name));
@@ -113,13 +113,13 @@ fn executable(path: PathBuf) -> Result<PathBuf, FindError> {
     }
 }
 
-/// What keeps a preloaded library out of `program`, and in which file that is: for a script its interpreter.
-/// Nothing where nobody knows, as for files that can't be read.
+/// Why a library can't be preloaded into `program`, and the file that is the reason: for a script its interpreter.
+/// None if it can be, or if the file can't be read.
 #[must_use]
 pub fn obstacle(program: &Path, caller: Caller) -> Option<(PathBuf, Obstacle)> {
     let mut file = program.to_owned();
     for _ in 0..=MAX_INTERPRETERS {
-        // Opening a pipe would wait for its other end.
+        // Opening a FIFO would wait for its other end.
         let metadata = fs::metadata(&file).ok().filter(Metadata::is_file)?;
         let opened = File::open(&file).ok()?;
         if let Some(interpreter) = interpreter(&opened) {
@@ -141,7 +141,7 @@ fn interpreter(file: &File) -> Option<PathBuf> {
     Some(OsString::from_vec(word.to_vec()).into())
 }
 
-/// Of `Elf64_Ehdr` and `Elf64_Phdr` (elf(5)): the length, and where fields are.
+/// Length and field offsets of `Elf64_Ehdr` and `Elf64_Phdr` (elf(5)).
 const HEADER: usize = 64;
 const CLASS: usize = 4;
 const PROGRAM_HEADERS: u64 = 32;
@@ -154,14 +154,14 @@ const SEGMENT_LENGTH: u64 = 32;
 const CLASS_64: u8 = 2;
 const INTERPRETER: u32 = 3;
 
-/// What the way that a program is linked has against it.
+/// What the way in which a program is linked means for preloading.
 fn of_linking(file: &File) -> Option<Obstacle> {
     let header: [u8; HEADER] = bytes(file, 0).ok()?;
     let ours: [u8; HEADER] = bytes(&File::open("/proc/self/exe").ok()?, 0).ok()?;
     if !header.starts_with(b"\x7fELF") || ours[CLASS] != CLASS_64 {
         return None;
     }
-    // Class, order of bytes, and processor.
+    // Class, byte order and architecture.
     let machine = |header: [u8; HEADER]| [header[CLASS], header[5], header[18], header[19]];
     if machine(header) != machine(ours) {
         return Some(Obstacle::OtherMachine);
@@ -173,7 +173,7 @@ fn of_linking(file: &File) -> Option<Obstacle> {
     }
 }
 
-/// The path of the dynamic linker that a program for our machine asks for.
+/// The dynamic linker (`PT_INTERP`) of a program for this architecture.
 fn linker(file: &File) -> io::Result<Option<Vec<u8>>> {
     let word = |offset| bytes(file, offset).map(u64::from_ne_bytes);
     let half = |offset| bytes(file, offset).map(u16::from_ne_bytes);
@@ -196,7 +196,7 @@ fn bytes<const N: usize>(file: &File, offset: u64) -> io::Result<[u8; N]> {
     Ok(bytes)
 }
 
-/// What rights that a program gets by itself have against it (getauxval(3), `AT_SECURE`).
+/// What setuid, setgid and file capabilities mean for preloading (getauxval(3), `AT_SECURE`).
 fn of_rights(path: &Path, metadata: &Metadata, caller: Caller) -> Option<Obstacle> {
     if caller.no_new_privileges {
         return None;
@@ -208,7 +208,7 @@ fn of_rights(path: &Path, metadata: &Metadata, caller: Caller) -> Option<Obstacl
     if has(0o2010) && metadata.gid() != caller.gid {
         return Some(Obstacle::Setgid);
     }
-    // Root gets no more than it has.
+    // Root gains nothing by them.
     let has_capabilities =
         caller.uid != 0 && rustix::fs::getxattr(path, "security.capability", &mut [0; 64]).is_ok();
     has_capabilities.then_some(Obstacle::Capabilities)
@@ -222,7 +222,7 @@ mod tests {
 
     const NOBODY: Caller = Caller { uid: 65534, gid: 65534, no_new_privileges: false };
 
-    /// A directory for one test, which is removed in the end.
+    /// A directory for a test, removed on drop.
     struct Directory(PathBuf);
 
     impl Directory {
@@ -246,7 +246,7 @@ mod tests {
         }
     }
 
-    /// This test itself, with something changed.
+    /// This test program, with a modification.
     fn altered(change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
         let mut bytes = fs::read("/proc/self/exe").unwrap();
         change(&mut bytes);
@@ -283,7 +283,7 @@ mod tests {
         assert_eq!(found(&musl), Some(Obstacle::Musl));
         let other = directory.write("other", &altered(|bytes| bytes[18] ^= 1), 0o755);
         assert_eq!(found(&other), Some(Obstacle::OtherMachine));
-        // Without any program header there is no dynamic linker either.
+        // Without program headers there is no dynamic linker.
         let fixed = directory.write("static", &altered(|bytes| bytes[56..58].fill(0)), 0o755);
         assert_eq!(found(&fixed), Some(Obstacle::Static));
         let script = format!("#! {} -x\nnonsense", fixed.display());

@@ -1,10 +1,10 @@
-//! Exit codes of the programs, named as in sysexits(3) where that has a name for the case.
+//! Exit codes of the programs, named as in sysexits(3) where that has a fitting name.
 
-/// All went well.
+/// Success.
 pub const SUCCESS: u8 = 0;
-/// Something failed while running: a socket that can't be bound, a role that doesn't start.
+/// A failure while running: a socket can't be bound, a role does not start.
 pub const FAILURE: u8 = 1;
-/// Wrong use of the command line. 2 as the original and most programs, not `EX_USAGE` (64).
+/// Wrong usage of the command line: 2 as in the original and most programs, not `EX_USAGE` (64).
 pub const USAGE: u8 = 2;
-/// Something is wrong in the configuration file, `EX_CONFIG`.
+/// An error in the configuration file: `EX_CONFIG`.
 pub const CONFIG: u8 = 78;

@@ -1,17 +1,16 @@
-//! The names of the roles: what the processes beside the supervisor do.
+//! The names of the roles, the processes beside the supervisor.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// What a process beside the supervisor does: the first argument of `websockify-worker`, and the word for it in
-/// log lines and metrics.
+/// A role: the first argument of `websockify-worker`, and its name in log lines and metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RoleName {
     /// Speaks TLS, HTTP and WebSocket with clients and forwards their sessions.
     Gateway,
-    /// Decides who may have which target, and dials it.
+    /// Decides which client gets which target, and dials it.
     Connector,
-    /// Signs TLS handshakes with the instance's private key.
+    /// Signs TLS handshakes with the private key of the instance.
     Signer,
     /// Serves metrics and health over HTTP.
     Exporter,
@@ -23,7 +22,7 @@ pub enum RoleName {
     Plugin,
 }
 
-/// A word that names no role.
+/// The text is not the name of a role.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there is no role {0:?}")]
 pub struct UnknownRole(String);

@@ -1,10 +1,10 @@
-//! Tickets: what the supervisor says about a connection, so that the connector can believe it although a
-//! gateway brings it.
+//! Tickets: statements of the supervisor about a connection that the connector can trust although a gateway presents
+//! them.
 //!
-//! A gateway reads what clients send, so one day one may be taken over. With the ticket of a connection it
-//! can have one target for one client that really came, and nothing else: it can't make tickets, since
-//! only the supervisor and the connector have the key, nor change what stands in one, nor use that of
-//! another gateway, nor use one twice ([`SpentTickets`]), nor keep one for later.
+//! A gateway parses what clients send and might be taken over. With the ticket of a connection it obtains one target
+//! for one client that has really connected, and nothing else: it can't forge a ticket, because only the supervisor
+//! and the connector have the key; it can't alter one, use the ticket of another gateway, use one twice
+//! ([`SpentTickets`]), or keep one for later.
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -20,34 +20,34 @@ use sha2::Sha256;
 
 use crate::ipc::{ClientAddr, ConnectionId, GatewayId};
 
-/// Length of the key and of the seal: those of SHA-256, as RFC 2104 section 3 advises for the key.
+/// Length of key and seal: those of SHA-256, as RFC 2104 section 3 advises for the key.
 const BYTES: usize = 32;
 
-/// Begins what is sealed, so that a seal never fits anything else that might use the key one day.
+/// Prefix of the sealed bytes, so that a seal is valid for tickets only, whatever else may use the key one day.
 const CONTEXT: &[u8] = b"websockify connection ticket 1\0";
 
-/// The key of an instance. Made at its start, given to its connectors, never to a gateway, and never
-/// written anywhere.
+/// The key of an instance: created at its start, given to its connectors, never to a gateway, and never written to a
+/// file.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Key([u8; BYTES]);
 
 impl Key {
-    /// A new one, at random.
+    /// Creates a random key.
     ///
     /// # Errors
     ///
-    /// The kernel's, when it has no random numbers to give (getrandom(2)).
+    /// The kernel's, when getrandom(2) fails.
     pub fn generate() -> io::Result<Self> {
         let mut key = [0; BYTES];
-        // As little as this is never given in part.
+        // getrandom(2) returns so few bytes always in full.
         if getrandom(&mut key, GetRandomFlags::empty())? != BYTES {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         Ok(Self(key))
     }
 
-    /// What stands for a secret where it must not be seen: the same for the same secret, and without the key nobody
-    /// can find out which. 64 bits of HMAC-SHA-256 in hexadecimal digits.
+    /// Stands for a secret where that must not be shown: equal for equal secrets, and without the key nobody can find
+    /// the secret. 64 bits of HMAC-SHA-256 in hexadecimal digits.
     #[must_use]
     pub fn fingerprint(&self, secret: &[u8]) -> String {
         let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.0) else { return String::new() };
@@ -70,59 +70,58 @@ impl fmt::Debug for Key {
     }
 }
 
-/// What the supervisor says about a connection that it hands over.
+/// The statements of the supervisor about a connection that it hands over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
     /// The connection.
     pub connection: ConnectionId,
-    /// The gateway that it was handed to.
+    /// The gateway that has received it.
     pub gateway: GatewayId,
-    /// Where it comes from.
+    /// Its client.
     pub client: ClientAddr,
-    /// The second of the monotonic clock of this machine after which the ticket is worth nothing.
+    /// Expiry, in seconds of the machine's monotonic clock.
     pub expires: u64,
 }
 
 /// Claims under the supervisor's seal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ticket {
-    /// What it says.
+    /// The claims.
     pub claims: Claims,
     /// HMAC-SHA-256 (RFC 2104) of the claims.
     seal: [u8; BYTES],
 }
 
-/// Why a ticket is not honoured. All but [`Self::Expired`] and [`Self::Over`] are impossible for a
-/// gateway that does what it should.
+/// Why a ticket is rejected. A gateway that works correctly sees only [`Self::Expired`] and [`Self::Over`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TicketError {
-    /// The supervisor has not made it.
+    /// The seal is not the supervisor's.
     #[error("a forged ticket")]
     Forged,
-    /// It was made for another gateway.
+    /// The ticket belongs to another gateway.
     #[error("a ticket of another gateway")]
     Foreign,
-    /// The same gateway has used it before.
+    /// The gateway has used it before.
     #[error("a ticket that it has used before")]
     Reused,
-    /// It is too old.
+    /// The ticket has expired.
     #[error("an expired ticket")]
     Expired,
-    /// The connection is over, and the supervisor knew so before the gateway's last question came; or a connector
-    /// that has died may have taken the ticket.
+    /// The connection was over, as far as the supervisor knew, before the gateway asked; or a connector that has died
+    /// may have accepted the ticket.
     #[error("a ticket for a connection that is over")]
     Over,
 }
 
 impl TicketError {
-    /// Whether the gateway that brought the ticket breaks protocol, and can't be trusted any more.
+    /// Whether the gateway that has presented the ticket has broken protocol and can no longer be trusted.
     #[must_use]
     pub fn is_violation(self) -> bool {
         matches!(self, Self::Forged | Self::Foreign | Self::Reused)
     }
 }
 
-/// Makes tickets.
+/// Issues tickets.
 #[derive(Debug)]
 pub struct Mint {
     key: Key,
@@ -130,44 +129,44 @@ pub struct Mint {
 }
 
 impl Mint {
-    /// Tickets of this `key` that are good for `lifetime`.
+    /// Issues tickets sealed with `key` that are valid for `lifetime`.
     #[must_use]
     pub fn new(key: Key, lifetime: Duration) -> Self {
         Self { key, lifetime }
     }
 
-    /// The key that the connector needs.
+    /// The key, for the connector.
     #[must_use]
     pub fn key(&self) -> &Key {
         &self.key
     }
 
-    /// How long tickets are good.
+    /// How long tickets are valid.
     #[must_use]
     pub fn lifetime(&self) -> Duration {
         self.lifetime
     }
 
-    /// A ticket that expires a lifetime from now.
+    /// A ticket that expires in one lifetime.
     #[must_use]
     pub fn ticket(&self, connection: ConnectionId, gateway: GatewayId, client: ClientAddr) -> Ticket {
-        // Rounded up, so that none is good for less.
+        // Rounded up, so that no ticket is valid for less.
         let expires = now().saturating_add(self.lifetime.as_secs()).saturating_add(1);
         let claims = Claims { connection, gateway, client, expires };
-        // A key of any length is good for HMAC, and numbers and text can always be written down; were it
-        // otherwise, nobody would believe the ticket.
+        // HMAC takes keys of any length, and numbers and text can always be encoded. If one of these failed the
+        // ticket would be rejected.
         let seal = self.key.seal(&claims).map_or([0; BYTES], |mac| mac.finalize().into_bytes().into());
         Ticket { claims, seal }
     }
 }
 
 impl Ticket {
-    /// Whether it is a ticket of `key` for `gateway` that has not expired. The comparison takes the same
-    /// time wherever a wrong seal differs, so that nobody can feel the way to the right one.
+    /// Verifies that the ticket was sealed with `key` for `gateway` and has not expired. The comparison takes
+    /// constant time, so that timing tells nothing about the right seal.
     ///
     /// # Errors
     ///
-    /// What is wrong with it.
+    /// Why it is rejected.
     pub fn verify(&self, key: &Key, gateway: GatewayId) -> Result<(), TicketError> {
         let seal = key.seal(&self.claims).ok_or(TicketError::Forged)?;
         seal.verify_slice(&self.seal).map_err(|_| TicketError::Forged)?;
@@ -177,42 +176,41 @@ impl Ticket {
         if self.claims.expires < now() { Err(TicketError::Expired) } else { Ok(()) }
     }
 
-    /// Whether it is still good after `duration`.
+    /// Whether it is still valid after `duration`.
     #[must_use]
     pub fn outlasts(&self, duration: Duration) -> bool {
         now().saturating_add(duration.as_secs()) < self.claims.expires
     }
 }
 
-/// Seconds of the monotonic clock, which all processes of a machine share. Read by libc, which needs no
-/// system call; rustix looks the vDSO up at its first use, which a sandbox does not allow.
+/// Seconds of the monotonic clock, which all processes of a machine share. Read through libc, which needs no system
+/// call; rustix looks up the vDSO at its first use, which the sandbox does not allow.
 fn now() -> u64 {
-    // Every Linux has this clock. Without it no ticket would be good.
+    // Every Linux has this clock. Without it no ticket would be valid.
     clock_gettime(ClockId::CLOCK_MONOTONIC)
         .map_or(u64::MAX, |now| u64::try_from(now.tv_sec()).unwrap_or(u64::MAX))
 }
 
 /// The tickets that were used, so that none is used again.
 ///
-/// Each connection has one ticket. What became of it is kept until the supervisor says that the connection is over, or
-/// it has had a target, and from then on until the ticket has expired: about 50 bytes for each connection that is there
-/// or has been within a ticket's lifetime. However many come, none makes room for another to be used twice.
+/// Each connection has one ticket. Its state is kept until the supervisor says that the connection is over or the
+/// connection has a target, and after that until the ticket has expired: about 50 bytes for each connection that
+/// exists or has existed within the lifetime of a ticket. Entries are never evicted to make room.
 #[derive(Debug)]
 pub struct SpentTickets {
     lifetime: Duration,
     seen: HashMap<ConnectionId, Use>,
-    /// Connections that are over, and the second after which their tickets are worth nothing.
+    /// Connections that are over, and when their tickets expire.
     leaving: VecDeque<(u64, ConnectionId)>,
     before: SpentBefore,
 }
 
-/// What a connector may have taken before the one that is told this: tickets of each connection up to a
-/// number, but for some.
+/// What an earlier connector may have accepted: the tickets of all connections up to a number, with exceptions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpentBefore {
-    /// The number of the last connection by then.
+    /// The number of the last connection at that time.
     pub last: u64,
-    /// Those that are there, and have had no target as far as the supervisor knows.
+    /// Connections that existed then and had no target as far as the supervisor knew.
     pub fresh: BTreeSet<ConnectionId>,
 }
 
@@ -222,27 +220,27 @@ impl SpentBefore {
     }
 }
 
-/// What became of a ticket.
+/// The state of a ticket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Use {
-    /// It was good for so many pages, and can be used again.
+    /// Used for so many pages, and usable again.
     Pages(u32),
-    /// It is being used for a page, after so many.
+    /// In use for a page, after so many.
     Page(u32),
-    /// It can't be used again.
+    /// Used up.
     Spent,
     /// Its connection is over.
     Over,
 }
 
 impl SpentTickets {
-    /// None yet, of those that are good for `lifetime`.
+    /// No used tickets yet; tickets are valid for `lifetime`.
     #[must_use]
     pub fn new(lifetime: Duration) -> Self {
         Self { lifetime, seen: HashMap::new(), leaving: VecDeque::new(), before: SpentBefore::default() }
     }
 
-    /// Takes over from a connector that has died with what it knew.
+    /// Takes over from a connector that has died.
     pub fn follow(&mut self, before: SpentBefore) {
         self.before = before;
     }
@@ -265,8 +263,7 @@ impl SpentTickets {
         Ok(())
     }
 
-    /// Gives back a ticket that was used for a page, so that it can be used again, for `limit` pages in
-    /// all.
+    /// Returns a ticket that was used for a page, so that it can be used for up to `limit` pages in all.
     pub fn give_back(&mut self, claims: &Claims, limit: u32) {
         if let Some(used) = self.seen.get_mut(&claims.connection) {
             if let Use::Page(pages) = *used {
@@ -275,27 +272,27 @@ impl SpentTickets {
         }
     }
 
-    /// The connection has a target: no other ticket is made for it.
+    /// Records that the connection has a target: its ticket is used up.
     pub fn spend(&mut self, connection: ConnectionId) {
         self.leave(connection, Use::Spent);
     }
 
-    /// The connection is over.
+    /// Records that the connection is over.
     pub fn forget(&mut self, connection: ConnectionId) {
         self.leave(connection, Use::Over);
     }
 
-    /// Keeps what became of the connection's ticket until that has expired.
+    /// Keeps the state of a ticket until it has expired.
     fn leave(&mut self, connection: ConnectionId, became: Use) {
         let now = now();
         self.expire(now);
         self.seen.insert(connection, became);
-        // A ticket is rounded up to a second, and so is the present.
+        // Both the expiry and the present time are rounded to seconds.
         let expires = now.saturating_add(self.lifetime.as_secs()).saturating_add(2);
         self.leaving.push_back((expires, connection));
     }
 
-    /// Drops what nobody could use again anyway.
+    /// Drops the states of tickets that have expired.
     fn expire(&mut self, now: u64) {
         while let Some((_, connection)) = self.leaving.front().filter(|(expires, _)| *expires < now) {
             self.seen.remove(connection);
@@ -416,7 +413,7 @@ mod tests {
         assert!(!TicketError::Over.is_violation(), "its question may have been on its way");
     }
 
-    /// The connection may be given another ticket as long as the supervisor does not say that it is over.
+    /// The connection may present its ticket again as long as the supervisor does not say that it is over.
     #[test]
     fn a_used_ticket_stays_used_while_its_connection_is_there() {
         let mint = mint();
@@ -464,7 +461,7 @@ mod tests {
         assert!(format!("{mint:?}").contains("Key(…)"));
     }
 
-    /// Tickets must not be felt in the cost of a connection, which is some hundred microseconds.
+    /// A ticket must cost little beside the connection, which costs some hundred microseconds.
     #[test]
     fn tickets_cost_little() {
         let mint = mint();

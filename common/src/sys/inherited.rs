@@ -1,4 +1,4 @@
-//! Descriptors that a process was started with.
+//! Descriptors that the process was started with.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -7,14 +7,14 @@ use std::sync::{Mutex, PoisonError};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
-/// From <linux/close_range.h>; libc has another type for it on some platforms.
+/// From <linux/close_range.h>; libc declares it with another type on some platforms.
 const CLOSE_RANGE_CLOEXEC: i32 = 1 << 2;
 
-/// Those that have an owner by now.
+/// The descriptors that have been taken.
 static TAKEN: Mutex<BTreeSet<RawFd>> = Mutex::new(BTreeSet::new());
 
-/// Makes every descriptor from 3 on close-on-exec (close_range(2)), so that what our own starter has left
-/// open does not reach the processes that we start.
+/// Makes all descriptors from 3 on close-on-exec (close_range(2)), so that descriptors which the caller has left open
+/// do not reach the processes that this one starts.
 ///
 /// # Errors
 ///
@@ -25,12 +25,12 @@ pub fn close_others_on_exec() -> io::Result<()> {
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Takes ownership of descriptor `number`, which whoever started this process left open for it, and
-/// makes it close-on-exec. Each can be taken once, and before this program opens any itself.
+/// Takes ownership of descriptor `number`, which the caller has left open for this process, and makes it
+/// close-on-exec. Each can be taken once, and only before this program opens any descriptor itself.
 ///
 /// # Errors
 ///
-/// `NotFound` when the descriptor isn't open or was taken before.
+/// `NotFound` when the descriptor is not open or was taken before.
 pub fn take(number: RawFd) -> io::Result<OwnedFd> {
     if number < 0 || !TAKEN.lock().unwrap_or_else(PoisonError::into_inner).insert(number) {
         return Err(io::ErrorKind::NotFound.into());

@@ -1,4 +1,4 @@
-//! Listening sockets: accepting, and checking one that somebody else has made.
+//! Listening sockets: accepting, and checking a passed one.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,21 +10,21 @@ use tokio::io::Interest;
 
 use super::reactor::{After, Registered};
 
-/// A listening stream socket in the event loop.
+/// A listening stream socket, registered with the event loop.
 #[derive(Debug)]
 pub struct Listener(Registered);
 
-/// Who has connected.
+/// A client that has connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
     /// A TCP client.
     Ip(SocketAddr),
-    /// A client of a unix socket; such clients have no address worth telling.
+    /// A client of a unix socket, which has no meaningful address.
     Unix,
 }
 
 impl Listener {
-    /// Registers a listening socket. It becomes non-blocking for all who hold it.
+    /// Registers a listening socket. It becomes non-blocking for all processes that share it.
     ///
     /// # Errors
     ///
@@ -44,11 +44,11 @@ impl Listener {
         self.0.poll_read(cx, |listener| Ok((accept(listener)?, After::Ready)))
     }
 
-    /// The same without waiting.
+    /// Accepts a connection that has arrived, without waiting.
     ///
     /// # Errors
     ///
-    /// `WouldBlock` when nobody has come.
+    /// `WouldBlock` when none has arrived.
     pub fn try_accept(&self) -> io::Result<(OwnedFd, Peer)> {
         accept(self.0.as_fd())
     }
@@ -62,7 +62,7 @@ fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, Peer)> {
 
 fn peer(address: Option<SocketAddrAny>) -> Peer {
     address.and_then(|any| SocketAddr::try_from(any).ok()).map_or(Peer::Unix, |address| {
-        // A client of a socket for both families is an IPv4 client all the same.
+        // An IPv4 client of a dual-stack socket.
         Peer::Ip(SocketAddr::new(address.ip().to_canonical(), address.port()))
     })
 }
@@ -73,16 +73,16 @@ impl AsFd for Listener {
     }
 }
 
-/// What is wrong with a socket that was passed to us for listening.
+/// Why a passed socket can't be used for listening.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotAListener {
-    /// Not a socket at all.
+    /// It is not a socket.
     #[error("it is not a socket")]
     NotASocket,
-    /// A datagram socket, for example.
+    /// It is not a stream socket.
     #[error("it is not a stream socket")]
     NotAStream,
-    /// Connected or fresh, as with `Accept=yes` or inetd's `nowait`.
+    /// It does not listen, as with `Accept=yes` or inetd's `nowait`.
     #[error("it is not listening (use Accept=no, or inetd's \"wait\")")]
     NotListening,
 }
@@ -91,7 +91,7 @@ pub enum NotAListener {
 ///
 /// # Errors
 ///
-/// What it is instead.
+/// When it is not.
 pub fn check(fd: BorrowedFd<'_>) -> Result<(), NotAListener> {
     match sockopt::socket_type(fd) {
         Ok(SocketType::STREAM) => {}
@@ -104,9 +104,8 @@ pub fn check(fd: BorrowedFd<'_>) -> Result<(), NotAListener> {
     }
 }
 
-/// Sets on a listener what its connections shall have: Linux hands these options on at accept, which
-/// spares two calls for each. Errors are left to the first use of the socket; unix sockets have none
-/// of them.
+/// Sets options on a listener that its connections inherit, which saves two system calls for each. Errors are
+/// ignored; they show at the first use of the socket. Unix sockets don't have these options.
 pub fn set_inherited_options(fd: BorrowedFd<'_>) {
     let _ = sockopt::set_tcp_nodelay(fd, true);
     let _ = sockopt::set_socket_keepalive(fd, true);

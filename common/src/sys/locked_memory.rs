@@ -8,16 +8,16 @@ use std::ptr::NonNull;
 use nix::sys::mman::{MlockAllFlags, mlock, mlockall, munlockall};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 
-/// What the process may come to need on top of what it has, bytes.
+/// Memory that the process may still need, in bytes.
 const GROWTH: u64 = 4 << 20;
 
-/// Locks all that this process writes to: its heap, stack and variables, and what it maps from now on.
-/// Code and constants, most of what it has mapped, stay as they are. So a limit of 8 MiB is enough, which
+/// Locks all memory that this process writes to: heap, stack, variables, and future mappings. Code and constants,
+/// most of what is mapped, are not locked, so that a limit of 8 MiB is enough, the default of Linux and systemd.
 /// is what Linux and systemd give by default.
 ///
 /// # Errors
 ///
-/// When the limit (`RLIMIT_MEMLOCK`) leaves too little room, or the kernel refuses. Nothing is locked then.
+/// When the limit (`RLIMIT_MEMLOCK`) leaves too little room, or the kernel refuses. Then nothing is locked.
 pub fn lock_what_is_written() -> io::Result<()> {
     let limit = raise_limit()?;
     mlockall(MlockAllFlags::MCL_FUTURE)?;
@@ -28,8 +28,8 @@ pub fn lock_what_is_written() -> io::Result<()> {
     locked
 }
 
-/// Raises the limit as far as we may, and gives it. It must hold without privilege: without room, a process
-/// that has locked its memory can allocate no more.
+/// Raises the limit as far as allowed, and gives it. It must suffice without privileges, because a process with
+/// locked memory can allocate no more than that.
 fn raise_limit() -> io::Result<u64> {
     let (_, hard) = getrlimit(Resource::RLIMIT_MEMLOCK)?;
     if setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY).is_ok() {
@@ -55,7 +55,7 @@ fn lock_what_is_there(limit: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Where a line of proc_pid_maps(5) says that there is private memory that is written to, and its length.
+/// The length of a private writable mapping in a line of proc_pid_maps(5).
 fn written(line: &str) -> Option<(NonNull<c_void>, usize)> {
     let (range, rest) = line.split_once(' ')?;
     if !rest.starts_with("rw-p") {

@@ -1,4 +1,4 @@
-//! Data too long for a datagram, handed to another role as a sealed file in memory (memfd_create(2)).
+//! Values that are too long for a datagram, passed to a role as a sealed memory file (memfd_create(2)).
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
@@ -8,10 +8,10 @@ use std::os::unix::fs::FileExt;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-/// Longest content that is accepted, 4 MiB: a system's bundle of authorities takes a quarter of it.
+/// Longest content that is accepted, 4 MiB: the system's bundle of authorities takes a quarter of it.
 pub const MAX_BYTES: usize = 4 << 20;
 
-/// Puts `content` into a file that nobody can change any more.
+/// Writes `content` to a file that can no longer be changed.
 ///
 /// # Errors
 ///
@@ -26,8 +26,7 @@ pub fn sealed(content: &[u8]) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// Reads all of a file that `sealed` made. It reads from the start, whatever was read before, so one
-/// file can serve many roles.
+/// Reads a file that `sealed` has made, from its start, so that one file can serve many roles.
 ///
 /// # Errors
 ///
@@ -36,14 +35,14 @@ pub fn content(fd: OwnedFd) -> io::Result<Vec<u8>> {
     content_up_to(fd, MAX_BYTES)
 }
 
-/// The same with another limit.
+/// Reads a file with another limit.
 ///
 /// # Errors
 ///
 /// The kernel's; `InvalidData` when the content is longer than `max_bytes`.
 pub fn content_up_to(fd: OwnedFd, max_bytes: usize) -> io::Result<Vec<u8>> {
     let file = File::from(fd);
-    // Its place in the file is shared and of no account. A sandbox without stat(2) allows this.
+    // pread(2) leaves the shared offset alone. A sandbox without stat(2) allows it.
     let len = usize::try_from((&file).seek(SeekFrom::End(0))?).unwrap_or(usize::MAX);
     if len > max_bytes {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "longer than any configuration"));

@@ -11,13 +11,13 @@ use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 #[derive(Debug)]
 pub struct Registered(AsyncFd<OwnedFd>);
 
-/// What an operation left behind in the kernel, so that the next one need not ask in vain.
+/// What an operation has left in the kernel, which saves a call that would find nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum After {
     /// There may be more: try again before waiting.
     Ready,
-    /// Everything was taken: wait for the next event. The event loop is edge triggered, so what
-    /// arrives later is reported anew.
+    /// Everything was taken: wait for the next event. The event loop is edge-triggered, so later data is reported
+    /// anew.
     Drained,
 }
 
@@ -34,7 +34,7 @@ impl Registered {
         Ok(Self(registered.map_err(io::Error::from)?))
     }
 
-    /// Runs `operation` as soon as there is something to read.
+    /// Runs `operation` when the socket is readable.
     ///
     /// # Errors
     ///
@@ -52,7 +52,7 @@ impl Registered {
         }
     }
 
-    /// Runs `operation` as soon as there is room to write.
+    /// Runs `operation` when the socket is writable.
     ///
     /// # Errors
     ///
@@ -70,14 +70,14 @@ impl Registered {
         }
     }
 
-    /// Takes the socket out of the event loop again.
+    /// Removes the socket from the event loop.
     #[must_use]
     pub fn into_inner(self) -> OwnedFd {
         self.0.into_inner()
     }
 }
 
-/// What an operation came to; nothing if it has to be tried again, at once or after the next event.
+/// The result of an operation; none if it has to be repeated, at once or after the next event.
 fn settle<T>(
     guard: &mut AsyncFdReadyGuard<'_, OwnedFd>,
     outcome: io::Result<(T, After)>,
