@@ -1,23 +1,23 @@
-//! How many descriptors we may have open.
+//! The limit of open files.
 
 use std::sync::OnceLock;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// Soft and hard limit that we were started with.
+/// Soft and hard limit at the start.
 static STARTED_WITH: OnceLock<(u64, u64)> = OnceLock::new();
 
-/// Uses all that we may: each session takes two in its gateway. Most systems set a low soft limit only
-/// for programs that use select(2).
+/// Raises the soft limit to the hard limit: each session takes two descriptors in its gateway. Most systems set a low
+/// soft limit only for the sake of programs that use select(2).
 pub(crate) fn raise_limit() {
     let (soft, hard) = started_with();
     if soft < hard {
-        // What is refused leaves us with the limit that there is.
+        // If this fails the soft limit stays.
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
 }
 
-/// Soft and hard limit for programs that are not ours: those that we were started with.
+/// Soft and hard limit for programs of others: those at the start.
 pub(crate) fn started_with() -> (u64, u64) {
     *STARTED_WITH.get_or_init(|| getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024)))
 }

@@ -1,5 +1,5 @@
-//! A network of the program's own (network_namespaces(7)): its port is reached by the connector, which is started there
-//! as well, and by nobody else but root.
+//! A network namespace for the wrapped program (network_namespaces(7)): only root and the connector, which is started
+//! in the same namespace, can reach the program's port.
 
 use std::fs::File;
 use std::io;
@@ -9,12 +9,12 @@ use nix::sched::{CloneFlags, setns, unshare};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
-/// Holds the network as long as nobody lives there.
+/// Holds the namespace while no process is in it.
 #[derive(Debug)]
 pub(crate) struct Network(OwnedFd);
 
 impl Network {
-    /// A new one, in which there is loopback.
+    /// Creates a namespace whose loopback interface is up.
     pub(crate) fn new() -> io::Result<Self> {
         let ours = current()?;
         unshare(CloneFlags::CLONE_NEWNET)?;
@@ -23,13 +23,14 @@ impl Network {
         made
     }
 
-    /// One that an earlier image of this program has made.
+    /// Takes over a namespace that an earlier image of this program has created.
     pub(crate) fn adopted(namespace: OwnedFd) -> Self {
         Self(namespace)
     }
 
-    /// Does something there: sockets that are made and processes that are started meanwhile belong to it. We come
-    /// back in any case; that fails only for who has lost the rights which going there took.
+    /// Runs `action` in the namespace: sockets that it creates and processes that it starts belong there. The thread
+    /// returns to its own namespace in any case; that can fail only if it has lost the capability by which it went
+    /// there.
     fn within<T>(&self, action: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         let ours = current()?;
         setns(&self.0, CloneFlags::CLONE_NEWNET)?;
@@ -45,7 +46,7 @@ impl AsFd for Network {
     }
 }
 
-/// Does something in `network`, or in our own if there is none.
+/// Runs `action` in `network`, or in the thread's own namespace without one.
 pub(crate) fn within<T>(network: Option<&Network>, action: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     match network {
         Some(network) => network.within(action),
@@ -53,26 +54,26 @@ pub(crate) fn within<T>(network: Option<&Network>, action: impl FnOnce() -> io::
     }
 }
 
-/// The network that this thread is in.
+/// The namespace of this thread.
 fn current() -> io::Result<OwnedFd> {
     File::open("/proc/thread-self/ns/net").map(OwnedFd::from)
 }
 
-/// Of netlink(7) and rtnetlink(7).
+/// Constants of netlink(7) and rtnetlink(7).
 const RTM_NEWLINK: u16 = 16;
 const NLM_F_REQUEST_ACK: u16 = 1 | 4;
 const NLMSG_ERROR: u16 = 2;
 const IFF_UP: u32 = 1;
 
-/// The number of loopback, which is made with the network.
+/// Interface index of loopback, which exists in each namespace.
 const LOOPBACK: i32 = 1;
 
-/// Lets loopback carry packets.
+/// Brings loopback up.
 fn raise_loopback() -> io::Result<()> {
-    // Without a protocol it is NETLINK_ROUTE.
+    // Protocol 0 is NETLINK_ROUTE.
     let socket =
         rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
-    // nlmsghdr: length, type, flags, sequence, port; ifinfomsg: family, type, index, flags, which of them change.
+    // nlmsghdr: length, type, flags, sequence, port; ifinfomsg: family, type, index, flags, mask of flags.
     let mut request = Vec::with_capacity(32);
     request.extend(32u32.to_ne_bytes());
     request.extend(RTM_NEWLINK.to_ne_bytes());
@@ -82,7 +83,7 @@ fn raise_loopback() -> io::Result<()> {
     request.extend(IFF_UP.to_ne_bytes());
     request.extend(IFF_UP.to_ne_bytes());
     rustix::net::send(&socket, &request, SendFlags::empty())?;
-    // The kernel answers within the call before. nlmsghdr, then the error as a negative number, 0 for success.
+    // The kernel has answered by now: nlmsghdr, then the negative errno, 0 for success.
     let mut answer = [0u8; 64];
     let (length, _) = rustix::net::recv(&socket, &mut answer, RecvFlags::DONTWAIT)?;
     let [_, _, _, _, kind_low, kind_high, ..] = answer;

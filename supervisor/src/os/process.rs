@@ -1,4 +1,4 @@
-//! A child process, held by a descriptor (pidfd_open(2)) and not by a number that another may get.
+//! A child process, held by a descriptor (pidfd_open(2)), because its number may be reused.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -17,14 +17,14 @@ use tokio::io::Interest;
 use tokio::signal::unix::{SignalKind, signal};
 
 thread_local! {
-    /// Processes that were killed and let go of, and have not been waited for.
+    /// Killed children whose handles were dropped before they were reaped.
     static LEFT: RefCell<Vec<(i32, OwnedFd)>> = const { RefCell::new(Vec::new()) };
 
-    /// The process ids of all that have not been waited for.
+    /// Process ids of all children that were not reaped.
     static LIVING: RefCell<BTreeSet<i32>> = const { RefCell::new(BTreeSet::new()) };
 }
 
-/// A child. Killed when this is dropped.
+/// A child process. Killed on drop.
 #[derive(Debug)]
 pub(crate) struct Process {
     pidfd: Option<Registered>,
@@ -36,11 +36,11 @@ impl Process {
     /// Starts `command`.
     pub(crate) fn start(command: &mut Command) -> io::Result<Self> {
         let child = command.spawn()?;
-        // Nobody waits for it before we do, so that the number is still its own.
+        // It can't have been reaped yet, so that the number is still its own.
         Self::adopt(i32::try_from(child.id()).unwrap_or(0))
     }
 
-    /// Takes on a child of ours that nobody has waited for.
+    /// Takes over a child that was not reaped yet.
     pub(crate) fn adopt(pid: i32) -> io::Result<Self> {
         let child = Pid::from_raw(pid).ok_or(io::ErrorKind::NotFound)?;
         let pidfd = pidfd_open(child, PidfdFlags::empty())?;
@@ -48,7 +48,7 @@ impl Process {
         Ok(Self { pidfd: Some(Registered::new(pidfd, Interest::READABLE)?), pid })
     }
 
-    /// Waits until it has ended.
+    /// Waits for its end.
     pub(crate) async fn wait(&mut self) -> io::Result<ExitStatus> {
         let ended = poll_fn(|cx| match &self.pidfd {
             Some(pidfd) => pidfd.poll_read(cx, |fd| Ok((reap(fd)?, After::Ready))),
@@ -60,16 +60,16 @@ impl Process {
         ended
     }
 
-    /// Kills it at once and waits for its end, so that it can't serve anybody any more.
+    /// Kills it and waits for its end, after which it can't serve anybody.
     pub(crate) async fn kill(mut self) -> Option<ExitStatus> {
         self.send_kill();
         self.wait().await.ok()
     }
 
-    /// Kills it; whoever waits for it sees its end.
+    /// Kills it; whoever waits for it learns of its end.
     pub(crate) fn send_kill(&self) {
         if let Some(pidfd) = &self.pidfd {
-            // One that has ended meanwhile needs no signal.
+            // A process that has ended needs no signal.
             let _ = pidfd_send_signal(pidfd, Signal::KILL);
         }
     }
@@ -79,13 +79,13 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.send_kill();
         if let Some(pidfd) = self.pidfd.take() {
-            // At the end of the thread nobody is left to wait, but for who ends the service.
+            // At the end of the thread there is no task left that could reap it.
             let _ = LEFT.try_with(|left| left.borrow_mut().push((self.pid, pidfd.into_inner())));
         }
     }
 }
 
-/// Waits for those that were let go of, whenever a child has ended.
+/// Reaps children whose handles were dropped, whenever a child ends.
 pub(crate) async fn keep_reaping() {
     let Ok(mut ended) = signal(SignalKind::child()) else { return };
     while ended.recv().await.is_some() {
@@ -101,19 +101,19 @@ pub(crate) async fn keep_reaping() {
     }
 }
 
-/// The process ids of all children that have not been waited for.
+/// The process ids of all children that were not reaped.
 pub(crate) fn living() -> BTreeSet<i32> {
     LIVING.with(|living| living.borrow().clone())
 }
 
-/// How a child has ended; `WouldBlock` while it lives.
+/// How a child has ended; `WouldBlock` while it runs.
 fn reap(pidfd: BorrowedFd<'_>) -> io::Result<ExitStatus> {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
     let status = waitid(WaitId::PidFd(pidfd), options)?.ok_or(io::ErrorKind::WouldBlock)?;
     Ok(ExitStatus::from_raw(raw(&status)))
 }
 
-/// As wait(2) has it, which the standard library takes.
+/// The wait status of wait(2), which the standard library takes.
 fn raw(status: &WaitIdStatus) -> i32 {
     match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => code << 8,

@@ -1,7 +1,7 @@
-//! Where this program and the one for the roles were found at the start.
+//! The files of this program and of the roles' program, as found at the start.
 //!
-//! A package may be installed over us while we run. Roles go on being started from the file that was there
-//! when we began, since what they are told fits no other version; an upgrade takes what is there by then.
+//! A package may be replaced while the service runs. Roles are started from the file that existed at the start, since
+//! their setup fits no other version; an upgrade uses the files that exist by then.
 
 use std::fs::File;
 use std::io;
@@ -19,26 +19,26 @@ struct Found {
     program: PathBuf,
     worker: PathBuf,
     worker_file: File,
-    /// Its interpreter opens it once more, when our descriptor is closed.
+    /// An interpreter opens the script once more, after the descriptor was closed.
     worker_is_script: bool,
 }
 
-/// Remembers the current directory, from which relative paths on our command line lead.
+/// Remembers the current directory, to which relative paths on the command line refer.
 pub(crate) fn note_directory() {
     if let Ok(directory) = std::env::current_dir() {
         let _ = DIRECTORY.set(directory);
     }
 }
 
-/// The directory that was current at the start.
+/// The current directory at the start.
 pub(crate) fn first_directory() -> PathBuf {
     DIRECTORY.get().cloned().unwrap_or_else(|| "/".into())
 }
 
-/// Runs `action` in the directory that was current at the start; in the background it is another one now.
+/// Runs `action` in the directory of the start, which is not the current one in the background.
 pub(crate) fn in_first_directory<T>(action: impl FnOnce() -> T) -> T {
     let now = std::env::current_dir();
-    // What is gone can't be read from, which the action says.
+    // If it is gone, `action` fails.
     let _ = std::env::set_current_dir(first_directory());
     let done = action();
     if let Ok(now) = now {
@@ -47,19 +47,19 @@ pub(crate) fn in_first_directory<T>(action: impl FnOnce() -> T) -> T {
     done
 }
 
-/// Where this program is, in whatever version.
+/// The path of this program, in whatever version.
 pub(crate) fn path() -> io::Result<PathBuf> {
     found().map(|found| found.program.clone())
 }
 
-/// What starts a role of this version.
+/// The command that starts a role of this version.
 pub(crate) fn worker() -> io::Result<Command> {
     use std::os::unix::process::CommandExt;
     let found = found()?;
     if found.worker_is_script {
         return Ok(Command::new(&found.worker));
     }
-    // The path is that of whoever follows it, which is the new process with our descriptors still open.
+    // The new process resolves this path while it still has this process's descriptors.
     let mut command = Command::new(format!("/proc/self/fd/{}", found.worker_file.as_raw_fd()));
     command.arg0(&found.worker);
     Ok(command)
@@ -85,8 +85,8 @@ fn found() -> io::Result<&'static Found> {
     Ok(FOUND.get_or_init(|| found))
 }
 
-/// This program as it was called, so that links are followed anew; and `websockify-worker` beside it or where
-/// packages put it.
+/// This program by the path of its call, with links resolved again; and `websockify-worker` beside it or where
+/// packages install it.
 fn find() -> io::Result<Found> {
     let this = std::env::current_exe()?;
     let called = std::env::args_os().next().map(PathBuf::from);

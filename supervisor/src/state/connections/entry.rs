@@ -1,4 +1,4 @@
-//! One connection in the table: its state, and the data that belong to it.
+//! An entry of the table: the state of a connection and the data that belong to it.
 
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -14,11 +14,11 @@ use super::totals::{EndedSessions, Totals};
 use crate::state::session::{Opening, Run};
 use crate::state::session_records::{self, CRASH, Subject};
 
-/// One connection.
+/// A connection.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) state: State,
-    /// Its socket, while [`State::holds_socket`].
+    /// The copy of its socket, while [`State::holds_socket`].
     pub(super) socket: Option<OwnedFd>,
     /// When it was handed over.
     pub(super) since: Instant,
@@ -31,31 +31,31 @@ pub(super) struct Facts {
     pub(super) client: ClientAddr,
     /// The generation of its gateway.
     pub(super) generation: u32,
-    /// The process of its gateway.
+    /// The process id of its gateway.
     pub(super) pid: i32,
     /// When it became unread, on the table's clock.
     pub(super) unread_since: Duration,
-    /// It has a file for its recording.
+    /// Whether it has a file for its recording.
     pub(super) is_recorded: bool,
-    /// What its client has asked for, if its gateway says so.
+    /// The client's request, if its gateway has told it.
     pub(super) request: Option<Box<Request>>,
     pub(super) session: Option<Box<Session>>,
-    /// What its gateway says about the session that has ended.
+    /// The gateway's summary of the session that has ended.
     pub(super) summary: Option<Box<SessionSummary>>,
 }
 
-/// The session that a connection is.
+/// The session of a connection.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Session {
     pub(super) opening: Opening,
-    /// Its opening record is written. With a journal that waits for the gateway's word.
+    /// Whether its opening record is written. With a journal that waits for the gateway's report of the request.
     pub(super) is_recorded: bool,
-    /// Where the register has it.
+    /// Its slot in the register.
     pub(super) slot: Option<u32>,
 }
 
 impl Entry {
-    /// One that no gateway has.
+    /// A connection that no gateway has.
     pub(super) fn waiting(client: ClientAddr, socket: OwnedFd) -> Self {
         Self {
             state: State::Waiting { deaths: 0 },
@@ -65,13 +65,13 @@ impl Entry {
         }
     }
 
-    /// It becomes a session.
+    /// Begins its session.
     pub(super) fn open(&mut self, opening: Opening, totals: &mut Totals) {
         self.facts.session = Some(Box::new(Session { opening, is_recorded: false, slot: None }));
         totals.opened += 1;
     }
 
-    /// Writes the opening record as soon as all is known that it holds.
+    /// Writes the opening record as soon as everything it contains is known.
     pub(super) fn record_opening(&mut self, run: Run, id: ConnectionId, register: Option<&mut Register>) {
         if self.facts.request.is_none() {
             return;
@@ -126,7 +126,7 @@ impl Entry {
 }
 
 impl Facts {
-    /// Those of a connection of which nothing but its client is known.
+    /// Details of a connection of which only the client is known.
     pub(super) fn new(client: ClientAddr) -> Self {
         Self {
             client,
@@ -152,7 +152,7 @@ impl Facts {
     }
 }
 
-/// The original's lines, which go with --verbose.
+/// Logs the lines of the original that --verbose shows.
 fn log_end(target: &str, closed_by: ClosedBy) {
     match closed_by {
         ClosedBy::Client => {

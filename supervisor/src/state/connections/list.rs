@@ -1,4 +1,4 @@
-//! What others ask about the table.
+//! Queries of the table.
 
 use common::control;
 use common::ipc::{ClientAddr, ConnectionId, GatewayId};
@@ -8,7 +8,7 @@ use super::totals::{EndedSessions, Totals};
 use crate::state::session::Run;
 
 impl Connections {
-    /// Whether there is no connection at all.
+    /// Whether there is no connection.
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -23,19 +23,19 @@ impl Connections {
         !self.unread.is_empty()
     }
 
-    /// Whether any is of this generation.
+    /// Whether any connection belongs to this generation.
     pub(crate) fn any_of(&self, generation: u32) -> bool {
         let mut entries = self.entries.values();
         entries.any(|one| one.state.gateway().is_some() && one.facts.generation == generation)
     }
 
-    /// How many connections a gateway has or is being sent. One that it says has ended counts until the connector has
-    /// settled it.
+    /// Connections of a gateway, including those that are being sent to it. A connection that the gateway has
+    /// reported as ended counts until the connector has settled it.
     pub(crate) fn load_of(&self, gateway: GatewayId) -> u64 {
         self.loads.get(&gateway).copied().unwrap_or(0)
     }
 
-    /// How many connections all gateways have or are being sent.
+    /// Connections of all gateways, including those that are being sent.
     pub(crate) fn load(&self) -> u64 {
         self.loads.values().sum()
     }
@@ -51,12 +51,12 @@ impl Connections {
         self.entries.iter().filter(|(_, one)| is_meant(one)).map(|(id, _)| *id).collect()
     }
 
-    /// Who serves a session.
+    /// The gateway that serves a session.
     pub(crate) fn gateway_of_session(&self, id: ConnectionId) -> Option<GatewayId> {
         self.entries.get(&id).filter(|one| one.state.is_session())?.state.gateway()
     }
 
-    /// All sessions, oldest first. How far they are their gateways know.
+    /// All sessions, oldest first, without their counters, which only their gateways know.
     pub(crate) fn sessions(&self) -> Vec<control::Session> {
         let mut sessions: Vec<_> = self
             .entries
@@ -83,7 +83,7 @@ impl Connections {
         sessions
     }
 
-    /// What names the sessions of this run.
+    /// The run of the sessions.
     pub(crate) fn run(&self) -> Run {
         self.run
     }

@@ -1,14 +1,14 @@
-//! The life of a connection as a state machine: what is known about it, what each event makes of that, and what is
-//! to be done then. It has no clock and does no I/O.
+//! The life of a connection as a state machine: its states, how each event changes them, and what has to be done
+//! then. It has no clock and does no I/O.
 
 use common::ipc::GatewayId;
 use serde::{Deserialize, Serialize};
 
-/// Gateways that may die while a connection waits there unread, before it is given up: what crashes one gateway must
-/// not roll through all of them.
+/// Gateways that may die while a connection waits there unread before it is given up: a connection that crashes one
+/// gateway must not crash all of them.
 const MAX_DEATHS: u8 = 2;
 
-/// What is known about a connection.
+/// The state of a connection.
 ///
 /// ```text
 ///             Offered           Delivered          Acknowledged
@@ -24,10 +24,10 @@ const MAX_DEATHS: u8 = 2;
 ///                               Settled, Dialled└─► Over ◄┘
 /// ```
 ///
-/// The word of a gateway is never taken for what the connector knows: a connection without a target that leaves its
-/// gateway is `Closing` until the connector has said that it has given it no target and never will, or has died. One
-/// that returns to `Waiting` continues under a new number, so that each number belongs to one gateway at most, and
-/// nothing that is still said about the earlier number can be taken for the later.
+/// A gateway's report never replaces what only the connector knows: a connection without a target that leaves its
+/// gateway is `Closing` until the connector has confirmed that it has given it no target and never will, or has died.
+/// A connection that returns to `Waiting` gets a new number, so that each number belongs to one gateway at most and
+/// late messages about the earlier number are not taken for the later one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(super) enum State {
     /// No gateway has it.
@@ -42,13 +42,13 @@ pub(super) enum State {
         /// As in `Waiting`.
         deaths: u8,
     },
-    /// A gateway has it, and has not begun to read: we hold a copy of its socket.
+    /// A gateway has it and has not begun to read: the supervisor holds a copy of its socket.
     Unread {
         /// The gateway.
         gateway: GatewayId,
         /// As in `Waiting`.
         deaths: u8,
-        /// A connector has died since, which may have given it a target and not said so.
+        /// A connector has died since then, which may have given it a target without reporting it.
         doubt: bool,
     },
     /// Its gateway reads from it.
@@ -63,11 +63,11 @@ pub(super) enum State {
         /// The gateway.
         gateway: GatewayId,
     },
-    /// Its gateway has finished with it or has died, and the connector is still to say whether it has a target.
+    /// Its gateway has finished with it or has died, and the connector has yet to say whether it has a target.
     Closing {
         /// The gateway.
         gateway: GatewayId,
-        /// What becomes of it if it has none.
+        /// What becomes of it if it has no target.
         then: Then,
         /// As in `Unread`.
         doubt: bool,
@@ -76,47 +76,47 @@ pub(super) enum State {
     Over,
 }
 
-/// What becomes of a connection that is found to have no target.
+/// What becomes of a connection that turns out to have no target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(super) enum Then {
-    /// Another gateway gets it: nobody has begun to read it.
+    /// It goes to another gateway, because nobody has begun to read it.
     Offer {
         /// Gateways that have died while it waited there unread.
         deaths: u8,
     },
-    /// Nothing.
+    /// It ends.
     Drop,
-    /// Its gateway has told of a session, which can't be.
+    /// Its gateway has reported a session, which is impossible without a target.
     Claim,
 }
 
-/// What happens to a connection.
+/// An event in the life of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Event {
-    /// We begin to send it to a gateway.
+    /// The supervisor begins to send it to a gateway.
     Offered(GatewayId),
-    /// The gateway has been sent it.
+    /// It was sent to the gateway.
     Delivered,
-    /// The gateway could not be sent it.
+    /// It could not be sent to the gateway.
     Undelivered,
     /// It can't be sent to any gateway.
     Abandoned,
-    /// A gateway says something about it.
+    /// A gateway reports something about it.
     Told(GatewayId, Word),
-    /// A gateway has died, and all that it had said about its connections has been heard.
+    /// A gateway has died, and everything that it had reported has been processed.
     GatewayDied(GatewayId),
-    /// The connector says that it has given it a target.
+    /// The connector reports that it has given it a target.
     Dialled,
-    /// The connector says that it gives it no target from now on, after everything else that it had to say; or there is
-    /// no connector.
+    /// The connector confirms, after everything else that it had to report, that it gives it no target from now on;
+    /// or there is no connector.
     Settled,
-    /// The connector has died. What it had said has been heard.
+    /// The connector has died. Everything that it had reported has been processed.
     ConnectorDied,
     /// It has been unread for longer than a client may be silent.
     Overdue,
 }
 
-/// What a gateway says about a connection.
+/// What a gateway reports about a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Word {
     /// It is about to be read.
@@ -125,15 +125,15 @@ pub(super) enum Word {
     Lost,
     /// It has ended.
     Ended {
-        /// It was a session.
+        /// Whether it was a session.
         session: bool,
     },
-    /// Something that only the gateway of a living connection has reason to say: its request, or the wish for a
-    /// recording.
+    /// A detail that only the gateway of a living connection has reason to report: its request, or that a recording
+    /// is wanted.
     Detail,
 }
 
-/// What is to be done.
+/// What has to be done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Effects {
     /// Offer it to a gateway, under a new number.
@@ -144,7 +144,7 @@ pub(super) struct Effects {
     pub(super) open: bool,
     /// The session ends: write its closing record.
     pub(super) close: bool,
-    /// This gateway has said or done what none does that is in order.
+    /// This gateway has broken protocol.
     pub(super) violation: Option<GatewayId>,
     /// This gateway hangs.
     pub(super) hangs: Option<GatewayId>,
@@ -163,7 +163,8 @@ impl State {
         }
     }
 
-    /// Whether we hold its socket, so that another gateway can get it. While it is being sent the message has it.
+    /// Whether the supervisor holds its socket, so that another gateway can get it. While it is being sent, the
+    /// message holds the socket.
     pub(super) fn holds_socket(self) -> bool {
         matches!(
             self,
@@ -176,7 +177,7 @@ impl State {
         matches!(self, Self::Waiting { .. } | Self::Offered { .. })
     }
 
-    /// Whether a gateway has it, and has not begun to read.
+    /// Whether a gateway has it and has not begun to read.
     pub(super) fn is_unread(self) -> bool {
         matches!(self, Self::Unread { .. })
     }
@@ -192,7 +193,7 @@ impl State {
     }
 }
 
-/// What an event makes of a connection, and what is to be done about it.
+/// The next state after an event, and what has to be done.
 pub(super) fn step(state: State, event: Event) -> (State, Effects) {
     match event {
         Event::Told(by, word) => told(state, by, word),
@@ -216,7 +217,7 @@ fn unchanged(state: State) -> (State, Effects) {
     (state, Effects::default())
 }
 
-/// The steps of the hand-over, which are ours alone.
+/// The steps of the hand-over, which only the supervisor takes.
 fn handed_over(state: State, event: Event) -> State {
     match (state, event) {
         (State::Waiting { deaths }, Event::Offered(gateway)) => State::Offered { gateway, deaths },
@@ -239,7 +240,7 @@ fn told(state: State, by: GatewayId, word: Word) -> (State, Effects) {
         (State::Unread { doubt, .. }, Word::Acknowledged) if is_own => {
             unchanged(State::Reading { gateway: by, doubt })
         }
-        // One for another connection than its own, or a second one, has no effect.
+        // A target for another gateway's connection, or a second one, has no effect.
         (_, Word::Acknowledged) => unchanged(state),
         (State::Unread { deaths, doubt, .. }, Word::Lost) if is_own => closing(Then::Offer { deaths }, doubt),
         (State::Unread { doubt, .. } | State::Reading { doubt, .. }, Word::Ended { session }) if is_own => {
@@ -262,7 +263,7 @@ fn gateway_died(state: State, gateway: GatewayId) -> (State, Effects) {
         }
         State::Unread { doubt, .. } | State::Reading { doubt, .. } => (Then::Drop, doubt),
         State::Open { .. } => return (State::Over, Effects { close: true, ..Effects::default() }),
-        // Whoever sends it learns so; what has ended waits for the connector.
+        // The sender learns that it could not be sent; a connection that has ended waits for the connector.
         State::Offered { .. } | State::Closing { .. } | State::Waiting { .. } | State::Over => {
             return unchanged(state);
         }
@@ -274,8 +275,8 @@ fn dialled(state: State) -> (State, Effects) {
     let open = Effects { open: true, ..Effects::default() };
     match state {
         State::Unread { gateway, .. } | State::Reading { gateway, .. } => (State::Open { gateway }, open),
-        // It was given back as unread, or its gateway died and had not acknowledged it: no gateway that is in order
-        // asks for the target of such a one.
+        // It was returned as unread, or its gateway died without acknowledging it. A gateway that works correctly
+        // asks for no target for such a connection.
         State::Closing { gateway, then: Then::Offer { .. }, .. } => {
             (State::Over, Effects { close: true, violation: Some(gateway), ..open })
         }
@@ -298,7 +299,7 @@ fn connector_died(state: State) -> (State, Effects) {
     match state {
         State::Unread { gateway, deaths, .. } => unchanged(State::Unread { gateway, deaths, doubt: true }),
         State::Reading { gateway, .. } => unchanged(State::Reading { gateway, doubt: true }),
-        // It can't contradict the gateway any more.
+        // The connection can contradict the gateway no longer.
         State::Closing { gateway, then, .. } => settled(State::Closing { gateway, then, doubt: true }),
         State::Waiting { .. } | State::Offered { .. } | State::Open { .. } | State::Over => unchanged(state),
     }

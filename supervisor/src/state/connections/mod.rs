@@ -1,5 +1,5 @@
-//! The table of connections: who has each, and what becomes of it. [`machine`] decides; the table keeps the data,
-//! counts, writes the records of sessions, and returns what is left to do as a [`Todo`].
+//! The table of connections: which gateway has each, and what becomes of it. [`machine`] decides; the table keeps the
+//! data, counts, writes session records, and returns what is left to do as a [`Todo`].
 
 mod entry;
 mod list;
@@ -38,37 +38,37 @@ pub(crate) struct Connections {
     entries: HashMap<ConnectionId, Entry>,
     /// The number of the last connection.
     last: u64,
-    /// What names the sessions of this run.
+    /// The run of the sessions.
     run: Run,
     totals: Totals,
     ended: EndedSessions,
-    /// Connections of each gateway, those that are being sent to it and those that are not settled included.
+    /// Connections of each gateway, including those that are being sent to it and those that are not settled.
     loads: HashMap<GatewayId, u64>,
     /// Connections that no gateway has.
     waiting: usize,
-    /// Those that no gateway has begun to read, and since when.
+    /// Connections that no gateway has begun to read, and since when.
     unread: BTreeSet<(Duration, ConnectionId)>,
-    /// A clock that is advanced by [`Self::overdue`] and stands while we do.
+    /// A clock that [`Self::overdue`] advances, and that stops with the supervisor.
     clock: Duration,
-    /// The generations that have a connector, and the connections that it is still to be asked to settle.
+    /// The generations that have a connector, and the connections that it has yet to be asked to settle.
     to_forget: BTreeMap<u32, Vec<ConnectionId>>,
     /// Tells the next supervisor which sessions were open, if there is a journal.
     register: Option<Register>,
 }
 
-/// What an event leaves to do to those who hold gateways and connectors.
+/// What an event leaves to do for the owners of gateways and connectors.
 #[derive(Debug, Default)]
 #[must_use]
 pub(crate) struct Todo {
-    /// Hand these connections to gateways. Beside each stands the gateway that it comes from, if there was one.
+    /// Connections to hand to gateways, each with the gateway that it comes from, if any.
     pub(crate) offers: Vec<(ConnectionId, Option<GatewayId>)>,
-    /// End these gateways for what they have done to these connections.
+    /// Gateways that have broken protocol, each with the connection concerned.
     pub(crate) violations: Vec<(GatewayId, ConnectionId)>,
-    /// End these gateways, which hang.
+    /// Gateways that hang.
     pub(crate) hung: Vec<GatewayId>,
-    /// These gateways have a connection less.
+    /// Gateways that have a connection less.
     pub(crate) freed: Vec<GatewayId>,
-    /// A connector is to be asked to settle connections ([`Connections::to_forget`]).
+    /// Whether a connector has connections to settle ([`Connections::to_forget`]).
     pub(crate) settle: bool,
 }
 
@@ -82,13 +82,13 @@ impl Todo {
         self.settle |= other.settle;
     }
 
-    /// The connection about which this gateway has said what it can't say, if there is one.
+    /// The connection about which this gateway has broken protocol, if any.
     pub(crate) fn violation_of(&self, gateway: GatewayId) -> Option<ConnectionId> {
         self.violations.iter().find(|(by, _)| *by == gateway).map(|(_, id)| *id)
     }
 }
 
-/// What an event says beside its kind.
+/// The data of an event beside its kind.
 #[derive(Debug, Default)]
 struct Details {
     opening: Option<Opening>,
@@ -96,8 +96,8 @@ struct Details {
 }
 
 impl Connections {
-    /// Keeps a register of sessions in a file, and writes the closing records of those that an earlier
-    /// supervisor has left there, which was killed.
+    /// Keeps a register of sessions in a file, and writes the closing records of the sessions that a killed
+    /// supervisor has left there.
     pub(crate) fn keep_register(&mut self, file: &Path) {
         let slots = self.entries.values().filter_map(|one| one.facts.session.as_ref()?.slot);
         let held: BTreeSet<_> = slots.collect();
@@ -109,13 +109,13 @@ impl Connections {
         }
     }
 
-    /// Takes in a connection that was just accepted, and gives its number.
+    /// Adds a connection that was just accepted; gives its number.
     pub(crate) fn accept(&mut self, client: ClientAddr, socket: OwnedFd) -> ConnectionId {
         self.insert_waiting(Entry::waiting(client, socket))
     }
 
-    /// Begins to send a waiting connection to `gateway`, which is the process `pid` of `generation`. Gives its client
-    /// and its socket, which must come back with [`Self::delivered`] or [`Self::undelivered`].
+    /// Begins to send a waiting connection to `gateway`, process `pid` of `generation`. Gives its client and its
+    /// socket, which must come back with [`Self::delivered`] or [`Self::undelivered`].
     pub(crate) fn offer(
         &mut self,
         id: ConnectionId,
@@ -127,12 +127,12 @@ impl Connections {
         let socket = entry.socket.take()?;
         (entry.facts.generation, entry.facts.pid) = (generation, pid);
         let client = entry.facts.client.clone();
-        // Nothing is left to do.
+        // The event leaves nothing to do.
         let _ = self.apply(id, Event::Offered(gateway), Details::default());
         Some((client, socket))
     }
 
-    /// The gateway was sent the connection.
+    /// The connection was sent to the gateway.
     pub(crate) fn delivered(&mut self, id: ConnectionId, socket: OwnedFd) -> Todo {
         let clock = self.clock;
         if let Some(entry) = self.entries.get_mut(&id) {
@@ -141,7 +141,7 @@ impl Connections {
         self.apply(id, Event::Delivered, Details::default())
     }
 
-    /// The gateway could not be sent the connection, which waits for another.
+    /// The connection could not be sent to the gateway, and waits for another.
     pub(crate) fn undelivered(&mut self, id: ConnectionId, socket: OwnedFd) -> Todo {
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.socket = Some(socket);
@@ -149,15 +149,15 @@ impl Connections {
         self.apply(id, Event::Undelivered, Details::default())
     }
 
-    /// No gateway can be sent the connection: it is given up.
+    /// The connection can't be sent to any gateway and is given up.
     pub(crate) fn abandon(&mut self, id: ConnectionId) -> Todo {
         self.apply(id, Event::Abandoned, Details::default())
     }
 
-    /// `gateway` is about to read from the connection: our copy of its socket is closed, as it would
-    /// keep the client from seeing the end.
+    /// `gateway` is about to read from the connection: closes the copy of its socket, which would hide the end of the
+    /// stream from the client.
     pub(crate) fn acknowledged(&mut self, id: ConnectionId, gateway: GatewayId) {
-        // Nothing is left to do.
+        // The event leaves nothing to do.
         let _ = self.apply(id, Event::Told(gateway, Word::Acknowledged), Details::default());
     }
 
@@ -166,20 +166,21 @@ impl Connections {
         self.told(id, gateway, Word::Lost, Details::default())
     }
 
-    /// `gateway` says that a connection has ended.
+    /// `gateway` reports the end of a connection.
     pub(crate) fn ended(&mut self, ended: Ended, gateway: GatewayId) -> Todo {
         let word = Word::Ended { session: ended.session.is_some() };
         self.told(ended.id, gateway, word, Details { summary: ended.session, ..Details::default() })
     }
 
-    /// `gateway` asks for a file to record the connection's session. Gives the client; nothing if it may not ask.
+    /// `gateway` asks for a file to record the connection's session. Gives the client; none if the gateway may not
+    /// ask.
     pub(crate) fn record(&mut self, id: ConnectionId, gateway: GatewayId) -> Option<ClientAddr> {
         let entry = self.detailed(id, gateway)?;
         let is_first = !std::mem::replace(&mut entry.facts.is_recorded, true);
         is_first.then(|| entry.facts.client.clone())
     }
 
-    /// `gateway` says by what request the connection becomes a session; says whether it may.
+    /// `gateway` reports the request of a connection that becomes a session; tells whether it may.
     pub(crate) fn requested(&mut self, id: ConnectionId, request: Request, gateway: GatewayId) -> bool {
         let run = self.run;
         let Some(entry) = self.detailed(id, gateway).filter(|entry| entry.facts.request.is_none()) else {
@@ -200,7 +201,8 @@ impl Connections {
         self.apply(id, Event::Dialled, Details { opening: Some(opening), ..Details::default() })
     }
 
-    /// The connector of `generation` gives the connections no target from now on, and has said all about them.
+    /// The connector of `generation` gives these connections no target from now on, and has reported everything about
+    /// them.
     pub(crate) fn settled(&mut self, ids: &[ConnectionId], generation: u32) -> Todo {
         let mut todo = Todo::default();
         for id in ids {
@@ -211,25 +213,26 @@ impl Connections {
         todo
     }
 
-    /// A connector of `generation` starts. Gives the tickets that it must not take, for one before it may have.
+    /// A connector of `generation` starts. Gives the tickets that it must reject, because an earlier one may have
+    /// accepted them.
     pub(crate) fn connector_starts(&mut self, generation: u32) -> SpentBefore {
         self.to_forget.entry(generation).or_default();
         let open = self.entries.iter().filter(|(_, one)| one.state.may_have_target());
         SpentBefore { last: self.last, fresh: open.map(|(id, _)| *id).collect() }
     }
 
-    /// The connector of `generation` has died, and all that it had said was heard.
+    /// The connector of `generation` has died, and everything that it had reported was processed.
     pub(crate) fn connector_gone(&mut self, generation: u32) -> Todo {
         self.to_forget.remove(&generation);
         self.apply_to_all(Event::ConnectorDied, |entry| entry.facts.generation == generation)
     }
 
-    /// A gateway has died, and all that it had acknowledged was heard.
+    /// A gateway has died, and everything that it had acknowledged was processed.
     pub(crate) fn gateway_gone(&mut self, gateway: GatewayId) -> Todo {
         self.apply_to_all(Event::GatewayDied(gateway), |entry| entry.state.gateway() == Some(gateway))
     }
 
-    /// Some of the connections that the connector of `generation` is to settle, oldest first.
+    /// Some of the connections that the connector of `generation` has to settle, oldest first.
     pub(crate) fn to_forget(&self, generation: u32, most: usize) -> Vec<ConnectionId> {
         self.to_forget.get(&generation).into_iter().flatten().take(most).copied().collect()
     }
@@ -241,8 +244,8 @@ impl Connections {
         }
     }
 
-    /// Advances the clock by `time`, and accuses the gateways that have left a connection unread for longer than
-    /// `limit` gives for its generation.
+    /// Advances the clock by `time`, and blames gateways that have left a connection unread for longer than `limit`
+    /// allows for its generation.
     pub(crate) fn overdue(&mut self, time: Duration, limit: impl Fn(u32) -> Duration) -> Todo {
         self.clock += time;
         let is_overdue = |since: Duration, id: &ConnectionId| {
@@ -258,13 +261,13 @@ impl Connections {
         todo
     }
 
-    /// The entry of a connection about which `gateway` says a detail, if it may.
+    /// The entry of a connection about which `gateway` reports a detail, if it may.
     fn detailed(&mut self, id: ConnectionId, gateway: GatewayId) -> Option<&mut Entry> {
         let todo = self.told(id, gateway, Word::Detail, Details::default());
         if todo.violations.is_empty() { self.entries.get_mut(&id) } else { None }
     }
 
-    /// A gateway says something about a connection, which must be there.
+    /// `gateway` reports something about a connection, which must exist.
     fn told(&mut self, id: ConnectionId, by: GatewayId, word: Word, details: Details) -> Todo {
         if !self.entries.contains_key(&id) {
             return Todo { violations: vec![(by, id)], ..Todo::default() };
@@ -285,14 +288,14 @@ impl Connections {
         todo
     }
 
-    /// One step of a connection, if it is there.
+    /// Applies an event to a connection, if it exists.
     fn apply(&mut self, id: ConnectionId, event: Event, details: Details) -> Todo {
         let Some(mut entry) = self.entries.remove(&id) else { return Todo::default() };
         let mut todo = Todo::default();
         let before = entry.state;
         let (after, effects) = step(before, event);
         entry.state = after;
-        // One that is offered again is counted under its new number.
+        // A connection that is offered again is counted under its new number.
         self.count(id, &entry, Some(before), Some(after).filter(|_| !effects.offer));
         if !after.holds_socket() {
             entry.socket = None;
@@ -326,14 +329,14 @@ impl Connections {
                     ids.push(id);
                     todo.settle = true;
                 }
-                // Nobody gives it a target, and one who may have done so has left it in doubt.
+                // Nobody will give it a target, and a connector that may have done so has died.
                 None => todo.and(self.apply(id, Event::Settled, Details::default())),
             }
         }
         todo
     }
 
-    /// Takes in a waiting connection under a new number.
+    /// Adds a waiting connection under a new number.
     fn insert_waiting(&mut self, entry: Entry) -> ConnectionId {
         self.last += 1;
         let id = ConnectionId(self.last);
@@ -342,7 +345,7 @@ impl Connections {
         id
     }
 
-    /// Keeps the counts when a connection changes its state.
+    /// Updates the counts when a connection changes its state.
     fn count(&mut self, id: ConnectionId, entry: &Entry, before: Option<State>, after: Option<State>) {
         for (state, comes) in [(before, false), (after, true)] {
             let Some(state) = state else { continue };

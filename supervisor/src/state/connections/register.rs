@@ -1,7 +1,8 @@
-//! Which sessions are open, in a file that outlives the supervisor. Should it be killed, the next one writes
-//! their closing records, so that each session has one however it ended.
+//! A register of open sessions in a file that outlives the supervisor: if it is killed, the next one writes their
+//! closing records, so that each session has exactly one however it ended.
 //!
-//! The file has a slot for each open session. It lies in a directory in memory that systemd keeps while it
+//! The file has a slot for each open session. It lies in a runtime directory that systemd keeps while it restarts the
+//! service (`RuntimeDirectoryPreserve=`). One process at a time holds it (flock(2)).
 //! starts the service again (`RuntimeDirectoryPreserve=`). One process has it at a time (flock(2)).
 
 use std::fs::{File, OpenOptions};
@@ -18,19 +19,19 @@ use serde::{Deserialize, Serialize};
 use crate::state::session::{Opening, Run};
 use crate::state::session_records::{self, Subject};
 
-/// A session whose entry is longer has none; a host's name has at most 253 bytes.
+/// Sessions with longer entries are not registered; a host name has at most 253 bytes.
 const SLOT_BYTES: usize = 512;
 
-/// Longest file that is read: some hundred thousand sessions.
+/// Largest file that is read: some hundred thousand sessions.
 const MAX_BYTES: u64 = 64 << 20;
 
-/// The file.
+/// The register.
 #[derive(Debug)]
 pub(super) struct Register {
     file: File,
-    /// Slots that the file has.
+    /// Number of slots in the file.
     slots: u32,
-    /// Those of them that no session has.
+    /// Free slots.
     free: Vec<u32>,
 }
 
@@ -43,17 +44,17 @@ pub(super) struct Entry {
     pub(super) gateway: i32,
     #[serde(flatten)]
     pub(super) opening: Opening,
-    /// When it came, on a clock that all processes of this boot share.
+    /// When it began, on a clock that all processes of this boot share.
     pub(super) since: Duration,
 }
 
 impl Register {
-    /// Opens the file, which is made if there is none. `is_held` says which slots are those of sessions that
-    /// are still open; the sessions of others are told as closed.
+    /// Opens the file, or creates it. `is_held` tells which slots belong to sessions that are still open; the
+    /// sessions of other slots are recorded as closed.
     ///
     /// # Errors
     ///
-    /// If the file can't be opened, or another process has it.
+    /// If the file can't be opened, or another process holds it.
     pub(super) fn open(path: &Path, is_held: impl Fn(u32) -> bool) -> io::Result<Self> {
         let flags = nix::fcntl::OFlag::O_NOFOLLOW.bits();
         let file = OpenOptions::new()
@@ -82,7 +83,7 @@ impl Register {
         Ok(register)
     }
 
-    /// Writes a session down; gives its slot, if there is one for it.
+    /// Registers a session; gives its slot, if there is one for it.
     pub(super) fn add(&mut self, entry: &Entry) -> Option<u32> {
         let text = entry.write().or_else(|| entry.without_details().write())?;
         let slot = self.free.pop().unwrap_or(self.slots);
@@ -91,9 +92,9 @@ impl Register {
         Some(slot)
     }
 
-    /// Forgets a session.
+    /// Removes a session.
     pub(super) fn clear(&mut self, slot: u32) {
-        // What stays there is told once more, at worst.
+        // At worst, a session that stays there is recorded once more.
         if self.file.write_all_at(b"\0", offset(slot)).is_ok() {
             self.free.push(slot);
         }
@@ -108,7 +109,7 @@ impl Entry {
         Some(slot)
     }
 
-    /// The same in few words: users and tokens may have long names.
+    /// A shorter entry: users and token hashes may be long.
     fn without_details(&self) -> Self {
         Self {
             run: self.run,
@@ -120,7 +121,7 @@ impl Entry {
         }
     }
 
-    /// None for a free slot, and for what nobody has written whole.
+    /// None for a free slot and for an incomplete entry.
     fn read(slot: &[u8]) -> Option<Self> {
         serde_json::from_slice(slot).ok()
     }
@@ -142,7 +143,7 @@ fn offset(slot: u32) -> u64 {
     u64::from(slot) * SLOT_BYTES as u64
 }
 
-/// Since the machine was started.
+/// Time since the boot.
 pub(super) fn now() -> Duration {
     let now = clock_gettime(ClockId::Boottime);
     // Never negative.
@@ -175,7 +176,7 @@ mod tests {
         Entry { opening, ..entry(id) }
     }
 
-    /// The numbers of the sessions that the file has.
+    /// The numbers of the sessions in the file.
     fn written(path: &Path) -> Vec<u64> {
         let bytes = std::fs::read(path).unwrap();
         bytes.chunks(SLOT_BYTES).filter_map(Entry::read).map(|entry| entry.id.0).collect()

@@ -1,4 +1,4 @@
-//! The table as one image of the supervisor hands it on to the next.
+//! The table as an upgrade hands it to the next image of the supervisor.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -26,7 +26,7 @@ pub(crate) struct Snapshot {
     pub(super) entries: Vec<SnapshotEntry>,
 }
 
-/// One connection.
+/// A connection.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct SnapshotEntry {
     pub(super) id: ConnectionId,
@@ -37,7 +37,7 @@ pub(super) struct SnapshotEntry {
 }
 
 impl Connections {
-    /// Everything for the next image. `pass` gives the numbers by which it knows our copies of sockets.
+    /// The table for the next image. `pass` gives the numbers of the socket copies in that image.
     ///
     /// # Errors
     ///
@@ -67,7 +67,7 @@ impl Connections {
         })
     }
 
-    /// Continues with the table of an earlier image. `take` gives the sockets by their numbers.
+    /// Restores the table of an earlier image. `take` gives the sockets by their numbers.
     pub(crate) fn adopt(
         &mut self,
         snapshot: Snapshot,
@@ -76,7 +76,7 @@ impl Connections {
         let Snapshot { run, last, totals, ended, clock, to_forget, entries } = snapshot;
         (self.run, self.last, self.ended) = (run, last, ended);
         (self.clock, self.to_forget) = (clock, to_forget);
-        // Those that are open are counted below.
+        // Open sessions are counted below.
         self.totals = Totals { sessions: 0, ..totals };
         let now = Instant::now();
         let mut todo = Todo { settle: self.to_forget.values().any(|ids| !ids.is_empty()), ..Todo::default() };

@@ -1,4 +1,4 @@
-//! Sums over connections and sessions, for the status and for metrics.
+//! Sums over connections and sessions, for status and metrics.
 
 use std::collections::BTreeMap;
 
@@ -8,35 +8,35 @@ use serde::{Deserialize, Serialize};
 /// Sums since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Totals {
-    /// Sessions that are open.
+    /// Open sessions.
     pub(crate) sessions: u64,
     /// Sessions that were opened.
     pub(crate) opened: u64,
-    /// Bytes of payload, both directions, of sessions that have ended.
+    /// Bytes of payload in both directions, of sessions that have ended.
     pub(crate) bytes: u64,
 }
 
-/// Bounds of the buckets of [`EndedSessions::buckets`], seconds.
+/// Bounds of [`EndedSessions::buckets`], in seconds.
 const DURATIONS: [u32; 8] = [1, 10, 60, 300, 900, 3600, 14400, 86400];
 
 /// Sums over sessions that have ended, for metrics.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct EndedSessions {
-    /// How many, by who ended them.
+    /// Their number, by who has ended them.
     pub(crate) closed_by: BTreeMap<String, u64>,
     /// Bytes of payload to targets.
     pub(crate) to_target: u64,
     /// Bytes of payload to clients.
     pub(crate) to_client: u64,
-    /// Frames, as far as gateways count them.
+    /// Frames, if gateways count them.
     pub(crate) frames: Frames,
-    /// How long they took together.
+    /// Sum of their durations.
     pub(crate) seconds: f64,
     durations: [u64; DURATIONS.len() + 1],
 }
 
 impl EndedSessions {
-    /// How many took up to so many seconds, and longer than the bound before. The last has no bound.
+    /// Their number by duration: up to each bound in seconds and above the one before. The last bucket has no bound.
     pub(crate) fn buckets(&self) -> impl Iterator<Item = (String, u64)> {
         let bounds = DURATIONS.iter().map(u32::to_string).chain(["+Inf".into()]);
         bounds.zip(self.durations)
