@@ -9,11 +9,11 @@ mod metrics;
 mod progress;
 pub(crate) mod status;
 
-use std::cell::RefCell;
+use std::cell::{Ref, RefCell};
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,13 +26,19 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
+use crate::os::socket_file::{self, SocketFile};
 use crate::path::intake::Intake;
-use crate::path::listen::remove_stale;
 use answers::Response;
 use exporter::Exporter;
 
 /// Connections served at a time. Others wait.
 const MAX_CONNECTIONS: usize = 16;
+
+/// Mode of the socket: for the supervisor's user alone, as root needs no permission.
+const MODE: u32 = 0o600;
+
+/// Connections that the kernel queues until they are accepted.
+const BACKLOG: i32 = 128;
 
 /// Deadlines for receiving a request and for sending an answer.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
@@ -47,8 +53,8 @@ pub(crate) struct Control {
     pub(crate) intake: Rc<Intake>,
     pub(crate) exporter: Exporter,
     listener: RefCell<Option<Rc<UnixListener>>>,
-    /// The path of the socket, which is removed at the end.
-    path: RefCell<Option<PathBuf>>,
+    /// The file of the socket, which is removed at the end.
+    file: RefCell<Option<SocketFile>>,
     /// Connections that wait for the end of a reload.
     waiting: RefCell<Vec<Rc<UnixStream>>>,
 }
@@ -61,7 +67,7 @@ impl Control {
             intake,
             exporter,
             listener: RefCell::default(),
-            path: RefCell::default(),
+            file: RefCell::default(),
             waiting: RefCell::default(),
         })
     }
@@ -71,12 +77,14 @@ impl Control {
         (self.listener.borrow().clone(), self.waiting.borrow().clone())
     }
 
+    /// The file of the listener.
+    pub(crate) fn file(&self) -> Ref<'_, Option<SocketFile>> {
+        self.file.borrow()
+    }
+
     /// Removes the socket.
     pub(crate) fn end(&self) {
-        if let Some(path) = self.path.take() {
-            // Somebody else may have removed it.
-            let _ = fs::remove_file(path);
-        }
+        self.file.take();
     }
 }
 
@@ -96,7 +104,7 @@ pub(crate) fn path(file: Option<&Path>, name: &str) -> Option<PathBuf> {
 /// Opens the socket. Without it the service goes on, and logs a warning.
 pub(crate) fn open(control: &Rc<Control>, path: &Path) {
     match bind(path) {
-        Ok(listener) => begin(control, listener, path),
+        Ok((listener, file)) => begin(control, listener, Some(file)),
         Err(error) => {
             tracing::warn!("no control socket {}: {error}", path.display());
         }
@@ -107,13 +115,13 @@ pub(crate) fn open(control: &Rc<Control>, path: &Path) {
 pub(crate) fn adopt(
     control: &Rc<Control>,
     path: Option<&Path>,
-    listener: Option<OwnedFd>,
+    listener: Option<(OwnedFd, Option<SocketFile>)>,
     waiting: Vec<OwnedFd>,
     asked: u64,
 ) {
-    let listener = listener.and_then(|fd| UnixListener::from_std(fd.into()).ok());
+    let listener = listener.and_then(|(fd, file)| Some((UnixListener::from_std(fd.into()).ok()?, file)));
     match (listener, path) {
-        (Some(listener), Some(path)) => begin(control, listener, path),
+        (Some((listener, file)), Some(_)) => begin(control, listener, file),
         (None, Some(path)) => open(control, path),
         (_, None) => {}
     }
@@ -125,19 +133,19 @@ pub(crate) fn adopt(
     }
 }
 
-fn bind(path: &Path) -> io::Result<UnixListener> {
+fn bind(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     if let Some(directory) = path.parent() {
         fs::DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
     }
-    remove_stale(path)?;
-    let listener = UnixListener::bind(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
+    let socket = socket_file::stream()?;
+    let file = SocketFile::bind(&socket, path, MODE)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok((UnixListener::from_std(socket.into())?, file))
 }
 
-fn begin(control: &Rc<Control>, listener: UnixListener, path: &Path) {
+fn begin(control: &Rc<Control>, listener: UnixListener, file: Option<SocketFile>) {
     let listener = Rc::new(listener);
-    *control.path.borrow_mut() = Some(path.to_owned());
+    *control.file.borrow_mut() = file;
     *control.listener.borrow_mut() = Some(listener.clone());
     spawn_local(keep_answering(control.clone(), listener));
 }

@@ -1,17 +1,21 @@
 //! Files for the recordings of sessions (`--record`). Gateways, which write them, can't open files.
 
-use std::cell::Cell;
-use std::fs::{self, OpenOptions};
+use std::cell::{Cell, OnceCell};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use common::ipc::ConnectionId;
+use rustix::fs::{Mode, OFlags};
+
+use crate::os::place::Place;
 
 /// For the owner alone: passwords that are typed into a session are in its recording.
-const MODE: u32 = 0o600;
+const MODE: Mode = Mode::from_raw_mode(0o600);
+
+/// Nothing that is there is opened, not even a symbolic link to nowhere.
+const FLAGS: OFlags = OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::EXCL);
 
 /// Names that may be taken by others who record to the same place, before we give up.
 const MAX_TRIES: u32 = 100;
@@ -23,50 +27,66 @@ const MAX_NUMBER: u64 = 1 << 48;
 #[derive(Debug)]
 pub(crate) struct Recordings {
     file: PathBuf,
-    /// The highest number that is taken.
+    /// `file` in its directory, which is held from the first recording on, and the highest number taken before that.
+    place: OnceCell<(Place, u64)>,
+    /// The number of the last recording.
     last: Cell<u64>,
 }
 
 impl Recordings {
     /// Beside the recordings of `file` that are there.
     pub(crate) fn new(file: &Path) -> Self {
-        Self { file: file.to_owned(), last: Cell::new(highest(file)) }
+        Self { file: file.to_owned(), place: OnceCell::new(), last: Cell::default() }
     }
 
     /// A new file for a session. Its number is that of the connection, as in the original, or the next one
     /// that is free: nothing is ever overwritten.
     pub(crate) fn open(&self, id: ConnectionId) -> io::Result<(PathBuf, OwnedFd)> {
+        let (place, highest) = self.place()?;
         for _ in 0..MAX_TRIES {
-            let number = id.0.max(self.last.get() + 1);
+            let number = id.0.max(self.last.get().max(*highest) + 1);
             self.last.set(number);
-            let mut path = self.file.clone().into_os_string();
-            path.push(format!(".{number}"));
-            // Nothing that is there is opened, not even a symbolic link to nowhere.
-            match OpenOptions::new().write(true).create_new(true).mode(MODE).open(&path) {
-                Ok(file) => return Ok((path.into(), file.into())),
+            let mut name = place.name.clone();
+            name.push(format!(".{number}"));
+            match place.open_beside(&name, FLAGS, MODE) {
+                Ok(file) => return Ok((self.file.with_file_name(name), file)),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
         }
         Err(io::ErrorKind::AlreadyExists.into())
     }
+
+    fn place(&self) -> io::Result<&(Place, u64)> {
+        if self.place.get().is_none() {
+            let place = Place::of(&self.file)?;
+            if let Some(others) = place.writers() {
+                tracing::warn!(
+                    "{others} can replace the recordings {:?}: their directory should be root's alone",
+                    self.file
+                );
+            }
+            let highest = highest(&place);
+            // Nobody has set it meanwhile: nothing here waits.
+            let _ = self.place.set((place, highest));
+        }
+        self.place.get().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
 }
 
-/// The highest number behind the name of `file` in its directory, 0 if there is none.
-fn highest(file: &Path) -> u64 {
-    let (Some(directory), Some(name)) = (file.parent(), file.file_name()) else { return 0 };
+/// The highest number behind the name of a place in its directory, 0 if there is none.
+fn highest(place: &Place) -> u64 {
     // A directory that can't be read only costs tries.
-    let Ok(entries) = fs::read_dir(directory) else { return 0 };
-    let numbers = entries.filter_map(|entry| {
-        let entry = entry.ok()?.file_name();
-        let number = entry.as_bytes().strip_prefix(name.as_bytes())?.strip_prefix(b".")?;
+    let Ok(names) = place.names() else { return 0 };
+    let numbers = names.filter_map(|name| {
+        let number = name.as_bytes().strip_prefix(place.name.as_bytes())?.strip_prefix(b".")?;
         std::str::from_utf8(number).ok()?.parse().ok().filter(|number| *number < MAX_NUMBER)
     });
     numbers.max().unwrap_or(0)
 }
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
@@ -97,6 +117,21 @@ mod tests {
     #[test]
     fn a_missing_directory_is_an_error_and_no_panic() {
         assert!(Recordings::new(Path::new("/nonexistent/rec")).open(ConnectionId(1)).is_err());
-        assert_eq!(highest(Path::new("/")), 0);
+        assert!(Recordings::new(Path::new("/")).open(ConnectionId(1)).is_err());
+    }
+
+    #[test]
+    fn recordings_stay_in_the_directory_that_was_there_first() {
+        let directory = tempfile::tempdir().unwrap();
+        let (before, after) = (directory.path().join("before"), directory.path().join("after"));
+        fs::create_dir(&before).unwrap();
+        let recordings = Recordings::new(&before.join("rec"));
+        recordings.open(ConnectionId(1)).unwrap();
+        fs::rename(&before, &after).unwrap();
+        fs::create_dir(directory.path().join("victim")).unwrap();
+        symlink(directory.path().join("victim"), &before).unwrap();
+        recordings.open(ConnectionId(2)).unwrap();
+        assert!(after.join("rec.2").exists());
+        assert_eq!(fs::read_dir(directory.path().join("victim")).unwrap().count(), 0);
     }
 }

@@ -98,10 +98,12 @@ impl Log {
             Some(_) => None,
             None => Some(Lines::to(stderr)),
         };
-        let file =
-            config.log.file.as_ref().map(|path| -> Result<_, LogError> {
-                Ok((path.to_path_buf(), Lines::to(file::open(path)?)))
-            });
+        let mut others = None;
+        let file = config.log.file.as_ref().map(|path| -> Result<_, LogError> {
+            let opened = file::open(path)?;
+            others = opened.writers;
+            Ok((path.to_path_buf(), Lines::to(opened.file)))
+        });
         let syslog =
             config.log.syslog.as_ref().map(|server| Syslog::new(server, config.log.legacy_syslog, facility));
         // In the background there is no standard output.
@@ -121,6 +123,11 @@ impl Log {
         let plain = Plain(log.clone()).with_filter(filter_fn(for_humans));
         tracing_subscriber::registry().with(journal).with(plain).with(marks).init();
         let _ = LOG.set(log.clone());
+        if let (Some(others), Some((path, _))) = (others, &log.file) {
+            tracing::warn!(
+                "{others} can replace the log file {path:?}: its directory should be root's alone"
+            );
+        }
         fault::end_process(|line| {
             tracing::error!(message_id = message_id::SERVICE_FAILED, "websockify: {line}");
             flush();
@@ -150,7 +157,7 @@ impl Log {
     fn reopen(&self) {
         let Some((path, lines)) = &self.file else { return };
         match file::open(path) {
-            Ok(file) => lines.redirect(file),
+            Ok(opened) => lines.redirect(opened.file),
             Err(error) => tracing::error!("{error}; going on with the one before"),
         }
     }

@@ -5,5 +5,7 @@ pub(crate) mod log;
 pub(crate) mod network;
 pub(crate) mod notify;
 pub(crate) mod orphans;
+pub(crate) mod place;
 pub(crate) mod process;
 pub(crate) mod program;
+pub(crate) mod socket_file;

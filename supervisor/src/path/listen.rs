@@ -1,11 +1,8 @@
 //! The listening sockets: passed by systemd or inetd, or opened here.
 
-use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use common::addr::ListenAddr;
@@ -16,6 +13,8 @@ use common::sys::listener::{self, NotAListener};
 use listenfd::ListenFd;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+
+use crate::os::socket_file::{self, SocketFile};
 
 /// Connections that the kernel keeps for us until they are accepted. It is cut to
 /// `net.core.somaxconn`; a burst of clients must not be refused while a gateway starts.
@@ -32,6 +31,8 @@ pub(crate) struct Listening {
     pub(crate) name: String,
     /// The path that clients of a unix socket are known by.
     pub(crate) unix_path: Option<PathBuf>,
+    /// The file of a unix socket of ours, which is removed with this.
+    pub(crate) file: Option<SocketFile>,
 }
 
 /// Why there is no listener.
@@ -172,11 +173,11 @@ impl Listening {
     }
 
     fn passed(socket: OwnedFd) -> Self {
-        Self::adopted(socket, None)
+        Self::adopted(socket, None, None)
     }
 
     /// One that listens, `address` being where we have opened it ourselves.
-    pub(crate) fn adopted(socket: OwnedFd, address: Option<ListenAddr>) -> Self {
+    pub(crate) fn adopted(socket: OwnedFd, address: Option<ListenAddr>, file: Option<SocketFile>) -> Self {
         let local = rustix::net::getsockname(&socket).ok();
         let tcp = local.clone().and_then(|any| SocketAddr::try_from(any).ok());
         let path = local.and_then(|any| SocketAddrUnix::try_from(any).ok());
@@ -187,7 +188,7 @@ impl Listening {
             (_, None, Some(address)) => address.to_string(),
             (_, None, None) => "a passed socket".into(),
         };
-        Self { address, socket, name, unix_path: path }
+        Self { address, socket, name, unix_path: path, file }
     }
 
     /// Whether a socket that was passed could have been made for `address`.
@@ -230,19 +231,8 @@ impl Listening {
 
     /// Sets the mode of a unix socket of ours.
     pub(crate) fn set_mode(&self, mode: u32) {
-        if let Some(ListenAddr::Unix(path)) = &self.address {
-            if let Err(error) = fs::set_permissions(path, fs::Permissions::from_mode(mode)) {
-                tracing::warn!("cannot set the mode of {path:?}: {error}");
-            }
-        }
-    }
-}
-
-impl Drop for Listening {
-    fn drop(&mut self) {
-        if let Some(ListenAddr::Unix(path)) = &self.address {
-            // Somebody else may have removed it; nothing is left to do then.
-            let _ = fs::remove_file(path);
+        if let Some(Err(error)) = self.file.as_ref().map(|file| file.set_mode(mode)) {
+            tracing::warn!("cannot set the mode of the socket {}: {error}", self.name);
         }
     }
 }
@@ -257,6 +247,7 @@ fn open(address: &ListenAddr, config: &Config, shared: bool) -> Result<Listening
                 socket,
                 name: address.to_string(),
                 unix_path: None,
+                file: None,
             })
         }
     };
@@ -300,24 +291,10 @@ fn bind_tcp(address: SocketAddr, shared: bool) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// The socket gets its mode before anyone can connect: it listens only then.
 fn open_unix(path: &Path, mode: u32) -> io::Result<Listening> {
-    remove_stale(path)?;
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    let socket = socket_file::stream()?;
+    let file = Some(SocketFile::bind(&socket, path, mode)?);
     let name = path.display().to_string();
     let address = Some(ListenAddr::Unix(path.to_owned()));
-    let listening = Listening { address, socket, name, unix_path: Some(path.to_owned()) };
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
-    Ok(listening)
-}
-
-/// Removes a socket that a killed program left behind: nobody listens on it.
-pub(crate) fn remove_stale(path: &Path) -> io::Result<()> {
-    let is_socket = fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
-    if is_socket && UnixStream::connect(path).is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused) {
-        fs::remove_file(path)?;
-    }
-    Ok(())
+    Ok(Listening { address, socket, name, unix_path: Some(path.to_owned()), file })
 }

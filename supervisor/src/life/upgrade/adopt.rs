@@ -15,6 +15,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use super::{Inheritance, state};
 use crate::control::{self, Control};
 use crate::os::process::Process;
+use crate::os::socket_file::SocketFile;
 use crate::path::accept;
 use crate::path::generation::Generation;
 use crate::path::listen::Listening;
@@ -84,14 +85,17 @@ pub(crate) fn adopt(
         }
     }
     let waiting = state.waiting.iter().filter_map(|number| descriptors.get(*number).ok()).collect();
-    let listener = state.control.and_then(|number| descriptors.get(number).ok());
+    let listener = state.control.and_then(|from| {
+        let socket = descriptors.get(from.socket).ok()?;
+        Some((socket, from.file.and_then(|file| socket_file(file, &mut descriptors))))
+    });
     control::adopt(control, path, listener, waiting, asked);
     if let Some(exporter) = state.exporter {
         adopt_exporter(control, exporter, &mut descriptors);
     }
     for listener in state.listeners {
-        match descriptors.get(listener.socket) {
-            Ok(socket) => accept::begin(intake, Listening::adopted(socket, listener.address)),
+        match listening(listener, &mut descriptors) {
+            Ok(listening) => accept::begin(intake, listening),
             Err(error) => tracing::error!("a listener is lost: {error}"),
         }
     }
@@ -152,15 +156,27 @@ fn adopt_generation(
 
 fn adopt_exporter(control: &Control, from: state::Exporter, descriptors: &mut Descriptors) {
     let Some(generation) = control.intake.generations.current() else { return };
-    match descriptors.get(from.listener.socket) {
-        Ok(socket) => {
-            let listening = Listening::adopted(socket, from.listener.address);
+    match listening(from.listener, descriptors) {
+        Ok(listening) => {
             let title = || "the exporter".to_owned();
             let role = from.role.and_then(|from| role(RoleName::Exporter, title(), &from, descriptors).ok());
             control.exporter.adopt(&generation, listening, role, from.wanted);
         }
         Err(error) => tracing::error!("the listener for metrics is lost: {error}"),
     }
+}
+
+fn listening(from: state::Listener, descriptors: &mut Descriptors) -> io::Result<Listening> {
+    let socket = descriptors.get(from.socket)?;
+    let file = from.file.and_then(|file| socket_file(file, descriptors));
+    Ok(Listening::adopted(socket, from.address, file))
+}
+
+/// Without its directory the file can't be told from others, and is left alone.
+fn socket_file(from: state::SocketFile, descriptors: &mut Descriptors) -> Option<SocketFile> {
+    let directory = descriptors.get(from.directory);
+    let file = descriptors.get(from.file);
+    SocketFile::adopt(directory.ok()?, file.ok()?, &from.path).ok()
 }
 
 fn role(

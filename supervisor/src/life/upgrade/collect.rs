@@ -4,7 +4,9 @@ use std::io;
 use std::process;
 use std::rc::Rc;
 
-use super::state::{Exporter, Gateway, Generation, Listener, Passed, State, StateError, VERSION};
+use super::state::{
+    ControlSocket, Exporter, Gateway, Generation, Listener, Passed, State, StateError, VERSION,
+};
 use crate::control::Control;
 use crate::control::exporter::Handover;
 use crate::os::process::living;
@@ -29,7 +31,13 @@ impl State {
         }
         let connections = intake.state.connections.borrow().snapshot(|socket| passed.add(socket))?;
         let (listener, waiting) = control.snapshot();
-        let listener = listener.map(|listener| passed.add(&*listener)).transpose()?;
+        let control_socket = match listener {
+            Some(listener) => Some(ControlSocket {
+                socket: passed.add(&*listener)?,
+                file: passed.add_file(control.file().as_ref())?,
+            }),
+            None => None,
+        };
         let waiting = waiting.iter().map(|stream| passed.add(&**stream)).collect::<Result<_, _>>()?;
         let exporter = match control.exporter.snapshot() {
             Some(Handover { listening, peer, wanted }) => Some(Exporter {
@@ -60,7 +68,7 @@ impl State {
             generations,
             connections,
             service: intake.state.snapshot(),
-            control: listener,
+            control: control_socket,
             waiting,
             exporter,
             wrapped,
@@ -71,7 +79,11 @@ impl State {
 }
 
 fn of_listener(listening: &Listening, passed: &mut Passed) -> io::Result<Listener> {
-    Ok(Listener { socket: passed.add(&listening.socket)?, address: listening.address.clone() })
+    Ok(Listener {
+        socket: passed.add(&listening.socket)?,
+        address: listening.address.clone(),
+        file: passed.add_file(listening.file.as_ref())?,
+    })
 }
 
 fn of_generation(

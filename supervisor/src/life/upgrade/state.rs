@@ -19,6 +19,7 @@ use rustix::fd::AsFd;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::os::socket_file;
 use crate::roles::gateway::GatewaySnapshot;
 use crate::roles::peer::Peer;
 use crate::roles::wrapper::ProgramSnapshot;
@@ -51,7 +52,7 @@ pub(super) struct State {
     pub(super) connections: connections::Snapshot,
     pub(super) service: ServiceSnapshot,
     /// The control socket.
-    pub(super) control: Option<RawFd>,
+    pub(super) control: Option<ControlSocket>,
     /// Control connections that wait for the end of the upgrade.
     pub(super) waiting: Vec<RawFd>,
     pub(super) exporter: Option<Exporter>,
@@ -67,6 +68,24 @@ pub(super) struct Listener {
     pub(super) socket: RawFd,
     /// The configured address; none for a passed socket.
     pub(super) address: Option<ListenAddr>,
+    /// The file of a unix socket; none for TCP and passed sockets.
+    pub(super) file: Option<SocketFile>,
+}
+
+/// The control socket.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct ControlSocket {
+    pub(super) socket: RawFd,
+    pub(super) file: Option<SocketFile>,
+}
+
+/// The file of a unix socket.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct SocketFile {
+    pub(super) path: PathBuf,
+    /// The directory that it was made in.
+    pub(super) directory: RawFd,
+    pub(super) file: RawFd,
 }
 
 /// The listener for metrics and its role.
@@ -186,6 +205,20 @@ impl Passed {
         Ok(number)
     }
 
+    /// Gives what the next image needs of a socket's file.
+    pub(super) fn add_file(
+        &mut self,
+        file: Option<&socket_file::SocketFile>,
+    ) -> io::Result<Option<SocketFile>> {
+        let Some(file) = file else { return Ok(None) };
+        let [directory, socket] = file.snapshot();
+        Ok(Some(SocketFile {
+            path: file.path().to_owned(),
+            directory: self.add(directory)?,
+            file: self.add(socket)?,
+        }))
+    }
+
     /// Gives the numbers of a role's descriptors in the next image.
     pub(super) fn add_role(&mut self, peer: &Peer) -> io::Result<Role> {
         Ok(Role { pid: peer.pid, channel: self.add(&peer.channel)?, log: self.add(&*peer.log)? })
@@ -222,7 +255,7 @@ mod tests {
             program: "0.1.0".into(),
             descriptors: vec![12],
             directory: "/".into(),
-            listeners: vec![Listener { socket: 12, address: None }],
+            listeners: vec![Listener { socket: 12, address: None, file: None }],
             generations: Vec::new(),
             connections,
             service: state.snapshot(),

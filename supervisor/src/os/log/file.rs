@@ -1,16 +1,24 @@
 //! The log file.
 
-use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::libc;
-use nix::unistd::Uid;
+use rustix::fs::{FileType, Mode, OFlags, PROC_SUPER_MAGIC, fstatfs, readlinkat};
+use rustix::process::geteuid;
+
+use crate::os::place::{Place, Writers};
 
 /// As of a new log file in the original, less what the umask takes away.
-const MODE: u32 = 0o644;
+const MODE: Mode = Mode::from_raw_mode(0o644);
+
+/// A pipe without a reader is an error, and no terminal becomes ours.
+const FLAGS: OFlags =
+    OFlags::WRONLY.union(OFlags::APPEND).union(OFlags::CREATE).union(OFlags::NOCTTY).union(OFlags::NONBLOCK);
+
+/// Links that lead to links, as many as the kernel follows (path_resolution(7)).
+const MAX_LINKS: usize = 40;
 
 /// Why there is no log file.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +26,14 @@ const MODE: u32 = 0o644;
 pub(crate) struct LogFileError {
     path: PathBuf,
     source: io::Error,
+}
+
+/// The log file.
+#[derive(Debug)]
+pub(super) struct LogFile {
+    pub(super) file: OwnedFd,
+    /// Who else can make our lines go elsewhere. Groups are left out: /var/log belongs to one on common systems.
+    pub(super) writers: Option<Writers>,
 }
 
 fn hint(source: &io::Error) -> &'static str {
@@ -31,22 +47,106 @@ fn hint(source: &io::Error) -> &'static str {
 /// Opens a log file to add lines to it, and makes it if it isn't there.
 ///
 /// A symbolic link is followed only if it belongs to us or to root: in a directory that everybody may
-/// write to, others could lay one to a file of ours. A pipe without a reader is an error.
-pub(super) fn open(path: &Path) -> Result<OwnedFd, LogFileError> {
-    let mut options = OpenOptions::new();
-    options.append(true).create(true).mode(MODE);
-    let open = |options: &mut OpenOptions, flags: i32| -> io::Result<File> {
-        options.custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK | flags).open(path)
-    };
-    let opened = match open(&mut options, libc::O_NOFOLLOW) {
-        Err(error) if error.raw_os_error() == Some(libc::ELOOP) && link_is_trusted(path) => {
-            open(&mut options, 0)
-        }
-        opened => opened,
-    };
-    opened.map(Into::into).map_err(|source| LogFileError { path: path.into(), source })
+/// write to, others could lay one to a file of ours. The link that is followed is the very one that was looked at.
+pub(super) fn open(path: &Path) -> Result<LogFile, LogFileError> {
+    find(path).map_err(|source| LogFileError { path: path.into(), source })
 }
 
-fn link_is_trusted(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|link| link.uid() == 0 || link.uid() == Uid::effective().as_raw())
+fn find(path: &Path) -> io::Result<LogFile> {
+    let mut place = Place::of(path)?;
+    for _ in 0..MAX_LINKS {
+        match place.open(FLAGS, MODE) {
+            Err(error) if error.raw_os_error() == Some(libc::ELOOP) => match follow(&place)? {
+                Followed::Place(next) => place = next,
+                Followed::File(file) => return Ok(LogFile { file, writers: None }),
+            },
+            opened => {
+                let writers = place.writers().filter(|writers| !matches!(writers, Writers::Group(_)));
+                return Ok(LogFile { file: opened?, writers });
+            }
+        }
+    }
+    Err(io::Error::from_raw_os_error(libc::ELOOP))
+}
+
+enum Followed {
+    Place(Place),
+    File(OwnedFd),
+}
+
+/// Where a link leads that may be followed.
+fn follow(place: &Place) -> io::Result<Followed> {
+    let link = place.find()?;
+    let is_trusted = link.stat.st_uid == 0 || link.stat.st_uid == geteuid().as_raw();
+    if !link.is(FileType::Symlink) || !is_trusted {
+        return Err(io::Error::from_raw_os_error(libc::ELOOP));
+    }
+    if fstatfs(&link.file)?.f_type == PROC_SUPER_MAGIC {
+        // /dev/stderr leads here. These links are the kernel's, and what they say is no path (proc(5)).
+        return place.open_through(FLAGS).map(Followed::File);
+    }
+    let target = PathBuf::from(std::ffi::OsString::from(
+        readlinkat(&link.file, "", Vec::new())?.into_string().map_err(io::Error::other)?,
+    ));
+    if target.is_absolute() { Place::of(&target) } else { place.beside(&target) }.map(Followed::Place)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Write;
+    use std::os::unix::fs::{lchown, symlink};
+
+    use rustix::process::geteuid;
+
+    use super::*;
+
+    fn write(path: &Path) -> Result<(), LogFileError> {
+        fs::File::from(open(path)?.file).write_all(b"line\n").unwrap();
+        Ok(())
+    }
+
+    #[test]
+    fn links_of_ours_are_followed_wherever_they_lead() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::create_dir(at("elsewhere")).unwrap();
+        symlink("elsewhere/second", at("first")).unwrap();
+        symlink("../log", at("elsewhere/second")).unwrap();
+        symlink(at("first"), at("absolute")).unwrap();
+        write(&at("absolute")).unwrap();
+        write(&at("first")).unwrap();
+        assert_eq!(fs::read(at("log")).unwrap(), b"line\nline\n");
+    }
+
+    #[test]
+    fn a_link_of_the_kernel_is_followed() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let number = std::os::fd::AsRawFd::as_raw_fd(file.as_file());
+        let directory = tempfile::tempdir().unwrap();
+        let link = directory.path().join("stdout");
+        symlink(format!("/proc/self/fd/{number}"), &link).unwrap();
+        write(&link).unwrap();
+        assert_eq!(fs::read(file.path()).unwrap(), b"line\n");
+    }
+
+    #[test]
+    fn a_link_of_somebody_else_is_not_followed_nor_one_that_it_comes_after() {
+        if !geteuid().is_root() {
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::write(at("victim"), "secret").unwrap();
+        symlink(at("victim"), at("theirs")).unwrap();
+        lchown(at("theirs"), Some(33), Some(33)).unwrap();
+        symlink(at("theirs"), at("ours")).unwrap();
+        for name in ["theirs", "ours"] {
+            let error = write(&at(name)).unwrap_err();
+            assert_eq!(error.source.raw_os_error(), Some(libc::ELOOP), "{name}");
+        }
+        symlink("circle", at("circle")).unwrap();
+        assert_eq!(write(&at("circle")).unwrap_err().source.raw_os_error(), Some(libc::ELOOP));
+        assert_eq!(fs::read(at("victim")).unwrap(), b"secret");
+    }
 }
