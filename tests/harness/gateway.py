@@ -87,7 +87,7 @@ class Gateway:
 
     def __init__(
         self, *arguments, listen, cwd=None, env=None, stdin=None, prefix=(), program=None, wait=True,
-        may_print=False, stdout=None
+        may_print=False, stdout=None, stderr=None
     ):
         self.listen = listen
         self.directory = tempfile.TemporaryDirectory(prefix="gateway-")
@@ -102,7 +102,7 @@ class Gateway:
             self.process = subprocess.Popen(
                 [*limits(), *prefix, program or command(), *map(str, arguments)],
                 stdin=subprocess.DEVNULL if stdin is None else stdin,
-                stdout=stdout or output, stderr=log, cwd=cwd or self.directory.name,
+                stdout=stdout or output, stderr=stderr or log, cwd=cwd or self.directory.name,
                 env={"RUNTIME_DIRECTORY": self.directory.name, **os.environ, **(env or {})}, start_new_session=True,
             )  # fmt: skip
         if wait:

@@ -1,12 +1,14 @@
 """Runs a command in front of a journal of its own: `fake_journal.py FILE COMMAND…`.
 
 In a mount namespace, puts a socket where the journal's is and writes what
-arrives to FILE, and tells the command that its standard error is the journal."""
+arrives to FILE, and tells the command that its standard error is the journal.
+While a file is there that `$JOURNAL_STUCK` names, nothing is read."""
 
 import os
 import socket
 import subprocess
 import sys
+import time
 
 subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run"], check=True)
 os.makedirs("/run/systemd/journal")
@@ -22,6 +24,9 @@ if os.fork() == 0:
     # Ends with the command, at the latest a second after it.
     journal.settimeout(1)
     while os.path.exists(f"/proc/{command}"):
+        if os.path.exists(os.environ.get("JOURNAL_STUCK", "")):
+            time.sleep(0.02)
+            continue
         try:
             record = journal.recv(65536)
             os.write(records, len(record).to_bytes(4, "little") + record)

@@ -2,8 +2,10 @@
 //! syslog server, if that is configured.
 
 mod file;
+mod journal;
 mod lines;
 pub(crate) mod message_id;
+mod queue;
 mod syslog;
 mod traffic;
 
@@ -13,6 +15,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use common::config::Config;
 use common::fault;
@@ -28,6 +31,7 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
+use journal::Journal;
 use lines::Lines;
 use syslog::{Facility, Syslog};
 
@@ -40,9 +44,13 @@ static VERBOSE: AtomicBool = AtomicBool::new(false);
 /// The journal is there, which keeps the fields of an event beside its text.
 static KEEPS_FIELDS: AtomicBool = AtomicBool::new(false);
 
+/// How long the last lines may take at the end.
+const LAST: Duration = Duration::from_millis(500);
+
 /// Where lines go. Each of these has its own queue: whoever is slow misses its own lines only.
 #[derive(Clone, Debug)]
 pub(crate) struct Log {
+    journal: Option<Journal>,
     stderr: Option<Arc<Lines>>,
     file: Option<(PathBuf, Arc<Lines>)>,
     syslog: Option<Arc<Syslog>>,
@@ -59,13 +67,23 @@ pub(crate) enum LogError {
     /// No server.
     #[error(transparent)]
     Syslog(#[from] syslog::SyslogError),
-    /// No standard error.
-    #[error("cannot log to standard error: {0}")]
-    Stderr(#[from] io::Error),
+    /// No standard error, or no thread to write to it.
+    #[error("cannot log: {0}")]
+    System(#[from] io::Error),
 }
 
 /// The log of this process.
 static LOG: OnceLock<Log> = OnceLock::new();
+
+/// How many entries each log has dropped, since nobody took them, by its name.
+pub(crate) fn dropped() -> Vec<(&'static str, u64)> {
+    let Some(Log { journal, stderr, file, syslog, .. }) = LOG.get() else { return Vec::new() };
+    let journal = journal.as_ref().map(|journal| ("journal", journal.dropped()));
+    let stderr = stderr.as_ref().map(|lines| ("stderr", lines.dropped()));
+    let file = file.as_ref().map(|(_, lines)| ("file", lines.dropped()));
+    let syslog = syslog.as_ref().map(|syslog| ("syslog", syslog.dropped()));
+    [journal, stderr, file, syslog].into_iter().flatten().collect()
+}
 
 /// Writes what waits, as far as somebody takes it.
 pub(crate) fn flush() {
@@ -75,8 +93,7 @@ pub(crate) fn flush() {
 }
 
 impl Log {
-    /// Begins logging, to the journal if standard error leads there. Lines wait until somebody writes
-    /// them.
+    /// Begins logging, to the journal if standard error leads there.
     ///
     /// `caller` is given in the background: the standard error of whoever started the service, which gets the log
     /// until [`Self::leave_stderr`].
@@ -93,31 +110,27 @@ impl Log {
             *metadata.level() <= level && is_ours(metadata.target())
         };
         let for_humans = move |metadata: &Metadata<'_>| ours(metadata) && metadata.target() != JOURNAL_ONLY;
-        let journal = if is_journal(&stderr) { tracing_journald::layer().ok() } else { None };
+        let journal = if is_journal(&stderr) { Journal::start(&config.name)? } else { None };
         let stderr = match journal {
             Some(_) => None,
-            None => Some(Lines::to(stderr)),
+            None => Some(Lines::to(stderr)?),
         };
         let mut others = None;
         let file = config.log.file.as_ref().map(|path| -> Result<_, LogError> {
             let opened = file::open(path)?;
             others = opened.writers;
-            Ok((path.to_path_buf(), Lines::to(opened.file)))
+            Ok((path.to_path_buf(), Lines::to(opened.file)?))
         });
         let syslog =
             config.log.syslog.as_ref().map(|server| Syslog::new(server, config.log.legacy_syslog, facility));
         // In the background there is no standard output.
         let marks = match (config.log.traffic, in_background) {
-            (true, false) => Some(Lines::to(io::stdout().as_fd().try_clone_to_owned()?)),
+            (true, false) => Some(Lines::to(io::stdout().as_fd().try_clone_to_owned()?)?),
             _ => None,
         };
-        let log = Self { stderr, file: file.transpose()?, syslog: syslog.transpose()?, marks };
-        KEEPS_FIELDS.store(journal.is_some(), Ordering::Relaxed);
-        let journal = journal.map(|journal| {
-            let journal = journal.with_field_prefix(None).with_syslog_identifier("websockify".into());
-            let journal = journal.with_custom_fields([("WEBSOCKIFY_INSTANCE", &config.name)]);
-            journal.with_filter(filter_fn(ours))
-        });
+        let log = Self { journal, stderr, file: file.transpose()?, syslog: syslog.transpose()?, marks };
+        KEEPS_FIELDS.store(log.journal.is_some(), Ordering::Relaxed);
+        let journal = log.journal.clone().map(|journal| journal.with_filter(filter_fn(ours)));
         let traffic = filter_fn(|metadata| metadata.target() == traffic::TARGET);
         let marks = log.marks.clone().map(|lines| traffic::Marks(lines).with_filter(traffic));
         let plain = Plain(log.clone()).with_filter(filter_fn(for_humans));
@@ -135,11 +148,8 @@ impl Log {
         Ok(log)
     }
 
-    /// Writes what comes in, and opens the file again at SIGUSR1, in tasks of their own.
+    /// Sends what comes in to the syslog server, and opens the file again at SIGUSR1, in tasks of their own.
     pub(crate) fn keep_writing(&self) -> io::Result<()> {
-        for lines in self.streams().chain(&self.marks) {
-            spawn_local(lines.clone().keep_writing());
-        }
         if let Some(syslog) = &self.syslog {
             spawn_local(syslog.clone().keep_sending());
         }
@@ -155,26 +165,28 @@ impl Log {
 
     /// Opens the log file again, since somebody may have moved it away.
     fn reopen(&self) {
-        let Some((path, lines)) = &self.file else { return };
-        match file::open(path) {
-            Ok(opened) => lines.redirect(opened.file),
-            Err(error) => tracing::error!("{error}; going on with the one before"),
+        if let Some((path, lines)) = &self.file {
+            lines.open(path.clone());
         }
     }
 
     /// Says what waits on standard error, and nothing more there.
     pub(crate) fn leave_stderr(&self) -> io::Result<()> {
         if let Some(lines) = &self.stderr {
-            lines.write_last();
             lines.redirect(File::options().write(true).open("/dev/null")?.into());
+            lines.drain(Instant::now() + LAST);
         }
         Ok(())
     }
 
     /// Writes what waits at the end, as far as somebody takes it.
     pub(crate) fn write_last(&self) {
+        let deadline = Instant::now() + LAST;
         for lines in self.streams().chain(&self.marks) {
-            lines.write_last();
+            lines.drain(deadline);
+        }
+        if let Some(journal) = &self.journal {
+            journal.drain(deadline);
         }
         if let Some(syslog) = &self.syslog {
             syslog.send_last();

@@ -9,6 +9,7 @@ use common::control::Session;
 use common::ipc::stats::{Handshake, Stats};
 
 use super::progress;
+use crate::os::log;
 use crate::path::intake::Intake;
 use text::Text;
 
@@ -25,6 +26,7 @@ pub(crate) async fn text(intake: &Intake) -> String {
     write_sessions(&mut text, intake, &sessions);
     write_handshakes(&mut text, intake, &stats);
     write_roles(&mut text, intake);
+    write_log(&mut text);
     write_configuration(&mut text, intake);
     process::write(&mut text, intake);
     text.end()
@@ -95,6 +97,13 @@ fn write_roles(text: &mut Text, intake: &Intake) {
     text.total(&[], intake.state.counters.restarts.get());
     text.counter("websockify_worker_violations", "Roles that were killed for breaking protocol.");
     text.total(&[], intake.state.counters.violations.get());
+}
+
+fn write_log(text: &mut Text) {
+    text.counter("websockify_log_dropped", "Log entries that were dropped, as nobody took them, by the log.");
+    for (log, count) in log::dropped() {
+        text.total(&[("log", log)], count);
+    }
 }
 
 fn write_configuration(text: &mut Text, intake: &Intake) {

@@ -1,142 +1,152 @@
-//! Lines on their way to a stream of bytes: standard error, which may be a pipe that nobody reads, or a
-//! file. They wait here, and when too many wait they are dropped and counted. The service itself never
-//! waits.
+//! Lines on their way to a stream of bytes: standard error, standard output, or a file.
 
-use std::collections::VecDeque;
+use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use tokio::sync::Notify;
-use tokio::time::sleep;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 
-/// Bytes that may wait.
-const MAX_WAITING: usize = 256 << 10;
-
-/// Bytes that a pipe takes at once when it says that it can be written to (pipe(7), `PIPE_BUF`).
-const MAX_WRITE: usize = 4096;
-
-/// How long to wait before a full pipe is looked at again.
-const RETRY: Duration = Duration::from_millis(20);
-
-/// How long the last lines may take at the end.
-const LAST: Duration = Duration::from_millis(200);
+use super::file;
+use super::queue::{Batch, Queue};
 
 /// Lines that wait to be written.
 #[derive(Debug)]
-pub(crate) struct Lines {
-    waiting: Mutex<Waiting>,
-    filled: Notify,
-}
+pub(crate) struct Lines(Arc<Queue<Entry>>);
 
+/// What the thread that writes is to do.
 #[derive(Debug)]
-struct Waiting {
-    stream: OwnedFd,
-    bytes: VecDeque<u8>,
-    dropped: u64,
+enum Entry {
+    /// Write this, its newline included.
+    Text(String),
+    /// Write elsewhere from now on.
+    Redirect(OwnedFd),
+    /// Open the log file, and write there from now on.
+    Open(PathBuf),
 }
 
 impl Lines {
     /// Writes to `stream`.
-    pub(super) fn to(stream: OwnedFd) -> Arc<Self> {
-        let waiting = Waiting { stream, bytes: VecDeque::new(), dropped: 0 };
-        Arc::new(Self { waiting: Mutex::new(waiting), filled: Notify::new() })
+    pub(super) fn to(mut stream: OwnedFd) -> io::Result<Arc<Self>> {
+        let queue = Queue::start(move |queue, batch| write(queue, &mut stream, batch))?;
+        Ok(Arc::new(Self(queue)))
     }
 
     /// Adds a line, its newline included.
     pub(super) fn push(&self, line: &str) {
-        // Whoever panicked with the lock held has left bytes that are as good as any.
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.bytes.len() + line.len() > MAX_WAITING {
-            waiting.dropped += 1;
-            return;
-        }
-        if waiting.dropped > 0 {
-            let told = format!("{} log lines were dropped\n", std::mem::take(&mut waiting.dropped));
-            waiting.bytes.extend(told.as_bytes());
-        }
-        waiting.bytes.extend(line.as_bytes());
-        self.filled.notify_one();
+        self.0.push(Entry::Text(line.to_owned()), line.len());
     }
 
-    /// Writes to another stream from now on, after what the one before still takes.
+    /// Writes to another stream from now on.
     pub(super) fn redirect(&self, stream: OwnedFd) {
-        self.write(Duration::ZERO);
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).stream = stream;
+        self.0.order(Entry::Redirect(stream));
     }
 
-    /// Writes what comes in.
-    pub(super) async fn keep_writing(self: Arc<Self>) {
-        loop {
-            self.filled.notified().await;
-            // Whatever else happens in this turn may still add its line.
-            tokio::task::yield_now().await;
-            while !self.write(Duration::ZERO) {
-                sleep(RETRY).await;
-            }
+    /// Opens a file and writes there from now on.
+    pub(super) fn open(&self, path: PathBuf) {
+        self.0.order(Entry::Open(path));
+    }
+
+    /// How many lines were dropped since the start.
+    pub(super) fn dropped(&self) -> u64 {
+        self.0.dropped()
+    }
+
+    /// Waits until everything is written, or until `deadline`.
+    pub(super) fn drain(&self, deadline: Instant) {
+        self.0.drain(deadline);
+    }
+}
+
+/// Writes lines, waiting for whoever reads them.
+fn write(queue: &Queue<Entry>, stream: &mut OwnedFd, Batch { entries, dropped }: Batch<Entry>) {
+    let mut text = String::new();
+    for entry in entries {
+        if let Entry::Text(line) = entry {
+            text.push_str(&line);
+            continue;
+        }
+        write_all(queue, stream, &std::mem::take(&mut text));
+        match entry {
+            Entry::Text(_) => {}
+            Entry::Redirect(other) => *stream = other,
+            Entry::Open(path) => match file::open(&path) {
+                Ok(opened) => *stream = opened.file,
+                Err(error) => tracing::error!("{error}; going on with the one before"),
+            },
         }
     }
-
-    /// Writes what waits at the end, if somebody reads it.
-    pub(super) fn write_last(&self) {
-        self.write(LAST);
+    if dropped > 0 {
+        text.push_str(&format!("{dropped} log lines were dropped\n"));
     }
+    write_all(queue, stream, &text);
+}
 
-    /// Writes as much as the stream takes, waiting `patience` for each piece; says whether nothing is
-    /// left.
-    fn write(&self, patience: Duration) -> bool {
-        let patience = Timespec::try_from(patience).unwrap_or_default();
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        while !waiting.bytes.is_empty() {
-            let (piece, _) = waiting.bytes.as_slices();
-            let piece = piece.get(..MAX_WRITE).unwrap_or(piece);
-            let mut ready = [PollFd::new(&waiting.stream, PollFlags::OUT)];
-            if !matches!(poll(&mut ready, Some(&patience)), Ok(1)) {
-                return false;
-            }
-            match rustix::io::write(&waiting.stream, piece) {
-                Ok(written) => drop(waiting.bytes.drain(..written)),
-                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return false,
-                // Nobody will ever read it, or the disk is full.
-                Err(_) => {
-                    let lost = waiting.bytes.iter().filter(|byte| **byte == b'\n').count();
-                    waiting.dropped += lost as u64;
-                    waiting.bytes.clear();
-                }
+fn write_all(queue: &Queue<Entry>, stream: &OwnedFd, text: &str) {
+    let mut left = text.as_bytes();
+    while !left.is_empty() {
+        match rustix::io::write(stream, left) {
+            Ok(written) => left = left.get(written..).unwrap_or_default(),
+            Err(Errno::INTR) => {}
+            // Whoever has opened the stream does not want to wait there. This thread does.
+            Err(Errno::AGAIN) => _ = poll(&mut [PollFd::new(stream, PollFlags::OUT)], None),
+            // Nobody will ever read it, or the disk is full.
+            Err(_) => {
+                let lost = left.iter().filter(|byte| **byte == b'\n').count();
+                queue.lose(u64::try_from(lost).unwrap_or(u64::MAX));
+                return;
             }
         }
-        true
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::io::Read;
     use std::os::unix::net::UnixStream;
+    use std::time::Duration;
 
+    use super::super::queue::MAX_WAITING;
     use super::*;
 
     #[test]
-    fn lines_that_find_no_room_are_counted() {
+    fn a_stream_that_nobody_reads_costs_its_own_lines_only_and_they_are_counted_there() {
         let (reader, writer) = UnixStream::pair().unwrap();
-        writer.set_nonblocking(true).unwrap();
-        let lines = Lines::to(writer.into());
+        let lines = Lines::to(writer.into()).unwrap();
         let line = format!("{}\n", "x".repeat(1023));
-        for _ in 0..MAX_WAITING / 1024 + 3 {
+        // More than the socket takes and than may wait.
+        let all = 8 * MAX_WAITING / 1024;
+        for _ in 0..all {
             lines.push(&line);
         }
-        // The pipe takes a part, so that there is room again.
-        assert!(!lines.write(Duration::ZERO));
+        let dropped = lines.dropped();
+        assert!(dropped > 0);
+        let read = std::thread::spawn(move || {
+            let mut text = String::new();
+            (&reader).read_to_string(&mut text).unwrap();
+            text
+        });
+        lines.drain(Instant::now() + Duration::from_secs(20));
         lines.push("last\n");
-        let (other, writer) = UnixStream::pair().unwrap();
-        lines.redirect(writer.into());
-        drop(other);
-        let mut first = String::new();
-        (&reader).take(1024).read_to_string(&mut first).unwrap();
-        assert_eq!(first, line);
-        assert!(lines.write(Duration::ZERO), "nobody reads any more");
-        let waiting = lines.waiting.lock().unwrap();
-        assert!(waiting.bytes.is_empty() && waiting.dropped > 3);
+        lines.redirect(File::options().write(true).open("/dev/null").unwrap().into());
+        let text = read.join().unwrap();
+        assert_eq!(text.matches('x').count() as u64, 1023 * (all as u64 - dropped));
+        assert!(
+            text.ends_with(&format!("{dropped} log lines were dropped\nlast\n")),
+            "{}",
+            &text[text.len() - 99..]
+        );
+    }
+
+    #[test]
+    fn what_can_not_be_written_is_counted() {
+        let lines = Lines::to(File::options().write(true).open("/dev/full").unwrap().into()).unwrap();
+        lines.push("one\n");
+        lines.push("two\n");
+        lines.drain(Instant::now() + Duration::from_secs(10));
+        assert_eq!(lines.dropped(), 2);
     }
 }

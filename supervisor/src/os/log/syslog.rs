@@ -63,6 +63,9 @@ struct Waiting {
     /// The server was away when it was last tried.
     is_away: bool,
     messages: VecDeque<Vec<u8>>,
+    /// So many were dropped, and the server was not told yet.
+    untold: u64,
+    /// So many were dropped since the start.
     dropped: u64,
 }
 
@@ -121,15 +124,26 @@ impl Syslog {
     pub(super) fn push(&self, level: Level, line: &str) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.messages.len() >= MAX_WAITING {
+            waiting.untold += 1;
             waiting.dropped += 1;
             return;
         }
-        if waiting.dropped > 0 {
-            let told = format!("{} log lines were dropped", std::mem::take(&mut waiting.dropped));
-            waiting.messages.push_back(self.message(Level::WARN, &told));
-        }
+        self.tell_dropped(&mut waiting);
         waiting.messages.push_back(self.message(level, line));
         self.filled.notify_one();
+    }
+
+    /// Adds a message about those that were dropped.
+    fn tell_dropped(&self, waiting: &mut Waiting) {
+        if waiting.untold > 0 {
+            let told = format!("{} log lines were dropped", std::mem::take(&mut waiting.untold));
+            waiting.messages.push_back(self.message(Level::WARN, &told));
+        }
+    }
+
+    /// How many messages were dropped since the start.
+    pub(super) fn dropped(&self) -> u64 {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).dropped
     }
 
     fn message(&self, level: Level, line: &str) -> Vec<u8> {
