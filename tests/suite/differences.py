@@ -83,6 +83,8 @@ DIFFERENCES = {
     ),
     # Web
     "test_web_root.py::test_no_symbolic_link_leaves_the_root": FOLLOWS_LINKS,
+    "test_web_links.py::test_a_link_that_leads_out_is_refused_and_told": FOLLOWS_LINKS,
+    "test_web_links.py::test_an_index_that_leads_out_is_passed_over_and_told": FOLLOWS_LINKS,
     "test_web_root.py::test_a_listing_does_not_follow_a_link_out_of_the_root": FOLLOWS_LINKS,
     "test_web_root.py::test_a_fifo_in_the_root_does_not_hold_the_client": (
         "the original opens a FIFO as a file and waits for its writer"

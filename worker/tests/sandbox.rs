@@ -182,7 +182,7 @@ fn calls(p: &Prepared) -> Vec<(&'static str, Call, &'static [&'static str])> {
         (
             "openat of no link",
             (c::SYS_openat, [-1, inside, no_link, 0, 0, 0]),
-            &["walker", "resolver", "any"],
+            &["web", "walker", "resolver", "any"],
         ),
         (
             "openat of no link for writing",
@@ -192,7 +192,11 @@ fn calls(p: &Prepared) -> Vec<(&'static str, Call, &'static [&'static str])> {
         ("openat2", (c::SYS_openat2, [web, inside, how.as_ptr() as i64, 24, 0, 0]), &["web"]),
         ("newfstatat", (c::SYS_newfstatat, [here, passwd, 0, 0, 0, 0]), RESOLVES),
         ("statx", (c::SYS_statx, [here, passwd, 0, 0, 0, 0]), RESOLVES),
-        ("readlinkat", (c::SYS_readlinkat, [here, passwd, 0, 0, 0, 0]), &["walker", "resolver", "any"]),
+        (
+            "readlinkat",
+            (c::SYS_readlinkat, [here, passwd, 0, 0, 0, 0]),
+            &["web", "walker", "resolver", "any"],
+        ),
         ("getdents64", (c::SYS_getdents64, [file, 0, 0, 0, 0, 0]), &["web", "walker", "resolver", "any"]),
         ("unlinkat", (c::SYS_unlinkat, [here, leak("/nothing"), 0, 0, 0, 0]), NONE),
         ("mkdirat", (c::SYS_mkdirat, [here, leak("/nothing"), 0, 0, 0, 0]), NONE),
@@ -260,6 +264,9 @@ fn reach(p: &Prepared) -> Vec<(&'static str, Call, &'static str, Want)> {
         ("a file beside the web directory", open(web, "../outside", read), "web", refused()),
         ("any file", open(here, "/etc/passwd", read), "web", Want::OutOfReach),
         ("its own memory", open(here, "/proc/self/mem", read), "web", Want::OutOfReach),
+        ("a file of the web directory by steps", step(web, "inside"), "web", Want::Works),
+        ("a file beside the web directory by steps", step(web, "../outside"), "web", refused()),
+        ("any file by steps", step(here, "/etc/passwd"), "web", Want::OutOfReach),
         ("a file of the web directory", step(web, "inside"), "walker", Want::Works),
         ("a file beside the web directory", step(web, "../outside"), "walker", refused()),
         ("any file", step(here, "/etc/passwd"), "walker", Want::OutOfReach),

@@ -15,7 +15,8 @@ const FILE_ONLY: &str = "Don't list directories that have no index page";
 pub struct Web {
     /// Serve the files beneath a directory on the same port.
     ///
-    /// Nothing outside the directory is served, whatever links there are in it.
+    /// Nothing outside the directory is served. A symbolic link is followed if it leads inside; an absolute one is
+    /// known to do so by the path of the directory, as it is configured or as it really is.
     #[arg(id = "web.root", long = "web", value_name = "DIR", default_value = "", hide_default_value = true)]
     #[cfg_attr(test, schemars(example = &"/usr/share/novnc"))]
     pub root: FilePath,

@@ -1,5 +1,6 @@
 //! What the roles are told before they begin.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -82,7 +83,7 @@ pub struct Inquiry {
 }
 
 /// What plain requests get.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Page {
     /// Nothing but a refusal.
     None,
@@ -90,6 +91,8 @@ pub enum Page {
     Files {
         /// Show directories without an index as a list.
         listing: bool,
+        /// Absolute paths of the directory without `.` and `..`, the real one last: links to it are written so.
+        names: Vec<OsString>,
     },
     /// The built-in demo page.
     Demo,

@@ -4,3 +4,4 @@ pub(crate) mod certificate;
 pub(crate) mod recordings;
 pub(crate) mod stamp;
 pub(crate) mod tokens;
+pub(crate) mod web_root;

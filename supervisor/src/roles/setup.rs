@@ -1,9 +1,8 @@
 //! What the roles are told: their parts of the configuration, with every file already read.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use common::addr::TargetAddr;
@@ -21,6 +20,7 @@ use common::ticket::Key;
 use nix::unistd::{Uid, User};
 
 use crate::files::certificate::{self, CertificateError};
+use crate::files::web_root;
 use crate::os::log;
 use crate::state::session::Run;
 
@@ -104,7 +104,11 @@ impl Setups {
     ) -> Result<Self, SetupError> {
         let run_as = run_as(config.user.as_deref())?;
         let web_root = match &config.web {
-            Some(web) => Some(directory(&web.root)?),
+            Some(web) => Some(web_root::open(&web.root).map_err(|source| SetupError::Read {
+                what: "the web's directory",
+                path: web.root.to_path_buf(),
+                source,
+            })?),
             None => None,
         };
         let gateway = setup::file(&gateway(config, &destination, run_as, run)?)?;
@@ -155,7 +159,7 @@ fn gateway(
         run_as,
         sandbox: config.sandbox,
         page: match &config.web {
-            Some(web) => Page::Files { listing: web.listing },
+            Some(web) => Page::Files { listing: web.listing, names: web_root::names(&web.root) },
             None if config.demo => Page::Demo,
             None => Page::None,
         },
@@ -229,16 +233,6 @@ fn system_authorities() -> Vec<Vec<u8>> {
         tracing::warn!("ignoring authorities of the system: {error}");
     }
     found.certs.into_iter().map(|one| one.to_vec()).collect()
-}
-
-/// The web's directory as a directory descriptor: gateways open files relative to it.
-fn directory(path: &Path) -> Result<OwnedFd, SetupError> {
-    let read = |source| SetupError::Read { what: "the web's directory", path: path.into(), source };
-    let directory = File::open(path).map_err(read)?;
-    if !directory.metadata().map_err(read)?.is_dir() {
-        return Err(read(io::ErrorKind::NotADirectory.into()));
-    }
-    Ok(directory.into())
 }
 
 /// The user that the roles become; none unless we are root.

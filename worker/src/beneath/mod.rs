@@ -6,8 +6,10 @@
 //! (Debian's noVNC links `vnc_auto.html` to `vnc.html`). Mounts below the directory count as inside:
 //! whoever could mount there could as well have copied.
 //!
-//! Some systems have no such call: kernels before 5.6, containers with an old filter, and units of
-//! systemd with `RestrictSUIDSGID=yes`. There [`walk`] does the same one name at a time.
+//! What the kernel refuses may still lead inside: a link can be written as an absolute path, or go above the
+//! directory and come back. [`walk`] looks again, one name at a time, and knows the directory by its absolute
+//! paths. It does the whole lookup where there is no such call: on kernels before 5.6, in containers with an old
+//! filter, and in units of systemd with `RestrictSUIDSGID=yes`.
 
 pub(crate) mod walk;
 
@@ -16,6 +18,7 @@ mod tests;
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
@@ -40,6 +43,7 @@ pub enum Lookup {
 pub struct Beneath {
     directory: OwnedFd,
     lookup: Lookup,
+    names: Vec<PathBuf>,
 }
 
 impl Beneath {
@@ -61,7 +65,14 @@ impl Beneath {
     /// The same, in this way whatever the system has.
     #[must_use]
     pub fn by(lookup: Lookup, directory: OwnedFd) -> Self {
-        Self { directory, lookup }
+        Self { directory, lookup, names: Vec::new() }
+    }
+
+    /// Absolute paths of the directory without `.` and `..`, the real one last. A link that leads through one of
+    /// them leads inside; without any, each absolute link leads out.
+    #[must_use]
+    pub fn known_as(self, names: Vec<PathBuf>) -> Self {
+        Self { names, ..self }
     }
 
     /// What keeps lookups inside.
@@ -76,9 +87,13 @@ impl Beneath {
     ///
     /// The kernel's; `EXDEV` for what leads out.
     pub(crate) fn open(&self, path: &OsStr, flags: OFlag) -> Result<OwnedFd, Errno> {
+        let walk = || walk::open(self.as_fd(), path, flags, Links::Followed(&self.names));
         match self.lookup {
-            Lookup::Kernel => by_kernel(&self.directory, path, flags),
-            Lookup::Walk => walk::open(self.as_fd(), path, flags, Links::Followed),
+            Lookup::Kernel => match by_kernel(&self.directory, path, flags) {
+                Err(Errno::EXDEV) => walk(),
+                found => found,
+            },
+            Lookup::Walk => walk(),
         }
     }
 }

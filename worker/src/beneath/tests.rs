@@ -46,9 +46,14 @@ fn directory() -> tempfile::TempDir {
     dir
 }
 
-/// A directory in both ways.
+/// A directory in both ways, without names.
 fn both(directory: &Path) -> [Beneath; 2] {
     [Lookup::Kernel, Lookup::Walk].map(|lookup| Beneath::by(lookup, File::open(directory).unwrap().into()))
+}
+
+/// The same with its name.
+fn both_by_name(directory: &Path) -> [Beneath; 2] {
+    both(directory).map(|beneath| beneath.known_as(vec![directory.to_owned()]))
 }
 
 /// What is found, by its number, or why nothing is.
@@ -101,6 +106,46 @@ fn both_ways_find_and_refuse_the_same() {
     }
 }
 
+/// What leads out and comes back is found by its names alone, in the same way whoever does the lookup; what stays
+/// inside, and what ends outside, is answered as without them.
+#[test]
+fn names_let_links_come_back() {
+    let dir = directory();
+    let web = dir.path().join("web");
+    symlink(web.join("sub/../to_sub/file"), web.join("absolute_inside")).unwrap();
+    symlink(&web, web.join("all")).unwrap();
+    let file = find(&both(&web)[0], "sub/file");
+    assert!(file.is_ok());
+    let [without, _] = both(&web);
+    for beneath in both_by_name(&web) {
+        for path in [
+            "absolute_inside",
+            "all/sub/file",
+            "all/all/absolute_inside",
+            "up/web/sub/file",
+            "all/sub/../sub/file",
+        ] {
+            assert_eq!(find(&without, path), Err(Errno::EXDEV), "{path}");
+            assert_eq!(find(&beneath, path), file, "{path} by {:?}", beneath.lookup());
+        }
+        for path in [
+            "..",
+            "up",
+            "sub/out",
+            "sub/up/up",
+            "absolute",
+            "slash/etc/passwd",
+            "proc",
+            "all/../canary",
+            "up/canary",
+        ] {
+            assert_eq!(find(&beneath, path), Err(Errno::EXDEV), "{path} by {:?}", beneath.lookup());
+        }
+        assert_eq!(find(&beneath, "all/missing"), Err(Errno::ENOENT));
+        assert_eq!(find(&beneath, "all/".repeat(41) + "file"), Err(Errno::ELOOP));
+    }
+}
+
 /// Either way, 40 links are followed, and not one more.
 #[test]
 fn links_are_bounded() {
@@ -144,14 +189,16 @@ proptest! {
         names in prop::collection::vec(
             prop::sample::select(vec![
                 "", ".", "..", "file", "sub", "deep", "fifo", "missing", "to_file", "to_sub", "up", "up2", "top",
-                "round", "out", "in_again", "absolute", "slash", "loop", "here", "nowhere", "beyond", "web", "canary",
+                "round", "out", "in_again", "absolute", "slash", "loop", "here", "nowhere", "beyond", "web", "canary", "all",
             ]),
             0..9,
         ),
     ) {
         thread_local!(static BOTH: (tempfile::TempDir, [Beneath; 2]) = {
             let dir = directory();
-            let ways = both(&dir.path().join("web"));
+            let web = dir.path().join("web");
+            symlink(&web, web.join("all")).unwrap();
+            let ways = both_by_name(&web);
             (dir, ways)
         });
         let path = names.join("/");

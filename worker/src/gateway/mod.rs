@@ -50,9 +50,11 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
         let Ok(SupervisorToGateway::Acknowledgements(acknowledgements)) = supervisor.receive().await else {
             return Err(role::unexpected("no way to acknowledge"));
         };
-        let web_root = match setup.page {
-            Page::Files { .. } => match supervisor.receive().await {
-                Ok(SupervisorToGateway::WebRoot(directory)) => Some(Beneath::new(directory)),
+        let web_root = match &setup.page {
+            Page::Files { names, .. } => match supervisor.receive().await {
+                Ok(SupervisorToGateway::WebRoot(directory)) => {
+                    Some(Beneath::new(directory).known_as(names.iter().map(Into::into).collect()))
+                }
                 _ => return Err(role::unexpected("no web root")),
             },
             Page::None | Page::Demo => None,

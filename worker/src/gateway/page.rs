@@ -37,10 +37,10 @@ pub(super) enum Pages {
 
 impl Pages {
     /// The pages of a setup; `root` is the directory of files.
-    pub(super) fn new(page: Page, root: Option<Beneath>) -> Result<Self, String> {
+    pub(super) fn new(page: &Page, root: Option<Beneath>) -> Result<Self, String> {
         match (page, root) {
-            (Page::Files { listing }, Some(root)) => {
-                WebRoot::new(root, listing).map(Self::Files).map_err(|error| error.to_string())
+            (Page::Files { listing, .. }, Some(root)) => {
+                WebRoot::new(root, *listing).map(Self::Files).map_err(|error| error.to_string())
             }
             (Page::Files { .. }, None) => Err("there is no directory for the web".into()),
             (Page::Demo, _) => Ok(Self::Demo),

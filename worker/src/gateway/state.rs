@@ -48,7 +48,7 @@ impl Gateway {
     ) -> Result<Rc<Self>, String> {
         let target_tls = setup.target_tls.as_ref().map(TargetTls::new).transpose()?;
         Ok(Rc::new(Self {
-            pages: Pages::new(setup.page, web_root)?,
+            pages: Pages::new(&setup.page, web_root)?,
             tls: Tls::new(setup.tls.as_ref())?,
             target_tls,
             setup,

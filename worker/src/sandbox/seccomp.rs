@@ -257,19 +257,18 @@ fn every_role(rules: &mut Rules) -> Result<(), BackendError> {
     Ok(())
 }
 
-/// Files of the web directory, and the lists of directories.
+/// Files of the web directory, and the lists of directories. Where the kernel keeps lookups inside, what it refuses
+/// is looked up again step by step.
 fn web(rules: &mut Rules, lookup: Lookup) -> Result<(), BackendError> {
     rules.insert(c::SYS_getdents64, Vec::new());
-    match lookup {
-        Lookup::Kernel => _ = rules.insert(c::SYS_openat2, Vec::new()),
-        Lookup::Walk => {
-            // Reading only, and no link.
-            let no_link = flag(c::O_NOFOLLOW);
-            let reads = when(&[(2, Dword, MaskedEq(flag(WRITES) | no_link), no_link)])?;
-            rules.insert(c::SYS_openat, vec![reads]);
-            rules.insert(c::SYS_readlinkat, Vec::new());
-        }
+    if lookup == Lookup::Kernel {
+        rules.insert(c::SYS_openat2, Vec::new());
     }
+    // Reading only, and no link.
+    let no_link = flag(c::O_NOFOLLOW);
+    let reads = when(&[(2, Dword, MaskedEq(flag(WRITES) | no_link), no_link)])?;
+    rules.insert(c::SYS_openat, vec![reads]);
+    rules.insert(c::SYS_readlinkat, Vec::new());
     Ok(())
 }
 

@@ -13,16 +13,19 @@ use crate::gateway::http::error_page::{error_page, error_page_because};
 /// In the words of Python's server.
 const FILE_NOT_FOUND: ReasonPhrase = ReasonPhrase::from_static(b"File not found");
 
-/// Why a request for a file is refused. The first four are the client's business; the others are
-/// ours and belong in the log.
+/// Why a request for a file is refused. `LeadsOut`, `Busy` and `Failed` are for the administrator, and are logged; the
+/// others are the client's business.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WebError {
     /// Not a path.
     #[error("malformed path")]
     Malformed,
-    /// Nothing there, or nothing that we serve: it lies outside the web directory, or is a device.
+    /// Nothing there, or nothing that we serve, such as a device.
     #[error("no such file")]
     NotFound,
+    /// A symbolic link leads out of the web directory.
+    #[error("not served: a symbolic link leads out of the web directory")]
+    LeadsOut,
     /// A directory without an index, where directories are not listed.
     #[error("directories are not listed")]
     NotListed,
@@ -40,10 +43,10 @@ pub(super) enum WebError {
 impl From<Errno> for WebError {
     fn from(errno: Errno) -> Self {
         match errno {
-            // EXDEV: the way led out of the web directory. ENXIO: a socket.
+            Errno::EXDEV => Self::LeadsOut,
+            // ENXIO: a socket.
             Errno::ENOENT
             | Errno::ENOTDIR
-            | Errno::EXDEV
             | Errno::ELOOP
             | Errno::ENAMETOOLONG
             | Errno::ENXIO
@@ -60,7 +63,7 @@ impl WebError {
     pub(super) fn to_response(&self) -> Response<Body> {
         match self {
             Self::Malformed => error_page(StatusCode::BAD_REQUEST),
-            Self::NotFound => error_page_because(StatusCode::NOT_FOUND, FILE_NOT_FOUND),
+            Self::NotFound | Self::LeadsOut => error_page_because(StatusCode::NOT_FOUND, FILE_NOT_FOUND),
             // Without a reason of its own, as the original answers with --file-only.
             Self::NotListed => error_page(StatusCode::NOT_FOUND),
             Self::Forbidden => error_page(StatusCode::FORBIDDEN),

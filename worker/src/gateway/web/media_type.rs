@@ -7,21 +7,15 @@ use std::path::Path;
 use hyper::http::HeaderValue;
 
 /// The media type of a file of this name; `application/octet-stream`, which browsers download, when
-/// nothing is known. Text is taken to be UTF-8.
+/// nothing is known. No `charset`: it would count more than what a page says of itself, and nobody knows it here.
 pub(super) fn media_type(name: &[u8]) -> HeaderValue {
     let name = Path::new(OsStr::from_bytes(name));
-    let media_type = match name.extension().and_then(OsStr::to_str) {
+    HeaderValue::from_static(match name.extension().and_then(OsStr::to_str) {
         // The common table knows an obsolete type, and the maps of image links.
         Some("mjs") => "text/javascript",
         Some("map") => "application/json",
         _ => mime_guess::from_path(name).first_raw().unwrap_or("application/octet-stream"),
-    };
-    if media_type.starts_with("text/") {
-        HeaderValue::try_from(format!("{media_type}; charset=utf-8"))
-            .unwrap_or(HeaderValue::from_static("text/plain; charset=utf-8"))
-    } else {
-        HeaderValue::from_static(media_type)
-    }
+    })
 }
 
 #[cfg(test)]
@@ -31,12 +25,12 @@ mod tests {
     #[test]
     fn the_types_that_browsers_insist_on() {
         for (name, expected) in [
-            ("vnc.html", "text/html; charset=utf-8"),
-            ("a.HTM", "text/html; charset=utf-8"),
-            ("ui.js", "text/javascript; charset=utf-8"),
-            ("ui.mjs", "text/javascript; charset=utf-8"),
-            ("base.css", "text/css; charset=utf-8"),
-            ("README.txt", "text/plain; charset=utf-8"),
+            ("vnc.html", "text/html"),
+            ("a.HTM", "text/html"),
+            ("ui.js", "text/javascript"),
+            ("ui.mjs", "text/javascript"),
+            ("base.css", "text/css"),
+            ("README.txt", "text/plain"),
             ("icon.svg", "image/svg+xml"),
             ("a.wasm", "application/wasm"),
             ("a.png", "image/png"),

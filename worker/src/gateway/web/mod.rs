@@ -3,16 +3,16 @@
 //! request path (`path`) → lookup beneath the web directory (`open`) → file (`file`, with
 //! `conditional`, `range` and `media_type`) or directory (its index, a redirect, or `listing`).
 //!
-//! Nothing outside the directory is ever opened, by any spelling or symbolic link. Files whose names
+//! Nothing outside the directory is ever opened, by any spelling or symbolic link. A link that leads inside is
+//! followed however it is written. Files whose names
 //! begin with a dot are served like all others, as the original does (and as `/.well-known/` needs):
 //! a web directory is public, and no place for a `.git` or a password file.
 //!
 //! The code is our own upon `httpdate`, `mime_guess` and `percent-encoding`. `hyper-staticfile`, the
-//! closest library, would take a file opener of ours, but resolves `..` instead of refusing it, puts
-//! decoded names into redirects, and knows neither `If-None-Match` nor listings.
+//! closest library, would take a file opener of ours, but puts decoded names into redirects, and knows neither
+//! `If-None-Match` nor listings.
 //!
-//! System calls: `openat2`, or `openat` and `readlinkat` where there is none; `fstat`, `pread64` and `close`;
-//! for listings also `getdents64`.
+//! System calls: `openat2`, `openat`, `readlinkat`, `fstat`, `pread64` and `close`; for listings also `getdents64`.
 
 mod conditional;
 mod error;
@@ -95,7 +95,7 @@ impl WebRoot {
         let mut response = match *request.method() {
             Method::GET | Method::HEAD => self.find(request).unwrap_or_else(|error| {
                 if let WebError::Busy(_) | WebError::Failed(_) = error {
-                    tracing::warn!(path = ?request.uri().path(), "{error}");
+                    tracing::warn!("{:?}: {error}", request.uri().path());
                 }
                 error.to_response()
             }),
@@ -143,7 +143,7 @@ impl WebRoot {
     fn file(&self, path: &RequestPath) -> Result<Option<(File, Stat)>, WebError> {
         match self.files.open(&path.relative()) {
             Ok(Entry::File(file, stat)) => Ok(Some((file, stat))),
-            Ok(Entry::Directory(_)) | Err(WebError::NotFound) => Ok(None),
+            Ok(Entry::Directory(_)) | Err(WebError::NotFound | WebError::LeadsOut) => Ok(None),
             Err(error) => Err(error),
         }
     }

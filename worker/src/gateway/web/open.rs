@@ -34,7 +34,14 @@ impl Files {
 
     /// Opens what `path` leads to. Neither a FIFO nor a device makes it wait, and neither is served.
     pub(super) fn open(&self, path: &OsStr) -> Result<Entry, WebError> {
-        let fd = self.0.open(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)?;
+        let fd = self.0.open(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY).inspect_err(
+            |error| {
+                // Said here, since an index that leads out is passed over.
+                if *error == Errno::EXDEV {
+                    tracing::warn!("{path:?} is {}", WebError::LeadsOut);
+                }
+            },
+        )?;
         // rustix asks with fstat(2), and not with newfstatat(2), which takes a path and is refused by the sandbox.
         let stat = fstat(&fd).map_err(|error| Errno::from_raw(error.raw_os_error()))?;
         match FileType::from_raw_mode(stat.st_mode) {
@@ -65,15 +72,20 @@ mod tests {
     use std::path::Path;
     use std::{fs, io::Read};
 
-    /// A directory `web` with a file, beside a file `canary` that nobody may reach; and the former in both ways.
+    /// A directory `web` with a file, beside a file `canary` that nobody may reach and a link `other` to the former;
+    /// and the former in both ways.
     fn directory() -> (tempfile::TempDir, [Files; 2]) {
         let dir = tempfile::tempdir().unwrap();
         let web = dir.path().join("web");
         fs::create_dir_all(web.join("sub")).unwrap();
         fs::write(web.join("inside"), "inside").unwrap();
         fs::write(dir.path().join("canary"), "canary").unwrap();
+        symlink(&web, dir.path().join("other")).unwrap();
         let ways = [Lookup::Kernel, Lookup::Walk];
-        let ways = ways.map(|lookup| Beneath::by(lookup, File::open(&web).unwrap().into()));
+        let ways = ways.map(|lookup| {
+            let names = vec![dir.path().join("other"), web.clone()];
+            Beneath::by(lookup, File::open(&web).unwrap().into()).known_as(names)
+        });
         (dir, ways.map(|beneath| Files::new(beneath).unwrap()))
     }
 
@@ -89,43 +101,63 @@ mod tests {
     }
 
     #[test]
-    fn links_are_followed_only_as_long_as_they_stay_inside() {
+    fn where_a_link_leads_decides_and_not_how_it_is_written() {
         let (dir, ways) = directory();
         let web = dir.path().join("web");
+        let at = |path: &str| dir.path().join(path).into_os_string().into_string().unwrap();
+        let (inside, directory) = (Some("inside"), Some("directory"));
         for (name, target, expected) in [
-            ("same", "inside", Some("inside")),
-            ("sub/up", "../inside", Some("inside")),
-            ("sub/round", "../sub/../inside", Some("inside")),
-            ("to_sub", "sub", Some("directory")),
-            ("out", "../canary", None),
-            ("sub/out", "../../canary", None),
-            ("out_and_in", "../web/inside", None),
-            ("slash", "/", None),
-            ("passwd", "/etc/passwd", None),
-            ("absolute", web.join("inside").to_str().unwrap(), None),
-            ("magic", "/proc/self/root", None),
-            ("loop", "loop", None),
-            ("nowhere", "missing", None),
+            ("same", "inside".to_owned(), inside),
+            ("sub/up", "../inside".into(), inside),
+            ("sub/round", "../sub/../inside".into(), inside),
+            ("to_sub", "sub".into(), directory),
+            ("out_and_in", "../web/inside".into(), inside),
+            ("sub/far_out_and_in", format!("../../../../../..{}", at("web/inside")), inside),
+            ("absolute", at("web/inside"), inside),
+            ("crooked", at(".//other/../web/./sub/../inside"), inside),
+            ("by_other_name", at("other/inside"), inside),
+            ("to_link", at("web/absolute"), inside),
+            ("absolute_sub", at("web/sub"), directory),
+            ("absolute_sub_slash", at("other/sub/"), directory),
+            ("all", at("web"), directory),
+            ("all_by_other_name", at("other/."), directory),
+            ("out", "../canary".into(), None),
+            ("sub/out", "../../canary".into(), None),
+            ("slash", "/".into(), None),
+            ("passwd", "/etc/passwd".into(), None),
+            ("beside", at("canary"), None),
+            ("above", dir.path().to_str().unwrap().to_owned(), None),
+            ("back_out", at("web/../canary"), None),
+            ("back_out_by_other_name", at("other/../canary"), None),
+            ("longer_name", at("web2/inside"), None),
+            ("magic", "/proc/self/root".into(), None),
         ] {
-            symlink(target, web.join(name)).unwrap();
+            symlink(&target, web.join(name)).unwrap();
             for files in &ways {
                 let found = read(files, name);
                 assert_eq!(found.as_deref().ok(), expected, "{name} -> {target} by {files:?}");
-                assert!(matches!(found, Ok(_) | Err(WebError::NotFound)), "{name} -> {target} by {files:?}");
+                assert!(matches!(found, Ok(_) | Err(WebError::LeadsOut)), "{name} -> {target} by {files:?}");
+            }
+        }
+        for (name, target) in [("loop", "loop"), ("nowhere", "missing"), ("gone", &at("web/missing"))] {
+            symlink(target, web.join(name)).unwrap();
+            for files in &ways {
+                assert!(matches!(read(files, name), Err(WebError::NotFound)), "{name} by {files:?}");
             }
         }
         for files in &ways {
-            assert!(matches!(read(files, "slash/etc/passwd"), Err(WebError::NotFound)));
+            assert_eq!(read(files, "all/absolute_sub/up").unwrap(), "inside");
+            assert!(matches!(read(files, "slash/etc/passwd"), Err(WebError::LeadsOut)));
         }
     }
 
     #[test]
     fn paths_that_lead_out_are_refused_here_too() {
         let (dir, ways) = directory();
-        let absolute = dir.path().join("web/inside");
-        for path in ["..", "../canary", "sub/../../canary", "/etc/passwd", absolute.to_str().unwrap()] {
+        let canary = dir.path().join("canary");
+        for path in ["..", "../canary", "sub/../../canary", "/etc/passwd", canary.to_str().unwrap()] {
             for files in &ways {
-                assert!(matches!(read(files, path), Err(WebError::NotFound)), "{path} by {files:?}");
+                assert!(matches!(read(files, path), Err(WebError::LeadsOut)), "{path} by {files:?}");
             }
         }
     }

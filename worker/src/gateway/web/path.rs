@@ -1,7 +1,7 @@
 //! The path of a request as the name of a file beneath the web directory.
 //!
-//! This is the first of two fences. It refuses what no honest client sends, so that nothing below
-//! has to think of it. The second, [`crate::beneath`], holds whatever comes through here.
+//! This is the first of two fences. It resolves `..`, and refuses what no honest client sends, so that nothing
+//! below has to think of it. The second, [`crate::beneath`], holds whatever comes through here.
 
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
@@ -30,25 +30,25 @@ pub(super) struct RequestPath {
 }
 
 impl RequestPath {
-    /// Decodes the path of a URL, once. Empty segments and `.` mean nothing, as for the kernel.
+    /// Decodes the path of a URL, once. Empty segments and `.` mean nothing, as for the kernel. `..` takes back the
+    /// segment before it (RFC 3986 section 5.2.4), whether or not there is such a directory.
     ///
     /// # Errors
-    /// `Malformed` when it is no path at all, `NotFound` when no file can have such a name. `..`
-    /// counts as such a name rather than being resolved: clients resolve it before they ask.
+    /// `Malformed` when it is no path at all, `NotFound` when no file can have such a name, or when `..` goes above
+    /// the web directory.
     pub(super) fn parse(path: &str) -> Result<Self, WebError> {
         let path = path.strip_prefix('/').ok_or(WebError::Malformed)?;
         let mut segments = Vec::new();
         let mut names_directory = true;
         for raw in path.split('/') {
             let name = decode(raw)?;
-            names_directory = matches!(name.as_slice(), b"" | b".");
-            if names_directory {
-                continue;
+            names_directory = matches!(name.as_slice(), b"" | b"." | b"..");
+            match name.as_slice() {
+                b"" | b"." => {}
+                b".." => drop(segments.pop().ok_or(WebError::NotFound)?),
+                name if name.contains(&b'/') => return Err(WebError::NotFound),
+                _ => segments.push(name),
             }
-            if name == b".." || name.contains(&b'/') {
-                return Err(WebError::NotFound);
-            }
-            segments.push(name);
         }
         Ok(Self { segments, names_directory })
     }
@@ -124,6 +124,9 @@ mod tests {
             ("/%252e%252e", "%2e%2e", "/%252e%252e", false),
             ("/...", "...", "/...", false),
             ("/javascript:x", "javascript:x", "/javascript%3Ax", false),
+            ("/a/../b", "b", "/b", false),
+            ("/a//%2e%2E/./b/c/..", "b", "/b", true),
+            ("/a/b/../../", ".", "", true),
         ] {
             let parsed = RequestPath::parse(path).unwrap();
             assert_eq!(parsed.relative().to_string_lossy(), relative, "{path}");
@@ -134,9 +137,17 @@ mod tests {
 
     #[test]
     fn paths_that_no_file_can_have() {
-        for path in
-            ["/..", "/../", "/a/../b", "/%2e%2e/", "/.%2E", "/%2f", "/a%2fb", "/..%2f..%2fetc", "/a/.."]
-        {
+        for path in [
+            "/..",
+            "/../",
+            "/a/../../a",
+            "/%2e%2e/",
+            "/.%2E",
+            "/%2f",
+            "/a%2fb",
+            "/..%2f..%2fetc",
+            "/a/b/../../..",
+        ] {
             assert!(matches!(RequestPath::parse(path), Err(WebError::NotFound)), "{path}");
         }
     }

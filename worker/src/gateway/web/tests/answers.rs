@@ -10,7 +10,7 @@ fn a_file_is_sent_with_all_that_caches_need() {
     let root = site.root(false);
     let response = get(&root, "/app/ui.js?v=1");
     assert_eq!(status(&response), 200);
-    assert_eq!(header(&response, header::CONTENT_TYPE), "text/javascript; charset=utf-8");
+    assert_eq!(header(&response, header::CONTENT_TYPE), "text/javascript");
     assert_eq!(header(&response, header::CONTENT_LENGTH), "6");
     assert_eq!(header(&response, header::ACCEPT_RANGES), "bytes");
     assert!(header(&response, header::ETAG).starts_with('"'));
@@ -51,7 +51,7 @@ fn a_directory_shows_its_index() {
     for (target, expected) in [("/", "one"), ("/sub/", "two"), ("/both/", "yes"), ("/odd/", "odd")] {
         let response = get(&root, target);
         assert_eq!(status(&response), 200, "{target}");
-        assert_eq!(header(&response, header::CONTENT_TYPE), "text/html; charset=utf-8");
+        assert_eq!(header(&response, header::CONTENT_TYPE), "text/html");
         assert_eq!(body(response), expected, "{target}");
     }
 }
@@ -73,7 +73,11 @@ fn a_directory_without_its_slash_is_redirected_on_this_server() {
         let response = get(&root, target);
         assert_eq!((status(&response), header(&response, header::LOCATION)), (301, location), "{target}");
     }
-    for target in ["//evil.example/..", "//evil.example/%2e%2e", "/%2fevil.example", "//evil.example/%2f.."] {
+    for target in ["//evil.example/..", "//evil.example/%2e%2e", "///evil.example//../"] {
+        let response = get(&root, target);
+        assert_eq!((status(&response), header(&response, header::LOCATION)), (200, ""), "{target}");
+    }
+    for target in ["//evil.example/../..", "/%2fevil.example", "//evil.example/%2f.."] {
         let response = get(&root, target);
         assert_eq!((status(&response), header(&response, header::LOCATION)), (404, ""), "{target}");
     }

@@ -46,7 +46,8 @@ impl Site {
     fn root_by(&self, lookup: Lookup, listing: bool) -> WebRoot {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let directory = open(&self.web(), flags, Mode::empty()).unwrap();
-        WebRoot::new(Beneath::by(lookup, directory), listing).unwrap()
+        let beneath = Beneath::by(lookup, directory).known_as(vec![self.web()]);
+        WebRoot::new(beneath, listing).unwrap()
     }
 }
 
