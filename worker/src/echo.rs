@@ -1,5 +1,5 @@
-//! The demo's target: sends back what it gets. A role like the others, so that the demo shows the path
-//! that every session takes.
+//! The target of the demo: returns the bytes that it receives. It is a role of its own, so that the demo takes the
+//! path that every session takes.
 
 use std::future::poll_fn;
 use std::io;
@@ -18,14 +18,14 @@ use tokio::task::spawn_local;
 use crate::role;
 use crate::sandbox::{self, Profile};
 
-/// Bytes that one connection may have on their way back.
+/// Bytes of one connection that may wait to be returned.
 const BUFFER_BYTES: usize = 64 << 10;
 
 /// Runs the role until its channel is closed.
 ///
 /// # Errors
 ///
-/// When the supervisor sends something else than expected, or the kernel refuses what is needed.
+/// When the supervisor breaks protocol, or a system call fails.
 pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
     role::run(async {
         let control = Channel::new(control)?;
@@ -63,7 +63,7 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
     })
 }
 
-/// Errors end one connection and are nobody's business.
+/// An error ends this connection only, and is not logged.
 async fn echo(socket: OwnedFd) -> io::Result<()> {
     let mut stream = StreamSocket::new(socket)?;
     let mut buffer = vec![0; BUFFER_BYTES];

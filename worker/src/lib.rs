@@ -1,4 +1,4 @@
-//! The roles of websockify that work without privilege, one process each.
+//! The unprivileged roles of websockify, one process each.
 #![forbid(unsafe_code)]
 
 pub mod beneath;

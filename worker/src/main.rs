@@ -1,5 +1,5 @@
-//! `websockify-worker ROLE`: started by `websockify`, with a channel to it as standard input and the
-//! log as standard output. Of no use when started by hand.
+//! `websockify-worker ROLE`: started by `websockify` with a channel to it as standard input and the log as standard
+//! output. It is not meant to be started by hand.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;

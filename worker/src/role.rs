@@ -1,4 +1,4 @@
-//! What every role does first and last.
+//! The first and last steps of every role.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -14,7 +14,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 /// Names that are resolved at a time.
 const MAX_RESOLVERS: usize = 16;
 
-/// Logs to the supervisor from now on, faults included.
+/// Sends log events to the supervisor from now on, faults included.
 pub(crate) fn log_to(log: OwnedFd, verbose: bool) -> Arc<Outgoing> {
     let outgoing = Outgoing::new(log);
     tracing_subscriber::registry().with(RoleLog::new(outgoing.clone(), verbose)).init();
@@ -24,13 +24,13 @@ pub(crate) fn log_to(log: OwnedFd, verbose: bool) -> Arc<Outgoing> {
     outgoing
 }
 
-/// Runs a role on an event loop of this thread alone. There are no other threads, except where
-/// `getaddrinfo`, which can't wait otherwise, needs them.
+/// Runs a role on a single-threaded event loop. There are no other threads, except those in which the blocking
+/// getaddrinfo(3) runs.
 pub(crate) fn run<F: Future<Output = io::Result<()>>>(role: F) -> io::Result<()> {
     run_and_rest(role, || ())
 }
 
-/// The same; `rest` is called each time before the event loop waits.
+/// As [`run`]; calls `rest` each time before the event loop waits.
 pub(crate) fn run_and_rest<F: Future<Output = io::Result<()>>>(role: F, rest: fn()) -> io::Result<()> {
     let mut event_loop = tokio::runtime::Builder::new_current_thread();
     event_loop.on_thread_park(rest);
@@ -38,14 +38,14 @@ pub(crate) fn run_and_rest<F: Future<Output = io::Result<()>>>(role: F, rest: fn
     event_loop.build_local(LocalOptions::default())?.block_on(role)
 }
 
-/// Lets the cryptographic library open what it takes randomness from, which a sandbox would keep it from.
-/// It then also notices when a virtual machine is copied, where the system tells (`/dev/sysgenid`).
+/// Lets the cryptographic library open its source of randomness, which the sandbox would forbid later. It also
+/// notices when a virtual machine is cloned, where the system reports that (`/dev/sysgenid`).
 pub(crate) fn seed_randomness() {
-    // What fails now fails again where it is needed, and is told there.
+    // A failure shows again where randomness is needed, and is reported there.
     let _ = rustls::crypto::aws_lc_rs::default_provider().secure_random.fill(&mut [0; 32]);
 }
 
-/// What the end of the supervisor's channel means for a role: the supervisor is done with it, or has not kept to the
+/// What the end of the supervisor's channel means: the role is no longer needed, or the supervisor has broken
 /// protocol.
 pub(crate) fn ended(error: ChannelError) -> io::Result<()> {
     match error {
@@ -54,7 +54,7 @@ pub(crate) fn ended(error: ChannelError) -> io::Result<()> {
     }
 }
 
-/// What went wrong before a role could say so itself.
+/// What went wrong before the role could report it itself.
 pub(crate) fn unexpected(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("the supervisor sent {what}"))
 }

@@ -1,4 +1,4 @@
-//! One connection: a request, its answer, and the end.
+//! One HTTP connection: a request and its response.
 
 use std::convert::Infallible;
 use std::io;
@@ -20,23 +20,23 @@ use tokio::time::timeout;
 
 use super::questions::Questions;
 
-/// How long a request may take to come.
+/// Deadline for the request.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
 
-/// How long a connection may last, the supervisor's answer and its way to the client included.
+/// Deadline for the whole connection, including the supervisor's answer and the sending of the response.
 const CONNECTION_DEADLINE: Duration = Duration::from_secs(20);
 
-/// Longest request head.
+/// Longest request head, in bytes.
 const MAX_HEAD_BYTES: usize = 8 << 10;
 
-/// Most header lines of a request.
+/// Largest number of header lines.
 const MAX_HEADERS: usize = 64;
 
-/// The type of the OpenMetrics text format.
+/// Media type of the OpenMetrics text format.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PLAIN: &str = "text/plain; charset=utf-8";
 
-/// Serves one request. What goes wrong ends this connection, and is nobody else's business.
+/// Serves one request. An error ends this connection only, and is not logged.
 pub(super) async fn serve(socket: OwnedFd, questions: Rc<Questions>) {
     let _ = timeout(CONNECTION_DEADLINE, serve_socket(socket, questions)).await;
 }
@@ -53,7 +53,7 @@ async fn serve_socket(socket: OwnedFd, questions: Rc<Questions>) -> io::Result<(
         .max_buf_size(MAX_HEAD_BYTES)
         .max_headers(MAX_HEADERS)
         .keep_alive(false)
-        // A client may end its side and still wait for the answer.
+        // A client may close its side and still wait for the response.
         .half_close(true)
         .serve_connection(stream, service)
         .await

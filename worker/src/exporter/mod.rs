@@ -1,7 +1,7 @@
-//! The exporter: shows metrics, and whether the service is well, to whoever asks over HTTP.
+//! The exporter: serves metrics and health over HTTP.
 //!
-//! A role of its own, so that neither the supervisor, which counts, nor a gateway, which has sessions, reads
-//! what comes to that listener.
+//! It is a role of its own, so that neither the supervisor, which has the counters, nor a gateway, which has
+//! sessions, parses requests to this listener.
 
 mod http;
 mod questions;
@@ -25,17 +25,17 @@ use crate::role;
 use crate::sandbox::{self, Profile};
 use questions::Questions;
 
-/// Connections at a time; more wait in the kernel's queue. Each asks for one page.
+/// Connections at a time; further ones wait in the kernel's queue. A connection carries one request.
 const MAX_CONNECTIONS: usize = Page::MAX_WANTED;
 
-/// Pause after accepting has failed.
+/// Pause after accept(2) has failed.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Runs the role until its channel is closed.
 ///
 /// # Errors
 ///
-/// When the supervisor sends something else than expected, or the kernel refuses what is needed.
+/// When the supervisor breaks protocol, or a system call fails.
 pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
     role::run(async {
         let supervisor = Rc::new(Channel::new(control)?);
@@ -48,7 +48,7 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
         if supervisor.send(&ExporterToSupervisor::Ready(level)).await.is_err() {
             return Ok(());
         }
-        // Who only wanted to see whether it starts sends none.
+        // A rehearsal sends no listener.
         let Ok(SupervisorToExporter::Listener(listener)) = supervisor.receive().await else { return Ok(()) };
         let questions = Rc::new(Questions::new(supervisor));
         let ended = tokio::select! {
@@ -60,7 +60,7 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
     })
 }
 
-/// Serves whoever comes.
+/// Serves clients, for the life of the role.
 async fn accept(listener: Listener, questions: &Rc<Questions>) -> io::Result<()> {
     let turns = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
@@ -73,7 +73,7 @@ async fn accept(listener: Listener, questions: &Rc<Questions>) -> io::Result<()>
                     drop(turn);
                 });
             }
-            // Who has gone before it was its turn.
+            // The client has closed the connection while it waited.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 tracing::warn!("cannot accept: {error}");

@@ -1,4 +1,4 @@
-//! What the supervisor is asked, and who waits for its answers.
+//! Pages requested from the supervisor, and the clients that wait for them.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -14,19 +14,19 @@ use tokio::time::timeout;
 
 use crate::role;
 
-/// How long the supervisor may take: it gives each of its gateways a second.
+/// How long the supervisor may take, which gives each of its gateways a second.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 
-/// The answer to a question.
+/// The answer of the supervisor.
 #[derive(Debug)]
 pub(super) struct PageAnswer {
-    /// All is well with what was asked for.
+    /// Whether the page reports success.
     pub(super) is_well: bool,
-    /// For whoever asked.
+    /// The text of the page.
     pub(super) text: Vec<u8>,
 }
 
-/// Questions on their way, oldest first.
+/// Outstanding requests, oldest first.
 #[derive(Debug)]
 pub(super) struct Questions {
     supervisor: Rc<Channel>,
@@ -34,18 +34,18 @@ pub(super) struct Questions {
 }
 
 impl Questions {
-    /// None yet.
+    /// Creates it without requests.
     pub(super) fn new(supervisor: Rc<Channel>) -> Self {
         Self { supervisor, waiting: RefCell::default() }
     }
 
-    /// Asks, and waits for the answer; nothing if none comes in time.
+    /// Requests a page and waits for it; none if it does not come in time.
     pub(super) async fn ask(&self, page: Page) -> Option<PageAnswer> {
-        // Those that were given up have been asked all the same.
+        // Requests whose clients have given up are outstanding all the same.
         if self.waiting.borrow().len() >= Page::MAX_WANTED {
             return None;
         }
-        // A supervisor that has left so much unread does not answer.
+        // A supervisor that leaves so many requests unread does not answer.
         if !self.supervisor.try_send(&ExporterToSupervisor::Wanted(page)).ok()? {
             return None;
         }
@@ -54,14 +54,14 @@ impl Questions {
         timeout(ANSWER_DEADLINE, answer).await.ok()?.ok()
     }
 
-    /// Gives answers to who waits for them, until the supervisor is gone.
+    /// Passes pages to the clients that wait for them, until the channel is closed.
     pub(super) async fn keep_answering(&self) -> io::Result<()> {
         loop {
             match self.supervisor.receive().await {
                 Ok(SupervisorToExporter::Page { is_well, text }) => {
                     let asked = self.waiting.borrow_mut().pop_front();
                     let asked = asked.ok_or_else(|| role::unexpected("an answer that nobody waits for"))?;
-                    // Who has given up meanwhile needs none.
+                    // The client has given up.
                     let _ = asked.send(PageAnswer { is_well, text: memory_file::content(text)? });
                 }
                 Ok(SupervisorToExporter::Ping) => {

@@ -1,5 +1,4 @@
-//! The program's processes: all that descend from us, since we become the parent of those that lose
-//! theirs.
+//! The processes of the wrapped program: all descendants of the wrapper, which adopts those whose parent has ended.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -13,22 +12,22 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid};
 use tokio::time::{Instant, sleep};
 
-/// How often is looked whether they have ended.
+/// Interval at which the processes are looked for.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// How long after SIGKILL we wait: a process that the kernel does not let go can't be helped.
+/// How long to wait after SIGKILL: a process that the kernel does not release can't be helped.
 const KILLED: Duration = Duration::from_secs(2);
 
-/// The program's name, for the log.
+/// The name of the program, for the log.
 pub(super) fn name(command: &[OsString]) -> String {
     let program = command.first().map(Path::new);
     program.and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Ends all of them: SIGTERM first, and what is left after `grace` is killed.
+/// Ends all processes: sends SIGTERM, and SIGKILL after `grace`.
 pub(super) async fn end(grace: Duration) {
     signal_all(Signal::SIGTERM);
-    // One that is stopped would not notice.
+    // A stopped process would not act on SIGTERM.
     signal_all(Signal::SIGCONT);
     let deadline = Instant::now() + grace;
     while !all_reaped() {
@@ -39,7 +38,7 @@ pub(super) async fn end(grace: Duration) {
     }
 }
 
-/// Again and again, since each may have started another one meanwhile.
+/// Repeatedly, because processes may have started others meanwhile.
 async fn kill_all() {
     let deadline = Instant::now() + KILLED;
     while !all_reaped() {
@@ -57,7 +56,7 @@ async fn kill_all() {
     }
 }
 
-/// Takes note of children that have ended; whether there is none any more.
+/// Reaps children that have ended; tells whether none is left.
 fn all_reaped() -> bool {
     loop {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
@@ -70,19 +69,19 @@ fn all_reaped() -> bool {
 
 fn signal_all(signal: Signal) {
     for pid in descendants(getpid(), &parents()) {
-        // It may have ended, or be of another user, such as sudo(8).
+        // The process may have ended, or belong to another user, as with sudo(8).
         let _ = kill(pid, signal);
     }
 }
 
-/// Every process that we can see, and its parent.
+/// All visible processes and their parents.
 fn parents() -> BTreeMap<Pid, Pid> {
     let Ok(directory) = fs::read_dir("/proc") else { return BTreeMap::new() };
     let numbers = directory.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     numbers.filter_map(|pid: i32| Some((Pid::from_raw(pid), parent(pid)?))).collect()
 }
 
-/// The parent of a process (proc(5), stat). The name before it may hold anything.
+/// The parent of a process (proc(5), stat). The name in front of it may contain any character.
 fn parent(pid: i32) -> Option<Pid> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     let stat = String::from_utf8_lossy(&stat);
@@ -90,7 +89,7 @@ fn parent(pid: i32) -> Option<Pid> {
     fields.split_ascii_whitespace().nth(1)?.parse().ok().map(Pid::from_raw)
 }
 
-/// Those below `ancestor`, parents before children.
+/// The descendants of `ancestor`, parents before children.
 fn descendants(ancestor: Pid, parents: &BTreeMap<Pid, Pid>) -> Vec<Pid> {
     let mut found = Vec::new();
     let mut family = BTreeSet::from([ancestor]);

@@ -1,9 +1,9 @@
-//! The wrapper: starts the wrapped program, passes its output to the log, and sees to it that no process of
-//! it outlives the service.
+//! The wrapper: starts the wrapped program, forwards its output to the log, and makes sure that none of its processes
+//! outlives the service.
 //!
-//! It runs as the program's user, so that it may end the program's processes without any privilege, and
-//! becomes the parent of those whose own parent has gone (prctl(2), `PR_SET_CHILD_SUBREAPER`), so that
-//! a program that goes to the background is still known. It is confined no more than the program may be.
+//! It runs as the program's user, so that it can end the program's processes without privileges, and adopts processes
+//! whose parent has ended (prctl(2), `PR_SET_CHILD_SUBREAPER`), so that it still knows a program that goes to the
+//! background. It is confined no more than the program may be.
 
 mod family;
 mod identity;
@@ -27,11 +27,11 @@ use tokio::time::timeout;
 
 use crate::role;
 
-/// Runs the role: until no process of the program is left, or the channel is closed, after which it ends them.
+/// Runs the role until no process of the program is left, or until the channel is closed, after which it ends them.
 ///
 /// # Errors
 ///
-/// When the supervisor sends something else than expected, or the kernel refuses what is needed.
+/// When the supervisor breaks protocol, or a system call fails.
 pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
     role::run(async {
         let supervisor = Channel::new(control)?;
@@ -47,7 +47,7 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
                 let name = family::name(&setup.command);
                 let mut output = spawn_local(output::forward(name, output));
                 let started = WrapperToSupervisor::Started(pid.as_raw());
-                // A supervisor that is gone is noticed below.
+                // The end of the supervisor is noticed below.
                 let _ = supervisor.send(&started).await;
                 let stopped = loop {
                     if reap(pid, &supervisor).await == Left::None {
@@ -55,14 +55,14 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
                     }
                     tokio::select! {
                         _ = children.recv() => {}
-                        // Nothing more is said to us: it is the end of the channel.
+                        // The supervisor sends nothing more: this is the end of the channel.
                         _ = supervisor.receive::<SupervisorToWrapper>() => break true,
                     }
                 };
                 if stopped {
                     family::end(setup.grace).await;
                 }
-                // What was written last is still in the pipe.
+                // The last output is still in the pipe.
                 let _ = timeout(output::LAST_WORDS, &mut output).await;
             }
             Err(error) => _ = supervisor.send(&WrapperToSupervisor::NotStarted(error)).await,
@@ -72,14 +72,14 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
     })
 }
 
-/// Whether any process of the program is left.
+/// Whether a process of the program is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Left {
     Some,
     None,
 }
 
-/// Starts the program. Gives its process and the pipe that its output comes from.
+/// Starts the program. Gives its process and the pipe with its output.
 fn start(setup: &WrapperSetup) -> Result<(Pid, OwnedFd), String> {
     let Some((program, arguments)) = setup.command.split_first() else {
         return Err("there is no command".into());
@@ -109,7 +109,7 @@ fn enter(setup: &WrapperSetup) -> Result<(), String> {
     Err(refused)
 }
 
-/// Takes note of every child that has ended, and tells of the end of `program`.
+/// Reaps children, and reports the end of `program`.
 async fn reap(program: Pid, supervisor: &Channel) -> Left {
     loop {
         let end = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
@@ -123,7 +123,7 @@ async fn reap(program: Pid, supervisor: &Channel) -> Left {
             Ok(_) | Err(nix::errno::Errno::EINTR) => continue,
             Err(_) => return Left::None,
         };
-        // A supervisor that is gone is noticed by whoever waits for it.
+        // The end of the supervisor is noticed elsewhere.
         let _ = supervisor.send(&WrapperToSupervisor::Ended(end)).await;
     }
 }

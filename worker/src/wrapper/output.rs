@@ -1,4 +1,4 @@
-//! The program's output, line by line into the log.
+//! Forwards the program's output to the log, line by line.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -7,18 +7,17 @@ use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
 use tokio::time::sleep;
 
-/// Longest piece of a line that is logged at a time; a longer line comes in pieces.
+/// Longest piece of a line that is logged at a time; longer lines are split.
 const MAX_LINE: usize = 1024;
 
-/// After so much the program has to wait a moment: what it writes costs our processor time.
+/// After this much output reading pauses: logging it costs processor time of the service.
 const BURST: usize = 16 * 1024;
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// How long after the program's end its output may still be read: a process that we could not end may
-/// hold the other end of the pipe.
+/// How long output is read after the program's end. A process that could not be ended may keep the pipe open.
 pub(super) const LAST_WORDS: Duration = Duration::from_millis(200);
 
-/// Logs what comes from `pipe` until nobody can write to it any more.
+/// Logs the lines that arrive on `pipe` until its other end is closed.
 pub(super) async fn forward(name: String, pipe: OwnedFd) {
     let mut pipe = match Receiver::from_owned_fd(pipe) {
         Ok(pipe) => pipe,
@@ -43,12 +42,12 @@ fn log(name: &str, line: &[u8]) {
     tracing::info!("{name}: {text}");
 }
 
-/// What was read of a line that has not ended.
+/// The beginning of an incomplete line.
 #[derive(Default)]
 struct Lines(Vec<u8>);
 
 impl Lines {
-    /// Gives each whole line, and each piece of one that is too long. Empty lines are left out.
+    /// Passes on each complete line, and each piece of a line that is too long. Empty lines are skipped.
     fn take(&mut self, bytes: &[u8], mut each: impl FnMut(&[u8])) {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             for part in piece.chunks(MAX_LINE) {
@@ -63,7 +62,7 @@ impl Lines {
         }
     }
 
-    /// Gives what is left.
+    /// Passes on the rest.
     fn end(&mut self, mut each: impl FnMut(&[u8])) {
         let line = std::mem::take(&mut self.0);
         let line = line.trim_ascii_end();

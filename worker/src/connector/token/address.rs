@@ -1,39 +1,39 @@
-//! Targets as administrators write them behind a token.
+//! Targets in the notation of token sources.
 
 use std::path::PathBuf;
 
 use common::addr::{AddrError, TargetAddr};
 
-/// Longest name of a host: that of DNS (RFC 1035 section 2.3.4).
+/// Longest host name: that of DNS (RFC 1035 section 2.3.4).
 const MAX_HOST_BYTES: usize = 255;
 
-/// What stands before the path of a unix socket: the original's word, and that of our configuration.
+/// Prefixes of the path of a unix socket: the original's, and that of the configuration file.
 const UNIX: [&str; 2] = ["unix_socket:", "unix:"];
 
-/// Why a text is no target.
+/// Why a text is not a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum AddressError {
-    /// Neither host and port nor a socket.
+    /// It is neither a host and port nor a socket.
     #[error(transparent)]
     Address(#[from] AddrError),
-    /// A host that says nothing.
+    /// The host is empty.
     #[error("an empty host")]
     NoHost,
-    /// No host has such a name.
+    /// The host name is invalid.
     #[error("a host longer than {MAX_HOST_BYTES} bytes")]
     LongHost,
-    /// A path that depends on where somebody stands.
+    /// The path is relative.
     #[error("a relative path: that of a unix socket begins with /")]
     RelativePath,
 }
 
-/// Reads `host:port`, split at the last colon, `[host]:port`, `unix_socket:/path` or `unix:/path`.
+/// Parses `host:port`, split at the last colon, `[host]:port`, `unix_socket:/path` or `unix:/path`.
 pub(super) fn parse(text: &str) -> Result<TargetAddr, AddressError> {
     if let Some(path) = UNIX.iter().find_map(|prefix| text.strip_prefix(prefix)) {
         if path.starts_with('/') {
             return Ok(TargetAddr::Unix(PathBuf::from(path)));
         }
-        // A host may well be called unix.
+        // A host may be called unix.
         if text.starts_with("unix_socket:") {
             return Err(AddressError::RelativePath);
         }
@@ -44,7 +44,7 @@ pub(super) fn parse(text: &str) -> Result<TargetAddr, AddressError> {
     }
 }
 
-/// The same from a host and a port that stand apart. The host `unix_socket` has a path as its port, as in the
+/// Parses a host and a port that are given separately. With the host `unix_socket` the port is a path, as in the
 /// original.
 pub(super) fn of_pair(host: &str, port: &str) -> Result<TargetAddr, AddressError> {
     if host.is_empty() {

@@ -5,13 +5,13 @@ use super::address::AddressError;
 /// Why a token leads to no target.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::connector) enum LookupError {
-    /// The token is unknown: the client's fault. In the words of the original, but for the token.
+    /// The token is unknown: the client's fault. The words are those of the original, without the token.
     #[error("Token '…' not found")]
     NotFound,
-    /// The token is invalid: the client's fault, too.
+    /// The token is invalid: the client's fault as well.
     #[error("the token is refused: {0}")]
     Refused(String),
-    /// The source fails, or its answer makes no sense: not the client's fault.
+    /// The source has failed or its answer is invalid: not the client's fault.
     #[error("cannot look up the target of a token: {0}")]
     Failed(String),
 }

@@ -1,4 +1,4 @@
-//! `JWTTokenApi`: tokens that say themselves where they lead, and prove that they may.
+//! `JWTTokenApi`: signed tokens that contain their target.
 
 use std::cell::RefCell;
 use std::time::SystemTime;
@@ -10,15 +10,15 @@ use super::error::LookupError;
 use crate::connector::jose::{self, claims, key::Key};
 use crate::connector::target::Target;
 
-/// Tokens that were made with one key.
+/// Verifies tokens of one key.
 #[derive(Default)]
 pub(in crate::connector) struct Jwt {
-    /// Nothing before its file has come, or when that can't be used.
+    /// None before the key file has arrived, or when it can't be used.
     key: RefCell<Option<Key>>,
 }
 
 impl Jwt {
-    /// Takes what the key's file holds now, and logs why it can't be used.
+    /// Loads the key from the current content of its file; logs why it can't be used.
     pub(super) fn take_key(&self, files: &TokenFiles) {
         let key = files.files.first().and_then(|file| match Key::read(&file.content) {
             Ok(key) => Some(key),

@@ -1,7 +1,7 @@
-//! What knows the target of a token: one file for each kind.
+//! Sources of targets: one file for each kind.
 //!
-//! A plugin is asked once for each client that asks for a WebSocket. What it says counts; what it can't say
-//! costs that client alone. Tokens are never logged.
+//! A source is asked once for each client that asks for a WebSocket. If it can't answer, only that client is
+//! affected. Tokens are never logged.
 
 mod address;
 mod api;
@@ -29,7 +29,7 @@ use redis::Redis;
 use socket_directory::SocketDirectory;
 use table::Table;
 
-/// What knows the target of a token.
+/// A source of targets.
 pub(super) enum TokenSource {
     /// `TokenFile`, `ReadOnlyTokenFile` and `TokenFileName`.
     Table(Table),
@@ -46,11 +46,11 @@ pub(super) enum TokenSource {
 }
 
 impl TokenSource {
-    /// The source of a setup.
+    /// The source that a setup describes.
     ///
     /// # Errors
     ///
-    /// What about the setup is wrong, for the administrator.
+    /// Why the setup is wrong, for the administrator.
     pub(super) fn new(lookup: &TokenLookup, prefer_ipv6: bool) -> Result<Self, String> {
         let endpoint = |service| Endpoint::new(service, prefer_ipv6, LOOKUP_DEADLINE);
         Ok(match lookup {
@@ -83,7 +83,7 @@ impl TokenSource {
         }
     }
 
-    /// Takes what the files of tokens hold now.
+    /// Loads the current content of the token files.
     pub(super) fn take_files(&self, files: TokenFiles) {
         match self {
             Self::Table(table) => table.fill(files),
@@ -92,7 +92,7 @@ impl TokenSource {
         }
     }
 
-    /// The target of a client's token; `grant` is what the client was granted before.
+    /// The target of a client's token; `grant` is what the client has been granted so far.
     ///
     /// # Errors
     ///

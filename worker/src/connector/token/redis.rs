@@ -1,4 +1,4 @@
-//! `TokenRedis`: targets that are values in Redis, under their token.
+//! `TokenRedis`: targets stored in Redis under their token.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -16,22 +16,22 @@ use super::error::LookupError;
 use crate::connector::endpoint::{ConnectError, Endpoint};
 use crate::connector::target::Target;
 
-/// The longest value that is read, bytes. A client may name any key, so that there may be anything in it.
+/// Longest value that is read, in bytes. A client may name any key, so a value may be anything.
 const MAX_VALUE: usize = 4096;
 
-/// One Redis server.
+/// A Redis server.
 pub(in crate::connector) struct Redis {
     endpoint: Endpoint,
     login: RedisConnectionInfo,
-    /// Stands before each token.
+    /// Prefix of each key.
     prefix: String,
-    /// For one question and its answer.
+    /// Deadline for a question and its answer.
     deadline: Duration,
-    /// All questions share a connection.
+    /// The connection that all questions share.
     kept: Mutex<Option<Kept>>,
 }
 
-/// A connection and the task that moves its bytes.
+/// A connection and the task that drives it.
 struct Kept {
     connection: MultiplexedConnection,
     driver: JoinHandle<()>,
@@ -49,13 +49,13 @@ enum RedisLookupError {
     /// It can't be reached.
     #[error("Redis can't be reached: {0}")]
     Connect(#[from] ConnectError),
-    /// It refuses the password or the question. Its own words may repeat the token.
+    /// It rejects the password or the command. Its error message may repeat the token, and is not logged.
     #[error("Redis gives an error: {0}")]
     Refused(String),
     /// The deadline has passed.
     #[error("Redis does not answer in time")]
     TimedOut,
-    /// There is a value, but not one of ours.
+    /// The value is not a target.
     #[error("the value in Redis is neither host:port nor {{\"host\": \"host:port\"}}")]
     Value,
 }
@@ -68,7 +68,7 @@ impl From<RedisError> for RedisLookupError {
 }
 
 impl Redis {
-    /// A server that is not yet connected to; `deadline` is for each question.
+    /// A server that is not connected yet; `deadline` holds for each question.
     pub(super) fn new(endpoint: Endpoint, lookup: &RedisLookup, deadline: Duration) -> Self {
         let mut login = RedisConnectionInfo::default().set_db(lookup.db).set_skip_set_lib_name();
         if let Some(password) = &lookup.password {
@@ -87,12 +87,12 @@ impl Redis {
         }
     }
 
-    /// The target of a token as text, if there is one.
+    /// The value of a token, if there is one.
     async fn text(&self, token: &str) -> Result<Option<String>, RedisLookupError> {
         let value = match timeout(self.deadline, self.value(token)).await {
             Ok(value) => value?,
             Err(_) => {
-                // A server that hangs may answer the next question on another connection.
+                // A late answer must not be taken for that of the next question, so the connection is dropped.
                 if let Ok(mut kept) = self.kept.try_lock() {
                     *kept = None;
                 }
@@ -102,8 +102,8 @@ impl Redis {
         if value.is_empty() { Ok(None) } else { target(&value).map(Some).ok_or(RedisLookupError::Value) }
     }
 
-    /// What is under the token; empty if nothing is. A kept connection may have been closed by the server: the
-    /// question is then asked once more on a new one.
+    /// The value of a key; empty if there is none. The server may have closed a kept connection: then the question is
+    /// repeated once on a new one.
     async fn value(&self, token: &str) -> Result<Vec<u8>, RedisLookupError> {
         let (connection, is_new) = self.connection().await?;
         match self.ask(connection, token).await {
@@ -119,14 +119,14 @@ impl Redis {
         }
     }
 
-    /// Goes on with the error of a connection that broke.
+    /// Continues with the error of a broken connection.
     async fn ask(
         &self,
         mut connection: MultiplexedConnection,
         token: &str,
     ) -> ControlFlow<Result<Vec<u8>, RedisLookupError>, RedisError> {
         let key = format!("{}{token}", self.prefix);
-        // GET without a bound would take whatever is there.
+        // GET without a bound would read a value of any length.
         let mut question = redis::cmd("GETRANGE");
         let answer = question.arg(key).arg(0).arg(MAX_VALUE).query_async(&mut connection).await;
         match answer {
@@ -149,7 +149,7 @@ impl Redis {
     }
 }
 
-/// The target in a value: `host:port`, or a JSON object with that as its `host`.
+/// Parses a value: `host:port`, or a JSON object with that as its `host`.
 fn target(value: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Combined {

@@ -1,7 +1,7 @@
-//! Tokens from files: `TokenFile`, `ReadOnlyTokenFile` and `TokenFileName`.
+//! Tokens in files: `TokenFile`, `ReadOnlyTokenFile` and `TokenFileName`.
 //!
-//! The supervisor reads the files and sends what they hold whenever it has changed, ahead of the next
-//! connection. A line that can't be understood is logged and costs nobody but itself.
+//! The supervisor reads the files and sends their content after every change, before the next connection. A line that
+//! can't be parsed is logged and skipped.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -13,44 +13,44 @@ use super::address::{self, AddressError};
 use super::error::LookupError;
 use crate::connector::target::Target;
 
-/// Lines that are complained about one by one; of more their number is told.
+/// Lines that are reported one by one; beyond that only their number is.
 const MAX_COMPLAINTS: usize = 20;
 
-/// What is known.
+/// The known tokens.
 #[derive(Debug)]
 pub(in crate::connector) struct Table {
     form: Form,
-    /// Nothing before the files have come, or when none of them can be read.
+    /// None before the files have arrived, or when none of them can be read.
     targets: RefCell<Option<HashMap<String, TargetAddr>>>,
 }
 
-/// How files hold tokens.
+/// The format of token files.
 #[derive(Clone, Copy, Debug)]
 enum Form {
     /// Lines `token: target`.
     Lines,
-    /// The file's name is the token, its content the target.
+    /// The name of the file is the token, its content the target.
     FileNames,
 }
 
-/// Why a line holds no token with its target.
+/// Why a line is not a token with its target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 enum LineError {
-    /// Bytes that are no text.
+    /// It is not UTF-8.
     #[error("it is not UTF-8 text")]
     NotText,
     /// The separator is missing.
     #[error("no colon with a space behind it: write `token: host:port`")]
     NoSeparator,
-    /// The separator is there more than once.
+    /// There is more than one separator.
     #[error("more than one colon with a space behind it: write `token: host:port`")]
     Separators,
-    /// What stands behind it is no target.
+    /// The text behind the separator is not a target.
     #[error("the target has {0}")]
     Target(#[from] AddressError),
 }
 
-/// What goes wrong with files: where, and why.
+/// A problem of a file: the place, and the reason.
 #[derive(Default)]
 struct Complaints(Vec<String>);
 
@@ -70,17 +70,17 @@ impl Complaints {
 }
 
 impl Table {
-    /// Of lines `token: target`.
+    /// A table of files with lines `token: target`.
     pub(super) fn of_lines() -> Self {
         Self { form: Form::Lines, targets: RefCell::default() }
     }
 
-    /// Of files whose name is a token.
+    /// A table of files that are named by their token.
     pub(super) fn of_file_names() -> Self {
         Self { form: Form::FileNames, targets: RefCell::default() }
     }
 
-    /// Forgets what was known and takes what the files hold now.
+    /// Replaces the known tokens by the current content of the files.
     pub(super) fn fill(&self, files: TokenFiles) {
         let mut complaints = Complaints::default();
         let mut targets = HashMap::new();
@@ -102,7 +102,7 @@ impl Table {
         };
         let token = match self.form {
             Form::Lines => token,
-            // As in the original: of a path, its last part.
+            // As in the original, the last component of a path counts.
             Form::FileNames => token.rsplit('/').next().unwrap_or(token),
         };
         targets.get(token).cloned().map(Target::Address).ok_or(LookupError::NotFound)
@@ -128,8 +128,8 @@ fn take_file(targets: &mut HashMap<String, TargetAddr>, file: &TokenFile, compla
     }
 }
 
-/// A line of the original's format: the token, a colon with white space behind it, and the target. Empty
-/// lines and those that begin with `#` say nothing.
+/// Parses a line in the original's format: the token, a colon followed by white space, and the target. Empty lines
+/// and comments, which begin with `#`, are skipped.
 fn parse_line(line: &str) -> Result<Option<(&str, TargetAddr)>, LineError> {
     let line = line.trim();
     if line.is_empty() || line.starts_with('#') {
