@@ -1,4 +1,4 @@
-//! Brings running instances in line with their files, by way of systemd.
+//! Applies configuration files to running instances, by way of systemd.
 
 use std::fs;
 use std::path::Path;
@@ -19,29 +19,29 @@ use crate::systemctl::{self, first};
 enum Step {
     /// Nothing, for this reason.
     Leave(String),
-    /// Its service reads its file again.
+    /// Its service is reloaded.
     Reload,
-    /// Its sockets are made anew, for this reason.
+    /// Its sockets are restarted, for this reason.
     RestartSocket(String),
 }
 
-/// How an instance is, as far as that decides.
+/// The state of an instance, as far as the decision needs it.
 #[derive(Debug)]
 struct State {
-    /// Its socket unit is active.
+    /// Whether its socket unit is active.
     listens: bool,
-    /// Where systemd is to listen for it, as far as it has read that.
+    /// Where systemd listens for it, as its units say.
     listen: Vec<String>,
-    /// Since when its sockets are there.
+    /// When its sockets were opened.
     since: Option<SystemTime>,
     /// When its file was changed.
     changed: Option<SystemTime>,
-    /// How its service is, if that runs.
+    /// The state of its service, if that runs.
     status: Option<Status>,
 }
 
-/// Applies the files of these instances, or of all; gives the exit status. With `dry_run` it only says what
-/// it would do.
+/// Applies the files of these instances, or of all; gives the exit status. With `dry_run` it only prints what it
+/// would do.
 pub(crate) fn apply(directory: &Path, run: &Path, names: Vec<String>, dry_run: bool) -> Result<u8, CtlError> {
     let names = files::asked(directory, names);
     let mut code = exit_code::SUCCESS;
@@ -90,7 +90,7 @@ fn state(directory: &Path, run: &Path, name: &str) -> Result<State, CtlError> {
     })
 }
 
-/// What brings an instance in line with `config`.
+/// What has to be done for an instance with `config`.
 fn step(config: &Config, state: &State) -> Step {
     let Some(status) = &state.status else {
         if !state.listens {
@@ -99,7 +99,7 @@ fn step(config: &Config, state: &State) -> Step {
                 socket_of(&config.name)
             ));
         }
-        // Nobody is there to lose anything, nor to tell where the sockets really are.
+        // No service is running, so no session can be lost, and nothing tells where the sockets are.
         let is_older = state.changed.zip(state.since).is_some_and(|(changed, since)| changed > since);
         return match is_older || !same_places(config, &state.listen) {
             true => Step::RestartSocket("the file has changed since".into()),
@@ -137,11 +137,11 @@ fn service_of(name: &str) -> String {
     format!("websockify@{name}.service")
 }
 
-/// Whether systemd's places are those of `config`. One that it can't listen on is refused by its unit.
+/// Whether systemd listens where `config` says. An address on which systemd can't listen is rejected by the unit.
 fn same_places(config: &Config, shown: &[String]) -> bool {
     let mut wanted: Vec<_> = config.listen.iter().map(|address| place(address, config.prefer_ipv6)).collect();
     if wanted.is_empty() {
-        // The socket of the unit itself.
+        // The default socket of the unit.
         return shown.len() == 1 && shown.iter().all(|one| one.ends_with(&format!("/{}.sock", config.name)));
     }
     let mut shown = shown.to_vec();
@@ -150,7 +150,7 @@ fn same_places(config: &Config, shown: &[String]) -> bool {
     wanted == shown
 }
 
-/// A listener as `systemctl show` writes it.
+/// A listener in the notation of `systemctl show`.
 fn place(address: &ListenAddr, prefer_ipv6: bool) -> String {
     match address {
         ListenAddr::Tcp { host: None, port } => format!("[::]:{port}"),
@@ -202,7 +202,7 @@ mod tests {
         let mut elsewhere = running(101);
         elsewhere.status.as_mut().unwrap().listens_elsewhere = Some("[::]:1".into());
         assert!(matches!(step(&config("listen = 6080"), &elsewhere), Step::RestartSocket(_)));
-        // Its listeners are its own.
+        // The service opens its listeners itself.
         let own = State { listens: false, listen: Vec::new(), ..running(101) };
         assert_eq!(step(&config("listen = 6081"), &own), Step::Leave("up to date".into()));
     }

@@ -1,4 +1,4 @@
-//! What is to be said of the certificate of an instance and its key.
+//! Warnings about the certificate of an instance and its key.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -10,19 +10,19 @@ use common::config::Config;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
-/// So long before its end a certificate should have been renewed.
+/// How long before its expiry a certificate should be renewed.
 const NOTICE: Duration = Duration::from_secs(14 * DAY);
 const DAY: u64 = 86400;
 
-/// Anybody may read the file.
+/// Everybody may read the file.
 const READABLE_BY_ALL: u32 = 0o004;
 
-/// What deserves a second look.
+/// The warnings.
 pub(crate) fn problems(config: &Config) -> Vec<String> {
     let Some(tls) = &config.tls else { return Vec::new() };
     let key = tls.key.as_ref().unwrap_or(&tls.certificate);
     let mut problems = Vec::new();
-    // What can't be read is found by others.
+    // Unreadable files are reported elsewhere.
     if let Ok(leaf) = CertificateDer::from_pem_file(&tls.certificate) {
         problems.extend(not_after(&leaf).and_then(|end| ends_soon(&tls.certificate, end, SystemTime::now())));
     }

@@ -21,54 +21,54 @@ pub(crate) struct Options {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// All instances that have a configuration file or run.
+    /// List the instances that have a configuration file or are running.
     List {
-        /// As JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// How an instance is, or all of them.
+    /// Show the state of an instance, or of all.
     Status {
         name: Option<String>,
-        /// As JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// The sessions of an instance.
+    /// List the sessions of an instance.
     Sessions {
         name: String,
-        /// Show them again every two seconds.
+        /// Repeat every two seconds.
         #[arg(long)]
         watch: bool,
-        /// As JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// End a session; `sessions` has its number, and the log and the client have its id.
+    /// End a session, by its number as listed by `sessions` or by its id as in the log.
     Disconnect {
         name: String,
         #[arg(value_parser = session, value_name = "SESSION")]
         session: Session,
     },
-    /// Let nobody in any more, and end with the last connection.
+    /// Stop accepting clients, and end the instance with its last connection.
     Drain { name: String },
     /// Read the configuration again; open sessions go on.
     Reload {
         name: String,
-        /// Wait until it is done, and fail if it does.
+        /// Wait for the outcome, and fail if the reload fails.
         #[arg(long)]
         wait: bool,
     },
-    /// Let the installed version take over; open sessions go on.
+    /// Upgrade to the installed version; open sessions go on.
     Upgrade { name: String },
-    /// Bring running instances in line with their files, by way of systemd; default all.
+    /// Apply changed configuration files to running instances, by way of systemd; default all.
     Apply {
         names: Vec<String>,
-        /// Only tell what would be done.
+        /// Only show what would be done.
         #[arg(long)]
         dry_run: bool,
     },
-    /// Open a session as a client does, and say whether it reaches the target.
+    /// Open a session as a client does, and check that it reaches the target.
     Health {
         name: String,
         #[command(flatten)]
@@ -84,34 +84,34 @@ pub(crate) enum Command {
         #[arg(last = true, required = true, value_name = "COMMAND LINE")]
         arguments: Vec<std::ffi::OsString>,
     },
-    /// What an instance counts, in the OpenMetrics text format.
+    /// Print the metrics of an instance, in the OpenMetrics text format.
     Metrics { name: String },
 }
 
-/// What an instance may ask of its clients.
+/// What an instance may demand of its clients.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Shown {
-    /// File with a token, where clients need one; - for standard input.
+    /// File with a token, if clients need one; - for standard input.
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
-    /// File with user:password, where clients need it; - for standard input.
+    /// File with user:password, if clients need it; - for standard input.
     #[arg(long, value_name = "FILE")]
     pub(crate) password_file: Option<PathBuf>,
-    /// The origin, where clients need one.
+    /// Origin, if clients need one.
     #[arg(long, value_name = "ORIGIN")]
     pub(crate) origin: Option<String>,
-    /// File with a client's certificate, where clients need one.
+    /// File with a client certificate, if clients need one.
     #[arg(long, value_name = "FILE", requires = "client_key")]
     pub(crate) client_certificate: Option<PathBuf>,
-    /// File with its key.
+    /// File with the key of the client certificate.
     #[arg(long, value_name = "FILE", requires = "client_certificate")]
     pub(crate) client_key: Option<PathBuf>,
-    /// How long all of it may take, seconds.
+    /// Deadline for the whole check, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub(crate) timeout: u32,
 }
 
-/// How a session is named: by its number, or by its id, which says of which run of the service it is.
+/// A session, by its number or by its id, which includes the run of the service.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Session {
     pub(crate) number: u64,

@@ -16,10 +16,10 @@ use crate::instances::{CtlError, names};
 use crate::output::print;
 use crate::{certificate, visible};
 
-/// Where root keeps the files.
+/// The directory of the files for root.
 const SYSTEM_DIRECTORY: &str = "/etc/websockify";
 
-/// Root's directory, or the user's own.
+/// Root's directory, or that of the user.
 pub(crate) fn default_directory() -> Result<PathBuf, CtlError> {
     if nix::unistd::geteuid().is_root() {
         return Ok(SYSTEM_DIRECTORY.into());
@@ -29,7 +29,7 @@ pub(crate) fn default_directory() -> Result<PathBuf, CtlError> {
     own.or_else(home).map(|directory| directory.join("websockify")).ok_or(CtlError::NoHome)
 }
 
-/// The instances that were asked for, or all that have a file.
+/// The named instances, or all that have a file.
 pub(crate) fn asked(directory: &Path, asked: Vec<String>) -> Vec<String> {
     match asked.is_empty() {
         true => names(directory, |name| name.strip_suffix(".toml").map(str::to_owned)).into_iter().collect(),
@@ -37,7 +37,7 @@ pub(crate) fn asked(directory: &Path, asked: Vec<String>) -> Vec<String> {
     }
 }
 
-/// Says what is wrong with the files of these instances, or of all.
+/// Checks the files of these instances, or of all, and prints their problems.
 pub(crate) fn check(directory: &Path, names: Vec<String>) -> Result<u8, CtlError> {
     let mut code = exit_code::SUCCESS;
     for name in asked(directory, names) {
@@ -69,7 +69,7 @@ pub(crate) fn check(directory: &Path, names: Vec<String>) -> Result<u8, CtlError
     Ok(code)
 }
 
-/// The configuration of an instance, or what keeps it from working.
+/// The configuration of an instance, or why it can't be read.
 pub(crate) fn config(directory: &Path, name: &str) -> Result<Result<Config, String>, CtlError> {
     Ok(match websockify(directory, name, &["--check"])? {
         Ok(Command::Check(config)) => {
@@ -91,7 +91,7 @@ pub(crate) fn show(directory: &Path, name: &str) -> Result<String, CtlError> {
     }
 }
 
-/// What a command line about an instance's file comes to.
+/// What a command line is as a configuration file.
 fn websockify(directory: &Path, name: &str, options: &[&str]) -> Result<Result<Command, String>, CtlError> {
     let file = file(directory, name)?;
     let mut words = vec![OsString::from("websockify"), "--config".into(), file.into()];
@@ -111,7 +111,7 @@ pub(crate) fn new(directory: &Path, name: &str, arguments: Vec<OsString>) -> Res
         Err(error) => return Err(CtlError::Config(error.to_string())),
     };
     let failed = |source| CtlError::File { path: file.clone(), source };
-    // Passwords may stand there.
+    // The file may contain passwords.
     fs::DirBuilder::new().recursive(true).mode(0o750).create(directory).map_err(failed)?;
     let mut opened =
         OpenOptions::new().write(true).create_new(true).mode(0o640).open(&file).map_err(failed)?;

@@ -1,8 +1,8 @@
-//! Whether an instance serves clients: by being one, with everything that this takes.
+//! Checks whether an instance serves clients by acting as one.
 //!
-//! An opening handshake at the instance's own listener, a ping, and the closing handshake. The target is reached
-//! when the ping is answered: an instance that can't reach it closes with 1011 before that. In the log it is a session
-//! like others, with a user agent of its own.
+//! The check does an opening handshake at the instance's own listener, sends a ping, and does the closing handshake.
+//! An answered ping proves that the target is reached: an instance that can't reach it closes with 1011 before that.
+//! In the log it is a session like others, with a user agent of its own.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -36,28 +36,28 @@ use crate::command_line::Shown;
 use crate::files;
 use crate::instances::{CtlError, Instance};
 
-/// Longest file with a token or a password.
+/// Longest file with a token or a password, in bytes.
 const MAX_SECRET_BYTES: u64 = 16 << 10;
 
-/// What tells these sessions from those of users.
+/// The user agent, which tells these sessions from those of users.
 const AGENT: &str = concat!("websockifyctl-health/", env!("CARGO_PKG_VERSION"));
 
-/// Where an instance listens.
+/// The address of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
     Tcp { host: String, port: u16 },
     Unix(PathBuf),
 }
 
-/// What can be read and written.
+/// A stream of bytes.
 trait Stream: Read + Write {}
 impl<S: Read + Write> Stream for S {}
 
-/// Serves as a client once; gives a line that says that all is well.
+/// Opens a session at the instance; gives a line that reports success.
 ///
 /// # Errors
 ///
-/// Why not.
+/// Why the session failed.
 pub(crate) fn check(directory: &Path, run: &Path, name: &str, shown: Shown) -> Result<String, CtlError> {
     let config = files::config(directory, name)?.map_err(CtlError::Config)?;
     let ill = |reason: String| CtlError::Ill { name: name.into(), reason };
@@ -67,7 +67,7 @@ pub(crate) fn check(directory: &Path, run: &Path, name: &str, shown: Shown) -> R
     let deadline = Duration::from_secs(shown.timeout.into());
     let began = Instant::now();
     let (sender, outcome) = mpsc::channel();
-    // What hangs ends with this program.
+    // A thread that hangs ends with this program.
     thread::spawn(move || sender.send(session(&config, &place, opening, &shown, deadline)));
     let outcome = outcome.recv_timeout(deadline);
     outcome.unwrap_or_else(|_| Err(format!("no answer within {} s", deadline.as_secs()))).map_err(ill)?;
@@ -84,7 +84,7 @@ impl std::fmt::Display for Place {
     }
 }
 
-/// The first place where the instance listens, as its file says, or else as it says itself.
+/// The first listener in the instance's file, or else the first that the instance reports.
 fn place(config: &Config, run: &Path, name: &str) -> Result<Place, CtlError> {
     let written = config.listen.iter().find(|one| !matches!(one, ListenAddr::Tcp { port: 0, .. }));
     if let Some(written) = written {
@@ -103,7 +103,7 @@ fn place(config: &Config, run: &Path, name: &str) -> Result<Place, CtlError> {
     address.as_ref().map(reachable).ok_or_else(nowhere)
 }
 
-/// An address of this machine where a listener hears us.
+/// An address of this machine that reaches a listener.
 fn reachable(address: &ListenAddr) -> Place {
     match address {
         ListenAddr::Unix(path) => Place::Unix(path.clone()),
@@ -119,7 +119,7 @@ fn reachable(address: &ListenAddr) -> Place {
     }
 }
 
-/// The request, with what clients of this instance must show.
+/// The request, with everything that the instance demands of its clients.
 fn opening(config: &Config, place: &Place, shown: &Shown) -> Result<Opening, String> {
     let token = shown.token_file.as_deref().map(secret).transpose()?;
     let from = match config.target() {
@@ -155,7 +155,7 @@ fn opening(config: &Config, place: &Place, shown: &Shown) -> Result<Opening, Str
     Ok(opening)
 }
 
-/// The text of a file, or of standard input, without the newline at its end.
+/// The text of a file or of standard input, without the newline at its end.
 fn secret(path: &Path) -> Result<String, String> {
     let failed = |error: io::Error| format!("{}: {error}", path.display());
     let mut text = String::new();
@@ -168,7 +168,7 @@ fn secret(path: &Path) -> Result<String, String> {
     Ok(text)
 }
 
-/// The whole session.
+/// Runs the whole session.
 fn session(
     config: &Config,
     place: &Place,
@@ -195,12 +195,12 @@ fn session(
                 return Err(format!("closed with {}: {}", u16::from(code), Escaped(&reason)));
             }
             Message::Close(None) => return Err("closed without a reason".into()),
-            // What a target says first.
+            // Data that the target sends by itself.
             _ => {}
         }
     }
     let bye = CloseFrame { code: CloseCode::Normal, reason: "health check".into() };
-    // All is known: how it ends changes nothing.
+    // The result is known, however the session ends.
     if websocket.close(Some(bye)).is_ok() {
         while websocket.read().is_ok() {}
     }
@@ -222,8 +222,8 @@ fn connect(place: &Place, patience: Duration) -> io::Result<Box<dyn Stream>> {
     Err(failed)
 }
 
-/// TLS with whoever has the certificate of the configuration. Its name is not looked at: we are on the same
-/// machine, under whatever address.
+/// Speaks TLS with the owner of the configured certificate. Its name is not checked, because this machine may be
+/// reached by any address.
 fn secured(tls: &Tls, stream: Box<dyn Stream>, shown: &Shown) -> Result<impl Stream + use<>, String> {
     let leaf = CertificateDer::from_pem_file(&tls.certificate)
         .map_err(|error| format!("{}: {error}", tls.certificate.display()))?;
@@ -249,7 +249,7 @@ fn secured(tls: &Tls, stream: Box<dyn Stream>, shown: &Shown) -> Result<impl Str
     Ok(StreamOwned::new(connection, stream))
 }
 
-/// Takes one certificate, and no other.
+/// Accepts one certificate, and no other.
 #[derive(Debug)]
 struct Pinned {
     leaf: CertificateDer<'static>,

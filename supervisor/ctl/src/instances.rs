@@ -1,4 +1,4 @@
-//! The instances that there are, and how they are asked.
+//! The instances on this machine, and requests to them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,71 +12,71 @@ use common::control::{self, Answer, Request, Status};
 /// Longest answer that is read: some hundred thousand sessions.
 const MAX_ANSWER_BYTES: u64 = 64 << 20;
 
-/// How long an answer may take. A reload starts processes, each with a deadline of its own.
+/// Deadline for an answer. A reload starts processes, each with a deadline of its own.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Why something was not done.
+/// Why a command has failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CtlError {
-    /// No place for sockets.
+    /// There is no directory for sockets.
     #[error("there is no directory for control sockets: $XDG_RUNTIME_DIR is not set")]
     NoDirectory,
-    /// No home.
+    /// There is no home directory.
     #[error("there is no directory for configuration files: $HOME is not set; name one with --config")]
     NoHome,
-    /// Not a name.
+    /// The text is not a valid name.
     #[error("{0:?} can't be the name of an instance: use letters, digits and \":_.-\"")]
     Name(String),
-    /// Nobody is there.
+    /// The instance does not run.
     #[error("cannot reach {name:?} at {path:?}: {source}{}", hint(.source))]
     Reach {
         /// Its name.
         name: String,
         /// Its socket.
         path: PathBuf,
-        /// The system's reason.
+        /// The error of the system call.
         source: io::Error,
     },
-    /// It has not answered.
+    /// The instance has not answered.
     #[error("{0:?} has not answered: {1}")]
     Answer(String, io::Error),
-    /// It says no.
+    /// The instance has refused the request.
     #[error("{0}")]
     Refused(String),
-    /// It answers something else.
+    /// The answer does not fit the request.
     #[error("an answer of another version: {0}")]
     Unexpected(String),
-    /// A file.
+    /// A file can't be read or written.
     #[error("{path:?}: {source}")]
     File {
-        /// Which.
+        /// Its path.
         path: PathBuf,
-        /// The system's reason.
+        /// The error of the system call.
         source: io::Error,
     },
-    /// A command line or a configuration file.
+    /// The command line or the configuration file is wrong.
     #[error("{0}")]
     Config(String),
-    /// It does not serve clients.
+    /// The instance does not serve clients.
     #[error("{name}: {reason}")]
     Ill {
         /// Its name.
         name: String,
-        /// Why not.
+        /// The reason.
         reason: String,
     },
-    /// systemd does not do what it is told.
+    /// systemctl has failed.
     #[error("systemctl {command}: {reason}")]
     Systemctl {
-        /// What it was told.
+        /// Its arguments.
         command: String,
-        /// Why not.
+        /// Its error message.
         reason: String,
     },
-    /// Standard output.
+    /// Standard output can't be written.
     #[error("cannot write: {0}")]
     Output(io::Error),
-    /// Something can't be written as JSON.
+    /// A value can't be written as JSON.
     #[error("cannot write JSON: {0}")]
     Json(#[from] serde_json::Error),
 }
@@ -90,7 +90,7 @@ fn hint(source: &io::Error) -> &'static str {
 }
 
 impl CtlError {
-    /// For an answer that does not fit.
+    /// The error for an answer that does not fit the request.
     pub(crate) fn unexpected(answer: Answer) -> Self {
         match answer {
             Answer::Failed(reason) => Self::Refused(reason),
@@ -99,26 +99,26 @@ impl CtlError {
     }
 }
 
-/// An instance that may run.
+/// An instance that may be running.
 #[derive(Debug)]
 pub(crate) struct Instance {
     name: String,
     socket: PathBuf,
 }
 
-/// An instance with a configuration file, or one that runs.
+/// An instance that has a configuration file or is running.
 #[derive(Debug)]
 pub(crate) struct Known {
     /// Its name.
     pub(crate) name: String,
     /// Its file, if there is one.
     pub(crate) file: Option<PathBuf>,
-    /// How it is, if it runs.
+    /// Its state, if it is running.
     pub(crate) status: Option<Status>,
 }
 
 impl Instance {
-    /// The one of this name.
+    /// The instance of this name.
     pub(crate) fn named(run: &Path, name: &str) -> Result<Self, CtlError> {
         if !control::is_name(name) {
             return Err(CtlError::Name(name.into()));
@@ -126,7 +126,7 @@ impl Instance {
         Ok(Self { name: name.into(), socket: control::socket(&run.join(name)) })
     }
 
-    /// Asks, and waits for the answer.
+    /// Sends a request and waits for the answer.
     pub(crate) fn ask(&self, request: &Request) -> Result<Answer, CtlError> {
         let reach = |source| CtlError::Reach { name: self.name.clone(), path: self.socket.clone(), source };
         let mut stream = UnixStream::connect(&self.socket).map_err(reach)?;
@@ -148,7 +148,7 @@ impl Instance {
     }
 }
 
-/// Those that run or have a configuration file in `directory`.
+/// The instances that are running or have a configuration file in `directory`.
 pub(crate) fn all(directory: &Path, run: &Path) -> Result<Vec<Known>, CtlError> {
     let with_file = names(directory, |name| name.strip_suffix(".toml").map(str::to_owned));
     let sockets = names(run, |name| Some(name.to_owned()));
@@ -166,7 +166,7 @@ pub(crate) fn all(directory: &Path, run: &Path) -> Result<Vec<Known>, CtlError> 
     Ok(all)
 }
 
-/// What `name_of` makes of the entries of a directory, sorted. A directory that is not there has none.
+/// Applies `name_of` to the entries of a directory; gives the results sorted. A missing directory has no entries.
 pub(crate) fn names(directory: &Path, name_of: fn(&str) -> Option<String>) -> BTreeSet<String> {
     let entries = fs::read_dir(directory).into_iter().flatten();
     let names = entries.filter_map(|entry| name_of(entry.ok()?.file_name().to_str()?));

@@ -1,5 +1,5 @@
-//! `websockifyctl`: shows and tells running instances what an administrator wants, over their control sockets,
-//! and helps with their configuration files.
+//! `websockifyctl`: shows and controls running instances through their control sockets, and helps with their
+//! configuration files.
 #![forbid(unsafe_code)]
 
 mod apply;
@@ -27,7 +27,7 @@ use command_line::{Command, Options, Session};
 use instances::{CtlError, Instance, Known};
 use output::print;
 
-/// How often `--watch` looks.
+/// Interval of `--watch`.
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
 fn run(options: Options) -> Result<u8, CtlError> {
     let Options { config, run, command } = options;
     let directory = config.map_or_else(files::default_directory, Ok)?;
-    // Who only reads files needs none.
+    // Commands that only read files need no socket directory.
     let run = || run.clone().or_else(control::directory).ok_or(CtlError::NoDirectory);
     match command {
         Command::List { json } => print(&show::list(&instances::all(&directory, &run()?)?, json)?)?,
@@ -91,7 +91,7 @@ fn run(options: Options) -> Result<u8, CtlError> {
     Ok(exit_code::SUCCESS)
 }
 
-/// Has something done, and says that it is.
+/// Carries out a request and prints the confirmation.
 fn done(run: &Path, name: &str, request: &Request) -> Result<(), CtlError> {
     match Instance::named(run, name)?.ask(request)? {
         Answer::Done(said) => print(&format!("{said}\n")),

@@ -1,4 +1,4 @@
-//! What a human, or a program, gets to see.
+//! Output of instances and sessions, for humans or as JSON.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
@@ -10,13 +10,13 @@ use serde_json::json;
 
 use crate::instances::{CtlError, Known};
 
-/// Columns where nobody tells how many there are.
+/// Width of a terminal that does not tell its width.
 const DEFAULT_WIDTH: usize = 100;
 
-/// Begins and ends what stands out on a terminal.
+/// Escape sequences that begin and end highlighted text.
 const BOLD: (&str, &str) = ("\u{1b}[1m", "\u{1b}[0m");
 
-/// All instances.
+/// The table of instances.
 pub(crate) fn list(all: &[Known], json: bool) -> Result<String, CtlError> {
     if json {
         let all: Vec<_> = all
@@ -43,7 +43,7 @@ pub(crate) fn list(all: &[Known], json: bool) -> Result<String, CtlError> {
     Ok(table(&["NAME", "STATE", "SESSIONS", "TOTAL", "LISTEN", "TARGET"], rows))
 }
 
-/// Some instances in detail.
+/// Instances in detail.
 pub(crate) fn status(all: &[Known], json: bool) -> Result<String, CtlError> {
     if json {
         let all: Vec<_> = all
@@ -66,7 +66,7 @@ pub(crate) fn status(all: &[Known], json: bool) -> Result<String, CtlError> {
     Ok(details.collect::<Vec<_>>().join("\n"))
 }
 
-/// One instance that runs.
+/// A running instance in detail.
 fn detail(status: &Status) -> String {
     let state = if status.draining { "draining" } else { "running" };
     let since = duration(status.uptime_seconds);
@@ -109,7 +109,7 @@ fn detail(status: &Status) -> String {
     lines(&shown)
 }
 
-/// Each value behind its name.
+/// Formats each value behind its name.
 fn lines(shown: &[(&str, String)]) -> String {
     let mut out = String::new();
     for (name, value) in shown {
@@ -119,7 +119,7 @@ fn lines(shown: &[(&str, String)]) -> String {
     out
 }
 
-/// A day, seconds since 1970, and how far it is.
+/// A date, given in seconds since 1970, and how far away it is.
 fn until(seconds: u64) -> String {
     let end = i64::try_from(seconds).ok().and_then(|seconds| DateTime::<Utc>::from_timestamp(seconds, 0));
     match end {
@@ -129,7 +129,7 @@ fn until(seconds: u64) -> String {
     }
 }
 
-/// Sessions.
+/// The table of sessions.
 pub(crate) fn sessions(sessions: &[Session], json: bool) -> Result<String, CtlError> {
     if json {
         return pretty(&sessions);
@@ -153,7 +153,7 @@ pub(crate) fn sessions(sessions: &[Session], json: bool) -> Result<String, CtlEr
     Ok(table(&["SESSION", "CLIENT", "USER", "TIME", "IN", "OUT", "GEN", "TARGET"], rows))
 }
 
-/// An empty screen, if there is one.
+/// Clears the terminal.
 pub(crate) fn clear() -> Result<(), CtlError> {
     let mut out = io::stdout();
     if out.is_terminal() {
@@ -166,7 +166,7 @@ fn pretty(value: &impl serde::Serialize) -> Result<String, CtlError> {
     Ok(serde_json::to_string_pretty(value)? + "\n")
 }
 
-/// Columns as wide as they need to be. On a terminal no line is longer than it.
+/// A table whose columns are as wide as needed. On a terminal lines are cut to its width.
 fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
     let is_terminal = io::stdout().is_terminal();
     let width = if is_terminal { terminal_width() } else { usize::MAX };
@@ -188,7 +188,7 @@ fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
     out
 }
 
-/// Unless somebody does not want them (no-color.org).
+/// Whether colors are wanted (no-color.org).
 fn colours() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

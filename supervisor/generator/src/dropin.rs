@@ -1,4 +1,5 @@
-//! The text for systemd, in which nothing from a configuration can become anything but a value.
+//! The drop-ins for systemd. Values from a configuration are checked and escaped, so that they can't become
+//! directives.
 
 use std::fmt::Write;
 use std::fs;
@@ -11,25 +12,24 @@ use common::config::file::ListenKeys;
 
 use crate::source::Source;
 
-/// The file's name: what an administrator adds with `systemctl edit` is called `override.conf` and comes
-/// after it.
+/// The name of the drop-in. `override.conf`, which `systemctl edit` writes, comes after it.
 const FILE_NAME: &str = "50-websockify.conf";
 
 /// Longest path of a unix socket (unix(7)).
 const MAX_SOCKET_PATH_BYTES: usize = 107;
 
-/// Drop-ins of one instance.
+/// The drop-ins of an instance.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Dropin {
-    /// The unit and its text.
+    /// Pairs of a unit and the text of its drop-in.
     units: [(String, String); 2],
 }
 
 impl Dropin {
-    /// What systemd has to know of a configuration.
+    /// Builds the drop-ins for a configuration.
     ///
     /// # Errors
-    /// If systemd can't listen where it says, with the reason for the administrator.
+    /// If systemd can't listen at a configured address, with the reason for the administrator.
     pub(crate) fn new(source: &Source<'_>, keys: &ListenKeys) -> Result<Self, String> {
         let path = source.path.to_str().filter(|path| !path.chars().any(char::is_control));
         let path = path.ok_or("the file's path has control characters or is not UTF-8 text")?;
@@ -38,7 +38,7 @@ impl Dropin {
             escaped(path)
         );
         let mut socket = head.clone();
-        // Without addresses of its own an instance keeps the socket in /run of its unit.
+        // Without a configured address the socket of the unit in /run stays.
         if !keys.listen.is_empty() {
             socket += "\n[Socket]\nListenStream=\n";
         }
@@ -54,14 +54,14 @@ impl Dropin {
         }
         let mut service = head;
         if let Some(ListenAddr::Tcp { port, .. }) = &keys.metrics {
-            // The service opens this one itself, which its unit forbids otherwise.
+            // The service opens this listener itself, which its unit forbids by default.
             let _ = writeln!(service, "\n[Service]\nSocketBindAllow=tcp:{port}");
         }
         let unit = format!("websockify@{}.service", source.name);
         Ok(Self { units: [(source.unit(), socket), (unit, service)] })
     }
 
-    /// Writes the drop-ins beneath `output`.
+    /// Writes the drop-ins below `output`.
     pub(crate) fn write(&self, output: &Path) -> io::Result<()> {
         for (unit, text) in &self.units {
             let directory = output.join(format!("{unit}.d"));
@@ -77,7 +77,7 @@ fn listen_stream(address: &ListenAddr, prefer_ipv6: bool) -> Result<String, Stri
     match address {
         ListenAddr::Tcp { port: 0, .. } => Err("port 0 lets the kernel choose, name a port".into()),
         ListenAddr::Tcp { host: None, port } => Ok(port.to_string()),
-        // The one name that means the same everywhere.
+        // The only name that means the same on every machine.
         ListenAddr::Tcp { host: Some(host), port } if host.eq_ignore_ascii_case("localhost") => {
             Ok(if prefer_ipv6 { format!("[::1]:{port}") } else { format!("127.0.0.1:{port}") })
         }
@@ -88,7 +88,7 @@ fn listen_stream(address: &ListenAddr, prefer_ipv6: bool) -> Result<String, Stri
         },
         ListenAddr::Unix(path) => {
             let path = path.to_str().ok_or("the path is not UTF-8 text")?;
-            // systemd cuts spaces at the end, and joins the next line to one that ends with a backslash.
+            // systemd strips trailing spaces, and continues a line that ends with a backslash.
             let breaks_line = path.chars().any(char::is_control);
             if breaks_line || path.ends_with(['\\', ' ']) || !path.starts_with('/') {
                 return Err("a path is absolute, without control characters, and ends neither with a space nor with a backslash".into());
@@ -101,7 +101,7 @@ fn listen_stream(address: &ListenAddr, prefer_ipv6: bool) -> Result<String, Stri
     }
 }
 
-/// A value in which `%` does not begin a specifier.
+/// Escapes `%`, which begins a specifier.
 fn escaped(value: &str) -> String {
     value.replace('%', "%%")
 }

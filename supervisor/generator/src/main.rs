@@ -1,12 +1,11 @@
-//! `websockify-generator`: tells systemd where the sockets of each instance listen
-//! (systemd.generator(7)).
+//! `websockify-generator`: tells systemd where the sockets of each instance listen (systemd.generator(7)).
 //!
-//! For each `NAME.toml` in the directory of configurations it writes a drop-in of `websockify@NAME.socket`
-//! with `ListenStream=`. It runs at boot and at each `systemctl daemon-reload` or `enable`, before most of
-//! the system is there, and everything waits for it: so it reads a few small files and does nothing else.
+//! For each `NAME.toml` in the configuration directory it writes a drop-in of `websockify@NAME.socket` with
+//! `ListenStream=`. It runs at boot and at each `systemctl daemon-reload` or `enable`, before most of the system is
+//! available, and the system waits for it: so it reads a few small files and does nothing else.
 //!
-//! A file that can't be used gets no drop-in. Its socket unit runs `websockify-generator --check NAME`
-//! before it listens, and so fails with the reason where an administrator looks for it.
+//! A file that can't be used gets no drop-in. Its socket unit runs `websockify-generator --check NAME` before it
+//! listens, and fails with the reason, where an administrator will look for it.
 #![forbid(unsafe_code)]
 
 mod dropin;
@@ -22,10 +21,10 @@ use common::exit_code;
 use dropin::Dropin;
 use source::Source;
 
-/// Longest run; then SIGALRM ends us. Even a slow disk needs a hundredth of it.
+/// Longest run, after which SIGALRM ends the process. Even a slow disk needs a hundredth of it.
 const DEADLINE_SECONDS: u32 = 5;
 
-/// Most instances; what a mistake could put into the directory must not hold up the boot.
+/// Largest number of instances: a directory filled by mistake must not delay the boot.
 const MAX_INSTANCES: usize = 4096;
 
 fn main() -> ExitCode {
@@ -41,7 +40,7 @@ fn main() -> ExitCode {
                 exit_code::CONFIG.into()
             }
         },
-        // systemd passes three directories, for different priorities; the first is for the ordinary one.
+        // systemd passes three directories of different priority; the first has the normal one.
         [normal] | [normal, _, _] if !normal.as_encoded_bytes().starts_with(b"-") => {
             match configurations(&program) {
                 Some(directory) => generate(&directory, Path::new(normal)).into(),
@@ -55,7 +54,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The directory with the configurations: the user's own for a generator that the user's manager runs.
+/// The configuration directory: that of the user if the user's manager runs the generator.
 fn configurations(program: &OsStr) -> Option<PathBuf> {
     let mine = Path::new(program).parent().is_some_and(|directory| directory.ends_with("user-generators"));
     if !mine {
@@ -66,14 +65,14 @@ fn configurations(program: &OsStr) -> Option<PathBuf> {
     Some(directory.join("websockify"))
 }
 
-/// Writes the drop-ins for all files in `directory` beneath `output`.
+/// Writes the drop-ins for all files in `directory` below `output`.
 fn generate(directory: &Path, output: &Path) -> u8 {
     let Ok(entries) = fs::read_dir(directory) else { return exit_code::SUCCESS };
     let mut code = exit_code::SUCCESS;
     for entry in entries.flatten().take(MAX_INSTANCES) {
         let path = entry.path();
         let Some(source) = Source::new(&path) else { continue };
-        // Its socket unit says why.
+        // Its socket unit reports the reason.
         let Ok(dropin) = source.read().and_then(|keys| Dropin::new(&source, &keys)) else { continue };
         if let Err(error) = dropin.write(output) {
             complain(&format!("cannot write what {} needs to {}: {error}", source.unit(), output.display()));
@@ -83,7 +82,7 @@ fn generate(directory: &Path, output: &Path) -> u8 {
     code
 }
 
-/// Says why a file gets no drop-in, if it gets none.
+/// Prints why a file gets no drop-in, if it gets none.
 fn check(path: &Path) -> Result<(), String> {
     let source = Source::new(path).ok_or_else(|| {
         format!(
@@ -95,7 +94,7 @@ fn check(path: &Path) -> Result<(), String> {
     Dropin::new(&source, &keys).map(drop)
 }
 
-/// Nobody may read it, and nothing can be done about that.
+/// Nothing can be done if standard error can't be written.
 fn complain(message: &str) {
     let _ = writeln!(io::stderr(), "{message}");
 }

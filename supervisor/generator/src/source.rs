@@ -1,4 +1,4 @@
-//! One instance's file, read without ever waiting.
+//! The file of an instance, read without blocking.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -7,20 +7,20 @@ use std::path::Path;
 
 use common::config::file::{ListenKeys, MAX_FILE_BYTES, parse_listeners};
 
-/// Longest name of an instance: the name of its unit has room for so much (systemd.unit(5)).
+/// Longest name of an instance for which the unit name is short enough (systemd.unit(5)).
 const MAX_NAME_BYTES: usize = 200;
 
-/// The file of an instance whose name can stand in a unit's name as it is.
+/// The file of an instance whose name can be used in a unit name without escaping.
 #[derive(Debug)]
 pub(crate) struct Source<'a> {
-    /// The instance.
+    /// The name of the instance.
     pub(crate) name: &'a str,
-    /// The file.
+    /// The path of the file.
     pub(crate) path: &'a Path,
 }
 
 impl<'a> Source<'a> {
-    /// None for a file of something else.
+    /// None for a file that is not a configuration.
     pub(crate) fn new(path: &'a Path) -> Option<Self> {
         let name = path.file_name()?.to_str()?.strip_suffix(".toml")?;
         let fits = !name.is_empty()
@@ -30,18 +30,18 @@ impl<'a> Source<'a> {
         fits.then_some(Self { name, path })
     }
 
-    /// The unit that listens for it.
+    /// The socket unit of the instance.
     pub(crate) fn unit(&self) -> String {
         format!("websockify@{}.socket", self.name)
     }
 
-    /// Where it listens.
+    /// The addresses of its listeners.
     pub(crate) fn read(&self) -> Result<ListenKeys, String> {
         let text = self.text().map_err(|error| format!("error: {}: {error}", self.path.display()))?;
         parse_listeners(&text, self.path).map_err(|error| error.to_string())
     }
 
-    /// A pipe in place of a file would make everybody wait.
+    /// Opening a FIFO would block.
     fn text(&self) -> io::Result<String> {
         let flags = nix::fcntl::OFlag::O_NONBLOCK.bits();
         let file = OpenOptions::new().read(true).custom_flags(flags).open(self.path)?;

@@ -1,5 +1,5 @@
-//! The services that the connector asks before it knows a target: Redis, an API, a plugin. Where each is, and
-//! connections to it.
+//! Services that the connector asks before a target is known: Redis, an API, a plugin. Their addresses, and
+//! connections to them.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -22,29 +22,29 @@ use super::dial::{self, DialError};
 /// A connection to a service, with or without TLS.
 pub(super) type Stream = Box<dyn ByteStream>;
 
-/// What a [`Stream`] can do.
+/// The operations of a [`Stream`].
 pub(super) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 
-/// Where a service is.
+/// The address of a service.
 pub(super) struct Endpoint {
     address: TargetAddr,
     prefer_ipv6: bool,
     tls: Option<(TlsConnector, ServerName<'static>)>,
-    /// For resolving, connecting and the TLS handshake together.
+    /// Deadline for resolving, connecting and the TLS handshake together.
     deadline: Duration,
 }
 
 /// Why a service can't be reached.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectError {
-    /// No connection.
+    /// Connecting has failed.
     #[error("{0}")]
     Dial(DialError),
-    /// A socket that the event loop does not take.
+    /// The event loop can't take the socket.
     #[error("{0}")]
     Socket(io::Error),
-    /// It does not prove who it is, or speaks no TLS.
+    /// TLS has failed: the certificate is not valid, or the service speaks no TLS.
     #[error("TLS: {0}")]
     Tls(io::Error),
     /// The deadline has passed.
@@ -53,11 +53,11 @@ pub(super) enum ConnectError {
 }
 
 impl Endpoint {
-    /// As the supervisor says; `deadline` is for everything until the connection can be used.
+    /// The service that a setup describes; `deadline` holds until the connection can be used.
     ///
     /// # Errors
     ///
-    /// Why nobody could prove to be this service, for a human.
+    /// Why TLS to this service can't work, for the administrator.
     pub(super) fn new(service: &Service, prefer_ipv6: bool, deadline: Duration) -> Result<Self, String> {
         let tls = match (&service.authorities, &service.address) {
             (Some(authorities), TargetAddr::Tcp { host, .. }) => {
@@ -70,7 +70,7 @@ impl Endpoint {
         Ok(Self { address: service.address.clone(), prefer_ipv6, tls, deadline })
     }
 
-    /// A new connection.
+    /// Opens a connection.
     pub(super) async fn connect(&self) -> Result<Stream, ConnectError> {
         timeout(self.deadline, self.connected()).await.map_err(|_| ConnectError::TimedOut)?
     }
@@ -100,7 +100,7 @@ fn unix(socket: OwnedFd) -> io::Result<Stream> {
     Ok(Box::new(UnixStream::from_std(socket.into())?))
 }
 
-/// Trusts these authorities and nobody else.
+/// Trusts these authorities only.
 fn client(authorities: &[Vec<u8>]) -> Result<ClientConfig, String> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(authorities.iter().map(|der| CertificateDer::from(der.as_slice())));

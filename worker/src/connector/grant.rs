@@ -2,22 +2,22 @@
 
 use std::time::Duration;
 
-/// What the plugins that were passed say about the client.
+/// What the plugins that have accepted the client say about it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Grant {
-    /// The user that the client has proved to be.
+    /// The authenticated user.
     pub(super) user: Option<String>,
-    /// How long its session may last; without end if absent.
+    /// Longest duration of the session; unlimited if absent.
     pub(super) lifetime: Option<Duration>,
 }
 
 impl Grant {
-    /// Sets the user, if there is one; the last plugin that names one counts.
+    /// Sets the user, if one is given; the last plugin that names a user decides.
     pub(super) fn name(&mut self, user: Option<String>) {
         self.user = user.or(self.user.take());
     }
 
-    /// Limits the session's lifetime; the shortest limit counts.
+    /// Limits the lifetime of the session; the shortest limit applies.
     pub(super) fn limit(&mut self, lifetime: Option<Duration>) {
         self.lifetime = self.lifetime.into_iter().chain(lifetime).min();
     }

@@ -12,11 +12,11 @@ use tokio::time::{Instant, timeout_at};
 
 use super::dial::{self, DialError};
 
-/// How long after a refusal we wait for word of the program's end: it may be the one before this client that
-/// ended it, and it is just being started again.
+/// How long after a refused connection the program's end is awaited: the client before this one may have ended the
+/// program, which is then about to be restarted.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// The wrapped program, as far as the supervisor has told.
+/// The state of the wrapped program, as far as the supervisor has told.
 #[derive(Debug)]
 pub(super) struct WrappedProgram {
     port: u16,
@@ -30,12 +30,12 @@ impl WrappedProgram {
         Self { port, patience, state: watch::Sender::default() }
     }
 
-    /// Takes how it stands now.
+    /// Sets the current state.
     pub(super) fn take(&self, state: ProgramState) {
         self.state.send_replace(state);
     }
 
-    /// Connects to the program where it listens, once it does; `connect` is how long that may take then.
+    /// Connects to the program once it listens; `connect` is the deadline from then on.
     pub(super) async fn dial(&self, connect: Duration) -> Result<OwnedFd, DialError> {
         let mut states = self.state.subscribe();
         let deadline = Instant::now() + self.patience;

@@ -1,4 +1,4 @@
-//! The requests that are being answered, and the connections that the supervisor wants settled.
+//! The requests in progress, and the connections that the supervisor wants settled.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -8,15 +8,15 @@ use std::rc::Rc;
 use common::ipc::ConnectionId;
 use tokio::sync::Notify;
 
-/// All of them.
+/// All requests in progress.
 #[derive(Debug)]
 pub(super) struct UnderWay(Rc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    /// A connection has one request at a time, since its ticket is taken meanwhile.
+    /// A connection has one request at a time, because its ticket is in use meanwhile.
     requests: RefCell<HashMap<ConnectionId, Rc<GivenUp>>>,
-    /// Connections about which nothing more will be said, which the supervisor is still to be told.
+    /// Connections that are settled, which the supervisor has yet to be told.
     settled: RefCell<Vec<ConnectionId>>,
     more_to_tell: Rc<Notify>,
 }
@@ -27,7 +27,7 @@ struct GivenUp {
     changed: Notify,
 }
 
-/// One request, until it is answered.
+/// A request, until it is answered.
 pub(super) struct Answering {
     id: ConnectionId,
     given_up: Rc<GivenUp>,
@@ -35,19 +35,19 @@ pub(super) struct Answering {
 }
 
 impl UnderWay {
-    /// None. `more_to_tell` is notified when there is something to tell the supervisor.
+    /// Creates it without requests. `more_to_tell` is notified when there is something to tell the supervisor.
     pub(super) fn new(more_to_tell: Rc<Notify>) -> Self {
         Self(Rc::new(Shared { requests: RefCell::default(), settled: RefCell::default(), more_to_tell }))
     }
 
-    /// Begins to answer a connection's request.
+    /// Registers a connection's request.
     pub(super) fn begin(&self, id: ConnectionId) -> Answering {
         let given_up = Rc::<GivenUp>::default();
         self.0.requests.borrow_mut().insert(id, given_up.clone());
         Answering { id, given_up, shared: self.0.clone() }
     }
 
-    /// Settles a connection that is over: at once, or when the answer that is under way for it has come to its end.
+    /// Settles a connection that is over: at once, or when the request in progress has ended.
     pub(super) fn settle(&self, id: ConnectionId) {
         if let Some(request) = self.0.requests.borrow().get(&id) {
             request.is_given_up.set(true);

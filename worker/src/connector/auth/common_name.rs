@@ -1,8 +1,8 @@
-//! `ClientCertCNAuth`: clients with a certificate of some common names only.
+//! `ClientCertCNAuth`: accepts client certificates with certain common names.
 
 use super::error::AuthError;
 
-/// The common names that are accepted.
+/// The accepted common names.
 #[derive(Debug)]
 pub(in crate::connector) struct CommonName(Vec<String>);
 
@@ -12,7 +12,7 @@ impl CommonName {
         Self(names.to_vec())
     }
 
-    /// Looks at the common name of a certificate, which the TLS handshake has verified.
+    /// Checks the common name of a certificate, which the TLS handshake has verified.
     pub(super) fn authenticate(&self, name: Option<&str>) -> Result<(), AuthError> {
         match name {
             Some(name) if self.0.iter().any(|expected| expected == name) => Ok(()),

@@ -1,23 +1,23 @@
-//! Why a client is not let in.
+//! Why a client is rejected.
 
 use common::ipc::admission::Reply;
 
-/// Why a client is not let in.
+/// Why a client is rejected.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(in crate::connector) enum AuthError {
-    /// No credentials, or wrong ones: the client is challenged (RFC 9110 section 15.5.2).
+    /// Missing or wrong credentials: the client is challenged (RFC 9110 section 15.5.2).
     #[error("{0}")]
     Unauthorized(&'static str),
     /// Other credentials would not help (RFC 9110 section 15.5.4).
     #[error("{0}")]
     Forbidden(String),
-    /// It comes from a page that is not expected.
+    /// The origin of the page is not allowed.
     #[error("{0}")]
     Origin(String),
-    /// An external plugin refuses it, and may say what to answer.
+    /// An external plugin rejects the client, and may say what to answer.
     #[error("the plugin refuses: {0}")]
     Refused(String, Option<Reply>),
-    /// A plugin fails, or its answer makes no sense: not the client's fault.
+    /// A plugin has failed, or its answer is invalid: not the client's fault.
     #[error("cannot ask whether a client is let in: the plugin: {0}")]
     Failed(String),
 }
