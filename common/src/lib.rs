@@ -14,3 +14,4 @@ pub mod log;
 pub mod role;
 pub mod sys;
 pub mod ticket;
+pub mod user;

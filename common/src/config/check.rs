@@ -8,8 +8,6 @@ use std::fmt;
 use std::fs::{self, File};
 use std::path::Path;
 
-use nix::unistd::User;
-
 use super::auth::{Auth, AuthPlugin};
 use super::ciphers::Ciphers;
 use super::external_plugin::ExternalPlugin;
@@ -18,6 +16,7 @@ use super::tls::{DEFAULT_CERTIFICATE, Tls};
 use super::token::TokenPlugin;
 use super::top::{Config, Target};
 use crate::addr::{ListenAddr, TargetAddr};
+use crate::user::{self, Account};
 
 /// Longest path of a unix socket: `sun_path` of unix(7) less its terminating zero.
 const MAX_SOCKET_PATH_BYTES: usize = 107;
@@ -226,9 +225,9 @@ impl Problems {
         }
     }
 
-    fn user(&mut self, key: &'static str, name: &str) -> Option<User> {
+    fn user(&mut self, key: &'static str, name: &str) -> Option<Account> {
         let name_shown = name.escape_debug();
-        let text = match User::from_name(name) {
+        let text = match user::find(name) {
             Ok(Some(user)) => return Some(user),
             Ok(None) => format!("there is no user '{name_shown}'"),
             Err(error) => format!("can't look up user '{name_shown}': {error}"),

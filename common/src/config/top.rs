@@ -68,7 +68,10 @@ pub struct Config {
     #[arg(long, value_name = "N", help_heading = "Service", hide_short_help = true)]
     #[arg(default_value = "auto", hide_default_value = true)]
     pub workers: Workers,
-    /// User to serve clients as when started as root. Default: `websockify` if there is such a user, else `nobody`.
+    /// User to serve clients as when started as root, by name or number. Default: `websockify` if there is such a user,
+    /// else `nobody`.
+    ///
+    /// Where root can become nobody else, as in some containers, clients are served as root, with a warning.
     #[arg(long, value_name = "NAME", help_heading = "Service", hide_short_help = true)]
     #[cfg_attr(test, schemars(example = &"websockify"))]
     pub user: Option<Name>,

@@ -23,6 +23,46 @@ pub struct Level {
     pub empty_root: Option<bool>,
     /// Its key is never written to swap space (mlock(2)); none for a role without one.
     pub locked_key: Option<bool>,
+    /// What was left out since a filter of system calls would have ended the role.
+    pub deadly: Deadly,
+}
+
+/// A part of the sandbox whose system calls a filter that others have set may not allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Part {
+    /// User, groups and capabilities.
+    Privileges = 1,
+    /// Resource limits.
+    Limits = 2,
+    /// Files and addresses.
+    Landlock = 4,
+    /// System calls.
+    Seccomp = 8,
+    /// Memory for the key.
+    LockedKey = 16,
+}
+
+/// Parts of the sandbox that end the process which asks for them: a filter has the action kill for their system calls
+/// (seccomp(2)), as a unit's `SystemCallFilter=` without `SystemCallErrorNumber=` has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deadly(u8);
+
+impl Deadly {
+    /// None of them.
+    pub const NONE: Self = Self(0);
+
+    /// These and one more.
+    #[must_use]
+    pub const fn and(self, part: Part) -> Self {
+        Self(self.0 | part as u8)
+    }
+
+    /// Whether `part` is one of them.
+    #[must_use]
+    pub const fn has(self, part: Part) -> bool {
+        self.0 & part as u8 != 0
+    }
 }
 
 impl Level {
@@ -38,6 +78,7 @@ impl Level {
             own_network: weakest(self.own_network, other.own_network),
             empty_root: weakest(self.empty_root, other.empty_root),
             locked_key: weakest(self.locked_key, other.locked_key),
+            deadly: Deadly(self.deadly.0 | other.deadly.0),
         }
     }
 
@@ -46,14 +87,44 @@ impl Level {
     /// seldom allow them: they are told, and not missed.
     #[must_use]
     pub fn missing(self, own_user: bool) -> Vec<&'static str> {
+        let or = |part, deadly, otherwise| if self.deadly.has(part) { deadly } else { otherwise };
         let parts = [
-            (own_user && self.uid.is_none(), "a user of its own"),
-            (!self.no_privileges, "giving up privileges"),
-            (!self.seccomp, "seccomp filters (CONFIG_SECCOMP_FILTER)"),
-            (self.landlock == 0, "Landlock (Linux 5.13, enabled by lsm=)"),
+            (own_user && self.uid.is_none(), "user of its own"),
+            (
+                !self.no_privileges,
+                or(
+                    Part::Privileges,
+                    "giving up privileges (a filter of system calls ends who calls setresuid, capset or prctl)",
+                    "giving up privileges",
+                ),
+            ),
+            (
+                self.deadly.has(Part::Limits),
+                "limits of resources (a filter of system calls ends who calls prlimit64)",
+            ),
+            (
+                !self.seccomp,
+                or(
+                    Part::Seccomp,
+                    "seccomp filters (a filter of system calls ends who calls seccomp)",
+                    "seccomp filters (CONFIG_SECCOMP_FILTER)",
+                ),
+            ),
+            (
+                self.landlock == 0,
+                or(
+                    Part::Landlock,
+                    "Landlock (a filter of system calls ends who calls landlock_create_ruleset and its like)",
+                    "Landlock (Linux 5.13, enabled by lsm=)",
+                ),
+            ),
             (
                 self.locked_key == Some(false),
-                "memory for the key that is not swapped (RLIMIT_MEMLOCK, 8 MiB)",
+                or(
+                    Part::LockedKey,
+                    "memory for the key that is not swapped (a filter of system calls ends who calls mlock)",
+                    "memory for the key that is not swapped (RLIMIT_MEMLOCK, 8 MiB)",
+                ),
             ),
         ];
         parts.into_iter().filter_map(|(is_missing, what)| is_missing.then_some(what)).collect()
@@ -101,6 +172,7 @@ mod tests {
         own_network: Some(true),
         empty_root: Some(true),
         locked_key: Some(true),
+        deadly: Deadly::NONE,
     };
 
     /// What a role has without keys where namespaces are not allowed.
@@ -122,9 +194,29 @@ mod tests {
     #[test]
     fn an_own_user_is_missed_only_where_it_was_to_be_had() {
         let level = Level { uid: None, ..BARE };
-        assert_eq!(level.missing(true), ["a user of its own"]);
+        assert_eq!(level.missing(true), ["user of its own"]);
         assert!(level.missing(false).is_empty());
         assert_eq!(level.to_string(), "same user, seccomp, Landlock ABI 6");
+    }
+
+    #[test]
+    fn what_a_filter_forbids_is_told_as_that() {
+        let deadly = [Part::Privileges, Part::Limits, Part::Landlock, Part::Seccomp, Part::LockedKey];
+        let deadly = deadly.into_iter().fold(Deadly::NONE, Deadly::and);
+        let level = Level {
+            no_privileges: false,
+            landlock: 0,
+            seccomp: false,
+            locked_key: Some(false),
+            deadly,
+            ..BARE
+        };
+        let missing = level.missing(false);
+        assert_eq!(missing.len(), 5);
+        for call in ["capset", "prlimit64", "landlock_create_ruleset", "seccomp)", "mlock"] {
+            assert!(missing.iter().any(|what| what.contains(call)), "{call}: {missing:?}");
+        }
+        assert_eq!(FULL.weakest(level).deadly, deadly);
     }
 
     #[test]

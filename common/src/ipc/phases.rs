@@ -8,7 +8,7 @@ use super::connector::ConnectorToSupervisor;
 use super::directions::{DIRECTIONS, Direction};
 use super::exporter::ExporterToSupervisor;
 use super::gateway::{GatewayToSupervisor, Report, SupervisorToGateway};
-use super::level::Level;
+use super::level::{Deadly, Level};
 use super::signer::{KeyDescription, SignerToSupervisor};
 use super::table::{Message, Row};
 use super::wire::{Phase, VERSION, WireError};
@@ -24,6 +24,7 @@ const LEVEL: Level = Level {
     own_network: None,
     empty_root: None,
     locked_key: None,
+    deadly: Deadly::NONE,
 };
 
 fn pair() -> (OwnedFd, Channel) {

@@ -4,6 +4,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
@@ -61,16 +62,18 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fd: Option<BorrowedFd<'_>>) ->
 ///
 /// # Errors
 ///
-/// `WouldBlock` when nothing is there, `ConnectionReset` when the other end went with unread data.
+/// `WouldBlock` when nothing is there.
 pub fn receive(socket: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<Option<Datagram>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let received = rustix::net::recvmsg(
-        socket.as_fd(),
-        &mut [IoSliceMut::new(buf)],
-        &mut control,
-        RecvFlags::CMSG_CLOEXEC,
-    )?;
+    let received = loop {
+        let buffers = &mut [IoSliceMut::new(buf)];
+        match rustix::net::recvmsg(socket.as_fd(), buffers, &mut control, RecvFlags::CMSG_CLOEXEC) {
+            // The other end has left something of ours unread. That is told once, before what it has said itself.
+            Err(Errno::CONNRESET) => {}
+            received => break received?,
+        }
+    };
     // What is not taken out of the iterator here is closed when it is dropped.
     let (mut fd, mut too_many) = (None, false);
     for message in control.drain() {

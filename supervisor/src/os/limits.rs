@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use common::sys::rehearsal::survives;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// Soft and hard limit at the start.
@@ -11,9 +12,10 @@ static STARTED_WITH: OnceLock<(u64, u64)> = OnceLock::new();
 /// soft limit only for the sake of programs that use select(2).
 pub(crate) fn raise_limit() {
     let (soft, hard) = started_with();
-    if soft < hard {
-        // If this fails the soft limit stays.
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    let raise = || _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    // What is refused leaves us with the limit that there is.
+    if soft < hard && survives(raise) {
+        raise();
     }
 }
 

@@ -142,9 +142,9 @@ impl Generation {
         plugins: Vec<Rc<Plugin>>,
     ) -> Rc<Self> {
         let is_started = matches!(origin, Origin::Started(_));
-        let run_as = match &origin {
-            Origin::Started(setups) => setups.run_as,
-            Origin::Adopted => None,
+        let confinement = match &origin {
+            Origin::Started(setups) => Confinement::new(&config, setups.run_as, setups.no_user.clone()),
+            Origin::Adopted => Confinement::new(&config, None, None),
         };
         Rc::new_cyclic(|host: &Weak<Self>| {
             let scope = Rc::new(Scope {
@@ -152,7 +152,7 @@ impl Generation {
                 state: state.clone(),
                 origin,
                 sandbox: config.sandbox,
-                confinement: Rc::new(Confinement::new(&config, run_as)),
+                confinement: Rc::new(confinement),
                 connector: RefCell::default(),
                 identity: RefCell::default(),
                 retired: Cell::default(),

@@ -12,13 +12,15 @@ pub(crate) struct Confinement {
     mode: Sandbox,
     /// Roles are to have a user of their own.
     own_user: bool,
+    /// Why they have none though they should.
+    no_user: Option<String>,
     reached: Cell<Option<Level>>,
 }
 
 impl Confinement {
     /// No role has been started yet.
-    pub(crate) fn new(config: &Config, run_as: Option<RunAs>) -> Self {
-        Self { mode: config.sandbox, own_user: run_as.is_some(), reached: Cell::new(None) }
+    pub(crate) fn new(config: &Config, run_as: Option<RunAs>, no_user: Option<String>) -> Self {
+        Self { mode: config.sandbox, own_user: run_as.is_some(), no_user, reached: Cell::new(None) }
     }
 
     /// Whether a role may begin that has reached `level`; otherwise why not.
@@ -43,12 +45,18 @@ impl Confinement {
     /// What is missing and can be missed, for a warning.
     pub(crate) fn missing(&self) -> Option<String> {
         let missing = self.reached.get()?.missing(self.own_user);
-        (self.mode != Sandbox::Off && !missing.is_empty()).then(|| missing.join(", "))
+        let missing = missing.into_iter().filter(|_| self.mode != Sandbox::Off).map(str::to_owned);
+        // That is asked for without a sandbox, too.
+        let user = self.no_user.iter().map(|reason| format!("user of their own for the roles ({reason})"));
+        let all: Vec<_> = user.chain(missing).collect();
+        (!all.is_empty()).then(|| all.join(", "))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use common::ipc::level::Deadly;
+
     use super::*;
 
     const FULL: Level = Level {
@@ -60,10 +68,11 @@ mod tests {
         own_network: None,
         empty_root: None,
         locked_key: None,
+        deadly: Deadly::NONE,
     };
 
     fn confinement(mode: Sandbox, own_user: bool) -> Confinement {
-        Confinement { mode, own_user, reached: Cell::new(None) }
+        Confinement { mode, own_user, no_user: None, reached: Cell::new(None) }
     }
 
     #[test]
@@ -91,5 +100,16 @@ mod tests {
         all.admit(Level { landlock: 0, ..FULL }).unwrap();
         assert_eq!(all.describe().unwrap(), "uid 65534, seccomp, no Landlock");
         assert!(all.missing().unwrap().contains("Landlock"));
+    }
+
+    #[test]
+    fn that_roles_are_root_is_told_with_its_reason_even_without_a_sandbox() {
+        let level = Level { uid: None, ..FULL };
+        for mode in [Sandbox::BestEffort, Sandbox::Off] {
+            let all =
+                Confinement { no_user: Some("CAP_SETUID is missing".into()), ..confinement(mode, false) };
+            all.admit(level).unwrap();
+            assert_eq!(all.missing().unwrap(), "user of their own for the roles (CAP_SETUID is missing)");
+        }
     }
 }

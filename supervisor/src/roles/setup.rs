@@ -10,22 +10,23 @@ use common::config::auth::AuthPlugin;
 use common::config::external_plugin::ExternalPlugin;
 use common::config::http_url::{HttpUrl, UrlTemplate};
 use common::config::token::{TokenPlugin, TokenRefusal};
-use common::config::{Config, Secret, Target, TextMessages, TlsVersion};
+use common::config::{Config, Sandbox, Secret, Target, TextMessages, TlsVersion};
 use common::ipc::lookup::{ApiAnswer, ApiLookup, PluginLink, RedisLookup, Service};
 use common::ipc::setup::{
     self, AuthTerms, ConnectorSetup, Destination, EchoSetup, GatewaySetup, Inquiry, LOOKUP_DEADLINE, Page,
     RunAs, TargetTlsTerms, TlsTerms, TokenLookup,
 };
 use common::ticket::Key;
-use nix::unistd::{Uid, User};
+use common::user;
+use nix::unistd::Uid;
 
 use crate::files::certificate::{self, CertificateError};
 use crate::files::web_root;
-use crate::os::log;
+use crate::os::{identity, log};
 use crate::state::session::Run;
 
-/// The users to become when no other is configured, first one found.
-const DEFAULT_USERS: [&str; 2] = ["websockify", "nobody"];
+/// The users to become when no other is configured, first one found. The last one needs no entry in passwd(5).
+const DEFAULT_USERS: [&str; 3] = ["websockify", "nobody", "65534"];
 
 /// How long a connection may serve plain requests before one that opens a session, beside the deadlines of
 /// its first request.
@@ -36,6 +37,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(60);
 pub(crate) struct Setups {
     /// Whom every role becomes.
     pub(crate) run_as: Option<RunAs>,
+    /// Why the roles have root's user, though they should have another one.
+    pub(crate) no_user: Option<String>,
     /// A [`GatewaySetup`] as a file in memory.
     pub(crate) gateway: OwnedFd,
     /// The web's directory, if there is one.
@@ -79,11 +82,11 @@ pub(crate) enum SetupError {
     /// The user to become.
     #[error("no such user: {0:?}; create it, or name another with user = \"…\" or --user")]
     NoUser(String),
-    /// Nobody to become.
+    /// Who is root can't become anybody else.
     #[error(
-        "running as root needs a user for the unprivileged roles: create \"websockify\", or name one with user = \"…\" or --user"
+        "the roles can't have a user of their own: {0}; sandbox = \"best-effort\" serves as root all the same"
     )]
-    NoDefaultUser,
+    OnlyRoot(String),
     /// Root for everything.
     #[error("user {0:?} is root: name a user without privilege")]
     RootUser(String),
@@ -102,7 +105,7 @@ impl Setups {
         run: Run,
         token_key: Key,
     ) -> Result<Self, SetupError> {
-        let run_as = run_as(config.user.as_deref())?;
+        let (run_as, no_user) = run_as(config.user.as_deref(), config.sandbox)?;
         let web_root = match &config.web {
             Some(web) => Some(web_root::open(&web.root).map_err(|source| SetupError::Read {
                 what: "the web's directory",
@@ -126,7 +129,7 @@ impl Setups {
             token_key,
         })?;
         let echo = setup::file(&EchoSetup { run_as, sandbox: config.sandbox })?;
-        Ok(Self { run_as, gateway, web_root, connector, echo })
+        Ok(Self { run_as, no_user, gateway, web_root, connector, echo })
     }
 }
 
@@ -235,23 +238,25 @@ fn system_authorities() -> Vec<Vec<u8>> {
     found.certs.into_iter().map(|one| one.to_vec()).collect()
 }
 
-/// The user that the roles become; none unless we are root.
-fn run_as(user: Option<&str>) -> Result<Option<RunAs>, SetupError> {
+/// The user that the roles become; none unless we are root. Where root can become nobody else, none as well, and why:
+/// the roles then stay what they are, unless that is too little.
+fn run_as(user: Option<&str>, sandbox: Sandbox) -> Result<(Option<RunAs>, Option<String>), SetupError> {
     if !Uid::effective().is_root() {
-        return Ok(None);
+        return Ok((None, None));
     }
-    let find = |name: &str| User::from_name(name).map_err(|e| SetupError::Memory(e.into()));
     let found = match user {
-        Some(name) => find(name)?.ok_or_else(|| SetupError::NoUser(name.into()))?,
-        None => {
-            let mut defaults = DEFAULT_USERS.iter().filter_map(|name| find(name).transpose());
-            defaults.next().ok_or(SetupError::NoDefaultUser)??
-        }
+        Some(name) => user::find(name)?,
+        None => DEFAULT_USERS.iter().find_map(|name| user::find(name).transpose()).transpose()?,
     };
-    if found.uid.is_root() {
-        return Err(SetupError::RootUser(found.name));
+    let found = found.ok_or_else(|| SetupError::NoUser(user.unwrap_or_default().into()))?;
+    let missing = identity::obstacle(found.uid, found.gid);
+    match missing {
+        // Who is root because nobody else can be had has been asked for no less.
+        None if found.uid == 0 => Err(SetupError::RootUser(user.unwrap_or_default().into())),
+        None => Ok((Some(RunAs { uid: found.uid, gid: found.gid }), None)),
+        Some(reason) if sandbox == Sandbox::Strict => Err(SetupError::OnlyRoot(reason)),
+        Some(reason) => Ok((None, Some(reason))),
     }
-    Ok(Some(RunAs { uid: found.uid.as_raw(), gid: found.gid.as_raw() }))
 }
 
 /// What plugins want to know of clients, and no more.

@@ -2,6 +2,7 @@
 //!
 //! What makes one role different from another stands in its [`Spec`].
 
+use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use common::ipc::channel::ChannelError;
 use common::ipc::level::Level;
 use common::ipc::table::Message;
 use common::role::RoleName;
+use nix::sys::signal::Signal;
 use tokio::task::{JoinSet, spawn_local};
 use tokio::time::{sleep, timeout};
 
@@ -28,6 +30,9 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 
 /// A role that lived this long was in order: the next pause is the shortest again.
 const HEALTHY: Duration = Duration::from_secs(30);
+
+/// How long the end of a process may take that has closed its channel.
+const END_DEADLINE: Duration = Duration::from_secs(2);
 
 /// How long a role that was replaced has for the answers that it owes.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
@@ -219,13 +224,18 @@ impl<S: Spec> Kept for S {
         peer.set_gone();
         judge(self, &peer, &fault);
         let status = role.process.kill().await;
+        peer.hear_last_words(S::NAME);
         let loss = self.bury(&peer).await;
         self.state().note_change();
         loss.filter(|_| !self.state().stopping.get()).map(|loss| Obituary {
             role: S::NAME,
             title: peer.title.clone(),
             pid: peer.pid,
-            cause: format!("{fault}; {}", describe(status)),
+            cause: match fault {
+                // That is what an end looks like.
+                Fault::Channel(ChannelError::Closed) => describe(status),
+                fault => format!("{fault}; {}", describe(status)),
+            },
             loss,
         })
     }
@@ -239,24 +249,39 @@ impl<S: Spec> Kept for S {
 pub(crate) async fn start<S: Launch>(spec: &S) -> Result<Role, RoleError> {
     let failed = |reason: String| RoleError { role: S::NAME, reason };
     let role = spec.spawn().map_err(|error| failed(error.to_string()))?;
-    let prepared = async {
-        spec.set_up(&role.peer).await?;
-        match spec.first(&role.peer).await? {
-            First::Ready(level) => {
-                spec.confinement().map_or(Ok(()), |one| one.admit(level)).map_err(StartError::Failed)?;
-            }
-            First::Unconfined => {}
-            First::Failed(reason) => return Err(StartError::Failed(reason)),
-        }
-        spec.introduce(&role.peer).await
-    };
-    let error = match timeout(START_DEADLINE, prepared).await {
+    let reason = match timeout(START_DEADLINE, prepare(spec, &role.peer)).await {
         Ok(Ok(())) => return Ok(role),
+        Ok(Err(StartError::Channel(ChannelError::Closed))) => end_of(S::NAME, role).await,
         Ok(Err(error)) => error.to_string(),
         Err(_) => "not ready in time".into(),
     };
     spec.give_up();
-    Err(failed(error))
+    Err(failed(reason))
+}
+
+async fn prepare<S: Launch>(spec: &S, peer: &Rc<Peer>) -> Result<(), StartError> {
+    match spec.set_up(peer).await {
+        // It has ended before it knew all. It may have said why.
+        Ok(()) | Err(StartError::Channel(ChannelError::Closed)) => {}
+        Err(error) => return Err(error),
+    }
+    match spec.first(peer).await? {
+        First::Ready(level) => {
+            spec.confinement().map_or(Ok(()), |one| one.admit(level)).map_err(StartError::Failed)?;
+        }
+        First::Unconfined => {}
+        First::Failed(reason) => return Err(StartError::Failed(reason)),
+    }
+    spec.introduce(peer).await
+}
+
+/// How a role has ended that has closed its channel and did not say why.
+async fn end_of(name: RoleName, mut role: Role) -> String {
+    role.peer.hear_last_words(name);
+    match timeout(END_DEADLINE, role.process.wait()).await {
+        Ok(status) => format!("it has ended before it was ready ({})", describe(status.ok())),
+        Err(_) => "it is closed and does not end".into(),
+    }
 }
 
 /// Listens to a role until it ends or must be ended; says why.
@@ -303,5 +328,12 @@ fn judge<S: Spec>(spec: &S, peer: &Peer, fault: &Fault) {
 
 /// How a process has ended, for humans.
 pub(crate) fn describe(status: Option<ExitStatus>) -> String {
-    status.map_or_else(|| "end unknown".into(), |status| status.to_string())
+    let Some(status) = status else { return "end unknown".into() };
+    if status.signal() == Some(Signal::SIGSYS as i32) {
+        return format!(
+            "{status}: a filter of system calls, such as SystemCallFilter=, forbids one that it needs; the kernel's log \
+             has its number, and with SystemCallErrorNumber=EPERM it may do without"
+        );
+    }
+    status.to_string()
 }

@@ -5,15 +5,19 @@
 
 use std::io;
 
-use common::config::Sandbox;
 use nix::sys::resource::{Resource, setrlimit};
 
 use super::profile::{Profile, Reach};
 
-/// No core files; and no processes or threads in roles that need none.
-pub(super) fn set(profile: Profile<'_>, mode: Sandbox) -> io::Result<()> {
-    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
-    if mode != Sandbox::Off && !matches!(profile, Profile::Connector(Reach { resolves: true, .. })) {
+/// No core files, which would hold what a role knows.
+pub(super) fn no_core_files() {
+    // A limit can always be lowered.
+    let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+}
+
+/// No processes or threads in roles that need none.
+pub(super) fn no_processes(profile: Profile<'_>) -> io::Result<()> {
+    if !matches!(profile, Profile::Connector(Reach { resolves: true, .. })) {
         setrlimit(Resource::RLIMIT_NPROC, 0, 0)?;
     }
     Ok(())

@@ -1,8 +1,8 @@
 //! What a role gives up before it reads a byte from anyone but the supervisor.
 //!
 //! In this order, since each step takes away what the one before it needed: namespaces and the root directory
-//! (`surroundings`), user and capabilities (`identity`), resources (`limits`), the file system and addresses
-//! (`landlock`), and last the system calls (`seccomp`). Then `self_test` tries what must fail.
+//! (`surroundings`), user and capabilities (`identity`), the file system and addresses (`landlock`), resources
+//! (`limits`), and last the system calls (`seccomp`). Then `self_test` tries what must fail.
 //!
 //! The supervisor judges what was reached ([`Level`]); it alone knows whether that is enough.
 
@@ -17,8 +17,9 @@ mod surroundings;
 use std::io;
 
 use common::config::Sandbox;
-use common::ipc::level::Level;
+use common::ipc::level::{Deadly, Level, Part};
 use common::ipc::setup::RunAs;
+use common::sys::rehearsal::survives;
 
 pub use profile::{Ports, Profile, Reach};
 
@@ -33,7 +34,8 @@ pub fn drop_privileges(run_as: Option<RunAs>) -> io::Result<()> {
 }
 
 /// Gives up user, groups, capabilities, and, unless that is off, all that the role has no use for. Says
-/// what was reached: the kernel may lack something.
+/// what was reached: the kernel may lack something, and a filter that others have set may end who asks for it, which is
+/// tried out in copies of this process.
 ///
 /// Call it before any thread is started: capabilities and filters belong to threads.
 ///
@@ -41,24 +43,61 @@ pub fn drop_privileges(run_as: Option<RunAs>) -> io::Result<()> {
 ///
 /// When user or capabilities can't be given up. The role must not go on then.
 pub fn enter(profile: Profile<'_>, run_as: Option<RunAs>, mode: Sandbox) -> io::Result<Level> {
-    let surroundings = surroundings::leave(profile, mode);
-    identity::drop_privileges(run_as)?;
-    limits::set(profile, mode)?;
+    let mut deadly = Deadly::NONE;
+    if survives(limits::no_core_files) {
+        limits::no_core_files();
+    } else {
+        deadly = deadly.and(Part::Limits);
+    }
+    // In a user namespace of its own a plain user has capabilities, which must be given up.
+    let leave = || surroundings::leave(profile, run_as, mode);
+    let surroundings = if survives(|| _ = (leave(), identity::drop_privileges(run_as))) {
+        leave()
+    } else {
+        surroundings::stay(profile)
+    };
+    let no_privileges = survives(|| _ = identity::drop_privileges(run_as));
+    if no_privileges {
+        identity::drop_privileges(run_as)?;
+    } else {
+        deadly = deadly.and(Part::Privileges);
+        if survives(|| _ = identity::keep_privileges()) {
+            identity::keep_privileges()?;
+        }
+    }
     let mut level = Level {
-        uid: run_as.map(|run_as| run_as.uid),
-        no_privileges: true,
+        uid: run_as.filter(|_| no_privileges).map(|run_as| run_as.uid),
+        no_privileges,
         seccomp: false,
         landlock: 0,
         own_processes: surroundings.own_processes,
         own_network: surroundings.own_network,
         empty_root: surroundings.empty_root,
         locked_key: None,
+        deadly,
     };
     if mode == Sandbox::Off {
         return Ok(level);
     }
-    level.landlock = landlock::restrict(profile);
-    level.seccomp = seccomp::install(profile).is_ok() && self_test::calls_fail(profile);
+    if survives(|| _ = landlock::restrict(profile)) {
+        level.landlock = landlock::restrict(profile);
+    } else {
+        level.deadly = level.deadly.and(Part::Landlock);
+    }
+    let confine = || seccomp::install(profile).is_ok() && self_test::calls_fail(profile);
+    // Before there can be no more processes.
+    let may_confine = survives(|| _ = confine());
+    let may_limit = survives(|| _ = limits::no_processes(profile));
+    if may_limit {
+        limits::no_processes(profile)?;
+    } else {
+        level.deadly = level.deadly.and(Part::Limits);
+    }
+    if may_confine {
+        level.seccomp = confine();
+    } else {
+        level.deadly = level.deadly.and(Part::Seccomp);
+    }
     if level.landlock > 0 && !self_test::files_are_out_of_reach() {
         level.landlock = 0;
     }

@@ -5,9 +5,11 @@
 
 use std::io;
 
+use caps::CapSet;
+use caps::Capability::CAP_SYS_ADMIN;
 use common::config::Sandbox;
+use common::ipc::setup::RunAs;
 use nix::sched::{CloneFlags, unshare};
-use nix::unistd::Uid;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
 };
@@ -25,22 +27,31 @@ pub(super) struct Surroundings {
 
 /// Leaves the network and the files of the system, as far as the role needs neither. The supervisor has
 /// started it in a PID namespace of its own, if it may.
-pub(super) fn leave(profile: Profile<'_>, mode: Sandbox) -> Surroundings {
+pub(super) fn leave(profile: Profile<'_>, run_as: Option<RunAs>, mode: Sandbox) -> Surroundings {
+    if mode == Sandbox::Off {
+        return stay(profile);
+    }
     let own_processes = std::process::id() == 1;
     let (network, root) = (profile.needs_no_network(), !profile.needs_paths());
-    if mode == Sandbox::Off {
-        let not = |wanted: bool| wanted.then_some(false);
-        return Surroundings { own_processes, own_network: not(network), empty_root: not(root) };
-    }
-    // Namespaces and mounts are for root, or for whoever has a user namespace of its own. It maps no user:
+    // Namespaces and mounts take CAP_SYS_ADMIN, or a user namespace of one's own. It maps no user:
     // the kernel knows us as before, and nobody can become anybody else.
-    if root && !Uid::effective().is_root() {
+    if root && run_as.is_none() && !caps::has_cap(None, CapSet::Effective, CAP_SYS_ADMIN).unwrap_or(false) {
         let _ = unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS);
     }
     Surroundings {
         own_processes,
         own_network: network.then(|| leave_network().is_ok()),
         empty_root: root.then(|| leave_files().is_ok_and(|()| is_empty_root())),
+    }
+}
+
+/// Leaves nothing.
+pub(super) fn stay(profile: Profile<'_>) -> Surroundings {
+    let not = |wanted: bool| wanted.then_some(false);
+    Surroundings {
+        own_processes: std::process::id() == 1,
+        own_network: not(profile.needs_no_network()),
+        empty_root: not(!profile.needs_paths()),
     }
 }
 

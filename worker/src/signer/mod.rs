@@ -9,10 +9,11 @@ use std::rc::Rc;
 
 use common::ipc::Violation;
 use common::ipc::channel::{Channel, ChannelError};
-use common::ipc::level::Level;
+use common::ipc::level::{Level, Part};
 use common::ipc::setup::{self, SignerSetup};
 use common::ipc::signer::{GatewayToSigner, SignerToGateway, SignerToSupervisor, SupervisorToSigner};
 use common::sys::locked_memory;
+use common::sys::rehearsal::survives;
 use tokio::task::{spawn_local, yield_now};
 
 use crate::role;
@@ -27,7 +28,8 @@ use key::Key;
 pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
     role::run(async {
         // Before the key comes.
-        let locked = locked_memory::lock_what_is_written();
+        let may_lock = survives(|| _ = locked_memory::lock_what_is_written());
+        let locked = if may_lock { locked_memory::lock_what_is_written() } else { Ok(()) };
         let supervisor = Rc::new(Channel::new(control)?);
         let Ok(SupervisorToSigner::Setup(file)) = supervisor.receive().await else {
             return Err(role::unexpected("no setup"));
@@ -35,7 +37,10 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
         let setup: SignerSetup = setup::read(file)?;
         role::seed_randomness();
         let mut level = sandbox::enter(Profile::Signer, setup.run_as, setup.sandbox)?;
-        level.locked_key = Some(locked.is_ok());
+        level.locked_key = Some(may_lock && locked.is_ok());
+        if !may_lock {
+            level.deadly = level.deadly.and(Part::LockedKey);
+        }
         let log = role::log_to(log, false);
         if let Err(error) = locked {
             tracing::warn!("the private key may be swapped out: {error}");

@@ -20,7 +20,10 @@ pub(super) fn assume(setup: &WrapperSetup) -> io::Result<()> {
     }
     // Ambient capabilities are meant for the service. Root regains its capabilities by exec.
     for set in [CapSet::Ambient, CapSet::Inheritable] {
-        caps::clear(None, set).map_err(io::Error::other)?;
+        // A filter may end who calls capset(2); nothing is to be given up where nothing was given.
+        if !caps::read(None, set).map_err(io::Error::other)?.is_empty() {
+            caps::clear(None, set).map_err(io::Error::other)?;
+        }
     }
     let (soft, hard) = setup.open_files;
     setrlimit(Resource::RLIMIT_NOFILE, soft, hard)?;

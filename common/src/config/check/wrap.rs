@@ -6,11 +6,12 @@ use std::io;
 use std::path::Path;
 
 use nix::sys::prctl;
-use nix::unistd::{Uid, User, getegid};
+use nix::unistd::{getegid, geteuid};
 
 use super::{Problems, Severity};
 use crate::config::wrap::Wrap;
 use crate::executable::{self, Caller, FindError};
+use crate::user::Account;
 
 /// What is looked at may be hidden from us and not from the program, as a home is under a unit with `ProtectHome=`.
 const HIDDEN: &str = "let the user who asks look there, if it is to be checked";
@@ -26,7 +27,7 @@ impl Problems {
         self.command(wrap, start, user.as_ref());
     }
 
-    fn command(&mut self, wrap: &Wrap, directory: &Path, user: Option<&User>) {
+    fn command(&mut self, wrap: &Wrap, directory: &Path, user: Option<&Account>) {
         const KEY: &str = "wrap.command";
         let name = wrap.command.first().cloned().unwrap_or_default();
         let shown = name.to_string_lossy().escape_debug().to_string();
@@ -41,8 +42,8 @@ impl Problems {
             }
         };
         let caller = Caller {
-            uid: user.map_or(Uid::effective(), |user| user.uid).as_raw(),
-            gid: user.map_or(getegid(), |user| user.gid).as_raw(),
+            uid: user.map_or(geteuid().as_raw(), |user| user.uid),
+            gid: user.map_or(getegid().as_raw(), |user| user.gid),
             no_new_privileges: prctl::get_no_new_privs().unwrap_or(false),
         };
         if let Some((file, obstacle)) = executable::obstacle(&program, caller) {

@@ -1,9 +1,13 @@
 //! Whom the wrapped program runs as.
 
 use std::ffi::{CString, OsString};
+use std::io;
 
 use common::ipc::wrapper::ProgramUser;
-use nix::unistd::{Uid, User, getgrouplist};
+use common::user::{self, Account, Entry};
+use nix::unistd::{Gid, Uid, getgrouplist};
+
+use crate::os::identity;
 
 /// Whom the program runs as.
 #[derive(Debug)]
@@ -37,7 +41,15 @@ pub(crate) enum UserError {
         /// The user's name.
         name: String,
         /// The system's reason.
-        source: nix::Error,
+        source: io::Error,
+    },
+    /// We are root and can't become somebody else all the same.
+    #[error("the wrapped program can't run as {name:?}: {reason}")]
+    Impossible {
+        /// The user's name.
+        name: String,
+        /// What is missing.
+        reason: String,
     },
 }
 
@@ -51,26 +63,35 @@ pub(super) fn find(name: Option<&str>) -> Result<Runner, UserError> {
         };
     };
     let lookup = |source| UserError::Lookup { name: name.into(), source };
-    let user = User::from_name(name).map_err(lookup)?.ok_or_else(|| UserError::Unknown(name.into()))?;
-    if user.uid == own {
-        return Ok(Runner { uid: own.as_raw(), run_as: None, login: Vec::new() });
+    let user = user::find(name).map_err(lookup)?.ok_or_else(|| UserError::Unknown(name.into()))?;
+    if user.uid == own.as_raw() {
+        return Ok(Runner { uid: user.uid, run_as: None, login: Vec::new() });
     }
     if !own.is_root() {
         return Err(UserError::NotRoot(name.into()));
     }
-    let c_name = CString::new(name).map_err(|_| UserError::Unknown(name.into()))?;
-    let groups = getgrouplist(&c_name, user.gid).map_err(lookup)?;
-    let run_as = ProgramUser {
-        uid: user.uid.as_raw(),
-        gid: user.gid.as_raw(),
-        groups: groups.into_iter().map(|group| group.as_raw()).collect(),
+    if let Some(reason) = identity::obstacle(user.uid, user.gid) {
+        return Err(UserError::Impossible { name: name.into(), reason });
+    }
+    let Account { uid, gid, entry } = user;
+    // Who has no name has no login.
+    let Some(Entry { name, home, shell }) = entry else {
+        return Ok(Runner {
+            uid,
+            run_as: Some(ProgramUser { uid, gid, groups: vec![gid] }),
+            login: Vec::new(),
+        });
     };
+    let c_name = CString::new(&*name).map_err(|_| UserError::Unknown(name.clone()))?;
+    let groups = getgrouplist(&c_name, Gid::from_raw(gid)).map_err(|errno| lookup(errno.into()))?;
+    let groups = groups.into_iter().map(|group| group.as_raw()).collect();
+    let run_as = Some(ProgramUser { uid, gid, groups });
     let login = [
-        ("HOME", user.dir.into_os_string()),
-        ("USER", name.into()),
+        ("HOME", home.into_os_string()),
+        ("USER", name.clone().into()),
         ("LOGNAME", name.into()),
-        ("SHELL", user.shell.into_os_string()),
+        ("SHELL", shell.into_os_string()),
     ];
     let login = login.map(|(variable, value)| (variable.into(), value)).into();
-    Ok(Runner { uid: user.uid.as_raw(), run_as: Some(run_as), login })
+    Ok(Runner { uid, run_as, login })
 }

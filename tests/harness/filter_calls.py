@@ -1,26 +1,29 @@
-"""Runs a program on a kernel that seems to lack one system call.
+"""Runs a program under a filter of system calls, as a unit with `SystemCallFilter=` does.
 
-    without_call.py NUMBER PROGRAM [ARGUMENT]...
+    filter_calls.py kill|eperm|enosys [~]CALL,CALL,… PROGRAM [ARGUMENT]...
+
+Of the calls, given by number, all others are denied, or with `~` these. `kill` is what systemd does unless
+`SystemCallErrorNumber=EPERM` is set; `enosys` is a kernel that lacks them.
 """
 
 import ctypes
-import errno
 import os
 import struct
 import sys
 
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
 LOAD_WORD, JUMP_EQUAL, RETURN = 0x20, 0x15, 0x06
-ALLOW, FAIL = 0x7FFF0000, 0x00050000
+ALLOW, ACTIONS = 0x7FFF0000, {"kill": 0x80000000, "eperm": 0x00050001, "enosys": 0x00050026}
 
 
-def main(number, *words):
-    program = [
-        (LOAD_WORD, 0, 0, 0),
-        (JUMP_EQUAL, 0, 1, int(number)),
-        (RETURN, 0, 0, FAIL | errno.ENOSYS),
-        (RETURN, 0, 0, ALLOW),
-    ]
+def main(action, calls, *words):
+    listed, otherwise = ALLOW, ACTIONS[action]
+    if calls.startswith("~"):
+        calls, listed, otherwise = calls[1:], otherwise, listed
+    program = [(LOAD_WORD, 0, 0, 0)]
+    for number in calls.split(","):
+        program += [(JUMP_EQUAL, 0, 1, int(number)), (RETURN, 0, 0, listed)]
+    program.append((RETURN, 0, 0, otherwise))
     code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in program))
     header = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(program), ctypes.addressof(code)))
     libc = ctypes.CDLL(None, use_errno=True)
