@@ -62,7 +62,8 @@ impl ListenAddr {
     pub fn parse_tcp(text: &str) -> Result<Self, AddrError> {
         let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
         let port = port.trim().parse().map_err(|_| AddrError::Port { min: 0 })?;
-        let host = without_brackets(host);
+        // The resolver of glibc, on which the original rests, takes this for all addresses.
+        let host = if host == "*" { "" } else { without_brackets(host) };
         Ok(Self::Tcp { host: (!host.is_empty()).then(|| host.to_owned()), port })
     }
 }
@@ -208,6 +209,7 @@ mod tests {
         assert_eq!(listen("6080"), Ok((None, 6080)));
         assert_eq!(listen(":6080"), Ok((None, 6080)));
         assert_eq!(listen("[]:6080"), Ok((None, 6080)));
+        assert_eq!(listen("*:6080"), Ok((None, 6080)));
         assert_eq!(listen("0"), Ok((None, 0)));
         assert_eq!(listen(" 6080 "), Ok((None, 6080)));
         assert_eq!(listen("localhost:6080"), Ok((host("localhost"), 6080)));

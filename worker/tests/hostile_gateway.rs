@@ -95,6 +95,7 @@ impl Connector {
         let setup = ConnectorSetup {
             run_as: None,
             sandbox: Sandbox::BestEffort,
+            startup: None,
             destination: Destination::Target(target),
             target_tls: false,
             prefer_ipv6: false,

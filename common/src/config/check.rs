@@ -66,8 +66,10 @@ impl Config {
         match self.target() {
             Target::Static(TargetAddr::Unix(path)) => found.socket_path("target", path),
             Target::Tokens(tokens) => found.tokens(&tokens.plugin),
-            Target::Wrapped(wrap) => found.wrap(wrap),
-            Target::Static(TargetAddr::Tcp { .. }) | Target::Demo => {}
+            Target::Static(TargetAddr::Tcp { .. }) | Target::Demo | Target::Wrapped(_) => {}
+        }
+        if let Some(wrap) = self.program() {
+            found.wrap(wrap, matches!(self.target(), Target::Wrapped(_)));
         }
         if let Some(path) = self.target_tls.as_ref().and_then(|tls| tls.ca_file.as_deref()) {
             found.file("target-tls.ca-file", path, Severity::Error);

@@ -55,9 +55,9 @@ pub enum Command {
 pub fn from_args(args: impl IntoIterator<Item = OsString>) -> Result<CommandLine, CliError> {
     let definition = Options::command();
     let words = expand::expand(args.into_iter().skip(1), &definition)?;
-    let wraps = words.iter().any(|word| word == "--");
+    let behind_dashes = words.iter().position(|word| word == "--").map(|at| words.len() - at - 1);
     // Nothing comes after a request for help, and a program's own is not for us.
-    match words.last().filter(|_| !wraps) {
+    match words.last().filter(|_| behind_dashes.is_none()) {
         Some(word) if word == "--help" => return Ok(print(long_help(definition))),
         Some(word) if word == "-h" => return Ok(print(short_help(definition))),
         _ => {}
@@ -71,7 +71,7 @@ pub fn from_args(args: impl IntoIterator<Item = OsString>) -> Result<CommandLine
         Options::from_arg_matches(&matches).map(|options| (matches, options))
     })
     .map_err(|error| CliError::from_clap(&error))?;
-    options.wraps = wraps;
+    options.behind_dashes = behind_dashes;
     if options.version {
         return Ok(print(format!("websockify {}\n", env!("CARGO_PKG_VERSION"))));
     }

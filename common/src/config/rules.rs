@@ -55,16 +55,23 @@ pub(super) fn conflict(config: &Config) -> Option<Conflict> {
                         table [token] or [wrap]";
             return Some(Conflict { key: None, text, help });
         }
-        [true, is_target, true] | [true, is_target @ true, _] => {
-            let key = if is_target { "target" } else { "token" };
-            let help = "the program that we start is the target; leave one of the two out";
-            return at(key, &format!("`{key}` can't be used with a table [wrap]"), help);
-        }
         [_, true, true] => {
             let help = "tokens lead to targets of their own; leave one of the two out";
             return at("target", "`target` can't be used with a table [token]", help);
         }
         _ => {}
+    }
+    if let (Some(wrap), false) = (wrap, matches!(config.target(), Target::Wrapped(_))) {
+        for (key, name, is_given) in [
+            ("wrap.port", "port", wrap.port.is_some()),
+            ("wrap.private-network", "private-network", wrap.private_network),
+        ] {
+            if is_given {
+                let help =
+                    "beside a target or tokens the program is started as it is; leave one of the two out";
+                return at(key, &format!("`{name}` can't be used beside `target` or [token]"), help);
+            }
+        }
     }
     let has_name = |tls: &super::tls::TargetTls| tls.server_name.is_some();
     if let (Target::Static(TargetAddr::Unix(_)), Some(false)) =

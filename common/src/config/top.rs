@@ -188,7 +188,8 @@ impl Default for Config {
 }
 
 impl Config {
-    /// What sessions are connected to. The rules of the file and of the command line let exactly one of these through.
+    /// What sessions are connected to. The rules of the file and of the command line let exactly one of these through,
+    /// but for a program that is started beside a target or tokens.
     #[must_use]
     pub fn target(&self) -> Target<'_> {
         match self {
@@ -197,6 +198,12 @@ impl Config {
             Self { wrap: Some(wrap), .. } => Target::Wrapped(wrap),
             _ => Target::Demo,
         }
+    }
+
+    /// The program that is started, for sessions that go there or elsewhere.
+    #[must_use]
+    pub fn program(&self) -> Option<&Wrap> {
+        self.wrap.as_ref()
     }
 
     /// When the service ends by itself.
@@ -228,7 +235,7 @@ pub enum Target<'a> {
     Tokens(&'a Tokens),
     /// The built-in echo behind the demo page.
     Demo,
-    /// A program that we start.
+    /// A program that we start, and that has been moved to another port.
     Wrapped(&'a Wrap),
 }
 

@@ -11,9 +11,10 @@ use super::duration::WithUnit;
 use super::path::{FilePath, utf8};
 use super::value::{Name, words};
 
-/// In place of `target`: a program that is started, and that binds the port which websockify holds already.
+/// A program that is started. In place of `target`, it binds the port which websockify holds already; beside `target` or
+/// `[token]` it is started as it is, and sessions go where these say.
 ///
-/// It is moved to another port on loopback, by a library that is preloaded into it (`LD_PRELOAD`, `ld.so(8)`). So it
+/// In place of `target` it is moved to another port on loopback, by a library that is preloaded into it (`LD_PRELOAD`, `ld.so(8)`). So it
 /// must be linked dynamically with glibc, and must not be setuid or its like. What can be seen not to work is refused
 /// at the start. A static program that only starts the one that listens can be started by way of `sh -c`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -31,7 +32,7 @@ pub struct Wrap {
     /// start.
     #[serde(default)]
     pub mode: WrapMode,
-    /// The port that the program binds. Default: that of the first listener.
+    /// The port that the program binds. Default: that of the first listener. Not beside `target` or `[token]`.
     #[cfg_attr(test, schemars(example = 6080))]
     pub port: Option<NonZeroU16>,
     /// The user that the program runs as. Default: the one that started the service; if that is root, this must be
@@ -48,7 +49,7 @@ pub struct Wrap {
     /// The directory to start the program in. Default: that of the service.
     #[cfg_attr(test, schemars(example = &"/"))]
     pub directory: Option<FilePath>,
-    /// How long clients wait for a program that does not listen yet.
+    /// How long clients wait for a program that does not listen yet, or for the target that it is started for.
     ///
     /// A VNC server with a desktop on a busy machine takes some seconds. After that clients are refused until it
     /// listens.
@@ -61,7 +62,7 @@ pub struct Wrap {
     /// root, and the program itself reaches no network: no name is resolved, and no page is loaded. Sockets in the
     /// file system, such as those of displays, are not affected. Services that are asked for authentication over HTTP
     /// can't be reached then. It takes root with `CAP_SYS_ADMIN` and `CAP_NET_ADMIN`; under systemd the drop-in
-    /// `wrap.conf` leaves them.
+    /// `wrap.conf` leaves them. Not beside `target` or `[token]`.
     #[serde(default)]
     pub private_network: bool,
 }

@@ -135,6 +135,9 @@ pub struct ConnectorSetup {
     pub limits: Limits,
     /// Where sessions go.
     pub destination: Destination,
+    /// How long clients wait for a target that a program is being started for; whether it is, is told by
+    /// `SupervisorToConnector::Program`.
+    pub startup: Option<Duration>,
     /// Sessions with the target use TLS, which its log line tells.
     pub target_tls: bool,
     /// Try IPv6 addresses first.

@@ -13,7 +13,7 @@ static STARTED_WITH: OnceLock<(u64, u64)> = OnceLock::new();
 pub(crate) fn raise_limit() {
     let (soft, hard) = started_with();
     let raise = || _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
-    // What is refused leaves us with the limit that there is.
+    // If this fails the soft limit stays.
     if soft < hard && survives(raise) {
         raise();
     }

@@ -98,7 +98,7 @@ impl Generation {
             Target::Static(target) => (Destination::Target(target.clone()), None),
             Target::Tokens(tokens) => (Destination::Tokens(setup::token_lookup(&tokens.plugin)), None),
             Target::Wrapped(wrap) => {
-                let port = program.as_ref().map(|program| program.port()).unwrap_or_default();
+                let port = program.as_ref().and_then(|program| program.port()).unwrap_or_default();
                 (Destination::Program { port, patience: wrap.start_timeout }, None)
             }
             Target::Demo => {

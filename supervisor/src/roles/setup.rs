@@ -121,6 +121,7 @@ impl Setups {
             auth: config.auth.iter().map(|auth| auth_terms(&auth.plugin)).collect(),
             limits: config.limits,
             destination,
+            startup: config.program().filter(|_| !is_moved(config)).map(|program| program.start_timeout),
             target_tls: config.target_tls.is_some(),
             prefer_ipv6: config.prefer_ipv6,
             timeouts: config.timeouts,
@@ -154,10 +155,7 @@ fn gateway(
         Target::Tokens(tokens) => Some(tokens),
         Target::Static(_) | Target::Wrapped(_) | Target::Demo => None,
     };
-    let patience = match destination {
-        Destination::Program { patience, .. } => *patience,
-        Destination::Target(_) | Destination::Tokens(_) => Duration::ZERO,
-    };
+    let patience = config.program().map_or(Duration::ZERO, |program| program.start_timeout);
     Ok(GatewaySetup {
         run_as,
         sandbox: config.sandbox,
@@ -185,6 +183,11 @@ fn gateway(
         tell_requests: log::keeps_fields(),
         verbose: config.verbose,
     })
+}
+
+/// Whether sessions go to the program that we start.
+fn is_moved(config: &Config) -> bool {
+    matches!(config.target(), Target::Wrapped(_))
 }
 
 /// How many external plugins are asked, one after the other, whether a client is let in.

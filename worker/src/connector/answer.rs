@@ -87,7 +87,7 @@ async fn connect(
             // The semaphore is never closed. The turn ends before the gateway gets its answer: one that does
             // not read must not keep others waiting.
             let _turn = connector.dialling.acquire().await?;
-            Ok(target.dial(&connector.setup).await)
+            Ok(connector.policy.dial(&target, &connector.setup).await)
         } => dialled?,
     };
     if dialled.is_ok() {

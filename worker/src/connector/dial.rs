@@ -40,6 +40,11 @@ impl DialError {
         matches!(self, Self::Connect(error) if error.kind() == io::ErrorKind::ConnectionRefused)
     }
 
+    /// Nobody listens there, or there is no such socket, yet.
+    pub(super) fn is_absence(&self) -> bool {
+        matches!(self, Self::Connect(error) if error.kind() == io::ErrorKind::NotFound) || self.is_refusal()
+    }
+
     /// What the client may know.
     pub(super) fn refusal(&self) -> Refusal {
         let (Self::Name(error) | Self::Connect(error)) = self else { return Refusal::Unreachable };

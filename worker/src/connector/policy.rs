@@ -1,5 +1,6 @@
 //! Who may connect to what.
 
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use common::addr::TargetAddr;
@@ -11,9 +12,10 @@ use common::ipc::wrapper::ProgramState;
 
 use super::auth::{AuthError, AuthMethod};
 use super::client_request::ClientRequest;
+use super::dial::DialError;
 use super::grant::Grant;
 use super::plugin::ExternalPlugin;
-use super::program::WrappedProgram;
+use super::program::{Startup, WrappedProgram};
 use super::target::Target;
 use super::token::{LookupError, TokenSource};
 
@@ -21,6 +23,8 @@ use super::token::{LookupError, TokenSource};
 pub(super) struct Policy {
     auth: Vec<AuthMethod>,
     targets: Targets,
+    /// The start of a program for these targets.
+    startup: Option<Startup>,
 }
 
 /// Which targets there are.
@@ -94,7 +98,8 @@ impl Policy {
             }
         };
         let auth = setup.auth.iter().map(|terms| AuthMethod::new(terms, setup.prefer_ipv6));
-        Ok(Self { auth: auth.collect::<Result<_, _>>()?, targets })
+        let startup = setup.startup.map(Startup::new);
+        Ok(Self { auth: auth.collect::<Result<_, _>>()?, targets, startup })
     }
 
     /// Whether targets depend on files that may change.
@@ -109,8 +114,11 @@ impl Policy {
         }
     }
 
-    /// Takes the state of the wrapped program.
+    /// Takes the state of the program that is started.
     pub(super) fn take_program(&self, state: ProgramState) {
+        if let Some(startup) = &self.startup {
+            startup.take(state);
+        }
         if let Targets::Program(program) = &self.targets {
             program.take(state);
         }
@@ -186,6 +194,14 @@ impl Policy {
         };
         self.ask_about(request, grant, Some(&target)).await?;
         Ok(target)
+    }
+
+    /// Connects to a target, once it is there if a program is being started for it.
+    pub(super) async fn dial(&self, target: &Target, setup: &ConnectorSetup) -> Result<OwnedFd, DialError> {
+        match &self.startup {
+            Some(startup) => startup.wait_for(async || target.dial(setup).await).await,
+            None => target.dial(setup).await,
+        }
     }
 
     /// Asks the auth plugins that need to know the target.

@@ -143,6 +143,7 @@ mod tests {
             auth,
             limits: Default::default(),
             destination: Destination::Target(TargetAddr::parse_tcp(target).unwrap()),
+            startup: None,
             target_tls: false,
             prefer_ipv6: false,
             timeouts: Default::default(),

@@ -17,17 +17,18 @@ use crate::user::Account;
 const HIDDEN: &str = "let the user who asks look there, if it is to be checked";
 
 impl Problems {
-    pub(super) fn wrap(&mut self, wrap: &Wrap) {
+    /// Whether the program can be started and, if it `moves`, bind another port than it means to.
+    pub(super) fn wrap(&mut self, wrap: &Wrap, moves: bool) {
         let user = wrap.user.as_deref().and_then(|name| self.user("wrap.user", name));
         let here = std::env::current_dir().unwrap_or_else(|_| "/".into());
         let start = wrap.directory.as_deref().unwrap_or(&here);
         if let Some(directory) = &wrap.directory {
             self.start_directory(directory);
         }
-        self.command(wrap, start, user.as_ref());
+        self.command(wrap, moves, start, user.as_ref());
     }
 
-    fn command(&mut self, wrap: &Wrap, directory: &Path, user: Option<&Account>) {
+    fn command(&mut self, wrap: &Wrap, moves: bool, directory: &Path, user: Option<&Account>) {
         const KEY: &str = "wrap.command";
         let name = wrap.command.first().cloned().unwrap_or_default();
         let shown = name.to_string_lossy().escape_debug().to_string();
@@ -41,6 +42,9 @@ impl Problems {
                 return self.add(Severity::Error, KEY, format!("\"{shown}\": {error}"), help);
             }
         };
+        if !moves {
+            return;
+        }
         let caller = Caller {
             uid: user.map_or(geteuid().as_raw(), |user| user.uid),
             gid: user.map_or(getegid().as_raw(), |user| user.gid),

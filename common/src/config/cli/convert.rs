@@ -40,13 +40,9 @@ pub(super) fn to_config(
     listen_mode(&options, &mut config, notes)?;
     config.tls = Some(tls(&options, certificate, notes)?);
     config.listen = listen(&options, &mut addresses, notes)?;
-    config.wrap = program(&options, &mut addresses, notes)?;
-    if config.wrap.is_none() {
-        target(&options, &mut config, &mut addresses)?;
-    }
-    if addresses.next().is_some() {
-        return Err(CliError::usage("Too many arguments"));
-    }
+    let (before, command) = split(&options, &addresses.cloned().collect::<Vec<_>>());
+    target(&options, &mut config, &before, command.is_some())?;
+    config.wrap = program(&options, &config, command, notes)?;
     if options.web.as_ref().is_some_and(|web| !web.listing && web.root.as_os_str().is_empty()) {
         notes.push("--file-only has no effect without --web".to_owned());
     }
@@ -186,35 +182,37 @@ fn listen<'a>(
     }
 }
 
-/// The program to start: all words behind the listening address, if there was a `--`. As in the original
-/// it runs as whoever starts us, root too.
-fn program<'a>(
+/// The words behind the listening address that stand for themselves, and those that are the program to start. As in the
+/// original that begins before the `--`, unless a target stands there. Nothing is behind a `--` at the end.
+fn split(options: &Options, words: &[OsString]) -> (Vec<OsString>, Option<Vec<OsString>>) {
+    let behind = options.behind_dashes.unwrap_or_default().min(words.len());
+    if behind == 0 {
+        return (words.to_vec(), None);
+    }
+    let (before, command) = words.split_at(words.len() - behind);
+    let is_target = |word: &OsString| TargetAddr::parse_tcp(&word.to_string_lossy()).is_ok();
+    match before {
+        [] => (Vec::new(), Some(command.to_vec())),
+        [target] if is_target(target) => (vec![target.clone()], Some(command.to_vec())),
+        _ => (Vec::new(), Some(words.to_vec())),
+    }
+}
+
+/// The program to start. As in the original it runs as whoever starts us, root too.
+fn program(
     options: &Options,
-    addresses: &mut impl Iterator<Item = &'a OsString>,
+    config: &Config,
+    command: Option<Vec<OsString>>,
     notes: &mut Vec<String>,
 ) -> Result<Option<Wrap>, CliError> {
-    if !options.wraps {
+    let Some(command) = command else {
         if options.wrap_mode.is_some() {
             notes.push("--wrap-mode has no effect without a program behind --".to_owned());
         }
         return Ok(None);
-    }
-    let command: Vec<_> = addresses.cloned().collect();
-    if command.is_empty() {
-        return Err(too_few_arguments()
-            .help("name the program behind --: websockify 5901 --wrap-mode=ignore -- vncserver :1"));
-    }
-    for (option, given) in [
-        ("--demo", options.file.demo),
-        ("--unix-target", options.unix_target.is_some()),
-        ("--token-plugin", tokens(options)?.is_some()),
-    ] {
-        if given {
-            return Err(CliError::usage(format!("{option} can't be used with a program behind --"))
-                .help("the program is the target; leave one of the two out"));
-        }
-    }
-    if !options.file.inetd && options.unix_listen.is_some() {
+    };
+    let moves = config.target.is_none() && config.token.is_none();
+    if moves && !options.file.inetd && options.unix_listen.is_some() {
         return Err(CliError::usage("--unix-listen does not tell which port the program behind -- binds")
             .help("use a configuration file, and name the port as `wrap.port`"));
     }
@@ -222,22 +220,34 @@ fn program<'a>(
     Ok(Some(Wrap { mode: options.wrap_mode.unwrap_or_default(), user, ..Wrap::new(command) }))
 }
 
-fn target<'a>(
+/// What sessions are connected to, if that is not the program behind the dashes.
+fn target(
     options: &Options,
     config: &mut Config,
-    addresses: &mut impl Iterator<Item = &'a OsString>,
+    words: &[OsString],
+    is_program_given: bool,
 ) -> Result<(), CliError> {
     config.target = options.unix_target.as_ref().map(|path| TargetAddr::Unix(path.to_path_buf()));
     config.token = tokens(options)?;
     match (&config.target, &config.token) {
-        (Some(_), _) if config.demo => Err(beside_demo("--unix-target", "target")),
-        (None, Some(_)) if config.demo => Err(beside_demo("--token-plugin", "target")),
-        (None, None) if config.demo => Ok(()),
-        (Some(_), Some(_)) => Err(CliError::usage("--unix-target can't be used with --token-plugin")
-            .help("tokens lead to targets of their own; leave one of the two out")),
-        (Some(_), None) | (None, Some(_)) => Ok(()),
-        (None, None) => {
-            let text = addresses.next().ok_or_else(too_few_arguments)?.to_string_lossy();
+        (Some(_), _) if config.demo => return Err(beside_demo("--unix-target", "target")),
+        (None, Some(_)) if config.demo => return Err(beside_demo("--token-plugin", "target")),
+        (None, None) if config.demo && is_program_given => {
+            return Err(CliError::usage("--demo can't be used with a program behind --")
+                .help("the program is the target; leave one of the two out"));
+        }
+        (Some(_), Some(_)) => {
+            return Err(CliError::usage("--unix-target can't be used with --token-plugin")
+                .help("tokens lead to targets of their own; leave one of the two out"));
+        }
+        _ => {}
+    }
+    let is_given = config.demo || config.target.is_some() || config.token.is_some();
+    match words {
+        [] if is_given || is_program_given => Ok(()),
+        [] => Err(too_few_arguments()),
+        [text] if !is_given => {
+            let text = text.to_string_lossy();
             let address = TargetAddr::parse_tcp(&text).map_err(|error| {
                 let what = match error {
                     AddrError::NoHost => "Error parsing target",
@@ -247,6 +257,13 @@ fn target<'a>(
             })?;
             config.target = Some(address);
             Ok(())
+        }
+        [_, rest @ ..] => {
+            // What is wrong with the first one comes first, as in the original.
+            if !is_given {
+                target(options, config, &words[..words.len() - rest.len()], is_program_given)?;
+            }
+            Err(CliError::usage("Too many arguments"))
         }
     }
 }

@@ -65,9 +65,9 @@ pub(in crate::config) struct Options {
     /// Where to listen and what to connect to, or what to start.
     #[arg(hide = true)]
     pub(super) addresses: Vec<OsString>,
-    /// There was a `--`: a program is to be started.
+    /// How many words stand behind `--`, if there was one: a program is to be started.
     #[arg(skip)]
-    pub(super) wraps: bool,
+    pub(super) behind_dashes: Option<usize>,
 
     /// Listen on a unix socket instead of a port.
     ///

@@ -329,10 +329,38 @@ fn a_program_stands_behind_two_dashes() {
         assert_eq!(wrapped(words), (shown.to_owned(), mode), "{words}");
     }
     assert_eq!(refused("5901 --").0, "Too few arguments");
-    assert_eq!(refused("1 --unix-target /t -- a").0, "--unix-target can't be used with a program behind --");
+    assert_eq!(refused("1 --demo -- a").0, "--demo can't be used with a program behind --");
     let port = "--unix-listen does not tell which port the program behind -- binds";
     assert_eq!(refused("--unix-listen /l -- a").0, port);
     assert!(refused("1 --wrap-mode no -- a").0.starts_with("option --wrap-mode: invalid choice: 'no'"));
+}
+
+#[test]
+fn a_program_may_be_started_for_a_target_that_is_named() {
+    for (words, target, shown) in [
+        ("1 --unix-target /t -- sh -c a", "unix:/t", Some("sh -c a")),
+        ("1 a:2 -- sh -c a", "a:2", Some("sh -c a")),
+        ("--unix-listen /l --unix-target /t -- a", "unix:/t", Some("a")),
+        ("--inetd a:2 -- a", "a:2", Some("a")),
+        // A program that begins before the dashes, as in the original.
+        ("1 vncserver -- :1", "", Some("vncserver :1")),
+        ("1 a:2 b:3 -- c", "", Some("a:2 b:3 c")),
+        ("1 a:2 --", "a:2", None),
+    ] {
+        let config = config(words);
+        let found = match config.target() {
+            Target::Static(target) => target.to_string(),
+            Target::Wrapped(_) => String::new(),
+            other => panic!("{words}: {other:?}"),
+        };
+        assert_eq!(found, target, "{words}");
+        assert_eq!(config.program().map(super::super::wrap::Wrap::shown).as_deref(), shown, "{words}");
+    }
+    let tokens = config("--token-plugin TokenFile --token-source /t 1 -- a b");
+    assert!(matches!(tokens.target(), Target::Tokens(_)));
+    assert_eq!(tokens.program().unwrap().shown(), "a b");
+    assert!(config("--token-plugin TokenFile --token-source /t 1 --").program().is_none());
+    assert_eq!(refused("1 a:2 b:3 --").0, "Too many arguments");
 }
 
 #[test]

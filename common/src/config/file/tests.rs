@@ -119,9 +119,9 @@ fn each_wrong_value_gives_one_message_with_what_to_do() {
             "write the program and its arguments as a list: command = [\"vncserver\", \":1\"]",
         ),
         (
-            "[wrap]\ncommand = [\"a\"]",
-            "1:10: `target` can't be used with a table [wrap]",
-            "the program that we start is the target; leave one of the two out",
+            "[wrap]\ncommand = [\"a\"]\nport = 5901",
+            "4:8: `port` can't be used beside `target` or [token]",
+            "beside a target or tokens the program is started as it is; leave one of the two out",
         ),
         (
             "[log]\nlegacy-syslog = true",

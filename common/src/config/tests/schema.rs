@@ -104,14 +104,13 @@ impl JsonSchema for TrueOrTable {
 
 /// Exactly one of the keys that say what sessions are connected to.
 pub(in crate::config) fn one_target(schema: &mut Schema) {
-    let keys = ["target", "token", "wrap"];
-    let only = |key: &str| {
-        let others = keys.iter().filter(|other| **other != key).map(|other| json!({"required": [other]}));
-        json!({"required": [key], "not": {"anyOf": others.collect::<Vec<_>>()}})
-    };
-    let mut choices: Vec<_> = keys.map(only).into();
-    choices.push(json!({"required": ["demo"], "properties": {"demo": {"const": true}}}));
-    schema.insert("anyOf".to_owned(), choices.into());
+    let choices = json!([
+        {"required": ["target"], "not": {"required": ["token"]}},
+        {"required": ["token"], "not": {"required": ["target"]}},
+        {"required": ["wrap"], "not": {"anyOf": [{"required": ["target"]}, {"required": ["token"]}]}},
+        {"required": ["demo"], "properties": {"demo": {"const": true}}},
+    ]);
+    schema.insert("anyOf".to_owned(), choices);
 }
 
 /// A plugin has a source, or a file that holds it, or is an external one.

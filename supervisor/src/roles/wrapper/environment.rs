@@ -38,25 +38,32 @@ const OURS: [&str; 21] = [
 /// What is true for every user of the machine. Somebody else's program gets no more of ours.
 const COMMON: [&str; 4] = ["LANG", "LANGUAGE", "PATH", "TZ"];
 
+/// How a program's port is moved.
+#[derive(Debug)]
+pub(super) struct Move<'a> {
+    /// What is preloaded.
+    pub(super) library: &'a Path,
+    /// The port that it means to bind.
+    pub(super) old: u16,
+    /// The one that it gets.
+    pub(super) new: u16,
+}
+
 /// The environment of a program that runs as `runner`: ours without what is about us, then `more`, then what moves
-/// its port `old` to `new`.
+/// its port.
 pub(super) fn of_program(
     runner: &Runner,
     more: &BTreeMap<String, String>,
-    library: &Path,
-    old: u16,
-    new: u16,
+    moves: Option<&Move<'_>>,
 ) -> Vec<(OsString, OsString)> {
-    build(std::env::vars_os(), runner, more, library, old, new)
+    build(std::env::vars_os(), runner, more, moves)
 }
 
 fn build(
     ours: impl Iterator<Item = (OsString, OsString)>,
     runner: &Runner,
     more: &BTreeMap<String, String>,
-    library: &Path,
-    old: u16,
-    new: u16,
+    moves: Option<&Move<'_>>,
 ) -> Vec<(OsString, OsString)> {
     let is_other_user = runner.run_as.is_some();
     let mut variables: BTreeMap<OsString, OsString> =
@@ -64,14 +71,16 @@ fn build(
     variables.entry("PATH".into()).or_insert_with(|| Wrap::DEFAULT_PATH.into());
     variables.extend(runner.login.iter().cloned());
     variables.extend(more.iter().map(|(name, value)| (name.into(), value.into())));
-    let preload = variables.entry("LD_PRELOAD".into()).or_default();
-    // Behind what is preloaded already: that calls us, as it would call the C library.
-    if !preload.is_empty() {
-        preload.push(":");
+    if let Some(Move { library, old, new }) = moves {
+        let preload = variables.entry("LD_PRELOAD".into()).or_default();
+        // Behind what is preloaded already: that calls us, as it would call the C library.
+        if !preload.is_empty() {
+            preload.push(":");
+        }
+        preload.push(library);
+        variables.insert("REBIND_OLD_PORT".into(), old.to_string().into());
+        variables.insert("REBIND_NEW_PORT".into(), new.to_string().into());
     }
-    preload.push(library);
-    variables.insert("REBIND_OLD_PORT".into(), old.to_string().into());
-    variables.insert("REBIND_NEW_PORT".into(), new.to_string().into());
     variables.into_iter().collect()
 }
 
@@ -93,7 +102,8 @@ mod tests {
         let ours = ours.iter().map(|(name, value)| ((*name).into(), (*value).into()));
         let more = more.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         let text = |text: OsString| text.into_string().unwrap();
-        let all = build(ours, runner, &more, Path::new("/lib/rebind.so"), 5901, 40000);
+        let moves = Move { library: Path::new("/lib/rebind.so"), old: 5901, new: 40000 };
+        let all = build(ours, runner, &more, Some(&moves));
         all.into_iter().map(|(name, value)| (text(name), text(value))).collect()
     }
 

@@ -157,7 +157,7 @@ impl Program {
                     }
                 },
                 // It may have gone to the background, where it is left alone as long as it serves.
-                _ = looks.tick(), if self.wrap.mode == WrapMode::Respawn => {
+                _ = looks.tick(), if self.wrap.mode == WrapMode::Respawn && self.port.is_some() => {
                     if let Some((end, at)) = run.ended {
                         let awaited = *self.state.borrow() == ProgramState::Starting && at.elapsed() < self.wrap.start_timeout;
                         if !awaited && !matches!(self.listening(), Ok(Some(_))) {
@@ -171,6 +171,7 @@ impl Program {
 
     /// Looks until the program, which runs since `began`, listens, and says when it takes too long.
     async fn watch_listening(&self, began: Instant) {
+        let Some(port) = &self.port else { return self.let_target_come(began).await };
         let mut pause = FIRST_LOOK;
         let mut strangers = BTreeSet::new();
         loop {
@@ -184,7 +185,7 @@ impl Program {
                     if strangers.insert(uid) {
                         tracing::error!(
                             "user {uid} has taken port {}, which is for {}: its clients have to wait",
-                            self.port.number(),
+                            port.number(),
                             self.name(),
                         );
                     }
@@ -195,7 +196,7 @@ impl Program {
                         "cannot see when {} listens, clients may be refused at first: {error}",
                         self.name(),
                     );
-                    self.state.send_replace(ProgramState::Listening(self.port.address()));
+                    self.state.send_replace(ProgramState::Listening(port.address()));
                     return std::future::pending().await;
                 }
             }
@@ -213,9 +214,17 @@ impl Program {
         }
     }
 
+    /// Has clients wait for a target that the program is started for, as long as that may take.
+    async fn let_target_come(&self, began: Instant) {
+        sleep(self.wrap.start_timeout.saturating_sub(began.elapsed())).await;
+        self.state.send_replace(ProgramState::Away);
+        std::future::pending().await
+    }
+
     /// Who listens on the port.
     fn listening(&self) -> io::Result<Option<Found>> {
-        within(self.network.as_deref(), || listening::on(self.port.number()))
+        let Some(port) = &self.port else { return Ok(None) };
+        within(self.network.as_deref(), || listening::on(port.number()))
     }
 
     fn tell_end(&self, end: ProgramEnd) {

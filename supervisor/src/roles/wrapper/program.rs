@@ -28,7 +28,8 @@ use crate::roles::peer::Peer;
 pub(crate) struct Program {
     pub(super) wrap: Wrap,
     pub(super) setup: WrapperSetup,
-    pub(super) port: ReservedPort,
+    /// The port that it is moved to; none if it is started as it is, for targets that are named.
+    pub(super) port: Option<ReservedPort>,
     pub(super) network: Option<Rc<Network>>,
     pub(super) state: watch::Sender<ProgramState>,
     /// A session was opened since the program was last started again. The word of it may come after the end
@@ -38,7 +39,7 @@ pub(crate) struct Program {
     pub(super) phase: RefCell<Phase>,
     pub(super) stop: Notify,
     pub(super) kept: watch::Sender<Kept>,
-    /// The port that the program means to bind.
+    /// The port that the program means to bind; 0 if that is its own business.
     pub(super) old_port: u16,
     /// The user that the program runs as.
     pub(super) uid: u32,
@@ -105,31 +106,44 @@ impl Program {
         first: Option<u16>,
         before: Option<&Rc<Self>>,
     ) -> Result<Option<Rc<Self>>, WrapError> {
-        let Target::Wrapped(wrap) = config.target() else { return Ok(None) };
-        let old = wrap
-            .port
-            .map(NonZeroU16::get)
-            .or(first)
-            .ok_or_else(|| WrapError::NoPort { program: wrap.shown() })?;
-        if let Some(same) = before.filter(|before| before.wrap == *wrap && before.old_port == old) {
+        let Some(wrap) = config.program() else { return Ok(None) };
+        let old = match config.target() {
+            Target::Wrapped(_) => Some(
+                wrap.port
+                    .map(NonZeroU16::get)
+                    .or(first)
+                    .ok_or_else(|| WrapError::NoPort { program: wrap.shown() })?,
+            ),
+            Target::Static(_) | Target::Tokens(_) | Target::Demo => None,
+        };
+        let is_same = |before: &&Rc<Self>| before.wrap == *wrap && before.old_port == old.unwrap_or_default();
+        if let Some(same) = before.filter(is_same) {
             return Ok(Some(same.clone()));
         }
         Self::prepare(wrap, old, config.timeouts.stop).map(|program| Some(Rc::new(program)))
     }
 
-    fn prepare(wrap: &Wrap, old: u16, grace: Duration) -> Result<Self, WrapError> {
-        let library = library::find()?;
+    /// Moves it from the port `old`, if there is one.
+    fn prepare(wrap: &Wrap, old: Option<u16>, grace: Duration) -> Result<Self, WrapError> {
+        let library = old.map(|_| library::find()).transpose()?;
         let user = user::find(wrap.user.as_deref())?;
         let network =
             wrap.private_network.then(Network::new).transpose().map_err(WrapError::Network)?.map(Rc::new);
-        let port = within(network.as_deref(), ReservedPort::new).map_err(WrapError::Reserve)?;
+        let reserve = || within(network.as_deref(), ReservedPort::new).map_err(WrapError::Reserve);
+        let port = old.map(|_| reserve()).transpose()?;
+        let moves = match (&library, old, &port) {
+            (Some(library), Some(old), Some(port)) => {
+                Some(environment::Move { library, old, new: port.number() })
+            }
+            _ => None,
+        };
         let directories = match &wrap.directory {
             Some(directory) => vec![directory.to_path_buf()],
             None => std::env::current_dir().into_iter().chain(["/".into()]).collect(),
         };
         let setup = WrapperSetup {
             command: wrap.command.clone(),
-            environment: environment::of_program(&user, &wrap.environment, &library, old, port.number()),
+            environment: environment::of_program(&user, &wrap.environment, moves.as_ref()),
             run_as: user.run_as.clone(),
             directories,
             open_files: limits::started_with(),
@@ -146,14 +160,14 @@ impl Program {
             phase: RefCell::default(),
             stop: Notify::new(),
             kept: watch::Sender::default(),
-            old_port: old,
+            old_port: old.unwrap_or_default(),
             uid: user.uid,
         })
     }
 
-    /// The port that the program gets.
-    pub(crate) fn port(&self) -> u16 {
-        self.port.number()
+    /// The port that the program gets, if it is moved.
+    pub(crate) fn port(&self) -> Option<u16> {
+        self.port.as_ref().map(ReservedPort::number)
     }
 
     /// Where its port is, if that is a network of its own.
@@ -163,7 +177,7 @@ impl Program {
 
     /// The command and the port that the program gets, as the original shows them.
     pub(crate) fn describe(&self) -> String {
-        format!("'{}' (port {})", Escaped(&self.wrap.shown()), self.port.number())
+        format!("'{}' (port {})", Escaped(&self.wrap.shown()), self.port().unwrap_or_default())
     }
 
     /// A session was connected to the program.

@@ -31,7 +31,7 @@ pub(crate) struct ProgramSnapshot {
     setup: WrapperSetup,
     old_port: u16,
     uid: u32,
-    port: Port,
+    port: Option<Port>,
     network: Option<RawFd>,
     state: ProgramState,
     kept: Kept,
@@ -87,14 +87,22 @@ impl Program {
                 ended: ended.map(|(end, at)| (end, at.elapsed())),
             }),
         };
-        let (v4, v6) = self.port.sockets();
+        let mut pass_port = |port: &ReservedPort| {
+            let (v4, v6) = port.sockets();
+            Ok::<_, io::Error>(Port {
+                number: port.number(),
+                v4: pass(v4)?,
+                v6: v6.map(&mut pass).transpose()?,
+            })
+        };
+        let port = self.port.as_ref().map(&mut pass_port).transpose()?;
         Ok(ProgramSnapshot {
             // The command stands in the setup, where it need not be UTF-8.
             wrap: Wrap { command: Vec::new(), ..self.wrap.clone() },
             setup: self.setup.clone(),
             old_port: self.old_port,
             uid: self.uid,
-            port: Port { number: self.port.number(), v4: pass(v4)?, v6: v6.map(&mut pass).transpose()? },
+            port,
             network: self.network.as_ref().map(|network| pass(network.as_fd())).transpose()?,
             state: *self.state.borrow(),
             kept: *self.kept.borrow(),
@@ -117,8 +125,11 @@ pub(crate) fn adopt(
     let ProgramSnapshot { wrap, setup, old_port, uid, port, network, state, kept, served, respawn, run } =
         snapshot;
     let network = network.map(&mut take).transpose()?.map(Network::adopted).map(Rc::new);
-    let v6 = port.v6.map(&mut take).transpose()?;
-    let port = ReservedPort::adopted(port.number, take(port.v4)?, v6);
+    let mut take_port = |port: Port| {
+        let v6 = port.v6.map(&mut take).transpose()?;
+        Ok::<_, io::Error>(ReservedPort::adopted(port.number, take(port.v4)?, v6))
+    };
+    let port = port.map(&mut take_port).transpose()?;
     let next = match run {
         Some(run) => Next::Attend(run.adopt(&mut take)?),
         None if wrap.mode == WrapMode::Respawn => Next::Start(respawn.last_pause()),

@@ -1,0 +1,128 @@
+"""Programs that are started for targets which are named: how they are started and where sessions go are two questions."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from harness import gateway, processes
+from test_wrap import library  # noqa: F401 (a fixture of all cases)
+
+SERVE = """
+import os, socket, sys, time
+time.sleep(float(sys.argv[2]))
+place = sys.argv[1]
+listener = socket.socket(socket.AF_UNIX if "/" in place else socket.AF_INET)
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+listener.bind(place if "/" in place else ("127.0.0.1", int(place)))
+listener.listen()
+print("preloaded", os.environ.get("LD_PRELOAD"), flush=True)
+while True:
+    client, _ = listener.accept()
+    while data := client.recv(65536):
+        client.sendall(data)
+"""
+
+
+def start(options, place, delay, positionals=(), **settings):
+    port = gateway.free_port()
+    command = [sys.executable, "-c", SERVE, str(place), str(delay)]
+    words = [*options, f"127.0.0.1:{port}", *positionals, "--", *command]
+    return gateway.Gateway(*words, listen=("127.0.0.1", port), may_print=not gateway.IS_OURS, **settings)
+
+
+def check(running):
+    if not gateway.IS_OURS:
+        # There, clients don't wait.
+        processes.wait_for(lambda: "preloaded" in running.output_path.read_text(), 5)
+    with running.websocket() as websocket:
+        websocket.expect_echo()
+
+
+@pytest.mark.parametrize("delay", [0, 1])
+def test_a_program_is_started_for_a_unix_target(directory, delay):
+    place = directory / "socket"
+    # The user of the connector must be able to connect.
+    umask = os.umask(0)
+    try:
+        running = start(["--unix-target", place], place, delay)
+    finally:
+        os.umask(umask)
+    with running:
+        if gateway.IS_OURS and delay:
+            assert not place.exists()
+        check(running)
+
+
+@pytest.mark.ours_only("HOST:PORT before the dashes")
+def test_a_program_is_started_for_a_port(directory):
+    port = gateway.free_port()
+    with start([], port, 0.5, [f"127.0.0.1:{port}"]) as running:
+        check(running)
+        running.wait_log("preloaded None")
+
+
+def test_a_program_is_started_for_tokens(directory):
+    port = gateway.free_port()
+    tokens = directory / "tokens"
+    tokens.write_text(f"vm: 127.0.0.1:{port}\n")
+    with start(["--token-plugin", "TokenFile", "--token-source", tokens], port, 0) as running:
+        if not gateway.IS_OURS:
+            processes.wait_for(lambda: "preloaded" in running.output_path.read_text(), 5)
+        with running.websocket("/?token=vm") as websocket:
+            websocket.expect_echo()
+
+
+@pytest.mark.ours_only("a configuration file")
+@pytest.mark.parametrize("to_tokens", [False, True])
+def test_a_file_may_name_both(directory, to_tokens):
+    port, target = gateway.free_port(), gateway.free_port()
+    tokens = directory / "tokens"
+    tokens.write_text(f"vm: 127.0.0.1:{target}\n")
+    file = directory / "both.toml"
+    user = 'user = "root"\n' if os.geteuid() == 0 else ""
+    head = "" if to_tokens else f'target = "127.0.0.1:{target}"\n'
+    table = f'[token]\nplugin = "TokenFile"\nsource = "{tokens}"\n' if to_tokens else ""
+    command = [sys.executable, "-c", SERVE, str(target), "0.5"]
+    file.write_text(f'listen = "127.0.0.1:{port}"\n{head}{table}[wrap]\n{user}command = {json.dumps(command)}\n')
+    with gateway.Gateway("--config", file, listen=("127.0.0.1", port)) as running:
+        with running.websocket("/?token=vm" if to_tokens else "/") as websocket:
+            websocket.expect_echo()
+        assert gateway.run("--config", file, "--check").returncode == 0
+    for line in ["port = 5901", "private-network = true"]:
+        file.write_text(file.read_text() + line + "\n")
+        checked = gateway.run("--config", file, "--check")
+        assert checked.returncode != 0 and "can't be used beside `target` or [token]" in checked.stderr
+        file.write_text(file.read_text().replace(line + "\n", ""))
+
+
+@pytest.mark.ours_only("clients wait")
+def test_nobody_waits_for_ever_for_a_target_that_does_not_come(directory):
+    port, target = gateway.free_port(), gateway.free_port()
+    file = directory / "late.toml"
+    user = 'user = "root"\n' if os.geteuid() == 0 else ""
+    file.write_text(
+        f'listen = "127.0.0.1:{port}"\ntarget = "127.0.0.1:{target}"\n'
+        f'[wrap]\n{user}command = ["sleep", "60"]\nstart-timeout = "1s"\n'
+    )
+    with gateway.Gateway("--config", file, listen=("127.0.0.1", port)) as running:
+        for _ in range(2):
+            with running.websocket() as websocket:
+                websocket.expect_refusal(1011)
+
+
+@pytest.mark.ours_only("the end of the program is ours")
+def test_we_end_with_the_program():
+    words = [gateway.command(), f"127.0.0.1:{gateway.free_port()}", "127.0.0.1:1", "--", "sh", "-c", "exit 7"]
+    assert subprocess.run(words, capture_output=True, timeout=20).returncode == 7
+
+
+def test_dashes_at_the_end_are_no_program(echo_target, directory):
+    tokens = directory / "tokens"
+    tokens.write_text(f"vm: 127.0.0.1:{echo_target.port}\n")
+    port = gateway.free_port()
+    words = ["--token-plugin", "TokenFile", "--token-source", tokens, f"127.0.0.1:{port}", "--"]
+    with gateway.Gateway(*words, listen=("127.0.0.1", port)) as running:
+        with running.websocket("/?token=vm") as websocket:
+            websocket.expect_echo()
