@@ -33,8 +33,10 @@ def test_an_instance_runs_after_an_installation_without_a_package(clean, echo_ta
             with instance.websocket() as websocket:
                 websocket.expect_echo()
             pid = clean.show(instance.service, "MainPID")
-            assert clean.run("readlink", f"/proc/{pid}/exe").stdout == "/usr/local/bin/websockify\n"
-        assert clean.run("/usr/local/bin/websockify", "--version").stdout.startswith("websockify ")
+            assert clean.run("readlink", f"/proc/{pid}/exe").stdout == "/usr/local/libexec/websockify/websockify\n"
+        for interpreter in [[], ["sh"], ["python3"]]:
+            run = clean.run(*interpreter, "/usr/local/bin/websockify", "--version")
+            assert run.stdout.startswith("websockify ")
         preloaded = clean.run("/usr/local/bin/rebind", "1", "2", "sh", "-c", "echo $LD_PRELOAD").stdout
         assert preloaded == "/usr/local/lib/websockify/rebind.so\n"
     finally:
