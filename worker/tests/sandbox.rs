@@ -25,6 +25,8 @@ use worker::sandbox::{self, Ports, Profile, Reach};
 const ROLES: [&str; 10] =
     ["gateway", "web", "walker", "connector", "resolver", "any", "finder", "signer", "echo", "exporter"];
 const NONE: &[&str] = &[];
+const GATEWAYS: &[&str] = &["gateway", "web", "walker"];
+const ASKS: &[&str] = &["gateway", "web", "walker", "resolver", "any"];
 const DIALS: &[&str] = &["connector", "resolver", "any", "finder"];
 const RESOLVES: &[&str] = &["resolver", "any"];
 const FINDS: &[&str] = &["resolver", "any", "finder"];
@@ -222,6 +224,8 @@ fn calls(p: &Prepared) -> Vec<(&'static str, Call, &'static [&'static str])> {
         ("pkey_mprotect", (c::SYS_pkey_mprotect, [p.page, 4096, read_exec, -1, 0, 0]), NONE),
         ("ioctl TIOCSTI", (c::SYS_ioctl, [2, 0x5412, inside, 0, 0, 0]), NONE),
         ("ioctl FIONBIO", (c::SYS_ioctl, [fresh, 0x5421, how.as_ptr() as i64, 0, 0, 0]), all),
+        ("ioctl FIONREAD", (c::SYS_ioctl, [fresh, 0x541b, 0, 0, 0, 0]), ASKS),
+        ("ioctl TIOCOUTQ", (c::SYS_ioctl, [fresh, 0x5411, 0, 0, 0, 0]), GATEWAYS),
         ("fcntl F_GETFD", (c::SYS_fcntl, [file, i(c::F_GETFD), 0, 0, 0, 0]), all),
         ("fcntl F_SETOWN", (c::SYS_fcntl, [file, i(c::F_SETOWN), pid, 0, 0, 0]), NONE),
         ("fcntl F_ADD_SEALS", (c::SYS_fcntl, [file, i(c::F_ADD_SEALS), 0, 0, 0, 0]), NONE),

@@ -24,7 +24,10 @@ pub struct Timeouts {
     /// Resolving the target's name and connecting, all addresses together.
     #[serde(with = "WithUnit")]
     pub connect: Duration,
-    /// From the first end of a session to the last, while nothing moves.
+    /// How long a session that is closing is kept while neither side takes anything.
+    ///
+    /// A session that the service ends (an administrator, a lifetime, silence, a violation, a reload) is kept no
+    /// longer than this in all.
     #[serde(with = "WithUnit")]
     pub close_handshake: Duration,
     /// Silence in both directions of a session, after which it is closed. Pings don't count.

@@ -1,14 +1,19 @@
 //! Byte streams between us and a client or a target: TCP and unix sockets alike.
 
+use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use rustix::ioctl::{Getter, Opcode, ioctl};
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
 use super::reactor::{After, Registered};
+
+/// From <asm-generic/ioctls.h>, where it is also called SIOCOUTQ: the bytes of the send queue.
+const TIOCOUTQ: Opcode = 0x5411;
 
 /// A connected stream socket in the event loop.
 ///
@@ -16,7 +21,14 @@ use super::reactor::{After, Registered};
 /// makes no system call on the way. A read or write that the kernel served only in part marks the
 /// socket as not ready, which spares the call that would only say `EAGAIN`.
 #[derive(Debug)]
-pub struct StreamSocket(Registered);
+pub struct StreamSocket {
+    socket: Registered,
+    /// Bytes that may be received until the stream counts as ended; see [`Self::end_input`]. At first more than
+    /// will ever come.
+    receivable: Cell<u64>,
+    /// Bytes that the kernel has taken.
+    sent: Cell<u64>,
+}
 
 impl StreamSocket {
     /// Registers a connected, non-blocking stream socket with the current event loop.
@@ -25,7 +37,8 @@ impl StreamSocket {
     ///
     /// The kernel's, when the event loop can't take another descriptor.
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
-        Registered::new(fd, Interest::READABLE | Interest::WRITABLE).map(Self)
+        let socket = Registered::new(fd, Interest::READABLE | Interest::WRITABLE)?;
+        Ok(Self { socket, receivable: Cell::new(u64::MAX), sent: Cell::new(0) })
     }
 
     /// Reads into `buf`; 0 is the end of the stream.
@@ -34,10 +47,52 @@ impl StreamSocket {
     ///
     /// The connection's.
     pub fn poll_recv(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.0.poll_read(cx, |fd| {
+        let receivable = self.receivable.get();
+        let room = usize::try_from(receivable).map_or(buf.len(), |receivable| receivable.min(buf.len()));
+        if room == 0 {
+            return Poll::Ready(Ok(0));
+        }
+        let buf = &mut buf[..room];
+        self.socket.poll_read(cx, |fd| {
             let (received, _) = rustix::net::recv(fd, &mut *buf, RecvFlags::empty())?;
+            self.receivable.set(receivable - received as u64);
             Ok((received, after(received, buf.len())))
         })
+    }
+
+    /// Ends the stream, for [`Self::poll_recv`], behind the bytes that the kernel has received by now.
+    pub fn end_input(&self) {
+        let received = rustix::io::ioctl_fionread(&self.socket).unwrap_or(0);
+        self.receivable.set(received.min(self.receivable.get()));
+    }
+
+    /// Reads up to `scratch.len()` bytes and discards them, those behind [`Self::end_input`] too; 0 is the end
+    /// of the stream. What `scratch` holds afterwards is undefined.
+    ///
+    /// # Errors
+    ///
+    /// The connection's.
+    pub fn poll_discard(&self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.socket.poll_read(cx, |fd| {
+            // MSG_TRUNC spares the copy with TCP (tcp(7)); unix sockets ignore it.
+            let (received, _) = rustix::net::recv(fd, &mut *scratch, RecvFlags::TRUNC)?;
+            Ok((received, after(received, scratch.len())))
+        })
+    }
+
+    /// Bytes that were written and that the peer's system has not acknowledged; with TCP, a FIN counts as one.
+    /// 0 if the kernel can't tell.
+    #[must_use]
+    pub fn unacknowledged(&self) -> u64 {
+        // SAFETY: TIOCOUTQ writes one `c_int` (tcp(7), unix(7)).
+        let queued = unsafe { ioctl(&self.socket, Getter::<TIOCOUTQ, libc::c_int>::new()) };
+        queued.ok().and_then(|queued| queued.try_into().ok()).unwrap_or(0)
+    }
+
+    /// Changes whenever the peer's system has acknowledged something.
+    #[must_use]
+    pub fn acknowledged(&self) -> u64 {
+        self.sent.get().wrapping_sub(self.unacknowledged())
     }
 
     /// The first byte that can be read, without taking it; none at the end of the stream.
@@ -46,7 +101,7 @@ impl StreamSocket {
     ///
     /// The connection's.
     pub fn poll_peek(&self, cx: &mut Context<'_>) -> Poll<io::Result<Option<u8>>> {
-        self.0.poll_read(cx, |fd| {
+        self.socket.poll_read(cx, |fd| {
             let mut first = [0];
             let (received, _) = rustix::net::recv(fd, &mut first, RecvFlags::PEEK)?;
             Ok(((received > 0).then_some(first[0]), After::Ready))
@@ -59,8 +114,9 @@ impl StreamSocket {
     ///
     /// The connection's.
     pub fn poll_send(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.0.poll_write(cx, |fd| {
+        self.socket.poll_write(cx, |fd| {
             let sent = rustix::net::send(fd, buf, SendFlags::NOSIGNAL)?;
+            self.count(sent);
             Ok((sent, after(sent, buf.len())))
         })
     }
@@ -72,10 +128,11 @@ impl StreamSocket {
     /// The connection's.
     pub fn poll_send_vectored(&self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let asked = bufs.iter().map(|buf| buf.len()).sum();
-        self.0.poll_write(cx, |fd| {
+        self.socket.poll_write(cx, |fd| {
             // Not sendmsg(2): a gateway's sandbox refuses it, since it could pass descriptors on.
             // Nor does this raise SIGPIPE, which Rust programs ignore.
             let sent = rustix::io::writev(fd, bufs)?;
+            self.count(sent);
             Ok((sent, after(sent, asked)))
         })
     }
@@ -86,7 +143,11 @@ impl StreamSocket {
     ///
     /// The kernel's, when the connection is gone already.
     pub fn shutdown_write(&self) -> io::Result<()> {
-        Ok(rustix::net::shutdown(&self.0, Shutdown::Write)?)
+        Ok(rustix::net::shutdown(&self.socket, Shutdown::Write)?)
+    }
+
+    fn count(&self, sent: usize) {
+        self.sent.set(self.sent.get().wrapping_add(sent as u64));
     }
 }
 
@@ -98,7 +159,7 @@ fn after(moved: usize, asked: usize) -> After {
 
 impl AsFd for StreamSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.socket.as_fd()
     }
 }
 

@@ -158,7 +158,9 @@ impl Connection {
         if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             *waker = Some(cx.waker().clone());
         }
-        if self.disconnected.get() { Some(Ending::Disconnected) } else { self.shared.ending.get() }
+        let disconnected = self.disconnected.get().then_some(Ending::Disconnected);
+        // The end of all leaves less time.
+        self.shared.ending.get().or(disconnected)
     }
 
     /// Whether the client's next request had better come on another connection.

@@ -124,21 +124,25 @@ impl Transport {
         }
     }
 
-    /// Tells the other side that nothing more will be sent. If the socket is `closed_next`, closing it
-    /// says so, and needs no call of its own.
+    /// Tells the other side that nothing more will be sent.
     ///
     /// # Errors
     ///
     /// An error of the socket, or of TLS: the connection is of no more use.
-    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>, closed_next: bool) -> Poll<io::Result<()>> {
-        let socket = match self {
+    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Self::Tls(tls) = self {
+            ready!(tls.poll_close_notify(cx))?;
+        }
+        Poll::Ready(self.socket().shutdown_write())
+    }
+
+    /// The socket, without TLS. Reading from it ends the TLS session.
+    #[must_use]
+    pub fn socket(&self) -> &StreamSocket {
+        match self {
             Self::Plain(socket) => socket,
-            Self::Tls(tls) => {
-                ready!(tls.poll_close_notify(cx))?;
-                &tls.socket
-            }
-        };
-        Poll::Ready(if closed_next { Ok(()) } else { socket.shutdown_write() })
+            Self::Tls(tls) => &tls.socket,
+        }
     }
 }
 

@@ -25,6 +25,7 @@ type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// From <asm-generic/ioctls.h>; C libraries differ in their type.
 const FIONREAD: u64 = 0x541b;
+const TIOCOUTQ: u64 = 0x5411;
 const FIONBIO: u64 = 0x5421;
 
 /// The flags of open(2) of which none is set when a file is opened for reading.
@@ -225,6 +226,10 @@ fn allowed(profile: Profile<'_>) -> Result<Rules, BackendError> {
     every_role(&mut rules)?;
     match profile {
         Profile::Gateway { web_root, records } => {
+            // At the end of a session: what has come, and what the peer has not taken.
+            for question in [FIONREAD, TIOCOUTQ] {
+                rules.entry(c::SYS_ioctl).or_default().push(when(&[(1, Dword, Eq, question)])?);
+            }
             if let Some(directory) = web_root {
                 web(&mut rules, directory.lookup())?;
             }

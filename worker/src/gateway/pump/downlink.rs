@@ -7,7 +7,7 @@ use common::ipc::gateway::ClosedBy;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 
 use super::scratch::Scratch;
-use super::{Downlink, Session};
+use super::{Downlink, Input, Session};
 use crate::gateway::websocket::close::ControlPayload;
 use crate::gateway::websocket::frame::{MAX_SERVER_HEADER, control_frame, write_header};
 
@@ -44,7 +44,7 @@ impl Session {
             }
             Downlink::Finishing => {
                 // Closing would not do: the supervisor may still hold its copy of the socket.
-                if self.client.poll_shutdown(cx, false)?.is_pending() {
+                if self.client.poll_shutdown(cx)?.is_pending() {
                     return Ok(false);
                 }
                 self.downlink = Downlink::Closed;
@@ -79,6 +79,7 @@ impl Session {
             Poll::Pending => return Ok(false),
             Poll::Ready(Ok(received)) => received,
             Poll::Ready(Err(_)) => {
+                self.from_target = Input::Over;
                 self.target_lost();
                 let reason = ControlPayload::close(CloseCode::Error, "Target connection failed");
                 self.end_downlink(ClosedBy::Target, reason);
@@ -86,6 +87,7 @@ impl Session {
             }
         };
         if received == 0 {
+            self.from_target = Input::Over;
             self.end_downlink(ClosedBy::Target, ControlPayload::close(CloseCode::Normal, "Target closed"));
             return Ok(true);
         }

@@ -7,25 +7,29 @@
 //! downlink  target → client   Open ──► Closing(Close frame) ──► Finishing ──► Closed
 //! ```
 //!
-//! | what happens              | uplink   | downlink           | the client is read |
-//! |---------------------------|----------|--------------------|--------------------|
-//! | Close from the client     | Draining | Closing(the same)  | no more            |
-//! | FIN from the client       | Draining | goes on            | no more            |
-//! | violation by the client   | Draining | Closing(1002, …)   | and thrown away    |
-//! | client unreachable        | Draining | Closed             | no more            |
-//! | FIN from the target       | goes on  | Closing(1000)      | until it ends too  |
-//! | target broken             | Closed   | Closing(1011)      | and thrown away    |
-//! | silence for too long      | goes on  | Closing(1001)      | until it ends too  |
-//! | the service stops         | goes on  | Closing(1001)      | until it ends too  |
-//! | its generation is too old | goes on  | Closing(1012)      | until it ends too  |
-//! | an administrator says so  | goes on  | Closing(1008)      | until it ends too  |
-//! | its lifetime is over      | goes on  | Closing(1008)      | until it ends too  |
+//! | what happens              | uplink      | downlink           | what the client sends  | closing        |
+//! |---------------------------|-------------|--------------------|------------------------|----------------|
+//! | Close from the client     | Draining    | Closing(the same)  | discarded              | while it moves |
+//! | FIN from the client       | Draining    | goes on            | nothing                | while it moves |
+//! | client unreachable        | what came   | Closed             | nothing                | while it moves |
+//! | FIN from the target       | goes on     | Closing(1000)      | forwarded              | while it moves |
+//! | target broken             | Closed      | Closing(1011)      | discarded              | while it moves |
+//! | violation by the client   | Draining    | Closing(1002, …)   | discarded              | limited        |
+//! | no pong                   | what came   | Closed             | nothing                | limited        |
+//! | silence for too long      | what came   | Closing(1001)      | discarded              | limited        |
+//! | the service stops         | what came   | Closing(1001)      | discarded              | limited        |
+//! | its generation is too old | what came   | Closing(1012)      | discarded              | limited        |
+//! | an administrator says so  | what came   | Closing(1008)      | discarded              | limited        |
+//! | its lifetime is over      | what came   | Closing(1008)      | discarded              | limited        |
 //!
-//! The session is over when both directions are closed and nothing of the client needs to be read any
-//! more, or when nothing has moved for the closing handshake's deadline since the first end.
+//! "What came": what the kernel has received from the client by then is forwarded, nothing that comes later.
+//!
+//! What the other side goes on to send is read and discarded until it ends too: a socket that is closed with unread
+//! data sends RST, and that throws away what the other side has not read. How an end goes on is in `ending`.
 
 mod backlog;
 mod downlink;
+mod ending;
 mod moderation;
 mod observer;
 mod read_size;
@@ -34,16 +38,16 @@ mod terms;
 mod uplink;
 
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use common::ipc::gateway::{ClosedBy, Frames, SessionSummary};
-use tokio::time::{Instant, Sleep, sleep_until};
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio::task::yield_now;
+use tokio::time::{Instant, Sleep};
 
-use super::connections::{Connection, Ending, Moved};
+use super::connections::{Connection, Moved};
 use super::transport::Transport;
-use super::websocket::close::{ControlPayload, Violation};
+use super::websocket::close::ControlPayload;
 use super::websocket::frame::Decoder;
 use backlog::Backlog;
 use moderation::Moderation;
@@ -68,10 +72,14 @@ pub struct Session {
     decoder: Decoder,
     uplink: Uplink,
     downlink: Downlink,
-    /// The client is read, even if only to throw away what comes.
-    client_is_read: bool,
-    /// The client has broken the protocol: what it sends means nothing any more.
-    violated: bool,
+    /// What becomes of what the client sends.
+    from_client: Input,
+    /// What becomes of what the target sends.
+    from_target: Input,
+    /// The client has sent a Close frame, and sends nothing more.
+    client_said_close: bool,
+    /// The client can't be reached any more.
+    client_lost: bool,
     /// Frames that came with the opening handshake.
     early: Vec<u8>,
     to_target: Backlog,
@@ -91,8 +99,12 @@ pub struct Session {
     idle_since: Instant,
     /// When its lifetime ends.
     expires: Option<Instant>,
+    /// It is us who end the session: `deadline` is not put off.
+    limited: bool,
     /// Both directions must have ended by then.
     deadline: Option<Instant>,
+    /// What client and target had acknowledged when the deadline was set.
+    acknowledged: (u64, u64),
     bytes_to_target: u64,
     bytes_to_client: u64,
     frames_to_client: u64,
@@ -130,6 +142,17 @@ enum Downlink {
     Closed,
 }
 
+/// What one side sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Input {
+    /// Is read and forwarded.
+    Open,
+    /// Is read and discarded.
+    Discarded,
+    /// Has ended, or does not matter any more.
+    Over,
+}
+
 impl Session {
     /// A session between `client` and `target`; `early` came with the opening handshake.
     #[must_use]
@@ -147,14 +170,14 @@ impl Session {
     fn new(client: Transport, target: Option<Transport>, early: Vec<u8>, terms: Terms) -> Self {
         let now = Instant::now();
         Self {
-            client,
-            target,
             observer: None,
             decoder: Decoder::new(terms.accept_text),
             uplink: Uplink::Open,
             downlink: Downlink::Open,
-            client_is_read: true,
-            violated: false,
+            from_client: Input::Open,
+            from_target: if target.is_some() { Input::Open } else { Input::Over },
+            client_said_close: false,
+            client_lost: false,
             early,
             to_target: Backlog::default(),
             to_client: Backlog::default(),
@@ -170,13 +193,17 @@ impl Session {
             idle_since: now,
             // A lifetime beyond the clock's range is none.
             expires: terms.lifetime.and_then(|lifetime| now.checked_add(lifetime)),
+            limited: false,
             deadline: None,
+            acknowledged: (0, 0),
             bytes_to_target: 0,
             bytes_to_client: 0,
             frames_to_client: 0,
             closed_by: None,
             close_code: NO_CLOSE_FRAME,
             close_reason: String::new(),
+            client,
+            target,
             terms,
         }
     }
@@ -216,18 +243,20 @@ impl Session {
             let progress = Scratch::with(|scratch| {
                 let up = self.poll_uplink(cx, scratch);
                 let down = self.poll_downlink(cx, scratch);
-                up || down
+                let rest = self.has_ended() && self.discard(cx, scratch);
+                up || down || rest
             });
             connection.has_moved(self.moved());
-            if self.is_over() {
+            if self.has_ended() && self.is_over() {
                 return Poll::Ready(());
             }
             if !progress {
                 return self.poll_timer(cx);
             }
         }
-        // Others have their turn first; there may be more to do here at once.
-        cx.waker().wake_by_ref();
+        // There may be more to do here at once, but others have their turn first, and so has what the supervisor says:
+        // this wakes us when the event loop has looked for events, which it else does once in many turns.
+        let _ = pin!(yield_now()).poll(cx);
         self.poll_timer(cx)
     }
 
@@ -245,142 +274,5 @@ impl Session {
             to_client: self.bytes_to_client,
             waiting: (self.to_target.len(), self.to_client.len()),
         }
-    }
-
-    fn is_over(&self) -> bool {
-        self.uplink == Uplink::Closed && self.downlink == Downlink::Closed && !self.client_is_read
-    }
-
-    fn has_ended(&self) -> bool {
-        self.uplink != Uplink::Open || self.downlink != Downlink::Open
-    }
-
-    /// Notes who has ended the session first.
-    fn closed_by(&mut self, who: ClosedBy) {
-        self.closed_by.get_or_insert(who);
-    }
-
-    /// Notes the status code of the client's Close frame, unless we were first.
-    fn close_code_seen(&mut self, code: u16) {
-        if self.downlink == Downlink::Open {
-            self.close_code = code;
-        }
-    }
-
-    /// Nothing more is read from the target; the client gets a Close frame behind what it has got.
-    fn end_downlink(&mut self, who: ClosedBy, payload: ControlPayload) {
-        if self.downlink == Downlink::Open {
-            self.closed_by(who);
-            if let [high, low, reason @ ..] = payload.as_slice() {
-                self.close_code = u16::from_be_bytes([*high, *low]);
-                self.close_reason = String::from_utf8_lossy(reason).into_owned();
-            }
-            self.downlink = Downlink::Closing(payload);
-        }
-    }
-
-    /// The client has said all it had to say.
-    fn end_uplink(&mut self) {
-        if self.uplink == Uplink::Open {
-            self.uplink = Uplink::Draining;
-        }
-    }
-
-    /// The client can't be reached any more. What it has sent is still the target's.
-    fn client_lost(&mut self, who: ClosedBy) {
-        self.closed_by(who);
-        self.end_uplink();
-        self.to_client.clear();
-        self.downlink = Downlink::Closed;
-        self.client_is_read = false;
-    }
-
-    /// The target takes nothing any more.
-    fn target_lost(&mut self) {
-        self.uplink = Uplink::Closed;
-        self.to_target.clear();
-    }
-
-    fn violate(&mut self, violation: Violation) {
-        self.violated = true;
-        self.end_uplink();
-        self.end_downlink(ClosedBy::Violation, violation.payload());
-    }
-
-    fn stop(&mut self, why: Ending) {
-        let (who, code, reason) = match why {
-            Ending::Shutdown => (ClosedBy::Shutdown, CloseCode::Away, "Server is shutting down"),
-            Ending::Restart => (ClosedBy::Shutdown, CloseCode::Restart, "Service restart"),
-            Ending::Disconnected => (ClosedBy::Admin, CloseCode::Policy, "Disconnected by an administrator"),
-        };
-        self.end_downlink(who, ControlPayload::close(code, reason));
-    }
-
-    /// Acts upon time, and sets the timer for the next time that something must be done.
-    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let has_timers = self.next_ping.is_some() || self.terms.idle.is_some() || self.expires.is_some();
-        if !self.has_ended() && !has_timers {
-            return Poll::Pending;
-        }
-        let now = Instant::now();
-        let (seen, position) = (self.seen, self.position());
-        self.seen = position;
-        if seen != position {
-            self.idle_since = now;
-        }
-        // What a client sends on and on behind its end must not keep the session.
-        if (seen.to_client, seen.waiting) != (position.to_client, position.waiting) {
-            self.deadline = None;
-        }
-        let deadline = if self.has_ended() {
-            let deadline = *self.deadline.get_or_insert(now + self.terms.close_handshake);
-            if now >= deadline {
-                return Poll::Ready(());
-            }
-            Some(deadline)
-        } else {
-            if self.tick(now) {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            let idle = self.terms.idle.map(|idle| self.idle_since + idle);
-            [idle, self.expires].into_iter().flatten().min()
-        };
-        let ping = if self.has_ended() { None } else { self.next_ping };
-        let Some(next) = [deadline, ping].into_iter().flatten().min() else { return Poll::Pending };
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(next)));
-        if timer.deadline() != next {
-            timer.as_mut().reset(next);
-        }
-        if timer.as_mut().poll(cx).is_ready() {
-            cx.waker().wake_by_ref();
-        }
-        Poll::Pending
-    }
-
-    /// The lifetime, the limit of silence and the heartbeat; says whether there is something to send or to end.
-    fn tick(&mut self, now: Instant) -> bool {
-        if self.expires.is_some_and(|end| now >= end) {
-            let reason = ControlPayload::close(CloseCode::Policy, "Session lifetime is over");
-            self.end_downlink(ClosedBy::Lifetime, reason);
-            return true;
-        }
-        if self.terms.idle.is_some_and(|idle| now >= self.idle_since + idle) {
-            self.end_downlink(ClosedBy::Timeout, ControlPayload::close(CloseCode::Away, "Idle timeout"));
-            return true;
-        }
-        let (Some(next), Some(interval)) = (self.next_ping, self.terms.heartbeat) else { return false };
-        if now < next {
-            return false;
-        }
-        self.missed = if std::mem::take(&mut self.heard) { 0 } else { self.missed + 1 };
-        self.next_ping = Some(now + interval);
-        if self.missed > 1 {
-            // The last ping was not answered for a whole interval.
-            self.client_lost(ClosedBy::Timeout);
-        } else {
-            self.ping_due = true;
-        }
-        true
     }
 }

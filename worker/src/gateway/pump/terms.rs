@@ -15,6 +15,8 @@ pub struct Terms {
     pub idle: Option<Duration>,
     /// `timeouts.close-handshake`.
     pub close_handshake: Duration,
+    /// `timeouts.stop`.
+    pub stop: Duration,
     /// How long the session may last, by the word of a plugin.
     pub lifetime: Option<Duration>,
 }
@@ -28,6 +30,7 @@ impl Terms {
             heartbeat: setup.heartbeat,
             idle: setup.timeouts.idle,
             close_handshake: setup.timeouts.close_handshake,
+            stop: setup.timeouts.stop,
             lifetime: None,
         }
     }

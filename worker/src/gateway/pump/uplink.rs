@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use common::ipc::gateway::ClosedBy;
 
 use super::scratch::Scratch;
-use super::{Downlink, Session, Uplink};
+use super::{Input, Session, Uplink};
 use crate::gateway::websocket::frame::End;
 
 impl Session {
@@ -18,7 +18,7 @@ impl Session {
         if self.uplink == Uplink::Draining {
             return self.shut_target(cx);
         }
-        self.client_is_read && self.read_client(cx, scratch) || waited
+        self.from_client == Input::Open && self.read_client(cx, scratch) || waited
     }
 
     /// Writes what the target has not taken; says whether it has taken all. Until then the client is
@@ -42,10 +42,9 @@ impl Session {
 
     /// Tells the target that nothing more comes.
     fn shut_target(&mut self, cx: &mut Context<'_>) -> bool {
-        let closed_next = self.downlink != Downlink::Open && !self.client_is_read;
         if let Some(target) = &mut self.target {
             // A target that is gone needs not be told.
-            if target.poll_shutdown(cx, closed_next).is_pending() {
+            if target.poll_shutdown(cx).is_pending() {
                 return false;
             }
         }
@@ -66,7 +65,9 @@ impl Session {
             Poll::Ready(Ok(0)) => {
                 self.closed_by(ClosedBy::Client);
                 self.end_uplink();
-                self.client_is_read = false;
+                // Where we have ended the input, more may come.
+                self.from_client =
+                    if self.limited && !self.client_lost { Input::Discarded } else { Input::Over };
             }
             Poll::Ready(Ok(received)) => {
                 self.heard = true;
@@ -74,16 +75,17 @@ impl Session {
                 self.take_frames(cx, &mut data[..received]);
                 self.client_read.learn(received, !self.to_target.is_empty());
             }
-            Poll::Ready(Err(_)) => self.client_lost(ClosedBy::Client),
+            Poll::Ready(Err(_)) => {
+                self.client_lost(ClosedBy::Client);
+                self.end_uplink();
+                self.from_client = Input::Over;
+            }
         }
         true
     }
 
     /// Writes the payload of what has arrived to the target, and acts upon what ends it.
     fn take_frames(&mut self, cx: &mut Context<'_>, received: &mut [u8]) {
-        if self.violated {
-            return;
-        }
         let decoded = self.decoder.decode(received);
         let payload = &received[decoded.payload];
         if let (Uplink::Open, Some(target), false) = (self.uplink, &mut self.target, payload.is_empty()) {
@@ -104,7 +106,8 @@ impl Session {
             None => {}
             Some(End::Close(close)) => {
                 self.end_uplink();
-                self.client_is_read = false;
+                self.from_client = Input::Discarded;
+                self.client_said_close = true;
                 self.close_code_seen(close.code);
                 self.end_downlink(ClosedBy::Client, close.echo);
             }
