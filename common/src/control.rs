@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::json;
+
 /// Longest request, including its newline.
 pub const MAX_REQUEST_BYTES: usize = 4096;
 
@@ -45,9 +47,9 @@ pub enum Request {
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
     /// The state of the instance.
-    Status(Box<Status>),
+    Status(#[serde(deserialize_with = "json::field")] Box<Status>),
     /// Its sessions, oldest first.
-    Sessions(Vec<Session>),
+    Sessions(#[serde(deserialize_with = "json::fields")] Vec<Session>),
     /// The request was carried out; a sentence for humans.
     Done(String),
     /// The request has failed; the reason for humans.
@@ -93,6 +95,7 @@ pub struct Status {
     /// When the certificate in force expires, in seconds since 1970.
     pub certificate_expires: Option<u64>,
     /// Generations, oldest first; new connections go to the last one.
+    #[serde(deserialize_with = "json::fields")]
     pub generations: Vec<Generation>,
 }
 
@@ -172,19 +175,46 @@ mod tests {
             (Request::Reload { wait: true }, r#"{"request":"reload","wait":true}"#),
         ] {
             assert_eq!(serde_json::to_string(&request).unwrap(), text);
-            assert_eq!(serde_json::from_str::<Request>(text).unwrap(), request);
+            assert_eq!(json::object::<Request>(text.as_bytes()).unwrap(), request);
         }
-        for wrong in
-            ["", "{}", r#"{"request":"disconnect","session":7,"x":1}"#, r#"{"request":"halt"}"#, "[]"]
-        {
-            assert!(serde_json::from_str::<Request>(wrong).is_err(), "{wrong}");
+        for wrong in [
+            "",
+            "{}",
+            r#"{"request":"disconnect","session":7,"x":1}"#,
+            r#"{"request":"halt"}"#,
+            "[]",
+            r#"["status"]"#,
+        ] {
+            assert!(json::object::<Request>(wrong.as_bytes()).is_err(), "{wrong}");
         }
     }
 
     #[test]
     fn an_answer_of_another_version_is_understood() {
-        let status: Status = serde_json::from_str(r#"{"name":"vnc","colour":"green"}"#).unwrap();
+        let status: Status = json::object(br#"{"name":"vnc","colour":"green"}"#).unwrap();
         assert_eq!((status.name.as_str(), status.pid), ("vnc", 0));
+    }
+
+    #[test]
+    fn an_answer_has_objects_where_they_are_meant() {
+        for answer in [
+            Answer::Status(Box::default()),
+            Answer::Sessions(vec![Session::default()]),
+            Answer::Done("done".into()),
+        ] {
+            let text = serde_json::to_vec(&answer).unwrap();
+            assert_eq!(json::object::<Answer>(&text).unwrap(), answer);
+        }
+        let status = serde_json::to_value(Status::default()).unwrap();
+        let members: Vec<_> = status.as_object().unwrap().values().collect();
+        for wrong in [
+            serde_json::json!({ "status": members }),
+            serde_json::json!({ "status": [] }),
+            serde_json::json!({ "sessions": [[]] }),
+            serde_json::json!(["done"]),
+        ] {
+            assert!(json::object::<Answer>(wrong.to_string().as_bytes()).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod executable;
 pub mod exit_code;
 pub mod fault;
 pub mod ipc;
+pub mod json;
 pub mod log;
 pub mod role;
 pub mod sys;

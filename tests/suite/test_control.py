@@ -151,7 +151,7 @@ def test_metrics(instance):
     assert text.endswith("# EOF\n")
 
 
-@pytest.mark.parametrize("request_bytes", [b"\n", b"nonsense\n", b'{"request":"halt"}\n', b"x" * 5000, b"[" * 4000 + b"\n"])
+@pytest.mark.parametrize("request_bytes", [b"\n", b"nonsense\n", b'{"request":"halt"}\n', b"x" * 5000, b"[" * 4000 + b"\n", b'["status"]\n'])
 def test_what_is_no_request_is_refused_and_no_more(instance, request_bytes):
     try:
         assert "failed" in instance.ask(request_bytes)

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::control::{self, Answer, Request, Status};
+use common::json;
 
 /// Longest answer that is read: some hundred thousand sessions.
 const MAX_ANSWER_BYTES: u64 = 64 << 20;
@@ -144,7 +145,7 @@ impl Instance {
             Ok(answer)
         };
         let answer = { answered }().map_err(|error| CtlError::Answer(self.name.clone(), error))?;
-        serde_json::from_str(&answer).map_err(|error| CtlError::Unexpected(error.to_string()))
+        json::object(answer.as_bytes()).map_err(|error| CtlError::Unexpected(error.to_string()))
     }
 }
 

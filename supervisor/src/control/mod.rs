@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::control::{self, Answer, MAX_REQUEST_BYTES, Request};
+use common::json;
 use nix::unistd::geteuid;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
@@ -218,7 +219,7 @@ async fn read(stream: &UnixStream) -> Option<Result<Request, String>> {
             Err(_) => return None,
         }
     }
-    Some(serde_json::from_slice(&line).map_err(|error| format!("not a request: {error}")))
+    Some(json::object(&line).map_err(|error| format!("not a request: {error}")))
 }
 
 async fn answer(stream: &UnixStream, answer: &Answer) {

@@ -13,6 +13,7 @@ use std::{io, process};
 use common::addr::ListenAddr;
 use common::ipc::exporter::Page;
 use common::ipc::wire;
+use common::json;
 use common::sys::memory_file;
 use common::ticket::Key;
 use rustix::fd::AsFd;
@@ -180,14 +181,14 @@ impl State {
             messages: u8,
         }
         let text = Zeroizing::new(memory_file::content_up_to(file, MAX_BYTES)?);
-        let Form { version, messages } = serde_json::from_slice(&text)?;
+        let Form { version, messages } = json::object(&text)?;
         if version > VERSION {
             return Err(StateError::Version(version));
         }
         if messages != wire::VERSION {
             return Err(StateError::Messages(messages));
         }
-        Ok(serde_json::from_slice(&text)?)
+        Ok(json::object(&text)?)
     }
 
     /// Checks that the state is meant for this process.
@@ -291,7 +292,7 @@ mod tests {
         assert!(matches!(State::read(file(&later)), Err(StateError::Version(2))));
         let other = text.replacen("\"messages\":1", "\"messages\":2", 1);
         assert!(matches!(State::read(file(&other)), Err(StateError::Messages(2))));
-        for broken in ["", "{}", "[]", &text[..text.len() / 2]] {
+        for broken in ["", "{}", "[]", "[2,1]", &text[..text.len() / 2]] {
             assert!(matches!(State::read(file(broken)), Err(StateError::Form(_))), "{broken}");
         }
     }

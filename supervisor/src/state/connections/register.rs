@@ -12,6 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use common::ipc::{ClientAddr, ConnectionId};
+use common::json;
 use rustix::fs::{FlockOperation, flock};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
@@ -123,7 +124,7 @@ impl Entry {
 
     /// None for a free slot and for an incomplete entry.
     fn read(slot: &[u8]) -> Option<Self> {
-        serde_json::from_slice(slot).ok()
+        json::object(slot).ok()
     }
 
     fn tell_closed(&self) {

@@ -2,6 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use common::json;
 use serde::{Deserialize, Deserializer};
 
 /// The claims that matter here.
@@ -51,7 +52,7 @@ pub(crate) enum ClaimsError {
 /// Host and port of the target that `payload` claims, if it may be used at this time. There is no leeway, as
 /// in the original.
 pub(crate) fn target(payload: &[u8], now: SystemTime) -> Result<(String, String), ClaimsError> {
-    let claims: Claims = serde_json::from_slice(payload).map_err(|_| ClaimsError::Form)?;
+    let claims: Claims = json::object(payload).map_err(|_| ClaimsError::Form)?;
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     if claims.nbf.is_some_and(|nbf| now < nbf) {
         return Err(ClaimsError::Early);

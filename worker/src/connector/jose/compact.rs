@@ -1,5 +1,6 @@
 //! The compact serialization (RFC 7515 section 7.1, RFC 7516 section 7.1).
 
+use common::json;
 use data_encoding::BASE64URL_NOPAD;
 use serde::Deserialize;
 
@@ -75,7 +76,7 @@ impl<'a> Compact<'a> {
 }
 
 fn header(part: &str) -> Result<Header, JoseError> {
-    let header: Header = serde_json::from_slice(&decoded(part)?).map_err(|_| JoseError::Header)?;
+    let header: Header = json::object(&decoded(part)?).map_err(|_| JoseError::Header)?;
     if header.crit.is_some() {
         return Err(JoseError::Parameter("crit"));
     }

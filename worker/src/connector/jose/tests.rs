@@ -50,6 +50,16 @@ fn no_character_of_a_signed_token_can_be_changed() {
 }
 
 #[test]
+fn a_header_or_claims_in_an_array_are_refused() {
+    assert!(open(&signed(r#"{"alg":"HS256"}"#, "{}"), &secret()).is_ok());
+    let header = open(&signed(r#"["HS256",null,null,null]"#, "{}"), &secret());
+    assert!(matches!(header, Err(JoseError::Header)), "{header:?}");
+    for claims in [r#"["h",5900]"#, r#"["h",5900,0,1e12]"#] {
+        assert_eq!(claims::target(claims.as_bytes(), SystemTime::now()), Err(ClaimsError::Form), "{claims}");
+    }
+}
+
+#[test]
 fn a_token_without_signature_is_refused() {
     for (header, signature) in [("none", ""), ("None", ""), ("none", ".c2ln"), ("HS256", "")] {
         let header = BASE64URL_NOPAD.encode(format!("{{\"alg\":\"{header}\"}}").as_bytes());

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use common::addr::TargetAddr;
 use common::ipc::admission::Reply;
+use common::json;
 use serde::Deserialize;
 
 use super::reply;
@@ -102,12 +103,12 @@ impl Written {
         struct Envelope {
             id: u64,
         }
-        serde_json::from_slice(text).ok().map(|Envelope { id }| id)
+        json::object(text).ok().map(|Envelope { id }| id)
     }
 
     /// Reads one line, or one body.
     pub(super) fn read(text: &[u8]) -> Result<Self, AnswerError> {
-        serde_json::from_slice(text).map_err(|_| AnswerError::Form)
+        json::object(text).map_err(|_| AnswerError::Form)
     }
 
     /// Where a token leads at this time.
@@ -217,9 +218,13 @@ mod tests {
         for text in ["{}", r#"{"target":null}"#, r#"{"id":1}"#] {
             assert_eq!(read(text), Err(AnswerError::NoTarget), "{text}");
         }
-        for text in ["", "[]", "true", r#"{"target":1}"#, r#"{"refuse":1}"#] {
+        // The fields in the order of their declaration, as serde takes them for a struct.
+        let fits = r#"["h:1",true,null,null,null,null,null,null,null,null]"#;
+        for text in ["", "[]", "true", r#"{"target":1}"#, r#"{"refuse":1}"#, fits] {
             assert_eq!(read(text), Err(AnswerError::Form), "{text}");
+            assert_eq!(Written::id(text.as_bytes()), None, "{text}");
         }
+        assert_eq!(Written::id(b"[1]"), None);
         assert_eq!(read(r#"{"error":"x","target":"h:1"}"#), Err(AnswerError::Failed));
     }
 

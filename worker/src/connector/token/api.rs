@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::ipc::lookup::{ApiAnswer, ApiLookup};
+use common::json;
 use data_encoding::BASE64;
 use http_body_util::Full;
 use hyper::header::{ACCEPT, AUTHORIZATION, HeaderValue, LOCATION, USER_AGENT};
@@ -164,7 +165,7 @@ fn json(body: &[u8]) -> Option<(String, String)> {
         Number(u64),
         Text(String),
     }
-    let Target { host, port } = serde_json::from_slice(body).ok()?;
+    let Target { host, port } = json::object(body).ok()?;
     let port = match port {
         Port::Number(port) => port.to_string(),
         Port::Text(port) => port,
@@ -192,9 +193,15 @@ mod tests {
     fn a_json_answer_has_a_host_and_a_port() {
         assert_eq!(json(br#"{"host":"h","port":5900,"x":[]}"#), pair("h", "5900"));
         assert_eq!(json(br#"{"host":"h","port":"5900"}"#), pair("h", "5900"));
-        for wrong in
-            ["", "h:1", "[]", r#"{"host":"h"}"#, r#"{"host":1,"port":1}"#, r#"{"host":"h","port":-1}"#]
-        {
+        for wrong in [
+            "",
+            "h:1",
+            "[]",
+            r#"["h",5900]"#,
+            r#"{"host":"h"}"#,
+            r#"{"host":1,"port":1}"#,
+            r#"{"host":"h","port":-1}"#,
+        ] {
             assert_eq!(json(wrong.as_bytes()), None, "{wrong}");
         }
     }

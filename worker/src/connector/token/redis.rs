@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use common::ipc::lookup::RedisLookup;
+use common::json;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError};
 use serde::Deserialize;
@@ -157,7 +158,7 @@ fn target(value: &[u8]) -> Option<String> {
     }
     let text = std::str::from_utf8(value).ok().filter(|text| text.len() <= MAX_VALUE)?.trim();
     if text.starts_with('{') {
-        return serde_json::from_str(text).ok().map(|Combined { host }| host);
+        return json::object(text.as_bytes()).ok().map(|Combined { host }| host);
     }
     (text.contains(':') && !text.contains(char::is_whitespace)).then(|| text.to_owned())
 }

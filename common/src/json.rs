@@ -1,0 +1,99 @@
+//! JSON in which an object is meant.
+//!
+//! serde takes an array for a struct, its elements for the fields in the order of their declaration. Nobody writes such
+//! JSON in good faith, and what the elements mean changes with each new field.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+/// Reads a text that is one JSON object, and nothing else.
+///
+/// # Errors
+///
+/// It is something else, or not what `T` is.
+pub fn object<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
+    serde_json::from_slice(text).map(|Object(value)| value)
+}
+
+/// A value within JSON that must be an object, for `deserialize_with`.
+///
+/// # Errors
+///
+/// It is something else, or not what `T` is.
+pub fn field<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    Object::deserialize(deserializer).map(|Object(value)| value)
+}
+
+/// An array within JSON of which each element must be an object, for `deserialize_with`.
+///
+/// # Errors
+///
+/// It is something else, or one of them is not what `T` is.
+pub fn fields<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    let objects = Vec::deserialize(deserializer)?;
+    Ok(objects.into_iter().map(|Object(value)| value).collect())
+}
+
+/// What was an object.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+        deserializer.deserialize_map(Members(PhantomData))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Inner {
+        x: u8,
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Outer {
+        #[serde(deserialize_with = "field")]
+        one: Inner,
+        #[serde(deserialize_with = "fields")]
+        many: Vec<Inner>,
+    }
+
+    #[test]
+    fn an_array_that_fits_is_no_object() {
+        let read = |text: &str| object::<Outer>(text.as_bytes()).ok();
+        let x = |x| Inner { x };
+        assert_eq!(
+            read(r#" {"one": {"x": 1}, "many": [{"x": 2}]} "#),
+            Some(Outer { one: x(1), many: vec![x(2)] })
+        );
+        for wrong in [
+            r#"[{"x":1},[{"x":2}]]"#,
+            r#"{"one":[1],"many":[{"x":2}]}"#,
+            r#"{"one":{"x":1},"many":[[2]]}"#,
+            r#"{"one":{"x":1},"many":[]} {}"#,
+            r#"{"one":{"x":1},"one":{"x":1},"many":[]}"#,
+            "null",
+            "",
+        ] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+    }
+}
