@@ -120,6 +120,24 @@ def test_what_is_not_http_is_never_upgraded(echo, head):
         connection.expect_echo()
 
 
+@pytest.mark.parametrize("others", [["other"], ["127.0.0.1"], ["other", "third"], [""]])
+@pytest.mark.parametrize("is_upgrade", [True, False], ids=["upgrade", "page"])
+def test_several_host_fields_are_refused(echo, is_upgrade, others):
+    """RFC 9112 section 3.2. A proxy before us may believe another one of them."""
+    fields = [*(upgrade_fields(new_key()) if is_upgrade else []), *(("host", other) for other in others)]
+    with echo.http() as connection:
+        response = connection.get("/websockify", fields=fields)
+        assert (response.status, response["Connection"]) == (400, "close")
+
+
+def test_a_request_without_host_is_served(echo):
+    """As by the original, whose clients may rely on it."""
+    response, connection = upgrade(echo, upgrade_fields(new_key()), host=None)
+    with connection:
+        assert response.status == 101
+        connection.expect_echo()
+
+
 def test_a_second_request_behind_the_upgrade_is_no_second_request(echo):
     """What follows the head are frames; here, one with reserved bits."""
     with echo.websocket(early=http.request("/")) as connection:

@@ -115,8 +115,7 @@ struct Client {
 impl Client {
     async fn respond(&self, mut request: Request<Incoming>) -> Response<Body> {
         self.requests.set(self.requests.get() + 1);
-        let mut response = if !request.body().is_end_stream() {
-            // Nothing here wants a body, and one that nobody reads is how requests are smuggled.
+        let mut response = if is_ambiguous(&request) {
             closing(error_page(StatusCode::BAD_REQUEST))
         } else if handshake::is_asked(&request) {
             self.upgrade(&mut request).await
@@ -290,6 +289,12 @@ fn session(upgraded: Upgraded, target: Result<Transport, ControlPayload>, terms:
         Ok(target) => Session::with_target(client, target, read_buf.to_vec(), terms),
         Err(reason) => Session::without_target(client, reason, terms),
     })
+}
+
+/// Whether two readers may take the request for two different ones. It has a body, which nothing here wants, and which
+/// is taken for the next request if nobody reads it; or several `Host` fields (RFC 9112 section 3.2).
+fn is_ambiguous(request: &Request<Incoming>) -> bool {
+    !request.body().is_end_stream() || request.headers().get_all(header::HOST).iter().nth(1).is_some()
 }
 
 fn no_handshake(refused: &handshake::Refused) -> Response<Body> {
