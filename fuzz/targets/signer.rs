@@ -1,16 +1,36 @@
-//! Questions of a gateway to the signer: none but structures of TLS handshakes are signed.
+//! Questions of a gateway to the signer: none but structures of TLS handshakes are signed, and none that is a structure
+//! of ASN.1 as well.
 #![no_main]
+
+#[path = "../../worker/tests/der_grammar/mod.rs"]
+mod der_grammar;
+
+use std::sync::LazyLock;
 
 use common::ipc::signer::GatewayToSigner;
 use common::ipc::table::decode;
+use der::asn1::AnyRef;
+use der::Decode;
+use der_grammar::{Choices, Points, structure};
 use libfuzzer_sys::fuzz_target;
-use worker::signer::structure::is_handshake;
+use worker::signer::structure::{Verdict, judge};
+
+static POINTS: LazyLock<Points> = LazyLock::new(Points::new);
 
 fuzz_target!(|input: &[u8]| {
     if let Ok(GatewayToSigner::Sign { message, .. }) = decode(input, None) {
         check(&message);
     }
     check(input);
+    // Randoms of the fuzzer's before what else is fixed.
+    let [which, randoms @ ..] = input else { return };
+    if let Some(randoms) = randoms.get(..56) {
+        check(&[randoms, &POINTS.fixed(*which)].concat());
+    }
+    if let Some(made) = structure(&mut Choices(input), &POINTS) {
+        assert_eq!(judge(&made, false), Verdict::Ambiguous);
+        check(&made);
+    }
 });
 
 fn check(message: &[u8]) {
@@ -22,14 +42,16 @@ fn check(message: &[u8]) {
             && message[64..64 + context.len()] == context[..]
             && message[64 + context.len()] == 0
     };
-    // RFC 8422 section 5.4, behind two randoms: secp256r1, secp384r1, x25519.
+    // RFC 8422 section 5.4, behind two randoms: secp256r1, secp384r1.
     let key_exchange = |curve: u8, point: usize| {
-        message.len() == 64 + 4 + point && message[64..68] == [3, 0, curve, point as u8]
+        message.len() == 64 + 4 + point && message[56..69] == [&b"DOWNGRD\x01\x03\0"[..], &[curve, point as u8, 4]].concat()
     };
-    let expected = certificate_verify(32)
-        || certificate_verify(48)
-        || key_exchange(0x17, 65)
-        || key_exchange(0x18, 97)
-        || key_exchange(0x1d, 32);
-    assert_eq!(is_handshake(message), expected);
+    let is_1_3 = certificate_verify(32) || certificate_verify(48);
+    assert_eq!(judge(message, true) == Verdict::Handshake, is_1_3);
+    if is_1_3 || judge(message, false) != Verdict::Handshake {
+        return;
+    }
+    assert!(key_exchange(0x17, 65) || key_exchange(0x18, 97));
+    assert!(AnyRef::from_der(message).is_err(), "DER");
+    assert!(!message.starts_with(b"SSHSIG"), "SSHSIG");
 }

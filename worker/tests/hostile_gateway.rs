@@ -479,6 +479,7 @@ async fn signer() -> Role {
             .to_vec(),
         key_pem: std::fs::read(directory.path().join("key.pem")).unwrap(),
         password: None,
+        only_1_3: false,
     };
     role.control.send(&SupervisorToSigner::Setup(setup::file(&setup).unwrap())).await.unwrap();
     let ready: SignerToSupervisor = role.hear().await;

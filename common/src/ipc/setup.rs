@@ -262,6 +262,8 @@ pub struct SignerSetup {
     pub key_pem: Vec<u8>,
     /// Pass phrase of the key.
     pub password: Option<String>,
+    /// Sign no handshake of TLS 1.2.
+    pub only_1_3: bool,
 }
 
 impl Drop for SignerSetup {

@@ -67,7 +67,8 @@ messages! {
             /// As the scheme has it.
             signature: Vec<u8>,
         },
-        /// The message is not a structure of a TLS handshake, or the scheme is not the key's.
+        /// The message is not a structure of a TLS handshake, or could be something else as well, or the scheme is not
+        /// the key's.
         REFUSED = 2 in Serving: Refused {
             /// Of the question.
             id: u64,

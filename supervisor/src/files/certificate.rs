@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use common::certificate;
-use common::config::{Config, Secret};
+use common::config::{Config, Secret, TlsVersion};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use zeroize::Zeroizing;
 
@@ -38,6 +38,8 @@ pub(crate) struct CertificateFiles {
     key: PathBuf,
     /// The password of the key.
     pub(crate) password: Option<Secret>,
+    /// The key signs no handshake of TLS 1.2.
+    pub(crate) only_1_3: bool,
     seen: Cell<Option<(Option<Stamp>, Option<Stamp>)>>,
     problem: RefCell<Option<String>>,
 }
@@ -65,6 +67,7 @@ impl CertificateFiles {
             certificate: tls.certificate.to_path_buf(),
             key: tls.key.as_ref().unwrap_or(&tls.certificate).to_path_buf(),
             password: tls.key_password().cloned(),
+            only_1_3: tls.minimum_version == TlsVersion::V1_3,
             seen: Cell::default(),
             problem: RefCell::default(),
         })

@@ -113,6 +113,7 @@ impl Launch for SignerSpec {
             certificate: certificate.leaf().to_vec(),
             key_pem,
             password: files.password.as_ref().map(|secret| secret.reveal().to_owned()),
+            only_1_3: files.only_1_3,
         })?;
         self.loaded.replace(Some((certificate, None)));
         Ok(peer.channel.send(&SupervisorToSigner::Setup(setup)).await?)

@@ -12,7 +12,7 @@ use rustls::sign::{CertifiedKey, SigningKey};
 use rustls_pki_types::pem::{PemObject, SectionKind};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
-use super::structure;
+use super::structure::{self, Verdict};
 
 /// Schemes that are offered, best first (RFC 8446 section 4.2.3).
 const SCHEMES: [SignatureScheme; 9] = [
@@ -32,6 +32,16 @@ const SCHEMES: [SignatureScheme; 9] = [
 pub(super) struct Key {
     key: Arc<dyn SigningKey>,
     description: KeyDescription,
+    only_1_3: bool,
+}
+
+/// What becomes of a question.
+pub(super) enum Answer {
+    Signature(Vec<u8>),
+    /// It is not signed, and nobody may be to blame.
+    Refused,
+    /// No gateway in order asks for it.
+    Violation,
 }
 
 /// Why a key can't be used.
@@ -70,7 +80,7 @@ impl Key {
         let public_key = key.public_key().ok_or(KeyError::Unsupported)?.to_vec();
         let schemes = SCHEMES.into_iter().filter(|scheme| key.choose_scheme(&[*scheme]).is_some());
         let description = KeyDescription { public_key, schemes: schemes.map(u16::from).collect() };
-        Ok(Self { key, description })
+        Ok(Self { key, description, only_1_3: setup.only_1_3 })
     }
 
     /// What everybody may know about it.
@@ -79,11 +89,14 @@ impl Key {
     }
 
     /// Signs `message`, if it is a structure of a TLS handshake and the scheme is one of the key's.
-    pub(super) fn sign(&self, scheme: u16, message: &[u8]) -> Option<Vec<u8>> {
-        if !structure::is_handshake(message) {
-            return None;
+    pub(super) fn sign(&self, scheme: u16, message: &[u8]) -> Answer {
+        match structure::judge(message, self.only_1_3) {
+            Verdict::Handshake => {}
+            Verdict::Ambiguous => return Answer::Refused,
+            Verdict::Foreign => return Answer::Violation,
         }
-        self.key.choose_scheme(&[scheme.into()])?.sign(message).ok()
+        let Some(signer) = self.key.choose_scheme(&[scheme.into()]) else { return Answer::Violation };
+        signer.sign(message).map_or(Answer::Refused, Answer::Signature)
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::task::{spawn_local, yield_now};
 
 use crate::role;
 use crate::sandbox::{self, Profile};
-use key::Key;
+use key::{Answer, Key};
 
 /// Runs the role until its channel is closed.
 ///
@@ -103,12 +103,16 @@ async fn serve_gateway(key: &Key, channel: Channel) -> Option<String> {
             Err(ChannelError::Violation(error)) => return Some(error.to_string()),
             Err(_) => return None,
         };
-        let Some(signature) = key.sign(scheme, &message) else {
-            // A gateway that is gone needs no answer.
-            let _ = channel.try_send(&SignerToGateway::Refused { id });
-            return Some("it asked to sign what is no TLS handshake".into());
+        let answer = match key.sign(scheme, &message) {
+            Answer::Signature(signature) => SignerToGateway::Signature { id, signature },
+            Answer::Refused => SignerToGateway::Refused { id },
+            Answer::Violation => {
+                // A gateway that is gone needs no answer.
+                let _ = channel.try_send(&SignerToGateway::Refused { id });
+                return Some("it asked to sign what is no TLS handshake".into());
+            }
         };
-        channel.send(&SignerToGateway::Signature { id, signature }).await.ok()?;
+        channel.send(&answer).await.ok()?;
         // A gateway that asks without end must not keep others waiting for more than one signature.
         yield_now().await;
     }

@@ -1,5 +1,6 @@
 //! TLS towards clients: the certificate in force, with a signer elsewhere.
 
+mod groups;
 mod signing;
 pub mod target;
 mod tickets;
@@ -54,10 +55,11 @@ pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-/// All suites of TLS 1.3, and of TLS 1.2 the given ones in their order, or all.
+/// All suites of TLS 1.3, and of TLS 1.2 the given ones in their order, or all; and the groups that the signer signs.
 fn chosen(suites: Option<&[SuiteNumber]>) -> Arc<CryptoProvider> {
-    let Some(suites) = suites else { return provider() };
     let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    groups::restrict(&mut provider.kx_groups);
+    let Some(suites) = suites else { return Arc::new(provider) };
     let all = std::mem::take(&mut provider.cipher_suites);
     provider.cipher_suites.extend(all.iter().filter(|suite| suite.tls13().is_some()));
     for number in suites {
