@@ -8,6 +8,15 @@ import subprocess
 CONFIG = "[req]\ndistinguished_name = name\n[name]\n"
 
 
+# By the kind of key, what `openssl req -newkey` takes.
+ALGORITHMS = {
+    "ec": ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"],
+    "p384": ["ec", "-pkeyopt", "ec_paramgen_curve:P-384"],
+    "rsa": ["rsa:2048"],
+    "ed25519": ["ed25519"],
+}
+
+
 def _openssl(*arguments):
     subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True, timeout=30)
 
@@ -27,7 +36,7 @@ class Authority:
         self._make(self.key, self.certificate, name, extensions, issuer)
 
     def _make(self, key, certificate, name, extensions, issuer, kind="ec"):
-        algorithm = ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"] if kind == "ec" else ["rsa:2048"]
+        algorithm = ALGORITHMS[kind]
         signed = ["-CA", issuer.certificate, "-CAkey", issuer.key] if issuer else []
         extensions = [*extensions, "subjectKeyIdentifier=hash", "authorityKeyIdentifier=keyid:always"]
         added = [word for extension in extensions for word in ("-addext", extension)]

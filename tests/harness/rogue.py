@@ -26,6 +26,12 @@ REPORT = message(GatewayToSupervisor.REPORT)
 COUNTS = message(GatewayToSupervisor.COUNTS)
 ADMIT = message(GatewayToConnector.ADMIT)
 NOTHING_SHOWN = b"\x00\x00\x00\x00"
+STATS = message(GatewayToSupervisor.STATS)
+
+# Ended by the client (1000) after one byte to the target and two to the client.
+SUMMARY = b"\x01\x02" + b"\x00" + b"\xe8\x07" + b"\x00" + b"\x00\x00"
+# The largest count.
+MOST = b"\xff" * 9 + b"\x01"
 
 SOME_ID = b"\xc0\x84\x3d"  # 1,000,000
 
@@ -39,6 +45,31 @@ class Ends:
         self.connector = self.acknowledgements = self.client = None
         self.ticket = b""
 
+    @property
+    def id(self):
+        """The number of the last connection, which its ticket begins with."""
+        return self.ticket[: next(at for at, byte in enumerate(self.ticket) if byte < 0x80) + 1]
+
+    def lost(self):
+        self.supervisor.send(REPORT + b"\x01" + self.id + b"\x00")
+
+    def ended(self, summary=None):
+        session = b"\x00" if summary is None else b"\x01" + summary
+        self.supervisor.send(REPORT + b"\x00\x01" + self.id + session)
+
+    def next_client(self):
+        """Takes connections up to one whose client speaks; the others have ended."""
+        while not self.client.recv(1, socket.MSG_PEEK):
+            self.ended()
+            self.until(SupervisorToGateway.CONNECTION)
+
+    def take_target(self):
+        """Has the client's target. The supervisor hears of that from the connector, a few milliseconds later."""
+        self.next_client()
+        self.connector.send(ADMIT + self.ticket + NOTHING_SHOWN)
+        _, fds, _, _ = socket.recv_fds(self.connector, 1 << 14, 1)
+        self.target = fds[0]
+
     def until(self, wanted):
         """Takes messages up to one with this tag."""
         while True:
@@ -46,6 +77,9 @@ class Ends:
             if not datagram:
                 sys.exit()
             tag = datagram[1]
+            if tag == SupervisorToGateway.GET_COUNTS:
+                # It answers, so that nobody takes it for hung.
+                self.supervisor.send(COUNTS + b"\x00")
             if tag in (
                 SupervisorToGateway.CONNECTOR,
                 SupervisorToGateway.ACKNOWLEDGEMENTS,
@@ -120,17 +154,126 @@ def wrong_acknowledgement(ends):
     ends.acknowledgements.send(b"\xff" * 500)
 
 
+def session_without_a_target(ends):
+    ends.ended(SUMMARY)
+
+
+def end_said_twice(ends):
+    ends.ended()
+    ends.ended()
+
+
+def loss_of_what_has_a_target(ends):
+    ends.take_target()
+    time.sleep(0.3)
+    ends.lost()
+
+
+def more_bytes_than_time_allows(ends):
+    ends.take_target()
+    time.sleep(0.3)
+    ends.ended(MOST + SUMMARY[1:])
+
+
+def more_frames_than_time_allows(ends):
+    ends.take_target()
+    time.sleep(0.3)
+    ends.ended(SUMMARY[:-1] + MOST)
+
+
+def more_answers_than_requests(ends):
+    ends.supervisor.send(STATS + b"\x01\xc8\x01" + MOST + b"\x00" + bytes(15))
+
+
+def more_tls_handshakes_than_connections(ends):
+    ends.supervisor.send(STATS + b"\x00\x00" + MOST + bytes(14))
+
+
+def tls_handshakes_longer_than_it_lives(ends):
+    ends.supervisor.send(STATS + b"\x00\x00" + b"\x01" + bytes(12) + MOST + b"\x00")
+
+
 # What ends with the gateway's death.
 VIOLATIONS = [
     forge, reuse, noise_for_the_connector, descriptors_for_the_connector, noise, unknown_message, too_long,
     descriptors, ready_again, report_of_nothing, end_of_another_connection, loss_of_another_connection,
-    answer_without_a_question, wrong_acknowledgement,
+    answer_without_a_question, wrong_acknowledgement, session_without_a_target, end_said_twice,
+    loss_of_what_has_a_target, more_bytes_than_time_allows, more_frames_than_time_allows, more_answers_than_requests,
+    more_tls_handshakes_than_connections, tls_handshakes_longer_than_it_lives,
 ]  # fmt: skip
+
+
+def leave(ends, how, is_late):
+    """Says that a connection with a target has left it, before or after the connector has told of the target; and
+    goes on with both."""
+    ends.take_target()
+    if is_late:
+        time.sleep(0.3)
+    how(ends)
+    while True:
+        ends.until(None)
+
+
+def lost_early(ends):
+    leave(ends, Ends.lost, False)
+
+
+def lost_late(ends):
+    leave(ends, Ends.lost, True)
+
+
+def ended_early(ends):
+    leave(ends, Ends.ended, False)
+
+
+def ended_late(ends):
+    leave(ends, Ends.ended, True)
+
+
+def session_ended_early(ends):
+    leave(ends, lambda ends: ends.ended(SUMMARY), False)
+
+
+def session_ended_late(ends):
+    leave(ends, lambda ends: ends.ended(SUMMARY), True)
+
+
+# What must leave one session behind that has ended, and nothing else.
+LEAVING = [lost_early, lost_late, ended_early, ended_late, session_ended_early, session_ended_late]
+
+
+def hold_unread(ends):
+    """Neither acknowledges a connection nor ends it."""
+    ends.next_client()
+    while True:
+        ends.until(None)
+
+
+def attract(ends):
+    """Says of each connection that it has ended, and keeps it."""
+    held = []
+    while True:
+        ends.ended()
+        held.append(ends.client)
+        os.write(2, b"the rogue has one more\n")
+        ends.until(SupervisorToGateway.CONNECTION)
+
+
+def ignore_the_end(ends):
+    """Has no connection, and goes on when it is told to end."""
+    ends.ended()
+    while True:
+        ends.until(SupervisorToGateway.CONNECTION)
+        ends.ended()
 
 
 def acknowledge_without_end(ends):
     while True:
         ends.acknowledgements.send(message(Ack.READING, SOME_ID))
+
+
+# What does not wait for a client.
+AT_ONCE = [attract.__name__, ignore_the_end.__name__]
 
 
 def read_nothing(ends):
@@ -235,7 +378,8 @@ def play(worker, marker, act):
     ends.supervisor.send(READY)
     if act != read_nothing.__name__:
         ends.until(SupervisorToGateway.CONNECTION)
-        # The case says when, by the client's first byte.
-        ends.client.recv(1, socket.MSG_PEEK)
+        if act not in AT_ONCE:
+            # The case says when, by the client's first byte.
+            ends.client.recv(1, socket.MSG_PEEK)
         globals()[act](ends)
     time.sleep(60)

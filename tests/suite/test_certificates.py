@@ -2,10 +2,12 @@
 
 import os
 import ssl
+import subprocess
 import time
 
 import pytest
 from harness import certificates, gateway, http
+from harness.client import WebSocket
 
 
 def served_name(running, context):
@@ -19,6 +21,22 @@ def assert_refused(running, context, *errors):
     with pytest.raises(errors or (OSError, AssertionError)):
         with running.websocket(tls=context) as websocket:
             websocket.expect_echo()
+
+
+# Keys
+
+
+@pytest.mark.parametrize("kind", certificates.ALGORITHMS)
+def test_openssl_does_a_handshake_with_each_kind_of_key(echo_target, authority, kind):
+    with gateway.start(echo_target.port, "--cert", authority.issue_joined(kind=kind)) as running:
+        for version, shown in [("-tls1_2", "TLSv1.2"), ("-tls1_3", "TLSv1.3")]:
+            # The curve of the key must be among them.
+            for groups in ["P-256:P-384", "P-384:P-256", "X25519:P-256:P-384"]:
+                words = ["-brief", "-verify_return_error", "-CAfile", authority.certificate, version, "-groups", groups]
+                client = ["openssl", "s_client", "-connect", f"127.0.0.1:{running.listen[1]}", *map(str, words)]
+                done = subprocess.run(client, input="Q\n", capture_output=True, text=True, timeout=15)
+                assert f"Protocol version: {shown}" in done.stderr, (version, groups, done.stderr)
+                assert "Verification: OK" in done.stderr
 
 
 # Files
@@ -203,6 +221,25 @@ def test_verify_client_lets_a_client_with_a_certificate_in(verifying, authority)
     own = authority.issue_joined("client", usage="clientAuth")
     with verifying.websocket(tls=authority.client(certificate=own)) as websocket:
         websocket.expect_echo()
+
+
+@pytest.mark.ours_only("gateways that share the secret of session tickets")
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_verify_client_sees_the_certificate_in_each_handshake(echo_target, certificate, authority, version):
+    """What is resumed takes it from a ticket, which each gateway could make."""
+    own = authority.issue_joined("client", usage="clientAuth")
+    client = authority.client(certificate=own, maximum=version)
+    options = ["--workers", "2", "--cert", certificate, "--verify-client", "--cafile", authority.certificate]
+    with gateway.start(echo_target.port, *options) as running:
+        session, held = None, []
+        for _ in range(4):
+            secured = client.wrap_socket(running.connect(), server_hostname="localhost", session=session)
+            held.append(WebSocket.open(secured))
+            held[-1].expect_echo()
+            assert not secured.session_reused
+            session = secured.session or session
+        for websocket in held:
+            websocket.close()
 
 
 def test_verify_client_refuses_a_certificate_of_another_authority(verifying, authority, directory):

@@ -1,11 +1,14 @@
 """A gateway that was taken over: what breaks protocol ends it, and nobody else is touched."""
 
+import json
 import os
 import re
+import signal
 import socket
 
 import pytest
 from harness import gateway, processes, rogue
+from harness.instance import Instance
 
 pytestmark = pytest.mark.ours_only("roles in processes of their own")
 
@@ -56,6 +59,110 @@ def test_a_role_that_is_ready_twice_is_killed_and_replaced(directory, echo_targe
         assert not processes.wait_gone([pid], 2)
         assert processes.wait_for(lambda: serves(running), 5)
         assert set(re.findall(rf"\(pid (\d+)\).*{fault}", running.log)) == {str(pid)}
+
+
+class Watched(Instance):
+    """An instance that can be asked how it is, with a gateway in wrong hands and no other."""
+
+    def __init__(self, directory, target, act, settings="workers = 1", **options):
+        self.control = directory / "run" / "control"
+        program = rogue.install(directory, gateway.command(), act)
+        env = {"RUNTIME_DIRECTORY": str(directory / "run")}
+        super().__init__(directory, target.port, settings, program=program, env=env, **options)
+
+    def ask(self, request):
+        with socket.socket(socket.AF_UNIX) as control:
+            control.settimeout(5)
+            control.connect(str(self.control))
+            control.sendall(json.dumps({"request": request}).encode() + b"\n")
+            return json.loads(b"".join(iter(lambda: control.recv(65536), b"")))
+
+    def status(self):
+        return self.ask("status")["status"]
+
+    def counted(self, name):
+        """The sum of a metric over its labels."""
+        lines = [line for line in self.ask("metrics")["metrics"].splitlines() if line.startswith(f"{name}{{")]
+        return sum(float(line.split()[-1]) for line in lines)
+
+
+@pytest.mark.parametrize("act", rogue.LEAVING, ids=lambda act: act.__name__)
+def test_a_target_has_one_session_whatever_is_said_of_it(directory, echo_target, act):
+    with Watched(directory, echo_target, act) as running:
+        with running.connect() as bait:
+            bait.sendall(b"G")
+            running.wait_log(r"^.*session \d+ to .* closed by")
+            assert processes.wait_for(lambda: running.status()["sessions"] == 0, 3)
+            status = running.status()
+            assert (status["sessions"], status["sessions_total"]) == (0, 1)
+            assert running.ask("sessions")["sessions"] == []
+            assert running.counted("websockify_sessions_active") == 0
+            assert running.counted("websockify_sessions_total") == 1
+            assert running.log.count(" closed by ") == 1
+            # Who says that it never had what it has is found out.
+            assert ("killed gateway 1 " in running.log) == act.__name__.startswith("lost")
+            # Nothing of it is waited for.
+            assert "error" not in running.ask("drain")
+            assert running.process.wait(8) == 0
+
+
+def test_a_connection_that_nobody_reads_goes_to_another_gateway(directory, echo_target):
+    settings = 'workers = 1\n[timeouts]\nfirst-byte = "500ms"'
+    with Watched(directory, echo_target, rogue.hold_unread, settings) as running:
+        with running.connect() as client:
+            client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            running.wait_log(r"gateway 1 \(pid \d+\) hangs", 16)
+            client.settimeout(5)
+            assert client.recv(7) == b"HTTP/1."
+
+
+def test_a_gateway_attracts_little_more_than_its_share(directory, echo_target):
+    with Watched(directory, echo_target, rogue.attract, "workers = 2") as running:
+        clients = [running.connect() for _ in range(60)]
+        assert processes.wait_for(lambda: running.status()["generations"][0]["connections"] > 20, 5), running.log
+        assert running.log.count("the rogue has one more") <= 38
+        for client in clients:
+            client.close()
+
+
+def test_a_gateway_that_ignores_its_end_is_killed_and_has_no_key_meanwhile(directory, echo_target, authority):
+    certificate, key = authority.issue()
+    settings = f'workers = 1\n[tls]\ncertificate = "{certificate}"\nkey = "{key}"'
+    with Watched(directory, echo_target, rogue.ignore_the_end, settings) as running:
+        # The rogue is a program of Python's.
+        [rogue_pid] = [pid for pid in running.tree() if processes.arguments(pid)[-1:] == [b"gateway"]]
+        servants = [pid for role in ["signer", "connector"] for pid in processes.with_role(running.pid, role)]
+        assert len(servants) == 2
+        running.reload()
+        assert not processes.wait_gone(servants, 2)
+        assert processes.is_alive(rogue_pid), "it was there to ask them"
+        assert not processes.wait_gone([rogue_pid], 10)
+        running.wait_log(r"gateway 1 \(pid \d+\) was told to end and has not; it is killed")
+        assert processes.wait_for(lambda: len(running.status()["generations"]) == 1, 3)
+
+
+@pytest.mark.parametrize("order", ["reload", "end"])
+def test_no_role_that_stands_still_outlives_its_end(directory, echo_target, authority, order):
+    certificate, key = authority.issue()
+    settings = (
+        f'workers = 2\n[tls]\ncertificate = "{certificate}"\nkey = "{key}"\n'
+        f'[metrics]\nlisten = "127.0.0.1:{gateway.free_port()}"'
+    )
+    with Instance(directory, echo_target.port, settings) as running:
+        with running.websocket() as websocket:
+            websocket.expect_echo()
+        names = ["gateway", "signer", "connector"] + ["exporter"] * (order == "end")
+        pids = [pid for role in names for pid in processes.with_role(running.pid, role)]
+        assert len(pids) == len(names) + 1
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        if order == "reload":
+            running.reload()
+            assert not processes.wait_gone(pids, 10)
+        else:
+            running.process.terminate()
+            assert running.process.wait(8) == 0
+            assert not processes.wait_gone(pids, 2)
 
 
 def test_a_flood_of_acknowledgements_is_bounded(directory, echo_target):

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at what it does not expect")]
 
+mod der_grammar;
+
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::net::TcpListener;
@@ -24,6 +26,7 @@ use common::ipc::signer::{GatewayToSigner, SignerToGateway, SignerToSupervisor, 
 use common::ipc::table::Message;
 use common::ipc::{ClientAddr, ConnectionId, GatewayId, Violation};
 use common::ticket::{Key, Mint, SpentBefore, Ticket};
+use der_grammar::Points;
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags,
     SocketType, bind, listen, sendmsg, socket_with,
@@ -462,9 +465,14 @@ async fn a_gateway_that_does_not_read_its_answers_delays_nobody_and_is_ended() {
 
 /// A signer with a key of its own making.
 async fn signer() -> Role {
+    signer_of("ed25519", false).await
+}
+
+async fn signer_of(kind: &str, only_1_3: bool) -> Role {
     let directory = tempfile::tempdir().unwrap();
     let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ed25519", "-nodes", "-subj", "/CN=localhost", "-days", "9"])
+        .args(["req", "-x509", "-newkey", kind, "-nodes", "-subj", "/CN=localhost", "-days", "9"])
+        .args(if kind == "ec" { &["-pkeyopt", "ec_paramgen_curve:P-256"][..] } else { &[] })
         .args(["-keyout", "key.pem", "-out", "certificate.pem"])
         .current_dir(&directory)
         .output()
@@ -479,7 +487,7 @@ async fn signer() -> Role {
             .to_vec(),
         key_pem: std::fs::read(directory.path().join("key.pem")).unwrap(),
         password: None,
-        only_1_3: false,
+        only_1_3,
     };
     role.control.send(&SupervisorToSigner::Setup(setup::file(&setup).unwrap())).await.unwrap();
     let ready: SignerToSupervisor = role.hear().await;
@@ -540,6 +548,41 @@ async fn the_signer_signs_handshakes_and_nothing_else() {
         assert_eq!(accused_by_signer(&signer).await, EVIL, "{what}");
         sign().await;
     }
+}
+
+/// A client can bring about what could be something else, so that nobody is accused of it; but nothing is signed.
+#[tokio::test(flavor = "current_thread")]
+async fn what_is_more_than_a_handshake_is_refused() {
+    const ECDSA: u16 = 0x0403;
+    let points = Points::new();
+    let exchange = |which: u8, head: &[u8]| {
+        let mut message = [&[0x02; 56][..], &points.fixed(which)].concat();
+        message[..head.len()].copy_from_slice(head);
+        message
+    };
+    for (kind, scheme) in [("ec", ECDSA), ("ed25519", 0x0807), ("rsa:2048", 0x0401)] {
+        let signer = signer_of(kind, false).await;
+        let gateway = Channel::new(introduce_to_signer(&signer, EVIL).await).unwrap();
+        for (message, is_signed) in [
+            (exchange(0, &[]), true),
+            (exchange(1, &[]), true),
+            // A certification request, and signed attributes.
+            (exchange(0, b"\x30\x81\x82\x02\x01\x00\x30"), false),
+            (exchange(1, b"\x30\x81\xa2\x02\x01\x00\x30"), false),
+            (exchange(0, b"\x31\x81\x82\x30\x18\x06\x09"), false),
+            (exchange(0, b"SSHSIG\0\0\0\x03git"), false),
+            (exchange(0, &[]), true),
+        ] {
+            gateway.send(&GatewayToSigner::Sign { id: 1, scheme, message }).await.unwrap();
+            let answer = timeout(PATIENCE, gateway.receive()).await.expect("no answer").unwrap();
+            assert_eq!(matches!(answer, SignerToGateway::Signature { .. }), is_signed, "{kind}: {answer:?}");
+        }
+    }
+    let signer = signer_of("ec", true).await;
+    let gateway = Channel::new(introduce_to_signer(&signer, EVIL).await).unwrap();
+    let question = GatewayToSigner::Sign { id: 1, scheme: ECDSA, message: exchange(0, &[]) };
+    gateway.send(&question).await.unwrap();
+    assert_eq!(accused_by_signer(&signer).await, EVIL);
 }
 
 /// A gateway that asks without end and reads nothing.

@@ -79,10 +79,24 @@ impl Stats {
         add(self.handshakes.entry(result).or_default(), 1);
     }
 
-    /// Whether a gateway that works correctly could send this.
+    /// Whether a gateway that works correctly, and has sent `earlier` before, could send this within `bounds`.
     #[must_use]
-    pub fn is_possible(&self) -> bool {
+    pub fn is_possible(&self, earlier: &Self, bounds: &Bounds) -> bool {
+        let Bounds { connections, requests, age } = *bounds;
+        let requests = connections.saturating_mul(requests);
+        let opened = self.handshakes.get(&Handshake::Opened).copied().unwrap_or_default();
+        let handshakes = total([self.tls.total(), Some(self.tls_failures)]);
+        let microseconds = self.tls.total().map(|count| u128::from(count) * age.as_micros());
         self.responses.keys().all(|code| (100..600).contains(code))
+            && has_grown(&earlier.responses, &self.responses)
+            && has_grown(&earlier.handshakes, &self.handshakes)
+            && self.tls.has_grown_from(&earlier.tls)
+            && self.tls_failures >= earlier.tls_failures
+            && opened <= connections
+            && total(self.responses.values().copied().map(Some)).is_some_and(|sum| sum <= requests)
+            && total(self.handshakes.values().copied().map(Some)).is_some_and(|sum| sum <= requests)
+            && handshakes.is_some_and(|sum| sum <= connections)
+            && microseconds.is_some_and(|most| u128::from(self.tls.microseconds) <= most)
     }
 
     /// Adds the counters of another gateway.
@@ -96,6 +110,27 @@ impl Stats {
         self.tls.add(&other.tls);
         add(&mut self.tls_failures, other.tls_failures);
     }
+}
+
+/// What whoever started a gateway knows of what it can have counted.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Connections that it was sent.
+    pub connections: u64,
+    /// Requests that it serves on a connection at most.
+    pub requests: u64,
+    /// The time since its start.
+    pub age: Duration,
+}
+
+/// The sum, unless there is none or it is too large.
+fn total(counts: impl IntoIterator<Item = Option<u64>>) -> Option<u64> {
+    counts.into_iter().try_fold(0, |sum: u64, count| sum.checked_add(count?))
+}
+
+/// Whether no count is smaller than it was.
+fn has_grown<K: Ord>(before: &BTreeMap<K, u64>, now: &BTreeMap<K, u64>) -> bool {
+    before.iter().all(|(key, count)| now.get(key).is_some_and(|now| now >= count))
 }
 
 /// Bounds of [`Durations`], in milliseconds.
@@ -116,6 +151,16 @@ impl Durations {
             add(count, 1);
         }
         add(&mut self.microseconds, u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    /// How many were counted, unless that is too large a number.
+    fn total(&self) -> Option<u64> {
+        total(self.counts.map(Some))
+    }
+
+    fn has_grown_from(&self, earlier: &Self) -> bool {
+        self.counts.iter().zip(earlier.counts).all(|(now, before)| *now >= before)
+            && self.microseconds >= earlier.microseconds
     }
 
     /// Adds the counts of another histogram.
@@ -160,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn sums_never_wrap_and_nonsense_is_seen() {
+    fn sums_never_wrap() {
         let mut stats = Stats { tls_failures: u64::MAX, ..Stats::default() };
         stats.count_response(200);
         stats.count_handshake(Handshake::Opened);
@@ -168,8 +213,36 @@ mod tests {
         stats.add(&other);
         assert_eq!((stats.tls_failures, stats.responses[&200]), (u64::MAX, 2));
         assert_eq!(stats.handshakes[&Handshake::Opened], 2);
-        assert!(stats.is_possible());
-        stats.count_response(600);
-        assert!(!stats.is_possible());
+    }
+
+    type Act = (&'static str, fn(&mut Stats));
+
+    #[test]
+    fn counts_are_possible_or_refused() {
+        let bounds = Bounds { connections: 2, requests: 3, age: Duration::from_secs(1) };
+        let mut counted = Stats { tls_failures: 1, ..Stats::default() };
+        counted.count_response(200);
+        counted.count_handshake(Handshake::Opened);
+        counted.tls.count(Duration::from_millis(3));
+        let nothing = Stats::default();
+        assert!(counted.is_possible(&nothing, &bounds) && counted.is_possible(&counted, &bounds));
+        assert!(!nothing.is_possible(&counted, &bounds), "less than before");
+        let acts: [Act; 10] = [
+            ("no status", |stats| stats.count_response(600)),
+            ("fewer answers", |stats| _ = stats.responses.insert(200, 0)),
+            ("no more of a kind", |stats| _ = stats.handshakes.remove(&Handshake::Opened)),
+            ("more sessions than connections", |stats| _ = stats.handshakes.insert(Handshake::Opened, 3)),
+            ("more answers than requests", |stats| _ = stats.responses.insert(404, 6)),
+            ("answers beyond all numbers", |stats| _ = stats.responses.insert(404, u64::MAX)),
+            ("more refusals than requests", |stats| _ = stats.handshakes.insert(Handshake::Malformed, 6)),
+            ("more handshakes than connections", |stats| stats.tls_failures = 2),
+            ("handshakes beyond all numbers", |stats| stats.tls.counts[12] = u64::MAX),
+            ("longer than it lives", |stats| stats.tls.microseconds = 1_000_001),
+        ];
+        for (what, act) in acts {
+            let mut stats = counted.clone();
+            act(&mut stats);
+            assert!(!stats.is_possible(&counted, &bounds), "{what}");
+        }
     }
 }

@@ -189,7 +189,8 @@ impl Generation {
             self.echo.replace(Some(role.peer.clone()));
             self.keepers.borrow_mut().push(Keeper::new(spec, Some(role)));
         }
-        self.signer.refresh().await;
+        // There is none before the first.
+        drop(self.signer.refresh().await);
         self.tokens.refresh();
         let spec = Rc::new(self.connector_spec(self.program.as_ref().and_then(|program| program.network())));
         let role = supervise::start(&*spec).await?;
@@ -209,7 +210,8 @@ impl Generation {
     }
 
     async fn add_gateway(&self) -> Result<(), RoleError> {
-        let slot = Rc::new(GatewaySlot::new(self.scope.clone(), self.recordings.clone()));
+        let requests = self.config.limits.keep_alive_requests.get().into();
+        let slot = Rc::new(GatewaySlot::new(self.scope.clone(), self.recordings.clone(), requests));
         let role = supervise::start(&*slot).await?;
         self.pool.add(slot.clone(), Keeper::new(slot, Some(role)));
         self.scope.state.room.notify_waiters();
@@ -263,7 +265,14 @@ impl Generation {
 
     /// Reads certificate and tokens if their files have changed.
     pub(crate) async fn refresh_files(&self) {
-        self.signer.refresh().await;
+        if let Some(before) = self.signer.refresh().await {
+            for slot in self.pool.slots() {
+                // The connection that comes next must not find the signer before, whose end is near. A gateway that can't
+                // be told has died; the one that follows it is introduced.
+                let _ = slot.introduce_others().await;
+            }
+            drop(before);
+        }
         if self.tokens.refresh() {
             let connector = self.scope.connector.borrow().clone();
             if let (Some(connector), Ok(Some(tokens))) = (connector, self.tokens.in_force()) {
@@ -305,13 +314,35 @@ impl Generation {
         self.scope.retired.set(true);
         for gateway in self.pool.all() {
             if self.scope.state.connections.borrow().load_of(gateway.id) == 0 {
-                gateway.end(&SupervisorToGateway::Stop);
+                gateway.end_idle();
             } else {
                 // A gateway that does not read now merely keeps the connections of its clients open between requests.
                 let _ = gateway.peer.channel.try_send(&SupervisorToGateway::Retire);
             }
         }
+        self.end_unneeded_roles();
         self.end_if_empty();
+        self.end_signer_later();
+    }
+
+    /// Ends the roles that serve its connections as soon as a retired generation has none: its gateways have been told
+    /// to end, and one that does not must have neither key nor targets meanwhile.
+    pub(super) fn end_unneeded_roles(&self) {
+        if self.is_retired() && !self.scope.state.connections.borrow().any_of(self.number) {
+            self.end_roles_of_connections();
+        }
+    }
+
+    /// Ends the signer of a retired generation when its last ticket has expired. TLS handshakes are over sooner, so that
+    /// a gateway that keeps a connection or a session for long does not keep the key with it.
+    fn end_signer_later(&self) {
+        let (generation, lifetime) = (self.itself.clone(), self.mint.lifetime());
+        spawn_local(async move {
+            sleep(lifetime).await;
+            if let Some(generation) = generation.upgrade() {
+                generation.signer.end();
+            }
+        });
     }
 
     /// Ends a retired generation after its last gateway has ended and its connector has completed the last records.
@@ -333,6 +364,11 @@ impl Generation {
         self.scope.retired.set(true);
         self.over.set(true);
         self.pool.clear();
+        self.end_roles_of_connections();
+    }
+
+    /// Ends the roles without which it serves no connection, and the target of the demo.
+    fn end_roles_of_connections(&self) {
         self.signer.end();
         self.keepers.take();
         self.adopted_plugins.take();

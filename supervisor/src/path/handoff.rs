@@ -70,6 +70,7 @@ pub(crate) async fn hand_over(intake: &Intake, id: ConnectionId) {
         let offered = state.connections.borrow_mut().offer(id, number, gateway.id, pid);
         let Some((client, socket)) = offered else { return };
         let ticket = generation.mint.ticket(id, gateway.id, client);
+        gateway.given.set(gateway.given.get() + 1);
         let message = SupervisorToGateway::Connection { ticket, socket };
         let sent = timeout(READ_DEADLINE, gateway.peer.channel.send(&message)).await;
         let SupervisorToGateway::Connection { socket, .. } = message else { return };
@@ -129,7 +130,8 @@ fn carry_out(intake: &Rc<Intake>, todo: Todo) {
         let is_idle = intake.state.connections.borrow().load_of(id) == 0;
         if let Some((generation, gateway)) = find(intake, id).filter(|_| is_idle) {
             if generation.is_retired() {
-                gateway.end(&SupervisorToGateway::Stop);
+                gateway.end_idle();
+                generation.end_unneeded_roles();
             }
         }
     }

@@ -73,7 +73,8 @@ impl Generation {
                 }
                 None => Escaped(&dialled.target).to_string(),
             };
-            if let Some(connect) = dialled.connect {
+            let is_known = state.connections.borrow().is_known(dialled.id);
+            if let Some(connect) = dialled.connect.filter(|_| is_known) {
                 state.counters.connects.borrow_mut().count(connect);
             }
             let escaped = |text: &Option<String>| text.as_deref().map(|text| Escaped(text).to_string());

@@ -108,7 +108,17 @@ impl Spec for ConnectorSpec {
 
     fn take(&self, peer: &Rc<Peer>, message: ConnectorToSupervisor) -> Result<(), Fault> {
         match message {
-            ConnectorToSupervisor::Dialled(all) => self.scope.report(Event::Dialled(all)),
+            ConnectorToSupervisor::Dialled(all) => {
+                let connections = self.scope.state.connections.borrow();
+                if !all
+                    .iter()
+                    .all(|one| one.connect.is_none_or(|took| connections.can_have_taken(one.id, took)))
+                {
+                    return Err(Fault::Violation("a time that can't be".into()));
+                }
+                drop(connections);
+                self.scope.report(Event::Dialled(all));
+            }
             ConnectorToSupervisor::Settled(ids) => {
                 let state = &self.scope.state;
                 state.leave(state.connections.borrow_mut().settled(&ids, self.scope.generation));

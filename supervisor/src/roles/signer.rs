@@ -43,21 +43,23 @@ impl Signer {
     }
 
     /// Reads the files if they have changed. Files that can't be used are logged once, and what was in force stays
-    /// so.
-    pub(crate) async fn refresh(&self) {
-        let Some(files) = &self.files else { return };
+    /// so. Gives what keeps the signer before running, if another one has taken its place: it ends when that is
+    /// dropped, and its key with it, which should be as soon as every gateway has the new one.
+    #[must_use]
+    pub(crate) async fn refresh(&self) -> Option<Keeper> {
+        let files = self.files.as_ref()?;
         if !files.have_changed() {
-            return;
+            return None;
         }
         let spec = SignerSpec::new(self.scope.clone(), Some(files.clone()));
         match supervise::start(&*spec).await {
-            // The signer before ends at once, and its key with it.
-            Ok(role) => drop(self.keeper.replace(Some(Keeper::new(spec, Some(role))))),
+            Ok(role) => self.keeper.replace(Some(Keeper::new(spec, Some(role)))),
             Err(error) => {
                 let problem =
                     format!("the certificate {:?} can't be used: {}", files.certificate, error.reason);
                 tracing::error!(message_id = message_id::CERTIFICATE_UNUSABLE, "{problem}");
                 files.set_problem(problem);
+                None
             }
         }
     }

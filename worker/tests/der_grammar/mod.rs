@@ -1,6 +1,8 @@
 //! Structures of ASN.1 that are signed, made so that they pass for a ServerKeyExchange of TLS 1.2: whatever the gateway
 //! may choose there is a string of theirs.
 
+#![allow(dead_code, reason = "not every user needs all of it")]
+
 use aws_lc_rs::agreement::{Algorithm, ECDH_P256, ECDH_P384, PrivateKey};
 
 /// Where the fixed part of a ServerKeyExchange begins: behind the client's random, and 24 bytes of the server's.
@@ -50,7 +52,7 @@ const SHAPES: [&[&[u8]]; 7] = [
 ];
 
 /// Choices that are bytes of the fuzzer or of a property test; zeros when they are used up.
-pub struct Choices<'a>(pub &'a [u8]);
+pub(crate) struct Choices<'a>(pub(crate) &'a [u8]);
 
 impl Choices<'_> {
     fn next(&mut self) -> u8 {
@@ -71,12 +73,12 @@ const ENDS_WITH_ZEROS: &[u8] =
     \x1c\x81\x5e\xe8\xb6\xbd\x4e\xee\x98\xd0\x1a\x07\x35\xa1\x25\xce\xd7\x3d\xd4\x00\x00";
 
 /// Keys of a key exchange, which are points on their curves.
-pub struct Points(Vec<Vec<u8>>);
+pub(crate) struct Points(Vec<Vec<u8>>);
 
 impl Points {
     /// New ones, and [`ENDS_WITH_ZEROS`].
     #[allow(clippy::new_without_default, reason = "they are made anew each time")]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let point = |curve: &'static Algorithm| {
             let key = PrivateKey::generate(curve).expect("a key");
             key.compute_public_key().expect("its point").as_ref().to_vec()
@@ -85,7 +87,7 @@ impl Points {
     }
 
     /// What a ServerKeyExchange is behind what can be chosen.
-    pub fn fixed(&self, which: u8) -> Vec<u8> {
+    pub(crate) fn fixed(&self, which: u8) -> Vec<u8> {
         let point = &self.0[usize::from(which) % self.0.len()];
         let curve = if point.len() == 65 { 0x17 } else { 0x18 };
         [&b"DOWNGRD\x01\x03\x00"[..], &[curve, u8::try_from(point.len()).expect("a length")], point].concat()
@@ -104,7 +106,7 @@ fn header(tag: &[u8], left: usize, choices: &mut Choices<'_>) -> Vec<u8> {
 }
 
 /// A structure that passes for a ServerKeyExchange; nothing if the choices make none.
-pub fn structure(choices: &mut Choices<'_>, points: &Points) -> Option<Vec<u8>> {
+pub(crate) fn structure(choices: &mut Choices<'_>, points: &Points) -> Option<Vec<u8>> {
     let fixed = points.fixed(choices.next());
     let total = FIXED + fixed.len();
     let outer = choices.one_of(&OUTER);

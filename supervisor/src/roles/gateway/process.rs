@@ -4,17 +4,18 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::ipc::ack_channel::AckChannel;
 use common::ipc::channel::ChannelError;
 use common::ipc::gateway::{Ack, Count, SupervisorToGateway};
-use common::ipc::stats::Stats;
+use common::ipc::stats::{Bounds, Stats};
 use common::ipc::{ConnectionId, GatewayId};
 use nix::time::{ClockId, clock_getcpuclockid};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, oneshot};
+use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
 use crate::roles::peer::{Fault, Peer};
@@ -34,6 +35,9 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// send them faster than they can be read.
 const MAX_ACKNOWLEDGEMENTS: u32 = 1024;
 
+/// How long a gateway without connections may take to end when it is told to.
+const END_DEADLINE: Duration = Duration::from_secs(5);
+
 /// A gateway.
 #[derive(Debug)]
 pub(crate) struct Gateway {
@@ -45,6 +49,11 @@ pub(crate) struct Gateway {
     pub(super) their_acknowledgements: RefCell<Option<OwnedFd>>,
     /// Connections that it was handed since a gateway has come to its generation or left it.
     pub(crate) handed: Cell<u64>,
+    /// Connections that it was sent since its start.
+    pub(crate) given: Cell<u64>,
+    /// Requests that it serves on a connection at most.
+    requests: u64,
+    since: Instant,
     /// Who waits for its answers, in their order.
     pub(super) asked: RefCell<VecDeque<oneshot::Sender<Vec<Count>>>>,
     /// What it has counted, as far as it has said so.
@@ -68,17 +77,23 @@ pub(crate) struct GatewaySnapshot {
     /// Answers that are still to come.
     asked: usize,
     stats: Stats,
+    given: u64,
+    requests: u64,
+    age: Duration,
 }
 
 impl Gateway {
-    /// A gateway that runs.
-    pub(super) fn new(id: GatewayId, peer: Rc<Peer>, acknowledgements: OwnedFd) -> Self {
+    /// A gateway that runs, and serves so many requests on a connection at most.
+    pub(super) fn new(id: GatewayId, peer: Rc<Peer>, acknowledgements: OwnedFd, requests: u64) -> Self {
         Self {
             id,
             peer,
             acknowledgements: AckChannel::new(acknowledgements),
             their_acknowledgements: RefCell::default(),
             handed: Cell::default(),
+            given: Cell::default(),
+            requests,
+            since: Instant::now(),
             asked: RefCell::default(),
             stats: RefCell::default(),
             stats_asked: RefCell::default(),
@@ -92,18 +107,28 @@ impl Gateway {
 
     /// One that an earlier image has started.
     pub(crate) fn adopted(snapshot: GatewaySnapshot, peer: Rc<Peer>, acknowledgements: OwnedFd) -> Self {
+        let now = Instant::now();
         // Whoever has asked is gone.
         let asked = (0..snapshot.asked).map(|_| oneshot::channel().0).collect();
         Self {
             asked: RefCell::new(asked),
             stats: RefCell::new(snapshot.stats),
-            ..Self::new(snapshot.id, peer, acknowledgements)
+            given: Cell::new(snapshot.given),
+            since: now.checked_sub(snapshot.age).unwrap_or(now),
+            ..Self::new(snapshot.id, peer, acknowledgements, snapshot.requests)
         }
     }
 
     /// What the next image is told of it.
     pub(crate) fn snapshot(&self) -> GatewaySnapshot {
-        GatewaySnapshot { id: self.id, asked: self.asked.borrow().len(), stats: self.stats.borrow().clone() }
+        GatewaySnapshot {
+            id: self.id,
+            asked: self.asked.borrow().len(),
+            stats: self.stats.borrow().clone(),
+            given: self.given.get(),
+            requests: self.requests,
+            age: self.since.elapsed(),
+        }
     }
 
     /// Waits until its process has ended.
@@ -118,6 +143,27 @@ impl Gateway {
     pub(crate) fn end(&self, how: &SupervisorToGateway) {
         self.told_to_end.set(true);
         let _ = self.peer.channel.try_send(how);
+    }
+
+    /// Tells it to end, now that it has no connection. It is killed if it does not.
+    pub(crate) fn end_idle(self: &Rc<Self>) {
+        if self.told_to_end.get() {
+            return;
+        }
+        self.end(&SupervisorToGateway::Stop);
+        let gateway = self.clone();
+        spawn_local(async move {
+            if timeout(END_DEADLINE, gateway.ended()).await.is_err() && !gateway.peer.is_gone() {
+                let Peer { title, pid, .. } = &*gateway.peer;
+                tracing::warn!("{title} (pid {pid}) was told to end and has not; it is killed");
+                gateway.peer.condemn(Fault::Overtime);
+            }
+        });
+    }
+
+    /// What is known of what it can have counted.
+    pub(super) fn bounds(&self) -> Bounds {
+        Bounds { connections: self.given.get(), requests: self.requests, age: self.since.elapsed() }
     }
 
     /// Sends it a message. It is killed if it leaves the message unread.

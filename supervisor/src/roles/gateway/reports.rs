@@ -27,7 +27,7 @@ pub(super) fn take(
 ) -> Result<(), Fault> {
     match message {
         GatewayToSupervisor::Report(report) => take_report(scope, gateway, report),
-        GatewayToSupervisor::Counts(counts) => take_counts(gateway, counts),
+        GatewayToSupervisor::Counts(counts) => take_counts(scope, gateway, counts),
         GatewayToSupervisor::Stats(stats) => take_stats(gateway, stats),
         GatewayToSupervisor::OpenRecording(id) => record(scope, recordings, gateway, id),
         GatewayToSupervisor::Requested(requested) => take_requests(scope, gateway, requested),
@@ -36,8 +36,15 @@ pub(super) fn take(
 }
 
 /// Gives an answer to who has asked first.
-fn take_counts(gateway: &Gateway, counts: Vec<Count>) -> Result<(), Fault> {
+fn take_counts(scope: &Scope, gateway: &Gateway, counts: Vec<Count>) -> Result<(), Fault> {
     let asked = gateway.asked.borrow_mut().pop_front().ok_or_else(Fault::out_of_turn)?;
+    let mut connections = scope.state.connections.borrow_mut();
+    for count in &counts {
+        if !connections.counted(count, gateway.id) {
+            return Err(Fault::foreign(count.id));
+        }
+    }
+    drop(connections);
     // Who has given up meanwhile needs no answer.
     let _ = asked.send(counts);
     Ok(())
@@ -49,8 +56,11 @@ fn take_stats(gateway: &Gateway, stats: Stats) -> Result<(), Fault> {
     if asked.is_none() {
         gateway.unasked_stats.set(gateway.unasked_stats.get() + 1);
     }
-    if !stats.is_possible() || gateway.unasked_stats.get() > MAX_UNASKED_STATS {
+    if gateway.unasked_stats.get() > MAX_UNASKED_STATS {
         return Err(Fault::out_of_turn());
+    }
+    if !stats.is_possible(&gateway.stats.borrow(), &gateway.bounds()) {
+        return Err(Fault::Violation("counts that can't be".into()));
     }
     gateway.stats.replace(stats);
     if let Some(asked) = asked {

@@ -28,6 +28,8 @@ pub(crate) struct GatewaySlot {
     scope: Rc<Scope>,
     /// Where its sessions are recorded, if they are.
     recordings: Option<Rc<Recordings>>,
+    /// Requests that its gateways serve on a connection at most.
+    requests: u64,
     /// The gateway that is there, ready or not.
     gateway: RefCell<Option<Rc<Gateway>>>,
     is_ready: Cell<bool>,
@@ -36,10 +38,11 @@ pub(crate) struct GatewaySlot {
 
 impl GatewaySlot {
     /// An empty place.
-    pub(crate) fn new(scope: Rc<Scope>, recordings: Option<Rc<Recordings>>) -> Self {
+    pub(crate) fn new(scope: Rc<Scope>, recordings: Option<Rc<Recordings>>, requests: u64) -> Self {
         Self {
             scope,
             recordings,
+            requests,
             gateway: RefCell::default(),
             is_ready: Cell::default(),
             was_taken: Cell::default(),
@@ -59,7 +62,8 @@ impl GatewaySlot {
         gateway
             .introduced
             .set((known.0.as_ref().map(|one| one.pid), known.1.as_ref().map(|one| one.version())));
-        let slot = Self::new(scope.clone(), recordings);
+        // None of this image is started there.
+        let slot = Self::new(scope.clone(), recordings, 0);
         slot.gateway.replace(Some(Rc::new(gateway)));
         slot.is_ready.set(true);
         slot
@@ -125,7 +129,7 @@ impl Launch for GatewaySlot {
         let id = self.scope.state.next_gateway();
         let role = Role::spawn(Self::NAME, self.scope.sandbox, format!("gateway {id}"))?;
         let (ours, theirs) = Channel::pair()?;
-        let gateway = Gateway::new(id, role.peer.clone(), ours);
+        let gateway = Gateway::new(id, role.peer.clone(), ours, self.requests);
         gateway.their_acknowledgements.replace(Some(theirs));
         self.gateway.replace(Some(Rc::new(gateway)));
         Ok(role)

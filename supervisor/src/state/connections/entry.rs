@@ -9,6 +9,7 @@ use common::ipc::{ClientAddr, ConnectionId};
 use serde::{Deserialize, Serialize};
 
 use super::machine::State;
+use super::progress::Progress;
 use super::register::{self, Entry as Slot, Register};
 use super::totals::{EndedSessions, Totals};
 use crate::state::session::{Opening, Run};
@@ -42,6 +43,8 @@ pub(super) struct Facts {
     pub(super) session: Option<Box<Session>>,
     /// The gateway's summary of the session that has ended.
     pub(super) summary: Option<Box<SessionSummary>>,
+    /// How far its session is, as its gateway has said last.
+    pub(super) progress: Progress,
 }
 
 /// The session of a connection.
@@ -55,6 +58,11 @@ pub(super) struct Session {
 }
 
 impl Entry {
+    /// Whether its session can have come so far.
+    pub(super) fn can_have_done(&self, progress: &Progress) -> bool {
+        progress.can_follow(&self.facts.progress, self.since.elapsed())
+    }
+
     /// A connection that no gateway has.
     pub(super) fn waiting(client: ClientAddr, socket: OwnedFd) -> Self {
         Self {
@@ -137,6 +145,7 @@ impl Facts {
             request: None,
             session: None,
             summary: None,
+            progress: Progress::default(),
         }
     }
 

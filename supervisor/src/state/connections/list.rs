@@ -1,5 +1,7 @@
 //! Queries of the table.
 
+use std::time::Duration;
+
 use common::control;
 use common::ipc::{ClientAddr, ConnectionId, GatewayId};
 
@@ -11,6 +13,18 @@ impl Connections {
     /// Whether there is no connection.
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Whether there is such a connection.
+    pub(crate) fn is_known(&self, id: ConnectionId) -> bool {
+        self.entries.contains_key(&id)
+    }
+
+    /// Whether something can have taken so long that a role has done for a connection: no longer than the connection
+    /// was handed over, and a little for the difference between the looks at the clock.
+    pub(crate) fn can_have_taken(&self, id: ConnectionId, time: Duration) -> bool {
+        let age = self.entries.get(&id).map(|entry| entry.since.elapsed());
+        age.is_none_or(|age| time <= age + Duration::from_secs(1))
     }
 
     /// Whether any connection waits for a gateway or is being sent to one.

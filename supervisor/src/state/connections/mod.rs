@@ -4,6 +4,7 @@
 mod entry;
 mod list;
 mod machine;
+mod progress;
 mod register;
 #[cfg(test)]
 mod search;
@@ -17,7 +18,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use common::ipc::gateway::{Ended, SessionSummary};
+use common::ipc::gateway::{Count, Ended, SessionSummary};
 use common::ipc::request::Request;
 use common::ipc::{ClientAddr, ConnectionId, GatewayId};
 use common::ticket::SpentBefore;
@@ -25,6 +26,7 @@ use common::ticket::SpentBefore;
 use crate::state::session::{Opening, Run};
 use entry::{Entry, Facts};
 use machine::{Event, State, Word, step};
+use progress::Progress;
 use register::Register;
 pub(crate) use snapshot::Snapshot;
 pub(crate) use totals::{EndedSessions, Totals};
@@ -168,6 +170,12 @@ impl Connections {
 
     /// `gateway` reports the end of a connection.
     pub(crate) fn ended(&mut self, ended: Ended, gateway: GatewayId) -> Todo {
+        let entry = self.entries.get(&ended.id);
+        if let Some((entry, session)) = entry.zip(ended.session.as_ref()) {
+            if !entry.can_have_done(&Progress::from(session)) {
+                return Todo { violations: vec![(gateway, ended.id)], ..Todo::default() };
+            }
+        }
         let word = Word::Ended { session: ended.session.is_some() };
         self.told(ended.id, gateway, word, Details { summary: ended.session, ..Details::default() })
     }
@@ -190,6 +198,17 @@ impl Connections {
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.record_opening(run, id, self.register.as_mut());
         }
+        true
+    }
+
+    /// Takes what `gateway` says about how far a session is; returns whether that can be.
+    pub(crate) fn counted(&mut self, count: &Count, gateway: GatewayId) -> bool {
+        let Some(entry) = self.entries.get_mut(&count.id) else { return false };
+        let progress = Progress::from(count);
+        if entry.state.gateway() != Some(gateway) || !entry.can_have_done(&progress) {
+            return false;
+        }
+        entry.facts.progress = progress;
         true
     }
 

@@ -1,6 +1,6 @@
 //! What becomes of connections whose gateways or connectors come and go, or lie.
 
-use common::ipc::gateway::{ClosedBy, Frames};
+use common::ipc::gateway::{ClosedBy, Count, Frames};
 
 use super::*;
 
@@ -277,4 +277,37 @@ fn a_table_survives_an_upgrade() {
     assert_eq!((next.load_of(GATEWAY), next.any_unread()), (1, true));
     nothing(&next.gateway_gone(GATEWAY));
     assert_eq!(settle(&mut next).offers.len(), 1);
+}
+
+#[test]
+fn a_session_can_not_have_forwarded_more_than_time_allows() {
+    let count = |id, to_target| Count { id, to_target, to_client: 0, frames: Frames::default() };
+    let mut connections = table();
+    let id = handed_over(&mut connections);
+    nothing(&connections.dialled(id, 1, TARGET.into()));
+    assert!(connections.counted(&count(id, 9), GATEWAY));
+    assert!(connections.counted(&count(id, 9), GATEWAY));
+    assert!(!connections.counted(&count(id, 8), GATEWAY), "less than before");
+    assert!(!connections.counted(&count(id, u64::MAX), GATEWAY), "more than can be");
+    assert!(!connections.counted(&count(id, 9), OTHER), "another's");
+    assert!(!connections.counted(&count(ConnectionId(77), 9), GATEWAY), "nobody's");
+    for session in [summary(u64::MAX, 0), summary(9, u64::MAX), summary(8, 0)] {
+        let ended = Ended { id, session: Some(session) };
+        assert_eq!(connections.ended(ended, GATEWAY).violation_of(GATEWAY), Some(id));
+    }
+    nothing(&connections.gateway_gone(GATEWAY));
+    assert_eq!(
+        connections.totals(),
+        Totals { sessions: 0, opened: 1, bytes: 0 },
+        "ended, and nothing counted"
+    );
+    is_at_rest(&connections);
+}
+
+#[test]
+fn a_target_can_not_have_been_reached_before_its_client_came() {
+    let mut connections = table();
+    let id = handed_over(&mut connections);
+    assert!(connections.can_have_taken(id, Duration::from_millis(900)));
+    assert!(!connections.can_have_taken(id, Duration::from_secs(3)));
 }

@@ -14,8 +14,8 @@ use common::config::SuiteNumber;
 use common::ipc::setup::{ServerIdentity, TlsTerms};
 use common::sys::stream::StreamSocket;
 use rustls::crypto::CryptoProvider;
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::CertificateDer;
@@ -123,7 +123,14 @@ impl Tls {
             None => builder.with_no_client_auth(),
         };
         let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
-        config.ticketer = Arc::new(Tickets::new(&identity.tickets));
+        if self.client_verifier.is_some() {
+            // What is resumed takes the client's certificate from the ticket, and every gateway can make tickets: one in
+            // wrong hands could name any client to the others. So each handshake shows and verifies the certificate.
+            config.send_tls13_tickets = 0;
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+        } else {
+            config.ticketer = Arc::new(Tickets::new(&identity.tickets));
+        }
         // HTTP/2 has no Upgrade (RFC 9113 section 8.6).
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(config)
