@@ -2,6 +2,7 @@
 
 use common::addr::TargetAddr;
 use common::config::{Config, Target, Tls};
+use common::log::Escaped;
 
 use crate::os::log::message_id;
 use crate::path::listen::Listening;
@@ -57,6 +58,20 @@ pub(crate) fn settings(
         tracing::warn!(
             message_id = message_id::SANDBOX_DEGRADED,
             "clients are served with less confinement: no {missing}"
+        );
+    }
+    preloaded(config);
+}
+
+/// Warns of a library that is to redirect connections, as proxychains and torsocks do: it does not reach the process that
+/// connects to targets.
+fn preloaded(config: &Config) {
+    let is_local = matches!(config.target(), Target::Wrapped(_) | Target::Demo);
+    let library = std::env::var_os("LD_PRELOAD").filter(|text| !text.is_empty() && !is_local);
+    if let Some(library) = library {
+        tracing::warn!(
+            "LD_PRELOAD ({}) has no effect on connections to targets: the process that makes them starts without it",
+            Escaped(&library.to_string_lossy())
         );
     }
 }

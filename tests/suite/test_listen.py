@@ -44,7 +44,7 @@ def test_a_host_name_is_listened_on(echo_target):
         assert_echoes(running)
 
 
-@pytest.mark.parametrize("form", ["{}", ":{}"])
+@pytest.mark.parametrize("form", ["{}", ":{}", "*:{}"])
 def test_a_port_alone_is_listened_on_at_every_address(echo_target, form):
     port = gateway.free_port()
     with gateway.Gateway(form.format(port), target_of(echo_target), listen=("127.0.0.1", port)) as running:
@@ -232,6 +232,31 @@ def test_a_port_in_use_makes_the_exit_status_a_failure(echo_target):
     with listening_socket() as listener:
         port = listener.getsockname()[1]
         assert gateway.run(f"127.0.0.1:{port}", target_of(echo_target)).returncode != 0
+
+
+@pytest.mark.parametrize("form", ["{port}", "*:{port}"])
+def test_a_port_that_another_has_on_ipv6_alone_is_served_on_ipv4(echo_target, form):
+    with socket.socket(socket.AF_INET6) as other:
+        other.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        other.bind(("::1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with gateway.Gateway(form.format(port=port), target_of(echo_target), listen=("127.0.0.1", port)) as running:
+            assert_echoes(running)
+            if gateway.IS_OURS:
+                running.wait_log(rf"another program listens on port {port} of an IPv6 address")
+
+
+def test_a_library_that_is_to_redirect_connections_is_told_to_have_no_effect(echo_target, directory):
+    source, library = directory / "library.c", directory / "library.so"
+    source.write_text("int websockify_test;")
+    if subprocess.run(["cc", "-shared", "-o", library, source], capture_output=True).returncode != 0:
+        pytest.skip("there is no compiler")
+    for preload in ["", str(library)]:
+        with gateway.start(echo_target.port, env={"LD_PRELOAD": preload}) as running:
+            assert_echoes(running)
+            if gateway.IS_OURS:
+                assert ("has no effect on connections to targets" in running.log) == bool(preload)
 
 
 def test_an_address_of_another_machine_is_refused_with_a_line_that_says_so(echo_target):

@@ -255,16 +255,22 @@ fn open(address: &ListenAddr, config: &Config, shared: bool) -> Result<Listening
 }
 
 /// Without a host: one socket for all addresses of both families, or of IPv4 where the kernel has no
-/// IPv6. A name that has several addresses listens on the first of the preferred family, as the
+/// IPv6, or where another program has the port on an address of IPv6. A name that has several addresses listens on the first of the preferred family, as the
 /// original does.
 fn open_tcp(host: Option<&str>, port: u16, prefer_ipv6: bool, shared: bool) -> io::Result<OwnedFd> {
     let Some(host) = host else {
-        let all = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
-        return match bind_tcp(all, shared) {
-            Err(e) if rustix::io::Errno::from_io_error(&e) == Some(rustix::io::Errno::AFNOSUPPORT) => {
-                bind_tcp(SocketAddr::from(([0, 0, 0, 0], port)), shared)
-            }
-            other => other,
+        let both = bind_tcp(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), shared);
+        let Err(error) = &both else { return both };
+        let only_v4 = || bind_tcp(SocketAddr::from(([0, 0, 0, 0], port)), shared);
+        return match Errno::from_io_error(error) {
+            Some(Errno::AFNOSUPPORT) => only_v4(),
+            // The original listens on IPv4 alone, and so beside such a program.
+            Some(Errno::ADDRINUSE) => only_v4().inspect(|_| {
+                tracing::warn!(
+                    "another program listens on port {port} of an IPv6 address: clients are served on 0.0.0.0:{port} only"
+                );
+            }).or(both),
+            _ => both,
         };
     };
     let mut addresses: Vec<_> = (host, port).to_socket_addrs()?.collect();
