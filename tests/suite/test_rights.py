@@ -190,6 +190,30 @@ def test_a_filter_that_kills_costs_a_part_of_the_sandbox_and_not_the_start(echo_
             running.wait_log("user of their own for the roles .*SIGSYS ends a process that calls setgroups")
 
 
+PLUGIN = """#!/usr/bin/env python3
+import json, sys
+for line in sys.stdin:
+    question = json.loads(line)
+    print(json.dumps({"id": question["id"], "target": "127.0.0.1:" + question["token"]}), flush=True)
+"""
+
+
+@needs_numbers
+@pytest.mark.ours_only("plugins that are programs")
+@pytest.mark.parametrize("calls", CALLS)
+def test_a_filter_that_kills_ends_no_program_that_is_started(echo_target, directory, calls):
+    plugin = directory / "plugin"
+    plugin.write_text(PLUGIN)
+    plugin.chmod(0o755)
+    port = gateway.free_port()
+    words = ["--token-plugin", f"exec:{plugin}", f"127.0.0.1:{port}", "--", "sleep", "60"]
+    prefix = [sys.executable, filter_calls.__file__, "kill", f"~{CALLS[calls]}"]
+    with gateway.Gateway(*words, listen=("127.0.0.1", port), prefix=prefix, cwd="/") as running:
+        with running.websocket(f"/?token={echo_target.port}") as websocket:
+            websocket.expect_echo()
+        assert "is gone" not in running.log and "has ended" not in running.log
+
+
 @needs_numbers
 @pytest.mark.ours_only("strict")
 def test_strict_names_what_a_filter_forbids(echo_target):

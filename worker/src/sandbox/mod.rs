@@ -24,13 +24,20 @@ use common::sys::rehearsal::survives;
 pub use profile::{Ports, Profile, Reach};
 
 /// Gives up user, groups and capabilities, and every way to get them back, and nothing else: for programs of the
-/// administrator.
+/// administrator. Says whether that was done: where a filter that others have set ends who does it, the process keeps what
+/// it has.
 ///
 /// # Errors
 ///
 /// When the kernel refuses. The process must not go on then.
-pub fn drop_privileges(run_as: Option<RunAs>) -> io::Result<()> {
-    identity::drop_privileges(run_as)
+pub fn drop_privileges(run_as: Option<RunAs>) -> io::Result<bool> {
+    if survives(|| _ = identity::drop_privileges(run_as)) {
+        return identity::drop_privileges(run_as).map(|()| true);
+    }
+    if survives(|| _ = identity::keep_privileges()) {
+        identity::keep_privileges()?;
+    }
+    Ok(false)
 }
 
 /// Gives up user, groups, capabilities, and, unless that is off, all that the role has no use for. Says
@@ -56,14 +63,9 @@ pub fn enter(profile: Profile<'_>, run_as: Option<RunAs>, mode: Sandbox) -> io::
     } else {
         surroundings::stay(profile)
     };
-    let no_privileges = survives(|| _ = identity::drop_privileges(run_as));
-    if no_privileges {
-        identity::drop_privileges(run_as)?;
-    } else {
+    let no_privileges = drop_privileges(run_as)?;
+    if !no_privileges {
         deadly = deadly.and(Part::Privileges);
-        if survives(|| _ = identity::keep_privileges()) {
-            identity::keep_privileges()?;
-        }
     }
     let mut level = Level {
         uid: run_as.filter(|_| no_privileges).map(|run_as| run_as.uid),
