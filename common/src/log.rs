@@ -1,19 +1,25 @@
 //! Log lines of the roles. A role has no log of its own: it sends lines to the supervisor, which
 //! alone holds the standard error stream, the journal or the log file.
 
+pub mod budget;
+mod escaped;
+
 use std::fmt::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
+use crate::ipc::ConnectionId;
 use crate::ipc::log::{LogLine, LogLines, LogMessage, RoleEvent, Severity};
 use crate::ipc::table::Message;
 use crate::sys::seqpacket;
+use budget::{Budget, cost};
+pub use escaped::Escaped;
 
 /// The crates whose events are logged: this one, the supervisor, the roles and their program.
 const CRATES: [&str; 4] = ["common", "websockify", "worker", "websockify_worker"];
@@ -21,7 +27,7 @@ const CRATES: [&str; 4] = ["common", "websockify", "worker", "websockify_worker"
 /// Longest text of a line in bytes; the rest is cut off.
 const MAX_TEXT: usize = 2048;
 
-/// Bytes of text and addresses above which lines don't wait for more. Beside them a message has room
+/// Bytes of text above which lines don't wait for more. Beside them a message has room
 /// for one more line and for what encoding adds.
 const MAX_BATCH: usize = 4096;
 
@@ -31,37 +37,58 @@ const MAX_DELAY: Duration = Duration::from_millis(2);
 
 /// Log lines on their way to the supervisor, gathered so that one message carries all of a turn.
 ///
-/// Nothing here waits for the supervisor: when it is behind, lines are dropped and counted.
+/// Nothing here waits for the supervisor: when it is behind, lines are dropped and counted. So are those that are more
+/// than a role may log.
 #[derive(Debug)]
 pub struct Outgoing {
     socket: OwnedFd,
-    waiting: Mutex<(LogLines, usize)>,
+    waiting: Mutex<Waiting>,
     filled: Notify,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    lines: LogLines,
+    /// Bytes of their text.
+    bytes: usize,
+    budget: Budget,
 }
 
 impl Outgoing {
     /// Sends over `socket`.
     #[must_use]
     pub fn new(socket: OwnedFd) -> Arc<Self> {
-        Arc::new(Self { socket, waiting: Mutex::default(), filled: Notify::new() })
+        let waiting =
+            Waiting { lines: LogLines::default(), bytes: 0, budget: Budget::frugal(Instant::now()) };
+        Arc::new(Self { socket, waiting: Mutex::new(waiting), filled: Notify::new() })
+    }
+
+    /// There is one more connection, which may cause lines.
+    pub fn add_connection(&self) {
+        self.lock().budget.add_connection();
     }
 
     /// Adds a mark of `--traffic`.
     pub fn mark(&self, mark: &str) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.0.marks.push_str(mark);
-        if waiting.0.marks.len() > MAX_BATCH {
+        let mut waiting = self.lock();
+        waiting.lines.marks.push_str(mark);
+        if waiting.lines.marks.len() > MAX_BATCH {
             self.send(&mut waiting);
         }
         self.filled.notify_one();
     }
 
     fn push(&self, line: LogLine) {
-        // Whoever panicked with the lock held has left whole lines.
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.1 += line.text.len() + line.client.as_ref().map_or(0, String::len);
-        waiting.0.lines.push(line);
-        if waiting.1 > MAX_BATCH {
+        let mut waiting = self.lock();
+        // Each client is denied once, and each denial is to be heard of.
+        let is_denial = matches!(line.event, Some(RoleEvent::AuthDenied | RoleEvent::TokenDenied));
+        if is_denial || waiting.budget.take(cost(&line.text), Instant::now()) {
+            waiting.bytes += line.text.len();
+            waiting.lines.lines.push(line);
+        } else {
+            waiting.lines.dropped = waiting.lines.dropped.saturating_add(1);
+        }
+        if waiting.bytes > MAX_BATCH {
             self.send(&mut waiting);
         }
         self.filled.notify_one();
@@ -69,8 +96,8 @@ impl Outgoing {
 
     /// Sends what waits.
     pub fn flush(&self) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if !(waiting.0.lines.is_empty() && waiting.0.marks.is_empty()) {
+        let mut waiting = self.lock();
+        if waiting.lines != LogLines::default() {
             self.send(&mut waiting);
         }
     }
@@ -78,19 +105,25 @@ impl Outgoing {
     /// Sends a last line before this process ends by a fault, unless that is a fault of this log.
     pub fn last_words(&self, text: &str) {
         if let Ok(mut waiting) = self.waiting.try_lock() {
-            let text = text.to_owned();
-            waiting.0.lines.push(LogLine { severity: Severity::Error, client: None, text, event: None });
+            let (severity, text) = (Severity::Error, text.to_owned());
+            waiting.lines.lines.push(LogLine { severity, connection: None, text, event: None });
             self.send(&mut waiting);
         }
     }
 
-    fn send(&self, waiting: &mut (LogLines, usize)) {
-        let (lines, _) = std::mem::take(waiting);
+    fn send(&self, waiting: &mut Waiting) {
+        let lines = std::mem::take(&mut waiting.lines);
+        waiting.bytes = 0;
         let lost = u32::try_from(lines.lines.len()).unwrap_or(u32::MAX).saturating_add(lines.dropped);
         let message = LogMessage::Lines(lines);
         if !message.encode().is_ok_and(|m| seqpacket::send(self.socket.as_fd(), m.bytes(), None).is_ok()) {
-            waiting.0.dropped = lost;
+            waiting.lines.dropped = lost;
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        // Whoever panicked with the lock held has left whole lines.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends what comes in, a moment after it came.
@@ -136,7 +169,7 @@ impl<S: Subscriber> Layer<S> for RoleLog {
         event.record(&mut fields);
         self.outgoing.push(LogLine {
             severity: event.metadata().level().into(),
-            client: fields.client,
+            connection: fields.connection,
             text: fields.message.0,
             event: fields.event,
         });
@@ -147,11 +180,18 @@ impl<S: Subscriber> Layer<S> for RoleLog {
 #[derive(Default)]
 struct Fields {
     message: Bounded,
-    client: Option<String>,
+    connection: Option<ConnectionId>,
     event: Option<RoleEvent>,
 }
 
 impl Visit for Fields {
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        match field.name() {
+            "connection" => self.connection = Some(ConnectionId(value)),
+            _ => self.record_debug(field, &value),
+        }
+    }
+
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == "event" {
             self.event = RoleEvent::named(value);
@@ -160,13 +200,19 @@ impl Visit for Fields {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        match field.name() {
+        if field.name() == "message" {
             // Bounded text has no other error than being full.
-            "message" => _ = write!(self.message, "{value:?}"),
-            "client" => self.client = Some(format!("{value:?}")),
-            _ => {}
+            let _ = write!(self.message, "{value:?}");
         }
     }
+}
+
+/// The text of a line, at most [`MAX_TEXT`] bytes of it.
+#[must_use]
+pub fn bounded(text: &str) -> &str {
+    // What a role has cut off itself is shown by an ellipsis.
+    let end = (0..=MAX_TEXT + '…'.len_utf8()).rfind(|end| text.is_char_boundary(*end) || *end >= text.len());
+    end.and_then(|end| text.get(..end)).unwrap_or(text)
 }
 
 /// Text that stops growing at [`MAX_TEXT`].
@@ -186,35 +232,9 @@ impl Write for Bounded {
     }
 }
 
-/// Text from somebody else, made safe for a terminal and a log: control characters and those that
-/// change the direction of writing are shown as escapes.
-#[derive(Clone, Copy, Debug)]
-pub struct Escaped<'a>(pub &'a str);
-
-impl fmt::Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for c in self.0.chars() {
-            if c.is_control()
-                || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-            {
-                write!(f, "{}", c.escape_default())?;
-            } else {
-                f.write_char(c)?;
-            }
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn nothing_from_a_client_reaches_the_terminal_raw() {
-        let forged = "a\r\nroot: all is well\u{1b}[2J\u{202e}x ü";
-        assert_eq!(Escaped(forged).to_string(), "a\\r\\nroot: all is well\\u{1b}[2J\\u{202e}x ü");
-    }
 
     #[test]
     fn events_of_ours_are_told_from_those_of_libraries() {

@@ -4,6 +4,7 @@
 of its worker, this file. As the first gateway it does what the case wants; as
 anything else it becomes the real worker."""
 
+import fcntl
 import os
 import pathlib
 import select
@@ -11,9 +12,10 @@ import shutil
 import socket
 import subprocess
 import sys
+import termios
 import time
 
-from .messages import VERSION, Ack, GatewayToConnector, GatewayToSupervisor, SupervisorToGateway
+from .messages import VERSION, Ack, GatewayToConnector, GatewayToSupervisor, LogMessage, SupervisorToGateway
 
 
 def message(tag, fields=b""):
@@ -42,6 +44,8 @@ class Ends:
     def __init__(self):
         self.supervisor = socket.socket(fileno=0)
         self.supervisor.setblocking(True)
+        self.log = socket.socket(fileno=1)
+        self.log.setblocking(True)
         self.connector = self.acknowledgements = self.client = None
         self.ticket = b""
 
@@ -193,6 +197,122 @@ def tls_handshakes_longer_than_it_lives(ends):
     ends.supervisor.send(STATS + b"\x00\x00" + b"\x01" + bytes(12) + MOST + b"\x00")
 
 
+# Kinds of events in log lines (`RoleEvent`).
+AUTH_DENIED, TOKEN_DENIED, TLS_FAILED, PATH, REFUSED, OUTPUT = 0, 1, 2, 5, 7, 10
+
+
+def varint(number):
+    encoded = bytearray()
+    while number > 127:
+        encoded.append(number & 127 | 128)
+        number >>= 7
+    return bytes(encoded) + bytes([number])
+
+
+def line(text, connection=None, event=None, severity=2):
+    """A log line. `connection` is a number as it is encoded."""
+    encoded = text if isinstance(text, bytes) else text.encode()
+    about = b"\x00" if connection is None else b"\x01" + connection
+    kind = b"\x00" if event is None else b"\x01" + varint(event)
+    return varint(severity) + about + varint(len(encoded)) + encoded + kind
+
+
+def lines(*some, dropped=0):
+    return message(LogMessage.LINES, varint(dropped) + varint(len(some)) + b"".join(some) + b"\x00")
+
+
+def denial_in_the_log(ends):
+    ends.log.send(lines(line("wrong user name or password", ends.id, AUTH_DENIED)))
+
+
+def denial_of_a_token_in_the_log(ends):
+    ends.log.send(lines(line("Token 'x' not found", None, TOKEN_DENIED)))
+
+
+def output_of_a_program_in_the_log(ends):
+    ends.log.send(lines(line("listening", None, OUTPUT)))
+
+
+def noise_for_the_log(ends):
+    ends.log.send(b"\xff" + os.urandom(3000))
+
+
+def log_without_end(ends):
+    """As much as the channel takes, of what takes most room in the log."""
+    many = lines(*[line("\x1b" * 40)] * 300)
+    big = lines(line("\x1b" * 16000))
+    until = time.monotonic() + 8
+    while time.monotonic() < until:
+        ends.log.send(many)
+        ends.log.send(big)
+
+
+def empty_log_messages_without_end(ends):
+    while True:
+        ends.log.send(lines())
+
+
+def dropped_lines_without_end(ends):
+    while True:
+        ends.log.send(lines(dropped=1))
+
+
+def standard_error_without_end(_):
+    until = time.monotonic() + 8
+    while time.monotonic() < until:
+        try:
+            os.write(2, b"\x1b" * 79 + b"\n")
+        except BlockingIOError:
+            time.sleep(0.001)
+
+
+# What ends with the gateway's death, after some thousand lines at most.
+FLOODS = [
+    log_without_end, empty_log_messages_without_end, dropped_lines_without_end, standard_error_without_end,
+]  # fmt: skip
+
+
+def forge_log_lines(ends):
+    """Lines that are not its own, by their looks."""
+    for text in FORGED:
+        for connection in (None, ends.id):
+            ends.log.send(lines(line(text, connection)))
+        for event in (PATH, REFUSED, TLS_FAILED):
+            ends.log.send(lines(line(text, ends.id, event)))
+        os.write(2, text.encode() + b"\n")
+
+
+FORGED = [
+    "198.51.100.77: wrong user name or password",
+    "198.51.100.77 - - [29/Nov/2026 12:00:00] code 401, message Unauthorized",
+    "session 9 to 10.0.0.9:5900 closed by client (1000) after 4000.0 s, 12 bytes in, 34 bytes out",
+    "reloaded: new connections go to generation 2",
+    "a\n198.51.100.77: wrong user name or password\r\x1b[2J\u061c\u200b\u00ad\u202e",
+]
+
+
+def attack_standard_error(_):
+    """Whatever may be done to a descriptor, to the one that the log might be."""
+    attacks = [
+        lambda: fcntl.fcntl(2, fcntl.F_SETFL, 0),
+        lambda: os.lseek(2, 0, os.SEEK_SET),
+        lambda: os.write(2, b"X" * 60 + b"\n"),
+        lambda: fcntl.ioctl(2, termios.FIONBIO, b"\x01\x00\x00\x00"),
+        lambda: os.ftruncate(2, 0),
+        lambda: socket.socket(fileno=os.dup(2)).shutdown(socket.SHUT_RDWR),
+    ]
+    for attack in attacks:
+        try:
+            attack()
+        except OSError:
+            pass
+
+
+def last_words(_):
+    os.write(2, "internal error at \x1b[31msomewhere\u061c:1\nand more".encode())
+    os._exit(1)
+
+
 # What ends with the gateway's death.
 VIOLATIONS = [
     forge, reuse, noise_for_the_connector, descriptors_for_the_connector, noise, unknown_message, too_long,
@@ -200,6 +320,7 @@ VIOLATIONS = [
     answer_without_a_question, wrong_acknowledgement, session_without_a_target, end_said_twice,
     loss_of_what_has_a_target, more_bytes_than_time_allows, more_frames_than_time_allows, more_answers_than_requests,
     more_tls_handshakes_than_connections, tls_handshakes_longer_than_it_lives,
+    denial_in_the_log, denial_of_a_token_in_the_log, output_of_a_program_in_the_log, noise_for_the_log,
 ]  # fmt: skip
 
 

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import time
 
 import pytest
 from harness import gateway, processes, rogue
@@ -220,3 +221,79 @@ def test_a_client_with_an_expired_ticket_may_come_again(directory, echo_target, 
         assert b"\r\nRetry-After: " in answer
         # It is nobody's fault.
         assert "killed gateway" not in running.log
+
+
+def play(running):
+    """Lets the gateway in wrong hands act, by two clients of which it gets one."""
+    clients = [running.connect(), running.connect()]
+    for client in clients:
+        client.sendall(b"G")
+    return clients
+
+
+@pytest.mark.parametrize("flood", rogue.FLOODS, ids=lambda flood: flood.__name__)
+def test_a_gateway_that_fills_the_log_is_stopped_and_told(directory, echo_target, flood):
+    with start(directory, echo_target, flood) as running:
+        until = time.monotonic() + 8
+        play(running)
+        while time.monotonic() < until:
+            with running.websocket(timeout=3) as websocket:
+                websocket.expect_echo()
+            time.sleep(0.2)
+        assert os.stat(running.log_path).st_size < 5_000_000
+        running.wait_log(r"killed gateway 1 \(pid \d+\): protocol violation: it logs more than any role in order")
+        assert re.search(r"^\d+ log lines of gateway 1 were dropped$", running.log, re.MULTILINE)
+
+
+def test_a_gateway_can_write_no_line_but_its_own(directory, echo_target):
+    with start(directory, echo_target, rogue.forge_log_lines) as running:
+        play(running)
+        processes.wait_for(lambda: running.log.count("gateway 1: ") >= 3 * len(rogue.FORGED) + 1, 5)
+        form = r'127\.0\.0\.1: Path: \'|code |TLS handshake '
+        stamp = r"127\.0\.0\.1 - - \[[^]]*\] "
+        forged = [one for one in running.log.splitlines() if re.search("198.51.100|session 9|reloaded", one)]
+        assert len(forged) == 6 * len(rogue.FORGED), running.log
+        for one in forged:
+            assert re.match(rf"(?:{stamp})?(?:gateway 1: )|{stamp}(?:{form})", one), one
+        assert not re.search("[\x1b\r\u061c\u200b\u00ad\u202e]", running.log)
+
+
+def test_no_gateway_can_touch_the_log_by_its_standard_error(directory, echo_target):
+    with start(directory, echo_target, rogue.attack_standard_error) as running:
+        before = running.log
+        play(running)
+        running.wait_log(f"^gateway 1: {'X' * 60}$")  # It is no secret that it can write there.
+        with running.websocket("/afterwards") as websocket:
+            websocket.expect_echo()
+            running.wait_log("/afterwards")
+        assert running.log.startswith(before)
+        places = [os.readlink(f"/proc/{pid}/fd/2") for pid in running.tree()]
+        assert len(set(places)) == len(places), "standard error is shared"
+        roles = [place for place, pid in zip(places, running.tree()) if pid != running.pid]
+        assert all(place.startswith("pipe:") for place in roles)
+
+
+def test_the_last_words_of_a_role_are_in_the_log_before_its_end(directory, echo_target):
+    with start(directory, echo_target, rogue.last_words) as running:
+        play(running)
+        running.wait_log(
+            r"^gateway 1: internal error at \\u\{1b\}\[31msomewhere\\u\{61c\}:1\n"
+            r"gateway 1: and more\n(?:.*\n)*?gateway 1 \(pid \d+\) is gone"
+        )
+
+
+@pytest.mark.parametrize("path", ["/there.txt", "/missing.txt"])
+def test_a_gateway_in_order_is_never_taken_for_one_that_fills_the_log(directory, echo_target, path):
+    """Each request is a line, or two."""
+    (directory / "there.txt").write_text("x")
+    request = f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+    with gateway.start(echo_target.port, "--verbose", "--web", directory) as running:
+        until = time.monotonic() + 4
+        while time.monotonic() < until:
+            with running.connect(10) as client:
+                client.sendall(request * 100)
+                client.shutdown(socket.SHUT_WR)
+                while client.recv(65536):
+                    pass
+        assert "were dropped" not in running.log
+        assert "killed" not in running.log

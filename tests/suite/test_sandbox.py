@@ -82,13 +82,13 @@ def test_a_role_has_no_environment_and_leaves_no_core(confined, role):
 @pytest.mark.skipif(not is_root(), reason="a role's descriptors are for root to see")
 @pytest.mark.parametrize("role, channels", [("gateway", 3), ("connector", 1), ("signer", 1)])
 def test_a_role_has_these_descriptors_and_no_others(confined, role, channels):
-    """Standard input is the channel to the supervisor, standard output that for the log. A gateway also
-    has channels to the connector, to the signer, and for acknowledgements."""
+    """Standard input is the channel to the supervisor, standard output that for the log, and standard
+    error a pipe. A gateway also has channels to the connector, to the signer, and for acknowledgements."""
     pid = one(confined, role)
     # A descriptor of a connection that has ended may be about to be closed.
-    expected = [collections.Counter(EVENT_LOOP, log=1, socket=2 + channels + extra) for extra in [0, SIGNALS]]
+    expected = [collections.Counter(EVENT_LOOP, pipe=1, socket=2 + channels + extra) for extra in [0, SIGNALS]]
     assert processes.wait_for(lambda: kinds(pid) in expected, 3), kinds(pid)
-    assert os.readlink(f"/proc/{pid}/fd/2") == str(confined.log_path)
+    assert os.readlink(f"/proc/{pid}/fd/2").startswith("pipe:")
 
 
 def kinds(pid):

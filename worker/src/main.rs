@@ -17,7 +17,8 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    fault::end_process(move |line| eprintln!("websockify-worker {role}: {line}"));
+    // The supervisor labels what comes on standard error.
+    fault::end_process(|line| eprintln!("{line}"));
     let run = match role {
         RoleName::Gateway => gateway::run,
         RoleName::Connector => connector::run,
@@ -38,7 +39,7 @@ fn main() -> ExitCode {
     match run(control, log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("websockify-worker {role}: {error}");
+            eprintln!("{error}");
             ExitCode::FAILURE
         }
     }

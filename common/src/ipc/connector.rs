@@ -74,8 +74,6 @@ pub const MAX_SETTLED: usize = 1024;
 pub struct Dialled {
     /// For which connection.
     pub id: ConnectionId,
-    /// The client, for the log.
-    pub client: String,
     /// The target.
     pub target: String,
     /// The session uses TLS with the target.
@@ -95,7 +93,7 @@ impl Dialled {
     /// So many fit into a message, as long as they keep to the lengths below.
     pub const MAX_BATCH: usize = 12;
 
-    /// Longest address of a client (unix socket paths are shorter), target, name, or reason of a failure,
+    /// Longest target, name, or reason of a failure,
     /// bytes.
     pub const MAX_TEXT: usize = 300;
 }

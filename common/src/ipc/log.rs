@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 use tracing::Level;
 
+use super::ConnectionId;
 use super::table::messages;
+use crate::role::RoleName;
 
 messages! {
     /// What a role says on the channel of its log, its standard output.
@@ -19,15 +21,17 @@ messages! {
 pub struct LogLine {
     /// How much it matters.
     pub severity: Severity,
-    /// The client that it is about.
-    pub client: Option<String>,
-    /// What happened. May hold what clients sent: escape it before a human sees it.
+    /// The connection that it is about. The supervisor knows its client.
+    pub connection: Option<ConnectionId>,
+    /// What happened, or what completes the line of `event`. May hold what clients sent: escape it before a human sees
+    /// it.
     pub text: String,
-    /// The kind of event, where somebody may want to look for it.
+    /// The kind of event, for lines that have a form of their own.
     pub event: Option<RoleEvent>,
 }
 
-/// Kinds of events that roles tell of: the field `event` of a `tracing` event, by its name.
+/// Kinds of events that roles tell of: the field `event` of a `tracing` event, by its name. The supervisor gives the lines
+/// of each kind their form, so that none can be taken for another line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RoleEvent {
     /// A client has not proved what it must.
@@ -36,9 +40,40 @@ pub enum RoleEvent {
     TokenDenied,
     /// A TLS handshake has failed.
     TlsFailed,
+    /// A client asks for a WebSocket, without TLS.
+    PlainWebSocket,
+    /// A client asks for a WebSocket, with TLS.
+    SecureWebSocket,
+    /// It asks for this path.
+    Path,
+    /// A request was answered; its first line and the status.
+    Answered,
+    /// A request was refused; the status and its reason.
+    Refused,
+    /// A client speaks no TLS, which is required.
+    NotSecure,
+    /// A client speaks TLS, and this certificate is missing.
+    NoCertificate,
+    /// The wrapped program has written a line.
+    Output,
 }
 
 impl RoleEvent {
+    /// All kinds.
+    pub const ALL: [Self; 11] = [
+        Self::AuthDenied,
+        Self::TokenDenied,
+        Self::TlsFailed,
+        Self::PlainWebSocket,
+        Self::SecureWebSocket,
+        Self::Path,
+        Self::Answered,
+        Self::Refused,
+        Self::NotSecure,
+        Self::NoCertificate,
+        Self::Output,
+    ];
+
     /// The name, as `tracing` has it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -46,12 +81,30 @@ impl RoleEvent {
             Self::AuthDenied => "auth-denied",
             Self::TokenDenied => "token-denied",
             Self::TlsFailed => "tls-failed",
+            Self::PlainWebSocket => "plain-web-socket",
+            Self::SecureWebSocket => "secure-web-socket",
+            Self::Path => "path",
+            Self::Answered => "answered",
+            Self::Refused => "refused",
+            Self::NotSecure => "not-secure",
+            Self::NoCertificate => "no-certificate",
+            Self::Output => "output",
+        }
+    }
+
+    /// The role that tells of it.
+    #[must_use]
+    pub fn teller(self) -> RoleName {
+        match self {
+            Self::AuthDenied | Self::TokenDenied => RoleName::Connector,
+            Self::Output => RoleName::Wrapper,
+            _ => RoleName::Gateway,
         }
     }
 
     /// The kind of this name.
     pub(crate) fn named(name: &str) -> Option<Self> {
-        [Self::AuthDenied, Self::TokenDenied, Self::TlsFailed].into_iter().find(|one| one.as_str() == name)
+        Self::ALL.into_iter().find(|one| one.as_str() == name)
     }
 }
 

@@ -24,14 +24,15 @@ pub enum Ended {
 /// Does `step` in a copy of this process, which ends with the status that it gives. What it changes of the process is
 /// gone with the copy; what it writes is not.
 ///
-/// Call it while this process has no other thread: in the copy locks of others would stay locked.
+/// Call it while this process has no other thread, or make only system calls in the step: in the copy, locks that other
+/// threads hold stay locked. The supervisor has threads that write its logs.
 ///
 /// # Errors
 ///
 /// When there can be no copy, such as for want of processes.
 pub fn rehearse(step: impl FnOnce() -> u8) -> io::Result<Ended> {
-    // SAFETY: the callers are single-threaded, so that the copy may do whatever this process may. It ends by _exit(2)
-    // below: nothing of ours is dropped or flushed twice. A panic ends it too, by the hook of `fault`.
+    // SAFETY: the callers are single-threaded, so that the copy may do whatever this process may, or make only system
+    // calls in the step, which take no lock that another thread may have held. It ends by _exit(2) below: nothing of ours is dropped or flushed twice. A panic ends it too, by the hook of `fault`.
     match unsafe { fork() }? {
         ForkResult::Child => {
             // It must leave no core file where a signal ends it.

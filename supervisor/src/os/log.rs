@@ -6,6 +6,7 @@ mod journal;
 mod lines;
 pub(crate) mod message_id;
 mod queue;
+pub(crate) mod role_line;
 mod syslog;
 mod traffic;
 
@@ -19,9 +20,7 @@ use std::time::{Duration, Instant};
 
 use common::config::Config;
 use common::fault;
-use common::ipc::log::{LogLine, LogLines, Severity};
-use common::log::{Escaped, is_ours};
-use common::role::RoleName;
+use common::log::is_ours;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_local;
 use tracing::field::{Field, Visit};
@@ -219,31 +218,10 @@ fn is_journal(stderr: &OwnedFd) -> bool {
         .is_ok_and(|stat| device.parse() == Ok(stat.st_dev) && inode.parse() == Ok(stat.st_ino))
 }
 
-/// Logs what another role has sent, which may be taken over: its text is escaped.
-pub(crate) fn role_lines(role: RoleName, lines: &LogLines) {
-    let name = role.as_str();
-    if !lines.marks.is_empty() {
-        traffic::show(&lines.marks);
-    }
-    if lines.dropped > 0 {
-        let dropped = lines.dropped;
-        tracing::warn!(websockify_role = name, "{dropped} log lines of the {role} were dropped");
-    }
-    for LogLine { severity, client, text, event } in &lines.lines {
-        let message_id = event.map(message_id::of_role_event);
-        let text = Escaped(text);
-        let client = client.as_deref().map(|client| tracing::field::display(Escaped(client)));
-        macro_rules! log_role {
-            ($level:ident) => {
-                tracing::$level!(message_id, websockify_role = name, websockify_client = client, "{text}")
-            };
-        }
-        match severity {
-            Severity::Error => log_role!(error),
-            Severity::Warning => log_role!(warn),
-            Severity::Info => log_role!(info),
-            Severity::Debug => log_role!(debug),
-        }
+/// Shows marks of a gateway, which may be taken over: nothing else gets through.
+pub(crate) fn show_marks(marks: &str) {
+    if !marks.is_empty() {
+        traffic::show(marks);
     }
 }
 

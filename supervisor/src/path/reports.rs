@@ -1,5 +1,6 @@
 //! What the roles of a generation report.
 
+use common::ipc::ClientAddr;
 use common::ipc::connector::Dialled;
 use common::log::Escaped;
 use tokio::task::spawn_local;
@@ -9,7 +10,7 @@ use crate::os::log::message_id;
 use crate::roles::host::{Event, Host};
 use crate::roles::peer::Fault;
 use crate::roles::wrapper::Program;
-use crate::state::connections::Todo;
+use crate::state::connections::{Named, Todo};
 use crate::state::session::Opening;
 
 impl Host for Generation {
@@ -28,7 +29,7 @@ impl Host for Generation {
                 self.introduce_gateways();
             }
             Event::IdentityChanged => self.introduce_gateways(),
-            Event::Dialled(all) => self.take_dialled(&all),
+            Event::Dialled { all, is_logged } => self.take_dialled(&all, is_logged),
             Event::PluginHangs(kind) => {
                 if let Some(plugin) = self.plugins.iter().find(|plugin| plugin.kind == kind) {
                     plugin.hangs();
@@ -57,12 +58,16 @@ impl Generation {
         }
     }
 
-    fn take_dialled(&self, all: &[Dialled]) {
+    fn take_dialled(&self, all: &[Dialled], is_logged: bool) {
         let state = &self.scope.state;
         let program = self.program.as_deref();
         let mut todo = Todo::default();
         for dialled in all {
-            log_dialled(dialled, program);
+            let client = state.connections.borrow().client_of_generation(dialled.id, self.number);
+            let Named::Client(client) = client else { continue };
+            if is_logged {
+                log_dialled(dialled, &client, program);
+            }
             if dialled.failure.is_some() {
                 continue;
             }
@@ -92,8 +97,8 @@ impl Generation {
 }
 
 /// Logs the lines of the original. The connector is trusted no more than other roles.
-fn log_dialled(dialled: &Dialled, program: Option<&Program>) {
-    let client = Escaped(&dialled.client).to_string();
+fn log_dialled(dialled: &Dialled, client: &ClientAddr, program: Option<&Program>) {
+    let client = Escaped(&client.to_string()).to_string();
     let target = Escaped(&dialled.target).to_string();
     let secured = if dialled.secured { " (using SSL)" } else { "" };
     let line = match (program, target.strip_prefix("unix:")) {

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use common::ipc::connector::{ConnectorToSupervisor, MAX_SETTLED, SupervisorToConnector};
 use common::ipc::setup;
+use common::log::budget::cost;
 use common::role::RoleName;
 use tokio::task::spawn_local;
 
@@ -13,6 +14,7 @@ use super::host::Event;
 use super::peer::{Fault, Peer, Role};
 use super::scope::Scope;
 use super::supervise::{First, Launch, Spec, StartError};
+use super::voice::About;
 use crate::files::tokens::TokenSource;
 use crate::os::network::{Network, within};
 use crate::state::service::ServiceState;
@@ -63,7 +65,10 @@ impl Launch for ConnectorSpec {
     }
 
     fn spawn(&self) -> io::Result<Role> {
-        let spawn = || Role::spawn(Self::NAME, self.scope.sandbox, "the connector".into());
+        let spawn = || {
+            let about = About::Connector(self.scope.state.clone(), self.scope.generation);
+            Role::spawn(Self::NAME, self.scope.sandbox, "the connector".into(), about)
+        };
         within(self.network.as_deref(), spawn)
     }
 
@@ -117,7 +122,11 @@ impl Spec for ConnectorSpec {
                     return Err(Fault::Violation("a time that can't be".into()));
                 }
                 drop(connections);
-                self.scope.report(Event::Dialled(all));
+                let costs = all
+                    .iter()
+                    .map(|one| cost(&one.target) + cost(one.failure.as_deref().unwrap_or_default()));
+                let is_logged = peer.voice.may_log(costs.sum())?;
+                self.scope.report(Event::Dialled { all, is_logged });
             }
             ConnectorToSupervisor::Settled(ids) => {
                 let state = &self.scope.state;
@@ -126,7 +135,11 @@ impl Spec for ConnectorSpec {
             ConnectorToSupervisor::Violation(violation) => {
                 self.scope.report(Event::Accused(Self::NAME, violation));
             }
-            ConnectorToSupervisor::PluginHangs(kind) => self.scope.report(Event::PluginHangs(kind)),
+            ConnectorToSupervisor::PluginHangs(kind) => {
+                if peer.voice.may_log(cost(""))? {
+                    self.scope.report(Event::PluginHangs(kind));
+                }
+            }
             ConnectorToSupervisor::Pong => peer.pulse.heard(),
             ConnectorToSupervisor::Ready(_) | ConnectorToSupervisor::Failed(_) => {
                 return Err(Fault::out_of_turn());

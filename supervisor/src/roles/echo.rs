@@ -13,6 +13,7 @@ use common::role::RoleName;
 use super::peer::{Fault, Peer, Role};
 use super::scope::Scope;
 use super::supervise::{First, Launch, Spec, StartError};
+use super::voice::About;
 use crate::state::service::ServiceState;
 
 /// What is needed to start the echo target.
@@ -34,7 +35,7 @@ impl Launch for EchoSpec {
     const NAME: RoleName = RoleName::Echo;
 
     fn spawn(&self) -> io::Result<Role> {
-        Role::spawn(Self::NAME, self.scope.sandbox, "the echo target".into())
+        Role::spawn(Self::NAME, self.scope.sandbox, "the echo target".into(), About::Itself)
     }
 
     async fn set_up(&self, peer: &Peer) -> Result<(), StartError> {

@@ -23,6 +23,7 @@ use super::peer::{Fault, Peer, Role};
 use super::scope::Scope;
 use super::setup::Outdated;
 use super::supervise::{self, First, Keeper, Launch, RoleError, Spec, StartError};
+use super::voice::About;
 use crate::state::service::ServiceState;
 
 /// How long the exporter may leave a page unread.
@@ -119,7 +120,7 @@ impl Launch for ExporterSpec {
 
     fn spawn(&self) -> io::Result<Role> {
         let sandbox = self.setup.as_ref().map(|setup| setup.sandbox).unwrap_or_default();
-        Role::spawn(Self::NAME, sandbox, "the exporter".into())
+        Role::spawn(Self::NAME, sandbox, "the exporter".into(), About::Itself)
     }
 
     async fn set_up(&self, peer: &Peer) -> Result<(), StartError> {

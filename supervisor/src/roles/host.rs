@@ -25,7 +25,12 @@ pub(crate) enum Event {
     /// A new connector can be asked for targets.
     ConnectorReady,
     /// The connector has dialled targets.
-    Dialled(Vec<Dialled>),
+    Dialled {
+        /// What came of it.
+        all: Vec<Dialled>,
+        /// The log says so, unless the connector has made it say too much.
+        is_logged: bool,
+    },
     /// The connector gets no answer from a plugin program.
     PluginHangs(PluginKind),
     /// Another certificate, signer or secret of session tickets is in force.

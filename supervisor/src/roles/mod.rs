@@ -1,7 +1,7 @@
 //! The other processes: how each is started, kept running and ended.
 //!
 //! `supervise` is the runtime that all share, `scope` what those of one generation have in common, `host` what they
-//! report. The others are one role each.
+//! report, `voice` what they log. The others are one role each.
 
 pub(crate) mod confinement;
 pub(crate) mod connector;
@@ -17,4 +17,5 @@ pub(crate) mod scope;
 pub(crate) mod setup;
 pub(crate) mod signer;
 pub(crate) mod supervise;
+pub(crate) mod voice;
 pub(crate) mod wrapper;

@@ -4,25 +4,31 @@ use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::rc::Rc;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use common::config::Sandbox;
 use common::ipc::ConnectionId;
 use common::ipc::channel::{Channel, ChannelError};
-use common::ipc::log::LogMessage;
 use common::role::RoleName;
 use common::sys::rehearsal::{Ended, rehearse};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use tokio::net::unix::pipe::Receiver;
 use tokio::sync::Notify;
-use tokio::task::spawn_local;
+use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::timeout;
 
 use super::liveness::Pulse;
+use super::voice::{self, About, Voice};
 use crate::os::process::Process;
-use crate::os::{log, program};
+use crate::os::program;
+
+/// How long the last words of a role that has ended may take.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// Why a role is no longer listened to.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +78,10 @@ pub(crate) struct Peer {
     pub(crate) channel: Channel,
     /// Where its log lines come from.
     pub(crate) log: Rc<Channel>,
+    /// Its standard error.
+    pub(crate) errors: Rc<Receiver>,
+    /// What it is for the log.
+    pub(crate) voice: Rc<Voice>,
     /// Whether it answers pings.
     pub(crate) pulse: Pulse,
     fault: RefCell<Option<Fault>>,
@@ -106,13 +116,6 @@ impl Peer {
         }
     }
 
-    /// Takes what it has still to say for the log.
-    pub(super) fn hear_last_words(&self, role: RoleName) {
-        while let Ok(Some(LogMessage::Lines(lines))) = self.log.try_receive() {
-            log::role_lines(role, &lines);
-        }
-    }
-
     /// It has ended, or its end is all that is waited for.
     pub(super) fn set_gone(&self) {
         self.gone.set(true);
@@ -124,37 +127,51 @@ impl Peer {
 pub(crate) struct Role {
     pub(crate) peer: Rc<Peer>,
     pub(crate) process: Process,
+    /// Hears what it says on standard error.
+    last_words: JoinHandle<()>,
+}
+
+/// Our ends of what leads to a role.
+#[derive(Debug)]
+pub(crate) struct Ends {
+    pub(crate) channel: OwnedFd,
+    pub(crate) log: OwnedFd,
+    pub(crate) errors: OwnedFd,
 }
 
 impl Role {
     /// Spawns `websockify-worker NAME` with nothing but its channel as standard input, its log as standard
-    /// output, and our standard error for the last words of a panic.
+    /// output, and a pipe as standard error for the last words of a panic. Its log lines are about `about`.
     ///
     /// It gets a process group of its own: an interrupt from the keyboard is for the supervisor, which then ends
     /// sessions in good order.
-    pub(crate) fn spawn(name: RoleName, sandbox: Sandbox, title: String) -> io::Result<Self> {
+    pub(crate) fn spawn(name: RoleName, sandbox: Sandbox, title: String, about: About) -> io::Result<Self> {
         let (ours, theirs) = Channel::pair()?;
         let (log, their_log) = Channel::pair()?;
+        let (errors, their_errors) = voice::errors_pipe()?;
         let mut command = program::worker()?;
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         command.arg(name.as_str()).env_clear().current_dir("/");
         command.stdin(Stdio::from(blocking(theirs)?)).stdout(Stdio::from(their_log));
+        command.stderr(Stdio::from(their_errors));
         let process = match sandbox {
             Sandbox::Off => Process::start(&mut command)?,
             Sandbox::BestEffort | Sandbox::Strict => in_own_pid_namespace(|| Process::start(&mut command))?,
         };
-        Self::new(name, title, process, Channel::new(ours)?, log)
+        // It holds the role's end of the pipe, and we would wait for our own end.
+        drop(command);
+        Self::new(name, title, process, Channel::new(ours)?, log, errors, about)
     }
 
-    /// Goes on with a process that runs, by our ends of its channels.
+    /// Goes on with a process that runs, by our ends of what leads to it.
     pub(crate) fn adopt(
         name: RoleName,
         title: String,
         process: Process,
-        channel: OwnedFd,
-        log: OwnedFd,
+        Ends { channel, log, errors }: Ends,
+        about: About,
     ) -> io::Result<Self> {
-        Self::new(name, title, process, Channel::adopted(channel)?, log)
+        Self::new(name, title, process, Channel::adopted(channel)?, log, errors, about)
     }
 
     fn new(
@@ -163,21 +180,47 @@ impl Role {
         process: Process,
         channel: Channel,
         log: OwnedFd,
+        errors: OwnedFd,
+        about: About,
     ) -> io::Result<Self> {
         let log = Rc::new(Channel::new(log)?);
-        spawn_local(forward_log(name, log.clone()));
-        let peer = Peer {
+        let errors = Rc::new(Receiver::from_owned_fd(errors)?);
+        let voice = Voice::new(name, title.strip_prefix("the ").unwrap_or(&title), about);
+        let peer = Rc::new(Peer {
             title,
             pid: process.pid,
             channel,
-            log,
+            log: log.clone(),
+            errors: errors.clone(),
+            voice: voice.clone(),
             pulse: Pulse::default(),
             fault: RefCell::default(),
             faulty: Notify::new(),
             gone: Cell::new(false),
-        };
-        Ok(Self { peer: Rc::new(peer), process })
+        });
+        spawn_local(voice.clone().hear_lines(log, Rc::downgrade(&peer)));
+        let last_words = spawn_local(voice.hear_errors(errors, Rc::downgrade(&peer)));
+        Ok(Self { peer, process, last_words })
     }
+
+    /// Kills the process, waits for its end, and takes its last words.
+    pub(super) async fn kill(self) -> Option<ExitStatus> {
+        let Self { peer, process, last_words } = self;
+        let status = process.kill().await;
+        hear_last_words(&peer, last_words).await;
+        status
+    }
+
+    /// Takes the last words of a process that has ended.
+    pub(super) async fn hear_last_words(self) {
+        hear_last_words(&self.peer, self.last_words).await;
+    }
+}
+
+/// Takes what a process that has ended has still to say for the log, which comes before the line about its end.
+async fn hear_last_words(peer: &Peer, errors: JoinHandle<()>) {
+    peer.voice.take_last_lines(&peer.log);
+    let _ = timeout(LAST_WORDS, errors).await;
 }
 
 /// Spawns a process as the only one of a PID namespace of its own, if we may: it can't even name others. We see and
@@ -205,12 +248,4 @@ fn there_and_back<T>(action: impl FnOnce() -> T) -> io::Result<T> {
 fn blocking(fd: OwnedFd) -> io::Result<OwnedFd> {
     rustix::io::ioctl_fionbio(&fd, false)?;
     Ok(fd)
-}
-
-/// Writes the log lines of a role until it ends.
-async fn forward_log(role: RoleName, channel: Rc<Channel>) {
-    // An end that breaks protocol has nothing more to say that could be believed.
-    while let Ok(LogMessage::Lines(lines)) = channel.receive().await {
-        log::role_lines(role, &lines);
-    }
 }

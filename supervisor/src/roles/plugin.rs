@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::Stdio;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use common::config::auth::AuthPlugin;
 use common::config::external_plugin::ExternalPlugin;
@@ -25,7 +25,6 @@ use common::role::RoleName;
 use nix::fcntl::OFlag;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, pipe2};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::unix::pipe::Receiver;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
@@ -33,6 +32,7 @@ use tokio::time::timeout;
 
 use super::scope::Scope;
 use super::supervise::{Kept, Obituary, RoleError, START_DEADLINE, describe};
+use super::voice::{About, Voice};
 use crate::os::process::Process;
 use crate::os::program;
 
@@ -46,9 +46,6 @@ const SOURCE: &str = "WEBSOCKIFY_PLUGIN_SOURCE";
 
 /// Loads classes that were written for the original.
 const FOR_PYTHON: &str = "websockify-plugin-python";
-
-/// The longest line for the log, bytes; longer ones are split.
-const MAX_LINE: u64 = 1024;
 
 /// A program, and what it is started with.
 #[derive(Debug)]
@@ -167,7 +164,8 @@ impl Plugin {
         command.stdin(Stdio::from(OwnedFd::from(theirs.try_clone()?)));
         command.stdout(Stdio::from(OwnedFd::from(theirs))).stderr(Stdio::from(their_errors));
         let running = Running(Process::start(&mut command)?);
-        spawn_local(forward(self.name.clone(), Receiver::from_owned_fd(errors)?));
+        let voice = Voice::new(RoleName::Plugin, &self.name, About::Itself);
+        spawn_local(voice.hear_errors(Rc::new(Receiver::from_owned_fd(errors)?), Weak::new()));
         Ok((running, ours.into()))
     }
 }
@@ -221,21 +219,4 @@ impl Kept for PluginSpec {
 /// Whom the program becomes, as an argument.
 fn identity(run_as: Option<RunAs>) -> String {
     run_as.map_or_else(|| "-".to_owned(), |RunAs { uid, gid }| format!("{uid}:{gid}"))
-}
-
-/// Writes what a program says on standard error into the log.
-async fn forward(name: String, errors: Receiver) {
-    let mut reader = BufReader::new(errors);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        match (&mut reader).take(MAX_LINE).read_until(b'\n', &mut line).await {
-            Ok(0) | Err(_) => return,
-            Ok(_) => {
-                let text = String::from_utf8_lossy(&line);
-                let text = Escaped(text.trim_end());
-                tracing::info!("{name}: {text}");
-            }
-        }
-    }
 }

@@ -17,6 +17,7 @@ use super::identity::Identity;
 use super::peer::{Fault, Peer, Role};
 use super::scope::Scope;
 use super::supervise::{self, First, Keeper, Launch, Spec, StartError};
+use super::voice::About;
 use crate::files::certificate::{Certificate, CertificateFiles};
 use crate::os::log::message_id;
 use crate::state::service::ServiceState;
@@ -100,7 +101,7 @@ impl Launch for SignerSpec {
     }
 
     fn spawn(&self) -> io::Result<Role> {
-        Role::spawn(Self::NAME, self.scope.sandbox, "the signer".into())
+        Role::spawn(Self::NAME, self.scope.sandbox, "the signer".into(), About::Itself)
     }
 
     /// Reads the files anew each time, since nobody but a signer keeps the key.

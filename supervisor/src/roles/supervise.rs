@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use common::ipc::channel::ChannelError;
 use common::ipc::level::Level;
 use common::ipc::table::Message;
+use common::log::Escaped;
 use common::role::RoleName;
 use nix::sys::signal::Signal;
 use tokio::task::{JoinSet, spawn_local};
@@ -223,8 +224,7 @@ impl<S: Spec> Kept for S {
         let fault = serve(self, &peer).await;
         peer.set_gone();
         judge(self, &peer, &fault);
-        let status = role.process.kill().await;
-        peer.hear_last_words(S::NAME);
+        let status = role.kill().await;
         let loss = self.bury(&peer).await;
         self.state().note_change();
         loss.filter(|_| !self.state().stopping.get()).map(|loss| Obituary {
@@ -251,9 +251,15 @@ pub(crate) async fn start<S: Launch>(spec: &S) -> Result<Role, RoleError> {
     let role = spec.spawn().map_err(|error| failed(error.to_string()))?;
     let reason = match timeout(START_DEADLINE, prepare(spec, &role.peer)).await {
         Ok(Ok(())) => return Ok(role),
-        Ok(Err(StartError::Channel(ChannelError::Closed))) => end_of(S::NAME, role).await,
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => "not ready in time".into(),
+        Ok(Err(StartError::Channel(ChannelError::Closed))) => end_of(role).await,
+        Ok(Err(error)) => {
+            role.kill().await;
+            error.to_string()
+        }
+        Err(_) => {
+            role.kill().await;
+            "not ready in time".into()
+        }
     };
     spec.give_up();
     Err(failed(reason))
@@ -270,15 +276,16 @@ async fn prepare<S: Launch>(spec: &S, peer: &Rc<Peer>) -> Result<(), StartError>
             spec.confinement().map_or(Ok(()), |one| one.admit(level)).map_err(StartError::Failed)?;
         }
         First::Unconfined => {}
-        First::Failed(reason) => return Err(StartError::Failed(reason)),
+        First::Failed(reason) => return Err(StartError::Failed(Escaped(&reason).to_string())),
     }
     spec.introduce(peer).await
 }
 
 /// How a role has ended that has closed its channel and did not say why.
-async fn end_of(name: RoleName, mut role: Role) -> String {
-    role.peer.hear_last_words(name);
-    match timeout(END_DEADLINE, role.process.wait()).await {
+async fn end_of(mut role: Role) -> String {
+    let ended = timeout(END_DEADLINE, role.process.wait()).await;
+    role.hear_last_words().await;
+    match ended {
         Ok(status) => format!("it has ended before it was ready ({})", describe(status.ok())),
         Err(_) => "it is closed and does not end".into(),
     }
@@ -312,7 +319,7 @@ fn judge<S: Spec>(spec: &S, peer: &Peer, fault: &Fault) {
     let what = if fault.is_violation() {
         let violations = &spec.state().counters.violations;
         violations.set(violations.get() + 1);
-        format!("killed {} (pid {}): {}", peer.title, peer.pid, common::log::Escaped(&fault.to_string()))
+        format!("killed {} (pid {}): {}", peer.title, peer.pid, Escaped(&fault.to_string()))
     } else if matches!(fault, Fault::Hung) {
         format!("{} (pid {}) hangs", peer.title, peer.pid)
     } else {

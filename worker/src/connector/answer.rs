@@ -95,7 +95,6 @@ async fn connect(
     }
     connector.tell_dialled(Dialled {
         id,
-        client: bounded(claims.client.to_string()),
         target: bounded(target.to_string()),
         secured: connector.setup.target_tls,
         failure: dialled.as_ref().err().map(|error| bounded(error.to_string())),
@@ -126,7 +125,7 @@ async fn admit(connector: &Rc<Connector>, request: &ClientRequest<'_>) -> Result
 /// connection, so that a gateway can't try passwords without end.
 fn deny(claims: &Claims, denied: &Denied) -> ConnectorToGateway {
     let event = denied.event().map(RoleEvent::as_str);
-    tracing::info!(event, "{}: {denied}", claims.client);
+    tracing::info!(connection = claims.connection.0, event, "{denied}");
     refused(claims.connection, denied.refusal())
 }
 

@@ -23,9 +23,10 @@ const TLS_FIRST_BYTES: [u8; 2] = [0x16, 0x80];
 
 /// Serves one connection. What goes wrong is the client's fault and ends with it.
 pub(super) async fn serve(gateway: Rc<Gateway>, ticket: Ticket, socket: OwnedFd) {
+    gateway.log.add_connection();
     let connection = gateway.connections.enter(ticket, gateway.outbox.clone());
     if let Err(error) = serve_socket(&gateway, &connection, socket).await {
-        tracing::info!(client = %connection.client(), "{error}");
+        tracing::info!(connection = connection.id().0, "{error}");
     }
 }
 
@@ -45,7 +46,7 @@ async fn serve_socket(gateway: &Rc<Gateway>, connection: &Rc<Connection>, socket
     let stream = if TLS_FIRST_BYTES.contains(&first) {
         secure(gateway, connection, socket).await?
     } else if gateway.setup.tls.as_ref().is_some_and(|tls| tls.required) {
-        tracing::info!("{}: non-SSL connection received but disallowed", connection.client(),);
+        tracing::info!(connection = connection.id().0, event = RoleEvent::NotSecure.as_str(), "");
         None
     } else {
         Some(ClientStream::Plain(socket))
@@ -65,8 +66,9 @@ async fn secure(
     let Some(acceptor) = gateway.tls.acceptor() else {
         if let Some(terms) = &gateway.setup.tls {
             tracing::info!(
-                "{}: SSL connection but '{}' not found",
-                connection.client(),
+                connection = connection.id().0,
+                event = RoleEvent::NoCertificate.as_str(),
+                "{}",
                 terms.certificate_name,
             );
         }
@@ -83,8 +85,6 @@ async fn secure(
         Err(_) => HandshakeError::TimedOut,
     };
     gateway.stats.borrow_mut().tls_failures += 1;
-    tracing::info!(
-        client = %connection.client(), event = RoleEvent::TlsFailed.as_str(), "{failed}",
-    );
+    tracing::info!(connection = connection.id().0, event = RoleEvent::TlsFailed.as_str(), "{failed}");
     Ok(None)
 }

@@ -6,9 +6,9 @@ use std::rc::{Rc, Weak};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
+use common::ipc::ConnectionId;
 use common::ipc::gateway::{Count, Ended, Frames, SessionSummary};
 use common::ipc::request::{Request, Requested};
-use common::ipc::{ClientAddr, ConnectionId};
 use common::ticket::Ticket;
 use tokio::sync::Notify;
 
@@ -138,11 +138,6 @@ impl Connection {
     /// The number that the supervisor gave it.
     pub(super) fn id(&self) -> ConnectionId {
         self.ticket.claims.connection
-    }
-
-    /// The address of its client, from the supervisor.
-    pub(super) fn client(&self) -> &ClientAddr {
-        &self.ticket.claims.client
     }
 
     /// How long it has been open.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use common::config::token::TokenFrom;
 use common::ipc::SessionId;
 use common::ipc::admission::{AdmissionRequest, Refusal};
+use common::ipc::log::RoleEvent;
 use common::ipc::request::Request as RequestSummary;
 use common::ipc::stats::Handshake;
 use common::sys::stream::StreamSocket;
@@ -130,9 +131,13 @@ impl Client {
         }
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             tracing::debug!(
-                client = %self.connection.client(),
-                "\"{} {} {:?}\" {} -",
-                request.method(), shown_path(request.uri()), request.version(), response.status().as_u16(),
+                connection = self.connection.id().0,
+                event = RoleEvent::Answered.as_str(),
+                "{} {} {:?}\" {}",
+                request.method(),
+                shown_path(request.uri()),
+                request.version(),
+                response.status().as_u16(),
             );
         }
         if response.status().is_client_error() || response.status().is_server_error() {
@@ -179,9 +184,11 @@ impl Client {
         let reason = response.extensions().get::<ReasonPhrase>().map(ReasonPhrase::as_bytes);
         let reason = reason.map(String::from_utf8_lossy);
         tracing::info!(
-            client = %self.connection.client(),
-            "code {}, message {}",
-            status.as_u16(), reason.as_deref().or(status.canonical_reason()).unwrap_or_default(),
+            connection = self.connection.id().0,
+            event = RoleEvent::Refused.as_str(),
+            "{}, message {}",
+            status.as_u16(),
+            reason.as_deref().or(status.canonical_reason()).unwrap_or_default(),
         );
     }
 
@@ -194,13 +201,12 @@ impl Client {
                 return no_handshake(&refused);
             }
         };
-        let address = self.connection.client();
-        let client = tracing::field::display(address);
-        let kind = if self.tls.is_some() { "SSL/TLS (wss://)" } else { "Plain non-SSL (ws://)" };
-        tracing::info!(client = &client, "{address}: {kind} WebSocket connection");
+        let connection = self.connection.id().0;
+        let kind = if self.tls.is_some() { RoleEvent::SecureWebSocket } else { RoleEvent::PlainWebSocket };
+        tracing::info!(connection, event = kind.as_str(), "");
         let path = shown_path(request.uri());
         if path != "/" {
-            tracing::info!(client = &client, "{address}: Path: '{path}'");
+            tracing::info!(connection, event = RoleEvent::Path.as_str(), "{path}");
         }
         let mut terms = Terms::of(&self.gateway.setup);
         let target = self.target(self.ask(request)).await;
@@ -257,9 +263,7 @@ impl Client {
         let Some(tls) = &gateway.target_tls else { return Ok((Transport::Plain(socket), lifetime)) };
         let connected = tls.connect(socket, host.as_deref(), gateway.setup.timeouts.tls_handshake).await;
         connected.map(|target| (target, lifetime)).map_err(|error| {
-            tracing::warn!(
-                client = %self.connection.client(), "TLS with the target failed: {error}",
-            );
+            tracing::warn!(connection = self.connection.id().0, "TLS with the target failed: {error}");
             Refusal::Unreachable
         })
     }

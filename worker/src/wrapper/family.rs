@@ -1,9 +1,7 @@
 //! The processes of the wrapped program: all descendants of the wrapper, which adopts those whose parent has ended.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
 use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -17,12 +15,6 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// How long to wait after SIGKILL: a process that the kernel does not release can't be helped.
 const KILLED: Duration = Duration::from_secs(2);
-
-/// The name of the program, for the log.
-pub(super) fn name(command: &[OsString]) -> String {
-    let program = command.first().map(Path::new);
-    program.and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned()
-}
 
 /// Ends all processes: sends SIGTERM, and SIGKILL after `grace`.
 pub(super) async fn end(grace: Duration) {

@@ -44,8 +44,7 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
         let mut children = signal(SignalKind::child())?;
         match start(&setup) {
             Ok((pid, output)) => {
-                let name = family::name(&setup.command);
-                let mut output = spawn_local(output::forward(name, output));
+                let mut output = spawn_local(output::forward(output));
                 let started = WrapperToSupervisor::Started(pid.as_raw());
                 // The end of the supervisor is noticed below.
                 let _ = supervisor.send(&started).await;

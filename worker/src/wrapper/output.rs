@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use common::ipc::log::RoleEvent;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
 use tokio::time::sleep;
@@ -18,28 +19,27 @@ const PAUSE: Duration = Duration::from_millis(5);
 pub(super) const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// Logs the lines that arrive on `pipe` until its other end is closed.
-pub(super) async fn forward(name: String, pipe: OwnedFd) {
+pub(super) async fn forward(pipe: OwnedFd) {
     let mut pipe = match Receiver::from_owned_fd(pipe) {
         Ok(pipe) => pipe,
         Err(error) => {
-            tracing::error!("cannot read the output of {name}: {error}");
+            tracing::error!("cannot read the program's output: {error}");
             return;
         }
     };
     let mut lines = Lines::default();
     let mut buffer = vec![0; BURST];
     while let Ok(count @ 1..) = pipe.read(&mut buffer).await {
-        lines.take(&buffer[..count], |line| log(&name, line));
+        lines.take(&buffer[..count], log);
         if count == BURST {
             sleep(PAUSE).await;
         }
     }
-    lines.end(|line| log(&name, line));
+    lines.end(log);
 }
 
-fn log(name: &str, line: &[u8]) {
-    let text = String::from_utf8_lossy(line);
-    tracing::info!("{name}: {text}");
+fn log(line: &[u8]) {
+    tracing::info!(event = RoleEvent::Output.as_str(), "{}", String::from_utf8_lossy(line));
 }
 
 /// The beginning of an incomplete line.

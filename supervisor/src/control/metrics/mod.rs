@@ -104,6 +104,11 @@ fn write_log(text: &mut Text) {
     for (log, count) in log::dropped() {
         text.total(&[("log", log)], count);
     }
+    let help = "Log lines that were dropped, as a role had too many of them, by the role.";
+    text.counter("websockify_role_log_dropped", help);
+    for (role, count) in log::role_line::dropped() {
+        text.total(&[("role", role.as_str())], count);
+    }
 }
 
 fn write_configuration(text: &mut Text, intake: &Intake) {

@@ -19,8 +19,9 @@ use crate::os::socket_file::SocketFile;
 use crate::path::accept;
 use crate::path::generation::Generation;
 use crate::path::listen::Listening;
-use crate::roles::peer::Role;
+use crate::roles::peer::{Ends, Role};
 use crate::roles::plugin;
+use crate::roles::voice::About;
 use crate::roles::wrapper::{self, Program};
 
 /// The inherited descriptors that nobody has taken yet.
@@ -119,8 +120,13 @@ fn adopt_generation(
     let mint = Mint::new(from.ticket_key, from.ticket_lifetime);
     let generation = Generation::adopted(&intake.state, config.clone(), from.number, mint, program);
     intake.generations.add(generation.clone());
+    let number = from.number;
     let mut adopt = |name: RoleName, title: &str, from: Option<state::Role>| {
-        let adopted = role(name, title.into(), &from?, descriptors);
+        let about = match name {
+            RoleName::Connector => About::Connector(intake.state.clone(), number),
+            _ => About::Itself,
+        };
+        let adopted = role(name, title.into(), &from?, descriptors, about);
         adopted.map_err(|error| tracing::error!("{title} has ended meanwhile: {error}")).ok()
     };
     match adopt(RoleName::Connector, "the connector", from.connector) {
@@ -138,7 +144,13 @@ fn adopt_generation(
     }
     for from in from.gateways {
         let id = from.gateway.id;
-        let adopted = role(RoleName::Gateway, format!("gateway {id}"), &from.role, descriptors);
+        let adopted = role(
+            RoleName::Gateway,
+            format!("gateway {id}"),
+            &from.role,
+            descriptors,
+            About::Gateway(intake.state.clone(), id),
+        );
         match adopted.and_then(|role| Ok((role, descriptors.get(from.acknowledgements)?))) {
             Ok((role, acknowledgements)) => generation.adopt_gateway(from.gateway, role, acknowledgements),
             Err(error) => {
@@ -159,7 +171,9 @@ fn adopt_exporter(control: &Control, from: state::Exporter, descriptors: &mut De
     match listening(from.listener, descriptors) {
         Ok(listening) => {
             let title = || "the exporter".to_owned();
-            let role = from.role.and_then(|from| role(RoleName::Exporter, title(), &from, descriptors).ok());
+            let role = from
+                .role
+                .and_then(|from| role(RoleName::Exporter, title(), &from, descriptors, About::Itself).ok());
             control.exporter.adopt(&generation, listening, role, from.wanted);
         }
         Err(error) => tracing::error!("the listener for metrics is lost: {error}"),
@@ -184,7 +198,9 @@ fn role(
     title: String,
     from: &state::Role,
     descriptors: &mut Descriptors,
+    about: About,
 ) -> io::Result<Role> {
-    let (channel, log) = (descriptors.get(from.channel)?, descriptors.get(from.log)?);
-    Role::adopt(name, title, Process::adopt(from.pid)?, channel, log)
+    let mut get = |number| descriptors.get(number);
+    let ends = Ends { channel: get(from.channel)?, log: get(from.log)?, errors: get(from.errors)? };
+    Role::adopt(name, title, Process::adopt(from.pid)?, ends, about)
 }

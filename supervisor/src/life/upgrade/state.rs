@@ -128,6 +128,7 @@ pub(super) struct Role {
     pub(super) pid: i32,
     pub(super) channel: RawFd,
     pub(super) log: RawFd,
+    pub(super) errors: RawFd,
 }
 
 /// Copies of descriptors that outlive this image.
@@ -222,7 +223,9 @@ impl Passed {
 
     /// Gives the numbers of a role's descriptors in the next image.
     pub(super) fn add_role(&mut self, peer: &Peer) -> io::Result<Role> {
-        Ok(Role { pid: peer.pid, channel: self.add(&peer.channel)?, log: self.add(&*peer.log)? })
+        let (channel, log, errors) =
+            (self.add(&peer.channel)?, self.add(&*peer.log)?, self.add(&*peer.errors)?);
+        Ok(Role { pid: peer.pid, channel, log, errors })
     }
 
     /// The numbers of all copies.

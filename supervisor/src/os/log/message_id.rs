@@ -3,8 +3,6 @@
 //! `systemd/websockify.catalog` explains each of them to who asks with `journalctl --catalog`. A number is
 //! never used again for something else.
 
-use common::ipc::log::RoleEvent;
-
 /// A session begins.
 pub(crate) const SESSION_OPENED: &str = "fbd0ff3b190446aa8698b7bb3c6699ca";
 /// A session has ended.
@@ -38,15 +36,6 @@ pub(crate) const LIMIT_HIT: &str = "7ce177d5ee444eeea9cfecdb4ad637cc";
 pub(crate) const STARTED: &str = "ed9ddb0bb00141b19240b434a6a05dbf";
 /// A changed configuration, or another version, is in force.
 pub(crate) const RELOADED: &str = "ae73266f3ec34262ba5748631b1f4c92";
-
-/// The number of what a role tells of.
-pub(crate) fn of_role_event(event: RoleEvent) -> &'static str {
-    match event {
-        RoleEvent::AuthDenied => AUTH_DENIED,
-        RoleEvent::TokenDenied => TOKEN_DENIED,
-        RoleEvent::TlsFailed => TLS_FAILED,
-    }
-}
 
 #[cfg(test)]
 mod tests {

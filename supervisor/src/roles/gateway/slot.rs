@@ -20,6 +20,7 @@ use crate::roles::host::Event;
 use crate::roles::peer::{Fault, Peer, Role};
 use crate::roles::scope::Scope;
 use crate::roles::supervise::{First, Launch, START_DEADLINE, Spec, StartError};
+use crate::roles::voice::About;
 use crate::state::service::ServiceState;
 
 /// A place for a gateway. When the one that is there dies, another takes it.
@@ -127,7 +128,8 @@ impl Launch for GatewaySlot {
 
     fn spawn(&self) -> io::Result<Role> {
         let id = self.scope.state.next_gateway();
-        let role = Role::spawn(Self::NAME, self.scope.sandbox, format!("gateway {id}"))?;
+        let about = About::Gateway(self.scope.state.clone(), id);
+        let role = Role::spawn(Self::NAME, self.scope.sandbox, format!("gateway {id}"), about)?;
         let (ours, theirs) = Channel::pair()?;
         let gateway = Gateway::new(id, role.peer.clone(), ours, self.requests);
         gateway.their_acknowledgements.replace(Some(theirs));

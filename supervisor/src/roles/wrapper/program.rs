@@ -1,6 +1,7 @@
 //! The wrapped program, whether it runs or not.
 
 use std::cell::{Cell, RefCell};
+use std::ffi::OsString;
 use std::io;
 use std::num::NonZeroU16;
 use std::path::Path;
@@ -229,7 +230,12 @@ impl Program {
 
     /// The program's name without its directory, for the log.
     pub(super) fn name(&self) -> String {
-        let program = self.wrap.command.first().map(Path::new).and_then(Path::file_name);
-        Escaped(&program.unwrap_or_default().to_string_lossy()).to_string()
+        name(&self.wrap.command)
     }
+}
+
+/// The name of the program that a command starts, for the log.
+pub(super) fn name(command: &[OsString]) -> String {
+    let program = command.first().map(Path::new).and_then(Path::file_name);
+    Escaped(&program.unwrap_or_default().to_string_lossy()).to_string()
 }

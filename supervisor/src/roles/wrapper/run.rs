@@ -11,9 +11,11 @@ use common::ipc::wrapper::{ProgramEnd, SupervisorToWrapper, WrapperSetup, Wrappe
 use common::role::RoleName;
 use tokio::time::timeout;
 
+use super::program::name;
 use crate::os::network::{Network, within};
 use crate::roles::peer::{Peer, Role};
 use crate::roles::supervise::{self, First, Launch, StartError};
+use crate::roles::voice::About;
 
 /// What a wrapper needs beyond the program's grace period: it kills what is left, and reads the last output.
 const WRAPPER_GRACE: Duration = Duration::from_secs(3);
@@ -71,7 +73,7 @@ impl Run {
 
     /// Ends the program: its processes have `grace` until they are killed.
     pub(super) async fn stop(self, grace: Duration) {
-        let Role { peer, mut process } = self.wrapper;
+        let Role { peer, mut process, .. } = self.wrapper;
         // The wrapper ends the program when its channel is closed.
         drop(peer);
         if timeout(grace + WRAPPER_GRACE, process.wait()).await.is_err() {
@@ -92,7 +94,8 @@ impl Launch for WrapperLaunch<'_> {
 
     /// Without a sandbox: the program inherits what its wrapper has.
     fn spawn(&self) -> io::Result<Role> {
-        within(self.network, || Role::spawn(Self::NAME, Sandbox::Off, "the wrapper".into()))
+        let about = About::Program(name(&self.setup.command));
+        within(self.network, || Role::spawn(Self::NAME, Sandbox::Off, "the wrapper".into(), about))
     }
 
     async fn set_up(&self, peer: &Peer) -> Result<(), StartError> {

@@ -17,12 +17,13 @@ use tokio::task::spawn_local;
 use super::life::Next;
 use super::phase::Phase;
 use super::port::ReservedPort;
-use super::program::{Kept, Program};
+use super::program::{Kept, Program, name};
 use super::respawn::Respawn;
 use super::run::Run;
 use crate::os::network::Network;
 use crate::os::process::Process;
-use crate::roles::peer::Role;
+use crate::roles::peer::{Ends, Role};
+use crate::roles::voice::About;
 
 /// What the next image is told of the program. Descriptors are named by their numbers.
 #[derive(Debug, Serialize, Deserialize)]
@@ -54,6 +55,7 @@ struct Running {
     pid: i32,
     channel: RawFd,
     log: RawFd,
+    errors: RawFd,
     lived: Duration,
     /// How, and how long ago, its first process has ended.
     ended: Option<(ProgramEnd, Duration)>,
@@ -83,6 +85,7 @@ impl Program {
                 pid: wrapper.pid,
                 channel: pass(wrapper.channel.as_fd())?,
                 log: pass(wrapper.log.as_fd())?,
+                errors: pass(wrapper.errors.as_fd())?,
                 lived: began.elapsed(),
                 ended: ended.map(|(end, at)| (end, at.elapsed())),
             }),
@@ -131,7 +134,7 @@ pub(crate) fn adopt(
     };
     let port = port.map(&mut take_port).transpose()?;
     let next = match run {
-        Some(run) => Next::Attend(run.adopt(&mut take)?),
+        Some(run) => Next::Attend(run.adopt(name(&setup.command), &mut take)?),
         None if wrap.mode == WrapMode::Respawn => Next::Start(respawn.last_pause()),
         None => Next::Wait,
     };
@@ -156,10 +159,10 @@ pub(crate) fn adopt(
 }
 
 impl Running {
-    fn adopt(self, take: &mut impl FnMut(RawFd) -> io::Result<OwnedFd>) -> io::Result<Run> {
-        let (channel, log) = (take(self.channel)?, take(self.log)?);
+    fn adopt(self, name: String, take: &mut impl FnMut(RawFd) -> io::Result<OwnedFd>) -> io::Result<Run> {
+        let ends = Ends { channel: take(self.channel)?, log: take(self.log)?, errors: take(self.errors)? };
         let process = Process::adopt(self.pid)?;
-        let role = Role::adopt(RoleName::Wrapper, "the wrapper".into(), process, channel, log)?;
+        let role = Role::adopt(RoleName::Wrapper, "the wrapper".into(), process, ends, About::Program(name))?;
         let ago = |time: Duration| Instant::now().checked_sub(time).unwrap_or_else(Instant::now);
         Ok(Run::adopted(role, ago(self.lived), self.ended.map(|(end, time)| (end, ago(time)))))
     }

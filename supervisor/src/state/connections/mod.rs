@@ -4,6 +4,7 @@
 mod entry;
 mod list;
 mod machine;
+mod past;
 mod progress;
 mod register;
 #[cfg(test)]
@@ -26,6 +27,8 @@ use common::ticket::SpentBefore;
 use crate::state::session::{Opening, Run};
 use entry::{Entry, Facts};
 use machine::{Event, State, Word, step};
+pub(crate) use past::Named;
+use past::Past;
 use progress::Progress;
 use register::Register;
 pub(crate) use snapshot::Snapshot;
@@ -54,6 +57,8 @@ pub(crate) struct Connections {
     clock: Duration,
     /// The generations that have a connector, and the connections that it has yet to be asked to settle.
     to_forget: BTreeMap<u32, Vec<ConnectionId>>,
+    /// Those that were there lately.
+    past: Past,
     /// Tells the next supervisor which sessions were open, if there is a journal.
     register: Option<Register>,
 }
@@ -251,6 +256,22 @@ impl Connections {
         self.apply_to_all(Event::GatewayDied(gateway), |entry| entry.state.gateway() == Some(gateway))
     }
 
+    /// The client of a connection, of which `gateway` speaks.
+    pub(crate) fn client_of_gateway(&self, id: ConnectionId, gateway: GatewayId) -> Named {
+        match self.entries.get(&id) {
+            Some(entry) => Named::of(&entry.facts.client, entry.state.gateway() == Some(gateway)),
+            None => self.past.client(id, |past| past.gateway == Some(gateway)),
+        }
+    }
+
+    /// The client of a connection, of which the connector of `generation` speaks.
+    pub(crate) fn client_of_generation(&self, id: ConnectionId, generation: u32) -> Named {
+        match self.entries.get(&id) {
+            Some(entry) => Named::of(&entry.facts.client, entry.facts.generation == generation),
+            None => self.past.client(id, |past| past.generation == generation),
+        }
+    }
+
     /// Some of the connections that the connector of `generation` has to settle, oldest first.
     pub(crate) fn to_forget(&self, generation: u32, most: usize) -> Vec<ConnectionId> {
         self.to_forget.get(&generation).into_iter().flatten().take(most).copied().collect()
@@ -336,6 +357,9 @@ impl Connections {
             entry.close(self.run, id, self.register.as_mut(), totals, ended);
         }
         let generation = entry.facts.generation;
+        if effects.offer || after == State::Over {
+            self.past.add(id, before.gateway(), &entry.facts);
+        }
         if effects.offer {
             entry.facts = Facts::new(entry.facts.client);
             todo.offers.push((self.insert_waiting(entry), before.gateway()));

@@ -311,3 +311,24 @@ fn a_target_can_not_have_been_reached_before_its_client_came() {
     assert!(connections.can_have_taken(id, Duration::from_millis(900)));
     assert!(!connections.can_have_taken(id, Duration::from_secs(3)));
 }
+
+#[test]
+fn a_role_names_the_clients_of_its_own_connections_and_of_no_others() {
+    let mut connections = table();
+    let client = Named::Client(ClientAddr::Unix("/run/x".into()));
+    let (open, ended, waiting) =
+        (handed_over(&mut connections), handed_over(&mut connections), accepted(&mut connections));
+    nothing(&connections.ended(Ended { id: ended, session: None }, GATEWAY));
+    // Twice: while the connector is asked, and when it has answered and nothing is left of the connection.
+    for _ in 0..2 {
+        for id in [open, ended] {
+            assert_eq!(connections.client_of_gateway(id, GATEWAY), client);
+            assert_eq!(connections.client_of_gateway(id, OTHER), Named::Foreign);
+            assert_eq!(connections.client_of_generation(id, 1), client);
+            assert_eq!(connections.client_of_generation(id, 2), Named::Foreign);
+        }
+        let _ = settle(&mut connections);
+    }
+    assert_eq!(connections.client_of_gateway(waiting, GATEWAY), Named::Foreign);
+    assert_eq!(connections.client_of_gateway(ConnectionId(99), GATEWAY), Named::Unknown);
+}

@@ -44,10 +44,10 @@ pub(super) struct Tls {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HandshakeError {
     /// The client does not speak as it should, or not what we speak.
-    #[error("TLS handshake failed: {0}")]
+    #[error("failed: {0}")]
     Failed(io::Error),
     /// The deadline has passed.
-    #[error("TLS handshake timed out")]
+    #[error("timed out")]
     TimedOut,
 }
 

@@ -1,0 +1,246 @@
+//! What a role says to the log: over its channel for log lines, and on its standard error. The latter is a pipe, and no
+//! descriptor of the supervisor's.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::{Rc, Weak};
+use std::time::{Duration, Instant};
+
+use common::ipc::ConnectionId;
+use common::ipc::GatewayId;
+use common::ipc::channel::{Channel, ChannelError};
+use common::ipc::log::{LogLine, LogLines, LogMessage, RoleEvent, Severity};
+use common::log::budget::{Budget, Verdict, cost};
+use common::log::{Escaped, bounded};
+use common::role::RoleName;
+use nix::fcntl::OFlag;
+use nix::unistd::pipe2;
+use tokio::net::unix::pipe::Receiver;
+use tokio::task::yield_now;
+use tokio::time::sleep;
+
+use super::peer::{Fault, Peer};
+use crate::os::log;
+use crate::os::log::role_line::{self, RoleLine};
+use crate::state::connections::Named;
+use crate::state::service::ServiceState;
+
+/// The longest line on standard error, bytes; longer ones are split.
+const MAX_LINE: usize = 1024;
+
+/// What is read of it at a time, bytes.
+const MAX_READ: usize = 4096;
+
+/// How long standard error is left alone after more than may be logged.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// What the lines of a role can be about.
+#[derive(Debug)]
+pub(crate) enum About {
+    /// Nothing that has a name.
+    Itself,
+    /// Connections that this gateway has.
+    Gateway(Rc<ServiceState>, GatewayId),
+    /// Connections of this generation.
+    Connector(Rc<ServiceState>, u32),
+    /// The wrapped program of this name.
+    Program(String),
+}
+
+/// A role as the log knows it.
+#[derive(Debug)]
+pub(crate) struct Voice {
+    role: RoleName,
+    label: String,
+    about: About,
+    budget: RefCell<Budget>,
+    /// Lines that were dropped, and nobody was told yet.
+    dropped: Cell<u64>,
+}
+
+/// A pipe for the standard error of a process: our end, and its end.
+///
+/// # Errors
+///
+/// The kernel's, when descriptors run out.
+pub(crate) fn errors_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (ours, theirs) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+    // Theirs does not block either: no role waits for its own last words to be read.
+    Ok((ours, theirs))
+}
+
+impl Voice {
+    /// `label` is what its lines begin with.
+    pub(crate) fn new(role: RoleName, label: &str, about: About) -> Rc<Self> {
+        let label = label.to_owned();
+        let (budget, dropped) = (RefCell::new(Budget::patient(Instant::now())), Cell::new(0));
+        Rc::new(Self { role, label, about, budget, dropped })
+    }
+
+    /// There is one more connection, which may cause lines.
+    pub(crate) fn add_connection(&self) {
+        self.budget.borrow_mut().add_connection();
+    }
+
+    /// Whether a line of this cost, which is the role's or follows from what it has said, may be logged.
+    ///
+    /// # Errors
+    ///
+    /// When there were too many.
+    pub(crate) fn may_log(&self, cost: usize) -> Result<bool, Fault> {
+        let verdict = self.budget.borrow_mut().charge(cost, Instant::now());
+        if verdict == Verdict::Logged {
+            let dropped = self.dropped.take();
+            if dropped > 0 {
+                self.tell_dropped(dropped);
+            }
+            return Ok(true);
+        }
+        self.dropped.set(self.dropped.get() + 1);
+        role_line::note_dropped(self.role, 1);
+        match (verdict, &self.about) {
+            // It is not the wrapper that says so much, and the program is its user's.
+            (Verdict::Excessive, About::Program(_)) | (Verdict::Logged | Verdict::Dropped, _) => Ok(false),
+            (Verdict::Excessive, _) => {
+                self.tell_dropped(self.dropped.take());
+                Err(Fault::Violation("it logs more than any role in order".into()))
+            }
+        }
+    }
+
+    fn tell_dropped(&self, count: u64) {
+        let label = &self.label;
+        tracing::warn!(websockify_role = self.role.as_str(), "{count} log lines of {label} were dropped");
+    }
+
+    /// Writes the log lines of a role until it ends.
+    pub(super) async fn hear_lines(self: Rc<Self>, channel: Rc<Channel>, peer: Weak<Peer>) {
+        loop {
+            let fault = match channel.receive().await {
+                Ok(LogMessage::Lines(lines)) => match self.take(&lines) {
+                    Ok(()) => continue,
+                    Err(fault) => fault,
+                },
+                Err(error @ ChannelError::Violation(_)) => error.into(),
+                Err(_) => return,
+            };
+            if let Some(peer) = peer.upgrade() {
+                peer.condemn(fault);
+            }
+            return;
+        }
+    }
+
+    /// Writes the log lines that a role has left behind.
+    pub(super) fn take_last_lines(&self, channel: &Channel) {
+        while let Ok(Some(LogMessage::Lines(lines))) = channel.try_receive() {
+            if self.take(&lines).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Writes what a role says on standard error until nobody can say anything there.
+    pub(crate) async fn hear_errors(self: Rc<Self>, pipe: Rc<Receiver>, peer: Weak<Peer>) {
+        let mut line = Vec::new();
+        let mut buffer = [0; MAX_READ];
+        loop {
+            let count = match pipe.readable().await.and_then(|()| pipe.try_read(&mut buffer)) {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(_) => break,
+            };
+            let dropped = self.dropped.get();
+            for byte in buffer.iter().take(count) {
+                if *byte != b'\n' {
+                    line.push(*byte);
+                }
+                if *byte == b'\n' || line.len() >= MAX_LINE {
+                    self.take_error(&std::mem::take(&mut line), &peer);
+                }
+            }
+            // Whoever writes without end has to wait, or misses the rest.
+            match self.dropped.get() > dropped {
+                true => sleep(PAUSE).await,
+                false => yield_now().await,
+            }
+        }
+        self.take_error(&line, &peer);
+        let dropped = self.dropped.take();
+        if dropped > 0 {
+            self.tell_dropped(dropped);
+        }
+    }
+
+    fn take_error(&self, line: &[u8], peer: &Weak<Peer>) {
+        let text = String::from_utf8_lossy(line.trim_ascii_end());
+        if text.is_empty() {
+            return;
+        }
+        match self.may_log(cost(&text)) {
+            // Plugins say there what they like; roles why they end.
+            Ok(true) if self.role == RoleName::Plugin => self.write(Severity::Info, None, None, &text),
+            Ok(true) => self.write(Severity::Error, None, None, &text),
+            Ok(false) => {}
+            Err(fault) => {
+                if let Some(peer) = peer.upgrade() {
+                    peer.condemn(fault);
+                }
+            }
+        }
+    }
+
+    fn take(&self, lines: &LogLines) -> Result<(), Fault> {
+        log::show_marks(&lines.marks);
+        if (lines.dropped > 0 || lines.lines.is_empty() && lines.marks.is_empty())
+            && self.may_log(cost(""))?
+        {
+            role_line::note_dropped(self.role, lines.dropped.into());
+            self.tell_dropped(lines.dropped.into());
+        }
+        for line in &lines.lines {
+            self.take_line(line)?;
+        }
+        Ok(())
+    }
+
+    fn take_line(&self, line: &LogLine) -> Result<(), Fault> {
+        let LogLine { severity, connection, text, event } = line;
+        if event.is_some_and(|event| event.teller() != self.role) {
+            return Err(Fault::Violation("a log line of another role".into()));
+        }
+        let text = bounded(text);
+        if !self.may_log(cost(text))? {
+            return Ok(());
+        }
+        let client = connection.map(|id| self.client(id)).transpose()?;
+        self.write(*severity, client.as_deref(), *event, text);
+        Ok(())
+    }
+
+    /// The client of a connection, as the log shows it.
+    fn client(&self, id: ConnectionId) -> Result<String, Fault> {
+        let named = match &self.about {
+            About::Gateway(state, gateway) => state.connections.borrow().client_of_gateway(id, *gateway),
+            About::Connector(state, generation) => {
+                state.connections.borrow().client_of_generation(id, *generation)
+            }
+            About::Itself | About::Program(_) => Named::Foreign,
+        };
+        match named {
+            Named::Client(client) => Ok(Escaped(&client.to_string()).to_string()),
+            Named::Unknown => Ok(format!("connection {id}")),
+            Named::Foreign => Err(Fault::foreign(id)),
+        }
+    }
+
+    fn write(&self, severity: Severity, client: Option<&str>, event: Option<RoleEvent>, text: &str) {
+        let label = match (&self.about, event) {
+            (About::Program(name), Some(RoleEvent::Output)) => name,
+            _ => &self.label,
+        };
+        role_line::write(&RoleLine { role: self.role, label, severity, client, event, text });
+    }
+}
