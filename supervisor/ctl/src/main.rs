@@ -35,7 +35,8 @@ fn main() -> ExitCode {
     match run(options) {
         Ok(code) => code.into(),
         Err(error) => {
-            let _ = writeln!(io::stderr(), "websockifyctl: {error}");
+            // It may hold what an instance has answered.
+            let _ = writeln!(io::stderr(), "websockifyctl: {}", output::safe(&error.to_string()));
             exit_code::FAILURE.into()
         }
     }
@@ -84,7 +85,7 @@ fn run(options: Options) -> Result<u8, CtlError> {
         Command::Show { name } => print(&files::show(&directory, &name)?)?,
         Command::New { name, arguments } => print(&files::new(&directory, &name, arguments)?)?,
         Command::Metrics { name } => match Instance::named(&run()?, &name)?.ask(&Request::Metrics)? {
-            Answer::Metrics(text) => print(&text)?,
+            Answer::Metrics(text) => print(&output::safe(&text))?,
             other => return Err(CtlError::unexpected(other)),
         },
     }
@@ -94,7 +95,7 @@ fn run(options: Options) -> Result<u8, CtlError> {
 /// Carries out a request and prints the confirmation.
 fn done(run: &Path, name: &str, request: &Request) -> Result<(), CtlError> {
     match Instance::named(run, name)?.ask(request)? {
-        Answer::Done(said) => print(&format!("{said}\n")),
+        Answer::Done(said) => print(&format!("{}\n", output::safe(&said))),
         other => Err(CtlError::unexpected(other)),
     }
 }

@@ -9,6 +9,7 @@ use common::log::Escaped;
 use serde_json::json;
 
 use crate::instances::{CtlError, Known};
+use crate::output::safe_json;
 
 /// Width of a terminal that does not tell its width.
 const DEFAULT_WIDTH: usize = 100;
@@ -163,7 +164,7 @@ pub(crate) fn clear() -> Result<(), CtlError> {
 }
 
 fn pretty(value: &impl serde::Serialize) -> Result<String, CtlError> {
-    Ok(serde_json::to_string_pretty(value)? + "\n")
+    Ok(safe_json(&serde_json::to_string_pretty(value)?) + "\n")
 }
 
 /// A table whose columns are as wide as needed. On a terminal lines are cut to its width.
