@@ -9,8 +9,8 @@ use std::sync::LazyLock;
 
 use common::ipc::signer::GatewayToSigner;
 use common::ipc::table::decode;
-use der::asn1::AnyRef;
 use der::Decode;
+use der::asn1::AnyRef;
 use der_grammar::{Choices, Points, structure};
 use libfuzzer_sys::fuzz_target;
 use worker::signer::structure::{Verdict, judge};
@@ -44,7 +44,8 @@ fn check(message: &[u8]) {
     };
     // RFC 8422 section 5.4, behind two randoms: secp256r1, secp384r1.
     let key_exchange = |curve: u8, point: usize| {
-        message.len() == 64 + 4 + point && message[56..69] == [&b"DOWNGRD\x01\x03\0"[..], &[curve, point as u8, 4]].concat()
+        message.len() == 64 + 4 + point
+            && message[56..69] == [&b"DOWNGRD\x01\x03\0"[..], &[curve, point as u8, 4]].concat()
     };
     let is_1_3 = certificate_verify(32) || certificate_verify(48);
     assert_eq!(judge(message, true) == Verdict::Handshake, is_1_3);
