@@ -1,8 +1,10 @@
 """Tokens that an HTTP service knows."""
 
+import gzip
 import http.server
 import json
 import ssl
+import subprocess
 import threading
 import time
 
@@ -144,6 +146,29 @@ def test_https_is_spoken_with_who_proves_its_name(authority, certificate, target
         with start("JSONTokenApi", source) as running:
             assert_refused(running, "t")
             running.wait_log("(?i)certificate")
+
+
+@pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+@pytest.mark.parametrize("kind", ["file", "directory"])
+def test_the_authorities_of_the_environment_count(authority, certificate, target, directory, name, kind):
+    trusted = authority.certificate
+    if kind == "directory":
+        command = ["openssl", "x509", "-in", trusted, "-noout", "-subject_hash"]
+        digest = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+        (directory / f"{digest}.0").write_bytes(trusted.read_bytes())
+        trusted = directory
+    with Api(certificate) as api:
+        api.answer("/t", json_target(target))
+        source = f"https://localhost:{api.port}/%s"
+        with start("JSONTokenApi", source, env={"REQUESTS_CA_BUNDLE": "", "CURL_CA_BUNDLE": "", name: str(trusted)}) as running:
+            assert reached(running, "t") == b"here"
+
+
+@pytest.mark.ours_only("the original unpacks it")
+def test_an_answer_that_is_compressed_is_named_so(api, running, target):
+    api.answer("/json/packed", gzip.compress(json_target(target).encode()), 200, ("Content-Encoding", "gzip"))
+    assert status(assert_refused(running, "packed")) == 503
+    running.wait_log(r"its answer is compressed \(gzip\)")
 
 
 def test_credentials_in_the_url_are_sent_and_not_logged(api, target):

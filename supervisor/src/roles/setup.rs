@@ -1,5 +1,6 @@
 //! What the roles are told: their parts of the configuration, with every file already read.
 
+use std::env;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -243,7 +244,7 @@ fn system_authorities() -> Vec<Vec<u8>> {
 
 /// The user that the roles become; none unless we are root. Where root can become nobody else, none as well, and why:
 /// the roles then stay what they are, unless that is too little.
-fn run_as(user: Option<&str>, sandbox: Sandbox) -> Result<(Option<RunAs>, Option<String>), SetupError> {
+pub(crate) fn run_as(user: Option<&str>, sandbox: Sandbox) -> Result<(Option<RunAs>, Option<String>), SetupError> {
     if !Uid::effective().is_root() {
         return Ok((None, None));
     }
@@ -299,17 +300,41 @@ fn auth_terms(plugin: &AuthPlugin) -> AuthTerms {
 fn plugin_link(plugin: &ExternalPlugin) -> PluginLink {
     match plugin {
         ExternalPlugin::Program(_) | ExternalPlugin::Python(_) => PluginLink::Program,
-        ExternalPlugin::Socket(path) => PluginLink::Lines(service(&TargetAddr::Unix(path.clone()), false)),
+        ExternalPlugin::Socket(path) => {
+            PluginLink::Lines(service(&TargetAddr::Unix(path.clone()), false, web_authorities))
+        }
         ExternalPlugin::Http(HttpUrl { secured, address, authority, path, .. }) => PluginLink::Http {
-            service: service(address, *secured),
+            service: service(address, *secured, web_authorities),
             authority: authority.clone(),
             path: Secret::new(path.clone()),
         },
     }
 }
 
-fn service(address: &TargetAddr, secured: bool) -> Service {
-    Service { address: address.clone(), authorities: secured.then(system_authorities) }
+/// `authorities` are those that the service may prove its name to, if it does.
+fn service(address: &TargetAddr, secured: bool, authorities: fn() -> Vec<Vec<u8>>) -> Service {
+    Service { address: address.clone(), authorities: secured.then(authorities) }
+}
+
+/// The authorities for services over HTTPS. The variables of `requests`, with which the original asks, come before
+/// those of the system.
+fn web_authorities() -> Vec<Vec<u8>> {
+    for name in ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"] {
+        let Some(path) = env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from) else {
+            continue;
+        };
+        let (file, directory) = if path.is_dir() { (None, Some(&*path)) } else { (Some(&*path), None) };
+        let found = rustls_native_certs::load_certs_from_paths(file, directory);
+        for error in &found.errors {
+            tracing::warn!("${name}: {error}");
+        }
+        if found.certs.is_empty() {
+            tracing::warn!("${name} has no authorities: those of the system count");
+            continue;
+        }
+        return found.certs.into_iter().map(|one| one.to_vec()).collect();
+    }
+    system_authorities()
 }
 
 /// What the connector is told of a plugin.
@@ -317,7 +342,7 @@ pub(crate) fn token_lookup(plugin: &TokenPlugin) -> TokenLookup {
     let api = |template: &UrlTemplate, answer| {
         let HttpUrl { secured, address, authority, credentials, .. } = &template.url;
         TokenLookup::Api(ApiLookup {
-            service: service(address, *secured),
+            service: service(address, *secured, web_authorities),
             authority: authority.clone(),
             credentials: credentials.clone(),
             before: Secret::new(template.before.clone()),
@@ -331,7 +356,7 @@ pub(crate) fn token_lookup(plugin: &TokenPlugin) -> TokenLookup {
         TokenPlugin::TextApi(template) => api(template, ApiAnswer::Text),
         TokenPlugin::JsonApi(template) => api(template, ApiAnswer::Json),
         TokenPlugin::Redis(redis) => TokenLookup::Redis(RedisLookup {
-            service: service(&redis.address, redis.secured),
+            service: service(&redis.address, redis.secured, system_authorities),
             db: redis.db,
             password: redis.password.clone(),
             namespace: redis.namespace.clone(),

@@ -18,6 +18,8 @@ use tokio::io::Interest;
 use tokio::net::lookup_host;
 use tokio::time::{Instant, timeout_at};
 
+use crate::sandbox::resolver;
+
 /// The shortest time that each of several addresses gets.
 const MIN_ATTEMPT: Duration = Duration::from_secs(1);
 
@@ -99,7 +101,8 @@ async fn resolve(host: &str, port: u16, prefer_ipv6: bool) -> Result<Vec<SocketA
     if let Ok(address) = host.parse() {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
-    let mut addresses: Vec<_> = lookup_host((host, port)).await.map_err(DialError::Name)?.collect();
+    let found = lookup_host((host, port)).await.inspect_err(|_| resolver::failed());
+    let mut addresses: Vec<_> = found.map_err(DialError::Name)?.collect();
     addresses.sort_by_key(|address| address.is_ipv6() != prefer_ipv6);
     addresses.dedup();
     Ok(addresses)

@@ -60,6 +60,9 @@ pub(super) enum HttpError {
     /// More than [`MAX_BODY`].
     #[error("its answer is longer than {MAX_BODY} bytes")]
     TooLong,
+    /// The answer has a content coding (RFC 9110 section 8.4), though the question accepts none.
+    #[error("its answer is compressed ({0}), which was not asked for and is not supported")]
+    Encoded(String),
     /// The deadline has passed.
     #[error("it does not answer in time")]
     TimedOut,
@@ -86,6 +89,7 @@ impl Client {
         // The semaphore is never closed.
         let _turn = self.turns.acquire().await;
         request.headers_mut().insert(header::HOST, self.host.clone());
+        request.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         if let Some(kept) = self.kept() {
             match self.exchange(kept, request.clone()).await {
                 Err(HttpError::Protocol(error)) if is_stale(&error) => {}
@@ -118,6 +122,11 @@ impl Client {
             idle.push(sender);
         }
         let (status, headers) = (head.status, head.headers);
+        if let Some(coding) = headers.get(header::CONTENT_ENCODING).filter(|coding| *coding != "identity") {
+            return Err(HttpError::Encoded(
+                String::from_utf8_lossy(coding.as_bytes()).escape_debug().to_string(),
+            ));
+        }
         Ok(ServiceAnswer { status, headers, body })
     }
 }

@@ -41,7 +41,7 @@ use tokio::task::{JoinSet, spawn_local};
 use tokio::time::sleep;
 
 use crate::role;
-use crate::sandbox::{self, Profile, Reach};
+use crate::sandbox::{self, Profile, Reach, resolver};
 use answer::{answer, give, refused};
 use client_request::RequestKind;
 use policy::Policy;
@@ -57,6 +57,9 @@ const MAX_WAITING: usize = 4096;
 
 /// How long the word of a dialled target may wait for others.
 const MAX_DELAY: Duration = Duration::from_millis(8);
+
+/// The time for what is being answered when another process is to take over.
+const LAST_ANSWERS: Duration = Duration::from_millis(200);
 
 /// Runs the role until its channel is closed.
 ///
@@ -116,9 +119,16 @@ async fn serve(connector: Rc<Connector>, level: Level) -> ChannelError {
         spawn_local(watch_plugin(connector.clone(), kind));
     }
     loop {
-        match connector.supervisor.receive().await {
-            Ok(message) => connector.obey(message),
-            Err(error) => return error,
+        tokio::select! {
+            received = connector.supervisor.receive() => match received {
+                Ok(message) => connector.obey(message),
+                Err(error) => return error,
+            },
+            () = resolver::moved() => {
+                // The client that has found it out gets its answer.
+                sleep(LAST_ANSWERS).await;
+                return ChannelError::Closed;
+            }
         }
     }
 }

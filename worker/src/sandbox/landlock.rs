@@ -1,6 +1,7 @@
 //! Files and addresses that stay within reach (landlock(7)), as far as the kernel goes.
 
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus, NetPort, PathBeneath, PathFd, Ruleset,
@@ -8,6 +9,7 @@ use landlock::{
 };
 
 use super::profile::{Ports, Profile, Reach};
+use super::resolver;
 
 /// The newest version of the interface that this file makes use of.
 ///
@@ -79,10 +81,12 @@ fn net(profile: Profile<'_>) -> BitFlags<AccessNet> {
 
 fn connector(mut rules: RulesetCreated, reach: &Reach) -> Result<RulesetCreated, RulesetError> {
     if reach.resolves {
-        for path in RESOLVER_FILES {
+        let places = RESOLVER_FILES.iter().map(PathBuf::from).chain(resolver::places());
+        for path in places {
             // No system has all of them.
-            let Ok(directory) = PathFd::new(path) else { continue };
-            rules = rules.add_rule(PathBeneath::new(directory, readable()))?;
+            let Ok(place) = PathFd::new(&path) else { continue };
+            let readable = if path.is_dir() { readable() } else { AccessFs::ReadFile.into() };
+            rules = rules.add_rule(PathBeneath::new(place, readable))?;
         }
     }
     let Ports::Only(ports) = &reach.ports else { return Ok(rules) };

@@ -10,6 +10,7 @@ mod identity;
 mod landlock;
 mod limits;
 mod profile;
+pub(crate) mod resolver;
 mod seccomp;
 mod self_test;
 mod surroundings;
@@ -85,6 +86,9 @@ pub fn enter(profile: Profile<'_>, run_as: Option<RunAs>, mode: Sandbox) -> io::
         level.landlock = landlock::restrict(profile);
     } else {
         level.deadly = level.deadly.and(Part::Landlock);
+    }
+    if let Profile::Connector(Reach { resolves: true, .. }) = profile {
+        resolver::begin();
     }
     let confine = || seccomp::install(profile).is_ok() && self_test::calls_fail(profile);
     // Before there can be no more processes.
