@@ -9,12 +9,14 @@ use crate::path::listen::Listening;
 use crate::roles::confinement::Confinement;
 use crate::roles::wrapper::Program;
 
-/// Prints the settings in the words of the original.
+/// Prints the settings in the words of the original. With `tls_fails` the certificate can't be used, and the line
+/// before has said why.
 pub(crate) fn settings(
     config: &Config,
     confinement: &Confinement,
     listeners: &[Listening],
     in_background: bool,
+    tls_fails: bool,
 ) {
     say("WebSocket server settings:".into());
     let from = source(config, listeners);
@@ -35,7 +37,9 @@ pub(crate) fn settings(
     }
     match &config.tls {
         Some(Tls { certificate, required, .. }) if certificate.exists() => {
-            say("  - SSL/TLS support".into());
+            let support =
+                if tls_fails { "No SSL/TLS support (unusable cert file)" } else { "SSL/TLS support" };
+            say(format!("  - {support}"));
             if *required {
                 say("  - Deny non-SSL/TLS connections".into());
             }

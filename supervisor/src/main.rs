@@ -29,7 +29,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use common::config::Config;
-use common::config::check::Severity;
+use common::config::check::{Problem, Severity};
 use common::config::cli::{self, Command, CommandLine};
 use common::exit_code;
 use common::fault;
@@ -41,6 +41,7 @@ use life::daemon::{self, Daemon};
 use life::upgrade::{self, Inheritance, Start};
 use os::log::{self, Log};
 use os::{limits, notify, program};
+use roles::signer;
 use run::ServiceError;
 
 /// How often, and for how long, the end of a killed role is awaited.
@@ -83,7 +84,10 @@ fn main() -> ExitCode {
             Ok(()) => exit_code::SUCCESS.into(),
             Err(_) => exit_code::FAILURE.into(),
         },
-        Command::Check(config) => check(&config, Severity::Warning).into(),
+        Command::Check(config) => match check(&config, Severity::Warning) {
+            exit_code::SUCCESS => check_certificate(&config).into(),
+            failed => failed.into(),
+        },
         // A start shows errors only; a certificate may still arrive, for example.
         Command::Run(config) => match check(&config, Severity::Error) {
             exit_code::SUCCESS => run(*config, daemon, file.as_deref()).into(),
@@ -106,6 +110,26 @@ fn check(config: &Config, least: Severity) -> u8 {
         }
         None => exit_code::SUCCESS,
     }
+}
+
+/// Has a signer try certificate and key, as a start does; prints its reason and gives the exit status.
+fn check_certificate(config: &Config) -> u8 {
+    let mut event_loop = tokio::runtime::Builder::new_current_thread();
+    let tried = match event_loop.enable_all().build_local(LocalOptions::default()) {
+        Ok(event_loop) => event_loop.block_on(signer::try_out(config)),
+        Err(error) => Err(error.to_string()),
+    };
+    reap_roles();
+    let (Some(tls), Err(reason)) = (&config.tls, tried) else { return exit_code::SUCCESS };
+    let problem = Problem {
+        severity: Severity::Error,
+        key: "tls.certificate",
+        text: format!("{} can't be used: {reason}", tls.certificate.display()),
+        help: "name a certificate and its own key, and the pass phrase of the key if it has one",
+    };
+    complain(&problem);
+    notify::failed(&problem);
+    exit_code::CONFIG
 }
 
 /// Rehearses an upgrade to this version; says on standard error why it would fail.

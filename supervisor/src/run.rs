@@ -82,7 +82,8 @@ pub(crate) async fn run(
     for listening in &listeners {
         listening.begin()?;
     }
-    banner::settings(&generation.config, &generation.scope.confinement, &listeners, daemon.is_some());
+    let (confinement, tls_fails) = (&generation.scope.confinement, generation.signer.problem().is_some());
+    banner::settings(&generation.config, confinement, &listeners, daemon.is_some(), tls_fails);
     if let Some((daemon, log)) = daemon {
         log.leave_stderr()?;
         daemon.leave();

@@ -75,6 +75,21 @@ class Authority:
         self._make(key, certificate, name, extensions, self, kind)
         return certificate, key
 
+    def sign_request(self, directory, extensions):
+        """A certificate as old recipes make them, with its name as CN alone; without extensions of version 1."""
+        key, request, certificate = (directory / f"old.{suffix}" for suffix in ("key", "csr", "crt"))
+        _openssl(
+            "req", "-config", self.config, "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost",
+            "-keyout", key, "-out", request,
+        )  # fmt: skip
+        file = directory / "extensions"
+        file.write_text("\n".join(extensions or []))
+        _openssl(
+            "x509", "-req", "-in", request, "-CA", self.certificate, "-CAkey", self.key, "-CAcreateserial",
+            "-days", "2", "-out", certificate, *(["-extfile", file] if extensions else []),
+        )  # fmt: skip
+        return certificate, key
+
     def issue_joined(self, name="localhost", **options):
         """Certificate and key in one file, as `--cert` alone expects it."""
         certificate, key = self.issue(name, **options)

@@ -114,3 +114,24 @@ def test_ssl_target_refuses_a_target_that_speaks_no_tls(authority):
         with gateway.start(f"localhost:{target.port}", "--ssl-target", env=trust) as running:
             with running.websocket() as websocket:
                 assert websocket.read_close() == (1011, "Failed to connect to downstream server")
+
+
+RECIPES = {
+    "common name alone": (["basicConstraints=CA:FALSE"], "no subjectAltName.*subjectAltName=DNS:localhost"),
+    "version 1": (None, "is of version 1, .*basicConstraints=CA:FALSE"),
+}
+
+
+@pytest.mark.ours_only("the original takes both")
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_what_the_certificate_of_a_target_lacks_is_told(authority, directory, recipe):
+    extensions, reason = RECIPES[recipe]
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.sign_request(directory, extensions))
+    trust = {"SSL_CERT_FILE": str(authority.certificate)}
+    with targets.EchoTarget(tls=context) as target:
+        with gateway.start(f"localhost:{target.port}", "--ssl-target", env=trust) as running:
+            with pytest.raises((OSError, AssertionError)):
+                with running.websocket() as websocket:
+                    websocket.expect_echo()
+            running.wait_log(f"the server's certificate .*{reason}")

@@ -28,6 +28,15 @@ pub fn lock_what_is_written() -> io::Result<()> {
     locked
 }
 
+/// Lets all memory of this process be swapped out again, what it maps later included.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn unlock() -> io::Result<()> {
+    Ok(munlockall()?)
+}
+
 /// Raises the limit as far as allowed, and gives it. It must suffice without privileges, because a process with
 /// locked memory can allocate no more than that.
 fn raise_limit() -> io::Result<u64> {

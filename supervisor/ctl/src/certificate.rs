@@ -5,10 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use common::certificate::not_after;
+use common::certificate::{not_after, read_all};
 use common::config::Config;
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
+use zeroize::Zeroizing;
 
 /// How long before its expiry a certificate should be renewed.
 const NOTICE: Duration = Duration::from_secs(14 * DAY);
@@ -23,8 +22,9 @@ pub(crate) fn problems(config: &Config) -> Vec<String> {
     let key = tls.key.as_ref().unwrap_or(&tls.certificate);
     let mut problems = Vec::new();
     // Unreadable files are reported elsewhere.
-    if let Ok(leaf) = CertificateDer::from_pem_file(&tls.certificate) {
-        problems.extend(not_after(&leaf).and_then(|end| ends_soon(&tls.certificate, end, SystemTime::now())));
+    let file = Zeroizing::new(fs::read(&tls.certificate).unwrap_or_default());
+    if let Some(leaf) = read_all(&file).unwrap_or_default().first() {
+        problems.extend(not_after(leaf).and_then(|end| ends_soon(&tls.certificate, end, SystemTime::now())));
     }
     if fs::metadata(key).is_ok_and(|file| file.permissions().mode() & READABLE_BY_ALL != 0) {
         problems.push(format!(

@@ -8,7 +8,6 @@ use std::time::SystemTime;
 
 use common::certificate;
 use common::config::{Config, Secret, TlsVersion};
-use rustls_pki_types::{CertificateDer, pem::PemObject};
 use zeroize::Zeroizing;
 
 use super::stamp::Stamp;
@@ -29,6 +28,16 @@ pub(crate) enum CertificateError {
     /// A file without what it is for.
     #[error("no certificate in {0:?}: it should hold PEM blocks \"BEGIN CERTIFICATE\"")]
     Empty(PathBuf),
+    /// A block that holds something else.
+    #[error("cannot read {what} {path:?}: {source}")]
+    Damaged {
+        /// What the file is for.
+        what: &'static str,
+        /// Where it is.
+        path: PathBuf,
+        /// Which of them.
+        source: certificate::Damaged,
+    },
 }
 
 /// The files, and the state in which they were last read.
@@ -86,6 +95,12 @@ impl CertificateFiles {
         certificate.is_some()
     }
 
+    /// Whether both are files that the caller may read.
+    pub(crate) fn are_readable(&self) -> bool {
+        let is_readable = |path: &Path| path.is_file() && fs::File::open(path).is_ok();
+        is_readable(&self.certificate) && is_readable(&self.key)
+    }
+
     /// Reads the certificate.
     pub(crate) fn load(&self) -> Result<Certificate, String> {
         let chain = read(&self.certificate, "certificate").map_err(|error| error.to_string())?;
@@ -112,38 +127,7 @@ impl CertificateFiles {
 /// The certificates of a PEM file, DER, at least one. `what` they are for is told in errors.
 pub(crate) fn read(path: &Path, what: &'static str) -> Result<Vec<Vec<u8>>, CertificateError> {
     let pem = fs::read(path).map_err(|source| CertificateError::Read { what, path: path.into(), source })?;
-    // A private key may stand in the same file. It is not decoded, and does not stay here.
-    let pem = certificate_blocks(&Zeroizing::new(pem));
-    let found: Vec<Vec<u8>> =
-        CertificateDer::pem_slice_iter(&pem).filter_map(|one| Some(one.ok()?.to_vec())).collect();
+    let found = certificate::read_all(&Zeroizing::new(pem));
+    let found = found.map_err(|source| CertificateError::Damaged { what, path: path.into(), source })?;
     if found.is_empty() { Err(CertificateError::Empty(path.into())) } else { Ok(found) }
-}
-
-/// The lines of a PEM file that belong to certificates.
-fn certificate_blocks(pem: &[u8]) -> Vec<u8> {
-    let mut is_inside = false;
-    let mut blocks = Vec::new();
-    for line in pem.split_inclusive(|byte| *byte == b'\n') {
-        is_inside |= line.starts_with(b"-----BEGIN CERTIFICATE-----");
-        if is_inside {
-            blocks.extend_from_slice(line);
-        }
-        is_inside &= !line.starts_with(b"-----END CERTIFICATE-----");
-    }
-    blocks
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_a_file_with_key_and_certificates_the_certificates_are_read() {
-        let certificate =
-            |text: &str| format!("-----BEGIN CERTIFICATE-----\r\n{text}\r\n-----END CERTIFICATE-----\r\n");
-        let key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
-        let (leaf, issuer) = (certificate("BBBB"), certificate("CCCC"));
-        let file = ["a comment\n", &leaf, key, &issuer, key].concat();
-        assert_eq!(certificate_blocks(file.as_bytes()), [leaf, issuer].concat().into_bytes());
-    }
 }

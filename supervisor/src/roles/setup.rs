@@ -244,7 +244,10 @@ fn system_authorities() -> Vec<Vec<u8>> {
 
 /// The user that the roles become; none unless we are root. Where root can become nobody else, none as well, and why:
 /// the roles then stay what they are, unless that is too little.
-pub(crate) fn run_as(user: Option<&str>, sandbox: Sandbox) -> Result<(Option<RunAs>, Option<String>), SetupError> {
+pub(crate) fn run_as(
+    user: Option<&str>,
+    sandbox: Sandbox,
+) -> Result<(Option<RunAs>, Option<String>), SetupError> {
     if !Uid::effective().is_root() {
         return Ok((None, None));
     }

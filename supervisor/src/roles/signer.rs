@@ -7,7 +7,8 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 
-use common::ipc::setup::{self, SignerSetup};
+use common::config::{Config, Sandbox};
+use common::ipc::setup::{self, RunAs, SignerSetup};
 use common::ipc::signer::{KeyDescription, SignerToSupervisor, SupervisorToSigner};
 use common::role::RoleName;
 
@@ -16,6 +17,7 @@ use super::host::Event;
 use super::identity::Identity;
 use super::peer::{Fault, Peer, Role};
 use super::scope::Scope;
+use super::setup::run_as;
 use super::supervise::{self, First, Keeper, Launch, Spec, StartError};
 use super::voice::About;
 use crate::files::certificate::{Certificate, CertificateFiles};
@@ -77,6 +79,66 @@ impl Signer {
     }
 }
 
+/// Starts a signer for `--check`, and ends it again. Gives its reason if it can't use the files, as far as the caller
+/// may read them.
+pub(crate) async fn try_out(config: &Config) -> Result<(), String> {
+    let Some(files) = CertificateFiles::of(config).filter(CertificateFiles::are_readable) else {
+        return Ok(());
+    };
+    let (run_as, _) = run_as(config.user.as_deref(), config.sandbox).map_err(|error| error.to_string())?;
+    let trial = Trial { files, run_as, sandbox: config.sandbox };
+    supervise::start(&trial).await.map(drop).map_err(|error| error.reason)
+}
+
+/// What a signer needs that is asked about the files and nothing else.
+#[derive(Debug)]
+struct Trial {
+    files: CertificateFiles,
+    run_as: Option<RunAs>,
+    sandbox: Sandbox,
+}
+
+impl Launch for Trial {
+    const NAME: RoleName = RoleName::Signer;
+
+    fn spawn(&self) -> io::Result<Role> {
+        Role::spawn(Self::NAME, self.sandbox, "the signer".into(), About::Itself)
+    }
+
+    async fn set_up(&self, peer: &Peer) -> Result<(), StartError> {
+        hand_over(&self.files, self.run_as, self.sandbox, peer).await.map(drop)
+    }
+
+    async fn first(&self, peer: &Peer) -> Result<First, StartError> {
+        Ok(match peer.channel.receive().await? {
+            SignerToSupervisor::Ready(level, _) => First::Ready(level),
+            SignerToSupervisor::Failed(reason) => First::Failed(reason),
+            _ => First::Failed("it spoke before it was ready".into()),
+        })
+    }
+}
+
+/// Reads certificate and key, and hands the key to a signer.
+async fn hand_over(
+    files: &CertificateFiles,
+    run_as: Option<RunAs>,
+    sandbox: Sandbox,
+    peer: &Peer,
+) -> Result<Certificate, StartError> {
+    let certificate = files.load().map_err(StartError::Failed)?;
+    let key_pem = files.load_key().map_err(StartError::Failed)?;
+    let setup = setup::file(&SignerSetup {
+        run_as,
+        sandbox,
+        certificate: certificate.leaf().to_vec(),
+        key_pem,
+        password: files.password.as_ref().map(|secret| secret.reveal().to_owned()),
+        only_1_3: files.only_1_3,
+    })?;
+    peer.channel.send(&SupervisorToSigner::Setup(setup)).await?;
+    Ok(certificate)
+}
+
 /// What is needed to start a signer.
 #[derive(Debug)]
 struct SignerSpec {
@@ -108,18 +170,9 @@ impl Launch for SignerSpec {
     async fn set_up(&self, peer: &Peer) -> Result<(), StartError> {
         let run_as = self.scope.setups()?.run_as;
         let files = self.files.as_ref().ok_or_else(|| StartError::Failed("it has no files".into()))?;
-        let certificate = files.load().map_err(StartError::Failed)?;
-        let key_pem = files.load_key().map_err(StartError::Failed)?;
-        let setup = setup::file(&SignerSetup {
-            run_as,
-            sandbox: self.scope.sandbox,
-            certificate: certificate.leaf().to_vec(),
-            key_pem,
-            password: files.password.as_ref().map(|secret| secret.reveal().to_owned()),
-            only_1_3: files.only_1_3,
-        })?;
+        let certificate = hand_over(files, run_as, self.scope.sandbox, peer).await?;
         self.loaded.replace(Some((certificate, None)));
-        Ok(peer.channel.send(&SupervisorToSigner::Setup(setup)).await?)
+        Ok(())
     }
 
     async fn first(&self, peer: &Peer) -> Result<First, StartError> {

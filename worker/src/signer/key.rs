@@ -2,23 +2,26 @@
 
 use std::sync::Arc;
 
-use common::ipc::setup::SignerSetup;
+use common::certificate;
 use common::ipc::signer::KeyDescription;
-use pkcs8::EncryptedPrivateKeyInfoRef;
-use pkcs8::der::pem::PemLabel;
+use der::asn1::{AnyRef, ContextSpecific, ObjectIdentifier};
+use der::{SliceReader, TagNumber};
+use pkcs8::PrivateKeyInfoRef;
+use pkcs8::spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoRef};
 use rustls::SignatureScheme;
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
-use rustls::sign::{CertifiedKey, SigningKey};
-use rustls_pki_types::pem::{PemObject, SectionKind};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::sign::SigningKey;
+use rustls_pki_types::PrivateKeyDer;
 
+use super::key_file::KeyFileError;
 use super::structure::{self, Verdict};
 
 /// Schemes that are offered, best first (RFC 8446 section 4.2.3).
-const SCHEMES: [SignatureScheme; 9] = [
+const SCHEMES: [SignatureScheme; 10] = [
     SignatureScheme::ED25519,
     SignatureScheme::ECDSA_NISTP256_SHA256,
     SignatureScheme::ECDSA_NISTP384_SHA384,
+    SignatureScheme::ECDSA_NISTP521_SHA512,
     SignatureScheme::RSA_PSS_SHA256,
     SignatureScheme::RSA_PSS_SHA384,
     SignatureScheme::RSA_PSS_SHA512,
@@ -27,11 +30,26 @@ const SCHEMES: [SignatureScheme; 9] = [
     SignatureScheme::RSA_PKCS1_SHA512,
 ];
 
+/// Those of keys that are for RSA-PSS alone (`rsa_pss_pss_sha256` and so on): TLS's number, the hash, and the scheme for
+/// other keys that makes the same signatures.
+const PSS_SCHEMES: [(u16, ObjectIdentifier, SignatureScheme); 3] = [
+    (0x0809, ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.1"), SignatureScheme::RSA_PSS_SHA256),
+    (0x080a, ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.2"), SignatureScheme::RSA_PSS_SHA384),
+    (0x080b, ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.3"), SignatureScheme::RSA_PSS_SHA512),
+];
+
+/// Kinds of keys (RFC 8017 appendix C, RFC 5480 section 2.1.1).
+const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+const RSA_PSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
+const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+
 /// A key that can sign.
 #[derive(Debug)]
 pub(super) struct Key {
     key: Arc<dyn SigningKey>,
-    description: KeyDescription,
+    public_key: Vec<u8>,
+    /// TLS's numbers of the schemes, and how they sign.
+    schemes: Vec<(u16, SignatureScheme)>,
     only_1_3: bool,
 }
 
@@ -47,45 +65,54 @@ pub(super) enum Answer {
 /// Why a key can't be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum KeyError {
-    /// No key in the file.
-    #[error("there is no private key: a PEM block \"BEGIN PRIVATE KEY\" is needed")]
-    Missing,
-    /// A form that only old programs write.
-    #[error(
-        "the private key is encrypted in an outdated form; convert it with \
-         \"openssl pkcs8 -topk8 -in OLD.key -out NEW.key\""
-    )]
-    LegacyEncryption,
-    /// Encrypted, and no pass phrase.
-    #[error("the private key is encrypted: give its pass phrase (--key-password, key-password-file)")]
-    NoPassword,
-    /// Encrypted, and another pass phrase.
-    #[error("the private key can't be decrypted: the pass phrase is wrong, or its cipher is unknown")]
-    WrongPassword,
+    /// The file gives none.
+    #[error(transparent)]
+    File(#[from] KeyFileError),
     /// Some other kind of key.
     #[error("the private key is of no kind that can be used: RSA (2048 bits or more), ECDSA or Ed25519")]
     Unsupported,
+    /// For signatures that TLS does not have.
+    #[error(
+        "the private key is for RSA-PSS with hashes that TLS does not have: it needs SHA-256, SHA-384 or SHA-512, and \
+         the same for the mask (rsa_pss_keygen_md, rsa_pss_keygen_mgf1_md)"
+    )]
+    OtherHash,
+    /// No certificate.
+    #[error("the certificate can't be read: no public key is found in it")]
+    Certificate,
     /// The key of another certificate.
     #[error("the private key does not belong to the certificate")]
     OtherCertificate,
 }
 
 impl Key {
-    /// Loads the key and makes sure that it belongs to its certificate.
-    pub(super) fn load(setup: &SignerSetup) -> Result<Self, KeyError> {
-        let der = private_key(setup)?;
+    /// Takes a key, and makes sure that it belongs to its certificate.
+    pub(super) fn load(
+        der: PrivateKeyDer<'static>,
+        certificate: &[u8],
+        only_1_3: bool,
+    ) -> Result<Self, KeyError> {
+        let (der, only_pss) = for_any_padding(der)?;
         let key = any_supported_type(&der).map_err(|_| KeyError::Unsupported)?;
-        let chain = vec![CertificateDer::from(setup.certificate.clone())];
-        CertifiedKey::new(chain, key.clone()).keys_match().map_err(|_| KeyError::OtherCertificate)?;
         let public_key = key.public_key().ok_or(KeyError::Unsupported)?.to_vec();
-        let schemes = SCHEMES.into_iter().filter(|scheme| key.choose_scheme(&[*scheme]).is_some());
-        let description = KeyDescription { public_key, schemes: schemes.map(u16::from).collect() };
-        Ok(Self { key, description, only_1_3: setup.only_1_3 })
+        let certified = certificate::public_key(certificate).ok_or(KeyError::Certificate)?;
+        if !is_same(certified, &public_key).ok_or(KeyError::Certificate)? {
+            return Err(KeyError::OtherCertificate);
+        }
+        let schemes = only_pss.unwrap_or_else(|| {
+            let all = SCHEMES.into_iter().filter(|scheme| key.choose_scheme(&[*scheme]).is_some());
+            all.map(|scheme| (scheme.into(), scheme)).collect()
+        });
+        if schemes.is_empty() {
+            return Err(KeyError::Unsupported);
+        }
+        Ok(Self { key, public_key, schemes, only_1_3 })
     }
 
     /// What everybody may know about it.
     pub(super) fn description(&self) -> KeyDescription {
-        self.description.clone()
+        let schemes = self.schemes.iter().map(|(number, _)| *number).collect();
+        KeyDescription { public_key: self.public_key.clone(), schemes }
     }
 
     /// Signs `message`, if it is a structure of a TLS handshake and the scheme is one of the key's.
@@ -95,37 +122,73 @@ impl Key {
             Verdict::Ambiguous => return Answer::Refused,
             Verdict::Foreign => return Answer::Violation,
         }
-        let Some(signer) = self.key.choose_scheme(&[scheme.into()]) else { return Answer::Violation };
+        let scheme = self.schemes.iter().find(|(number, _)| *number == scheme);
+        let signer = scheme.and_then(|(_, scheme)| self.key.choose_scheme(&[*scheme]));
+        let Some(signer) = signer else { return Answer::Violation };
         signer.sign(message).map_or(Answer::Refused, Answer::Signature)
     }
 }
 
-fn private_key(setup: &SignerSetup) -> Result<PrivateKeyDer<'static>, KeyError> {
-    let encrypted = EncryptedPrivateKeyInfoRef::PEM_LABEL;
-    let text = String::from_utf8_lossy(&setup.key_pem);
-    if let Some(block) = pem_block(&text, encrypted) {
-        let password = setup.password.as_ref().ok_or(KeyError::NoPassword)?;
-        let (_, der) = pkcs8::SecretDocument::from_pem(block).map_err(|_| KeyError::Missing)?;
-        let info = EncryptedPrivateKeyInfoRef::try_from(der.as_bytes()).map_err(|_| KeyError::Missing)?;
-        let plain = info.decrypt(password).map_err(|_| KeyError::WrongPassword)?;
-        return Ok(PrivatePkcs8KeyDer::from(plain.as_bytes().to_vec()).into());
+/// A key for RSA-PSS alone as one for RSA, which the library knows, and the schemes that it is good for; other keys as
+/// they are.
+#[expect(clippy::type_complexity, reason = "a type for one result would say less")]
+fn for_any_padding(
+    der: PrivateKeyDer<'static>,
+) -> Result<(PrivateKeyDer<'static>, Option<Vec<(u16, SignatureScheme)>>), KeyError> {
+    let PrivateKeyDer::Pkcs8(pkcs8) = &der else { return Ok((der, None)) };
+    let Ok(info) = PrivateKeyInfoRef::try_from(pkcs8.secret_pkcs8_der()) else {
+        return Err(KeyFileError::Damaged.into());
+    };
+    if info.algorithm.oid != RSA_PSS {
+        return Ok((der, None));
     }
-    if text.contains("Proc-Type: 4,ENCRYPTED") {
-        return Err(KeyError::LegacyEncryption);
+    let hash = info.algorithm.parameters.map(pss_hash);
+    let schemes: Vec<_> = PSS_SCHEMES
+        .into_iter()
+        .filter(|(_, oid, _)| hash.is_none_or(|hash| hash == Some(*oid)))
+        .map(|(number, _, scheme)| (number, scheme))
+        .collect();
+    if schemes.is_empty() {
+        return Err(KeyError::OtherHash);
     }
-    for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(&setup.key_pem) {
-        let Ok((kind, der)) = section else { continue };
-        if let Some(key) = PrivateKeyDer::from_pem(kind, der) {
-            return Ok(key);
-        }
-    }
-    Err(KeyError::Missing)
+    let rsa = info.private_key.as_bytes().to_vec();
+    Ok((PrivateKeyDer::Pkcs1(rsa.into()), Some(schemes)))
 }
 
-/// The block of a PEM file with this label, from its first to its last line.
-fn pem_block<'a>(text: &'a str, label: &str) -> Option<&'a str> {
-    let (begin, end) = (format!("-----BEGIN {label}-----"), format!("-----END {label}-----"));
-    let start = text.find(&begin)?;
-    let len = text.get(start..)?.find(&end)? + end.len();
-    text.get(start..start + len)
+/// The hash that the parameters of RSA-PSS prescribe (RFC 8017 appendix A.2.3); none for SHA-1, the default, or if the
+/// mask is made with another one, which TLS does not have.
+fn pss_hash(parameters: AnyRef<'_>) -> Option<ObjectIdentifier> {
+    type Algorithm<'a> = ContextSpecific<AlgorithmIdentifierRef<'a>>;
+    let mut reader = SliceReader::new(parameters.value()).ok()?;
+    let hash = Algorithm::decode_explicit(&mut reader, TagNumber(0)).ok()??.value.oid;
+    let mask = Algorithm::decode_explicit(&mut reader, TagNumber(1)).ok()??.value.parameters?;
+    let mask_hash: AlgorithmIdentifierRef<'_> = mask.decode_as().ok()?;
+    (mask_hash.oid == hash).then_some(hash)
+}
+
+/// Whether two public keys are the same, though they may be written in different ways; none if one is no public key.
+fn is_same(certified: &[u8], ours: &[u8]) -> Option<bool> {
+    let [certified, ours] = [certified, ours].map(|der| SubjectPublicKeyInfoRef::try_from(der).ok());
+    let (certified, ours) = (certified?, ours?);
+    let [theirs_bits, ours_bits] = [&certified, &ours].map(|key| key.subject_public_key.raw_bytes());
+    let kind = certified.algorithm.oid;
+    Some(if ours.algorithm.oid == RSA {
+        (kind == RSA || kind == RSA_PSS) && theirs_bits == ours_bits
+    } else if ours.algorithm.oid == EC {
+        // The curve may be written as its parameters, and its name is not compared.
+        kind == EC && is_same_point(theirs_bits, ours_bits)
+    } else {
+        kind == ours.algorithm.oid && theirs_bits == ours_bits
+    })
+}
+
+/// Whether `theirs` is the point `ours`, which is not compressed (SEC 1 section 2.3.3).
+fn is_same_point(theirs: &[u8], ours: &[u8]) -> bool {
+    match (theirs, ours) {
+        ([sign @ (2 | 3), x @ ..], [4, both @ ..]) => {
+            let (our_x, our_y) = both.split_at(both.len() / 2);
+            x == our_x && our_y.last().is_some_and(|last| last & 1 == sign & 1)
+        }
+        _ => theirs == ours,
+    }
 }

@@ -1,6 +1,10 @@
 //! The signer: holds the TLS key, and signs structures of TLS handshakes for gateways, nothing else.
 
+mod cipher;
+mod derivation;
+mod encryption;
 mod key;
+pub mod key_file;
 pub mod structure;
 
 use std::io;
@@ -18,7 +22,7 @@ use tokio::task::{spawn_local, yield_now};
 
 use crate::role;
 use crate::sandbox::{self, Profile};
-use key::{Answer, Key};
+use key::{Answer, Key, KeyError};
 
 /// Runs the role until its channel is closed.
 ///
@@ -29,13 +33,21 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
     role::run(async {
         // Before the key comes.
         let may_lock = survives(|| _ = locked_memory::lock_what_is_written());
-        let locked = if may_lock { locked_memory::lock_what_is_written() } else { Ok(()) };
+        let mut locked = if may_lock { locked_memory::lock_what_is_written() } else { Ok(()) };
         let supervisor = Rc::new(Channel::new(control)?);
         let Ok(SupervisorToSigner::Setup(file)) = supervisor.receive().await else {
             return Err(role::unexpected("no setup"));
         };
         let setup: SignerSetup = setup::read(file)?;
         role::seed_randomness();
+        let read = || key_file::read(&setup.key_pem, setup.password.as_deref());
+        let mut early = None;
+        if may_lock && locked.is_ok() && key_file::needs_memory(&setup.key_pem) {
+            // scrypt takes more than an ordinary user may lock, and within the sandbox nothing can be locked again.
+            locked_memory::unlock()?;
+            early = Some(read());
+            locked = locked_memory::lock_what_is_written();
+        }
         let mut level = sandbox::enter(Profile::Signer, setup.run_as, setup.sandbox)?;
         level.locked_key = Some(may_lock && locked.is_ok());
         if !may_lock {
@@ -45,7 +57,8 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
         if let Err(error) = locked {
             tracing::warn!("the private key may be swapped out: {error}");
         }
-        let key = match Key::load(&setup) {
+        let key = early.unwrap_or_else(read).map_err(KeyError::from);
+        let key = match key.and_then(|key| Key::load(key, &setup.certificate, setup.only_1_3)) {
             Ok(key) => key,
             Err(error) => {
                 let failed = SignerToSupervisor::Failed(error.to_string());

@@ -4,6 +4,7 @@ mod groups;
 mod signing;
 pub mod target;
 mod tickets;
+mod verify;
 
 use std::cell::RefCell;
 use std::io;
@@ -14,8 +15,8 @@ use common::config::SuiteNumber;
 use common::ipc::setup::{ServerIdentity, TlsTerms};
 use common::sys::stream::StreamSocket;
 use rustls::crypto::CryptoProvider;
+use rustls::server::NoServerSessionStorage;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::CertificateDer;
@@ -82,11 +83,7 @@ impl Tls {
         let only_1_3 = terms.is_some_and(|terms| terms.only_1_3);
         let versions = if only_1_3 { ONLY_1_3 } else { rustls::ALL_VERSIONS };
         let authorities = terms.and_then(|terms| terms.client_authorities.as_ref());
-        let client_verifier = authorities.map(|authorities| {
-            let builder = WebPkiClientVerifier::builder_with_provider(roots(authorities), provider());
-            let verifier = builder.build();
-            verifier.map_err(|error| format!("the authorities for clients can't be used: {error}"))
-        });
+        let client_verifier = authorities.map(|authorities| verify::Clients::of(authorities));
         Ok(Self {
             versions,
             provider: chosen(terms.and_then(|terms| terms.suites.as_deref())),

@@ -65,9 +65,13 @@ impl SigningKey for RemoteKey {
     fn algorithm(&self) -> SignatureAlgorithm {
         match self.schemes.first() {
             Some(SignatureScheme::ED25519) => SignatureAlgorithm::ED25519,
-            Some(SignatureScheme::ECDSA_NISTP256_SHA256 | SignatureScheme::ECDSA_NISTP384_SHA384) => {
-                SignatureAlgorithm::ECDSA
-            }
+            Some(
+                SignatureScheme::ECDSA_NISTP256_SHA256
+                | SignatureScheme::ECDSA_NISTP384_SHA384
+                | SignatureScheme::ECDSA_NISTP521_SHA512,
+            ) => SignatureAlgorithm::ECDSA,
+            // RSA-PSS alone, which rustls has in no suite of TLS 1.2.
+            Some(SignatureScheme::Unknown(_)) => SignatureAlgorithm::Unknown(0),
             _ => SignatureAlgorithm::RSA,
         }
     }

@@ -11,6 +11,7 @@ use rustls_pki_types::ServerName;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use super::verify::Servers;
 use super::{provider, roots};
 use crate::gateway::transport::Transport;
 
@@ -29,8 +30,7 @@ impl TargetTls {
     /// What in the terms can't work.
     pub fn new(terms: &TargetTlsTerms) -> Result<Self, String> {
         let server_name = terms.server_name.as_deref().map(name).transpose()?;
-        let roots = roots(&terms.authorities);
-        if roots.is_empty() {
+        if roots(&terms.authorities).is_empty() {
             return Err("no authority to verify the target's certificate with: install \
                         ca-certificates, or set ca-file in [target-tls]"
                 .into());
@@ -38,7 +38,8 @@ impl TargetTls {
         let config = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?
-            .with_root_certificates(roots)
+            .dangerous()
+            .with_custom_certificate_verifier(Servers::of(&terms.authorities)?)
             .with_no_client_auth();
         Ok(Self { connector: TlsConnector::from(Arc::new(config)), server_name })
     }

@@ -1,0 +1,103 @@
+//! The private key in a PEM file, decrypted.
+
+use common::pem::{self, Block};
+use rustls_pki_types::PrivateKeyDer;
+use zeroize::Zeroizing;
+
+use super::encryption::{self, Undecrypted};
+
+/// Why a file gives no key.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum KeyFileError {
+    /// No key in the file.
+    #[error("there is no private key: a PEM block \"BEGIN PRIVATE KEY\" is needed")]
+    Missing,
+    /// Not what it says.
+    #[error("the private key is damaged: its PEM block can't be read")]
+    Damaged,
+    /// A block of another program.
+    #[error(
+        "the private key is of the form \"{0}\", which is not supported; convert it with \
+         \"openssl pkcs8 -topk8 -nocrypt -in OLD.key -out NEW.key\", or make another"
+    )]
+    OtherForm(String),
+    /// Encrypted, and no pass phrase.
+    #[error("the private key is encrypted: give its pass phrase (--key-password, key-password-file)")]
+    NoPassword,
+    /// Encrypted, and another pass phrase.
+    #[error("the private key can't be decrypted: the pass phrase is wrong")]
+    WrongPassword,
+    /// Encrypted by something else than AES, DES or RC2.
+    #[error(
+        "the private key is encrypted by {0}, which is not supported; convert it with \
+         \"openssl pkcs8 -topk8 -in OLD.key -out NEW.key\""
+    )]
+    UnknownEncryption(String),
+    /// Encrypted so that more memory is needed than there is.
+    #[error(
+        "to decrypt the private key takes {0} KiB of memory, which is too much; convert it with \
+         \"openssl pkcs8 -topk8 -in OLD.key -out NEW.key\""
+    )]
+    Memory(usize),
+}
+
+impl From<Undecrypted> for KeyFileError {
+    fn from(error: Undecrypted) -> Self {
+        match error {
+            Undecrypted::Damaged => Self::Damaged,
+            Undecrypted::Unknown(what) => Self::UnknownEncryption(what),
+            Undecrypted::Memory(bytes) => Self::Memory(bytes >> 10),
+            Undecrypted::WrongPassword => Self::WrongPassword,
+        }
+    }
+}
+
+/// Whether it takes much memory to decrypt the key.
+pub(super) fn needs_memory(file: &[u8]) -> bool {
+    let blocks = pem::blocks(file);
+    let encrypted = blocks.iter().find(|block| block.label == b"ENCRYPTED PRIVATE KEY");
+    encrypted.and_then(Block::der).is_some_and(|der| encryption::needs_memory(&der))
+}
+
+/// The first private key of a file.
+///
+/// # Errors
+///
+/// When there is none, or it can't be decrypted with this pass phrase.
+pub(super) fn read(file: &[u8], password: Option<&str>) -> Result<PrivateKeyDer<'static>, KeyFileError> {
+    let blocks = pem::blocks(file);
+    let block =
+        blocks.iter().find(|block| block.label.ends_with(b"PRIVATE KEY")).ok_or(KeyFileError::Missing)?;
+    let password = || password.map(str::as_bytes).ok_or(KeyFileError::NoPassword);
+    match block.label {
+        b"PRIVATE KEY" => Ok(PrivateKeyDer::Pkcs8(content(block)?.to_vec().into())),
+        b"ENCRYPTED PRIVATE KEY" => {
+            let plain = encryption::pkcs8(&content(block)?, password()?)?;
+            Ok(PrivateKeyDer::Pkcs8(plain.to_vec().into()))
+        }
+        b"RSA PRIVATE KEY" | b"EC PRIVATE KEY" => {
+            let plain = match block.header("Proc-Type") {
+                Some(kind) if kind.ends_with("ENCRYPTED") => encryption::traditional(block, password()?)?,
+                _ => content(block)?,
+            };
+            Ok(match block.label {
+                b"RSA PRIVATE KEY" => PrivateKeyDer::Pkcs1(plain.to_vec().into()),
+                _ => PrivateKeyDer::Sec1(plain.to_vec().into()),
+            })
+        }
+        other => Err(KeyFileError::OtherForm(String::from_utf8_lossy(other).into_owned())),
+    }
+}
+
+fn content(block: &Block<'_>) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
+    block.der().ok_or(KeyFileError::Damaged)
+}
+
+/// Whether a file has a private key that can be read with this pass phrase.
+#[must_use]
+pub fn is_readable(file: &[u8], password: &str) -> bool {
+    read(file, Some(password)).is_ok()
+}
+
+#[cfg(test)]
+mod tests;
