@@ -4,8 +4,10 @@ use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::ioctl::{Getter, Opcode, ioctl};
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
@@ -22,13 +24,17 @@ const TIOCOUTQ: Opcode = 0x5411;
 /// socket as not ready, which spares the call that would only say `EAGAIN`.
 #[derive(Debug)]
 pub struct StreamSocket {
-    socket: Registered,
+    socket: Arc<Registered>,
     /// Bytes that may be received until the stream counts as ended; see [`Self::end_input`]. At first more than
     /// will ever come.
     receivable: Cell<u64>,
     /// Bytes that the kernel has taken.
     sent: Cell<u64>,
 }
+
+/// Tells whether the peer of a socket has gone, while the socket itself is somebody else's.
+#[derive(Clone, Debug)]
+pub struct Hangup(Weak<Registered>);
 
 impl StreamSocket {
     /// Registers a connected, non-blocking stream socket with the current event loop.
@@ -38,7 +44,13 @@ impl StreamSocket {
     /// The kernel's, when the event loop can't take another descriptor.
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
         let socket = Registered::new(fd, Interest::READABLE | Interest::WRITABLE)?;
-        Ok(Self { socket, receivable: Cell::new(u64::MAX), sent: Cell::new(0) })
+        Ok(Self { socket: Arc::new(socket), receivable: Cell::new(u64::MAX), sent: Cell::new(0) })
+    }
+
+    /// What tells whether the peer has gone.
+    #[must_use]
+    pub fn hangup(&self) -> Hangup {
+        Hangup(Arc::downgrade(&self.socket))
     }
 
     /// Reads into `buf`; 0 is the end of the stream.
@@ -148,6 +160,17 @@ impl StreamSocket {
 
     fn count(&self, sent: usize) {
         self.sent.set(self.sent.get().wrapping_add(sent as u64));
+    }
+}
+
+impl Hangup {
+    /// Whether the peer has ended its side, with or without ours, whatever was left unread, or the socket is closed.
+    #[must_use]
+    pub fn has_come(&self) -> bool {
+        let Some(socket) = self.0.upgrade() else { return true };
+        let mut looked_at = [PollFd::new(&*socket, PollFlags::RDHUP)];
+        // The kernel adds HUP and ERR by itself (poll(2)).
+        poll(&mut looked_at, Some(&Timespec::default())).is_ok_and(|found| found > 0)
     }
 }
 

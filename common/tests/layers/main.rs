@@ -71,7 +71,7 @@ const HOUSES: &[House] = &[
             "plugin",
             "http target",
             "endpoint program",
-            "dial grant jose client_request under_way",
+            "dial grant jose client_request turns under_way",
         ],
     },
 ];

@@ -9,7 +9,7 @@ use common::ipc::connector::Dialled;
 use common::ipc::log::RoleEvent;
 use common::ipc::{ConnectionId, GatewayId};
 use common::ticket::Claims;
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 use super::client_request::{ClientRequest, RequestKind};
 use super::dial::DialError;
@@ -41,15 +41,14 @@ pub(super) async fn answer(
                     .spent
                     .borrow_mut()
                     .give_back(claims, connector.setup.limits.keep_alive_requests.get());
-                Ok(ConnectorToGateway::Granted(claims.connection))
+                ConnectorToGateway::Granted(claims.connection)
             }
-            Err(denied) => Ok(deny(claims, &denied)),
+            Err(denied) => deny(claims, &denied),
         },
         RequestKind::Session => connect(&connector, claims, &request, &answering).await,
     };
     // All is said about the connection, whether or not its gateway reads the answer.
     drop(answering);
-    let Ok(answer) = answer else { return };
     give(&connector, &channel, gateway, answer).await;
 }
 
@@ -72,23 +71,25 @@ async fn connect(
     claims: &Claims,
     request: &ClientRequest<'_>,
     answering: &Answering,
-) -> Result<ConnectorToGateway, tokio::sync::AcquireError> {
+) -> ConnectorToGateway {
     let id = claims.connection;
     let (target, grant) = match admit(connector, request).await {
         Ok(admitted) => admitted,
-        Err(denied) => return Ok(deny(claims, &denied)),
+        Err(denied) => return deny(claims, &denied),
     };
     let token = request.facts.token.as_ref();
     let began = Instant::now();
+    let deadline = began + connector.policy.patience(&target) + connector.setup.timeouts.connect;
     let dialled = tokio::select! {
         biased;
         () = answering.given_up() => Err(DialError::GivenUp),
         dialled = async {
-            // The semaphore is never closed. The turn ends before the gateway gets its answer: one that does
-            // not read must not keep others waiting.
-            let _turn = connector.dialling.acquire().await?;
-            Ok(connector.policy.dial(&target, &connector.setup).await)
-        } => dialled?,
+            let turn = connector.turns.take(target.to_string(), &claims.client);
+            let turn = timeout_at(deadline.into(), turn).await.map_err(|_| DialError::NoTurn)?;
+            // The turn ends before the gateway gets its answer: one that does not read must not keep others
+            // waiting.
+            connector.policy.dial(&target, &connector.setup, deadline.into(), Rc::new(turn)).await
+        } => dialled,
     };
     if dialled.is_ok() {
         connector.spent.borrow_mut().spend(id);
@@ -102,13 +103,13 @@ async fn connect(
         user: grant.user.clone().map(bounded),
         token: token.map(|token| connector.setup.token_key.fingerprint(token.reveal().as_bytes())),
     });
-    Ok(match dialled {
+    match dialled {
         Ok(socket) => {
             let host = target.host().map(str::to_owned);
             ConnectorToGateway::Connected { id, target: socket, host, lifetime: grant.lifetime }
         }
         Err(error) => refused(id, error.refusal()),
-    })
+    }
 }
 
 /// The target of a request, and on what terms it may have it.

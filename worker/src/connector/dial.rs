@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, addr::SocketAddrArg, sockopt};
 use tokio::io::Interest;
 use tokio::net::lookup_host;
+use tokio::task::spawn_local;
 use tokio::time::{Instant, timeout_at};
 
 use crate::sandbox::resolver;
@@ -32,6 +33,8 @@ pub(super) enum DialError {
     Connect(io::Error),
     /// The deadline has passed.
     TimedOut,
+    /// The deadline has passed before its turn came.
+    NoTurn,
     /// The connection has ended meanwhile.
     GivenUp,
 }
@@ -73,23 +76,26 @@ impl fmt::Display for DialError {
                 None => error.fmt(f),
             },
             Self::TimedOut => f.write_str("timed out"),
+            Self::NoTurn => f.write_str("timed out while others were being connected"),
             Self::GivenUp => f.write_str("the client has gone"),
         }
     }
 }
 
-/// Connects to what is at an address until `deadline`.
+/// Connects to what is at an address until `deadline`. `kept` is dropped when nothing goes on any more, the resolver
+/// included, which can't be stopped.
 pub(super) async fn connect_to(
     address: &TargetAddr,
     prefer_ipv6: bool,
     deadline: Instant,
+    kept: impl Clone + 'static,
 ) -> Result<OwnedFd, DialError> {
     match address {
         TargetAddr::Unix(path) => {
             timeout_at(deadline, connect_unix(path)).await.map_err(|_| DialError::TimedOut)?
         }
         TargetAddr::Tcp { host, port } => {
-            let addresses = timeout_at(deadline, resolve(host, *port, prefer_ipv6));
+            let addresses = timeout_at(deadline, resolve(host, *port, prefer_ipv6, kept.clone()));
             let addresses = addresses.await.map_err(|_| DialError::TimedOut)??;
             connect_first(&addresses, deadline).await
         }
@@ -97,12 +103,24 @@ pub(super) async fn connect_to(
 }
 
 /// The addresses of a name, those of the preferred family first.
-async fn resolve(host: &str, port: u16, prefer_ipv6: bool) -> Result<Vec<SocketAddr>, DialError> {
+async fn resolve(
+    host: &str,
+    port: u16,
+    prefer_ipv6: bool,
+    kept: impl Sized + 'static,
+) -> Result<Vec<SocketAddr>, DialError> {
     if let Ok(address) = host.parse() {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
-    let found = lookup_host((host, port)).await.inspect_err(|_| resolver::failed());
-    let mut addresses: Vec<_> = found.map_err(DialError::Name)?.collect();
+    let host = host.to_owned();
+    let resolved = spawn_local(async move {
+        let found = lookup_host((host, port)).await.map(Iterator::collect);
+        drop(kept);
+        found
+    });
+    let resolved = resolved.await.map_err(io::Error::other).map_err(DialError::Name)?;
+    let resolved = resolved.inspect_err(|_| resolver::failed());
+    let mut addresses: Vec<_> = resolved.map_err(DialError::Name)?;
     addresses.sort_by_key(|address| address.is_ipv6() != prefer_ipv6);
     addresses.dedup();
     Ok(addresses)

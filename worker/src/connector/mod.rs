@@ -18,6 +18,7 @@ mod program;
 mod state;
 mod target;
 mod token;
+mod turns;
 mod under_way;
 
 use std::cell::{Cell, RefCell};
@@ -31,12 +32,12 @@ use common::ipc::channel::{Channel, ChannelError};
 use common::ipc::connector::{ConnectorToSupervisor, Dialled, MAX_SETTLED, SupervisorToConnector};
 use common::ipc::level::Level;
 use common::ipc::lookup::PluginKind;
-use common::ipc::setup::{self, ConnectorSetup};
+use common::ipc::setup::{self, ConnectorSetup, Destination};
 use common::ipc::{GatewayId, Violation};
 use common::sys::rehearsal::survives;
 use common::sys::scheduling;
 use common::ticket::SpentTickets;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::task::{JoinSet, spawn_local};
 use tokio::time::sleep;
 
@@ -46,11 +47,8 @@ use answer::{answer, give, refused};
 use client_request::RequestKind;
 use policy::Policy;
 use state::{Connector, bounded};
+use turns::{MAX_OF_TARGET, Turns};
 use under_way::UnderWay;
-
-/// Targets that are dialled at a time; further requests wait their turn. Each takes a descriptor, and
-/// a thread while its name is resolved.
-const MAX_DIALLING: usize = 256;
 
 /// Requests of one gateway that may wait. A gateway with more is told that we are overloaded.
 const MAX_WAITING: usize = 4096;
@@ -91,11 +89,12 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
         }
         let level = sandbox::enter(profile, setup.run_as, setup.sandbox)?;
         let log = role::log_to(log, false);
+        let has_tokens = matches!(setup.destination, Destination::Tokens(_));
         let more_to_tell = Rc::new(Notify::new());
         let connector = Connector {
             policy,
             supervisor,
-            dialling: Semaphore::new(MAX_DIALLING),
+            turns: if has_tokens { Turns::new(MAX_OF_TARGET) } else { Turns::of_one_target() },
             spent: RefCell::new(SpentTickets::new(setup.ticket_lifetime)),
             under_way: UnderWay::new(more_to_tell.clone()),
             dialled: RefCell::default(),

@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::time::Duration;
 
 use common::addr::TargetAddr;
 use common::ipc::admission::Refusal;
@@ -9,6 +10,7 @@ use common::ipc::log::RoleEvent;
 use common::ipc::lookup::PluginKind;
 use common::ipc::setup::{ConnectorSetup, Destination, TokenFiles};
 use common::ipc::wrapper::ProgramState;
+use tokio::time::Instant;
 
 use super::auth::{AuthError, AuthMethod};
 use super::client_request::ClientRequest;
@@ -18,6 +20,7 @@ use super::plugin::ExternalPlugin;
 use super::program::{Startup, WrappedProgram};
 use super::target::Target;
 use super::token::{LookupError, TokenSource};
+use super::turns::Turn;
 
 /// The policy of an instance.
 pub(super) struct Policy {
@@ -196,11 +199,30 @@ impl Policy {
         Ok(target)
     }
 
-    /// Connects to a target, once it is there if a program is being started for it.
-    pub(super) async fn dial(&self, target: &Target, setup: &ConnectorSetup) -> Result<OwnedFd, DialError> {
+    /// How long a client may wait for a program to be started, beside the time that connecting may take.
+    pub(super) fn patience(&self, target: &Target) -> Duration {
+        let startup = self.startup.as_ref().map_or(Duration::ZERO, Startup::patience);
+        match target {
+            Target::Program(program) => program.patience(),
+            Target::Address(_) | Target::Socket { .. } => startup,
+        }
+    }
+
+    /// Connects to a target until `deadline`, once it is there if a program is being started for it.
+    pub(super) async fn dial(
+        &self,
+        target: &Target,
+        setup: &ConnectorSetup,
+        deadline: Instant,
+        turn: Rc<Turn>,
+    ) -> Result<OwnedFd, DialError> {
+        let dial = async || {
+            let until = deadline.min(Instant::now() + setup.timeouts.connect);
+            target.dial(setup, until, turn.clone()).await
+        };
         match &self.startup {
-            Some(startup) => startup.wait_for(async || target.dial(setup).await).await,
-            None => target.dial(setup).await,
+            Some(startup) => startup.wait_for(dial).await,
+            None => dial().await,
         }
     }
 

@@ -33,6 +33,11 @@ impl Startup {
         Self { patience, state: watch::Sender::default() }
     }
 
+    /// How long clients wait for it to listen.
+    pub(super) fn patience(&self) -> Duration {
+        self.patience
+    }
+
     /// Sets the current state.
     pub(super) fn take(&self, state: ProgramState) {
         self.state.send_replace(state);
@@ -66,6 +71,11 @@ impl WrappedProgram {
     /// A program that is being started. Clients wait for it no longer than `patience`.
     pub(super) fn new(port: u16, patience: Duration) -> Self {
         Self { port, startup: Startup::new(patience) }
+    }
+
+    /// How long clients wait for it to listen.
+    pub(super) fn patience(&self) -> Duration {
+        self.startup.patience
     }
 
     /// Sets the current state.

@@ -9,9 +9,10 @@ use common::ipc::connector::Dialled;
 use common::ipc::setup::ConnectorSetup;
 use common::ipc::{ConnectionId, GatewayId};
 use common::ticket::{SpentTickets, Ticket, TicketError};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 
 use super::policy::Policy;
+use super::turns::Turns;
 use super::under_way::UnderWay;
 
 /// The state of a connector.
@@ -19,7 +20,7 @@ pub(super) struct Connector {
     pub(super) setup: ConnectorSetup,
     pub(super) policy: Policy,
     pub(super) supervisor: Channel,
-    pub(super) dialling: Semaphore,
+    pub(super) turns: Turns,
     /// The tickets that were used.
     pub(super) spent: RefCell<SpentTickets>,
     /// The requests in progress, and the connections that are over.

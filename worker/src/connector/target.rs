@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::dial::{self, DialError};
 use super::program::WrappedProgram;
+use super::turns::Turn;
 
 /// A target that policy gives to a client.
 #[derive(Debug)]
@@ -29,17 +30,22 @@ pub(super) enum Target {
 }
 
 impl Target {
-    /// Connects to it: to the first of its addresses that answers.
-    pub(super) async fn dial(&self, setup: &ConnectorSetup) -> Result<OwnedFd, DialError> {
-        let deadline = Instant::now() + setup.timeouts.connect;
+    /// Connects to it: to the first of its addresses that answers. What goes on behind a dial that is given up keeps
+    /// its `turn`.
+    pub(super) async fn dial(
+        &self,
+        setup: &ConnectorSetup,
+        deadline: Instant,
+        turn: Rc<Turn>,
+    ) -> Result<OwnedFd, DialError> {
         match self {
             // proc(5): whatever is done to the path where it was found, this leads to the very same socket.
             Self::Socket { file, .. } => {
                 let found = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-                dial::connect_to(&TargetAddr::Unix(found), setup.prefer_ipv6, deadline).await
+                dial::connect_to(&TargetAddr::Unix(found), setup.prefer_ipv6, deadline, turn).await
             }
             Self::Program(program) => program.dial(setup.timeouts.connect).await,
-            Self::Address(address) => dial::connect_to(address, setup.prefer_ipv6, deadline).await,
+            Self::Address(address) => dial::connect_to(address, setup.prefer_ipv6, deadline, turn).await,
         }
     }
 

@@ -15,7 +15,7 @@ use common::ipc::admission::{AdmissionRequest, Refusal};
 use common::ipc::log::RoleEvent;
 use common::ipc::request::Request as RequestSummary;
 use common::ipc::stats::Handshake;
-use common::sys::stream::StreamSocket;
+use common::sys::stream::{Hangup, StreamSocket};
 use hyper::body::{Body as _, Incoming};
 use hyper::ext::ReasonPhrase;
 use hyper::header::{self, HeaderName, HeaderValue};
@@ -25,6 +25,7 @@ use hyper::upgrade::{OnUpgrade, Parts, Upgraded};
 use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::task::spawn_local;
+use tokio::time::sleep;
 
 use super::admission::Admitted;
 use super::connections::Connection;
@@ -42,6 +43,10 @@ use super::websocket::handshake;
 
 /// Longest request head; also how much of a file may wait for a client.
 const MAX_HEAD_BYTES: usize = 16 << 10;
+
+/// How often it is looked whether a client that waits for its target has gone: HTTP can't tell, as nothing is read
+/// meanwhile.
+const HANGUP_INTERVAL: Duration = Duration::from_millis(500);
 
 /// By which a client that has trouble can name its session to an administrator.
 const SESSION: HeaderName = HeaderName::from_static("websockify-session");
@@ -65,6 +70,7 @@ pub(super) async fn serve(
             ClientStream::Plain(_) => None,
             ClientStream::Tls(stream) => Some(TlsTerms::of(stream.get_ref().1)),
         },
+        hangup: stream.hangup(),
         requests: Cell::new(0),
         gateway: gateway.clone(),
         connection: connection.clone(),
@@ -108,6 +114,7 @@ struct Client {
     common_name: Option<String>,
     /// What was agreed upon, with TLS.
     tls: Option<TlsTerms>,
+    hangup: Hangup,
     requests: Cell<u32>,
     gateway: Rc<Gateway>,
     connection: Rc<Connection>,
@@ -254,11 +261,26 @@ impl Client {
         Observer::new(id, recording, gateway.setup.traffic.then(|| gateway.log.clone()))
     }
 
+    /// Waits until the client has gone. One that has only ended its side can't use a WebSocket any more, but
+    /// is served if its target is there at once.
+    async fn gone(&self) {
+        loop {
+            sleep(HANGUP_INTERVAL).await;
+            if self.hangup.has_come() {
+                return;
+            }
+        }
+    }
+
     /// The target's end of the session, and how long that may last.
     async fn target(&self, request: AdmissionRequest) -> Result<(Transport, Option<Duration>), Refusal> {
         let gateway = &self.gateway;
         let connector = gateway.connector.borrow().clone().ok_or(Refusal::Overloaded)?;
-        let Admitted { socket, host, lifetime } = connector.admit(request, gateway.setup.admission).await?;
+        let Admitted { socket, host, lifetime } = tokio::select! {
+            admitted = connector.admit(request, gateway.setup.admission) => admitted?,
+            // The end of the connection has the connector give up.
+            () = self.gone() => return Err(Refusal::Unreachable),
+        };
         let socket = StreamSocket::new(socket).map_err(|_| Refusal::Overloaded)?;
         let Some(tls) = &gateway.target_tls else { return Ok((Transport::Plain(socket), lifetime)) };
         let connected = tls.connect(socket, host.as_deref(), gateway.setup.timeouts.tls_handshake).await;

@@ -4,7 +4,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use common::sys::stream::StreamSocket;
+use common::sys::stream::{Hangup, StreamSocket};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
@@ -59,6 +59,15 @@ impl From<ClientStream> for Transport {
 }
 
 impl ClientStream {
+    /// What tells whether the client has gone.
+    #[must_use]
+    pub fn hangup(&self) -> Hangup {
+        match self {
+            Self::Plain(socket) => socket.hangup(),
+            Self::Tls(stream) => stream.get_ref().0.hangup(),
+        }
+    }
+
     /// The common name of the client's certificate, which the handshake has verified.
     #[must_use]
     pub fn peer_common_name(&self) -> Option<String> {

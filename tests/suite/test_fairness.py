@@ -1,0 +1,109 @@
+"""Nobody's share of what all need is taken by somebody else."""
+
+import contextlib
+import socket
+import time
+
+import pytest
+from harness import gateway, http, processes, targets
+
+pytestmark = pytest.mark.ours_only("the original has a process for each client")
+
+# More than may be dialled at a time.
+CROWD = 300
+
+
+@contextlib.contextmanager
+def switched_off():
+    """A target that does not answer: its queue is full, so that the kernel drops what comes."""
+    with socket.socket() as listener, contextlib.ExitStack() as held:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(3):
+            waiting = held.enter_context(socket.socket())
+            waiting.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                waiting.connect(listener.getsockname())
+        time.sleep(0.2)
+        yield listener.getsockname()[1]
+
+
+def request(token):
+    return (
+        f"GET /?token={token} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OTAxMjM0NQ==\r\n\r\n"
+    ).encode()
+
+
+def crowd(running, tokens, count=CROWD):
+    """Clients that have asked for a WebSocket each."""
+    clients = []
+    for number in range(count):
+        client = running.connect()
+        client.sendall(request(tokens[number % len(tokens)]))
+        clients.append(client)
+    return clients
+
+
+def start(directory, ports, *options):
+    source = directory / "tokens"
+    source.write_text("".join(f"{name}: 127.0.0.1:{port}\n" for name, port in ports.items()))
+    port = gateway.free_port()
+    words = ["--token-plugin", "TokenFile", "--token-source", source, *options, f"127.0.0.1:{port}"]
+    return gateway.Gateway(*words, listen=("127.0.0.1", port))
+
+
+def opening_time(running, token):
+    began = time.monotonic()
+    with running.websocket(f"/?token={token}") as websocket:
+        took = time.monotonic() - began
+        websocket.expect_echo()
+    return took
+
+
+@pytest.mark.parametrize("off", [1, 3])
+def test_targets_that_are_switched_off_delay_no_session_with_another(directory, echo_target, off):
+    with contextlib.ExitStack() as stack:
+        ports = {f"off{number}": stack.enter_context(switched_off()) for number in range(off)}
+        tokens = list(ports)
+        running = stack.enter_context(start(directory, {**ports, "on": echo_target.port}))
+        assert opening_time(running, "on") < 1
+        clients = crowd(running, tokens)
+        time.sleep(0.5)
+        took = [opening_time(running, "on") for _ in range(5)]
+        assert max(took) < 1, took
+        for client in clients:
+            client.close()
+
+
+def test_the_wait_for_others_counts(directory, echo_target):
+    config = directory / "vnc.toml"
+    with switched_off() as off:
+        source = directory / "tokens"
+        source.write_text(f"off: 127.0.0.1:{off}\n")
+        port = gateway.free_port()
+        config.write_text(
+            f'listen = "127.0.0.1:{port}"\n[token]\nplugin = "TokenFile"\nsource = "{source}"\n'
+            '[timeouts]\nconnect = "4s"\n'
+        )
+        with gateway.Gateway("--config", config, listen=("127.0.0.1", port)) as running:
+            began = time.monotonic()
+            clients = crowd(running, ["off"])
+            for client in clients:
+                client.settimeout(http.patience)
+                while client.recv(4096):
+                    pass
+            # All begin at about the same time, and none waits for the end of others.
+            assert time.monotonic() - began < 7
+            running.wait_log("Failed to connect to .*timed out")
+            for client in clients:
+                client.close()
+
+
+def test_whoever_has_gone_is_no_longer_connected(directory):
+    with switched_off() as off, start(directory, {"off": off}) as running:
+        clients = crowd(running, ["off"], 20)
+        time.sleep(0.3)
+        for client in clients:
+            client.close()
+        assert processes.wait_for(lambda: running.log.count("the client has gone") == 20, 3), running.log
