@@ -2,6 +2,8 @@
 
 import contextlib
 import socket
+import ssl
+import subprocess
 import time
 
 import pytest
@@ -107,3 +109,83 @@ def test_whoever_has_gone_is_no_longer_connected(directory):
         for client in clients:
             client.close()
         assert processes.wait_for(lambda: running.log.count("the client has gone") == 20, 3), running.log
+
+
+# Handshakes with the longest usual key: each signature takes some milliseconds.
+
+
+@pytest.fixture(scope="module")
+def long_key(shared_directory):
+    path = shared_directory / "rsa4096.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:4096", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+         "-keyout", path, "-out", path.with_suffix(".crt")],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    path.write_text(path.read_text() + path.with_suffix(".crt").read_text())
+    return path
+
+
+def insecure():
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def client_hello():
+    """The first flight of a client, which costs the server a signature whoever sends it."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        insecure().wrap_bio(incoming, outgoing).do_handshake()
+    return outgoing.read()
+
+
+def burst(running, count):
+    hello = client_hello()
+    clients = [running.connect() for _ in range(count)]
+    for client in clients:
+        client.sendall(hello)
+    return clients
+
+
+def wait_for_all(clients):
+    """Waits until each client has its answer, and closes it."""
+    for client in clients:
+        client.settimeout(60)
+        assert client.recv(1)
+        client.close()
+
+
+# Machines differ in how long a signature takes, and at times in that as well: what counts is that all of a burst take
+# far longer than anything else has to wait.
+
+
+def test_a_burst_of_handshakes_delays_no_keystroke(echo_target, long_key):
+    with gateway.start(echo_target.port, "--cert", long_key, "--workers", "1") as running:
+        with running.websocket(timeout=60) as websocket:
+            websocket.expect_echo()
+            began = time.monotonic()
+            clients = burst(running, 250)
+            longest = 0
+            for _ in range(20):
+                pressed = time.monotonic()
+                websocket.expect_echo()
+                longest = max(longest, time.monotonic() - pressed)
+            wait_for_all(clients)
+            assert longest < (time.monotonic() - began) / 6
+
+
+def test_a_burst_of_handshakes_delays_no_handshake_of_somebody_else(echo_target, long_key):
+    with gateway.start(echo_target.port, "--cert", long_key, "--workers", "1") as running:
+        began = time.monotonic()
+        clients = burst(running, 250)
+        pressed = time.monotonic()
+        with socket.socket() as other:
+            other.bind(("127.0.0.9", 0))
+            other.settimeout(60)
+            other.connect(running.listen)
+            insecure().wrap_socket(other, server_hostname="localhost").close()
+        took = time.monotonic() - pressed
+        wait_for_all(clients)
+        assert took < (time.monotonic() - began) / 2

@@ -76,7 +76,12 @@ async fn secure(
         return Ok(None);
     };
     let began = Instant::now();
-    let failed = match timeout(gateway.setup.timeouts.tls_handshake, acceptor.accept(socket)).await {
+    let failed = match timeout(
+        gateway.setup.timeouts.tls_handshake,
+        acceptor.accept(&connection.ticket.claims.client, socket),
+    )
+    .await
+    {
         Ok(Ok(stream)) => {
             gateway.stats.borrow_mut().tls.count(began.elapsed());
             return Ok(Some(ClientStream::Tls(Box::new(stream))));

@@ -4,6 +4,7 @@ mod groups;
 mod signing;
 pub mod target;
 mod tickets;
+mod turns;
 mod verify;
 
 use std::cell::RefCell;
@@ -12,6 +13,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use common::config::SuiteNumber;
+use common::ipc::ClientAddr;
 use common::ipc::setup::{ServerIdentity, TlsTerms};
 use common::sys::stream::StreamSocket;
 use rustls::crypto::CryptoProvider;
@@ -24,6 +26,7 @@ use tokio_rustls::TlsAcceptor;
 
 use signing::RemoteKey;
 use tickets::Tickets;
+use turns::Turns;
 
 /// The alert `handshake_failure` as a record (RFC 8446 section 6), for clients that come when there is
 /// no certificate.
@@ -39,6 +42,7 @@ pub(super) struct Tls {
     client_verifier: Option<Arc<dyn ClientCertVerifier>>,
     staged: RefCell<Option<ServerIdentity>>,
     acceptor: RefCell<Option<TlsAcceptor>>,
+    turns: Turns,
 }
 
 /// Why a TLS handshake fails.
@@ -90,6 +94,7 @@ impl Tls {
             client_verifier: client_verifier.transpose()?,
             staged: RefCell::default(),
             acceptor: RefCell::default(),
+            turns: Turns::default(),
         })
     }
 
@@ -135,19 +140,24 @@ impl Tls {
 
     /// For the next handshake; nothing while there is no certificate.
     pub(super) fn acceptor(&self) -> Option<Acceptor> {
-        self.acceptor.borrow().clone().map(Acceptor)
+        let acceptor = self.acceptor.borrow().clone()?;
+        Some(Acceptor { acceptor, turns: self.turns.clone() })
     }
 }
 
 /// Accepts TLS connections with the certificate in force.
-pub(super) struct Acceptor(TlsAcceptor);
+pub(super) struct Acceptor {
+    acceptor: TlsAcceptor,
+    turns: Turns,
+}
 
 impl Acceptor {
-    /// Does the handshake. A client that fails gets an alert that says why.
+    /// Does the handshake, in turn with those of other clients. A client that fails gets an alert that says why.
     pub(super) async fn accept(
         self,
+        client: &ClientAddr,
         socket: StreamSocket,
     ) -> io::Result<tokio_rustls::server::TlsStream<StreamSocket>> {
-        self.0.accept(socket).await
+        self.turns.run(client, self.acceptor.accept(socket)).await
     }
 }
