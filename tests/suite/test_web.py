@@ -1,6 +1,7 @@
 """Static files and directories with `--web`, and what is answered without it."""
 
 import html
+import os
 import re
 import time
 import urllib.parse
@@ -208,3 +209,17 @@ def test_file_only_hides_listings(file_only):
 def test_file_only_still_serves_files_and_indexes(file_only):
     assert file_only.get("/text.txt").status == 200
     assert file_only.get("/with-index/").body == b"<p>index"
+
+
+@pytest.mark.ours_only("the original serves as whoever has started it")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root serves as somebody else")
+def test_files_that_the_user_who_serves_can_not_read_are_named(echo_target, directory):
+    for name, mode in [("open.html", 0o644), ("secret.html", 0o600)]:
+        (directory / name).write_text(name)
+        (directory / name).chmod(mode)
+    with gateway.start(echo_target.port, "--web", directory) as running:
+        running.wait_log(r"user \d+ can't read .*secret.html")
+        assert "open.html" not in running.log
+        assert running.get("/open.html").status == 200
+        assert running.get("/secret.html").status == 403
+        running.wait_log('"/secret.html": not served: the user of this process may not read it')

@@ -4,4 +4,5 @@ pub(crate) mod certificate;
 pub(crate) mod recordings;
 pub(crate) mod stamp;
 pub(crate) mod tokens;
+pub(crate) mod unreadable;
 pub(crate) mod web_root;

@@ -3,7 +3,7 @@
 use std::env;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::addr::TargetAddr;
@@ -22,7 +22,7 @@ use common::user;
 use nix::unistd::Uid;
 
 use crate::files::certificate::{self, CertificateError};
-use crate::files::web_root;
+use crate::files::{unreadable, web_root};
 use crate::os::{identity, log};
 use crate::state::session::Run;
 
@@ -32,6 +32,9 @@ const DEFAULT_USERS: [&str; 3] = ["websockify", "nobody", "65534"];
 /// How long a connection may serve plain requests before one that opens a session, beside the deadlines of
 /// its first request.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+/// Files of the web that a start names because they can't be served.
+const MAX_UNREADABLE: usize = 10;
 
 /// What the roles of one configuration are told.
 #[derive(Debug)]
@@ -115,6 +118,9 @@ impl Setups {
             })?),
             None => None,
         };
+        if let (Some(web), Some(user)) = (&config.web, run_as) {
+            warn_of_unreadable(&web.root, user);
+        }
         let gateway = setup::file(&gateway(config, &destination, run_as, run)?)?;
         let connector = setup::file(&ConnectorSetup {
             run_as,
@@ -240,6 +246,13 @@ fn system_authorities() -> Vec<Vec<u8>> {
         tracing::warn!("ignoring authorities of the system: {error}");
     }
     found.certs.into_iter().map(|one| one.to_vec()).collect()
+}
+
+/// Names files of the web that root could read, and the user who serves them can't.
+fn warn_of_unreadable(root: &Path, user: RunAs) {
+    for path in unreadable::find(root, user, MAX_UNREADABLE) {
+        tracing::warn!("user {} can't read {path:?}, so it is not served: chmod o+rX", user.uid);
+    }
 }
 
 /// The user that the roles become; none unless we are root. Where root can become nobody else, none as well, and why:

@@ -13,8 +13,8 @@ use crate::gateway::http::error_page::{error_page, error_page_because};
 /// In the words of Python's server.
 const FILE_NOT_FOUND: ReasonPhrase = ReasonPhrase::from_static(b"File not found");
 
-/// Why a request for a file is refused. `LeadsOut`, `Busy` and `Failed` are for the administrator, and are logged; the
-/// others are the client's business.
+/// Why a request for a file is refused. `LeadsOut`, `Forbidden`, `Busy` and `Failed` are for the administrator, and are
+/// logged; the others are the client's business.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WebError {
     /// Not a path.
@@ -30,7 +30,7 @@ pub(super) enum WebError {
     #[error("directories are not listed")]
     NotListed,
     /// The gateway's user may not read it.
-    #[error("permission denied")]
+    #[error("not served: the user of this process may not read it (chmod o+r)")]
     Forbidden,
     /// Out of descriptors or memory: later it may work.
     #[error("cannot open a file of the web directory for now: {0}")]

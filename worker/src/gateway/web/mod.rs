@@ -94,7 +94,7 @@ impl WebRoot {
     pub fn respond<B>(&self, request: &Request<B>) -> Response<Body> {
         let mut response = match *request.method() {
             Method::GET | Method::HEAD => self.find(request).unwrap_or_else(|error| {
-                if let WebError::Busy(_) | WebError::Failed(_) = error {
+                if let WebError::Busy(_) | WebError::Failed(_) | WebError::Forbidden = error {
                     tracing::warn!("{:?}: {error}", request.uri().path());
                 }
                 error.to_response()
