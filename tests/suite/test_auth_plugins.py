@@ -503,14 +503,6 @@ def test_a_class_in_the_current_directory_is_found_without_the_original(director
 
 
 @ours
-def test_a_class_that_is_not_there_lets_nobody_in_and_is_logged(directory, echo_target):
-    with start("no_such_module.Auth", echo_target, cwd=directory) as running:
-        running.wait_log("ModuleNotFoundError: No module named 'no_such_module'")
-        running.wait_log("the plugin no_such_module.Auth .* is gone")
-        assert status(running, timeout=9) == 503
-
-
-@ours
 @pytest.mark.parametrize("plugin", ["exec:", "unix:", "http://", "http://me:hush@localhost/"])
 def test_a_plugin_that_makes_no_sense_is_told_at_the_start(plugin):
     result = gateway.run("--auth-plugin", plugin, "6080", "localhost:5900")

@@ -27,9 +27,13 @@ fn main() -> ExitCode {
         RoleName::Echo => echo::run,
         RoleName::Wrapper => wrapper::run,
         RoleName::Plugin => {
-            let error = plugin::run(std::env::args_os().skip(2));
-            eprintln!("{error}");
-            return ExitCode::FAILURE;
+            return match plugin::run(std::env::args_os().skip(2)) {
+                Ok(code) => code.into(),
+                Err(error) => {
+                    eprintln!("{error}");
+                    ExitCode::FAILURE
+                }
+            };
         }
     };
     let (Ok(control), Ok(log)) = (inherited::take(0), inherited::take(1)) else {

@@ -42,6 +42,12 @@ pub(super) struct AuthTable {
     #[arg(skip)]
     #[cfg_attr(test, schemars(example = &"vnc.password"))]
     pub(super) source_file: Option<FilePath>,
+    /// User to run a plugin that is a program or a class of Python as, when started as root.
+    ///
+    /// Default: `websockify-plugin` if there is such a user, else that of the other processes.
+    #[arg(skip)]
+    #[cfg_attr(test, schemars(example = &"websockify-plugin"))]
+    pub(super) user: Option<Name>,
 }
 
 /// Something that clients must prove. Of several each must be.
@@ -52,25 +58,33 @@ pub struct Auth {
     pub plugin: AuthPlugin,
     /// The file that the plugin's source was read from, if it was.
     pub source_file: Option<FilePath>,
+    /// The user that a plugin which is started runs as, if that is said.
+    pub user: Option<Name>,
 }
 
 impl TryFrom<AuthTable> for Auth {
     type Error = Rejected;
 
     fn try_from(table: AuthTable) -> Result<Self, Rejected> {
-        let AuthTable { plugin, source, source_file } = table;
+        let AuthTable { plugin, source, source_file, user } = table;
         if source.is_some() && source_file.is_some() {
             return Err(Rejected::two_sources());
         }
         let secret = SecretFile::source(source_file.as_ref())?;
         let source = source.as_deref().or(secret.as_ref().map(Secret::reveal));
-        Ok(Self { plugin: AuthPlugin::new(&plugin, source)?, source_file })
+        let plugin = AuthPlugin::new(&plugin, source)?;
+        let external = match &plugin {
+            AuthPlugin::External { plugin, .. } => Some(plugin),
+            _ => None,
+        };
+        ExternalPlugin::check_user(external, user.as_ref())?;
+        Ok(Self { plugin, source_file, user })
     }
 }
 
 impl From<Auth> for AuthTable {
     fn from(auth: Auth) -> Self {
-        let Auth { plugin, mut source_file } = auth;
+        let Auth { plugin, mut source_file, user } = auth;
         let source = match (plugin.public_source(), &plugin) {
             _ if source_file.is_some() => None,
             (None, AuthPlugin::External { source: None, .. }) => None,
@@ -80,7 +94,12 @@ impl From<Auth> for AuthTable {
             // The table is none without a source, so that it needs a file that somebody has yet to write.
             source_file = Some(FilePath::from("/path/to/file"));
         }
-        Self { plugin: Name::from(&*plugin.name()), source: source.as_deref().map(Name::from), source_file }
+        Self {
+            plugin: Name::from(&*plugin.name()),
+            source: source.as_deref().map(Name::from),
+            source_file,
+            user,
+        }
     }
 }
 

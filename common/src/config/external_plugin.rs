@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use super::http_url::{HttpUrl, UrlError};
 use super::path::resolve;
+use super::value::{Name, Rejected};
 
 /// A plugin that the administrator provides.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +63,18 @@ impl ExternalPlugin {
             };
         }
         Ok(is_class(name).then(|| Self::Python(name.to_owned())))
+    }
+
+    /// Only what is started runs as a user: `plugin` is what stands beside `user` in a table, if it is external.
+    pub(super) fn check_user(plugin: Option<&Self>, user: Option<&Name>) -> Result<(), Rejected> {
+        match (plugin, user) {
+            (_, None) | (Some(Self::Program(_) | Self::Python(_)), _) => Ok(()),
+            _ => Err(Rejected::at(
+                "user",
+                "`user` is for plugins that are programs or classes of Python",
+                "leave it out: the processes that serve clients have their user by `user` at the top of the file",
+            )),
+        }
     }
 }
 

@@ -153,6 +153,7 @@ fn variations() -> Vec<Config> {
     let tokens = |plugin| token::Tokens {
         plugin,
         source_file: None,
+        user: None,
         from: token::TokenFrom::Host,
         refusal: token::TokenRefusal::Close,
     };
@@ -163,6 +164,7 @@ fn variations() -> Vec<Config> {
     let origin = |origin: &str| auth::Auth {
         plugin: auth::AuthPlugin::Origin(vec![origin.to_owned()]),
         source_file: None,
+        user: None,
     };
     add(Config { auth: vec![origin("https://a")], ..minimal() });
     add(Config { auth: vec![origin("https://a"), origin("https://b")], ..minimal() });

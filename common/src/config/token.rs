@@ -57,6 +57,12 @@ pub(super) struct TokenTable {
     #[arg(skip)]
     #[cfg_attr(test, schemars(example = &"vnc.source"))]
     pub(super) source_file: Option<FilePath>,
+    /// User to run a plugin that is a program or a class of Python as, when started as root.
+    ///
+    /// Default: `websockify-plugin` if there is such a user, else that of the other processes.
+    #[arg(skip)]
+    #[cfg_attr(test, schemars(example = &"websockify-plugin"))]
+    pub(super) user: Option<Name>,
     /// Take the token from the Host header without its port instead of the path.
     #[arg(id = "token.host", long = "host-token", hide_short_help = true)]
     #[serde(default)]
@@ -78,6 +84,8 @@ pub struct Tokens {
     pub plugin: TokenPlugin,
     /// The file that the plugin's source was read from, if it was.
     pub source_file: Option<FilePath>,
+    /// The user that a plugin which is started runs as, if that is said.
+    pub user: Option<Name>,
     /// Where a client says its token.
     pub from: TokenFrom,
     /// How a client without a good token is refused.
@@ -88,7 +96,7 @@ impl TryFrom<TokenTable> for Tokens {
     type Error = Rejected;
 
     fn try_from(table: TokenTable) -> Result<Self, Rejected> {
-        let TokenTable { plugin, source, source_file, host, refusal } = table;
+        let TokenTable { plugin, source, source_file, user, host, refusal } = table;
         if source.is_some() && source_file.is_some() {
             return Err(Rejected::two_sources());
         }
@@ -97,14 +105,19 @@ impl TryFrom<TokenTable> for Tokens {
             source.as_deref().map(Path::as_os_str).or(secret.as_ref().map(|text| OsStr::new(text.reveal())));
         let source = source.filter(|source| !source.is_empty());
         let plugin = TokenPlugin::new(&plugin, source)?;
+        let external = match &plugin {
+            TokenPlugin::External { plugin, .. } => Some(plugin),
+            _ => None,
+        };
+        ExternalPlugin::check_user(external, user.as_ref())?;
         let from = if host { TokenFrom::Host } else { TokenFrom::Path };
-        Ok(Self { plugin, source_file, from, refusal })
+        Ok(Self { plugin, source_file, user, from, refusal })
     }
 }
 
 impl From<Tokens> for TokenTable {
     fn from(tokens: Tokens) -> Self {
-        let Tokens { plugin, source_file, from, refusal } = tokens;
+        let Tokens { plugin, source_file, user, from, refusal } = tokens;
         let source = match plugin.source() {
             _ if source_file.is_some() => None,
             Some(_) if plugin.has_secret_source() => Some(PathBuf::from(HIDDEN)),
@@ -114,6 +127,7 @@ impl From<Tokens> for TokenTable {
             plugin: Name::from(&*plugin.name()),
             source,
             source_file,
+            user,
             host: from == TokenFrom::Host,
             refusal,
         }

@@ -28,7 +28,7 @@ use crate::roles::plugin::{self, Plugin, PluginSpec};
 use crate::roles::scope::Scope;
 use crate::roles::setup::{self, Origin, SetupError, Setups};
 use crate::roles::signer::Signer;
-use crate::roles::supervise::{self, Keeper, RoleError};
+use crate::roles::supervise::{self, Keeper, Kept, RoleError};
 use crate::roles::wrapper::Program;
 use crate::state::service::ServiceState;
 
@@ -109,7 +109,7 @@ impl Generation {
         let mint = Mint::new(Key::generate()?, setup::ticket_lifetime(&config));
         let run = state.connections.borrow().run();
         let setups = Setups::read(&config, destination, mint.key(), run, state.token_key()?)?;
-        let plugins = Plugin::all(&config)?;
+        let plugins = Plugin::all(&config, setups.run_as)?;
         let origin = Origin::Started(setups);
         let generation = Self::new(state, config, state.next_generation(), mint, origin, program, plugins);
         match generation.start_roles(echo_listener).await {
@@ -196,8 +196,9 @@ impl Generation {
         let role = supervise::start(&*spec).await?;
         self.keepers.borrow_mut().push(Keeper::new(spec, Some(role)));
         for plugin in &self.plugins {
-            let spec = PluginSpec { scope: scope.clone(), plugin: plugin.clone() };
-            self.keepers.borrow_mut().push(Keeper::new(Rc::new(spec), None));
+            let spec = Rc::new(PluginSpec { scope: scope.clone(), plugin: plugin.clone() });
+            let running = if plugin.is_class() { Some(Kept::start(&*spec).await?) } else { None };
+            self.keepers.borrow_mut().push(Keeper::new(spec, running));
         }
         for _ in 0..self.pool.initial() {
             self.add_gateway().await?;

@@ -225,7 +225,7 @@ async fn hear_last_words(peer: &Peer, errors: JoinHandle<()>) {
 
 /// Spawns a process as the only one of a PID namespace of its own, if we may: it can't even name others. We see and
 /// kill it as ever.
-fn in_own_pid_namespace<T>(spawn: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+pub(super) fn in_own_pid_namespace<T>(spawn: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     static MAY: OnceLock<bool> = OnceLock::new();
     // Going there and coming back take different rights, and may be forbidden by a filter on pain of death.
     let may = || matches!(rehearse(|| there_and_back(|| ()).map_or(1, |()| 0)), Ok(Ended::With(0)));

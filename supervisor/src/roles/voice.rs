@@ -57,6 +57,8 @@ pub(crate) struct Voice {
     budget: RefCell<Budget>,
     /// Lines that were dropped, and nobody was told yet.
     dropped: Cell<u64>,
+    /// The last line on standard error.
+    last_error: RefCell<String>,
 }
 
 /// A pipe for the standard error of a process: our end, and its end.
@@ -75,7 +77,7 @@ impl Voice {
     pub(crate) fn new(role: RoleName, label: &str, about: About) -> Rc<Self> {
         let label = label.to_owned();
         let (budget, dropped) = (RefCell::new(Budget::patient(Instant::now())), Cell::new(0));
-        Rc::new(Self { role, label, about, budget, dropped })
+        Rc::new(Self { role, label, about, budget, dropped, last_error: RefCell::default() })
     }
 
     /// There is one more connection, which may cause lines.
@@ -141,6 +143,11 @@ impl Voice {
         }
     }
 
+    /// The last line that came on standard error, if any did.
+    pub(crate) fn last_error(&self) -> String {
+        self.last_error.borrow().clone()
+    }
+
     /// Writes what a role says on standard error until nobody can say anything there.
     pub(crate) async fn hear_errors(self: Rc<Self>, pipe: Rc<Receiver>, peer: Weak<Peer>) {
         let mut line = Vec::new();
@@ -179,6 +186,7 @@ impl Voice {
         if text.is_empty() {
             return;
         }
+        self.last_error.replace(Escaped(&text).to_string());
         match self.may_log(cost(&text)) {
             // Plugins say there what they like; roles why they end.
             Ok(true) if self.role == RoleName::Plugin => self.write(Severity::Info, None, None, &text),

@@ -10,6 +10,7 @@ mod identity;
 mod landlock;
 mod limits;
 mod profile;
+mod program;
 pub(crate) mod resolver;
 mod seccomp;
 mod self_test;
@@ -39,6 +40,30 @@ pub fn drop_privileges(run_as: Option<RunAs>) -> io::Result<bool> {
         identity::keep_privileges()?;
     }
     Ok(false)
+}
+
+/// Leaves what other processes there are to see, for programs of the administrator: `apart` is whether they shall be
+/// kept from others at all. It takes privileges.
+pub fn leave_other_processes(apart: bool) {
+    if apart && is_first_process() {
+        // Without it the domain below still keeps it from looking into others.
+        let _ = program::show_own_processes();
+    }
+}
+
+/// Keeps a program of the administrator, which is to be started, from signalling, limiting, tracing and reading
+/// processes that it has not started, as far as the kernel goes.
+pub fn keep_program_apart() {
+    let _ = program::enter_domain();
+    // Nobody else can be named in a namespace of its own.
+    if !is_first_process() {
+        let _ = program::refuse_limits();
+    }
+}
+
+/// Whether we are the first of a PID namespace, which the supervisor makes for us if it may.
+fn is_first_process() -> bool {
+    std::process::id() == 1
 }
 
 /// Gives up user, groups, capabilities, and, unless that is off, all that the role has no use for. Says

@@ -213,6 +213,19 @@ pub(super) fn install(profile: Profile<'_>) -> Result<(), seccompiler::Error> {
     apply_filter(&program(allowed, refusal, SeccompAction::Allow)?)
 }
 
+/// Refuses one call, whose arguments at these places are all other than 0, to this thread and what it starts. All
+/// else stays allowed.
+///
+/// # Errors
+///
+/// When the kernel has no such filters.
+pub(super) fn refuse(call: i64, places: &[u8]) -> Result<(), seccompiler::Error> {
+    let conditions: Vec<_> = places.iter().map(|place| (*place, Qword, Ne, 0)).collect();
+    let rules = [(call, vec![when(&conditions)?])].into();
+    let answer = SeccompAction::Errno(c::EPERM.unsigned_abs());
+    apply_filter(&program(rules, SeccompAction::Allow, answer)?)
+}
+
 fn program(
     rules: Rules,
     otherwise: SeccompAction,

@@ -275,6 +275,7 @@ fn tokens(options: &Options) -> Result<Option<Tokens>, CliError> {
             plugin: Name::from("TokenFile"),
             source: Some(path.into()),
             source_file: None,
+            user: None,
             host: table.as_ref().is_some_and(|table| table.host),
             refusal: Default::default(),
         },

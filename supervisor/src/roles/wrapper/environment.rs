@@ -8,32 +8,7 @@ use std::path::Path;
 use common::config::Wrap;
 
 use super::user::Runner;
-
-/// What our service manager told us about ourselves (sd_notify(3), sd_listen_fds(3), systemd.exec(5)), and what an
-/// image before us did.
-const OURS: [&str; 21] = [
-    "CACHE_DIRECTORY",
-    "CONFIGURATION_DIRECTORY",
-    "CREDENTIALS_DIRECTORY",
-    "FDSTORE",
-    "INVOCATION_ID",
-    "JOURNAL_STREAM",
-    "LISTEN_FDNAMES",
-    "LISTEN_FDS",
-    "LISTEN_PID",
-    "LISTEN_PIDFDID",
-    "LOGS_DIRECTORY",
-    "MAINPID",
-    "MEMORY_PRESSURE_WATCH",
-    "MEMORY_PRESSURE_WRITE",
-    "NOTIFY_SOCKET",
-    "RUNTIME_DIRECTORY",
-    "STATE_DIRECTORY",
-    "SYSTEMD_EXEC_PID",
-    "WATCHDOG_PID",
-    "WATCHDOG_USEC",
-    "WEBSOCKIFY_TAKE_OVER",
-];
+use crate::os::environment::is_ours;
 
 /// What is true for every user of the machine. Somebody else's program gets no more of ours.
 const COMMON: [&str; 4] = ["LANG", "LANGUAGE", "PATH", "TZ"];
@@ -82,10 +57,6 @@ fn build(
         variables.insert("REBIND_NEW_PORT".into(), new.to_string().into());
     }
     variables.into_iter().collect()
-}
-
-fn is_ours(name: &OsStr) -> bool {
-    OURS.iter().any(|ours| name == *ours)
 }
 
 fn is_common(name: &OsStr) -> bool {
