@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::rc::Rc;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -14,6 +15,9 @@ use crate::connector::endpoint::Stream;
 /// The longest answer, bytes. Whoever sends more has lost its way.
 const MAX_LINE: u64 = 64 * 1024;
 
+/// The largest number of a question. Readers of JSON need not know larger integers (RFC 8259 6).
+const MAX_ID: u64 = (1 << 53) - 1;
+
 /// Questions that may wait to be sent. A plugin that does not read gets no more.
 const MAX_UNSENT: usize = 64;
 
@@ -22,7 +26,6 @@ pub(super) struct Link {
     unsent: mpsc::Sender<Vec<u8>>,
     waiting: Rc<PendingQuestions>,
     speaks_nonsense: Rc<Cell<bool>>,
-    next_id: Cell<u64>,
     /// Reads and writes; aborted with the link.
     _tasks: JoinSet<()>,
 }
@@ -77,7 +80,7 @@ impl Link {
                 }
             }
         });
-        Self { unsent, waiting, speaks_nonsense, next_id: Cell::new(0), _tasks: tasks }
+        Self { unsent, waiting, speaks_nonsense, _tasks: tasks }
     }
 
     /// Whether the connection has ended.
@@ -92,15 +95,30 @@ impl Link {
 
     /// Asks one question, which `line` makes with its number, and waits for the answer without a deadline.
     pub(super) async fn ask(&self, line: impl FnOnce(u64) -> Vec<u8>) -> Result<Written, LinkError> {
-        let id = self.next_id.replace(self.next_id.get() + 1);
         let (sender, answer) = oneshot::channel();
+        let id = self.wait(sender).ok_or(LinkError::Broken)?;
         let _forget = Forget { waiting: &self.waiting, id };
-        self.waiting.borrow_mut().as_mut().ok_or(LinkError::Broken)?.insert(id, sender);
         self.unsent.try_send(line(id)).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => LinkError::Full,
             mpsc::error::TrySendError::Closed(_) => LinkError::Broken,
         })?;
         Ok(answer.await.map_err(|_| LinkError::Broken)??)
+    }
+
+    /// Takes note of who waits, by a number that nobody can guess: who answers one question has no number of another.
+    /// None once the connection has ended.
+    fn wait(&self, sender: oneshot::Sender<Result<Written, AnswerError>>) -> Option<u64> {
+        let mut waiting = self.waiting.borrow_mut();
+        let waiting = waiting.as_mut()?;
+        loop {
+            let mut random = [0; 8];
+            aws_lc_rs::rand::fill(&mut random).ok()?;
+            let id = u64::from_le_bytes(random) & MAX_ID;
+            if let Entry::Vacant(free) = waiting.entry(id) {
+                free.insert(sender);
+                return Some(id);
+            }
+        }
     }
 }
 
@@ -162,13 +180,18 @@ mod tests {
             let (link, mut plugin) = linked();
             let ask = |link: Rc<Link>| spawn_local(async move { link.ask(question).await });
             let (first, second) = (ask(link.clone()), ask(link.clone()));
-            let mut line = String::new();
-            for id in 0..2 {
-                line.clear();
+            let mut ids = Vec::new();
+            for _ in 0..2 {
+                let mut line = String::new();
                 plugin.read_line(&mut line).await.unwrap();
-                assert_eq!(line, format!("{{\"id\":{id}}}\n"));
+                let id = line.strip_prefix("{\"id\":").and_then(|rest| rest.strip_suffix("}\n")).unwrap();
+                ids.push(id.parse::<u64>().unwrap());
             }
-            let answers = "{\"id\":1,\"target\":\"b:1\"}\n{\"id\":9}\n{\"id\":0,\"target\":\"a:1\"}\n";
+            assert!(ids[0].abs_diff(ids[1]) > 1 << 16, "numbers that can be guessed: {ids:?}");
+            let answers = format!(
+                "{{\"id\":{},\"target\":\"b:1\"}}\n{{\"id\":9}}\n{{\"id\":{},\"target\":\"a:1\"}}\n",
+                ids[1], ids[0]
+            );
             plugin.write_all(answers.as_bytes()).await.unwrap();
             assert_eq!(target(first.await.unwrap()), "a:1");
             assert_eq!(target(second.await.unwrap()), "b:1");
