@@ -3,6 +3,7 @@
 use common::addr::TargetAddr;
 use common::config::{Config, Target, Tls};
 use common::log::Escaped;
+use nix::unistd::{Uid, User};
 
 use crate::os::log::message_id;
 use crate::path::listen::Listening;
@@ -57,6 +58,12 @@ pub(crate) fn settings(
     }
     if let Some(level) = confinement.describe() {
         say(format!("  - Sandbox: {level}"));
+    }
+    if config.user.is_none() && confinement.user().is_some_and(is_nobody) {
+        tracing::warn!(
+            "clients are served as the user nobody, which other services may use, too; create the user websockify, \
+             or name another with user = \"…\" or --user"
+        );
     }
     if let Some(missing) = confinement.missing() {
         tracing::warn!(
@@ -118,4 +125,9 @@ fn source(config: &Config, listeners: &[Listening]) -> String {
     }
     let names: Vec<_> = listeners.iter().map(|one| one.name.as_str()).collect();
     names.join(", ")
+}
+
+/// Whether a user is the one whom many services become that have none of their own.
+fn is_nobody(user: Uid) -> bool {
+    User::from_name("nobody").is_ok_and(|nobody| nobody.is_some_and(|nobody| nobody.uid == user))
 }

@@ -40,7 +40,7 @@ use tokio::runtime::LocalOptions;
 use life::daemon::{self, Daemon};
 use life::upgrade::{self, Inheritance, Start};
 use os::log::{self, Log};
-use os::{limits, notify, program};
+use os::{limits, notify, process, program};
 use roles::signer;
 use run::ServiceError;
 
@@ -53,6 +53,7 @@ const CONFIG_PAUSE: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     fault::end_process(|line| complain(&format_args!("websockify: {line}")));
+    process::hide();
     let start = match upgrade::start() {
         Ok(start) => start,
         Err(error) => return fail(&error).into(),

@@ -197,7 +197,7 @@ def test_strict_has_no_key_that_may_be_swapped_out(echo_target, certificate):
 
 def test_the_log_says_how_far_roles_are_confined(confined):
     user = r"uid \d+" if is_root() else "same user"
-    processes_and_network = ("own processes, " if is_root() else "") + "own network, empty root, "
+    processes_and_network = ("own processes, " if is_root() else "no own processes, ") + "own network, empty root, "
     surroundings = processes_and_network if has_namespaces() else ""
     confined.wait_log(rf"^  - Sandbox: {user}, {LEVEL}, {surroundings}locked key$")
 
@@ -299,7 +299,7 @@ def test_the_supervisor_keeps_nothing_of_the_private_key(echo_target, authority,
 def test_a_plain_user_gets_the_same_sandbox_without_a_user_of_its_own(echo_target):
     prefix = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     with gateway.start(echo_target.port, "--sandbox", mode.STRICTEST, prefix=prefix) as running:
-        running.wait_log(rf"^  - Sandbox: same user, {LEVEL}(, own network, empty root)?$")
+        running.wait_log(rf"^  - Sandbox: same user, {LEVEL}(, no own processes, (own network, empty root|no own network, no empty root))$")
         with running.websocket() as websocket:
             websocket.expect_echo()
 

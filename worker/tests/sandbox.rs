@@ -29,6 +29,8 @@ const GATEWAYS: &[&str] = &["gateway", "web", "walker"];
 const ASKS: &[&str] = &["gateway", "web", "walker", "resolver", "any"];
 const DIALS: &[&str] = &["connector", "resolver", "any", "finder"];
 const RESOLVES: &[&str] = &["resolver", "any"];
+/// What connects to paths; and what resolves names, where that takes a daemon.
+const PATHS: &[&str] = &["any", "finder"];
 const FINDS: &[&str] = &["resolver", "any", "finder"];
 
 /// A call by its number, and its arguments.
@@ -135,6 +137,7 @@ fn loopback(port: u16) -> i64 {
 
 /// Each call with its name, and the roles that it works in. Elsewhere it is refused with `EPERM`.
 fn calls(p: &Prepared) -> Vec<(&'static str, Call, &'static [&'static str])> {
+    let unix = if sandbox::names_need_unix_sockets() { FINDS } else { PATHS };
     let [web, file, fresh, listener] =
         [p.web.as_fd().as_raw_fd(), p.file.as_raw_fd(), p.fresh.as_raw_fd(), p.listener.as_raw_fd()]
             .map(i64::from);
@@ -151,7 +154,7 @@ fn calls(p: &Prepared) -> Vec<(&'static str, Call, &'static [&'static str])> {
     let mut calls = vec![
         ("socket inet stream", (c::SYS_socket, [i(c::AF_INET), i(c::SOCK_STREAM), 0, 0, 0, 0]), DIALS),
         ("socket inet6 stream", (c::SYS_socket, [i(c::AF_INET6), i(c::SOCK_STREAM), 0, 0, 0, 0]), DIALS),
-        ("socket unix stream", (c::SYS_socket, [i(c::AF_UNIX), i(c::SOCK_STREAM), 0, 0, 0, 0]), DIALS),
+        ("socket unix stream", (c::SYS_socket, [i(c::AF_UNIX), i(c::SOCK_STREAM), 0, 0, 0, 0]), unix),
         ("socket unix seqpacket", (c::SYS_socket, [i(c::AF_UNIX), i(c::SOCK_SEQPACKET), 0, 0, 0, 0]), NONE),
         ("socket inet dgram", (c::SYS_socket, [i(c::AF_INET), i(c::SOCK_DGRAM), 0, 0, 0, 0]), RESOLVES),
         ("socket inet raw", (c::SYS_socket, [i(c::AF_INET), i(c::SOCK_RAW), 1, 0, 0, 0]), NONE),

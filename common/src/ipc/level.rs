@@ -21,6 +21,8 @@ pub struct Level {
     pub own_network: Option<bool>,
     /// Its root directory is empty; none for a role that needs paths.
     pub empty_root: Option<bool>,
+    /// It needs paths, and so sees the files of the system as far as it may read them.
+    pub sees_files: bool,
     /// Its key is never written to swap space (mlock(2)); none for a role without one.
     pub locked_key: Option<bool>,
     /// What was left out since a filter of system calls would have ended the role.
@@ -77,6 +79,7 @@ impl Level {
             own_processes: self.own_processes && other.own_processes,
             own_network: weakest(self.own_network, other.own_network),
             empty_root: weakest(self.empty_root, other.empty_root),
+            sees_files: self.sees_files || other.sees_files,
             locked_key: weakest(self.locked_key, other.locked_key),
             deadly: Deadly(self.deadly.0 | other.deadly.0),
         }
@@ -145,8 +148,12 @@ impl fmt::Display for Level {
         }
         let more = [
             (self.own_processes, ", own processes"),
+            (!self.own_processes, ", no own processes"),
             (self.own_network == Some(true), ", own network"),
+            (self.own_network == Some(false), ", no own network"),
             (self.empty_root == Some(true), ", empty root"),
+            (self.empty_root == Some(true) && self.sees_files, " but for the connector"),
+            (self.empty_root == Some(false), ", no empty root"),
             (self.locked_key == Some(true), ", locked key"),
             (self.locked_key == Some(false), ", key not locked"),
         ];
@@ -171,6 +178,7 @@ mod tests {
         own_processes: true,
         own_network: Some(true),
         empty_root: Some(true),
+        sees_files: false,
         locked_key: Some(true),
         deadly: Deadly::NONE,
     };
@@ -196,7 +204,10 @@ mod tests {
         let level = Level { uid: None, ..BARE };
         assert_eq!(level.missing(true), ["user of its own"]);
         assert!(level.missing(false).is_empty());
-        assert_eq!(level.to_string(), "same user, seccomp, Landlock ABI 6");
+        assert_eq!(
+            level.to_string(),
+            "same user, seccomp, Landlock ABI 6, no own processes, no own network, no empty root"
+        );
     }
 
     #[test]
@@ -232,6 +243,14 @@ mod tests {
         let connector = Level { own_network: None, empty_root: None, locked_key: None, ..FULL };
         assert_eq!(connector.weakest(FULL), FULL);
         assert_eq!(FULL.weakest(connector), FULL);
+    }
+
+    #[test]
+    fn a_role_that_needs_paths_is_told() {
+        let connector = Level { empty_root: None, sees_files: true, ..FULL };
+        for level in [connector.weakest(FULL), FULL.weakest(connector)] {
+            assert!(level.to_string().contains(", empty root but for the connector"), "{level}");
+        }
     }
 
     #[test]

@@ -23,6 +23,7 @@ const LEVEL: Level = Level {
     own_processes: false,
     own_network: None,
     empty_root: None,
+    sees_files: false,
     locked_key: None,
     deadly: Deadly::NONE,
 };

@@ -27,6 +27,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
+use crate::os::process;
 use crate::os::socket_file::{self, SocketFile};
 use crate::path::intake::Intake;
 use answers::Response;
@@ -177,6 +178,12 @@ async fn serve(control: &Rc<Control>, stream: UnixStream) {
     let Ok(peer) = stream.peer_cred() else { return };
     if peer.uid() != 0 && peer.uid() != geteuid().as_raw() {
         tracing::warn!("user {} is not answered", peer.uid());
+        return;
+    }
+    // Without root the processes that clients reach have our user, and so have plugins. A pid of 0 is one outside of our
+    // namespace, where nothing of ours is.
+    if peer.pid().is_some_and(|pid| pid > 0 && process::may_be_of_ours(pid)) {
+        tracing::warn!("a process of this instance is not answered");
         return;
     }
     let stream = Rc::new(stream);

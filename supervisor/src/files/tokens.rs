@@ -45,8 +45,8 @@ pub(crate) struct TokenSource {
     next_look: Cell<Option<Instant>>,
     stamps: RefCell<Option<Stamps>>,
     known: RefCell<Known>,
-    /// A [`TokenFiles`] as a file in memory.
-    in_force: RefCell<Option<OwnedFd>>,
+    /// Whether anything was read yet.
+    is_read: Cell<bool>,
 }
 
 /// The files that there are, or why they can't be found.
@@ -85,7 +85,7 @@ impl TokenSource {
             next_look: Cell::default(),
             stamps: RefCell::default(),
             known: RefCell::default(),
-            in_force: RefCell::default(),
+            is_read: Cell::default(),
         }
     }
 
@@ -102,9 +102,9 @@ impl TokenSource {
         is_new
     }
 
-    /// What was read last, a [`TokenFiles`] as a file in memory, if there is anything.
+    /// What was read last, a [`TokenFiles`] as a file in memory, which is to be handed over; none before anything was read.
     pub(crate) fn in_force(&self) -> io::Result<Option<OwnedFd>> {
-        self.in_force.borrow().as_ref().map(OwnedFd::try_clone).transpose()
+        self.is_read.get().then(|| setup::file(&self.known.borrow().files)).transpose()
     }
 
     /// Whether there is something new. What can't be read is logged once.
@@ -115,16 +115,13 @@ impl TokenSource {
         }
         let known = Known::read(self.what, path, &stamps);
         *self.stamps.borrow_mut() = (!may_change_unseen(&stamps)).then_some(stamps);
-        if *self.known.borrow() == known && self.in_force.borrow().is_some() {
+        if *self.known.borrow() == known && self.is_read.get() {
             return false;
         }
         for complaint in &known.complaints {
             tracing::error!("{complaint}");
         }
-        match setup::file(&known.files) {
-            Ok(file) => *self.in_force.borrow_mut() = Some(file),
-            Err(error) => tracing::error!("cannot hand the tokens on: {error}"),
-        }
+        self.is_read.set(true);
         *self.known.borrow_mut() = known;
         true
     }

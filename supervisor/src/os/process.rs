@@ -16,6 +16,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use tokio::io::Interest;
 use tokio::signal::unix::{SignalKind, signal};
 
+/// The largest number of processes that Linux can have (PID_MAX_LIMIT).
+const MAX_PROCESSES: u32 = 4 << 20;
+
 thread_local! {
     /// Killed children whose handles were dropped before they were reaped.
     static LEFT: RefCell<Vec<(i32, OwnedFd)>> = const { RefCell::new(Vec::new()) };
@@ -101,6 +104,38 @@ pub(crate) async fn keep_reaping() {
     }
 }
 
+/// Keeps the memory and the descriptors of this process from others of its user (PR_SET_DUMPABLE), and from core files:
+/// it knows passwords and keys. Programs that it executes are what they would be without.
+pub(crate) fn hide() {
+    // There is no reason for which the kernel could refuse.
+    let _ = nix::sys::prctl::set_dumpable(false);
+}
+
+/// Whether a process is one that we have started, or that such a one has; also if it can't be told, as with one that
+/// has ended.
+pub(crate) fn may_be_of_ours(pid: i32) -> bool {
+    let ours = i32::try_from(std::process::id()).unwrap_or(0);
+    let mut at = pid;
+    // No line of descent is longer than there are processes.
+    for _ in 0..MAX_PROCESSES {
+        match parent(at) {
+            Some(parent) if parent == ours => return true,
+            Some(0 | 1) => return false,
+            Some(parent) => at = parent,
+            None => return true,
+        }
+    }
+    true
+}
+
+/// The parent of a process by proc_pid_stat(5); 0 for one that our namespace does not have.
+fn parent(pid: i32) -> Option<i32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name of a process may hold anything, a closing parenthesis too.
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_whitespace().nth(1)?.parse().ok()
+}
+
 /// The process ids of all children that were not reaped.
 pub(crate) fn living() -> BTreeSet<i32> {
     LIVING.with(|living| living.borrow().clone())
@@ -118,5 +153,31 @@ fn raw(status: &WaitIdStatus) -> i32 {
     match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => code << 8,
         (None, signal) => signal.unwrap_or(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn children_and_theirs_are_of_ours_and_nobody_else_is() {
+        let mut command = Command::new("sh");
+        let command = command.args(["-c", "sleep 30 & echo $!; wait"]);
+        let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        let output = std::io::BufReader::new(child.stdout.take().unwrap());
+        std::io::BufRead::read_line(&mut { output }, &mut line).unwrap();
+        let grandchild = line.trim().parse().unwrap();
+        let id = i32::try_from(child.id()).unwrap();
+        assert!(may_be_of_ours(id) && may_be_of_ours(grandchild));
+        for other in [1, i32::try_from(std::process::id()).unwrap()] {
+            assert!(!may_be_of_ours(other), "{other}");
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(grandchild), nix::sys::signal::Signal::SIGKILL)
+            .unwrap();
+        assert!(may_be_of_ours(id), "who has ended can't be told");
     }
 }

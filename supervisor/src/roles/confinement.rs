@@ -5,6 +5,7 @@ use std::cell::Cell;
 use common::config::{Config, Sandbox};
 use common::ipc::level::Level;
 use common::ipc::setup::RunAs;
+use nix::unistd::Uid;
 
 /// What all roles have reached.
 #[derive(Debug)]
@@ -42,6 +43,11 @@ impl Confinement {
         Some(if self.mode == Sandbox::Off { "off".into() } else { level.to_string() })
     }
 
+    /// The user that the roles became.
+    pub(crate) fn user(&self) -> Option<Uid> {
+        self.reached.get()?.uid.map(Uid::from_raw)
+    }
+
     /// What is missing and can be missed, for a warning.
     pub(crate) fn missing(&self) -> Option<String> {
         let missing = self.reached.get()?.missing(self.own_user);
@@ -67,6 +73,7 @@ mod tests {
         own_processes: false,
         own_network: None,
         empty_root: None,
+        sees_files: false,
         locked_key: None,
         deadly: Deadly::NONE,
     };
@@ -98,7 +105,7 @@ mod tests {
         all.admit(FULL).unwrap();
         assert_eq!(all.missing(), None);
         all.admit(Level { landlock: 0, ..FULL }).unwrap();
-        assert_eq!(all.describe().unwrap(), "uid 65534, seccomp, no Landlock");
+        assert_eq!(all.describe().unwrap(), "uid 65534, seccomp, no Landlock, no own processes");
         assert!(all.missing().unwrap().contains("Landlock"));
     }
 

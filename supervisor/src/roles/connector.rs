@@ -73,7 +73,7 @@ impl Launch for ConnectorSpec {
     }
 
     async fn set_up(&self, peer: &Peer) -> Result<(), StartError> {
-        let setup = self.scope.setups()?.connector.try_clone()?;
+        let setup = setup::file(&self.scope.setups()?.connector)?;
         Ok(peer.channel.send(&SupervisorToConnector::Setup(setup)).await?)
     }
 

@@ -18,8 +18,8 @@ pub(crate) struct Identity {
     /// When the certificate expires, as far as this image has read it.
     pub(crate) expires: Option<SystemTime>,
     pub(crate) signer: Rc<Peer>,
-    /// A [`ServerIdentity`] as a file in memory; none if an earlier image has given it to the gateways.
-    file: RefCell<Option<OwnedFd>>,
+    /// What gateways are told, with the secret of session tickets; none if an earlier image has given it to the gateways.
+    known: RefCell<Option<ServerIdentity>>,
     /// Counts the secrets of session tickets.
     secrets: Cell<u32>,
 }
@@ -33,18 +33,17 @@ impl Identity {
         expires: Option<SystemTime>,
     ) -> Result<Self, String> {
         let identity = ServerIdentity { chain, key, tickets: ticket_secret()? };
-        let file = setup::file(&identity).map_err(|error| error.to_string())?;
-        Ok(Self { expires, signer, file: RefCell::new(Some(file)), secrets: Cell::default() })
+        Ok(Self { expires, signer, known: RefCell::new(Some(identity)), secrets: Cell::default() })
     }
 
     /// That of a signer which an earlier image has started.
     pub(crate) fn adopted(signer: Rc<Peer>) -> Self {
-        Self { expires: None, signer, file: RefCell::default(), secrets: Cell::default() }
+        Self { expires: None, signer, known: RefCell::default(), secrets: Cell::default() }
     }
 
     /// What gateways need of it, if this image can tell them.
     pub(crate) fn certificate(&self) -> io::Result<Option<OwnedFd>> {
-        self.file.borrow().as_ref().map(OwnedFd::try_clone).transpose()
+        self.known.borrow().as_ref().map(setup::file).transpose()
     }
 
     /// Tells one state of an identity from another.
@@ -54,11 +53,9 @@ impl Identity {
 
     /// Makes another secret of session tickets.
     pub(crate) fn renew_ticket_secret(&self) -> Result<(), String> {
-        let mut file = self.file.borrow_mut();
-        let Some(before) = file.take() else { return Ok(()) };
-        let mut identity: ServerIdentity = setup::read(before).map_err(|e| e.to_string())?;
+        let mut known = self.known.borrow_mut();
+        let Some(identity) = &mut *known else { return Ok(()) };
         identity.tickets = ticket_secret()?;
-        *file = Some(setup::file(&identity).map_err(|e| e.to_string())?);
         self.secrets.set(self.secrets.get() + 1);
         Ok(())
     }

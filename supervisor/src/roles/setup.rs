@@ -47,8 +47,9 @@ pub(crate) struct Setups {
     pub(crate) gateway: OwnedFd,
     /// The web's directory, if there is one.
     pub(crate) web_root: Option<OwnedFd>,
-    /// A [`ConnectorSetup`] as a file in memory.
-    pub(crate) connector: OwnedFd,
+    /// What a connector is told. It holds passwords and keys, so that it is written into a file in memory only to be
+    /// handed over.
+    pub(crate) connector: Box<ConnectorSetup>,
     /// An [`EchoSetup`] as a file in memory.
     pub(crate) echo: OwnedFd,
 }
@@ -122,7 +123,7 @@ impl Setups {
             warn_of_unreadable(&web.root, user);
         }
         let gateway = setup::file(&gateway(config, &destination, run_as, run)?)?;
-        let connector = setup::file(&ConnectorSetup {
+        let connector = Box::new(ConnectorSetup {
             run_as,
             sandbox: config.sandbox,
             auth: config.auth.iter().map(|auth| auth_terms(&auth.plugin)).collect(),
@@ -135,7 +136,7 @@ impl Setups {
             ticket_key: ticket_key.clone(),
             ticket_lifetime: ticket_lifetime(config),
             token_key,
-        })?;
+        });
         let echo = setup::file(&EchoSetup { run_as, sandbox: config.sandbox })?;
         Ok(Self { run_as, no_user, gateway, web_root, connector, echo })
     }

@@ -9,6 +9,7 @@
 mod identity;
 mod landlock;
 mod limits;
+mod name_services;
 mod profile;
 mod program;
 pub(crate) mod resolver;
@@ -23,6 +24,7 @@ use common::ipc::level::{Deadly, Level, Part};
 use common::ipc::setup::RunAs;
 use common::sys::rehearsal::survives;
 
+pub use name_services::need_unix_sockets as names_need_unix_sockets;
 pub use profile::{Ports, Profile, Reach};
 
 /// Gives up user, groups and capabilities, and every way to get them back, and nothing else: for programs of the
@@ -45,19 +47,24 @@ pub fn drop_privileges(run_as: Option<RunAs>) -> io::Result<bool> {
 /// Leaves what other processes there are to see, for programs of the administrator: `apart` is whether they shall be
 /// kept from others at all. It takes privileges.
 pub fn leave_other_processes(apart: bool) {
-    if apart && is_first_process() {
-        // Without it the domain below still keeps it from looking into others.
-        let _ = program::show_own_processes();
+    // Without it the domain below still keeps it from looking into others.
+    let show = || _ = program::show_own_processes();
+    if apart && is_first_process() && survives(show) {
+        show();
     }
 }
 
 /// Keeps a program of the administrator, which is to be started, from signalling, limiting, tracing and reading
 /// processes that it has not started, as far as the kernel goes.
 pub fn keep_program_apart() {
-    let _ = program::enter_domain();
+    let enter = || _ = program::enter_domain();
+    if survives(enter) {
+        enter();
+    }
     // Nobody else can be named in a namespace of its own.
-    if !is_first_process() {
-        let _ = program::refuse_limits();
+    let refuse = || _ = program::refuse_limits();
+    if !is_first_process() && survives(refuse) {
+        refuse();
     }
 }
 
@@ -101,6 +108,7 @@ pub fn enter(profile: Profile<'_>, run_as: Option<RunAs>, mode: Sandbox) -> io::
         own_processes: surroundings.own_processes,
         own_network: surroundings.own_network,
         empty_root: surroundings.empty_root,
+        sees_files: profile.needs_paths(),
         locked_key: None,
         deadly,
     };

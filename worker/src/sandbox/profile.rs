@@ -6,6 +6,7 @@ use common::addr::TargetAddr;
 use common::ipc::lookup::PluginLink;
 use common::ipc::setup::{AuthTerms, ConnectorSetup, Destination, TokenLookup};
 
+use super::name_services;
 use crate::beneath::Beneath;
 
 /// What a role needs, and so may keep.
@@ -71,6 +72,12 @@ impl Reach {
             }
         }
         reach
+    }
+
+    /// Whether it makes unix sockets. Their paths may lead to anything of its user, such as a session's D-Bus: there is
+    /// no rule for connecting to a path.
+    pub(super) fn needs_unix_sockets(&self) -> bool {
+        self.connects_by_path || self.finds_sockets || (self.resolves && name_services::need_unix_sockets())
     }
 
     fn targets(destination: &Destination) -> Self {

@@ -298,7 +298,8 @@ fn connector(rules: &mut Rules, reach: &Reach) -> Result<(), BackendError> {
         [when(&[(1, Dword, Ne, flag(c::SOL_SOCKET))])?, when(&[(2, Dword, Ne, flag(c::SO_LINGER))])?];
     rules.insert(c::SYS_setsockopt, no_lingering.into());
     let mut sockets = Vec::new();
-    for family in [c::AF_INET, c::AF_INET6, c::AF_UNIX] {
+    let unix = reach.needs_unix_sockets().then_some(c::AF_UNIX);
+    for family in [c::AF_INET, c::AF_INET6].into_iter().chain(unix) {
         sockets.push(socket(family, c::SOCK_STREAM)?);
         if resolves {
             sockets.push(socket(family, c::SOCK_DGRAM)?);

@@ -26,9 +26,16 @@ pub(super) fn calls_fail(profile: Profile<'_>) -> bool {
                     && no_socket(AddressFamily::INET6)
                     && no_socket(AddressFamily::UNIX)
             }
-            Profile::Connector(Reach { resolves: false, .. }) => no_file("/etc/passwd"),
-            Profile::Connector(Reach { resolves: true, .. }) => {
-                refused_io(&File::options().write(true).open("/dev/null"))
+            Profile::Connector(reach) => {
+                let paths = match reach {
+                    Reach { resolves: false, .. } => no_file("/etc/passwd"),
+                    Reach { resolves: true, .. } => {
+                        refused_io(&File::options().write(true).open("/dev/null"))
+                    }
+                };
+                // What names take can't be read any more.
+                let needs_none = !reach.connects_by_path && !reach.finds_sockets && !reach.resolves;
+                paths && (!needs_none || no_socket(AddressFamily::UNIX))
             }
         }
 }

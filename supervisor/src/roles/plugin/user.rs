@@ -1,8 +1,9 @@
 //! The user that a plugin runs as.
 
 use common::ipc::setup::RunAs;
-use nix::unistd::User;
+use common::user;
 
+use crate::os::identity;
 use crate::roles::setup::SetupError;
 
 /// The user where the table of a plugin names none. No role is it, so that a plugin that was taken over by what a
@@ -13,12 +14,16 @@ const DEFAULT: &str = "websockify-plugin";
 /// become, which are `roles`. Where these can't become anybody else, a plugin can't.
 pub(super) fn find(named: Option<&str>, roles: Option<RunAs>) -> Result<Option<RunAs>, SetupError> {
     let Some(roles) = roles else { return Ok(None) };
-    let user = User::from_name(named.unwrap_or(DEFAULT)).map_err(|error| SetupError::Memory(error.into()))?;
-    match (user, named) {
-        (Some(user), _) if user.uid.is_root() => Err(SetupError::RootUser(user.name)),
-        (Some(user), _) => Ok(Some(RunAs { uid: user.uid.as_raw(), gid: user.gid.as_raw() })),
+    let found = user::find(named.unwrap_or(DEFAULT))?;
+    match (found, named) {
+        (Some(user), Some(name)) if user.uid == 0 => Err(SetupError::RootUser(name.into())),
         (None, Some(name)) => Err(SetupError::NoUser(name.into())),
-        (None, None) => Ok(Some(roles)),
+        // Where roles can have a user, but not this one, it is left to the role to say so.
+        (Some(user), Some(_)) => Ok(Some(RunAs { uid: user.uid, gid: user.gid })),
+        (Some(user), None) if user.uid != 0 && identity::obstacle(user.uid, user.gid).is_none() => {
+            Ok(Some(RunAs { uid: user.uid, gid: user.gid }))
+        }
+        (_, None) => Ok(Some(roles)),
     }
 }
 
