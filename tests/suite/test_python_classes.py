@@ -138,7 +138,8 @@ def test_what_keeps_a_class_from_being_loaded_ends_the_start(modules, kind, duty
         monkeypatch.setenv(name, value)
     name, reason = BROKEN[kind]
     target = ["127.0.0.1:5900"] if duty == "auth" else []
-    result = gateway.run(f"--{duty}-plugin", name, f"--{duty}-source", "x", gateway.free_port(), *target)
+    arguments = [f"--{duty}-plugin", name, f"--{duty}-source", "x", gateway.free_port(), *target]
+    result = gateway.run(*arguments, timeout=30)
     assert result.returncode == 1 and reason in result.stderr, result
     if gateway.IS_OURS:
         last = result.stderr.splitlines()[-1]
