@@ -288,3 +288,65 @@ def test_the_log_has_the_reason_and_no_token(keys, target):
         for piece in token.split("."):
             assert piece not in running.log
     assert key is keys.key("rsa")
+
+
+# What is public is no secret
+
+
+def certificate_of(key):
+    """A certificate of a key, in DER."""
+    pem = key.export_to_pem(private_key=True, password=None)
+    words = "openssl req -x509 -key /dev/stdin -days 2 -subj /CN=vnc -outform DER".split()
+    return subprocess.run(words, input=pem, capture_output=True, check=True).stdout
+
+
+def public_forms(key):
+    """Each form of a public key with the bytes that it becomes in HMAC where it is taken for a secret."""
+    pem = key.export_to_pem()
+    bare = b"".join(line for line in pem.splitlines() if b"-----" not in line)
+    der = base64.b64decode(bare)
+    certificate = certificate_of(key)
+    json_key = key.export_public().encode()
+    texts = {
+        "base64": bare,
+        "base64url": base64.urlsafe_b64encode(der).rstrip(b"="),
+        "hex": der.hex().encode(),
+        "base32": base64.b32encode(der).rstrip(b"="),
+        "certificate": base64.b64encode(certificate),
+        "PEM in base64": base64.b64encode(pem),
+        "JWK in base64": base64.b64encode(json_key),
+        "base64 in base64": base64.b64encode(bare),
+    }
+    forms = {name: (text, base64.urlsafe_b64decode(to_url(text))) for name, text in texts.items()}
+    forms |= {"DER": (der, der), "JWK": (json_key, json_key), "PEM": (pem, pem), "BOM": (b"\xef\xbb\xbf" + pem, pem)}
+    forms |= {"lower case": (pem.lower(), pem), "indented": (pem.replace(b"\n", b"\n  "), pem)}
+    return forms
+
+
+def to_url(text):
+    text = text.rstrip(b"=").replace(b"+", b"-").replace(b"/", b"_")
+    return text + b"=" * (-len(text) % 4)
+
+
+@pytest.mark.ours_only("the original takes these for secrets")
+@pytest.mark.parametrize("name", ["rsa", "P-256", "Ed25519"])
+def test_no_form_of_a_public_key_becomes_a_secret(directory, name):
+    key = new_key(name)
+    with NamedTarget() as target:
+        claims = json.dumps({"host": "127.0.0.1", "port": target.port})
+        for form, (text, secret) in public_forms(key).items():
+            file = directory / "key"
+            file.write_bytes(text + b"\n")
+            with start("JWTTokenApi", file) as running:
+                for guess in [secret, text, text + b"\n", text.strip()]:
+                    forged = jwt.JWT(header={"alg": "HS256"}, claims=claims)
+                    forged.make_signed_token(jwk.JWK(kty="oct", k=base64.urlsafe_b64encode(guess).decode().rstrip("=")))
+                    assert status(assert_refused(running, forged.serialize())) in (403, 503), form
+                alg = {"rsa": "RS256", "P-256": "ES256", "Ed25519": "EdDSA"}[name]
+                good = jwt.JWT(header={"alg": alg}, claims=claims)
+                good.make_signed_token(key)
+                if form in ["base64", "base64url", "hex", "certificate", "DER", "PEM", "BOM", "indented"]:
+                    assert reached(running, good.serialize()) == b"here", form
+                elif form in ["JWK", "lower case", "JWK in base64"]:
+                    assert_refused(running, good.serialize())
+                    running.wait_log("cannot use the key in .*: it is (PEM|JSON)")

@@ -1,5 +1,5 @@
 //! The key of an instance, as the original reads it from a file: a private key, a public key or a certificate in
-//! PEM, or a shared secret in base64url.
+//! PEM, or a shared secret in base64url. The same keys are taken in DER, and that in base64 or another spelling.
 
 use std::fmt;
 
@@ -18,6 +18,8 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::{PemObject, SectionKind};
 use zeroize::Zeroizing;
 
+use super::material::Material;
+
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
@@ -30,6 +32,9 @@ const SECP256K1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.10")
 /// also be encrypted with the same key, which then has the length that the cipher needs. 128 bits can't be
 /// guessed.
 pub(super) const MIN_SECRET: usize = 16;
+
+/// The longest secret that makes sense, bytes: a block of SHA-512 (RFC 2104 section 3).
+const MAX_SECRET: usize = 128;
 
 /// What tokens are verified with. Public keys are DER of a `SubjectPublicKeyInfo` (RFC 5280 section 4.1).
 pub(crate) enum Key {
@@ -78,6 +83,20 @@ pub(crate) enum KeyError {
     /// A PEM block that the original would need a pass phrase for.
     #[error("the private key is encrypted; there is no option for its pass phrase")]
     Encrypted,
+    /// A JSON Web Key or a set of these.
+    #[error("it is JSON, such as a JSON Web Key: write the key in PEM, or a shared secret in base64url")]
+    Json,
+    /// A key of OpenSSH.
+    #[error("it is a key of OpenSSH: write it in PEM, for example with `ssh-keygen -e -m PKCS8 -f FILE`")]
+    Ssh,
+    /// A point on an elliptic curve, without the curve's name.
+    #[error("it is a public key without its algorithm, a bare point on a curve: write it in PEM")]
+    Point,
+    /// DER, but no key that can be used.
+    #[error(
+        "it is DER, or contains a part of a key, and is no key that can be used: RSA (2048 bits or more), P-256, P-384, P-521, secp256k1 or Ed25519"
+    )]
+    UnsupportedDer,
     /// PEM, but nothing in it is a key that can be used. It is never taken for a shared secret.
     #[error(
         "it is PEM without a key that can be used: RSA (2048 bits or more), P-256, P-384, P-521, secp256k1 or Ed25519"
@@ -92,9 +111,13 @@ impl Key {
     ///
     /// What is wrong with the file.
     pub(crate) fn read(file: &[u8]) -> Result<Self, KeyError> {
-        const PEM: &[u8] = b"-----BEGIN";
-        if file.windows(PEM.len()).any(|window| window == PEM) {
-            return pem(file);
+        match Material::find(file) {
+            Some(Material::Pem(text)) => return pem(&text),
+            Some(Material::Der(der)) => return self::der(&der).ok_or(KeyError::UnsupportedDer),
+            Some(Material::Json) => return Err(KeyError::Json),
+            Some(Material::Ssh) => return Err(KeyError::Ssh),
+            Some(Material::Point) => return Err(KeyError::Point),
+            None => {}
         }
         let text = Zeroizing::new(std::str::from_utf8(file).map_err(|_| KeyError::Form)?.trim().to_owned());
         let padded = Zeroizing::new(padded(&text));
@@ -103,6 +126,15 @@ impl Key {
         match secret {
             Ok(secret) if !secret.is_empty() => Ok(Self::Octets(Zeroizing::new(secret))),
             _ => Err(KeyError::Form),
+        }
+    }
+
+    /// The length of a shared secret that is longer than any need be, bytes. It may be a number out of a public key,
+    /// which nothing tells from a secret.
+    pub(crate) fn odd_length(&self) -> Option<usize> {
+        match self {
+            Self::Octets(secret) => Some(secret.len()).filter(|length| *length > MAX_SECRET),
+            _ => None,
         }
     }
 
@@ -152,12 +184,20 @@ fn pem(file: &[u8]) -> Result<Key, KeyError> {
         return public(der, None).ok_or(KeyError::Unsupported);
     }
     if let Some((_, der)) = of(|kind| kind == SectionKind::Certificate).next() {
-        let certificate = CertificateDer::from(der.as_slice());
-        let certificate = rustls::server::ParsedCertificate::try_from(&certificate);
-        let certificate = certificate.map_err(|_| KeyError::Unsupported)?;
-        return public(&certificate.subject_public_key_info(), None).ok_or(KeyError::Unsupported);
+        return of_certificate(der).ok_or(KeyError::Unsupported);
     }
     Err(KeyError::Unsupported)
+}
+
+/// A key or a certificate, without the line of PEM that says which.
+fn der(der: &[u8]) -> Option<Key> {
+    private(der).or_else(|| public(der, None)).or_else(|| of_certificate(der))
+}
+
+fn of_certificate(der: &[u8]) -> Option<Key> {
+    let certificate = CertificateDer::from(der);
+    let certificate = rustls::server::ParsedCertificate::try_from(&certificate).ok()?;
+    public(&certificate.subject_public_key_info(), None)
 }
 
 /// From PKCS #8 (RFC 5958), PKCS #1 (RFC 8017) or SEC 1 (RFC 5915).

@@ -15,7 +15,10 @@ mod jwe;
 mod jws;
 pub(crate) mod key;
 mod key_management;
+#[cfg(test)]
+mod key_tests;
 mod key_wrap;
+mod material;
 #[cfg(test)]
 mod tests;
 

@@ -21,7 +21,16 @@ impl Jwt {
     /// Loads the key from the current content of its file; logs why it can't be used.
     pub(super) fn take_key(&self, files: &TokenFiles) {
         let key = files.files.first().and_then(|file| match Key::read(&file.content) {
-            Ok(key) => Some(key),
+            Ok(key) => {
+                if let Some(length) = key.odd_length() {
+                    tracing::warn!(
+                        "the shared secret in {:?} has {length} bytes, more than any hash uses: if it is a part of a \
+                         public key, anybody can make tokens",
+                        file.path,
+                    );
+                }
+                Some(key)
+            }
             Err(error) => {
                 tracing::error!("cannot use the key in {:?}: {error}", file.path);
                 None
