@@ -1,7 +1,7 @@
 //! The lines that a start prints, which scripts wait for and search.
 
 use common::addr::TargetAddr;
-use common::config::{Config, Target, Tls};
+use common::config::{Config, Target};
 use common::log::Escaped;
 use nix::unistd::{Uid, User};
 
@@ -37,11 +37,11 @@ pub(crate) fn settings(
         None => {}
     }
     match &config.tls {
-        Some(Tls { certificate, required, .. }) if certificate.exists() => {
+        Some(tls) if tls.certificate.exists() => {
             let support =
                 if tls_fails { "No SSL/TLS support (unusable cert file)" } else { "SSL/TLS support" };
             say(format!("  - {support}"));
-            if *required {
+            if tls.is_required() {
                 say("  - Deny non-SSL/TLS connections".into());
             }
         }

@@ -2,10 +2,12 @@
 
 import base64
 import os
+import re
 import ssl
 
 import pytest
 from harness import client, gateway, http
+from harness.instance import Instance
 
 ORIGIN = "https://vnc.example.com"
 
@@ -186,6 +188,69 @@ def test_a_client_can_not_name_itself(with_names, field):
 def test_a_client_with_a_certificate_can_not_name_itself_otherwise(with_names, authority):
     own = authority.client(certificate=authority.issue_joined("mallory", usage="clientAuth"))
     assert status(with_names, [("ssl_client_s_dn_cn", "alice")], tls=own) == 403
+
+
+# A condition that only TLS can carry
+
+
+PLAIN_IS_REFUSED = "non-SSL connection received but disallowed"
+
+
+@pytest.mark.ours_only("a configuration file")
+@pytest.mark.parametrize("web", ["", "auth = false", "auth = true"], ids=["no pages", "open pages", "pages"])
+@pytest.mark.parametrize("by_name", [False, True], ids=["verify-client", "ClientCertCNAuth"])
+def test_where_certificates_are_demanded_nobody_gets_in_without_tls(echo_target, directory, authority, certificate, root, by_name, web):
+    settings = ['[[auth]]\nplugin = "ClientCertCNAuth"\nsource = "alice"'] if by_name else []
+    if web == "auth = true" and not by_name:
+        settings.append('[[auth]]\nplugin = "ExpectOrigin"\nsource = "https://a.example"')
+    if web:
+        settings.append(f'[web]\nroot = "{root}"\nlisting = true\n{web}')
+    tls = f'[tls]\ncertificate = "{certificate}"\nverify-client = true\nclient-ca = "{authority.certificate}"'
+    with Instance(directory, echo_target.port, "\n".join([*settings, tls])) as instance:
+        fields = [*client.upgrade_fields(client.new_key()), ("Origin", "https://a.example")]
+        for head in [http.request("/"), http.request(fields=fields), http.request(fields=fields, version="HTTP/1.0")]:
+            with instance.http() as connection:
+                connection.send(head)
+                assert connection.read_to_end() == b""
+        instance.wait_log(PLAIN_IS_REFUSED)
+        instance.wait_log("^  - Deny non-SSL/TLS connections$")
+        own = authority.client(certificate=authority.issue_joined("alice", usage="clientAuth"))
+        with instance.http(tls=own) as connection:
+            connection.send(http.request(fields=fields))
+            assert connection.read_head().status == 101
+
+
+@pytest.mark.ours_only("a configuration file")
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [
+        ('[tls]\ncertificate = "{certificate}"\nverify-client = true\nrequired = false',
+         r"vnc\.toml:\d+:\d+: `verify-client` can't be used with `required = false`"),
+        ('[tls]\ncertificate = "{certificate}"\n[auth]\nplugin = "ClientCertCNAuth"\nsource = "alice"',
+         r"vnc\.toml:\d+:\d+: ClientCertCNAuth can't be used without `verify-client`"),
+    ],
+)  # fmt: skip
+def test_a_file_that_would_let_clients_in_without_tls_is_rejected(directory, certificate, settings, error):
+    file = directory / "vnc.toml"
+    file.write_text('listen = "127.0.0.1:1"\ntarget = "127.0.0.1:1"\n' + settings.format(certificate=certificate))
+    for words in [["--check"], []]:
+        run = gateway.run("--config", file, *words)
+        assert run.returncode == 78 and re.search(error, run.stderr), run
+
+
+def test_a_command_line_serves_clients_without_tls_and_warns(echo_target, authority, certificate):
+    options = ["--cert", certificate, "--verify-client", "--cafile", authority.certificate]
+    warning = "--verify-client asks nothing of clients without TLS, which are served: add --ssl-only to refuse them"
+    with gateway.start(echo_target.port, *options) as running:
+        assert status(running) == 101
+        if gateway.IS_OURS:
+            assert warning in running.log
+            assert warning in gateway.run(*options, "--check", "127.0.0.1:1", "127.0.0.1:1").stderr
+    with gateway.start(echo_target.port, *options, "--ssl-only") as running:
+        with running.http() as connection:
+            connection.send(http.request(fields=client.upgrade_fields(client.new_key())))
+            assert connection.read_to_end() == b""
+        assert warning not in running.log
 
 
 # Files

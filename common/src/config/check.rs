@@ -8,7 +8,7 @@ use std::fmt;
 use std::fs::{self, File};
 use std::path::Path;
 
-use super::auth::{Auth, AuthPlugin};
+use super::auth::AuthPlugin;
 use super::ciphers::Ciphers;
 use super::external_plugin::ExternalPlugin;
 use super::log::SyslogServer;
@@ -81,15 +81,6 @@ impl Config {
             if let AuthPlugin::External { plugin: ExternalPlugin::Program(path), .. } = &auth.plugin {
                 found.file("auth.plugin", path, Severity::Warning);
             }
-        }
-        let by_certificate = |auth: &Auth| matches!(auth.plugin, AuthPlugin::CommonName(_));
-        if self.auth.iter().any(by_certificate) && self.tls.as_ref().is_none_or(|tls| !tls.verify_client) {
-            found.add(
-                Severity::Warning,
-                "auth.plugin",
-                "ClientCertCNAuth lets nobody in, as clients are asked for no certificate".to_owned(),
-                "set verify-client = true in [tls]",
-            );
         }
         if let Some(web) = &self.web {
             found.directory("web.root", &web.root, Severity::Error);
@@ -240,10 +231,11 @@ impl Problems {
 
     /// As in the original a certificate may come later; until then clients with TLS are refused.
     fn tls(&mut self, tls: &Tls) {
-        let severity = if tls.required { Severity::Error } else { Severity::Warning };
+        let required = tls.is_required();
+        let severity = if required { Severity::Error } else { Severity::Warning };
         // The command line names this one when nobody else does, and it need not be there.
         let unnamed = tls.certificate.ends_with(DEFAULT_CERTIFICATE) && !tls.certificate.exists();
-        if tls.required || !unnamed {
+        if required || !unnamed {
             self.file("tls.certificate", &tls.certificate, severity);
         }
         if let Some(key) = &tls.key {

@@ -2,6 +2,9 @@
 
 use crate::addr::TargetAddr;
 
+use super::auth::AuthPlugin;
+use super::timeouts::Limits;
+use super::tls::Tls;
 use super::top::{Config, Target};
 
 /// Keys that can't be used together.
@@ -17,7 +20,8 @@ pub(super) struct Conflict {
 
 /// The first rule that `config` breaks.
 pub(super) fn conflict(config: &Config) -> Option<Conflict> {
-    let Config { listen, inetd, target, token, wrap, demo, target_tls, web, auth, tls, log, .. } = config;
+    let Config { listen, inetd, target, token, wrap, demo, target_tls, web, auth, tls, limits, log, .. } =
+        config;
     let at = |key, text: &str, help| Some(Conflict { key: Some(key), text: text.to_owned(), help });
     if let Some(wrap) = wrap {
         if wrap.command.first().is_none_or(|program| program.is_empty()) || wrap.command.iter().any(has_zero)
@@ -87,6 +91,24 @@ pub(super) fn conflict(config: &Config) -> Option<Conflict> {
     if tls.as_ref().is_some_and(|tls| tls.client_ca.is_some() && !tls.verify_client) {
         let help = "add verify-client = true, or leave it out";
         return at("tls.client-ca", "`client-ca` has no effect without `verify-client`", help);
+    }
+    if tls.as_ref().is_some_and(Tls::verifies_only_some) {
+        let help =
+            "leave `required` out: clients without TLS show no certificate, so they have to be refused";
+        return at("tls.required", "`verify-client` can't be used with `required = false`", help);
+    }
+    let verifies = tls.as_ref().is_some_and(|tls| tls.verify_client);
+    if auth.iter().any(|auth| matches!(auth.plugin, AuthPlugin::CommonName(_))) && !verifies {
+        let help =
+            "add verify-client = true to the table [tls], without which no client is asked for a certificate";
+        return at("auth", "ClientCertCNAuth can't be used without `verify-client`", help);
+    }
+    let bounds = [
+        ("limits.request-head-bytes", limits.request_head_bytes, Limits::MAX_REQUEST_HEAD_BYTES),
+        ("limits.request-fields", limits.request_fields, Limits::MAX_REQUEST_FIELDS),
+    ];
+    if let Some((key, _, most)) = bounds.into_iter().find(|(_, number, most)| number.get() > *most) {
+        return at(key, &format!("expected a number from 1 to {most}"), "write a smaller number");
     }
     if log.legacy_syslog && log.syslog.is_none() {
         let help = "add the server, such as syslog = \"/dev/log\", or leave it out";

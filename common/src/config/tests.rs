@@ -169,7 +169,7 @@ fn variations() -> Vec<Config> {
     add(Config { auth: vec![origin("https://a")], ..minimal() });
     add(Config { auth: vec![origin("https://a"), origin("https://b")], ..minimal() });
     add(Config { tls: Some(tls()), ..minimal() });
-    add(Config { tls: Some(Tls { key: Some(odd().into()), required: true, ..tls() }), ..minimal() });
+    add(Config { tls: Some(Tls { key: Some(odd().into()), required: Some(true), ..tls() }), ..minimal() });
     add(Config { tls: Some(Tls { minimum_version: TlsVersion::V1_3, ..tls() }), ..minimal() });
     let ciphers = Ciphers::parse("HIGH:!AES128:\"x\"").ok();
     add(Config { tls: Some(Tls { ciphers, ..tls() }), ..minimal() });
@@ -249,7 +249,7 @@ fn the_check_finds_what_is_not_there() {
     config.tls = Some(Tls {
         certificate: missing.clone().into(),
         key: Some("/".into()),
-        required: true,
+        required: Some(true),
         verify_client: true,
         client_ca: Some(missing.clone().into()),
         ..Tls::default()
@@ -276,12 +276,12 @@ fn the_check_finds_what_is_not_there() {
         ]
     );
     assert!(found.iter().all(|problem| problem.severity == Severity::Error), "{found:#?}");
-    config.tls.as_mut().unwrap().required = false;
+    config.tls.as_mut().unwrap().required = Some(false);
     let certificate = config.check().into_iter().find(|problem| problem.key == "tls.certificate").unwrap();
     assert_eq!(certificate.severity, Severity::Warning);
     assert!(certificate.to_string().starts_with("warning: tls.certificate: /nonexistent/file can't be"));
     let tls = config.tls.as_mut().unwrap();
-    tls.required = true;
+    tls.required = Some(true);
     tls.certificate = "/run/credentials/websockify@vnc.service/cert.pem".into();
     assert!(!config.check().iter().any(|problem| problem.key == "tls.certificate"));
 }

@@ -71,10 +71,26 @@ pub struct Limits {
     pub connections: Option<NonZeroU32>,
     /// Requests on one connection.
     pub keep_alive_requests: NonZeroU32,
+    /// Bytes of a request's head, from its first line to the empty one, at most 1048576.
+    ///
+    /// A longer one is answered with 431. As much memory may be held for each connection until `timeouts.request-head`.
+    // Proxies in front pass on 32 to 60 KiB in their usual settings.
+    pub request_head_bytes: NonZeroU32,
+    /// Fields of a request's head, at most 4096. More are answered with 431.
+    // Browsers send about 20, proxies in front let 100 pass.
+    pub request_fields: NonZeroU32,
     /// Earlier configurations whose sessions go on after reloads.
     ///
     /// Each has processes of its own, which take some MiB. The sessions of the oldest are closed with code 1012.
     pub generations: NonZeroU32,
+}
+
+impl Limits {
+    /// The most that `request-head-bytes` may be.
+    pub(super) const MAX_REQUEST_HEAD_BYTES: u32 = 1 << 20;
+
+    /// The most that `request-fields` may be: the parser reserves 64 bytes for each.
+    pub(super) const MAX_REQUEST_FIELDS: u32 = 4096;
 }
 
 impl Default for Limits {
@@ -85,6 +101,8 @@ impl Default for Limits {
         Self {
             connections: None,
             keep_alive_requests: const { number(1000) },
+            request_head_bytes: const { number(64 << 10) },
+            request_fields: const { number(128) },
             generations: const { number(8) },
         }
     }

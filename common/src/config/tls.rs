@@ -42,10 +42,14 @@ pub struct Tls {
     #[serde(skip_deserializing, rename = "key-password", serialize_with = "hidden")]
     #[cfg_attr(test, schemars(skip))]
     pub(super) key_password: Option<Secret>,
-    /// Refuse connections without TLS.
-    #[arg(id = "tls.required", long = "ssl-only")]
-    #[serde(default)]
-    pub required: bool,
+    /// Refuse connections without TLS. Default: only with `verify-client`.
+    ///
+    /// A client without TLS shows no certificate, so that `verify-client` with `required = false` is an error. On the
+    /// command line, as in the original, such clients are served unless this is given.
+    #[arg(id = "tls.required", long = "ssl-only", action = clap::ArgAction::SetTrue)]
+    #[serde(skip_serializing_if = "is_not_true")]
+    #[cfg_attr(test, schemars(example = true))]
+    pub(super) required: Option<bool>,
     /// Lowest version of TLS; on the command line `tlsv1_2`, which is the `default`, or `tlsv1_3`.
     #[arg(id = "tls.minimum-version", long = "ssl-version", value_name = "VERSION", hide_short_help = true)]
     #[arg(value_parser = TlsVersion::from_option, default_value = "default", hide_default_value = true)]
@@ -58,7 +62,7 @@ pub struct Tls {
     #[arg(value_parser = Ciphers::from_option)]
     #[cfg_attr(test, schemars(example = &"HIGH:!AES128"))]
     pub ciphers: Option<Ciphers>,
-    /// Refuse clients without a valid certificate.
+    /// Refuse clients without a valid certificate. In a file this implies `required`.
     #[arg(id = "tls.verify-client", long = "verify-client", hide_short_help = true)]
     #[serde(default)]
     pub verify_client: bool,
@@ -69,11 +73,27 @@ pub struct Tls {
 }
 
 impl Tls {
+    /// Connections without TLS are refused.
+    #[must_use]
+    pub fn is_required(&self) -> bool {
+        self.required.unwrap_or(self.verify_client)
+    }
+
+    /// A certificate is demanded of clients with TLS, and nothing of those without. Only a command line can say that.
+    pub(super) fn verifies_only_some(&self) -> bool {
+        self.verify_client && !self.is_required()
+    }
+
     /// Pass phrase of an encrypted key.
     #[must_use]
     pub fn key_password(&self) -> Option<&Secret> {
         self.key_password.as_ref().or(self.key_password_file.as_ref().map(|file| &file.secret))
     }
+}
+
+/// Whether a file need not say so: `required = false` is either the default or rejected.
+fn is_not_true(required: &Option<bool>) -> bool {
+    *required != Some(true)
 }
 
 fn hidden<S: Serializer>(secret: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {

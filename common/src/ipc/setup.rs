@@ -174,7 +174,12 @@ pub enum AuthTerms {
     /// That they know a user name and password, with a colon between them.
     Basic(Secret),
     /// That they are pages of one of these origins.
-    Origin(Vec<String>),
+    Origin {
+        /// These.
+        expected: Vec<String>,
+        /// What a client sends instead is not logged: it may be a token.
+        is_secret: bool,
+    },
     /// That they have a certificate with one of these common names.
     CommonName(Vec<String>),
     /// What a plugin of the administrator's own asks for.

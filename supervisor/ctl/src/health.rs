@@ -178,7 +178,7 @@ fn session(
 ) -> Result<(), String> {
     let stream = connect(place, patience).map_err(|error| format!("cannot connect to {place}: {error}"))?;
     let stream: Box<dyn Stream> = match &config.tls {
-        Some(tls) if tls.certificate.exists() || tls.required => Box::new(secured(tls, stream, shown)?),
+        Some(tls) if tls.certificate.exists() || tls.is_required() => Box::new(secured(tls, stream, shown)?),
         _ => stream,
     };
     let (mut websocket, _) = client(opening, stream).map_err(|error| match error {

@@ -10,7 +10,7 @@ use common::addr::TargetAddr;
 use common::config::auth::AuthPlugin;
 use common::config::external_plugin::ExternalPlugin;
 use common::config::http_url::{HttpUrl, UrlTemplate};
-use common::config::token::{TokenPlugin, TokenRefusal};
+use common::config::token::{TokenFrom, TokenPlugin, TokenRefusal};
 use common::config::{Config, Sandbox, Secret, Target, TextMessages, TlsVersion};
 use common::ipc::lookup::{ApiAnswer, ApiLookup, PluginLink, RedisLookup, Service};
 use common::ipc::setup::{
@@ -126,7 +126,7 @@ impl Setups {
         let connector = Box::new(ConnectorSetup {
             run_as,
             sandbox: config.sandbox,
-            auth: config.auth.iter().map(|auth| auth_terms(&auth.plugin)).collect(),
+            auth: config.auth.iter().map(|auth| auth_terms(&auth.plugin, config)).collect(),
             limits: config.limits,
             destination,
             startup: config.program().filter(|_| !is_moved(config)).map(|program| program.start_timeout),
@@ -212,7 +212,7 @@ fn tls_terms(config: &Config) -> Result<Option<TlsTerms>, SetupError> {
         (true, None) => Some(system_authorities()),
     };
     Ok(Some(TlsTerms {
-        required: tls.required,
+        required: tls.is_required(),
         only_1_3: tls.minimum_version == TlsVersion::V1_3,
         suites: tls.ciphers.as_ref().map(|ciphers| ciphers.suites().to_vec()),
         client_authorities,
@@ -300,10 +300,13 @@ fn inquiry(config: &Config) -> Inquiry {
     inquiry
 }
 
-fn auth_terms(plugin: &AuthPlugin) -> AuthTerms {
+fn auth_terms(plugin: &AuthPlugin, config: &Config) -> AuthTerms {
     match plugin {
         AuthPlugin::Basic(credentials) => AuthTerms::Basic(credentials.clone()),
-        AuthPlugin::Origin(origins) => AuthTerms::Origin(origins.clone()),
+        AuthPlugin::Origin(origins) => {
+            let Inquiry { token, head, .. } = inquiry(config);
+            AuthTerms::Origin { expected: origins.clone(), is_secret: head || token == Some(TokenFrom::Host) }
+        }
         AuthPlugin::CommonName(names) => AuthTerms::CommonName(names.clone()),
         // In the original all are asked after the look-up; only its classes may count on it.
         AuthPlugin::External { plugin, .. } => AuthTerms::Own {

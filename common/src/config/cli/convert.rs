@@ -140,7 +140,13 @@ fn listen_mode(options: &Options, config: &mut Config, notes: &mut Vec<String>) 
 
 fn tls(options: &Options, certificate: &OsStr, notes: &mut Vec<String>) -> Result<Tls, CliError> {
     let mut tls = options.tls.clone();
-    if tls.required && !Path::new(certificate).exists() {
+    // Where the option is not given, only `--verify-client` makes a difference between no and no answer.
+    tls.required.take_if(|required| !*required && !tls.verify_client);
+    if tls.verifies_only_some() {
+        let note = "--verify-client asks nothing of clients without TLS, which are served: add --ssl-only to refuse them";
+        notes.push(note.to_owned());
+    }
+    if tls.is_required() && !Path::new(certificate).exists() {
         return Err(CliError::usage(format!("SSL only and {} not found", certificate.to_string_lossy()))
             .help("name the certificate's file with --cert"));
     }

@@ -9,6 +9,7 @@ use crate::addr::{ListenAddr, TargetAddr};
 use crate::config::{
     FilePath, Log, Secret, SyslogServer, Target, TargetTls, TlsVersion, Web, Workers, WrapMode,
 };
+use crate::config::{file, print};
 use crate::exit_code;
 
 fn from_words(words: &str) -> Result<CommandLine, CliError> {
@@ -73,7 +74,7 @@ fn defaults_are_those_of_the_original() {
     let (config, notes) = run("6080 localhost:5900");
     let tls = config.tls.unwrap();
     assert_eq!(&*tls.certificate, absolute("self.pem"));
-    assert!(!tls.required && !tls.verify_client && tls.key.is_none());
+    assert!(!tls.is_required() && !tls.verify_client && tls.key.is_none());
     assert_eq!(tls.minimum_version, TlsVersion::V1_2);
     assert_eq!((config.heartbeat, config.web, config.target_tls), (None, None, None));
     assert_eq!((config.workers, config.user, config.listen_mode), (Workers::Auto, None, 0o600));
@@ -118,7 +119,7 @@ fn every_option_reaches_the_configuration() {
     assert_eq!((tls.verify_client, tls.client_ca), (true, Some(absolute("ca").into())));
     assert_eq!(tls.minimum_version, TlsVersion::V1_3);
     assert_eq!((config.workers, config.user.as_deref()), (Workers::Fixed(3), Some("vnc")));
-    assert_eq!(notes, Vec::<String>::new());
+    assert!(matches!(&*notes, [note] if note.starts_with("--verify-client ")), "{notes:?}");
 
     let log = self::config("1 a:1 --log l --syslog localhost:514 --legacy").log;
     let server = SyslogServer::Udp { host: "localhost".to_owned(), port: 514 };
@@ -137,7 +138,31 @@ fn every_option_reaches_the_configuration() {
     let inetd = self::config("--inetd localhost:5900");
     assert!(inetd.inetd && inetd.listen.is_empty());
     let required = self::config("--ssl-only --cert Cargo.toml 6080 localhost:5900").tls.unwrap();
-    assert!(required.required);
+    assert!(required.is_required());
+}
+
+#[test]
+fn clients_without_tls_are_told_of_where_certificates_are_demanded() {
+    let note = "--verify-client asks nothing of clients without TLS, which are served: add --ssl-only to refuse them";
+    for (words, is_required, noted) in [
+        ("1 a:1", false, false),
+        ("1 a:1 --verify-client", false, true),
+        ("1 a:1 --verify-client --auth-plugin ClientCertCNAuth --auth-source alice", false, true),
+        ("1 a:1 --verify-client --ssl-only --cert Cargo.toml", true, false),
+    ] {
+        let (config, notes) = run(words);
+        assert_eq!(config.tls.unwrap().is_required(), is_required, "{words}");
+        assert_eq!(notes.contains(&note.to_owned()), noted, "{words}: {notes:?}");
+    }
+}
+
+#[test]
+fn a_file_that_is_printed_serves_no_client_without_tls_where_certificates_are_demanded() {
+    for print in [print::print_config, print::dump] {
+        let printed = print(&config("1 a:1 --verify-client")).unwrap();
+        let read = file::parse(&printed, Path::new("/etc/websockify/vnc.toml")).unwrap();
+        assert!(read.tls.unwrap().is_required(), "{printed}");
+    }
 }
 
 #[test]

@@ -81,7 +81,7 @@ fn every_key_is_understood() {
     let tls = config.tls.unwrap();
     assert_eq!(&*tls.certificate, Path::new("/etc/websockify/cert.pem"));
     assert_eq!(tls.key.as_deref(), Some(Path::new("/abs/key.pem")));
-    assert!(tls.required && tls.verify_client);
+    assert!(tls.is_required() && tls.verify_client);
     assert_eq!(tls.minimum_version, TlsVersion::V1_3);
     assert_eq!(tls.client_ca.as_deref(), Some(Path::new("/etc/websockify/clients.pem")));
     assert_eq!(config.timeouts.first_byte, Duration::from_millis(250));
@@ -220,6 +220,26 @@ fn each_wrong_value_gives_one_message_with_what_to_do() {
             "[tls]\ncertificate = \"a\"\nclient-ca = \"b\"",
             "4:13: `client-ca` has no effect without `verify-client`",
             "add verify-client = true, or leave it out",
+        ),
+        (
+            "[tls]\ncertificate = \"a\"\nverify-client = true\nrequired = false",
+            "5:12: `verify-client` can't be used with `required = false`",
+            "leave `required` out: clients without TLS show no certificate, so they have to be refused",
+        ),
+        (
+            "[auth]\nplugin = \"ClientCertCNAuth\"\nsource = \"alice\"\n[tls]\ncertificate = \"a\"",
+            "2:1: ClientCertCNAuth can't be used without `verify-client`",
+            "add verify-client = true to the table [tls], without which no client is asked for a certificate",
+        ),
+        (
+            "[limits]\nrequest-head-bytes = 1048577",
+            "3:22: expected a number from 1 to 1048576",
+            "write a smaller number",
+        ),
+        (
+            "[limits]\nrequest-fields = 4097",
+            "3:18: expected a number from 1 to 4096",
+            "write a smaller number",
         ),
         (
             "[tls]\ncertificate = \"a\"\nkey-password = \"geheim\"",

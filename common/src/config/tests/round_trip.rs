@@ -18,7 +18,7 @@ const LINES: &[&str] = &[
     "6080 localhost:5900 --web=www --run-once --timeout=10 --idle-timeout=120",
     "6080 localhost:5900 --web=/www --file-only --ssl-target",
     "6080 localhost:5900 --cert=Cargo.toml --key=k --ssl-only --ssl-version=tlsv1_3",
-    "6080 localhost:5900 --ssl-ciphers=HIGH:!AES128 --verify-client --cafile=ca",
+    "6080 localhost:5900 --ssl-ciphers=HIGH:!AES128 --verify-client --ssl-only --cert=Cargo.toml --cafile=ca",
     "6080 localhost:5900 --log-file=l --syslog=/dev/log --traffic",
     "6080 localhost:5900 --syslog=[::1]:514 --legacy-syslog",
     "5901 --wrap-mode=respawn -- vncserver :1",
