@@ -1,7 +1,12 @@
 """The opening handshake (RFC 6455 section 4.2)."""
 
+import shutil
+import socket
+import subprocess
+
 import pytest
-from harness.client import accept_value, new_key, upgrade, upgrade_fields
+from harness import gateway, http, processes
+from harness.client import WebSocket, accept_value, new_key, upgrade, upgrade_fields
 
 
 def test_the_accept_value_is_that_of_the_standards_example(echo):
@@ -62,13 +67,16 @@ def test_a_missing_key_is_refused(echo):
         assert response.status == 400
 
 
-@pytest.mark.parametrize("key", ["AAAA", "not base64!", "x" * 100], ids=["short", "words", "long"])
-def test_a_key_that_is_not_16_bytes_is_still_answered(echo, key):
-    """Some home-made clients send such keys, and the original lets them in."""
+@pytest.mark.parametrize(
+    "key",
+    ["AAAA", "not base64!", "x" * 100, "x" * 24, "dGhlIHNhbXBsZSBub25jZQ", "dGhlIHNhbXBsZSBub25jZTE=", "dGhlIHNhbXBsZSBub2_jZQ=="],
+    ids=["short", "words", "long", "18 bytes", "no padding", "17 bytes", "base64url"],
+)
+def test_a_key_that_is_not_16_bytes_in_base64_is_refused(echo, key):
+    """RFC 6455 section 4.2.1."""
     response, connection = upgrade(echo, upgrade_fields(key))
     with connection:
-        assert response.status == 101
-        assert response["Sec-WebSocket-Accept"] == accept_value(key)
+        assert response.status == 400
 
 
 def test_field_names_and_the_upgrade_value_are_case_insensitive(echo):
@@ -172,15 +180,65 @@ def test_a_missing_host_is_accepted(echo):
         assert response.status == 101
 
 
-def test_http_1_0_is_refused_or_served_but_nothing_between(echo):
+def test_an_upgrade_in_http_1_0_is_served(echo):
+    """As nginx sends it without `proxy_http_version`."""
     key = new_key()
     response, connection = upgrade(echo, upgrade_fields(key), version="HTTP/1.0")
     with connection:
-        if response.status == 101:
-            assert response["Sec-WebSocket-Accept"] == accept_value(key)
-            connection.expect_echo()
-        else:
-            assert response.status in (400, 405, 426, 505)
+        assert (response.status, response.version) == (101, "HTTP/1.1")
+        assert response["Sec-WebSocket-Accept"] == accept_value(key)
+        connection.expect_echo()
+
+
+def test_an_upgrade_in_http_1_0_is_served_byte_by_byte(echo):
+    head = http.request("/websockify", fields=upgrade_fields(new_key()), version="HTTP/1.0")
+    with WebSocket(echo.connect()) as connection:
+        for byte in head:
+            connection.send(bytes([byte]))
+        response = connection.read_head()
+        assert (response.status, response.version) == (101, "HTTP/1.1")
+        connection.expect_echo()
+
+
+def test_a_frame_that_looks_like_a_request_is_not_changed(echo):
+    payload = b"GET / HTTP/1.0\r\n" * 200 + b"\r\n" * 200
+    with echo.websocket() as websocket:
+        websocket.expect_echo(payload)
+
+
+def listens(port):
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.skipif(not shutil.which("nginx"), reason="no nginx")
+def test_nginx_without_proxy_http_version_is_served(echo, directory):
+    port = gateway.free_port()
+    (directory / "nginx.conf").write_text(f"""
+        daemon off; pid {directory}/pid; error_log stderr;
+        events {{}}
+        http {{
+            access_log off; client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy;
+            fastcgi_temp_path {directory}/f; uwsgi_temp_path {directory}/u; scgi_temp_path {directory}/s;
+            large_client_header_buffers 8 64k;
+            server {{
+                listen 127.0.0.1:{port};
+                location / {{
+                    proxy_pass http://127.0.0.1:{echo.listen[1]};
+                    proxy_set_header Upgrade $http_upgrade;
+                    proxy_set_header Connection "upgrade";
+                }}
+            }}
+        }}""")
+    nginx = subprocess.Popen(["nginx", "-c", directory / "nginx.conf", "-p", directory], stderr=subprocess.DEVNULL)
+    try:
+        assert processes.wait_for(lambda: listens(port), 5)
+        for fields in [[], [("Cookie", "c" * 30_000)]]:
+            with WebSocket.open(gateway.connect(port), fields=fields) as websocket:
+                websocket.expect_echo()
+    finally:
+        nginx.terminate()
+        nginx.wait(5)
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "CONNECT", "get"])

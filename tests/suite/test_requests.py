@@ -3,8 +3,9 @@
 import time
 
 import pytest
-from harness import frames, http
+from harness import frames, http, processes
 from harness.client import WebSocket, accept_value, new_key, upgrade, upgrade_fields
+from harness.instance import Instance
 
 
 def test_a_request_that_comes_byte_by_byte_is_understood(echo):
@@ -69,6 +70,108 @@ def test_fifty_fields_are_accepted(echo):
     response, connection = upgrade(echo, upgrade_fields(new_key()) + more)
     with connection:
         assert response.status == 101
+
+
+def test_a_hundred_fields_are_accepted(echo):
+    more = [(f"X-{number}", "value") for number in range(95)]
+    response, connection = upgrade(echo, upgrade_fields(new_key()) + more)
+    with connection:
+        assert response.status == 101
+        connection.expect_echo()
+
+
+@pytest.mark.parametrize("length", [16_300, 60_000])
+def test_a_head_as_long_as_proxies_pass_on_is_accepted(echo, length):
+    response, connection = upgrade(echo, upgrade_fields(new_key()) + [("Cookie", "c" * length)])
+    with connection:
+        assert response.status == 101
+        connection.expect_echo()
+
+
+def head_of(bytes, fields):
+    """A request with as many bytes and fields, and the offset of a frame behind it."""
+    own = [*upgrade_fields(new_key()), *[(f"X-{number}", "v") for number in range(fields - 6)]]
+    head = http.request("/", fields=[*own, ("Cookie", "")])
+    return http.request("/", fields=[*own, ("Cookie", "c" * (bytes - len(head)))])
+
+
+@pytest.mark.ours_only("limits of a request's head")
+@pytest.mark.parametrize(
+    ("limits", "bytes", "fields", "status", "line"),
+    [
+        ("", 65_536, 128, 101, None),
+        ("", 65_537, 8, 431, r"65537 bytes, 8 fields; limits\.request-head-bytes is 65536$"),
+        ("", 900_000, 8, 431, r"900000 bytes, 8 fields; limits\.request-head-bytes is 65536$"),
+        ("", 5_000, 129, 431, r"5000 bytes, 129 fields; limits\.request-fields is 128$"),
+        ("", 60_000, 3_000, 431, r"60000 bytes, 3000 fields; limits\.request-fields is 128$"),
+        ("request-head-bytes = 1000000", 1_000_000, 8, 101, None),
+        ("request-head-bytes = 1000", 1_000, 8, 101, None),
+        ("request-head-bytes = 1000", 1_001, 8, 431, r"1001 bytes, 8 fields; limits\.request-head-bytes is 1000$"),
+        ("request-fields = 4096", 60_000, 3_000, 101, None),
+        ("request-fields = 10", 1_000, 11, 431, r"1000 bytes, 11 fields; limits\.request-fields is 10$"),
+    ],
+)
+@pytest.mark.parametrize("pace", ["at once", "in pieces"])
+def test_what_is_too_large_is_answered_and_logged(echo_target, directory, limits, bytes, fields, status, line, pace):
+    with Instance(directory, echo_target.port, f"[limits]\n{limits}") as instance:
+        head = head_of(bytes, fields)
+        assert len(head) == bytes and head.count(b"\r\n") == fields + 2
+        with WebSocket(instance.connect()) as connection:
+            size = bytes if pace == "at once" else max(1, bytes // 7)
+            for at in range(0, bytes, size):
+                connection.send(head[at:at + size])
+            response = connection.read_response()
+            assert response.status == status
+            if status == 101:
+                connection.expect_echo()
+            else:
+                assert b"<h1>431 Request Header Fields Too Large</h1>" in response.body
+                connection.expect_end()
+                instance.wait_log(r"^127\.0\.0\.1 - - .*the head of a request is too large: " + line)
+
+
+@pytest.mark.ours_only("limits of a request's head")
+def test_a_target_that_is_too_long_is_414(echo_target, directory):
+    with Instance(directory, echo_target.port) as instance, instance.http() as connection:
+        response = connection.get("/" + "x" * 100_000)
+        assert (response.status, b"<h1>414 URI Too Long</h1>" in response.body) == (414, True)
+        instance.wait_log(r"the head of a request is too large: \d+ bytes, 1 fields; limits\.request-head-bytes is 65536$")
+
+
+@pytest.mark.ours_only("a deadline")
+def test_a_large_head_that_does_not_end_is_given_up(echo_target, directory):
+    settings = '[timeouts]\nrequest-head = "1s"'
+    for sent in [b"GET / HTTP/1.1\r\nA: " + b"x" * 60_000, b"GET / HTTP/1.1\r\nA: " + b"x" * 100_000]:
+        with Instance(directory, echo_target.port, settings) as instance, instance.http() as connection:
+            connection.send(sent)
+            connection.read_to_end()
+            assert "panicked" not in instance.log
+
+
+@pytest.mark.ours_only("memory")
+def test_idle_connections_cost_no_more_for_larger_heads(echo_target, directory):
+    """A connection that waits for its next request, and a session, hold no buffer for the longest head."""
+    def growth(limit, open_one):
+        name = directory / str(limit)
+        name.mkdir(exist_ok=True)
+        with Instance(name, echo_target.port, f'workers = 1\n[limits]\nrequest-head-bytes = {limit}') as instance:
+            (pid,) = processes.with_role(instance.pid, "gateway")
+            opened = [open_one(instance) for _ in range(20)]
+            before = processes.memory(pid)
+            opened += [open_one(instance) for _ in range(200)]
+            grown = (processes.memory(pid) - before) / 200
+            for one in opened:
+                one.close()
+            return grown
+
+    def kept_alive(instance):
+        connection = instance.http()
+        connection.get("/")
+        return connection
+
+    for open_one in [kept_alive, lambda instance: instance.websocket()]:
+        small, large = growth(16_384, open_one), growth(1_000_000, open_one)
+        assert large < small + 4096, (small, large)
 
 
 @pytest.mark.parametrize("shape", ["long target", "long field", "many fields"])

@@ -96,7 +96,7 @@ async fn connect(
     }
     connector.tell_dialled(Dialled {
         id,
-        target: bounded(target.to_string()),
+        target: bounded(target.shown()),
         secured: connector.setup.target_tls,
         failure: dialled.as_ref().err().map(|error| bounded(error.to_string())),
         connect: dialled.is_ok().then(|| began.elapsed()),

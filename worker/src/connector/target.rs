@@ -24,6 +24,8 @@ pub(super) enum Target {
         file: OwnedFd,
         /// Where it was found, for humans.
         path: PathBuf,
+        /// The directory of sockets: what follows it in the path is the client's token.
+        directory: PathBuf,
     },
     /// The wrapped program.
     Program(Rc<WrappedProgram>),
@@ -49,6 +51,14 @@ impl Target {
         }
     }
 
+    /// What the log may say of it. Where in its directory a socket is, is the token of a client.
+    pub(super) fn shown(&self) -> String {
+        match self {
+            Self::Socket { directory, .. } => format!("unix:{}/…", directory.display()),
+            target => target.to_string(),
+        }
+    }
+
     /// The host, if it has one, by which it is known in TLS.
     pub(super) fn host(&self) -> Option<&str> {
         match self {
@@ -59,6 +69,7 @@ impl Target {
     }
 }
 
+/// In full, for plugins that decide upon it.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

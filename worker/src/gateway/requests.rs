@@ -9,7 +9,6 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use common::config::token::TokenFrom;
 use common::ipc::SessionId;
 use common::ipc::admission::{AdmissionRequest, Refusal};
 use common::ipc::log::RoleEvent;
@@ -22,7 +21,7 @@ use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::{OnUpgrade, Parts, Upgraded};
-use hyper::{Request, Response, StatusCode, Uri};
+use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::task::spawn_local;
 use tokio::time::sleep;
@@ -32,6 +31,7 @@ use super::connections::Connection;
 use super::http::body::Body;
 use super::http::client_facts::client_facts;
 use super::http::error_page::{error_page, error_page_because};
+use super::http::head::{Bound, Head, Heads, Latest};
 use super::http::refusal::{self, RefusedWith};
 use super::http::request_summary::{TlsTerms, request_summary};
 use super::http::stall::WriteDeadline;
@@ -39,10 +39,10 @@ use super::pump::{Observer, Session, Terms};
 use super::state::Gateway;
 use super::transport::{ClientStream, Transport};
 use super::websocket::close::ControlPayload;
-use super::websocket::handshake;
+use super::websocket::handshake::{self, tokens};
 
-/// Longest request head; also how much of a file may wait for a client.
-const MAX_HEAD_BYTES: usize = 16 << 10;
+/// The least that hyper takes for a bound on its buffers.
+const MIN_BUFFER_BYTES: usize = 8 << 10;
 
 /// How often it is looked whether a client that waits for its target has gone: HTTP can't tell, as nothing is read
 /// meanwhile.
@@ -51,9 +51,6 @@ const HANGUP_INTERVAL: Duration = Duration::from_millis(500);
 /// By which a client that has trouble can name its session to an administrator.
 const SESSION: HeaderName = HeaderName::from_static("websockify-session");
 
-/// Most header lines of a request. Browsers send about 20.
-const MAX_HEADERS: usize = 64;
-
 /// Serves requests over `stream` until the connection ends or becomes a session, which then goes on in
 /// a task of its own.
 pub(super) async fn serve(
@@ -61,16 +58,20 @@ pub(super) async fn serve(
     connection: Rc<Connection>,
     stream: ClientStream,
 ) -> io::Result<()> {
+    let common_name_is_wanted = gateway.setup.inquiry.common_name || gateway.setup.tell_requests;
+    let common_name = if common_name_is_wanted { stream.peer_common_name() } else { None };
+    let tls = match &stream {
+        ClientStream::Plain(_) => None,
+        ClientStream::Tls(stream) => Some(TlsTerms::of(stream.get_ref().1)),
+    };
+    let hangup = stream.hangup();
+    let stream = Heads::new(WriteDeadline::new(stream), &gateway.setup.limits);
+    let (head_bytes, head_fields) = stream.largest();
     let client = Rc::new(Client {
-        common_name: match gateway.setup.inquiry.common_name || gateway.setup.tell_requests {
-            true => stream.peer_common_name(),
-            false => None,
-        },
-        tls: match &stream {
-            ClientStream::Plain(_) => None,
-            ClientStream::Tls(stream) => Some(TlsTerms::of(stream.get_ref().1)),
-        },
-        hangup: stream.hangup(),
+        common_name,
+        tls,
+        hangup,
+        head: stream.latest(),
         requests: Cell::new(0),
         gateway: gateway.clone(),
         connection: connection.clone(),
@@ -83,13 +84,13 @@ pub(super) async fn serve(
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(gateway.setup.timeouts.request_head)
-        .max_buf_size(MAX_HEAD_BYTES)
-        .max_headers(MAX_HEADERS)
+        .max_buf_size(head_bytes.max(MIN_BUFFER_BYTES))
+        .max_headers(head_fields)
         // As people are used to reading them.
         .title_case_headers(true)
         // A client may end its side and still wait for the answer.
         .half_close(true)
-        .serve_connection(TokioIo::new(WriteDeadline::new(stream)), service)
+        .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut served = pin!(served);
     let mut asked_to_stop = false;
@@ -115,6 +116,8 @@ struct Client {
     /// What was agreed upon, with TLS.
     tls: Option<TlsTerms>,
     hangup: Hangup,
+    /// The head of the request that is being answered.
+    head: Latest,
     requests: Cell<u32>,
     gateway: Rc<Gateway>,
     connection: Rc<Connection>,
@@ -123,7 +126,13 @@ struct Client {
 impl Client {
     async fn respond(&self, mut request: Request<Incoming>) -> Response<Body> {
         self.requests.set(self.requests.get() + 1);
-        let mut response = if is_ambiguous(&request) {
+        let head = self.head.get();
+        if head.is_http_1_0 {
+            *request.version_mut() = Version::HTTP_10;
+        }
+        let mut response = if let Some(bound) = head.broken {
+            self.too_large(head, bound)
+        } else if is_ambiguous(&request) {
             closing(error_page(StatusCode::BAD_REQUEST))
         } else if handshake::is_asked(&request) {
             self.upgrade(&mut request).await
@@ -137,12 +146,15 @@ impl Client {
             response = closing(response);
         }
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            if request.version() == Version::HTTP_10 {
+                response = in_http_1_0(&request, response);
+            }
             tracing::debug!(
                 connection = self.connection.id().0,
                 event = RoleEvent::Answered.as_str(),
                 "{} {} {:?}\" {}",
                 request.method(),
-                shown_path(request.uri()),
+                self.gateway.discretion.path(&request),
                 request.version(),
                 response.status().as_u16(),
             );
@@ -153,6 +165,24 @@ impl Client {
         self.gateway.stats.borrow_mut().count_response(response.status().as_u16());
         response.headers_mut().insert(header::SERVER, HeaderValue::from_static("websockify"));
         response
+    }
+
+    /// The answer to a head that was cut, and the line about it.
+    fn too_large(&self, head: Head, broken: Bound) -> Response<Body> {
+        let limits = &self.gateway.setup.limits;
+        let (key, limit) = match broken {
+            Bound::Fields => ("request-fields", limits.request_fields),
+            Bound::Bytes | Bound::RequestLine => ("request-head-bytes", limits.request_head_bytes),
+        };
+        tracing::info!(
+            connection = self.connection.id().0,
+            "the head of a request is too large: {} bytes, {} fields; limits.{key} is {limit}",
+            head.bytes, head.fields,
+        );
+        closing(error_page(match broken {
+            Bound::RequestLine => StatusCode::URI_TOO_LONG,
+            Bound::Bytes | Bound::Fields => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        }))
     }
 
     /// A page, if the client may have one.
@@ -211,7 +241,7 @@ impl Client {
         let connection = self.connection.id().0;
         let kind = if self.tls.is_some() { RoleEvent::SecureWebSocket } else { RoleEvent::PlainWebSocket };
         tracing::info!(connection, event = kind.as_str(), "");
-        let path = shown_path(request.uri());
+        let path = self.gateway.discretion.path(request);
         if path != "/" {
             tracing::info!(connection, event = RoleEvent::Path.as_str(), "{path}");
         }
@@ -223,8 +253,8 @@ impl Client {
             Ok((target, lifetime)) => {
                 terms.lifetime = lifetime;
                 if self.gateway.setup.tell_requests {
-                    let host_is_token = self.gateway.setup.inquiry.token == Some(TokenFrom::Host);
-                    let told = request_summary(request, &opening, self.tls.as_ref(), host_is_token);
+                    let discretion = &self.gateway.discretion;
+                    let told = request_summary(request, &opening, self.tls.as_ref(), discretion);
                     self.connection.session_requested(RequestSummary {
                         client_certificate: self.common_name.as_deref().map(RequestSummary::text),
                         handshake: Some(self.connection.age()),
@@ -309,10 +339,12 @@ async fn begin_session(
 /// The session of an upgraded connection. Nothing of HTTP outlives this: what it has read too much is
 /// copied out of its far larger buffer, since a session may be long.
 fn session(upgraded: Upgraded, target: Result<Transport, ControlPayload>, terms: Terms) -> Option<Session> {
-    let Parts { io, read_buf, .. } = upgraded.downcast::<TokioIo<WriteDeadline<ClientStream>>>().ok()?;
-    let client = Transport::from(io.into_inner().into_inner());
+    let Parts { io, read_buf, .. } =
+        upgraded.downcast::<TokioIo<Heads<WriteDeadline<ClientStream>>>>().ok()?;
+    let (stream, rest) = io.into_inner().into_parts();
+    let client = Transport::from(stream.into_inner());
     Some(match target {
-        Ok(target) => Session::with_target(client, target, read_buf.to_vec(), terms),
+        Ok(target) => Session::with_target(client, target, [&read_buf, &*rest].concat(), terms),
         Err(reason) => Session::without_target(client, reason, terms),
     })
 }
@@ -340,32 +372,16 @@ fn closing(mut response: Response<Body>) -> Response<Body> {
     response
 }
 
-/// A request's path for the log.
-fn shown_path(uri: &Uri) -> String {
-    without_token(uri.path_and_query().map_or("/", |path| path.as_str()))
-}
-
-/// A path without the value of `token`, which is as good as a password.
-fn without_token(path: &str) -> String {
-    let Some((path, query)) = path.split_once('?') else { return path.to_owned() };
-    let kept: Vec<_> = query
-        .split('&')
-        .map(|field| match field.split_once('=') {
-            Some(("token", _)) => "token=…",
-            _ => field,
-        })
-        .collect();
-    format!("{path}?{}", kept.join("&"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::without_token;
-
-    #[test]
-    fn tokens_are_not_logged() {
-        assert_eq!(without_token("/websockify"), "/websockify");
-        assert_eq!(without_token("/?token=secret"), "/?token=…");
-        assert_eq!(without_token("/x?a=1&token=secret&b=?token=2"), "/x?a=1&token=…&b=?token=2");
+/// As hyper answers a request of HTTP/1.0 that it knows to be one: the connection ends, unless the client wants it to
+/// go on.
+fn in_http_1_0<B>(request: &Request<B>, mut response: Response<Body>) -> Response<Body> {
+    *response.version_mut() = Version::HTTP_10;
+    let goes_on =
+        tokens(request.headers(), &header::CONNECTION).any(|one| one.eq_ignore_ascii_case("keep-alive"));
+    if !goes_on {
+        return closing(response);
     }
+    let keep_alive = HeaderValue::from_static("keep-alive");
+    response.headers_mut().entry(header::CONNECTION).or_insert(keep_alive);
+    response
 }

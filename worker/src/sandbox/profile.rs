@@ -67,7 +67,7 @@ impl Reach {
                 // The connection to a program is passed.
                 AuthTerms::Own { link: PluginLink::Program, .. }
                 | AuthTerms::Basic(_)
-                | AuthTerms::Origin(_)
+                | AuthTerms::Origin { .. }
                 | AuthTerms::CommonName(_) => {}
             }
         }

@@ -50,7 +50,7 @@ impl AuthMethod {
     pub(super) fn new(terms: &AuthTerms, prefer_ipv6: bool) -> Result<Self, String> {
         Ok(match terms {
             AuthTerms::Basic(credentials) => Self::Basic(Basic::new(credentials)),
-            AuthTerms::Origin(origins) => Self::Origin(Origin::new(origins)),
+            AuthTerms::Origin { expected, is_secret } => Self::Origin(Origin::new(expected, *is_secret)),
             AuthTerms::CommonName(names) => Self::CommonName(CommonName::new(names)),
             AuthTerms::Own { link, after_lookup } => {
                 let plugin = Box::new(ExternalPlugin::new(link, prefer_ipv6, LOOKUP_DEADLINE)?);

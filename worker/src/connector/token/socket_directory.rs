@@ -43,7 +43,7 @@ impl SocketDirectory {
             _ => LookupError::NotFound,
         })?;
         if is_socket(&file) {
-            return Ok(Target::Socket { file, path: self.0.join(token) });
+            return Ok(Target::Socket { file, path: self.0.join(token), directory: self.0.clone() });
         }
         Err(LookupError::NotFound)
     }

@@ -3,8 +3,10 @@
 pub mod body;
 pub(super) mod client_facts;
 pub mod error_page;
+pub(super) mod head;
 pub(crate) mod html;
 pub(super) mod refusal;
 pub(super) mod request_summary;
 pub mod response;
+pub(super) mod shown;
 pub(super) mod stall;

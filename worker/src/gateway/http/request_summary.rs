@@ -1,11 +1,11 @@
-//! What the supervisor is told about a request, for the record of its session. No token is among it: the
-//! query is left out, and with tokens in host names the host.
+//! What the supervisor is told about a request, for the record of its session. No token is among it.
 
 use common::ipc::request::Request as RequestSummary;
 use hyper::Request;
 use hyper::header::{self, HeaderName};
 use rustls::ServerConnection;
 
+use super::shown::Discretion;
 use crate::gateway::websocket::handshake::Opening;
 
 /// What was agreed upon in a TLS handshake.
@@ -30,17 +30,20 @@ pub(in crate::gateway) fn request_summary<B>(
     request: &Request<B>,
     opening: &Opening,
     tls: Option<&TlsTerms>,
-    host_is_token: bool,
+    discretion: &Discretion,
 ) -> RequestSummary {
     let field = |name: HeaderName| {
+        if !discretion.shows(&name) {
+            return None;
+        }
         request
             .headers()
             .get(name)
             .map(|value| RequestSummary::text(&String::from_utf8_lossy(value.as_bytes())))
     };
     RequestSummary {
-        host: if host_is_token { None } else { field(header::HOST) },
-        path: Some(RequestSummary::text(request.uri().path())),
+        host: field(header::HOST),
+        path: Some(RequestSummary::text(discretion.path_alone(request))),
         origin: field(header::ORIGIN),
         user_agent: field(header::USER_AGENT),
         subprotocol: opening.subprotocol().map(str::to_owned),
@@ -52,25 +55,44 @@ pub(in crate::gateway) fn request_summary<B>(
 
 #[cfg(test)]
 mod tests {
+    use common::config::token::TokenFrom;
+    use common::ipc::setup::Inquiry;
+
     use super::*;
     use crate::gateway::websocket::handshake;
 
-    #[test]
-    fn no_token_is_told() {
+    fn told(inquiry: &Inquiry) -> RequestSummary {
         let request = Request::builder()
-            .uri("/websockify?token=secret")
-            .header("Host", "secret.example.com")
-            .header("User-Agent", "x".repeat(1000))
+            .uri("/canary/websockify?token=canary")
+            .header("Host", "canary.example.com")
+            .header("Origin", "https://canary.example.com")
+            .header("Referer", "https://canary.example.com/vnc.html?path=?token=canary")
+            .header("Cookie", "canary")
+            .header("Authorization", "canary")
+            .header("User-Agent", format!("canary{}", "x".repeat(1000)))
             .header("Upgrade", "websocket")
             .header("Sec-WebSocket-Version", "13")
             .header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
             .body(())
             .unwrap();
         let opening = handshake::check(&request).unwrap();
-        let all = request_summary(&request, &opening, None, true);
-        assert!(all.fits() && !format!("{all:?}").contains("secret"), "{all:?}");
-        assert_eq!(all.path.as_deref(), Some("/websockify"));
-        let host = request_summary(&request, &opening, None, false).host;
-        assert_eq!(host.as_deref(), Some("secret.example.com"));
+        let told = request_summary(&request, &opening, None, &Discretion::of(inquiry));
+        assert!(told.fits());
+        told
+    }
+
+    #[test]
+    fn what_may_hold_a_token_is_not_told() {
+        let all = told(&Inquiry::default());
+        assert_eq!(all.path.as_deref(), Some("/canary/websockify"));
+        assert_eq!(all.host.as_deref(), Some("canary.example.com"));
+        assert_eq!(all.origin.as_deref(), Some("https://canary.example.com"));
+        let by_path = told(&Inquiry { token: Some(TokenFrom::Path), ..Inquiry::default() });
+        assert_eq!((by_path.path.as_deref(), by_path.host), (Some("/…"), all.host));
+        let by_host = told(&Inquiry { token: Some(TokenFrom::Host), ..Inquiry::default() });
+        assert_eq!((by_host.host, by_host.origin), (None, None));
+        assert!(by_host.user_agent.is_some());
+        let by_anything = told(&Inquiry { head: true, ..Inquiry::default() });
+        assert!(!format!("{by_anything:?}").contains("canary"), "{by_anything:?}");
     }
 }

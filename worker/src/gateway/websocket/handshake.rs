@@ -1,7 +1,7 @@
 //! The opening handshake (RFC 6455 section 4), as lenient as the original where that is harmless.
 
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode, Version};
+use hyper::{Method, Request, Response, StatusCode};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 /// Versions that browsers have spoken; their frames are alike (RFC 6455 section 4.4 for 13).
@@ -9,6 +9,9 @@ const VERSIONS: [&str; 3] = ["13", "8", "7"];
 
 /// So much of an unknown version is repeated.
 const MAX_VERSION_DIGITS: usize = 20;
+
+/// 16 bytes in base64.
+const KEY_LENGTH: usize = 24;
 
 /// The one sub-protocol there is.
 const BINARY: &str = "binary";
@@ -24,8 +27,8 @@ pub struct Opening {
 /// original where it has some.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// Not a GET request of HTTP/1.1.
-    #[error("A WebSocket begins with a GET request of HTTP/1.1")]
+    /// Another method than GET. The version may be 1.0, which nginx sends by default, and is answered as 1.1.
+    #[error("A WebSocket begins with a GET request")]
     NotGet,
     /// No `Sec-WebSocket-Version`.
     #[error("Missing Sec-WebSocket-Version header")]
@@ -36,8 +39,7 @@ pub enum Refused {
     /// No `Sec-WebSocket-Key`.
     #[error("Missing Sec-WebSocket-Key header")]
     NoKey,
-    /// Empty, or several of them. That it is 16 bytes in base64 is not asked for, as with the original:
-    /// the key proves nothing about the client.
+    /// Not 16 bytes in base64 (RFC 6455 section 4.2.1), or several of them.
     #[error("Malformed Sec-WebSocket-Key header")]
     Key,
     /// Only sub-protocols that we don't speak.
@@ -70,7 +72,7 @@ pub fn is_asked<B>(request: &Request<B>) -> bool {
 /// What is wrong with it.
 pub fn check<B>(request: &Request<B>) -> Result<Opening, Refused> {
     let headers = request.headers();
-    if request.method() != Method::GET || request.version() != Version::HTTP_11 {
+    if request.method() != Method::GET {
         return Err(Refused::NotGet);
     }
     let version = headers.get(header::SEC_WEBSOCKET_VERSION).ok_or(Refused::NoVersion)?;
@@ -80,7 +82,7 @@ pub fn check<B>(request: &Request<B>) -> Result<Opening, Refused> {
     }
     let mut keys = headers.get_all(header::SEC_WEBSOCKET_KEY).iter();
     let key = keys.next().ok_or(Refused::NoKey)?.as_bytes().trim_ascii();
-    if keys.next().is_some() || key.is_empty() {
+    if keys.next().is_some() || !is_key(key) {
         return Err(Refused::Key);
     }
     let mut offered = tokens(headers, &header::SEC_WEBSOCKET_PROTOCOL).peekable();
@@ -117,8 +119,18 @@ impl Opening {
     }
 }
 
+/// Whether this is 16 bytes in base64. Bits behind the last byte, which mean nothing, are not looked at.
+fn is_key(key: &[u8]) -> bool {
+    let bytes: [u8; KEY_LENGTH] = match key.try_into() {
+        Ok(bytes) => bytes,
+        Err(_) => return false,
+    };
+    let digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    bytes.ends_with(b"==") && bytes[..KEY_LENGTH - 2].iter().all(digit)
+}
+
 /// The elements of a header that holds a list, over all its lines.
-fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+pub(crate) fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
     let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
     lines.flat_map(|line| line.split(',')).map(str::trim).filter(|token| !token.is_empty())
 }
@@ -167,12 +179,17 @@ mod tests {
 
     #[test]
     fn what_is_missing_or_malformed_is_named() {
-        let cases: [(&[(&str, &str)], Refused); 6] = [
+        let cases: [(&[(&str, &str)], Refused); 11] = [
             (&[KEY], Refused::NoVersion),
             (&[VERSION], Refused::NoKey),
             (&[KEY, ("Sec-WebSocket-Version", "12")], Refused::Version("12".into())),
             (&[VERSION, ("Sec-WebSocket-Key", " ")], Refused::Key),
             (&[VERSION, KEY, KEY], Refused::Key),
+            (&[VERSION, ("Sec-WebSocket-Key", "x")], Refused::Key),
+            (&[VERSION, ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ")], Refused::Key),
+            (&[VERSION, ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZTE=")], Refused::Key),
+            (&[VERSION, ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZTEx")], Refused::Key),
+            (&[VERSION, ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub2_jZQ==")], Refused::Key),
             (&[KEY, ("Sec-WebSocket-Version", "x 1-4")], Refused::Version("14".into())),
         ];
         for (headers, refused) in cases {

@@ -1,0 +1,150 @@
+"""No way of giving a token or a password leaves it anywhere but where it is needed."""
+
+import base64
+import contextlib
+import os
+import pathlib
+import re
+
+import pytest
+from harness import client, http, processes, targets
+from test_records import Recorded
+
+pytestmark = [
+    pytest.mark.ours_only("the original logs tokens"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="a journal of its own needs a mount namespace"),
+]
+
+CANARY = "c4n4ry"
+ENCODED = "".join(f"%{ord(letter):02x}" for letter in CANARY)
+HOST = f"{CANARY}.example.com"
+BASIC = "Basic " + base64.b64encode(f"user:{CANARY}".encode()).decode()
+
+BY_PATH = '[token]\nplugin = "TokenFile"\nsource = "{directory}/tokens"\n'
+BY_HOST = BY_PATH + "host = true\n"
+BY_SOCKET = '[token]\nplugin = "UnixDomainSocketDirectory"\nsource = "{directory}/sockets"\n'
+BY_PASSWORD = 'target = "127.0.0.1:{target}"\n[auth]\nplugin = "BasicHTTPAuth"\nsource-file = "{directory}/password"\n'
+BY_ORIGIN = '[[auth]]\nplugin = "ExpectOrigin"\nsource = "https://expected.example"\n'
+BY_PLUGIN = '[token]\nplugin = "exec:{directory}/plugin"\n'
+WEB = '[web]\nroot = "{directory}/web"\n'
+
+# Lets everybody in, wherever the token is.
+PLUGIN = """#!/usr/bin/env python3
+import json, sys
+for line in sys.stdin:
+    print(json.dumps({{"id": json.loads(line)["id"], "target": "127.0.0.1:{port}"}}), flush=True)
+"""
+
+# Settings, the target of a request, its fields, and its host; whether it opens a session.
+WAYS = {
+    "query": (BY_PATH, f"/websockify?token={CANARY}", [], "x", True),
+    "query of the root": (BY_PATH, f"/?token={CANARY}", [], "x", True),
+    "name encoded": (BY_PATH, f"/websockify?t%6fken={CANARY}", [], "x", True),
+    "all encoded": (BY_PATH, f"/websockify?%74%6f%6b%65%6e={ENCODED}", [], "x", True),
+    "among others": (BY_PATH, f"/websockify?a=1&token={CANARY}&b=2", [], "x", True),
+    "path beside": (BY_PATH, f"/{CANARY}?token={CANARY}", [], "x", True),
+    "absolute form": (BY_PATH, f"http://{CANARY}:{CANARY}@x/websockify?token={CANARY}", [], "x", True),
+    "wrong place": (BY_PATH, f"/websockify/{CANARY}", [], "x", False),
+    "encoded twice": (BY_PATH, f"/websockify%3Ftoken%3D{CANARY}", [], "x", False),
+    "parameter of a path": (BY_PATH, f"/websockify;token={CANARY}", [], "x", False),
+    "unknown token": (BY_PATH, f"/websockify?token=un{CANARY}", [], "x", False),
+    "socket": (BY_SOCKET, f"/websockify?token={CANARY}", [], "x", True),
+    "socket beneath": (BY_SOCKET, f"/websockify?token={CANARY}.d/{CANARY}", [], "x", True),
+    "host": (BY_HOST, "/", [("Origin", f"https://{HOST}"), ("Referer", f"https://{HOST}/vnc.html")], HOST, True),
+    "host with a port": (BY_HOST, "/", [("Origin", f"https://{HOST}:6080")], f"{HOST}:6080", True),
+    "host, wrong origin": (BY_HOST + BY_ORIGIN, "/", [("Origin", f"https://{HOST}")], HOST, False),
+    "password": (BY_PASSWORD, "/websockify", [("Authorization", BASIC)], "x", True),
+    "wrong password": (BY_PASSWORD, "/websockify", [("Authorization", BASIC + "QQ==")], "x", False),
+    "another scheme": (BY_PASSWORD, "/websockify", [("Authorization", f"Bearer {CANARY}")], "x", False),
+    "plugin: path": (BY_PLUGIN, f"/vm/{CANARY}/websockify?token=x", [], "x", True),
+    "plugin: cookie": (BY_PLUGIN, "/websockify?token=x", [("Cookie", f"id={CANARY}")], "x", True),
+    "plugin: header": (BY_PLUGIN, "/websockify?token=x", [("X-Token", CANARY)], "x", True),
+    "plugin: agent": (BY_PLUGIN, "/websockify?token=x", [("User-Agent", CANARY)], "x", True),
+    "plugin: sub-protocol": (BY_PLUGIN, "/websockify?token=x", [("Sec-WebSocket-Protocol", f"binary, {CANARY}")], "x", True),
+    "plugin: host": (BY_PLUGIN, "/websockify?token=x", [("Origin", f"https://{HOST}")], HOST, True),
+    "page: noVNC's path": (BY_PATH + WEB, f"/vnc.html?path=websockify?token={CANARY}", None, "x", False),
+    "page: noVNC's path, encoded": (BY_PATH + WEB, f"/vnc.html?path=websockify%3Ftoken%3D{ENCODED}", None, "x", False),
+    "page: password of noVNC": (BY_PATH + WEB, f"/vnc.html?password={CANARY}", None, "x", False),
+    "page: not there": (BY_PATH + WEB, f"/none%3Ftoken={CANARY}", None, "x", False),
+    "page: referer": (BY_PATH + WEB, "/none", None, HOST, False),
+}  # fmt: skip
+
+
+class NoTarget(Recorded):
+    """An instance whose settings say where sessions go."""
+
+    def write(self, settings="", listen=None, target=None):
+        self.config.write_text(f'listen = "127.0.0.1:{self.port}"\n{settings}\n')
+
+
+def prepare(directory, target):
+    (directory / "tokens").write_text(f"{CANARY}: 127.0.0.1:{target.port}\n{HOST}: 127.0.0.1:{target.port}\n")
+    (directory / "password").write_text(f"user:{CANARY}")
+    (directory / "web").mkdir()
+    (directory / "web" / "vnc.html").write_text("a page")
+    (directory / "sockets" / f"{CANARY}.d").mkdir(parents=True)
+    (directory / "plugin").write_text(PLUGIN.format(port=target.port))
+    (directory / "plugin").chmod(0o755)
+
+
+def leaks(instance, directory, answers):
+    """Where the canary is that it should not be."""
+    places = {"log": instance.log.encode(), "journal": instance.records_file.read_bytes(), "answers": answers}
+    places |= {words: instance.ctl(*words.split()).encode() for words in ["sessions vnc", "status vnc", "metrics vnc"]}
+    places["register"] = b"".join(path.read_bytes() for path in instance.runtime.rglob("*") if path.is_file())
+    places["names of files"] = repr([path.name for path in directory.glob("rec*")]).encode()
+    for pid in [instance.pid, *instance.tree()]:
+        for file in ["cmdline", "environ", "comm"]:
+            try:
+                places[f"{file} of {pid}"] = pathlib.Path(f"/proc/{pid}/{file}").read_bytes()
+            except OSError:
+                continue
+    found = re.compile(f"{CANARY}|{ENCODED}|{re.escape(BASIC[6:])}".encode(), re.IGNORECASE)
+    return {place: found.search(text) for place, text in places.items() if found.search(text)}
+
+
+@pytest.mark.parametrize("verbose", [False, True], ids=["", "verbose"])
+@pytest.mark.parametrize("way", WAYS)
+def test_what_a_client_gives_is_found_nowhere(echo_target, directory, way, verbose):
+    settings, path, fields, host, opens = WAYS[way]
+    prepare(directory, echo_target)
+    settings = settings.format(directory=directory, target=echo_target.port)
+    with socket_targets(directory):
+        record = f'record = "{directory}/rec"\nverbose = {str(verbose).lower()}\n'
+        with NoTarget(directory, None, record + settings) as instance, instance.connect() as sock:
+            connection = client.WebSocket(sock)
+            upgrade = [] if fields is None else client.upgrade_fields(client.new_key())
+            referer = [("Referer", f"https://{HOST}/?token={CANARY}")]
+            connection.send(http.request(path, fields=upgrade + (fields or []) + referer, host=host))
+            head = connection.read_head()
+            assert (head.status == 101) is opens, head
+            if opens:
+                connection.expect_echo()
+                instance.wait_sessions(1)
+                answers = repr(head).encode()
+            else:
+                answers = repr(head).encode() + connection.read_to_end_or_silence()
+            assert not leaks(instance, directory, answers)
+            connection.close()
+            if opens:
+                assert processes.wait_for(lambda: instance.records(WEBSOCKIFY_CLOSED_BY="client"), 5), instance.log
+            assert not leaks(instance, directory, answers)
+
+
+@contextlib.contextmanager
+def socket_targets(directory):
+    sockets = directory / "sockets"
+    with targets.EchoTarget(sockets / CANARY), targets.EchoTarget(sockets / f"{CANARY}.d" / CANARY):
+        yield
+
+
+def test_a_canary_is_found_where_it_is_shown(echo_target, directory):
+    """The search finds what it looks for: what is no secret here is logged and recorded."""
+    prepare(directory, echo_target)
+    settings = f'target = "127.0.0.1:{echo_target.port}"\n'
+    with NoTarget(directory, None, settings) as instance:
+        with instance.websocket(f"/{CANARY}", host=HOST) as websocket:
+            websocket.expect_echo()
+            instance.wait_sessions(1)
+        assert processes.wait_for(lambda: instance.records(WEBSOCKIFY_CLOSED_BY="client"), 5)
+        assert "journal" in leaks(instance, directory, b"")
