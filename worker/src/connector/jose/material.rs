@@ -73,8 +73,9 @@ fn find(bytes: &[u8], depth: u32) -> Option<Material> {
 
 fn in_bytes(bytes: &[u8]) -> Option<Material> {
     let contains = |part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
-    if is_sequence(bytes) || ALGORITHMS.iter().any(|algorithm| contains(algorithm)) {
-        return Some(Material::Der(Zeroizing::new(bytes.to_vec())));
+    let sequence = sequence(bytes);
+    if sequence.is_some() || ALGORITHMS.iter().any(|algorithm| contains(algorithm)) {
+        return Some(Material::Der(Zeroizing::new(sequence.unwrap_or(bytes).to_vec())));
     }
     let name = bytes.split_at_checked(4).filter(|(length, _)| length.starts_with(&[0, 0, 0]));
     let is_ssh = name.is_some_and(|(_, name)| SSH_TYPES.iter().any(|kind| name.starts_with(kind)));
@@ -118,16 +119,13 @@ fn spellings(text: &str) -> impl Iterator<Item = Zeroizing<Vec<u8>>> + use<> {
     decoded.into_iter().flatten()
 }
 
-/// Whether the bytes begin with a `SEQUENCE` in DER whose elements fill it, which random bytes do once in millions.
-fn is_sequence(bytes: &[u8]) -> bool {
-    let Some((0x30, mut content, _)) = element(bytes) else { return false };
-    while let Some((_, _, rest)) = element(content) {
-        if rest.is_empty() {
-            return true;
-        }
-        content = rest;
+/// The `SEQUENCE` in DER with which the bytes begin, if its elements fill it. Random bytes hardly ever begin with one.
+fn sequence(bytes: &[u8]) -> Option<&[u8]> {
+    let (0x30, mut content, after) = element(bytes)? else { return None };
+    while !content.is_empty() {
+        (_, _, content) = element(content)?;
     }
-    false
+    Some(&bytes[..bytes.len() - after.len()])
 }
 
 /// The first element of DER (X.690 section 10): its tag, its content, and what follows.
