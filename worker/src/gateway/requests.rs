@@ -177,7 +177,8 @@ impl Client {
         tracing::info!(
             connection = self.connection.id().0,
             "the head of a request is too large: {} bytes, {} fields; limits.{key} is {limit}",
-            head.bytes, head.fields,
+            head.bytes,
+            head.fields,
         );
         closing(error_page(match broken {
             Bound::RequestLine => StatusCode::URI_TOO_LONG,
