@@ -72,8 +72,9 @@ def test_fifty_fields_are_accepted(echo):
         assert response.status == 101
 
 
-def test_a_hundred_fields_are_accepted(echo):
-    more = [(f"X-{number}", "value") for number in range(95)]
+def test_ninety_nine_fields_are_accepted(echo):
+    """As many as the original takes."""
+    more = [(f"X-{number}", "value") for number in range(94)]
     response, connection = upgrade(echo, upgrade_fields(new_key()) + more)
     with connection:
         assert response.status == 101
