@@ -293,7 +293,7 @@ TARGETS = {
 def test_a_broken_target_is_logged_with_file_line_and_reason(directory, here, target):
     (directory / "tokens").write_text(f"a: 127.0.0.1:{here.port}\n\nt: {target}\n")
     with start("TokenFile", directory / "tokens") as running:
-        running.wait_log(rf"^Syntax error in {directory}/tokens on line 3: .")
+        running.wait_log(rf"^connector: Syntax error in {directory}/tokens on line 3: .")
         assert_refused(running)
         assert reached(running, "/?token=a") == b"here"
 
