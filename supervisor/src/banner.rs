@@ -62,7 +62,7 @@ pub(crate) fn settings(
     if config.user.is_none() && confinement.user().is_some_and(is_nobody) {
         tracing::warn!(
             "clients are served as the user nobody, which other services may use, too; create the user websockify, \
-             or name another with user = \"…\" or --user"
+             or name another with user = \"NAME\" or --user"
         );
     }
     if let Some(missing) = confinement.missing() {

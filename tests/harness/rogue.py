@@ -23,7 +23,7 @@ def message(tag, fields=b""):
 
 
 # It lies about its level: user 1, no privileges, seccomp, Landlock 6, and nothing of what comes behind.
-READY = message(GatewayToSupervisor.READY, b"\x01\x01" + b"\x01\x01\x06" + b"\x00\x00\x00\x00\x00")
+READY = message(GatewayToSupervisor.READY, b"\x01\x01" + b"\x01\x01\x06" + bytes(6))
 REPORT = message(GatewayToSupervisor.REPORT)
 COUNTS = message(GatewayToSupervisor.COUNTS)
 ADMIT = message(GatewayToConnector.ADMIT)

@@ -80,7 +80,6 @@ def test_what_the_program_prints_is_valid(schema, words):
         "[token]\nsource = '/t'",
         "[token]\nplugin = 'TokenFile'\nsource = '/t'\nsource-file = '/t'",
         "[token]\nplugin = 'TokenFile'\nsource = '/t'\nrefusal = 'never'",
-        "target = 'a:1'\n[wrap]\ncommand = ['a']",
         "[wrap]\ncommand = []",
         "[wrap]\ncommand = ['']",
         "[wrap]\ncommand = 'a'",

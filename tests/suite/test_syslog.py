@@ -62,7 +62,8 @@ def udp():
 
 def priority_of(text):
     """The priority of a line at the start."""
-    return USER_WARNING if "less confinement" in text else USER_INFO
+    is_warning = "less confinement" in text or "clients are served as the user nobody" in text
+    return USER_WARNING if is_warning else USER_INFO
 
 
 def test_messages_have_the_form_of_rfc_5424(echo_target, udp):

@@ -218,7 +218,7 @@ def test_connections_are_kept(target):
 def test_trouble_of_the_service_is_one_line_and_503(api, running, code, body, fields, reason):
     api.answer("/json/round", body, code, *fields)
     assert status(assert_refused(running, "round")) == 503
-    running.wait_log(f"127\\.0\\.0\\.1: cannot look up the target of a token: .*{reason}")
+    running.wait_log(f"connector: cannot look up the target of a token: .*{reason}")
     assert "hush" not in running.log and "round" not in running.log
 
 

@@ -85,7 +85,7 @@ pub(crate) enum SetupError {
     #[error(transparent)]
     Certificate(#[from] CertificateError),
     /// The user to become.
-    #[error("no such user: {0:?}; create it, or name another with user = \"…\" or --user")]
+    #[error("no such user: {0:?}; create it, or name another with user = \"NAME\" or --user")]
     NoUser(String),
     /// Who is root can't become anybody else.
     #[error(
