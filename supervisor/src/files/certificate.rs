@@ -4,13 +4,15 @@ use std::cell::{Cell, RefCell};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
 
 use common::certificate;
 use common::config::{Config, Secret, TlsVersion};
 use zeroize::Zeroizing;
 
 use super::stamp::Stamp;
+use crate::os::off_loop::{OffLoop, OffLoopError};
 
 /// Why a file of certificates can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -49,9 +51,19 @@ pub(crate) struct CertificateFiles {
     pub(crate) password: Option<Secret>,
     /// The key signs no handshake of TLS 1.2.
     pub(crate) only_1_3: bool,
-    seen: Cell<Option<(Option<Stamp>, Option<Stamp>)>>,
+    off_loop: OffLoop,
+    /// As the files were last found.
+    found: Cell<Option<Stamps>>,
+    /// As they were when they were last tried.
+    seen: Cell<Option<Stamps>>,
     problem: RefCell<Option<String>>,
 }
+
+/// Of the certificate and its key, as far as they are there.
+type Stamps = (Option<Stamp>, Option<Stamp>);
+
+/// How long a client waits for a file system that hangs: the first one only, as others get what was read before.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A certificate that was read.
 #[derive(Debug)]
@@ -77,22 +89,28 @@ impl CertificateFiles {
             key: tls.key.as_ref().unwrap_or(&tls.certificate).to_path_buf(),
             password: tls.key_password().cloned(),
             only_1_3: tls.minimum_version == TlsVersion::V1_3,
+            off_loop: OffLoop::new("certificate", PATIENCE),
+            found: Cell::default(),
             seen: Cell::default(),
             problem: RefCell::default(),
         })
     }
 
     /// Whether a certificate is there that was not seen as it is now, which makes it seen.
-    pub(crate) fn have_changed(&self) -> bool {
-        let of = |path: &PathBuf| fs::metadata(path).ok().as_ref().map(Stamp::of);
-        let certificate = of(&self.certificate);
-        let key = if self.key == self.certificate { certificate } else { of(&self.key) };
-        let stamps = (certificate, key);
+    pub(crate) async fn have_changed(self: &Rc<Self>) -> bool {
+        let (certificate, key, files) = (self.certificate.clone(), self.key.clone(), self.clone());
+        let looked =
+            self.off_loop.run(move || stamps(&certificate, &key), move |found| files.found.set(Some(found)));
+        if let Err(error @ OffLoopError::Thread(_)) = looked.await {
+            tracing::error!("cannot look at the certificate: {error}");
+        }
+        // While they hang nothing is found.
+        let Some(stamps) = self.found.take() else { return false };
         if self.seen.replace(Some(stamps)) == Some(stamps) {
             return false;
         }
         self.problem.replace(None);
-        certificate.is_some()
+        stamps.0.is_some()
     }
 
     /// Whether both are files that the caller may read.
@@ -101,16 +119,15 @@ impl CertificateFiles {
         is_readable(&self.certificate) && is_readable(&self.key)
     }
 
-    /// Reads the certificate.
-    pub(crate) fn load(&self) -> Result<Certificate, String> {
-        let chain = read(&self.certificate, "certificate").map_err(|error| error.to_string())?;
-        let expires = chain.first().and_then(|leaf| certificate::not_after(leaf));
-        Ok(Certificate { chain, expires })
-    }
-
-    /// Reads the private key.
-    pub(crate) fn load_key(&self) -> Result<Vec<u8>, String> {
-        fs::read(&self.key).map_err(|error| format!("cannot read the key {:?}: {error}", self.key))
+    /// Reads the certificate and the private key.
+    pub(crate) async fn load(&self) -> Result<(Certificate, Zeroizing<Vec<u8>>), String> {
+        let (certificate, key) = (self.certificate.clone(), self.key.clone());
+        let loaded = self.off_loop.get(move || load(&certificate, &key)).await;
+        loaded.unwrap_or_else(|error| {
+            // They are tried again when they can be read.
+            self.seen.take();
+            Err(error.to_string())
+        })
     }
 
     /// Why the files can't be used as they are now.
@@ -122,6 +139,19 @@ impl CertificateFiles {
     pub(crate) fn set_problem(&self, problem: String) {
         self.problem.replace(Some(problem));
     }
+}
+
+fn stamps(certificate: &Path, key: &Path) -> Stamps {
+    let of = |path: &Path| fs::metadata(path).ok().as_ref().map(Stamp::of);
+    let stamp = of(certificate);
+    (stamp, if key == certificate { stamp } else { of(key) })
+}
+
+fn load(path: &Path, key: &Path) -> Result<(Certificate, Zeroizing<Vec<u8>>), String> {
+    let chain = read(path, "certificate").map_err(|error| error.to_string())?;
+    let expires = chain.first().and_then(|leaf| certificate::not_after(leaf));
+    let key_pem = fs::read(key).map_err(|error| format!("cannot read the key {key:?}: {error}"))?;
+    Ok((Certificate { chain, expires }, Zeroizing::new(key_pem)))
 }
 
 /// The certificates of a PEM file, DER, at least one. `what` they are for is told in errors.

@@ -10,6 +10,8 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use common::config::token::TokenPlugin;
@@ -20,6 +22,7 @@ use nix::fcntl::OFlag;
 use nix::time::{ClockId, clock_gettime};
 
 use crate::files::stamp::Stamp;
+use crate::os::off_loop::{OffLoop, OffLoopError};
 
 /// All that files may hold together. What encoding adds has room beside it.
 const MAX_TOTAL_BYTES: usize = MAX_BYTES / 2;
@@ -36,17 +39,36 @@ const LONG_LOOK: Duration = Duration::from_millis(1);
 /// change no finer than the kernel's tick, 10 ms at most.
 const TICK: Duration = Duration::from_millis(20);
 
-/// Where the tokens stand, and what the connector knows of them.
+/// How long a client waits for a file system that hangs: the first one only, as others get what was read before.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The token files of a generation, and what the connector was last given of them.
 #[derive(Debug)]
 pub(crate) struct TokenSource {
+    /// Looks at the files, on a thread of its own; none if there are none.
+    files: Option<(OffLoop, Arc<Mutex<Look>>)>,
+    next_look: Cell<Option<Instant>>,
+    in_force: RefCell<Option<Arc<Known>>>,
+    /// Whether something is in force that [`TokenSource::refresh`] has not reported.
+    is_new: Cell<bool>,
+}
+
+/// What the thread knows of the files.
+#[derive(Debug)]
+struct Look {
     /// What is in the files, for the log.
     what: &'static str,
-    path: Option<PathBuf>,
-    next_look: Cell<Option<Instant>>,
-    stamps: RefCell<Option<Stamps>>,
-    known: RefCell<Known>,
-    /// Whether anything was read yet.
-    is_read: Cell<bool>,
+    path: PathBuf,
+    stamps: Option<Stamps>,
+    known: Option<Arc<Known>>,
+}
+
+/// The result of a look.
+#[derive(Debug)]
+struct Found {
+    took: Duration,
+    /// The content of the files, if it has changed.
+    news: Option<Arc<Known>>,
 }
 
 /// The files that there are, or why they can't be found.
@@ -79,51 +101,72 @@ impl TokenSource {
         };
         let is_key =
             matches!(config.target(), Target::Tokens(tokens) if matches!(tokens.plugin, TokenPlugin::Jwt(_)));
+        let what = if is_key { "key" } else { "tokens" };
+        let look = |path| Arc::new(Mutex::new(Look { what, path, stamps: None, known: None }));
         Self {
-            what: if is_key { "key" } else { "tokens" },
-            path,
+            files: path.map(|path| (OffLoop::new(what, PATIENCE), look(path))),
             next_look: Cell::default(),
-            stamps: RefCell::default(),
-            known: RefCell::default(),
-            is_read: Cell::default(),
+            in_force: RefCell::default(),
+            is_new: Cell::default(),
         }
     }
 
     /// Reads the files if they have changed; says whether there is something new in force.
-    pub(crate) fn refresh(&self) -> bool {
-        let Some(path) = &self.path else { return false };
-        if self.next_look.get().is_some_and(|then| Instant::now() < then) {
-            return false;
+    pub(crate) async fn refresh(self: &Rc<Self>) -> bool {
+        let Some((files, look)) = &self.files else { return false };
+        if self.next_look.get().is_none_or(|then| Instant::now() >= then) {
+            let (look, source) = (look.clone(), self.clone());
+            let looked = files.run(move || Look::once(&look), move |found| source.take(found)).await;
+            if let Err(OffLoopError::Thread(error)) = looked {
+                tracing::error!("cannot look at the tokens: {error}");
+            }
         }
-        let began = processor_time();
-        let is_new = self.look(path);
-        let took = processor_time().saturating_sub(began);
-        self.next_look.set((took > LONG_LOOK).then(|| Instant::now() + took * REST));
-        is_new
+        self.is_new.take()
+    }
+
+    /// Whether the files can't be looked at now.
+    pub(crate) fn hangs(&self) -> bool {
+        self.files.as_ref().is_some_and(|(files, _)| files.hangs())
     }
 
     /// What was read last, a [`TokenFiles`] as a file in memory, which is to be handed over; none before anything was read.
     pub(crate) fn in_force(&self) -> io::Result<Option<OwnedFd>> {
-        self.is_read.get().then(|| setup::file(&self.known.borrow().files)).transpose()
+        self.in_force.borrow().as_ref().map(|known| setup::file(&known.files)).transpose()
     }
 
-    /// Whether there is something new. What can't be read is logged once.
-    fn look(&self, path: &Path) -> bool {
-        let stamps = stamps(path).map_err(|error| error.to_string());
-        if self.stamps.borrow().as_ref() == Some(&stamps) {
-            return false;
-        }
-        let known = Known::read(self.what, path, &stamps);
-        *self.stamps.borrow_mut() = (!may_change_unseen(&stamps)).then_some(stamps);
-        if *self.known.borrow() == known && self.is_read.get() {
-            return false;
-        }
+    fn take(&self, found: Found) {
+        self.next_look.set((found.took > LONG_LOOK).then(|| Instant::now() + found.took * REST));
+        let Some(known) = found.news else { return };
         for complaint in &known.complaints {
             tracing::error!("{complaint}");
         }
-        self.is_read.set(true);
-        *self.known.borrow_mut() = known;
-        true
+        self.in_force.replace(Some(known));
+        self.is_new.set(true);
+    }
+}
+
+impl Look {
+    /// Looks at the files. One thread does so at a time.
+    fn once(look: &Mutex<Self>) -> Found {
+        let began = processor_time();
+        let mut look = look.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = look.news();
+        Found { took: processor_time().saturating_sub(began), news }
+    }
+
+    /// The content of the files, if it has changed.
+    fn news(&mut self) -> Option<Arc<Known>> {
+        let stamps = stamps(&self.path).map_err(|error| error.to_string());
+        if self.stamps.as_ref() == Some(&stamps) {
+            return None;
+        }
+        let known = Known::read(self.what, &self.path, &stamps);
+        self.stamps = (!may_change_unseen(&stamps)).then_some(stamps);
+        if self.known.as_deref() == Some(&known) {
+            return None;
+        }
+        self.known = Some(Arc::new(known));
+        self.known.clone()
     }
 }
 

@@ -17,6 +17,7 @@ use super::lifetime::replace_program;
 use super::upgrade;
 use crate::control::Control;
 use crate::control::exporter::ExporterError;
+use crate::os::off_loop::{OffLoop, OffLoopError};
 use crate::os::{log, notify, program};
 use crate::path::accept;
 use crate::path::generation::{Generation, GenerationError};
@@ -28,6 +29,9 @@ use crate::state::service::ServiceState;
 
 /// Pause before an upgrade tries its reload again.
 const RETRY_PAUSE: Duration = Duration::from_secs(10);
+
+/// Deadline for reading and checking the configuration, which looks at every file that it names.
+const CONFIG_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why a reload has changed nothing.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +54,9 @@ pub(crate) enum ReloadError {
     /// The certificate or its key is unusable.
     #[error("{0}")]
     Certificate(String),
+    /// A file system does not answer.
+    #[error(transparent)]
+    Files(#[from] OffLoopError),
     /// The service is about to end.
     #[error("the service is stopping")]
     Stopping,
@@ -117,7 +124,8 @@ impl Drop for Candidate {
 
 async fn reload(control: &Rc<Control>) -> Result<u32, ReloadError> {
     let intake = &control.intake;
-    let config = read()?;
+    let config = OffLoop::new("configuration", CONFIG_PATIENCE).get(read).await?;
+    let config = config.map_err(ReloadError::Config)?;
     let change = intake.listeners.prepare(&config)?;
     let metrics = control.exporter.listen(&config)?;
     let before = intake.generations.program();
@@ -127,6 +135,9 @@ async fn reload(control: &Rc<Control>) -> Result<u32, ReloadError> {
     let mut candidate = Candidate(Some(generation.clone()));
     if let Some(problem) = certificate_problem(intake, &generation) {
         return Err(ReloadError::Certificate(problem));
+    }
+    if generation.tokens_hang() {
+        return Err(OffLoopError::Hangs.into());
     }
     let exporter = control.exporter.prepare(&generation, metrics).await?;
     if intake.state.stopping.get() {
@@ -159,15 +170,15 @@ async fn reload(control: &Rc<Control>) -> Result<u32, ReloadError> {
 }
 
 /// Parses the command line again, and the configuration file that it names.
-fn read() -> Result<Config, ReloadError> {
+fn read() -> Result<Config, String> {
     let line = program::in_first_directory(|| cli::from_args(std::env::args_os()));
-    let line = line.map_err(|error| ReloadError::Config(error.to_string()))?;
+    let line = line.map_err(|error| error.to_string())?;
     let Command::Run(config) = line.command else {
-        return Err(ReloadError::Config("the command line asks for something else".into()));
+        return Err("the command line asks for something else".into());
     };
     let problems = config.check();
     match problems.iter().find(|problem| problem.severity == Severity::Error) {
-        Some(problem) => Err(ReloadError::Config(problem.to_string())),
+        Some(problem) => Err(problem.to_string()),
         None => Ok(*config),
     }
 }

@@ -6,6 +6,7 @@ pub(crate) mod limits;
 pub(crate) mod log;
 pub(crate) mod network;
 pub(crate) mod notify;
+pub(crate) mod off_loop;
 pub(crate) mod orphans;
 pub(crate) mod place;
 pub(crate) mod process;

@@ -18,6 +18,7 @@ use crate::files::certificate::CertificateFiles;
 use crate::files::recordings::Recordings;
 use crate::files::tokens::TokenSource;
 use crate::os::network::Network;
+use crate::os::off_loop::OffLoop;
 use crate::roles::confinement::Confinement;
 use crate::roles::connector::{ConnectorSpec, ask_to_settle};
 use crate::roles::echo::{self, EchoSpec};
@@ -34,6 +35,9 @@ use crate::state::service::ServiceState;
 
 /// Time that a gateway needs to end itself after its sessions have ended.
 pub(crate) const LAST_MOMENT: Duration = Duration::from_millis(300);
+
+/// Deadline for reading the files that roles are told of: authorities, users, the directory of the web.
+const SETTINGS_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Deadline for the records of the last sessions.
 pub(crate) const LAST_WORDS: Duration = Duration::from_millis(100);
@@ -108,7 +112,10 @@ impl Generation {
         };
         let mint = Mint::new(Key::generate()?, setup::ticket_lifetime(&config));
         let run = state.connections.borrow().run();
-        let setups = Setups::read(&config, destination, mint.key(), run, state.token_key()?)?;
+        let (settings, key, token_key) = (config.clone(), mint.key().clone(), state.token_key()?);
+        let read = move || Setups::read(&settings, destination, &key, run, token_key);
+        let setups =
+            OffLoop::new("settings", SETTINGS_PATIENCE).get(read).await.map_err(io::Error::other)??;
         let plugins = Plugin::all(&config, setups.run_as)?;
         let origin = Origin::Started(setups);
         let generation = Self::new(state, config, state.next_generation(), mint, origin, program, plugins);
@@ -191,7 +198,7 @@ impl Generation {
         }
         // There is none before the first.
         drop(self.signer.refresh().await);
-        self.tokens.refresh();
+        self.tokens.refresh().await;
         let spec = Rc::new(self.connector_spec(self.program.as_ref().and_then(|program| program.network())));
         let role = supervise::start(&*spec).await?;
         self.keepers.borrow_mut().push(Keeper::new(spec, Some(role)));
@@ -274,7 +281,7 @@ impl Generation {
             }
             drop(before);
         }
-        if self.tokens.refresh() {
+        if self.tokens.refresh().await {
             let connector = self.scope.connector.borrow().clone();
             if let (Some(connector), Ok(Some(tokens))) = (connector, self.tokens.in_force()) {
                 let told = common::ipc::connector::SupervisorToConnector::Tokens(tokens);
@@ -282,6 +289,11 @@ impl Generation {
                 let _ = timeout(supervise::START_DEADLINE, connector.channel.send(&told)).await;
             }
         }
+    }
+
+    /// Whether the file system of the tokens does not answer.
+    pub(crate) fn tokens_hang(&self) -> bool {
+        self.tokens.hangs()
     }
 
     /// How clients must authenticate, as records name it.

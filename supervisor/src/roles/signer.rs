@@ -51,7 +51,7 @@ impl Signer {
     #[must_use]
     pub(crate) async fn refresh(&self) -> Option<Keeper> {
         let files = self.files.as_ref()?;
-        if !files.have_changed() {
+        if !files.have_changed().await {
             return None;
         }
         let spec = SignerSpec::new(self.scope.clone(), Some(files.clone()));
@@ -125,13 +125,12 @@ async fn hand_over(
     sandbox: Sandbox,
     peer: &Peer,
 ) -> Result<Certificate, StartError> {
-    let certificate = files.load().map_err(StartError::Failed)?;
-    let key_pem = files.load_key().map_err(StartError::Failed)?;
+    let (certificate, mut key_pem) = files.load().await.map_err(StartError::Failed)?;
     let setup = setup::file(&SignerSetup {
         run_as,
         sandbox,
         certificate: certificate.leaf().to_vec(),
-        key_pem,
+        key_pem: std::mem::take(&mut *key_pem),
         password: files.password.as_ref().map(|secret| secret.reveal().to_owned()),
         only_1_3: files.only_1_3,
     })?;
