@@ -9,7 +9,7 @@ use std::time::Instant;
 use common::ipc::log::RoleEvent;
 use common::sys::stream::StreamSocket;
 use common::ticket::Ticket;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::connections::Connection;
@@ -21,6 +21,9 @@ use super::transport::ClientStream;
 /// First bytes of a TLS record (RFC 8446 section 5.1) and of SSL 2, as the original tells them apart.
 const TLS_FIRST_BYTES: [u8; 2] = [0x16, 0x80];
 
+/// How much of a request without TLS is read before the connection is closed, in bytes.
+const MAX_UNREAD: usize = 4096;
+
 /// Serves one connection. What goes wrong is the client's fault and ends with it.
 pub(super) async fn serve(gateway: Rc<Gateway>, ticket: Ticket, socket: OwnedFd) {
     gateway.log.add_connection();
@@ -31,7 +34,7 @@ pub(super) async fn serve(gateway: Rc<Gateway>, ticket: Ticket, socket: OwnedFd)
 }
 
 async fn serve_socket(gateway: &Rc<Gateway>, connection: &Rc<Connection>, socket: OwnedFd) -> io::Result<()> {
-    let socket = StreamSocket::new(socket)?;
+    let mut socket = StreamSocket::new(socket)?;
     let first = poll_fn(|cx| {
         if connection.poll_ending(cx).is_some() {
             return std::task::Poll::Ready(Ok(None));
@@ -47,6 +50,8 @@ async fn serve_socket(gateway: &Rc<Gateway>, connection: &Rc<Connection>, socket
         secure(gateway, connection, socket).await?
     } else if gateway.setup.tls.as_ref().is_some_and(|tls| tls.required) {
         tracing::info!(connection = connection.id().0, event = RoleEvent::NotSecure.as_str(), "");
+        // Unread bytes would turn the close into a reset, which a client takes for a failure of the network.
+        let _ = socket.read(&mut [0; MAX_UNREAD]).await?;
         None
     } else {
         Some(ClientStream::Plain(socket))
