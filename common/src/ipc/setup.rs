@@ -157,12 +157,14 @@ impl ConnectorSetup {
     /// milliseconds to start, which the first client would wait.
     #[must_use]
     pub fn uses_cryptography(&self) -> bool {
-        let auth = self.auth.iter().any(|terms| matches!(terms, AuthTerms::Own { .. }));
+        let auth = self.auth.iter().any(|terms| matches!(terms, AuthTerms::External { .. }));
         auth || match &self.destination {
             Destination::Target(_) | Destination::Program { .. } => false,
             Destination::Tokens(lookup) => match lookup {
                 TokenLookup::Lines | TokenLookup::FileNames | TokenLookup::SocketDirectory(_) => false,
-                TokenLookup::Jwt | TokenLookup::Redis(_) | TokenLookup::Api(_) | TokenLookup::Own(_) => true,
+                TokenLookup::Jwt | TokenLookup::Redis(_) | TokenLookup::Api(_) | TokenLookup::External(_) => {
+                    true
+                }
             },
         }
     }
@@ -183,7 +185,7 @@ pub enum AuthTerms {
     /// That they have a certificate with one of these common names.
     CommonName(Vec<String>),
     /// What a plugin of the administrator's own asks for.
-    Own {
+    External {
         /// How to ask it.
         link: PluginLink,
         /// It wants to know the target, so that the token is looked up before.
@@ -223,7 +225,7 @@ pub enum TokenLookup {
     /// A service over HTTP.
     Api(ApiLookup),
     /// A plugin of the administrator's own.
-    Own(PluginLink),
+    External(PluginLink),
 }
 
 /// How long a service or a plugin that is asked about a client may take for its answer. The client waits

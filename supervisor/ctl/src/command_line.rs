@@ -72,7 +72,7 @@ pub(crate) enum Command {
     Health {
         name: String,
         #[command(flatten)]
-        shown: Shown,
+        credentials: ClientCredentials,
     },
     /// Check configuration files, default all.
     Check { names: Vec<String> },
@@ -90,7 +90,7 @@ pub(crate) enum Command {
 
 /// What an instance may demand of its clients.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct Shown {
+pub(crate) struct ClientCredentials {
     /// File with a token, if clients need one; - for standard input.
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,

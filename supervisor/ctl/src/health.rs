@@ -32,7 +32,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message, client};
 
-use crate::command_line::Shown;
+use crate::command_line::ClientCredentials;
 use crate::files;
 use crate::instances::{CtlError, Instance};
 
@@ -58,17 +58,22 @@ impl<S: Read + Write> Stream for S {}
 /// # Errors
 ///
 /// Why the session failed.
-pub(crate) fn check(directory: &Path, run: &Path, name: &str, shown: Shown) -> Result<String, CtlError> {
+pub(crate) fn check(
+    directory: &Path,
+    run: &Path,
+    name: &str,
+    credentials: ClientCredentials,
+) -> Result<String, CtlError> {
     let config = files::config(directory, name)?.map_err(CtlError::Config)?;
     let ill = |reason: String| CtlError::Ill { name: name.into(), reason };
     let place = place(&config, run, name)?;
-    let opening = opening(&config, &place, &shown).map_err(ill)?;
+    let opening = opening(&config, &place, &credentials).map_err(ill)?;
     let told = place.clone();
-    let deadline = Duration::from_secs(shown.timeout.into());
+    let deadline = Duration::from_secs(credentials.timeout.into());
     let began = Instant::now();
     let (sender, outcome) = mpsc::channel();
     // A thread that hangs ends with this program.
-    thread::spawn(move || sender.send(session(&config, &place, opening, &shown, deadline)));
+    thread::spawn(move || sender.send(session(&config, &place, opening, &credentials, deadline)));
     let outcome = outcome.recv_timeout(deadline);
     outcome.unwrap_or_else(|_| Err(format!("no answer within {} s", deadline.as_secs()))).map_err(ill)?;
     Ok(format!("{name}: in order, {told} reaches its target ({} ms)\n", began.elapsed().as_millis()))
@@ -120,8 +125,8 @@ fn reachable(address: &ListenAddr) -> Place {
 }
 
 /// The request, with everything that the instance demands of its clients.
-fn opening(config: &Config, place: &Place, shown: &Shown) -> Result<Opening, String> {
-    let token = shown.token_file.as_deref().map(secret).transpose()?;
+fn opening(config: &Config, place: &Place, credentials: &ClientCredentials) -> Result<Opening, String> {
+    let token = credentials.token_file.as_deref().map(secret).transpose()?;
     let from = match config.target() {
         Target::Tokens(tokens) => Some(tokens.from),
         _ => None,
@@ -145,10 +150,10 @@ fn opening(config: &Config, place: &Place, shown: &Shown) -> Result<Opening, Str
     if let (Some(token), Some(TokenFrom::Host)) = (&token, from) {
         fields.insert(HOST, value(token, "the token")?);
     }
-    if let Some(origin) = &shown.origin {
+    if let Some(origin) = &credentials.origin {
         fields.insert(ORIGIN, value(origin, "the origin")?);
     }
-    if let Some(path) = &shown.password_file {
+    if let Some(path) = &credentials.password_file {
         let credentials = data_encoding::BASE64.encode(secret(path)?.as_bytes());
         fields.insert(AUTHORIZATION, value(&format!("Basic {credentials}"), "the password")?);
     }
@@ -173,12 +178,14 @@ fn session(
     config: &Config,
     place: &Place,
     opening: Opening,
-    shown: &Shown,
+    credentials: &ClientCredentials,
     patience: Duration,
 ) -> Result<(), String> {
     let stream = connect(place, patience).map_err(|error| format!("cannot connect to {place}: {error}"))?;
     let stream: Box<dyn Stream> = match &config.tls {
-        Some(tls) if tls.certificate.exists() || tls.is_required() => Box::new(secured(tls, stream, shown)?),
+        Some(tls) if tls.certificate.exists() || tls.is_required() => {
+            Box::new(secured(tls, stream, credentials)?)
+        }
         _ => stream,
     };
     let (mut websocket, _) = client(opening, stream).map_err(|error| match error {
@@ -224,7 +231,11 @@ fn connect(place: &Place, patience: Duration) -> io::Result<Box<dyn Stream>> {
 
 /// Speaks TLS with the owner of the configured certificate. Its name is not checked, because this machine may be
 /// reached by any address.
-fn secured(tls: &Tls, stream: Box<dyn Stream>, shown: &Shown) -> Result<impl Stream + use<>, String> {
+fn secured(
+    tls: &Tls,
+    stream: Box<dyn Stream>,
+    credentials: &ClientCredentials,
+) -> Result<impl Stream + use<>, String> {
     let leaf = CertificateDer::from_pem_file(&tls.certificate)
         .map_err(|error| format!("{}: {error}", tls.certificate.display()))?;
     let provider = Arc::new(aws_lc_rs::default_provider());
@@ -234,7 +245,7 @@ fn secured(tls: &Tls, stream: Box<dyn Stream>, shown: &Shown) -> Result<impl Str
         .map_err(|error| error.to_string())?
         .dangerous()
         .with_custom_certificate_verifier(pinned);
-    let config = match (&shown.client_certificate, &shown.client_key) {
+    let config = match (&credentials.client_certificate, &credentials.client_key) {
         (Some(certificate), Some(key)) => {
             let failed = |path: &Path, error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
             let chain = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect);

@@ -109,7 +109,7 @@ pub(crate) struct Instance {
 
 /// An instance that has a configuration file or is running.
 #[derive(Debug)]
-pub(crate) struct Known {
+pub(crate) struct KnownInstance {
     /// Its name.
     pub(crate) name: String,
     /// Its file, if there is one.
@@ -150,7 +150,7 @@ impl Instance {
 }
 
 /// The instances that are running or have a configuration file in `directory`.
-pub(crate) fn all(directory: &Path, run: &Path) -> Result<Vec<Known>, CtlError> {
+pub(crate) fn all(directory: &Path, run: &Path) -> Result<Vec<KnownInstance>, CtlError> {
     let with_file = names(directory, |name| name.strip_suffix(".toml").map(str::to_owned));
     let sockets = names(run, |name| Some(name.to_owned()));
     let mut all = Vec::new();
@@ -161,7 +161,7 @@ pub(crate) fn all(directory: &Path, run: &Path) -> Result<Vec<Known>, CtlError> 
         };
         let file = with_file.contains(name).then(|| directory.join(format!("{name}.toml")));
         if file.is_some() || status.is_some() {
-            all.push(Known { name: name.clone(), file, status });
+            all.push(KnownInstance { name: name.clone(), file, status });
         }
     }
     Ok(all)

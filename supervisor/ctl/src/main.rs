@@ -24,7 +24,7 @@ use common::control::{self, Answer, Request};
 use common::exit_code;
 
 use command_line::{Command, Options, Session};
-use instances::{CtlError, Instance, Known};
+use instances::{CtlError, Instance, KnownInstance};
 use output::print;
 
 /// Interval of `--watch`.
@@ -52,7 +52,7 @@ fn run(options: Options) -> Result<u8, CtlError> {
         Command::Status { name, json } => {
             let all = match name {
                 Some(name) => match Instance::named(&run()?, &name)?.ask(&Request::Status)? {
-                    Answer::Status(status) => vec![Known { name, file: None, status: Some(*status) }],
+                    Answer::Status(status) => vec![KnownInstance { name, file: None, status: Some(*status) }],
                     other => return Err(CtlError::unexpected(other)),
                 },
                 None => instances::all(&directory, &run()?)?,
@@ -80,7 +80,9 @@ fn run(options: Options) -> Result<u8, CtlError> {
         Command::Reload { name, wait } => done(&run()?, &name, &Request::Reload { wait })?,
         Command::Upgrade { name } => done(&run()?, &name, &Request::Upgrade)?,
         Command::Apply { names, dry_run } => return apply::apply(&directory, &run()?, names, dry_run),
-        Command::Health { name, shown } => print(&health::check(&directory, &run()?, &name, shown)?)?,
+        Command::Health { name, credentials } => {
+            print(&health::check(&directory, &run()?, &name, credentials)?)?
+        }
         Command::Check { names } => return files::check(&directory, names),
         Command::Show { name } => print(&files::show(&directory, &name)?)?,
         Command::New { name, arguments } => print(&files::new(&directory, &name, arguments)?)?,

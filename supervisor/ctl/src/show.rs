@@ -8,7 +8,7 @@ use common::control::{Session, Status};
 use common::log::Escaped;
 use serde_json::json;
 
-use crate::instances::{CtlError, Known};
+use crate::instances::{CtlError, KnownInstance};
 use crate::output::safe_json;
 
 /// Width of a terminal that does not tell its width.
@@ -18,7 +18,7 @@ const DEFAULT_WIDTH: usize = 100;
 const BOLD: (&str, &str) = ("\u{1b}[1m", "\u{1b}[0m");
 
 /// The table of instances.
-pub(crate) fn list(all: &[Known], json: bool) -> Result<String, CtlError> {
+pub(crate) fn list(all: &[KnownInstance], json: bool) -> Result<String, CtlError> {
     if json {
         let all: Vec<_> = all
             .iter()
@@ -45,7 +45,7 @@ pub(crate) fn list(all: &[Known], json: bool) -> Result<String, CtlError> {
 }
 
 /// Instances in detail.
-pub(crate) fn status(all: &[Known], json: bool) -> Result<String, CtlError> {
+pub(crate) fn status(all: &[KnownInstance], json: bool) -> Result<String, CtlError> {
     if json {
         let all: Vec<_> = all
             .iter()

@@ -48,7 +48,7 @@ pub(crate) struct TokenSource {
     /// Looks at the files, on a thread of its own; none if there are none.
     files: Option<(OffLoop, Arc<Mutex<Look>>)>,
     next_look: Cell<Option<Instant>>,
-    in_force: RefCell<Option<Arc<Known>>>,
+    in_force: RefCell<Option<Arc<FileContent>>>,
     /// Whether something is in force that [`TokenSource::refresh`] has not reported.
     is_new: Cell<bool>,
 }
@@ -60,7 +60,7 @@ struct Look {
     what: &'static str,
     path: PathBuf,
     stamps: Option<Stamps>,
-    known: Option<Arc<Known>>,
+    known: Option<Arc<FileContent>>,
 }
 
 /// The result of a look.
@@ -68,7 +68,7 @@ struct Look {
 struct Found {
     took: Duration,
     /// The content of the files, if it has changed.
-    news: Option<Arc<Known>>,
+    news: Option<Arc<FileContent>>,
 }
 
 /// The files that there are, or why they can't be found.
@@ -76,7 +76,7 @@ type Stamps = Result<Vec<(PathBuf, Stamp)>, String>;
 
 /// What was read, and what was wrong.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Known {
+struct FileContent {
     files: TokenFiles,
     complaints: Vec<String>,
 }
@@ -155,12 +155,12 @@ impl Look {
     }
 
     /// The content of the files, if it has changed.
-    fn news(&mut self) -> Option<Arc<Known>> {
+    fn news(&mut self) -> Option<Arc<FileContent>> {
         let stamps = stamps(&self.path).map_err(|error| error.to_string());
         if self.stamps.as_ref() == Some(&stamps) {
             return None;
         }
-        let known = Known::read(self.what, &self.path, &stamps);
+        let known = FileContent::read(self.what, &self.path, &stamps);
         self.stamps = (!may_change_unseen(&stamps)).then_some(stamps);
         if self.known.as_deref() == Some(&known) {
             return None;
@@ -201,7 +201,7 @@ fn may_change_unseen(stamps: &Stamps) -> bool {
     stamps.as_ref().is_ok_and(|found| found.iter().any(is_recent))
 }
 
-impl Known {
+impl FileContent {
     fn read(what: &str, path: &Path, stamps: &Stamps) -> Self {
         let mut known = Self::default();
         let found = match stamps {

@@ -11,11 +11,11 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
-static FOUND: OnceLock<Found> = OnceLock::new();
+static FILES: OnceLock<ProgramFiles> = OnceLock::new();
 static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
 
 #[derive(Debug)]
-struct Found {
+struct ProgramFiles {
     program: PathBuf,
     worker: PathBuf,
     worker_file: File,
@@ -77,17 +77,17 @@ pub(crate) fn shipped(name: &str) -> io::Result<PathBuf> {
     })
 }
 
-fn found() -> io::Result<&'static Found> {
-    if let Some(found) = FOUND.get() {
+fn found() -> io::Result<&'static ProgramFiles> {
+    if let Some(found) = FILES.get() {
         return Ok(found);
     }
     let found = find()?;
-    Ok(FOUND.get_or_init(|| found))
+    Ok(FILES.get_or_init(|| found))
 }
 
 /// This program by the path of its call, with links resolved again; and `websockify-worker` beside it or where
 /// packages install it.
-fn find() -> io::Result<Found> {
+fn find() -> io::Result<ProgramFiles> {
     let this = std::env::current_exe()?;
     let called = std::env::args_os().next().map(PathBuf::from);
     let called =
@@ -105,5 +105,5 @@ fn find() -> io::Result<Found> {
     let worker_file = File::open(&worker)?;
     let mut begin = [0; 2];
     let worker_is_script = worker_file.read_exact_at(&mut begin, 0).is_ok() && begin == *b"#!";
-    Ok(Found { program: called.unwrap_or(this), worker, worker_file, worker_is_script })
+    Ok(ProgramFiles { program: called.unwrap_or(this), worker, worker_file, worker_is_script })
 }

@@ -420,7 +420,7 @@ impl Generation {
         let timeouts = self.config.timeouts;
         if timeout(timeouts.stop.max(timeouts.close_handshake) + LAST_MOMENT, all).await.is_err() {
             for gateway in &gateways {
-                gateway.peer.condemn(Fault::Overtime);
+                gateway.peer.kill_for_fault(Fault::Overtime);
             }
         }
     }

@@ -91,8 +91,8 @@ pub(crate) async fn hand_over(intake: &Intake, id: ConnectionId) {
                 state.leave(state.connections.borrow_mut().abandon(id));
                 return;
             }
-            Ok(_) => gateway.peer.condemn(ChannelError::Closed.into()),
-            Err(_) => gateway.peer.condemn(Fault::Hung),
+            Ok(_) => gateway.peer.kill_for_fault(ChannelError::Closed.into()),
+            Err(_) => gateway.peer.kill_for_fault(Fault::Hung),
         }
     }
 }
@@ -123,7 +123,7 @@ fn carry_out(intake: &Rc<Intake>, todo: Todo) {
     let violations = violations.into_iter().map(|(gateway, id)| (gateway, Fault::foreign(id)));
     for (gateway, fault) in violations.chain(hung.into_iter().map(|gateway| (gateway, Fault::Hung))) {
         if let Some((_, gateway)) = find(intake, gateway) {
-            gateway.peer.condemn(fault);
+            gateway.peer.kill_for_fault(fault);
         }
     }
     if freed.is_empty() {

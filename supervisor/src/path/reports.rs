@@ -40,7 +40,7 @@ impl Host for Generation {
                 let gateways = self.pool.all();
                 let accused = gateways.iter().find(|gateway| gateway.id == violation.gateway);
                 if let Some(gateway) = accused {
-                    gateway.peer.condemn(Fault::accused(by, &violation.what));
+                    gateway.peer.kill_for_fault(Fault::accused(by, &violation.what));
                 }
             }
             // The exporter belongs to no generation.

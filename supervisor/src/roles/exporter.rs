@@ -99,7 +99,7 @@ impl ExporterSpec {
             Err(error) => Some(Fault::Channel(error.into())),
         };
         match fault {
-            Some(fault) => peer.condemn(fault),
+            Some(fault) => peer.kill_for_fault(fault),
             None => drop(self.wanted.borrow_mut().pop_front()),
         }
     }

@@ -91,7 +91,7 @@ pub(crate) struct Peer {
 
 impl Peer {
     /// Kills the process for a fault; whoever keeps it sees the fault and its end.
-    pub(crate) fn condemn(&self, fault: Fault) {
+    pub(crate) fn kill_for_fault(&self, fault: Fault) {
         if self.gone.replace(true) {
             return;
         }

@@ -309,7 +309,7 @@ fn auth_terms(plugin: &AuthPlugin, config: &Config) -> AuthTerms {
         }
         AuthPlugin::CommonName(names) => AuthTerms::CommonName(names.clone()),
         // In the original all are asked after the look-up; only its classes may count on it.
-        AuthPlugin::External { plugin, .. } => AuthTerms::Own {
+        AuthPlugin::External { plugin, .. } => AuthTerms::External {
             link: plugin_link(plugin),
             after_lookup: matches!(plugin, ExternalPlugin::Python(_)),
         },
@@ -372,7 +372,7 @@ pub(crate) fn token_lookup(plugin: &TokenPlugin) -> TokenLookup {
     };
     match plugin {
         TokenPlugin::Jwt(_) => TokenLookup::Jwt,
-        TokenPlugin::External { plugin, .. } => TokenLookup::Own(plugin_link(plugin)),
+        TokenPlugin::External { plugin, .. } => TokenLookup::External(plugin_link(plugin)),
         TokenPlugin::TextApi(template) => api(template, ApiAnswer::Text),
         TokenPlugin::JsonApi(template) => api(template, ApiAnswer::Json),
         TokenPlugin::Redis(redis) => TokenLookup::Redis(RedisLookup {

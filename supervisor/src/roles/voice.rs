@@ -128,7 +128,7 @@ impl Voice {
                 Err(_) => return,
             };
             if let Some(peer) = peer.upgrade() {
-                peer.condemn(fault);
+                peer.kill_for_fault(fault);
             }
             return;
         }
@@ -194,7 +194,7 @@ impl Voice {
             Ok(false) => {}
             Err(fault) => {
                 if let Some(peer) = peer.upgrade() {
-                    peer.condemn(fault);
+                    peer.kill_for_fault(fault);
                 }
             }
         }

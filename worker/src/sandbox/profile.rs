@@ -58,14 +58,14 @@ impl Reach {
         let mut reach = Self::targets(&setup.destination);
         for terms in &setup.auth {
             match terms {
-                AuthTerms::Own {
+                AuthTerms::External {
                     link: PluginLink::Lines(service) | PluginLink::Http { service, .. },
                     ..
                 } => {
                     reach.add(&service.address);
                 }
                 // The connection to a program is passed.
-                AuthTerms::Own { link: PluginLink::Program, .. }
+                AuthTerms::External { link: PluginLink::Program, .. }
                 | AuthTerms::Basic(_)
                 | AuthTerms::Origin { .. }
                 | AuthTerms::CommonName(_) => {}
@@ -98,7 +98,7 @@ impl Reach {
                 | TokenLookup::Jwt
                 | TokenLookup::Redis(_)
                 | TokenLookup::Api(_)
-                | TokenLookup::Own(_),
+                | TokenLookup::External(_),
             ) => (reach.ports, reach.resolves, reach.connects_by_path) = (Ports::Any, true, true),
         }
         reach
@@ -161,7 +161,7 @@ mod tests {
     }
 
     fn own(link: PluginLink) -> AuthTerms {
-        AuthTerms::Own { link, after_lookup: false }
+        AuthTerms::External { link, after_lookup: false }
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub(super) const OUR_OPTIONS: [&str; 9] =
     ["config", "check", "dump", "print-config", "version", "workers", "user", "sandbox", "demo"];
 
 #[derive(Clone, Copy)]
-struct Known<'a> {
+struct KnownOption<'a> {
     name: &'a str,
     takes_value: bool,
 }
@@ -60,19 +60,19 @@ pub(super) fn expand(
 }
 
 /// The options that there are.
-fn known_options(definition: &clap::Command) -> Vec<Known<'_>> {
+fn known_options(definition: &clap::Command) -> Vec<KnownOption<'_>> {
     let options = definition.get_arguments();
     let takes_value = |arg: &clap::Arg| arg.get_action().takes_values();
     options
-        .filter_map(|arg| arg.get_long().map(|name| Known { name, takes_value: takes_value(arg) }))
+        .filter_map(|arg| arg.get_long().map(|name| KnownOption { name, takes_value: takes_value(arg) }))
         .collect()
 }
 
-fn find<'a>(name: &str, known: &[Known<'a>]) -> Result<Known<'a>, CliError> {
+fn find<'a>(name: &str, known: &[KnownOption<'a>]) -> Result<KnownOption<'a>, CliError> {
     if let Some(exact) = known.iter().find(|option| option.name == name) {
         return Ok(*exact);
     }
-    let (ours, originals): (Vec<Known<'a>>, Vec<Known<'a>>) = known
+    let (ours, originals): (Vec<KnownOption<'a>>, Vec<KnownOption<'a>>) = known
         .iter()
         .filter(|option| option.name.starts_with(name))
         .partition(|option| OUR_OPTIONS.contains(&option.name));
@@ -88,7 +88,7 @@ fn find<'a>(name: &str, known: &[Known<'a>]) -> Result<Known<'a>, CliError> {
     }
 }
 
-fn no_such_option(name: &str, known: &[Known<'_>]) -> CliError {
+fn no_such_option(name: &str, known: &[KnownOption<'_>]) -> CliError {
     let error = CliError::usage(format!("no such option: --{}", name.escape_debug()));
     let names = known.iter().map(|option| option.name);
     match most_similar(name, names) {
@@ -98,7 +98,7 @@ fn no_such_option(name: &str, known: &[Known<'_>]) -> CliError {
 }
 
 fn with_value(
-    option: Known<'_>,
+    option: KnownOption<'_>,
     value: Option<OsString>,
     rest: &mut impl Iterator<Item = OsString>,
 ) -> Result<OsString, CliError> {

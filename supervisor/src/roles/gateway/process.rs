@@ -156,7 +156,7 @@ impl Gateway {
             if timeout(END_DEADLINE, gateway.ended()).await.is_err() && !gateway.peer.is_gone() {
                 let Peer { title, pid, .. } = &*gateway.peer;
                 tracing::warn!("{title} (pid {pid}) was told to end and has not; it is killed");
-                gateway.peer.condemn(Fault::Overtime);
+                gateway.peer.kill_for_fault(Fault::Overtime);
             }
         });
     }
@@ -171,7 +171,7 @@ impl Gateway {
         match timeout(READ_DEADLINE, self.peer.channel.send(message)).await {
             Ok(sent) => sent,
             Err(_) => {
-                self.peer.condemn(Fault::Hung);
+                self.peer.kill_for_fault(Fault::Hung);
                 Err(ChannelError::Closed)
             }
         }
@@ -217,7 +217,7 @@ impl Gateway {
                     scope.state.connections.borrow_mut().acknowledged(id, self.id);
                 }
                 Ok(None) => return,
-                Err(error) => return self.peer.condemn(error.into()),
+                Err(error) => return self.peer.kill_for_fault(error.into()),
             }
         }
     }

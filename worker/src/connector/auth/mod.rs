@@ -52,7 +52,7 @@ impl AuthMethod {
             AuthTerms::Basic(credentials) => Self::Basic(Basic::new(credentials)),
             AuthTerms::Origin { expected, is_secret } => Self::Origin(Origin::new(expected, *is_secret)),
             AuthTerms::CommonName(names) => Self::CommonName(CommonName::new(names)),
-            AuthTerms::Own { link, after_lookup } => {
+            AuthTerms::External { link, after_lookup } => {
                 let plugin = Box::new(ExternalPlugin::new(link, prefer_ipv6, LOOKUP_DEADLINE)?);
                 Self::External { plugin, after_lookup: *after_lookup }
             }

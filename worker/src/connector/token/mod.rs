@@ -58,7 +58,7 @@ impl TokenSource {
             TokenLookup::FileNames => Self::Table(Table::of_file_names()),
             TokenLookup::SocketDirectory(path) => Self::SocketDirectory(SocketDirectory::new(path)),
             TokenLookup::Jwt => Self::Jwt(Jwt::default()),
-            TokenLookup::Own(link) => {
+            TokenLookup::External(link) => {
                 Self::External(ExternalPlugin::new(link, prefer_ipv6, LOOKUP_DEADLINE)?)
             }
             TokenLookup::Redis(lookup) => {

@@ -267,7 +267,7 @@ impl World {
                         truth.untold = is_reached;
                     }
                     // The connector accuses it.
-                    Ticket::Spent => self.condemn(cast, gateway, true)?,
+                    Ticket::Spent => self.kill_for_fault(cast, gateway, true)?,
                     Ticket::Over => {}
                 }
                 return Ok(None);
@@ -352,7 +352,7 @@ impl World {
         (0..self.connections.len()).filter(is_of).collect()
     }
 
-    fn condemn(&mut self, cast: Cast, gateway: usize, is_violation: bool) -> Result<(), Broken> {
+    fn kill_for_fault(&mut self, cast: Cast, gateway: usize, is_violation: bool) -> Result<(), Broken> {
         self.gateways[gateway].is_condemned = true;
         cast.check_truth(gateway != HONEST || !is_violation, "an honest gateway is accused")
     }
@@ -366,7 +366,7 @@ impl World {
             if let Event::Told(by, word) = event {
                 // Nobody speaks of what is not there.
                 if word != Word::Acknowledged {
-                    self.condemn(cast, by.0 as usize % GATEWAYS, true)?;
+                    self.kill_for_fault(cast, by.0 as usize % GATEWAYS, true)?;
                 }
             }
             return Ok(());
@@ -409,10 +409,10 @@ impl World {
             check(!is_unread, "a connection that nobody has begun to read is lost")?;
         }
         if let Some(guilty) = effects.violation {
-            self.condemn(cast, guilty.0 as usize % GATEWAYS, true)?;
+            self.kill_for_fault(cast, guilty.0 as usize % GATEWAYS, true)?;
         }
         if let Some(guilty) = effects.hangs {
-            self.condemn(cast, guilty.0 as usize % GATEWAYS, false)?;
+            self.kill_for_fault(cast, guilty.0 as usize % GATEWAYS, false)?;
         }
         if effects.settle {
             if no_connector {
