@@ -40,6 +40,14 @@ def shared_directory():
     shutil.rmtree(directory, ignore_errors=True)
 
 
+@pytest.fixture(scope="module")
+def module_directory():
+    """For fixtures of a module. They may be made more than once, since workers steal cases from each other."""
+    directory = make_directory()
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
 def authority(shared_directory):
     return certificates.Authority(shared_directory / "authority")

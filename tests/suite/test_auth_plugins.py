@@ -66,8 +66,8 @@ def start_file(directory, text, target=None):
 
 
 @pytest.fixture(scope="module")
-def program(shared_directory):
-    path = shared_directory / "auth"
+def program(module_directory):
+    path = module_directory / "auth"
     path.write_text(PROGRAM)
     path.chmod(0o755)
     return path
@@ -396,8 +396,8 @@ class Auth(BasePlugin):
 
 
 @pytest.fixture(scope="module")
-def modules(shared_directory):
-    package = shared_directory / "auth_modules"
+def modules(module_directory):
+    package = module_directory / "auth_modules"
     package.mkdir()
     (package / "my_auth.py").write_text(MODULE)
     return package

@@ -14,11 +14,11 @@ PROGRAMS = ["websockify", "websockify-worker"]
 
 
 @pytest.fixture(scope="module")
-def command(shared_directory):
+def command(module_directory):
     """The command of an installation in a directory of its own."""
     if not gateway.IS_OURS:
         return gateway.command()
-    place = shared_directory / "usr"
+    place = module_directory / "usr"
     program = place / "libexec/websockify"
     program.mkdir(parents=True)
     for name in PROGRAMS:

@@ -115,8 +115,8 @@ def test_whoever_has_gone_is_no_longer_connected(directory):
 
 
 @pytest.fixture(scope="module")
-def long_key(shared_directory):
-    path = shared_directory / "rsa4096.pem"
+def long_key(module_directory):
+    path = module_directory / "rsa4096.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:4096", "-nodes", "-days", "2", "-subj", "/CN=localhost",
          "-keyout", path, "-out", path.with_suffix(".crt")],

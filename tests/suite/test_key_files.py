@@ -30,8 +30,8 @@ def self_signed(directory, *algorithm, name="server", options=()):
 
 
 @pytest.fixture(scope="module")
-def rsa(shared_directory):
-    directory = shared_directory / "key-files"
+def rsa(module_directory):
+    directory = module_directory / "key-files"
     directory.mkdir()
     return self_signed(directory, "rsa:2048")
 

@@ -80,15 +80,15 @@ def start(directory, target, settings=""):
 
 
 @pytest.fixture(scope="module")
-def running(shared_directory, target, certificate):
-    (directory := shared_directory / "plain").mkdir()
+def running(module_directory, target, certificate):
+    (directory := module_directory / "plain").mkdir()
     with start(directory, target, f'[tls]\ncertificate = "{certificate}"') as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def running_to_tls(shared_directory, tls_target, authority):
-    (directory := shared_directory / "to-tls").mkdir()
+def running_to_tls(module_directory, tls_target, authority):
+    (directory := module_directory / "to-tls").mkdir()
     settings = f'[target-tls]\nca-file = "{authority.certificate}"\nserver-name = "localhost"'
     with start(directory, tls_target, settings) as running:
         yield running

@@ -101,8 +101,8 @@ def target():
 
 
 @pytest.fixture(scope="module")
-def program(shared_directory):
-    path = shared_directory / "reporter"
+def program(module_directory):
+    path = module_directory / "reporter"
     path.write_text(PROGRAM)
     path.chmod(0o755)
     return path

@@ -67,8 +67,8 @@ def target():
 
 
 @pytest.fixture(scope="module")
-def program(shared_directory):
-    path = shared_directory / "plugin"
+def program(module_directory):
+    path = module_directory / "plugin"
     path.write_text(PROGRAM)
     path.chmod(0o755)
     return path
@@ -352,12 +352,12 @@ class Lookup(BasePlugin):
 
 
 @pytest.fixture(scope="module")
-def modules(shared_directory):
-    package = shared_directory / "my_plugins"
+def modules(module_directory):
+    package = module_directory / "my_plugins"
     package.mkdir()
     (package / "__init__.py").touch()
     (package / "tokens.py").write_text(MODULE)
-    return shared_directory
+    return module_directory
 
 
 @pytest.fixture(scope="module")

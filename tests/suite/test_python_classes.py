@@ -73,8 +73,8 @@ def target():
 
 
 @pytest.fixture(scope="module")
-def modules(shared_directory):
-    modules = shared_directory / "class_modules"
+def modules(module_directory):
+    modules = module_directory / "class_modules"
     modules.mkdir()
     (modules / "settings.py").write_text(MODULE)
     (modules / "hostile.py").write_text(HOSTILE)

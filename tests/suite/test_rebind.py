@@ -44,8 +44,8 @@ def compile(directory, name, *options):
 
 
 @pytest.fixture(scope="module")
-def binds(shared_directory):
-    return compile(shared_directory, "binds", SOURCES / "binds.c", "-pthread")
+def binds(module_directory):
+    return compile(module_directory, "binds", SOURCES / "binds.c", "-pthread")
 
 
 @pytest.fixture

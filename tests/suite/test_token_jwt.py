@@ -82,8 +82,8 @@ class Keys:
 
 
 @pytest.fixture(scope="module")
-def keys(shared_directory):
-    keys = Keys(shared_directory)
+def keys(module_directory):
+    keys = Keys(module_directory)
     yield keys
     keys.close()
 

@@ -48,9 +48,9 @@ def prefix(request):
 
 
 @pytest.fixture(scope="module", params=["configured", "real"])
-def links(request, prefix, echo_target, shared_directory):
+def links(request, prefix, echo_target, module_directory):
     """A gateway that was given its web's directory by a link, or by its real path."""
-    top = shared_directory / f"links-{request.param}-{bool(prefix)}"
+    top = module_directory / f"links-{request.param}-{bool(prefix)}"
     web = make(top)
     root = top / "other" if request.param == "configured" else web
     with gateway.start(echo_target.port, "--web", root, prefix=prefix) as running:

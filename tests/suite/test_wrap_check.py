@@ -15,10 +15,10 @@ NOTHING = "int main(void) { return 0; }\n"
 
 
 @pytest.fixture(scope="module")
-def static_program(shared_directory):
-    source = shared_directory / "static.c"
+def static_program(module_directory):
+    source = module_directory / "static.c"
     source.write_text(NOTHING)
-    program = shared_directory / "static-program"
+    program = module_directory / "static-program"
     subprocess.run(["gcc", "-static", "-o", program, source], check=True, timeout=60)
     return program
 
