@@ -165,9 +165,6 @@ DIFFERENCES = {
     ),
     "test_auth.py::test_the_scheme_may_be_written_in_any_case": "the original knows one spelling only",
     "test_auth.py::test_a_password_beyond_ascii_passes[utf-8]": "the original reads ISO 8859-1 only",
-    "test_auth.py::test_a_session_of_tls_that_is_offered_again_keeps_its_name": (
-        "the original fails TLS handshakes that resume a session with a client's certificate"
-    ),
     "test_auth.py::test_a_client_can_not_name_itself[ssl_client_s_dn_cn]": BELIEVES_HEADER,
     "test_auth.py::test_a_client_with_a_certificate_can_not_name_itself_otherwise": BELIEVES_HEADER,
     "test_auth.py::test_who_may_not_in_does_not_learn_which_tokens_there_are": (

@@ -37,9 +37,9 @@ def test_it_can_be_given_to_an_interpreter_and_keeps_the_process(echo_target, co
     with gateway.start(echo_target.port, prefix=interpreter, program=command) as running:
         with running.websocket() as websocket:
             websocket.expect_echo()
-        found = subprocess.run(["pgrep", "-f", f"websockify {running.listen[0]}:{running.listen[1]}"], capture_output=True)
+        found = subprocess.run(["pgrep", "-f", f"websockify .*{running.listen[0]}:{running.listen[1]}"], capture_output=True)
         assert str(running.pid) in found.stdout.decode().split()
-        if gateway.IS_OURS:
+        if gateway.IS_OURS and os.geteuid() == 0:
             executable = os.readlink(f"/proc/{running.pid}/exe")
             assert executable == str(pathlib.Path(command).parent.parent / "libexec/websockify/websockify")
             assert pathlib.Path(f"/proc/{running.pid}/comm").read_text() == "websockify\n"

@@ -26,6 +26,7 @@ def test_the_caller_goes_on_when_clients_can_be_served(target, option):
         background.echo()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root looks into the supervisor")
 def test_the_background_process_has_left_its_caller(target, directory):
     with Background("-D", "{port}", target, cwd=directory) as background:
         pid = background.pid()
@@ -40,6 +41,7 @@ def test_the_background_process_has_left_its_caller(target, directory):
         assert os.getpgid(pid) != background.process.pid
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root looks into the supervisor")
 def test_the_background_process_is_in_the_web_root(target, directory):
     (directory / "web").mkdir(mode=0o755)
     (directory / "web" / "index.html").write_text("page")

@@ -273,6 +273,7 @@ def slowly(data):
         yield data[at : at + 32768]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root looks into the supervisor")
 def test_neither_bytes_nor_clients_are_lost_through_fifty_reloads(echo_target, directory):
     with targets.Target() as target, Instance(directory, target.port) as instance:
         upward, downward = random.Random(1).randbytes(6 << 20), random.Random(2).randbytes(6 << 20)
