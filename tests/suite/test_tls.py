@@ -206,3 +206,16 @@ def test_the_log_tells_plain_and_tls_sessions_apart(secure, client):
     with secure.websocket(tls=client), secure.websocket():
         secure.wait_log(r"SSL/TLS \(wss://\) WebSocket connection")
         secure.wait_log(r"Plain non-SSL \(ws://\) WebSocket connection")
+
+
+@pytest.mark.ours_only("the original resets the connection")
+@pytest.mark.parametrize("data", [b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", b"\x16\x03\x01\x01\x00" + bytes(256)])
+def test_a_client_of_the_wrong_kind_is_closed_without_a_reset(echo_target, certificate, data):
+    options = ["--cert", certificate, "--ssl-only"] if data.startswith(b"GET") else []
+    with gateway.start(echo_target.port, *options) as running, running.connect() as sock:
+        sock.sendall(data)
+        received = b""
+        while piece := sock.recv(100):
+            received += piece
+        # An alert (RFC 8446 section 6), if it speaks TLS.
+        assert received[:1] == (b"" if options else b"\x15")

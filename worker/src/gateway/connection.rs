@@ -21,8 +21,8 @@ use super::transport::ClientStream;
 /// First bytes of a TLS record (RFC 8446 section 5.1) and of SSL 2, as the original tells them apart.
 const TLS_FIRST_BYTES: [u8; 2] = [0x16, 0x80];
 
-/// How much of a request without TLS is read before the connection is closed, in bytes.
-const MAX_UNREAD: usize = 4096;
+/// How much of a refused request or ClientHello is read before the connection is closed, in bytes.
+const MAX_DISCARDED: usize = 4096;
 
 /// Serves one connection. What goes wrong is the client's fault and ends with it.
 pub(super) async fn serve(gateway: Rc<Gateway>, ticket: Ticket, socket: OwnedFd) {
@@ -50,8 +50,7 @@ async fn serve_socket(gateway: &Rc<Gateway>, connection: &Rc<Connection>, socket
         secure(gateway, connection, socket).await?
     } else if gateway.setup.tls.as_ref().is_some_and(|tls| tls.required) {
         tracing::info!(connection = connection.id().0, event = RoleEvent::NotSecure.as_str(), "");
-        // Unread bytes would turn the close into a reset, which a client takes for a failure of the network.
-        let _ = socket.read(&mut [0; MAX_UNREAD]).await?;
+        discard_received(&mut socket).await?;
         None
     } else {
         Some(ClientStream::Plain(socket))
@@ -60,6 +59,13 @@ async fn serve_socket(gateway: &Rc<Gateway>, connection: &Rc<Connection>, socket
         Some(stream) => requests::serve(gateway.clone(), connection.clone(), stream).await,
         None => Ok(()),
     }
+}
+
+/// Reads what has arrived. A socket that is closed with unread bytes sends a reset, which clients take for a failure of
+/// the network, and which can overtake an alert.
+async fn discard_received(socket: &mut StreamSocket) -> io::Result<()> {
+    // The first byte was seen, so this does not wait.
+    socket.read(&mut [0; MAX_DISCARDED]).await.map(drop)
 }
 
 /// The TLS handshake; nothing if there is no certificate to show.
@@ -77,6 +83,7 @@ async fn secure(
                 terms.certificate_name,
             );
         }
+        discard_received(&mut socket).await?;
         socket.write_all(&tls::NO_CERTIFICATE_ALERT).await?;
         return Ok(None);
     };
