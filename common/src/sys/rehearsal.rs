@@ -31,8 +31,9 @@ pub enum Ended {
 ///
 /// When there can be no copy, such as for want of processes.
 pub fn rehearse(step: impl FnOnce() -> u8) -> io::Result<Ended> {
-    // SAFETY: the callers are single-threaded, so that the copy may do whatever this process may, or make only system
-    // calls in the step, which take no lock that another thread may have held. It ends by _exit(2) below: nothing of ours is dropped or flushed twice. A panic ends it too, by the hook of `fault`.
+    // SAFETY: the callers have no other thread, so that the copy may do whatever this process may; or their step makes
+    // only system calls, which take no lock that another thread may have held. The copy ends by _exit(2) below, so that
+    // it drops and flushes nothing that belongs to this process. A panic ends it too, by the hook of `fault`.
     match unsafe { fork() }? {
         ForkResult::Child => {
             // It must leave no core file where a signal ends it.
