@@ -6,12 +6,16 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigSet, SigmaskHow};
 
 /// Bytes that may wait for one log.
 pub(super) const MAX_WAITING: usize = 256 << 10;
+
+/// How long the thread waits for further entries when one has come, so that it is not woken for each line of a thousand
+/// connections in a second.
+const GATHERING: Duration = Duration::from_millis(2);
 
 /// What the thread of a log needs: it formats and writes.
 const STACK: usize = 256 << 10;
@@ -33,6 +37,8 @@ struct Waiting<T> {
     dropped: u64,
     /// The thread has entries that it has not written.
     is_writing: bool,
+    /// The thread waits to be told of entries.
+    is_idle: bool,
 }
 
 /// What the thread is to write.
@@ -47,8 +53,14 @@ pub(super) struct Batch<T> {
 impl<T: Send + 'static> Queue<T> {
     /// Has `write` called with what comes in, on a thread of its own.
     pub(super) fn start(mut write: impl FnMut(&Self, Batch<T>) + Send + 'static) -> io::Result<Arc<Self>> {
-        let waiting =
-            Waiting { entries: VecDeque::new(), bytes: 0, untold: 0, dropped: 0, is_writing: false };
+        let waiting = Waiting {
+            entries: VecDeque::new(),
+            bytes: 0,
+            untold: 0,
+            dropped: 0,
+            is_writing: false,
+            is_idle: false,
+        };
         let queue = Arc::new(Self { waiting: Mutex::new(waiting), changed: Condvar::new() });
         let taken = queue.clone();
         // Signals are for the event loop: an upgrade holds back those that come meanwhile.
@@ -73,13 +85,22 @@ impl<T: Send + 'static> Queue<T> {
             waiting.bytes += bytes;
             waiting.entries.push_back(entry);
         }
-        self.changed.notify_all();
+        self.wake(waiting);
     }
 
     /// Adds an order for the thread, whether there is room or not.
     pub(super) fn order(&self, entry: T) {
-        self.lock().entries.push_back(entry);
-        self.changed.notify_all();
+        let mut waiting = self.lock();
+        waiting.entries.push_back(entry);
+        self.wake(waiting);
+    }
+
+    /// Tells the thread of an entry, unless it was told before. Each notification is a system call.
+    fn wake(&self, mut waiting: MutexGuard<'_, Waiting<T>>) {
+        if std::mem::take(&mut waiting.is_idle) {
+            drop(waiting);
+            self.changed.notify_all();
+        }
     }
 
     /// Waits until there is something to write.
@@ -88,8 +109,13 @@ impl<T: Send + 'static> Queue<T> {
         waiting.is_writing = false;
         self.changed.notify_all();
         while waiting.entries.is_empty() && waiting.untold == 0 {
+            waiting.is_idle = true;
             waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
+        waiting.is_idle = false;
+        drop(waiting);
+        thread::sleep(GATHERING);
+        let mut waiting = self.lock();
         waiting.is_writing = true;
         waiting.bytes = 0;
         Batch { entries: std::mem::take(&mut waiting.entries), dropped: std::mem::take(&mut waiting.untold) }
