@@ -84,12 +84,16 @@ impl Certificate {
 impl CertificateFiles {
     /// The files of a configuration, if it has any. Nothing is read yet.
     pub(crate) fn of(config: &Config) -> Option<Self> {
-        config.tls.as_ref().map(|tls| Self {
-            certificate: tls.certificate.to_path_buf(),
-            key: tls.key.as_ref().unwrap_or(&tls.certificate).to_path_buf(),
+        let tls = config.tls.as_ref()?;
+        let certificate = tls.certificate.to_path_buf();
+        let key = tls.key.as_ref().unwrap_or(&tls.certificate).to_path_buf();
+        let paths = vec![certificate.clone(), key.clone()];
+        Some(Self {
+            certificate,
+            key,
             password: tls.key_password().cloned(),
             only_1_3: tls.minimum_version == TlsVersion::V1_3,
-            off_loop: OffLoop::new("certificate", PATIENCE),
+            off_loop: OffLoop::of("certificate", PATIENCE, paths),
             found: Cell::default(),
             seen: Cell::default(),
             problem: RefCell::default(),

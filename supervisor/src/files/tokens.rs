@@ -104,7 +104,7 @@ impl TokenSource {
         let what = if is_key { "key" } else { "tokens" };
         let look = |path| Arc::new(Mutex::new(Look { what, path, stamps: None, known: None }));
         Self {
-            files: path.map(|path| (OffLoop::new(what, PATIENCE), look(path))),
+            files: path.map(|path| (OffLoop::of(what, PATIENCE, vec![path.clone()]), look(path))),
             next_look: Cell::default(),
             in_force: RefCell::default(),
             is_new: Cell::default(),

@@ -3,6 +3,7 @@
 pub(crate) mod environment;
 pub(crate) mod identity;
 pub(crate) mod limits;
+pub(crate) mod local_files;
 pub(crate) mod log;
 pub(crate) mod network;
 pub(crate) mod notify;

@@ -1,7 +1,9 @@
-//! Work on files, off the event loop: a file system may hang, and the service must not.
+//! File work off the event loop, so that a file system that hangs does not stop the service. Checks that precede every
+//! connection run on the loop where the files are local, since waking a thread costs more than the check.
 
 use std::cell::{Cell, OnceCell};
 use std::io;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -10,6 +12,8 @@ use std::time::Duration;
 use tokio::sync::{Mutex, oneshot};
 use tokio::task::spawn_local;
 use tokio::time::timeout;
+
+use super::local_files::{self, Mounts};
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -23,6 +27,9 @@ pub(crate) struct OffLoop {
     /// The thread ends when this is dropped, once it can.
     jobs: OnceCell<mpsc::Sender<Job>>,
     turn: Arc<Mutex<()>>,
+    /// The files that [`Self::run`] examines. Empty: it always uses the thread.
+    paths: Arc<[PathBuf]>,
+    mounts: Rc<Mounts>,
     hangs: Rc<Cell<bool>>,
 }
 
@@ -40,7 +47,13 @@ pub(crate) enum OffLoopError {
 impl OffLoop {
     /// The thread is started when it is needed.
     pub(crate) fn new(what: &'static str, patience: Duration) -> Self {
-        Self { what, patience, jobs: OnceCell::new(), turn: Arc::default(), hangs: Rc::default() }
+        Self::of(what, patience, Vec::new())
+    }
+
+    /// As [`Self::new`], for work in [`Self::run`] that examines `paths` and nothing else.
+    pub(crate) fn of(what: &'static str, patience: Duration, paths: Vec<PathBuf>) -> Self {
+        let (jobs, mounts) = (OnceCell::new(), Rc::new(Mounts::new()));
+        Self { what, patience, jobs, turn: Arc::default(), paths: paths.into(), mounts, hangs: Rc::default() }
     }
 
     /// Whether an attempt hangs.
@@ -48,9 +61,32 @@ impl OffLoop {
         self.hangs.get()
     }
 
-    /// Does `work` on the thread, and what follows from it, `done`, on the event loop. If `work` takes too long, `done`
-    /// is called when it has come to its end.
+    /// Runs `work`, then `done` with its outcome. `work` runs on the thread, or on the loop where the files are known to
+    /// be local; it must not block on a local file (a FIFO, say). If `work` takes longer than the patience, the call
+    /// fails, and `done` runs when `work` ends.
     pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+        done: impl FnOnce(T) + 'static,
+    ) -> Result<(), OffLoopError> {
+        if self.paths.is_empty() {
+            return self.run_on_thread(work, done).await;
+        }
+        if self.mounts.are_local() {
+            done(work());
+            return Ok(());
+        }
+        let (paths, mounts) = (self.paths.clone(), self.mounts.clone());
+        mounts.ask();
+        let work = move || (work(), paths.iter().all(|path| local_files::are_local(path)));
+        let done = move |(outcome, are_local)| {
+            mounts.answer(are_local);
+            done(outcome);
+        };
+        self.run_on_thread(work, done).await
+    }
+
+    async fn run_on_thread<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
         done: impl FnOnce(T) + 'static,
@@ -95,7 +131,7 @@ impl OffLoop {
     ) -> Result<T, OffLoopError> {
         let found = Rc::new(Cell::new(None));
         let place = found.clone();
-        self.run(work, move |outcome| place.set(Some(outcome))).await?;
+        self.run_on_thread(work, move |outcome| place.set(Some(outcome))).await?;
         found.take().ok_or(OffLoopError::Hangs)
     }
 
