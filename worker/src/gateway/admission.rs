@@ -1,4 +1,4 @@
-//! Asking the connector for a target.
+//! Requests for admission: the gateway asks the connector for a target or for the permission to send a page.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -13,21 +13,21 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::timeout;
 
-/// A target if one was asked for.
+/// The connected target, or `None` where the client asked for a page and may have it.
 type Admission = Result<Option<Admitted>, Refusal>;
 
-/// A target that a client may have.
+/// A target that the connector has connected for a client.
 #[derive(Debug)]
 pub struct Admitted {
     /// A connected, non-blocking stream socket.
     pub socket: OwnedFd,
-    /// Its host, by which it is known in TLS; none for a unix socket.
+    /// Host name or address of the target, which verifies its TLS certificate; `None` for a unix socket.
     pub host: Option<String>,
-    /// How long the session may last.
+    /// Maximum duration of the session, if an authentication plugin has set one.
     pub lifetime: Option<Duration>,
 }
 
-/// The connector's end of things: who waits for which answer.
+/// The channel to the connector, and the requests that wait for its answer.
 #[derive(Debug)]
 pub struct Connector {
     channel: Rc<Channel>,
@@ -38,7 +38,7 @@ pub struct Connector {
 type PendingRequests = RefCell<HashMap<ConnectionId, oneshot::Sender<Admission>>>;
 
 impl Connector {
-    /// Asks over `channel` from now on.
+    /// Sends requests over `channel`, and starts the task that reads its answers.
     #[must_use]
     pub fn new(channel: Channel) -> Rc<Self> {
         let (channel, waiting) = (Rc::new(channel), Rc::default());
@@ -46,12 +46,12 @@ impl Connector {
         Rc::new(Self { channel, waiting, reader })
     }
 
-    /// Asks for a target and waits for it, `patience` at most.
+    /// Asks for a target and waits at most `patience` for it.
     ///
     /// # Errors
     ///
-    /// Why there is none. A connector that dies meanwhile counts as overloaded: the next one will have
-    /// time.
+    /// The reason of the refusal. If the connector dies before it answers, that is [`Refusal::Overloaded`]: a
+    /// client that tries again finds the next connector.
     pub async fn admit(&self, request: AdmissionRequest, patience: Duration) -> Result<Admitted, Refusal> {
         let id = request.ticket.claims.connection;
         match self.ask(id, GatewayToConnector::Admit(request), patience).await? {
@@ -60,11 +60,11 @@ impl Connector {
         }
     }
 
-    /// Asks whether a client may have a page.
+    /// Asks whether the client may have a page.
     ///
     /// # Errors
     ///
-    /// As [`Self::admit`].
+    /// The same as those of [`Self::admit`].
     pub async fn may_browse(&self, request: AdmissionRequest, patience: Duration) -> Result<(), Refusal> {
         let id = request.ticket.claims.connection;
         self.ask(id, GatewayToConnector::Browse(request), patience).await.map(drop)
@@ -93,7 +93,8 @@ impl Drop for Connector {
     }
 }
 
-/// Gives each answer to who waits for it, until the connector is gone; then nobody waits any more.
+/// Passes each answer to the request that waits for it. When the connector is gone, all waiting requests are
+/// dropped.
 async fn read(channel: Rc<Channel>, waiting: Rc<PendingRequests>) {
     loop {
         let (id, answer) = match channel.receive_or_lose().await {
@@ -106,7 +107,7 @@ async fn read(channel: Rc<Channel>, waiting: Rc<PendingRequests>) {
             Err(_) => break,
         };
         if let Some(sender) = waiting.borrow_mut().remove(&id) {
-            // Who has given up meanwhile needs no answer; a target is closed with it.
+            // Fails if the request has timed out. The answer is dropped then, which closes its target.
             let _ = sender.send(answer);
         }
     }

@@ -1,4 +1,4 @@
-//! A connection from its arrival to its end: first byte, TLS, HTTP, and what follows from the request.
+//! The life of a client connection: first byte, TLS, HTTP, and the response or session that follows.
 
 use std::future::poll_fn;
 use std::io;
@@ -18,13 +18,14 @@ use super::state::Gateway;
 use super::tls::{self, HandshakeError};
 use super::transport::ClientStream;
 
-/// First bytes of a TLS record (RFC 8446 section 5.1) and of SSL 2, as the original tells them apart.
+/// First byte of a TLS record (RFC 8446 section 5.1) and of an SSL 2 hello. The original detects TLS by the
+/// same two.
 const TLS_FIRST_BYTES: [u8; 2] = [0x16, 0x80];
 
-/// How much of a refused request or ClientHello is read before the connection is closed, in bytes.
+/// Maximum number of unread bytes that are discarded before a rejected connection is closed.
 const MAX_DISCARDED: usize = 4096;
 
-/// Serves one connection. What goes wrong is the client's fault and ends with it.
+/// Serves one connection to its end. Errors are caused by the client and are logged, not returned.
 pub(super) async fn serve(gateway: Rc<Gateway>, ticket: Ticket, socket: OwnedFd) {
     gateway.log.add_connection();
     let connection = gateway.connections.enter(ticket, gateway.outbox.clone());
@@ -41,7 +42,7 @@ async fn serve_socket(gateway: &Rc<Gateway>, connection: &Rc<Connection>, socket
         }
         socket.poll_peek(cx)
     });
-    // A client that says nothing, or goes without a word, is closed without a word.
+    // A client that sends nothing until the deadline, or closes before its first byte, gets no response.
     let Ok(Some(first)) = timeout(gateway.setup.timeouts.first_byte, first).await.unwrap_or(Ok(None)) else {
         return Ok(());
     };
@@ -61,14 +62,14 @@ async fn serve_socket(gateway: &Rc<Gateway>, connection: &Rc<Connection>, socket
     }
 }
 
-/// Reads what has arrived. A socket that is closed with unread bytes sends a reset, which clients take for a failure of
-/// the network, and which can overtake an alert.
+/// Discards what has already been received. Closing a socket with unread data sends RST, which clients report
+/// as a network failure and which can overtake an alert.
 async fn discard_received(socket: &mut StreamSocket) -> io::Result<()> {
-    // The first byte was seen, so this does not wait.
+    // Does not block: the first byte has been seen.
     socket.read(&mut [0; MAX_DISCARDED]).await.map(drop)
 }
 
-/// The TLS handshake; nothing if there is no certificate to show.
+/// Performs the TLS handshake. Returns `None` if the gateway has no certificate.
 async fn secure(
     gateway: &Gateway,
     connection: &Connection,

@@ -1,4 +1,4 @@
-//! The open connections of a gateway, so that the supervisor's orders reach them.
+//! The open connections of a gateway, for orders of the supervisor that concern them.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -14,32 +14,32 @@ use tokio::sync::Notify;
 
 use super::outbox::Outbox;
 
-/// The open connections, and whether they are to end.
+/// All open connections, and whether the supervisor has ordered them to end.
 #[derive(Debug, Default)]
 pub(super) struct Connections(Rc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// Why all are to end, if they are.
+    /// Set once the supervisor has ordered all connections to end.
     ending: Cell<Option<Ending>>,
-    /// No connection follows, and nobody shall come back on one that is there.
+    /// Set when the generation is retired: clients are told not to reuse their connections.
     retiring: Cell<bool>,
     open: RefCell<HashMap<ConnectionId, Weak<Connection>>>,
     emptied: Notify,
 }
 
-/// Why the supervisor wants a connection to end.
+/// Reason for which the supervisor ends a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
     /// The service stops.
     Shutdown,
-    /// A newer configuration has replaced this gateway's, and time is up.
+    /// The generation is too old: `limits.generations` or `timeouts.drain` is exceeded.
     Restart,
-    /// An administrator has disconnected it.
+    /// An administrator has disconnected the session.
     Disconnected,
 }
 
-/// What a session has moved so far.
+/// Traffic counters of a session.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Moved {
     /// Bytes of payload to the target.
@@ -50,12 +50,12 @@ pub(super) struct Moved {
     pub(super) frames: Frames,
 }
 
-/// One connection, from its arrival to its end, which its drop reports.
+/// An open connection. Dropping it reports its end to the supervisor.
 #[derive(Debug)]
 pub(super) struct Connection {
-    /// What the supervisor says about it, and what lets it have a target.
+    /// The supervisor's ticket, which the connector demands before it dials a target.
     pub(super) ticket: Ticket,
-    /// What its session has moved so far.
+    /// Traffic of the session so far.
     moved: Cell<Moved>,
     summary: RefCell<Option<SessionSummary>>,
     disconnected: Cell<bool>,
@@ -66,7 +66,7 @@ pub(super) struct Connection {
 }
 
 impl Connections {
-    /// Adds a connection. Dropping it takes it out again, and reports its end.
+    /// Registers a connection. Dropping the result removes it and reports its end.
     pub(super) fn enter(&self, ticket: Ticket, outbox: Rc<Outbox>) -> Rc<Connection> {
         let connection = Rc::new(Connection {
             ticket,
@@ -82,20 +82,21 @@ impl Connections {
         connection
     }
 
-    /// Tells every connection to end.
+    /// Orders every connection to end.
     pub(super) fn stop(&self, why: Ending) {
         self.0.ending.set(Some(why));
         self.wake_all();
         self.0.emptied.notify_one();
     }
 
-    /// Lets no client come back on a connection that it has.
+    /// Disables keep-alive on all connections, so that the next request of a client reaches the new
+    /// generation.
     pub(super) fn retire(&self) {
         self.0.retiring.set(true);
         self.wake_all();
     }
 
-    /// Tells a connection to end, if it is still there.
+    /// Orders the connection `id` to end, if it is open.
     pub(super) fn disconnect(&self, id: ConnectionId) {
         if let Some(connection) = self.find(id) {
             connection.disconnected.set(true);
@@ -103,7 +104,7 @@ impl Connections {
         }
     }
 
-    /// What the sessions among `ids` have moved so far; connections that are gone are left out.
+    /// Returns the traffic of the sessions among `ids`. Connections that have ended are omitted.
     pub(super) fn count(&self, ids: &[ConnectionId]) -> Vec<Count> {
         let found = ids.iter().take(Count::MAX_BATCH).filter_map(|id| self.find(*id));
         found
@@ -114,7 +115,7 @@ impl Connections {
             .collect()
     }
 
-    /// Waits until all connections have ended after [`Self::stop`].
+    /// Waits until [`Self::stop`] was called and all connections have ended.
     pub(super) async fn stopped(&self) {
         while !(self.0.ending.get().is_some() && self.0.open.borrow().is_empty()) {
             self.0.emptied.notified().await;
@@ -135,18 +136,18 @@ impl Connections {
 }
 
 impl Connection {
-    /// The number that the supervisor gave it.
+    /// The number that the supervisor has assigned.
     pub(super) fn id(&self) -> ConnectionId {
         self.ticket.claims.connection
     }
 
-    /// How long it has been open.
+    /// Time since the connection was accepted by this gateway.
     pub(super) fn age(&self) -> Duration {
         self.since.elapsed()
     }
 
-    /// Whether it is to end, and why. The task of `cx` is woken when that changes, and when
-    /// [`Self::is_retiring`] does.
+    /// Returns why the connection must end, if it must. Wakes the task of `cx` when this or
+    /// [`Self::is_retiring`] changes.
     #[must_use]
     pub(super) fn poll_ending(&self, cx: &Context<'_>) -> Option<Ending> {
         let mut waker = self.waker.borrow_mut();
@@ -154,26 +155,26 @@ impl Connection {
             *waker = Some(cx.waker().clone());
         }
         let disconnected = self.disconnected.get().then_some(Ending::Disconnected);
-        // The end of all leaves less time.
+        // The order to all connections takes precedence, as it leaves less time.
         self.shared.ending.get().or(disconnected)
     }
 
-    /// Whether the client's next request had better come on another connection.
+    /// Whether the response to the current request should close the connection.
     pub(super) fn is_retiring(&self) -> bool {
         self.shared.retiring.get()
     }
 
-    /// Notes how far its session is.
+    /// Updates the traffic counters of the session.
     pub(super) fn has_moved(&self, moved: Moved) {
         self.moved.set(moved);
     }
 
-    /// Tells by what request it has become a session.
+    /// Reports the request that opened the session.
     pub(super) fn session_requested(&self, request: Request) {
         self.outbox.requested(Requested { id: self.id(), request });
     }
 
-    /// Keeps what its session did for the report.
+    /// Stores the summary of the session, which the report of the connection's end includes.
     pub(super) fn session_ended(&self, summary: SessionSummary) {
         *self.summary.borrow_mut() = Some(summary);
     }

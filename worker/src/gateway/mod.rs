@@ -1,5 +1,7 @@
-//! The gateway: the only role that reads what a client sends. A connection goes through `connection` (first byte),
-//! `tls`, `requests` (HTTP), and then `page` and `web`, or `websocket::handshake`, `admission` and `pump`.
+//! The gateway: the only role that reads what clients send.
+//!
+//! A connection goes through `connection` (first byte), `tls` and `requests` (HTTP). It continues with `page`
+//! and `web`, or with `websocket::handshake`, `admission` and `pump`.
 
 pub mod admission;
 mod certificate;
@@ -35,11 +37,11 @@ use connections::Ending;
 use outbox::Outbox;
 use state::Gateway;
 
-/// Runs the role until its channel is closed.
+/// Runs the role until the supervisor closes its channel.
 ///
 /// # Errors
 ///
-/// When the supervisor sends something else than expected, or the kernel refuses what is needed.
+/// Fails if the supervisor sends an unexpected message, or if the kernel refuses a socket, a timer or memory.
 pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
     let role = async {
         let supervisor = Rc::new(Channel::new(control)?);
@@ -69,7 +71,7 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
         match Gateway::new(setup, level, web_root, outbox, log) {
             Ok(gateway) => gateway.serve(&supervisor).await,
             Err(reason) => {
-                // A supervisor that is gone needs no reason.
+                // Fails only if the supervisor is gone, which needs no reason then.
                 let _ = supervisor.send(&GatewayToSupervisor::Failed(reason)).await;
                 Ok(())
             }
@@ -79,7 +81,8 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
 }
 
 impl Gateway {
-    /// Handles the supervisor's messages until it is gone, or until all connections have ended after `Stop`.
+    /// Handles messages of the supervisor until it closes the channel, or after `Stop` until all connections
+    /// have ended.
     async fn serve(self: Rc<Self>, supervisor: &Channel) -> io::Result<()> {
         let reporter = spawn_local(self.outbox.clone().keep_reporting());
         loop {
@@ -96,7 +99,7 @@ impl Gateway {
                 },
             }
         }
-        // A supervisor that is gone needs no report.
+        // These fail only if the supervisor is gone.
         let _ = self.outbox.report().await;
         let _ = supervisor.send(&self.stats()).await;
         self.log.flush();
@@ -104,7 +107,7 @@ impl Gateway {
         Ok(())
     }
 
-    /// The counters so far, as a message.
+    /// The current counters as a message.
     fn stats(&self) -> GatewayToSupervisor {
         GatewayToSupervisor::Stats(self.stats.borrow().clone())
     }

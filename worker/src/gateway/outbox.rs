@@ -1,5 +1,5 @@
-//! What is to be said to the supervisor. That the first byte of a connection is about to be read is said
-//! at once; the ends of connections wait a moment, for company.
+//! Messages to the supervisor. An acknowledgement that a connection is about to be read is sent at once; ends
+//! of connections are batched.
 
 use std::cell::RefCell;
 use std::mem::take;
@@ -14,11 +14,11 @@ use common::ipc::request::Requested;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-/// How long an entry may wait for others: longer than the connector's word about a target, so that a
-/// session is seldom over before it is known to have begun.
+/// Time for which entries are batched. It exceeds the delay of the connector's report of a target, so that
+/// the supervisor seldom hears of a session's end before its beginning.
 const MAX_DELAY: Duration = Duration::from_millis(15);
 
-/// Entries that wait for the next report.
+/// Entries of the next report.
 #[derive(Debug)]
 pub(super) struct Outbox {
     supervisor: Rc<Channel>,
@@ -29,7 +29,7 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    /// An outbox without entries.
+    /// Creates an empty outbox.
     pub(super) fn new(supervisor: Rc<Channel>, acknowledgements: AckChannel) -> Rc<Self> {
         Rc::new(Self {
             supervisor,
@@ -40,50 +40,50 @@ impl Outbox {
         })
     }
 
-    /// Says that the first byte of a connection is about to be read: were it read before and this process
-    /// killed, the connection would be given to another gateway with its beginning missing.
+    /// Acknowledges that the first byte of a connection is about to be read. Nothing may be read before: if
+    /// this process were killed in between, another gateway would get the connection without its first bytes.
     ///
     /// # Errors
     ///
-    /// When the supervisor is gone.
+    /// Fails if the supervisor is gone.
     pub(super) async fn begun(&self, id: ConnectionId) -> Result<(), ChannelError> {
         while !self.acknowledgements.try_send(&Ack::Reading(id))? {
-            // The supervisor looks there several times a second.
+            // The channel is full. The supervisor empties it several times a second.
             sleep(MAX_DELAY).await;
         }
         Ok(())
     }
 
-    /// Asks for a file for the recording of a session.
+    /// Asks the supervisor to open a file for the recording of a session.
     ///
     /// # Errors
     ///
-    /// When the supervisor is gone.
+    /// Fails if the supervisor is gone.
     pub(super) async fn record(&self, id: ConnectionId) -> Result<(), ChannelError> {
         self.supervisor.send(&GatewayToSupervisor::OpenRecording(id)).await
     }
 
-    /// Says that a connection came without its socket.
+    /// Reports that the socket of a connection was lost on its way.
     pub(super) fn lost(&self, id: ConnectionId) {
         self.waiting.borrow_mut().lost.push(id);
         self.filled.notify_one();
     }
 
-    /// Says by what request a connection has become a session.
+    /// Reports the request by which a connection has become a session.
     pub(super) fn requested(&self, requested: Requested) {
         self.requested.borrow_mut().push(requested);
         self.filled.notify_one();
     }
 
-    /// Says that a connection has ended.
+    /// Reports that a connection has ended.
     pub(super) fn ended(&self, ended: Ended) {
         self.waiting.borrow_mut().ended.push(ended);
         self.filled.notify_one();
     }
 
-    /// Reports all entries that wait.
+    /// Sends all pending entries.
     pub(super) async fn report(&self) -> Result<(), ChannelError> {
-        // A session's beginning comes before its end.
+        // The beginning of a session is sent before its end.
         let requested = take(&mut *self.requested.borrow_mut());
         for batch in requested.chunks(Requested::MAX_BATCH) {
             self.supervisor.send(&GatewayToSupervisor::Requested(batch.to_vec())).await?;
@@ -102,7 +102,7 @@ impl Outbox {
         }
     }
 
-    /// Reports what comes in. Ends with the supervisor.
+    /// Sends entries as they arrive, until the supervisor is gone.
     pub(super) async fn keep_reporting(self: Rc<Self>) {
         loop {
             self.filled.notified().await;

@@ -1,4 +1,4 @@
-//! What plain requests get: files, the demo page, or nothing.
+//! Responses to requests that are not for a WebSocket: files, the demo page, or 405.
 
 use common::ipc::setup::Page;
 use hyper::header::{self, HeaderName, HeaderValue};
@@ -10,11 +10,11 @@ use super::http::response::response;
 use super::web::WebRoot;
 use crate::beneath::Beneath;
 
-/// The demo's page, whole.
+/// The demo page, self-contained.
 const DEMO: &str = include_str!("../../demo/index.html");
 
-/// What the demo's page may do: run its own script and style, and talk to where it came from. The
-/// other two isolate it from other sites, for which browsers give it a finer clock.
+/// Limits the demo page to its own script and style, and to connections to its own origin. The other two
+/// headers isolate it from other sites, for which browsers give it a clock of higher resolution.
 const DEMO_HEADERS: [(HeaderName, &str); 3] = [
     (
         header::CONTENT_SECURITY_POLICY,
@@ -27,16 +27,16 @@ const DEMO_HEADERS: [(HeaderName, &str); 3] = [
 
 /// The pages of an instance.
 pub(super) enum Pages {
-    /// No pages: each request gets 405.
+    /// No pages: every request gets 405.
     None,
     /// Files of a directory.
     Files(WebRoot),
-    /// The demo's page.
+    /// The demo page.
     Demo,
 }
 
 impl Pages {
-    /// The pages of a setup; `root` is the directory of files.
+    /// Creates the pages of a setup. `root` is the web directory.
     pub(super) fn new(page: &Page, root: Option<Beneath>) -> Result<Self, String> {
         match (page, root) {
             (Page::Files { listing, .. }, Some(root)) => {
@@ -48,7 +48,7 @@ impl Pages {
         }
     }
 
-    /// Answers a request that asks for no WebSocket.
+    /// Responds to a request that is not for a WebSocket.
     pub(super) fn respond<B>(&self, request: &Request<B>) -> Response<Body> {
         match (self, request.method()) {
             (_, method) if method != Method::GET && method != Method::HEAD => not_allowed(),
@@ -59,7 +59,7 @@ impl Pages {
     }
 }
 
-/// As the original, which knows no method for anything but WebSockets unless it serves files.
+/// 405, as the original answers every request that is not for a WebSocket unless it serves files.
 fn not_allowed() -> Response<Body> {
     let mut response = error_page(StatusCode::METHOD_NOT_ALLOWED);
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));

@@ -1,6 +1,5 @@
-//! Recordings of sessions in the format of the original, which noVNC plays back: JavaScript that makes
-//! a list of strings, one for each piece of data.
-//!
+//! Recordings of sessions in the format of the original, which noVNC can play back: a JavaScript array of
+//! strings, one for each piece of data.
 //! ```text
 //! var VNC_frame_data = [
 //! '{12{RFB 003.008\n',        12 ms after the beginning, to the client
@@ -8,8 +7,8 @@
 //! 'EOF'];
 //! ```
 //!
-//! The last line is written along with each piece and overwritten by the next one, so that the file
-//! can be played back whenever this process ends.
+//! The last line is written with each piece and overwritten by the next one, so that the file is complete at
+//! any time.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -29,10 +28,10 @@ use super::outbox::Outbox;
 const HEAD: &[u8] = b"var VNC_frame_data = [\n";
 const TAIL: &[u8] = b"'EOF'];\n";
 
-/// Longest piece of data in one string. It grows to four times as much.
+/// Maximum length of a piece in bytes. Escaped, it grows up to four times as long.
 const MAX_PIECE: usize = 64 << 10;
 
-/// How long the supervisor may take to open a file.
+/// Time limit for the supervisor to open a file.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The recording of one session.
@@ -40,11 +39,11 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct Recording {
     file: File,
     begin: Instant,
-    /// Where the last line begins.
+    /// Offset of the last line.
     end: u64,
 }
 
-/// Where a piece of data goes.
+/// Direction of a piece of data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// From the target to the client.
@@ -54,22 +53,23 @@ pub enum Direction {
 }
 
 impl Recording {
-    /// Begins a recording in an empty file.
+    /// Starts a recording in an empty file.
     ///
     /// # Errors
     ///
-    /// An error of the file.
+    /// Fails if the file can't be written.
     pub fn begin(file: OwnedFd) -> io::Result<Self> {
         let mut recording = Self { file: file.into(), begin: Instant::now(), end: 0 };
         recording.append(HEAD.to_vec())?;
         Ok(recording)
     }
 
-    /// Appends a piece of data, with the time since the beginning.
+    /// Appends a piece of data with the time since the beginning of the recording.
     ///
     /// # Errors
     ///
-    /// The file's: a full disk, for example. What was recorded before can be played back all the same.
+    /// Fails if the file can't be written, for instance because the disk is full. The recording so far can
+    /// still be played back.
     pub fn add(&mut self, direction: Direction, data: &[u8]) -> io::Result<()> {
         let mark = match direction {
             Direction::ToClient => '{',
@@ -85,7 +85,7 @@ impl Recording {
         Ok(())
     }
 
-    /// Writes `line` in place of the last one, and that behind it.
+    /// Overwrites the last line with `line`, and writes the last line after it.
     fn append(&mut self, mut line: Vec<u8>) -> io::Result<()> {
         let end = self.end + line.len() as u64;
         line.extend(TAIL);
@@ -102,17 +102,18 @@ impl Recording {
         Ok(())
     }
 
-    /// Puts the last line back over what was written in part, and line breaks over the rest.
+    /// Restores the last line over what was written in part, and pads the rest with line breaks.
     fn undo(&self, written: usize, error: io::Error) -> io::Error {
         let mut tail = TAIL.to_vec();
         tail.resize(written.max(TAIL.len()), b'\n');
-        // The place is the file's already. If even this fails, nothing more can be done.
+        // These bytes of the file exist already, so writing them needs no space. There is no recourse if even
+        // that fails.
         let _ = self.file.write_all_at(&tail, self.end);
         error
     }
 }
 
-/// Bytes as characters of JavaScript between single quotes, as Python's `unicode_escape` writes them.
+/// Escapes bytes for a JavaScript string in single quotes, in the form of Python's `unicode_escape`.
 fn escape(data: &[u8], line: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     for byte in data {
@@ -131,15 +132,15 @@ fn escape(data: &[u8], line: &mut Vec<u8>) {
     }
 }
 
-/// Sessions that wait for the supervisor to open a file for them.
+/// Sessions that wait for the supervisor to open their recording.
 #[derive(Debug, Default)]
 pub(super) struct Recordings {
     waiting: RefCell<HashMap<ConnectionId, oneshot::Sender<Option<OwnedFd>>>>,
 }
 
 impl Recordings {
-    /// Asks for a file and begins a recording in it. Without one the session goes on; the supervisor, which
-    /// knows the reason, logs it.
+    /// Requests a file and starts a recording in it. On failure the session goes on without one; the
+    /// supervisor logs the reason.
     pub(super) async fn begin(&self, id: ConnectionId, outbox: &Rc<Outbox>) -> Option<Recording> {
         let (sender, answer) = oneshot::channel();
         self.waiting.borrow_mut().insert(id, sender);
@@ -158,16 +159,16 @@ impl Recordings {
         }
     }
 
-    /// Takes the supervisor's answer: a file, or none.
+    /// Handles the supervisor's answer: a file, or `None`.
     pub(super) fn opened(&self, id: ConnectionId, file: Option<OwnedFd>) {
         if let Some(sender) = self.waiting.borrow_mut().remove(&id) {
-            // Who has given up meanwhile needs no file.
+            // Fails if the session has given up waiting.
             let _ = sender.send(file);
         }
     }
 }
 
-/// Says that a recording has ended before its session.
+/// Logs that a recording has ended before its session.
 pub(super) fn log_end(id: ConnectionId, error: &io::Error) {
     tracing::error!("the recording of session {id} ends here: {error}");
 }
@@ -186,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_recording_is_whole_after_each_piece() {
+    fn a_recording_is_complete_after_each_piece() {
         let mut file = tempfile::tempfile().unwrap();
         let mut recording = Recording::begin(file.try_clone().unwrap().into()).unwrap();
         assert_eq!(content(&mut file), "var VNC_frame_data = [\n'EOF'];\n");

@@ -1,4 +1,4 @@
-//! One connection's requests, until one of them opens a WebSocket.
+//! The requests of one connection, until one of them opens a WebSocket.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -41,18 +41,17 @@ use super::transport::{ClientStream, Transport};
 use super::websocket::close::ControlPayload;
 use super::websocket::handshake::{self, tokens};
 
-/// The least that hyper takes for a bound on its buffers.
+/// The smallest buffer size that hyper accepts.
 const MIN_BUFFER_BYTES: usize = 8 << 10;
 
-/// How often it is looked whether a client that waits for its target has gone: HTTP can't tell, as nothing is read
-/// meanwhile.
+/// Interval at which a connection that waits for its target is checked for a hang-up. HTTP does not notice
+/// one, as nothing is read meanwhile.
 const HANGUP_INTERVAL: Duration = Duration::from_millis(500);
 
-/// By which a client that has trouble can name its session to an administrator.
+/// Response header with the id of the session, for support requests to an administrator.
 const SESSION: HeaderName = HeaderName::from_static("websockify-session");
 
-/// Serves requests over `stream` until the connection ends or becomes a session, which then goes on in
-/// a task of its own.
+/// Serves requests until the connection ends or becomes a session, which runs in a task of its own.
 pub(super) async fn serve(
     gateway: Rc<Gateway>,
     connection: Rc<Connection>,
@@ -86,16 +85,16 @@ pub(super) async fn serve(
         .header_read_timeout(gateway.setup.timeouts.request_head)
         .max_buf_size(head_bytes.max(MIN_BUFFER_BYTES))
         .max_headers(head_fields)
-        // As people are used to reading them.
+        // Some clients and scripts expect `Content-Length`, not `content-length`.
         .title_case_headers(true)
-        // A client may end its side and still wait for the answer.
+        // A client may shut down its side and still wait for the response.
         .half_close(true)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut served = pin!(served);
     let mut asked_to_stop = false;
     poll_fn(|cx| {
-        // To a client that has not asked yet the first answer says that it is the last.
+        // A client that has sent no request yet gets a response, which says that it is the last.
         let retiring = connection.is_retiring() && client.requests.get() > 0;
         if (connection.poll_ending(cx).is_some() || retiring) && !asked_to_stop {
             asked_to_stop = true;
@@ -109,14 +108,14 @@ pub(super) async fn serve(
     .await
 }
 
-/// Who sends the requests of one connection.
+/// The client of one connection.
 struct Client {
-    /// The common name in its certificate.
+    /// Common name of the client's certificate.
     common_name: Option<String>,
-    /// What was agreed upon, with TLS.
+    /// Negotiated parameters, if the connection uses TLS.
     tls: Option<TlsTerms>,
     hangup: Hangup,
-    /// The head of the request that is being answered.
+    /// Head of the request that is being answered.
     head: Latest,
     requests: Cell<u32>,
     gateway: Rc<Gateway>,
@@ -167,7 +166,7 @@ impl Client {
         response
     }
 
-    /// The answer to a head that was cut, and the line about it.
+    /// Logs and answers a head that exceeds a limit.
     fn too_large(&self, head: Head, broken: Bound) -> Response<Body> {
         let limits = &self.gateway.setup.limits;
         let (key, limit) = match broken {
@@ -186,7 +185,7 @@ impl Client {
         }))
     }
 
-    /// A page, if the client may have one.
+    /// Sends a page, if the client may have it.
     async fn page(&self, request: &Request<Incoming>) -> Response<Body> {
         if self.gateway.setup.inquiry.pages {
             if let Err(refusal) = self.may_browse(request).await {
@@ -201,7 +200,7 @@ impl Client {
         connector.may_browse(self.ask(request), self.gateway.setup.admission).await
     }
 
-    /// What the connector is asked about a request.
+    /// Builds the request to the connector.
     fn ask(&self, request: &Request<Incoming>) -> AdmissionRequest {
         let inquiry = &self.gateway.setup.inquiry;
         let common_name = self.common_name.as_deref().filter(|_| inquiry.common_name);
@@ -209,14 +208,14 @@ impl Client {
         AdmissionRequest { ticket: self.connection.ticket.clone(), facts }
     }
 
-    /// Whether the next request on this connection could still open a session. A client whose ticket will
-    /// have expired by then needs another connection, and so does one that a newer configuration awaits.
+    /// Whether a later request on this connection could still open a session. It can't if the ticket will
+    /// have expired by then, or if the generation is retired; the client needs another connection then.
     fn may_upgrade_later(&self) -> bool {
         !self.connection.is_retiring()
             && self.connection.ticket.outlasts(self.gateway.setup.timeouts.request_head)
     }
 
-    /// The line that the original logs for each refused request.
+    /// Logs a rejected request in the format of the original.
     fn log_refusal(&self, response: &Response<Body>) {
         let status = response.status();
         let reason = response.extensions().get::<ReasonPhrase>().map(ReasonPhrase::as_bytes);
@@ -230,7 +229,7 @@ impl Client {
         );
     }
 
-    /// Opens a WebSocket, if the request is in order and there is a target.
+    /// Opens a WebSocket, if the handshake is valid and the connector provides a target.
     async fn upgrade(&self, request: &mut Request<Incoming>) -> Response<Body> {
         let opening = match handshake::check(request) {
             Ok(opening) => opening,
@@ -274,14 +273,14 @@ impl Client {
         spawn_local(begin_session(self.connection.clone(), upgrade, target, observer, terms));
         let mut response = opening.response(Body::empty());
         let session = SessionId { run: self.gateway.setup.run, connection: self.connection.id() };
-        // Hexadecimal digits are always a header value.
+        // Never fails: the id consists of hexadecimal digits.
         if let Ok(session) = HeaderValue::from_str(&session.to_string()) {
             response.headers_mut().insert(SESSION, session);
         }
         response
     }
 
-    /// Who looks on at the session, if that is configured.
+    /// The observer of the session, if one is configured.
     async fn observer(&self) -> Option<Box<Observer>> {
         let gateway = &self.gateway;
         let id = self.connection.id();
@@ -292,8 +291,8 @@ impl Client {
         Observer::new(id, recording, gateway.setup.traffic.then(|| gateway.log.clone()))
     }
 
-    /// Waits until the client has gone. One that has only ended its side can't use a WebSocket any more, but
-    /// is served if its target is there at once.
+    /// Waits until the client has hung up. A client that has shut down its side can't use a WebSocket any
+    /// more, but is served if its target is connected at once.
     async fn gone(&self) {
         loop {
             sleep(HANGUP_INTERVAL).await;
@@ -303,13 +302,13 @@ impl Client {
         }
     }
 
-    /// The target's end of the session, and how long that may last.
+    /// Obtains the target of the session and the maximum duration of the session.
     async fn target(&self, request: AdmissionRequest) -> Result<(Transport, Option<Duration>), Refusal> {
         let gateway = &self.gateway;
         let connector = gateway.connector.borrow().clone().ok_or(Refusal::Overloaded)?;
         let Admitted { socket, host, lifetime } = tokio::select! {
             admitted = connector.admit(request, gateway.setup.admission) => admitted?,
-            // The end of the connection has the connector give up.
+            // The connector gives up the dial when the end of the connection is reported.
             () = self.gone() => return Err(Refusal::Unreachable),
         };
         let socket = StreamSocket::new(socket).map_err(|_| Refusal::Overloaded)?;
@@ -322,7 +321,7 @@ impl Client {
     }
 }
 
-/// Takes the connection over from HTTP and runs its session.
+/// Takes the stream over from HTTP and runs the session.
 async fn begin_session(
     connection: Rc<Connection>,
     upgrade: OnUpgrade,
@@ -330,15 +329,15 @@ async fn begin_session(
     observer: Option<Box<Observer>>,
     terms: Terms,
 ) {
-    // A client that goes before it has read the answer has no session.
+    // A client that has gone before the response was written gets no session.
     let Ok(upgraded) = upgrade.await else { return };
     if let Some(session) = session(upgraded, target, terms) {
         session.observed_by(observer).run(&connection).await;
     }
 }
 
-/// The session of an upgraded connection. Nothing of HTTP outlives this: what it has read too much is
-/// copied out of its far larger buffer, since a session may be long.
+/// Creates the session of an upgraded connection. Bytes that hyper has read ahead are copied out of its much
+/// larger buffer, which would otherwise live as long as the session.
 fn session(upgraded: Upgraded, target: Result<Transport, ControlPayload>, terms: Terms) -> Option<Session> {
     let Parts { io, read_buf, .. } =
         upgraded.downcast::<TokioIo<Heads<WriteDeadline<ClientStream>>>>().ok()?;
@@ -350,8 +349,8 @@ fn session(upgraded: Upgraded, target: Result<Transport, ControlPayload>, terms:
     })
 }
 
-/// Whether two readers may take the request for two different ones. It has a body, which nothing here wants, and which
-/// is taken for the next request if nobody reads it; or several `Host` fields (RFC 9112 section 3.2).
+/// Whether an intermediary may parse the request differently. It has a body, which would be taken for the
+/// next request if nobody read it, or several `Host` fields (RFC 9112 section 3.2).
 fn is_ambiguous(request: &Request<Incoming>) -> bool {
     !request.body().is_end_stream() || request.headers().get_all(header::HOST).iter().nth(1).is_some()
 }
@@ -373,8 +372,8 @@ fn closing(mut response: Response<Body>) -> Response<Body> {
     response
 }
 
-/// As hyper answers a request of HTTP/1.0 that it knows to be one: the connection ends, unless the client wants it to
-/// go on.
+/// Turns a response into one of HTTP/1.0: the connection is closed unless the client has requested
+/// keep-alive.
 fn in_http_1_0<B>(request: &Request<B>, mut response: Response<Body>) -> Response<Body> {
     *response.version_mut() = Version::HTTP_10;
     let goes_on =

@@ -1,4 +1,4 @@
-//! What the connections of a gateway share.
+//! State shared by all connections of a gateway.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -36,11 +36,11 @@ pub(super) struct Gateway {
 }
 
 impl Gateway {
-    /// The gateway of a setup, without connections.
+    /// Creates a gateway without connections.
     ///
     /// # Errors
     ///
-    /// Why it can't work, for the administrator.
+    /// The reason why the setup can't be used, for the administrator.
     pub(super) fn new(
         setup: GatewaySetup,
         level: Level,

@@ -1,4 +1,4 @@
-//! The streams of a session: a client or a target, plain or with TLS.
+//! The streams of a session: client and target, each plain or with TLS.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::pin::Pin;
@@ -10,35 +10,35 @@ use tokio_rustls::server::TlsStream;
 
 use super::certificate::common_name;
 
-/// Plaintext that TLS takes in one go before the socket has taken it.
+/// Maximum plaintext that TLS accepts before the socket has accepted the ciphertext, in bytes.
 const TLS_BUFFER_BYTES: usize = 256 << 10;
 
-/// More than one TLS record may have waited in the session before: so much of the caller's buffer is
-/// kept free for it (RFC 8446 section 5.2, twice).
+/// Free space in the caller's buffer for plaintext that the TLS session already holds: up to two records (RFC
+/// 8446 section 5.2).
 const TLS_RESERVE_BYTES: usize = 2 * (16 << 10);
 
-/// A client before its session, as HTTP reads it.
+/// The stream of a client before its session, from which HTTP is read.
 #[derive(Debug)]
 pub enum ClientStream {
-    /// Plain TCP, or a unix socket.
+    /// TCP without TLS, or a unix socket.
     Plain(StreamSocket),
-    /// With TLS.
+    /// TLS.
     Tls(Box<TlsStream<StreamSocket>>),
 }
 
-/// One side of a session, as the pump drives it: without a task, a buffer or a lock of its own.
+/// One side of a session as the pump uses it: without a task, a buffer or a lock of its own.
 #[derive(Debug)]
 pub enum Transport {
-    /// Plain TCP, or a unix socket.
+    /// TCP without TLS, or a unix socket.
     Plain(StreamSocket),
-    /// With TLS.
+    /// TLS.
     Tls(Box<TlsTransport>),
 }
 
 /// A socket and its TLS session.
 ///
-/// The pump drives the session itself: it reads as much ciphertext as the socket gives with one call,
-/// where the adapter for byte streams would ask for a few KiB at a time.
+/// The pump drives the TLS session itself, which reads as much ciphertext as the socket has with one system
+/// call. The usual stream adapter reads a few KiB at a time.
 #[derive(Debug)]
 pub struct TlsTransport {
     socket: StreamSocket,
@@ -59,7 +59,7 @@ impl From<ClientStream> for Transport {
 }
 
 impl ClientStream {
-    /// What tells whether the client has gone.
+    /// A handle that detects whether the client has hung up.
     #[must_use]
     pub fn hangup(&self) -> Hangup {
         match self {
@@ -68,7 +68,7 @@ impl ClientStream {
         }
     }
 
-    /// The common name of the client's certificate, which the handshake has verified.
+    /// Common name of the client's certificate, which the handshake has verified.
     #[must_use]
     pub fn peer_common_name(&self) -> Option<String> {
         let Self::Tls(stream) = self else { return None };
@@ -78,24 +78,25 @@ impl ClientStream {
 }
 
 impl Transport {
-    /// A TLS session whose handshake is done.
+    /// Wraps a TLS session whose handshake is complete.
     #[must_use]
     pub fn tls(socket: StreamSocket, mut session: rustls::Connection) -> Self {
         session.set_buffer_limit(Some(TLS_BUFFER_BYTES));
         Self::Tls(Box::new(TlsTransport { socket, session, notified: false }))
     }
 
-    /// Whether the client sees a lock in its address bar.
+    /// Whether the stream uses TLS.
     #[must_use]
     pub fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_))
     }
 
-    /// Reads into `buf`; 0 is the end of the stream. `scratch` is for ciphertext.
+    /// Reads into `buf` and returns the number of bytes; 0 is the end of the stream. `scratch` receives
+    /// ciphertext.
     ///
     /// # Errors
     ///
-    /// An error of the socket, or of TLS: the connection is of no more use.
+    /// Fails on an error of the socket or of TLS. The connection can't be used afterwards.
     pub fn poll_recv(
         &mut self,
         cx: &mut Context<'_>,
@@ -108,12 +109,12 @@ impl Transport {
         }
     }
 
-    /// Writes from `buf`, as much as is taken. What TLS has taken is on its way only after
-    /// [`Self::poll_flush`].
+    /// Writes from `buf` and returns how much was accepted. Data that TLS has accepted reaches the socket
+    /// with [`Self::poll_flush`] only.
     ///
     /// # Errors
     ///
-    /// An error of the socket, or of TLS: the connection is of no more use.
+    /// Fails on an error of the socket or of TLS. The connection can't be used afterwards.
     pub fn poll_send(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self {
             Self::Plain(socket) => socket.poll_send(cx, buf),
@@ -121,11 +122,11 @@ impl Transport {
         }
     }
 
-    /// Brings everything that was taken to the socket.
+    /// Writes all accepted data to the socket.
     ///
     /// # Errors
     ///
-    /// An error of the socket, or of TLS: the connection is of no more use.
+    /// Fails on an error of the socket or of TLS. The connection can't be used afterwards.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(_) => Poll::Ready(Ok(())),
@@ -133,11 +134,11 @@ impl Transport {
         }
     }
 
-    /// Tells the other side that nothing more will be sent.
+    /// Sends the end of the stream to the peer, after a `close_notify` with TLS.
     ///
     /// # Errors
     ///
-    /// An error of the socket, or of TLS: the connection is of no more use.
+    /// Fails on an error of the socket or of TLS. The connection can't be used afterwards.
     pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Self::Tls(tls) = self {
             ready!(tls.poll_close_notify(cx))?;
@@ -145,7 +146,7 @@ impl Transport {
         Poll::Ready(self.socket().shutdown_write())
     }
 
-    /// The socket, without TLS. Reading from it ends the TLS session.
+    /// The socket below TLS. Reading from it breaks the TLS session.
     #[must_use]
     pub fn socket(&self) -> &StreamSocket {
         match self {
@@ -167,23 +168,23 @@ impl TlsTransport {
                 return Poll::Ready(Ok(received));
             }
             let room = buf.len().saturating_sub(TLS_RESERVE_BYTES).min(scratch.len());
-            // A read of nothing would look like the end of the stream.
+            // A read into an empty buffer would look like the end of the stream.
             assert!(room > 0, "no room to read ciphertext: {} bytes of plaintext", buf.len());
             let len = ready!(self.socket.poll_recv(cx, &mut scratch[..room]))?;
             let mut ciphertext = &scratch[..len];
             let mut filled = 0;
             loop {
-                // At the end of the stream the session is shown an empty read, too.
+                // At the end of the stream, TLS must see an empty read as well.
                 self.session.read_tls(&mut ciphertext)?;
                 if let Err(error) = self.session.process_new_packets() {
-                    // The peer is told what was wrong, if its socket takes the alert.
+                    // Sends the peer an alert, if its socket accepts it.
                     let _ = self.poll_flush(cx);
                     return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
                 }
                 let free = &mut buf[filled..];
                 match read_plaintext(&mut self.session, free)? {
                     Some(received) if received > 0 => filled += received,
-                    // The end; it comes again when what is before it was taken.
+                    // The end of the stream, which is reported again once the data before it has been taken.
                     _ if len == 0 => return Poll::Ready(Ok(filled)),
                     _ => {}
                 }
@@ -229,9 +230,9 @@ impl TlsTransport {
     }
 }
 
-/// Plaintext that the session has; nothing if more ciphertext must come first. A peer that ends
-/// without `close_notify` has ended all the same: WebSocket and RFB tell by themselves whether
-/// something is missing.
+/// Reads plaintext that the TLS session holds. Returns `None` if more ciphertext is needed first. A peer that
+/// ends without `close_notify` is treated like one that sends it: WebSocket and RFB detect truncation
+/// themselves.
 fn read_plaintext(session: &mut rustls::Connection, buf: &mut [u8]) -> io::Result<Option<usize>> {
     match session.reader().read(buf) {
         Ok(received) => Ok(Some(received)),
@@ -241,7 +242,7 @@ fn read_plaintext(session: &mut rustls::Connection, buf: &mut [u8]) -> io::Resul
     }
 }
 
-/// A socket as a TLS session writes to it.
+/// Adapts the socket for a TLS session that writes to it.
 struct Ciphertext<'a, 'b> {
     socket: &'a StreamSocket,
     cx: &'a mut Context<'b>,

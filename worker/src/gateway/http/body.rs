@@ -1,7 +1,7 @@
-//! What a response carries: bytes in memory, or a stretch of a file.
+//! Response bodies: bytes in memory, or a range of a file.
 //!
-//! A file is read with plain blocking `pread(2)` on the thread of the event loop, as nginx does by
-//! default: the sandbox allows no further threads, and a local disk answers faster than a network.
+//! Files are read with blocking `pread(2)` on the thread of the event loop, as nginx does by default. The
+//! sandbox allows no further threads, and a local disk answers faster than a network.
 
 use std::fs::File;
 use std::io;
@@ -12,8 +12,8 @@ use std::task::{Context, Poll};
 
 use hyper::body::{Bytes, Frame, SizeHint};
 
-/// The most that one read of a file takes, in bytes; so much memory does a download hold at a time,
-/// beside what hyper has not yet written (its `max_buf_size` plus one such chunk at most).
+/// Maximum size of one read of a file, in bytes. A download holds this much memory, and what hyper has not
+/// written yet: at most its `max_buf_size` and another chunk.
 pub const CHUNK_BYTES: usize = 64 * 1024;
 
 /// A response body of known length.
@@ -37,14 +37,13 @@ impl Body {
         Self(Content::Bytes(bytes.into()))
     }
 
-    /// The stretch `range` of a regular file, in bytes from its start. When the file turns out to be
-    /// shorter, the body ends in an error, upon which hyper cuts the connection: the client sees that
-    /// something is missing.
+    /// The bytes of `range` in a regular file. If the file turns out to be shorter, the body ends in an error
+    /// and hyper closes the connection, so that the client notices the truncation.
     pub fn file(file: File, range: Range<u64>) -> Self {
         Self(Content::File { file, unsent: range })
     }
 
-    /// How many bytes are still to come.
+    /// Number of bytes that are not sent yet.
     pub fn len(&self) -> u64 {
         match &self.0 {
             Content::Bytes(bytes) => bytes.len() as u64,
@@ -52,7 +51,7 @@ impl Body {
         }
     }
 
-    /// Whether nothing is to come any more.
+    /// Whether all bytes are sent.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -85,7 +84,7 @@ impl hyper::body::Body for Body {
     }
 }
 
-/// Reads the next chunk of a file and moves the start of `unsent` behind it.
+/// Reads the next chunk of a file and advances the start of `unsent` past it.
 fn read_chunk(file: &File, unsent: &mut Range<u64>) -> io::Result<Bytes> {
     let wanted = usize::try_from(unsent.end - unsent.start).map_or(CHUNK_BYTES, |n| n.min(CHUNK_BYTES));
     let mut chunk = vec![0; wanted];

@@ -1,4 +1,4 @@
-//! What a client shows of itself in its request, for the connector to decide upon.
+//! The facts of a request that the connector needs for its decision.
 
 use common::config::Secret;
 use common::config::token::TokenFrom;
@@ -7,7 +7,8 @@ use common::ipc::setup::Inquiry;
 use hyper::Request;
 use hyper::header::{self, HeaderName};
 
-/// Fields of the opening handshake, which say nothing of a client. Sub-protocols do: some clients put secrets there.
+/// Fields of the opening handshake that say nothing about the client. `Sec-WebSocket-Protocol` is not among
+/// them, as some clients put secrets there.
 const OURS: [HeaderName; 5] = [
     header::CONNECTION,
     header::UPGRADE,
@@ -16,7 +17,7 @@ const OURS: [HeaderName; 5] = [
     header::SEC_WEBSOCKET_VERSION,
 ];
 
-/// What the connector wants to know of a request, and of who sent it.
+/// Collects the facts that `inquiry` requests.
 pub(in crate::gateway) fn client_facts<B>(
     inquiry: &Inquiry,
     request: &Request<B>,
@@ -41,7 +42,7 @@ pub(in crate::gateway) fn client_facts<B>(
     }
 }
 
-/// The head of a request; none if it is too long to be passed on.
+/// The head of a request, or `None` if it is longer than [`Head::MAX_BYTES`].
 fn head<B>(request: &Request<B>) -> Option<Head> {
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     let mut length = path.len();
@@ -51,7 +52,7 @@ fn head<B>(request: &Request<B>) -> Option<Head> {
             continue;
         }
         let value = request.headers().get(name)?.as_bytes();
-        // ISO 8859-1 may take two bytes in UTF-8, and lengths take some.
+        // A character of ISO 8859-1 takes up to two bytes in UTF-8. The constant covers the length prefixes.
         length += name.as_str().len() + 2 * value.len() + 8;
         let value = Secret::new(value.iter().copied().map(char::from).collect());
         headers.push(Header { name: name.as_str().to_owned(), value });
@@ -59,15 +60,15 @@ fn head<B>(request: &Request<B>) -> Option<Head> {
     (length <= Head::MAX_BYTES).then(|| Head { path: Secret::new(path.to_owned()), headers })
 }
 
-/// The first value of `token` that is not empty, as the original reads it: fields as of an HTML form, less
-/// line feeds at the end.
+/// Returns the first non-empty value of `token`, decoded like a field of an HTML form and without trailing
+/// line feeds, as in the original.
 fn token_in_query(query: &str) -> Option<String> {
     let mut fields = form_urlencoded::parse(query.as_bytes());
     let (_, token) = fields.find(|(name, value)| name == "token" && !value.is_empty())?;
     Some(token.trim_end_matches('\n').to_owned())
 }
 
-/// A host less its port. The original cuts at the first colon, within IPv6 addresses too.
+/// Returns the host without its port. The original cuts at the first colon, even within an IPv6 address.
 fn token_in_host(host: &[u8]) -> Option<String> {
     let host = std::str::from_utf8(host).ok()?.trim();
     let end = if host.starts_with('[') { host.find(']').map(|at| at + 1) } else { host.find(':') };

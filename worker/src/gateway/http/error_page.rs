@@ -1,4 +1,4 @@
-//! What a client sees when its request is refused.
+//! Responses for rejected requests.
 
 use hyper::ext::ReasonPhrase;
 use hyper::{Response, StatusCode};
@@ -6,14 +6,14 @@ use hyper::{Response, StatusCode};
 use super::body::Body;
 use super::html;
 
-/// A page that says no more than the status does. The caller adds the
-/// headers that the status asks for, such as `Allow` or `WWW-Authenticate`.
+/// An error page with status code and reason phrase only. Headers that the status requires, such as `Allow`
+/// or `WWW-Authenticate`, are added by the caller.
 pub fn error_page(status: StatusCode) -> Response<Body> {
     let reason = status.canonical_reason().unwrap_or("Error");
     html::page(status, &format!("{} {reason}", status.as_u16()), "")
 }
 
-/// The same with a reason phrase of its own (RFC 9112 section 4), for people and for `grep`.
+/// An error page with another reason phrase than the usual one (RFC 9112 section 4).
 pub(crate) fn error_page_because(status: StatusCode, reason: ReasonPhrase) -> Response<Body> {
     let shown = String::from_utf8_lossy(reason.as_bytes()).into_owned();
     let mut response = html::page(status, &format!("{} {shown}", status.as_u16()), "");

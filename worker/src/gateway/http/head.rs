@@ -1,12 +1,13 @@
-//! A request's head on its way to hyper: one at a time, within bounds, and of HTTP/1.1.
+//! Feeds the heads of requests to hyper: one at a time, within the configured limits, and as HTTP/1.1.
 //!
-//! What is too large hyper answers by itself, without a body and without a word to us. So a head that breaks a bound
-//! is cut where it does, and hyper is given an end for it: the request then comes to us as any other, and is refused.
-//! The rest of such a head is read and thrown away, as far as [`MAX_DISCARDED`], since a client that still writes when
-//! its connection is closed may never see the answer.
+//! hyper answers a head that is too large by itself, without a body, and does not notify the service.
+//! Therefore a head that exceeds a limit is cut there and completed with an end of ours. The request then
+//! reaches the service like any other and is rejected. The rest of the head is discarded up to
+//! [`MAX_DISCARDED`], since a client that is still writing when its connection is closed may never see the
+//! response.
 //!
-//! hyper ignores `Upgrade` in a request of HTTP/1.0, which is what nginx sends unless it is told otherwise. So hyper
-//! sees HTTP/1.1 instead, and we are told.
+//! hyper ignores `Upgrade` in an HTTP/1.0 request, which is what nginx sends by default. Such a request is
+//! passed to hyper as HTTP/1.1, and [`Head::is_http_1_0`] is set.
 
 use std::io;
 use std::pin::Pin;
@@ -16,20 +17,20 @@ use std::task::{Context, Poll, ready};
 use common::config::Limits;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// So much is read at a time, bytes. It is less than hyper asks for, whose buffer so never grows beyond what a head
-/// needs.
+/// Size of one read, in bytes. hyper asks for more; a smaller size keeps its buffer from growing beyond what
+/// a head needs.
 const PIECE: usize = 4096;
 
-/// So much of a head that is too long is read, bytes: most are read whole.
+/// Bytes of an oversized head that are read and discarded. Most oversized heads are read to their end.
 const MAX_DISCARDED: usize = 1 << 20;
 
-/// What hyper must be ready to take beside a head within its bounds: the end of one that was cut.
+/// Bytes that hyper must accept beyond `limits.request-head-bytes`: the end that a cut head gets.
 const MAX_END: usize = 32;
 
-/// A bound on a head.
+/// A limit that a head has exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::gateway) enum Bound {
-    /// `limits.request-head-bytes`, by the request line already.
+    /// `limits.request-head-bytes`, exceeded within the request line.
     RequestLine,
     /// `limits.request-head-bytes`.
     Bytes,
@@ -37,26 +38,27 @@ pub(in crate::gateway) enum Bound {
     Fields,
 }
 
-/// A head that hyper has been given the end of.
+/// Facts about a head that has been passed to hyper.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::gateway) struct Head {
-    /// Its length, with the empty line at its end.
+    /// Length in bytes, including the empty line.
     pub(in crate::gateway) bytes: usize,
-    /// How many fields it has.
+    /// Number of header fields.
     pub(in crate::gateway) fields: usize,
-    /// It is of HTTP/1.0.
+    /// The request was HTTP/1.0.
     pub(in crate::gateway) is_http_1_0: bool,
-    /// The first bound that it breaks. It was cut, and is longer still if nobody has waited for its end.
+    /// The first limit that the head exceeds. The head was cut then, and its counts are lower bounds if its
+    /// end was not reached.
     pub(in crate::gateway) broken: Option<Bound>,
 }
 
-/// The head of the request that hyper hands out, as long as its answer is not there. (hyper wants streams that can be
-/// upgraded to be `Send`.)
+/// The head of the request that is being answered, shared with the service. It is an `Arc` because hyper
+/// requires upgradable streams to be `Send`.
 #[derive(Clone, Debug, Default)]
 pub(in crate::gateway) struct Latest(Arc<Mutex<Head>>);
 
 impl Latest {
-    /// What is known of it.
+    /// Returns the facts about the current head.
     pub(in crate::gateway) fn get(&self) -> Head {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -66,20 +68,20 @@ impl Latest {
     }
 }
 
-/// A stream of which requests are read.
+/// A stream that hyper reads requests from.
 #[derive(Debug)]
 pub(in crate::gateway) struct Heads<S> {
     stream: S,
     scanner: Scanner,
-    /// What has come with a head and stands behind it.
+    /// Bytes received after the current head.
     rest: Vec<u8>,
-    /// What is left of the end that a cut head gets.
+    /// Bytes that remain of the end given to a cut head.
     end: &'static [u8],
     latest: Latest,
 }
 
 impl<S> Heads<S> {
-    /// Reads requests from `stream`.
+    /// Reads requests from `stream` and enforces `limits`.
     pub(in crate::gateway) fn new(stream: S, limits: &Limits) -> Self {
         let scanner = Scanner::new(Bounds {
             bytes: usize::try_from(limits.request_head_bytes.get()).unwrap_or(usize::MAX),
@@ -88,23 +90,23 @@ impl<S> Heads<S> {
         Self { stream, scanner, rest: Vec::new(), end: &[], latest: Latest::default() }
     }
 
-    /// The longest head that hyper sees, bytes, and its most fields.
+    /// Maximum length in bytes and number of fields of a head as hyper sees it.
     pub(in crate::gateway) fn largest(&self) -> (usize, usize) {
         let Bounds { bytes, fields } = self.scanner.bounds;
         (bytes + MAX_END, fields + 1)
     }
 
-    /// What is known of the latest head.
+    /// A handle to the facts about the current head.
     pub(in crate::gateway) fn latest(&self) -> Latest {
         self.latest.clone()
     }
 
-    /// The stream, and what was read of it and stands behind the last head.
+    /// Returns the stream, and the bytes that were read from it after the last head.
     pub(in crate::gateway) fn into_parts(self) -> (S, Vec<u8>) {
         (self.stream, self.rest)
     }
 
-    /// The head has ended, or is read no further.
+    /// Completes the current head, either at its end or because no more of it is read.
     fn finish(&mut self) {
         self.latest.set(self.scanner.head);
         self.end = self.scanner.cut.unwrap_or_default();
@@ -161,38 +163,38 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Heads<S> {
     }
 }
 
-/// How large a head may be.
+/// Limits of a head.
 #[derive(Clone, Copy, Debug)]
 struct Bounds {
     bytes: usize,
     fields: usize,
 }
 
-/// Follows one head, line by line.
+/// Scans one head byte by byte.
 #[derive(Debug)]
 struct Scanner {
     bounds: Bounds,
-    /// What has come so far.
+    /// Facts collected so far.
     head: Head,
-    /// The request line has ended.
+    /// The request line is complete.
     in_fields: bool,
-    /// Bytes of the line so far, without line breaks.
+    /// Length of the current line so far, without line breaks.
     line: usize,
-    /// Blanks in the request line.
+    /// Number of blanks in the request line.
     blanks: usize,
-    /// The last eight bytes, by which a version is found.
+    /// The last eight bytes, which are compared with the HTTP version.
     last: u64,
-    /// By what a head that was cut ends.
+    /// The end that completes a cut head; `None` if the head is within its limits.
     cut: Option<&'static [u8]>,
 }
 
-/// What there is in a piece.
+/// Result of scanning a piece of input.
 struct Scanned {
-    /// So many bytes from its beginning are for hyper.
+    /// Number of leading bytes to pass to hyper.
     passed: usize,
-    /// So many belong to the head.
+    /// Number of bytes that belong to the head.
     read: usize,
-    /// With them the head ends.
+    /// The head is complete.
     is_whole: bool,
 }
 
@@ -201,7 +203,7 @@ impl Scanner {
         Self { bounds, head: Head::default(), in_fields: false, line: 0, blanks: 0, last: 0, cut: None }
     }
 
-    /// Reads the next piece of a head, as far as that goes. A version 1.0 becomes 1.1.
+    /// Scans the next piece of a head and rewrites the version HTTP/1.0 to HTTP/1.1 in place.
     fn scan(&mut self, piece: &mut [u8]) -> Scanned {
         let mut passed = 0;
         for (at, byte) in piece.iter_mut().enumerate() {
@@ -216,7 +218,7 @@ impl Scanner {
         Scanned { passed, read: piece.len(), is_whole: false }
     }
 
-    /// Reads one byte; true for the last.
+    /// Scans one byte. Returns true for the last byte of the head.
     fn byte(&mut self, byte: &mut u8) -> bool {
         let begins_field = self.in_fields && self.line == 0 && !matches!(byte, b'\r' | b'\n');
         if self.head.bytes == self.bounds.bytes {
@@ -232,7 +234,7 @@ impl Scanner {
         }
         self.last = self.last << 8 | u64::from(*byte);
         match *byte {
-            // An empty line before the first is none.
+            // An empty line before the request line is ignored (RFC 9112 section 2.2).
             b'\n' if self.line == 0 => return self.in_fields,
             b'\n' => (self.line, self.in_fields) = (0, true),
             b'\r' => {}
@@ -244,7 +246,7 @@ impl Scanner {
         false
     }
 
-    /// Lets nothing more through, and finds an end by which what went through is a head.
+    /// Stops passing bytes to hyper, and chooses an end that makes the passed bytes a complete head.
     fn cut_for(&mut self, bound: Bound) {
         if self.cut.is_some() {
             return;

@@ -1,4 +1,4 @@
-//! The HTML pages that the gateway writes itself: errors and directory listings.
+//! HTML pages that the gateway generates: errors and directory listings.
 
 use hyper::http::HeaderValue;
 use hyper::{Response, StatusCode, header};
@@ -6,17 +6,17 @@ use hyper::{Response, StatusCode, header};
 use super::body::Body;
 use super::response::response;
 
-/// Nothing but the inline style: should a name ever slip through unescaped, it could not run a script.
+/// Allows the inline style only. A name that was not escaped by mistake could still not run a script.
 const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'");
 
-/// The system's own colours, in light and dark.
+/// Uses the colours of the system, light or dark.
 const STYLE: &str = ":root{color-scheme:light dark;font:1rem/1.6 system-ui,sans-serif}\
     body{max-width:50rem;margin:3rem auto;padding:0 1rem}\
     h1{font-size:1.4rem;font-weight:600;overflow-wrap:anywhere}\
     ul{list-style:none;padding:0}li{overflow-wrap:anywhere}\
     a{text-decoration:none}a:hover{text-decoration:underline}";
 
-/// A page with the heading `title`, which is text, above `content`, which is HTML.
+/// Builds a page. `title` is plain text; `content` is HTML.
 pub(crate) fn page(status: StatusCode, title: &str, content: &str) -> Response<Body> {
     let title = escape(title);
     let html = format!(
@@ -31,7 +31,7 @@ pub(crate) fn page(status: StatusCode, title: &str, content: &str) -> Response<B
     response
 }
 
-/// Text as it may stand in an element or in a quoted attribute.
+/// Escapes text for an element or a quoted attribute.
 pub(crate) fn escape(text: &str) -> String {
     let mut html = String::with_capacity(text.len());
     for character in text.chars() {

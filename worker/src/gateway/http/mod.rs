@@ -1,4 +1,4 @@
-//! Parts of HTTP/1.1 that requests for pages and for WebSockets share.
+//! HTTP/1.1 code shared by requests for pages and for WebSockets.
 
 pub mod body;
 pub(super) mod client_facts;

@@ -1,4 +1,4 @@
-//! What a client gets whom the connector refuses a target.
+//! Maps the connector's refusals to responses.
 
 use common::config::token::TokenRefusal;
 use common::ipc::admission::{Header, Refusal, Reply};
@@ -11,29 +11,29 @@ use super::body::Body;
 use super::error_page::{error_page, error_page_because};
 use crate::gateway::websocket::close::ControlPayload;
 
-/// What a client is asked that must name itself (RFC 7617 section 2), in the words of the original.
+/// Challenge for clients that must authenticate (RFC 7617 section 2). The realm is that of the original.
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"Websockify\"");
 
-/// In the words of the original.
+/// Reason phrase of the original for a page of another origin.
 const INVALID_ORIGIN: ReasonPhrase = ReasonPhrase::from_static(b"Invalid Origin");
 
-/// Seconds after which a client may try again that was refused through no fault of its own.
+/// `Retry-After` of refusals that are not the client's fault, in seconds.
 const SOON: HeaderValue = HeaderValue::from_static("1");
 
-/// How a client is refused.
+/// The form in which a client is refused.
 #[derive(Debug)]
 pub(in crate::gateway) enum RefusedWith {
-    /// By an HTTP response instead of a WebSocket.
+    /// An HTTP response instead of a WebSocket.
     Response(Response<Body>),
-    /// By a WebSocket that is closed at once, with this Close frame.
+    /// A WebSocket that is closed at once with this Close frame.
     Close(ControlPayload),
 }
 
-/// How a client is refused.
+/// Chooses the form of a refusal. `tokens` is how the configuration refuses tokens.
 pub(in crate::gateway) fn answer(refusal: &Refusal, tokens: TokenRefusal) -> RefusedWith {
     let close = |code, reason| RefusedWith::Close(ControlPayload::close(code, reason));
     match (refusal, tokens) {
-        // As the original, which connects only when the WebSocket is open.
+        // The original connects after it has opened the WebSocket, so its clients expect a Close frame.
         (Refusal::Unreachable, _) => close(CloseCode::Error, "Failed to connect to downstream server"),
         (Refusal::NoToken, TokenRefusal::Close) => close(CloseCode::Policy, "Token not present"),
         (Refusal::UnknownToken, TokenRefusal::Close) => close(CloseCode::Policy, "Token not found"),
@@ -42,7 +42,7 @@ pub(in crate::gateway) fn answer(refusal: &Refusal, tokens: TokenRefusal) -> Ref
     }
 }
 
-/// The answer to a client that was refused a page, or a WebSocket before it was open.
+/// The response to a client that was refused a page, or refused a WebSocket before it was open.
 pub(in crate::gateway) fn page(refusal: &Refusal) -> Response<Body> {
     match refusal {
         Refusal::Unauthorized => with(StatusCode::UNAUTHORIZED, header::WWW_AUTHENTICATE, CHALLENGE),
@@ -57,7 +57,8 @@ pub(in crate::gateway) fn page(refusal: &Refusal) -> Response<Body> {
     }
 }
 
-/// What a plugin has said. The connector has looked at it; what can't be sent after all is left out.
+/// Builds the response that a plugin has asked for. The connector has validated it; what still can't be sent
+/// is omitted.
 fn answered(reply: &Reply) -> Response<Body> {
     let status = Some(reply.status).filter(|status| Reply::STATUSES.contains(status));
     let status = status.and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(StatusCode::FORBIDDEN);

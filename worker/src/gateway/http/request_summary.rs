@@ -1,4 +1,4 @@
-//! What the supervisor is told about a request, for the record of its session. No token is among it.
+//! The facts of a request that go into the session record. Tokens are never among them.
 
 use common::ipc::request::Request as RequestSummary;
 use hyper::Request;
@@ -8,7 +8,7 @@ use rustls::ServerConnection;
 use super::shown::Discretion;
 use crate::gateway::websocket::handshake::Opening;
 
-/// What was agreed upon in a TLS handshake.
+/// Negotiated parameters of a TLS connection.
 #[derive(Clone, Debug)]
 pub(in crate::gateway) struct TlsTerms {
     version: Option<String>,
@@ -16,7 +16,7 @@ pub(in crate::gateway) struct TlsTerms {
 }
 
 impl TlsTerms {
-    /// The terms of a connection whose handshake is done.
+    /// The parameters of a connection whose handshake is complete.
     pub(in crate::gateway) fn of(connection: &ServerConnection) -> Self {
         Self {
             version: connection.protocol_version().map(|version| format!("{version:?}")),
@@ -25,7 +25,7 @@ impl TlsTerms {
     }
 }
 
-/// What to tell of `request`, which `opening` has found in order.
+/// Summarises `request`, whose opening handshake has been checked.
 pub(in crate::gateway) fn request_summary<B>(
     request: &Request<B>,
     opening: &Opening,
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_hold_a_token_is_not_told() {
+    fn the_summary_omits_what_may_hold_a_token() {
         let all = told(&Inquiry::default());
         assert_eq!(all.path.as_deref(), Some("/canary/websockify"));
         assert_eq!(all.host.as_deref(), Some("canary.example.com"));

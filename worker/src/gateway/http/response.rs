@@ -1,13 +1,13 @@
-//! The headers that every response bears.
+//! Headers that every response has.
 
 use hyper::http::HeaderValue;
 use hyper::{Response, StatusCode, header};
 
 use super::body::Body;
 
-/// A response with what all of them have: the length, no guessing of types
-/// (`X-Content-Type-Options: nosniff`), and a question to the server before a cached copy is used
-/// (`Cache-Control: no-cache`), since modules of two versions of noVNC do not work together.
+/// Creates a response with the common headers: `Content-Length`, `X-Content-Type-Options: nosniff`, and
+/// `Cache-Control: no-cache`, which makes browsers revalidate cached copies, since modules of two versions of
+/// noVNC do not work together.
 pub fn response(status: StatusCode, body: Body) -> Response<Body> {
     let length = body.len();
     let mut response = Response::new(body);
@@ -15,7 +15,7 @@ pub fn response(status: StatusCode, body: Body) -> Response<Body> {
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    // A Content-Length beside 304 would speak of the representation (RFC 9110 section 8.6).
+    // With 304, Content-Length would be that of the representation (RFC 9110 section 8.6).
     if status != StatusCode::NOT_MODIFIED {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }

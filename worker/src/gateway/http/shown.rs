@@ -1,8 +1,8 @@
-//! What of a request may be shown: in the log, in the journal, in the register of sessions.
+//! Redaction of requests in the log, the session records and the register.
 //!
-//! A token is as good as a password. Wherever this configuration lets a client put one is left out, whether or not
-//! there is one this time, and a query always: who writes `token=` in another way, or puts it into a parameter of
-//! noVNC's page, would be shown otherwise.
+//! A token is as secret as a password. Every part of a request that may hold one under the current
+//! configuration is redacted, whether or not it does. Queries are always redacted: a client may misspell
+//! `token=`, or pass the token in a parameter of noVNC's page.
 
 use common::config::token::TokenFrom;
 use common::ipc::setup::Inquiry;
@@ -11,31 +11,31 @@ use hyper::header::{self, HeaderName};
 
 use crate::gateway::websocket::handshake;
 
-/// In place of what is not shown.
+/// Replaces a redacted path.
 const HIDDEN: &str = "/…";
 
-/// Paths that everybody uses for WebSockets; the second is noVNC's.
+/// Common WebSocket paths that are never tokens. The second is noVNC's.
 const WELL_KNOWN: [&str; 2] = ["/", "/websockify"];
 
-/// What else than `?` may begin a query that was encoded once too often, or what follows a path by RFC 3986
-/// section 3.3: no file of ours is named so.
+/// Marks of a query that was percent-encoded once too often, or of path parameters (RFC 3986 section 3.3). No
+/// file that we serve has such a name.
 const LIKE_QUERIES: [&str; 6] = ["%3f", "%3F", "%3d", "%3D", "=", ";"];
 
-/// What of requests may be shown with one configuration.
+/// What may be shown of requests under one configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::gateway) struct Discretion {
-    /// Clients have tokens, in the path's query, which some put into the path itself.
+    /// Clients send tokens in the query, and some by mistake in the path.
     tokens: bool,
-    /// Hosts are tokens; a page's origin is its host.
+    /// Hosts are tokens. `Origin` is redacted too, as a page's origin is its host.
     hosts: bool,
-    /// An external plugin sees all of the request of a session, and may take any part for a token.
+    /// An external plugin receives the head of session requests, and may take any part of it for a token.
     all: bool,
-    /// It does so for pages, too.
+    /// The external plugin receives requests for pages too.
     pages: bool,
 }
 
 impl Discretion {
-    /// That of a configuration whose connector wants to know this.
+    /// Derives what may be shown from the facts that the connector requests.
     pub(in crate::gateway) fn of(inquiry: &Inquiry) -> Self {
         let Inquiry { token, head, pages, .. } = inquiry;
         Self {
@@ -46,7 +46,7 @@ impl Discretion {
         }
     }
 
-    /// Whether the value of a field may be shown.
+    /// Whether the value of the header field may be shown.
     pub(in crate::gateway) fn shows(&self, field: &HeaderName) -> bool {
         match *field {
             header::USER_AGENT => !self.all,
@@ -55,13 +55,13 @@ impl Discretion {
         }
     }
 
-    /// The path of a request, and a mark if it has a query.
+    /// The path as it may be shown, followed by `?…` if there is a query.
     pub(in crate::gateway) fn path<B>(&self, request: &Request<B>) -> String {
         let query = if request.uri().query().is_some() { "?…" } else { "" };
         format!("{}{query}", self.path_alone(request))
     }
 
-    /// The path of a request, as far as it may be shown.
+    /// The path as it may be shown, without the query.
     pub(in crate::gateway) fn path_alone<'a, B>(&self, request: &'a Request<B>) -> &'a str {
         let path = request.uri().path();
         let is_page = !handshake::is_asked(request);
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn no_query_is_shown() {
+    fn queries_are_redacted() {
         let inquiry = Inquiry::default();
         for (target, path) in [
             ("/websockify", "/websockify"),
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn no_path_is_shown_that_may_be_a_token() {
+    fn paths_that_may_be_tokens_are_redacted() {
         let tokens = Inquiry { token: Some(TokenFrom::Path), ..Inquiry::default() };
         assert_eq!(shown(&tokens, "/canary", "websocket"), "/…");
         assert_eq!(shown(&tokens, "/websockify?token=canary", "websocket"), "/websockify?…");

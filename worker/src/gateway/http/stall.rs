@@ -1,4 +1,4 @@
-//! A client that asks for a file and does not read it must not keep us.
+//! A deadline for clients that request a file and do not read it.
 
 use std::io;
 use std::pin::Pin;
@@ -8,25 +8,25 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// How long a client may take nothing of an answer. The slowest link that is of use moves the buffers
-/// of the kernel in that time.
+/// Maximum time without progress of a write. The slowest usable link drains the kernel's buffers in that
+/// time.
 const MAX_STALL: Duration = Duration::from_secs(30);
 
-/// A stream whose writes fail when the other side takes nothing for [`MAX_STALL`].
+/// A stream whose writes fail when the peer accepts nothing for [`MAX_STALL`].
 #[derive(Debug)]
 pub(in crate::gateway) struct WriteDeadline<S> {
     stream: S,
-    /// Runs while a write waits.
+    /// Runs while a write is pending.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> WriteDeadline<S> {
-    /// Guards `stream`.
+    /// Wraps `stream`.
     pub(in crate::gateway) fn new(stream: S) -> Self {
         Self { stream, stalled: None }
     }
 
-    /// The stream without its guard.
+    /// Returns the stream without the deadline.
     pub(in crate::gateway) fn into_inner(self) -> S {
         self.stream
     }
@@ -39,7 +39,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for WriteDeadline<S> {
 }
 
 impl<S: Unpin> WriteDeadline<S> {
-    /// Passes on what a write came to, and keeps the time while it waits.
+    /// Returns the result of a write. Starts or checks the deadline while the write is pending.
     fn guard<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stalled = None;

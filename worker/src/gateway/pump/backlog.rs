@@ -1,12 +1,12 @@
-//! Bytes that could not be written yet.
+//! Data that waits to be written.
 
 use std::io;
 use std::task::{Context, Poll, ready};
 
 use crate::gateway::transport::Transport;
 
-/// What one side has not taken. Never more than one read of the other side, since that is not read
-/// meanwhile, and a control frame. Empty, it holds no memory.
+/// Bytes that one side has not accepted yet. The length is bounded by one read of the other side, which is
+/// not read meanwhile, and one control frame. An empty backlog holds no memory.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
     bytes: Vec<u8>,
@@ -14,22 +14,22 @@ pub(super) struct Backlog {
 }
 
 impl Backlog {
-    /// Whether nothing waits to be written.
+    /// Whether nothing is pending.
     pub(super) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// The number of bytes that wait to be written.
+    /// Number of pending bytes.
     pub(super) fn len(&self) -> usize {
         self.bytes.len() - self.written
     }
 
-    /// Drops what waits to be written, and its memory.
+    /// Discards the pending bytes and releases their memory.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
 
-    /// Writes `bytes` behind what waits; keeps what `to` does not take.
+    /// Writes `bytes` after what is pending, and keeps what `to` does not accept.
     pub(super) fn send(&mut self, cx: &mut Context<'_>, to: &mut Transport, bytes: &[u8]) -> io::Result<()> {
         let mut rest = bytes;
         while self.is_empty() && !rest.is_empty() {
@@ -42,7 +42,7 @@ impl Backlog {
         Ok(())
     }
 
-    /// Writes what waits, and brings everything to the socket.
+    /// Writes the pending bytes, and flushes `to`.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>, to: &mut Transport) -> Poll<io::Result<()>> {
         while self.written < self.bytes.len() {
             self.written += ready!(to.poll_send(cx, &self.bytes[self.written..]))?;

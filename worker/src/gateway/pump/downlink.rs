@@ -1,4 +1,4 @@
-//! From the target to the client: bytes become frames.
+//! The downlink of a session: bytes of the target become frames for the client.
 
 use std::io;
 use std::task::{Context, Poll};
@@ -12,7 +12,7 @@ use crate::gateway::websocket::close::ControlPayload;
 use crate::gateway::websocket::frame::{MAX_SERVER_HEADER, control_frame, write_header};
 
 impl Session {
-    /// Moves what can be moved; says whether anything was.
+    /// Makes as much progress as possible. Returns whether there was any.
     pub(super) fn poll_downlink(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> bool {
         if self.downlink == Downlink::Closed {
             return false;
@@ -25,7 +25,7 @@ impl Session {
         moved || waited && self.to_client.is_empty()
     }
 
-    /// As [`Self::poll_downlink`]; an error is the client's.
+    /// Like [`Self::poll_downlink`]. Errors are those of the client's connection.
     fn try_downlink(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> io::Result<bool> {
         let waited = !self.to_client.is_empty();
         if self.to_client.poll_flush(cx, &mut self.client)?.is_pending() {
@@ -43,7 +43,7 @@ impl Session {
                 Ok(true)
             }
             Downlink::Finishing => {
-                // Closing would not do: the supervisor may still hold its copy of the socket.
+                // Closing the socket would not send FIN: the supervisor may still hold its copy.
                 if self.client.poll_shutdown(cx)?.is_pending() {
                     return Ok(false);
                 }
@@ -54,7 +54,7 @@ impl Session {
         }
     }
 
-    /// Sends what may stand between any two frames. None may follow a Close frame.
+    /// Sends pending pings and pongs, which may stand between any two frames but not after a Close frame.
     fn send_control_frames(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if !matches!(self.downlink, Downlink::Open | Downlink::Closing(_)) {
             return Ok(());
@@ -69,7 +69,7 @@ impl Session {
         Ok(())
     }
 
-    /// Reads from the target and sends it as one frame.
+    /// Reads from the target and sends what it has read as one frame.
     fn read_target(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> io::Result<bool> {
         let Some(target) = &mut self.target else { return Ok(false) };
         let Scratch { data, ciphertext } = scratch;

@@ -1,8 +1,8 @@
-//! How a session ends, and by when.
+//! The end of a session, and its deadlines.
 //!
-//! An end that comes from the client or the target closes the session when nothing has been acknowledged by either
-//! for `timeouts.close-handshake`: whoever reads slowly gets everything. An end of ours closes it after that time,
-//! whatever the two do, and forwards nothing that the client sends after it.
+//! If the client or the target ends the session, it is closed once neither has acknowledged anything for
+//! `timeouts.close-handshake`, so that a slow reader receives everything. If we end it, it is closed after
+//! that time regardless of progress, and nothing that the client sends meanwhile is forwarded.
 
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -17,8 +17,7 @@ use crate::gateway::connections::Ending;
 use crate::gateway::transport::Transport;
 use crate::gateway::websocket::close::{ControlPayload, Violation};
 
-/// How often a session that is closing asks the kernel what the peers have acknowledged, for which there is no
-/// event.
+/// Interval at which a closing session polls the kernel for acknowledged bytes; there is no event for them.
 const ACKNOWLEDGEMENT_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Session {
@@ -26,19 +25,19 @@ impl Session {
         self.uplink != Uplink::Open || self.downlink != Downlink::Open || self.limited
     }
 
-    /// Notes who has ended the session first.
+    /// Records the side that ended the session first.
     pub(super) fn closed_by(&mut self, who: ClosedBy) {
         self.closed_by.get_or_insert(who);
     }
 
-    /// Notes the status code of the client's Close frame, unless we were first.
+    /// Records the status code of the client's Close frame, unless we sent ours first.
     pub(super) fn close_code_seen(&mut self, code: u16) {
         if self.downlink == Downlink::Open {
             self.close_code = code;
         }
     }
 
-    /// Nothing more is forwarded from the target; the client gets a Close frame behind what it has got.
+    /// Stops reading from the target, and sends a Close frame after the data that is pending for the client.
     pub(super) fn end_downlink(&mut self, who: ClosedBy, payload: ControlPayload) {
         if self.downlink == Downlink::Open {
             self.closed_by(who);
@@ -51,14 +50,14 @@ impl Session {
         }
     }
 
-    /// The client has said all it had to say.
+    /// The client sends nothing more: what has been received is written to the target.
     pub(super) fn end_uplink(&mut self) {
         if self.uplink == Uplink::Open {
             self.uplink = Uplink::Draining;
         }
     }
 
-    /// The client can't be reached any more. What came from it is still the target's.
+    /// The client is unreachable. What it sent before is still written to the target.
     pub(super) fn client_lost(&mut self, who: ClosedBy) {
         self.closed_by(who);
         self.client_lost = true;
@@ -68,7 +67,7 @@ impl Session {
         self.discard_target();
     }
 
-    /// The target takes nothing any more.
+    /// The target accepts nothing more.
     pub(super) fn target_lost(&mut self) {
         self.uplink = Uplink::Closed;
         self.to_target.clear();
@@ -96,7 +95,7 @@ impl Session {
         self.end_downlink(who, ControlPayload::close(code, reason));
     }
 
-    /// Closes the session `time` from now at the latest. Nothing that the client sends from now on is forwarded.
+    /// Closes the session after at most `time`. Nothing that the client sends from now on is forwarded.
     fn limit(&mut self, time: Duration) {
         if !self.limited {
             self.limited = true;
@@ -113,7 +112,7 @@ impl Session {
         }
     }
 
-    /// Reads what is not forwarded; says whether there was any.
+    /// Reads and discards input that is not forwarded. Returns whether there was any.
     pub(super) fn discard(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> bool {
         let from_client = discard(cx, &self.client, &mut self.from_client, scratch);
         let from_target = match &self.target {
@@ -123,9 +122,10 @@ impl Session {
         from_client || from_target
     }
 
-    /// Whether nothing is left to be done for either side.
+    /// Whether neither side has anything left to do.
     pub(super) fn is_over(&mut self) -> bool {
-        // Who has said Close, or is gone, sends nothing more: closing resets nothing once all is acknowledged.
+        // A client that has sent Close, or is gone, sends nothing more. Once everything is acknowledged,
+        // closing causes no reset.
         if self.client_said_close
             && (self.downlink, self.from_client) == (Downlink::Closed, Input::Discarded)
             && self.client.socket().unacknowledged() == 0
@@ -145,7 +145,7 @@ impl Session {
             && (self.from_client, self.from_target) == (Input::Over, Input::Over)
     }
 
-    /// Acts upon time, and sets the timer for the next time that something must be done.
+    /// Handles expired deadlines, and sets the timer for the next one.
     pub(super) fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let has_timers = self.next_ping.is_some() || self.terms.idle.is_some() || self.expires.is_some();
         if !self.has_ended() && !has_timers {
@@ -182,7 +182,7 @@ impl Session {
         Poll::Pending
     }
 
-    /// When the closing session is given up: put off, unless it is limited, by what either side acknowledges.
+    /// The deadline of a closing session. Acknowledged bytes postpone it, unless the session is limited.
     fn closing_deadline(&mut self, now: Instant) -> Instant {
         let target = self.target.as_ref().map_or(0, |target| target.socket().acknowledged());
         let acknowledged = (self.client.socket().acknowledged(), target);
@@ -193,7 +193,8 @@ impl Session {
         *self.deadline.get_or_insert(now + self.terms.close_handshake)
     }
 
-    /// The lifetime, the limit of silence and the heartbeat; says whether there is something to send or to end.
+    /// Checks the lifetime, the idle timeout and the heartbeat. Returns whether a frame is due or the session
+    /// ends.
     fn tick(&mut self, now: Instant) -> bool {
         if self.limited {
             return false;
@@ -223,7 +224,7 @@ impl Session {
         self.missed = if std::mem::take(&mut self.heard) { 0 } else { self.missed + 1 };
         self.next_ping = Some(now + interval);
         if self.missed > 1 {
-            // The last ping was not answered for a whole interval.
+            // The last ping was not answered within a whole interval.
             self.limit(self.terms.close_handshake);
             self.client_lost(ClosedBy::Timeout);
         } else {
@@ -233,7 +234,7 @@ impl Session {
     }
 }
 
-/// Reads and discards what one side sends, if that is what becomes of it; says whether there was any.
+/// Reads and discards the input of one side, if it is to be discarded. Returns whether there was any.
 fn discard(cx: &mut Context<'_>, side: &Transport, input: &mut Input, scratch: &mut Scratch) -> bool {
     if *input != Input::Discarded {
         return false;

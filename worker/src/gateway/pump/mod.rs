@@ -1,6 +1,6 @@
-//! A session: bytes between a client, which speaks in frames, and a target, which does not.
+//! The pump: forwards bytes between a client, which sends frames, and a target, which sends a plain stream.
 //!
-//! Two directions, each with a state of its own:
+//! Each direction has its own state:
 //!
 //! ```text
 //! uplink    client → target   Open ──► Draining ──► Closed
@@ -22,10 +22,11 @@
 //! | an administrator says so  | what came   | Closing(1008)      | discarded              | limited        |
 //! | its lifetime is over      | what came   | Closing(1008)      | discarded              | limited        |
 //!
-//! "What came": what the kernel has received from the client by then is forwarded, nothing that comes later.
+//! "What came" is what the kernel has received from the client so far. It is forwarded; anything later is
+//! not.
 //!
-//! What the other side goes on to send is read and discarded until it ends too: a socket that is closed with unread
-//! data sends RST, and that throws away what the other side has not read. How an end goes on is in `ending`.
+//! Input that is not forwarded is read and discarded until its side ends: closing a socket with unread data
+//! sends RST, which discards what the other side has not read yet. `ending` describes the deadlines.
 
 mod backlog;
 mod downlink;
@@ -57,10 +58,10 @@ use read_size::ReadSize;
 use scratch::Scratch;
 pub use terms::Terms;
 
-/// So often a session reads in a row before it lets others have their turn.
+/// Number of reads that a session makes in a row before it yields to others.
 const MAX_ROUNDS: u32 = 8;
 
-/// What a close code stands for when there was no Close frame (RFC 6455 section 7.4.1).
+/// Close code of a session that ended without a Close frame (RFC 6455 section 7.4.1).
 const NO_CLOSE_FRAME: u16 = 1006;
 
 /// A session between a client and a target.
@@ -72,38 +73,38 @@ pub struct Session {
     decoder: Decoder,
     uplink: Uplink,
     downlink: Downlink,
-    /// What becomes of what the client sends.
+    /// State of the client's input.
     from_client: Input,
-    /// What becomes of what the target sends.
+    /// State of the target's input.
     from_target: Input,
-    /// The client has sent a Close frame, and sends nothing more.
+    /// The client has sent a Close frame. It sends nothing after it.
     client_said_close: bool,
-    /// The client can't be reached any more.
+    /// The client is unreachable.
     client_lost: bool,
-    /// Frames that came with the opening handshake.
+    /// Frames that were received together with the opening handshake.
     early: Vec<u8>,
     to_target: Backlog,
     to_client: Backlog,
     client_read: ReadSize,
     target_read: ReadSize,
     moderation: Moderation,
-    /// Something came from the client since the last tick of the heartbeat.
+    /// Data was received from the client since the last tick of the heartbeat.
     heard: bool,
-    /// Ticks of the heartbeat in a row without anything from the client.
+    /// Consecutive ticks of the heartbeat without data from the client.
     missed: u32,
     ping_due: bool,
-    /// How far the session was when the timer was last looked at.
+    /// Progress at the last check of the idle timeout.
     seen: Position,
     timer: Option<Pin<Box<Sleep>>>,
     next_ping: Option<Instant>,
     idle_since: Instant,
-    /// When its lifetime ends.
+    /// End of the session's lifetime.
     expires: Option<Instant>,
-    /// It is us who end the session: `deadline` is not put off.
+    /// We end the session: nothing postpones `deadline`.
     limited: bool,
-    /// Both directions must have ended by then.
+    /// Time by which both directions must have ended.
     deadline: Option<Instant>,
-    /// What client and target had acknowledged when the deadline was set.
+    /// Bytes that client and target had acknowledged when the deadline was set.
     acknowledged: (u64, u64),
     bytes_to_target: u64,
     bytes_to_client: u64,
@@ -113,54 +114,55 @@ pub struct Session {
     close_reason: String,
 }
 
-/// How far a session is.
+/// A snapshot of the progress of a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Position {
     to_target: u64,
     to_client: u64,
-    /// Bytes that wait to be written, to the target and to the client.
+    /// Bytes pending for the target and for the client.
     waiting: (usize, usize),
 }
 
-/// From the client to the target.
+/// State of the direction from client to target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Uplink {
     Open,
-    /// Nothing more comes from the client; what came is still to be written.
+    /// The client sends nothing more. Received data is still written.
     Draining,
     Closed,
 }
 
-/// From the target to the client.
+/// State of the direction from target to client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Downlink {
     Open,
-    /// Nothing more comes from the target; what came is still to be written, then this Close frame.
+    /// Nothing more is read from the target. Received data is still written, followed by this Close frame.
     Closing(ControlPayload),
-    /// The Close frame is on its way, then the end of the stream.
+    /// The Close frame is being written. The end of the stream follows.
     Finishing,
     Closed,
 }
 
-/// What one side sends.
+/// What happens to the input of one side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Input {
-    /// Is read and forwarded.
+    /// It is read and forwarded.
     Open,
-    /// Is read and discarded.
+    /// It is read and discarded.
     Discarded,
-    /// Has ended, or does not matter any more.
+    /// It has ended, or is no longer read.
     Over,
 }
 
 impl Session {
-    /// A session between `client` and `target`; `early` came with the opening handshake.
+    /// Creates a session between `client` and `target`. `early` is what was received together with the
+    /// opening handshake.
     #[must_use]
     pub fn with_target(client: Transport, target: Transport, early: Vec<u8>, terms: Terms) -> Self {
         Self::new(client, Some(target), early, terms)
     }
 
-    /// The same session with somebody who looks on.
+    /// Adds an observer to the session.
     #[must_use]
     pub fn observed_by(mut self, observer: Option<Box<Observer>>) -> Self {
         self.observer = observer;
@@ -191,7 +193,7 @@ impl Session {
             timer: None,
             next_ping: terms.heartbeat.map(|interval| now + interval),
             idle_since: now,
-            // A lifetime beyond the clock's range is none.
+            // A lifetime beyond the range of the clock is unlimited.
             expires: terms.lifetime.and_then(|lifetime| now.checked_add(lifetime)),
             limited: false,
             deadline: None,
@@ -208,7 +210,7 @@ impl Session {
         }
     }
 
-    /// A session that gets no target, only a Close frame that says why.
+    /// Creates a session without a target: it sends a Close frame with the reason and ends.
     #[must_use]
     pub fn without_target(client: Transport, reason: ControlPayload, terms: Terms) -> Self {
         let mut session = Self::new(client, None, Vec::new(), terms);
@@ -217,7 +219,7 @@ impl Session {
         session
     }
 
-    /// Runs the session to its end, which it reports to `connection`.
+    /// Runs the session to its end, and stores its summary in `connection`.
     pub(super) async fn run(mut self, connection: &Connection) {
         let had_target = self.target.is_some();
         poll_fn(|cx| self.poll(cx, connection)).await;
@@ -254,8 +256,9 @@ impl Session {
                 return self.poll_timer(cx);
             }
         }
-        // There may be more to do here at once, but others have their turn first, and so has what the supervisor says:
-        // this wakes us when the event loop has looked for events, which it else does once in many turns.
+        // There may be more to do at once, but other sessions and the supervisor's messages come first.
+        // `yield_now` resumes this task after the event loop has polled for events, which it otherwise does
+        // once in many turns only.
         let _ = pin!(yield_now()).poll(cx);
         self.poll_timer(cx)
     }

@@ -1,61 +1,62 @@
-//! Letting data of a target gather.
+//! Moderation of targets that send many small pieces.
 //!
-//! A target that sends many small pieces wakes us for each, and we wake its client: two switches between
-//! processes for what takes less time to copy. So while a session streams like that, the event loop rests for a
-//! moment before it waits for more, as network cards do before they interrupt.
+//! Each piece wakes the gateway, and the gateway wakes the client: two context switches for data that takes
+//! less time to copy. While a session streams like that, the event loop sleeps briefly before it polls again,
+//! as network cards moderate interrupts.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-/// How long the event loop rests. Twice as much passes, with what the kernel adds to a timer (PR_SET_TIMERSLACK
-/// of prctl(2)). Other sessions wait as long, which nobody at a screen notices.
+/// Duration of one rest. About twice as much passes, because of the kernel's timer slack (PR_SET_TIMERSLACK
+/// of prctl(2)). Other sessions are delayed by as much, which is not noticeable on a screen.
 const REST: Duration = Duration::from_micros(50);
 
-/// Who sends more at a time needs no rest for it.
+/// Larger reads are efficient without a rest, in bytes.
 const SMALL: usize = 128 << 10;
 
-/// So many small pieces in a row are a stream, if the client has said nothing meanwhile: a client that answers
-/// may be what the target waits for.
+/// Number of consecutive small pieces that make a stream. Any data from the client ends the row: the target
+/// may be waiting for the client's answer.
 const ROW: u32 = 16;
 
-/// And if they come as fast as this, on average.
+/// Maximum average interval between the pieces of a stream.
 const FAST: Duration = Duration::from_micros(200);
 
 thread_local! {
     static WANTED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Rests, if a session has asked for it since the last time. For the event loop to call before it waits.
+/// Sleeps if a session has requested it since the last call. The event loop calls this before it waits for
+/// events.
 pub fn rest() {
     if WANTED.replace(false) {
         std::thread::sleep(REST);
     }
 }
 
-/// Whether the target of a session streams small pieces.
+/// Detects whether the target of a session streams small pieces.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Moderation {
-    /// Small pieces since the client spoke.
+    /// Small pieces since the client last sent something.
     pieces: u32,
-    /// When the row began that they are in.
+    /// Beginning of the current row of pieces.
     began: Option<Instant>,
     streams: bool,
 }
 
 impl Moderation {
-    /// Something came from the client.
+    /// Notes that data came from the client.
     pub(super) fn client_spoke(&mut self) {
         *self = Self::default();
     }
 
-    /// Something came from the target. If it streams, asks for a rest.
+    /// Notes that `received` bytes came from the target, and requests a rest if they are part of a stream.
     pub(super) fn target_spoke(&mut self, received: usize) {
         if self.is_stream(received, Instant::now) {
             WANTED.set(true);
         }
     }
 
-    /// The clock is looked at once in a row.
+    /// Whether a stream is being received. Reads the clock once a row.
     fn is_stream(&mut self, received: usize, now: impl FnOnce() -> Instant) -> bool {
         if received > SMALL {
             *self = Self::default();
@@ -75,14 +76,14 @@ impl Moderation {
 mod tests {
     use super::*;
 
-    /// Pieces that come `interval` apart; says how many of them were a stream.
+    /// Simulates pieces that arrive every `interval`. Returns how many of them counted as a stream.
     fn streamed(moderation: &mut Moderation, received: usize, interval: Duration, pieces: u32) -> u32 {
         let began = Instant::now();
         (0..pieces).map(|n| u32::from(moderation.is_stream(received, || began + interval * n))).sum()
     }
 
     #[test]
-    fn many_small_pieces_at_a_time_are_a_stream() {
+    fn many_small_pieces_in_a_row_are_a_stream() {
         let mut moderation = Moderation::default();
         assert_eq!(streamed(&mut moderation, 1024, FAST / 2, 3 * ROW), 2 * ROW);
         assert_eq!(streamed(&mut Moderation::default(), 1024, FAST * 2, 3 * ROW), 0, "slow");

@@ -1,4 +1,4 @@
-//! Who looks on while bytes pass: a recording, or the marks of `--traffic`. Most sessions have nobody.
+//! Observers of a session's traffic: a recording, or the marks of `--traffic`. Most sessions have none.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use common::log::Outgoing;
 
 use crate::gateway::recording::{self, Direction, Recording};
 
-/// Records a session, or marks its traffic in the log.
+/// Records a session, or writes marks of its traffic to the log.
 #[derive(Debug)]
 pub struct Observer {
     id: ConnectionId,
@@ -16,7 +16,7 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// Nobody if there is neither a recording nor anyone who wants marks.
+    /// Creates an observer, or `None` if nothing is to be observed.
     #[must_use]
     pub fn new(
         id: ConnectionId,
@@ -27,29 +27,29 @@ impl Observer {
             return None;
         }
         let observer = Self { id, recording, marks };
-        // The original prints its legend with each session.
+        // The original prints its legend at the beginning of each session.
         observer.mark("\n");
         Some(Box::new(observer))
     }
 
-    /// Data of the client has come, the last of its frame or a part.
+    /// Data was received from the client: the end of a frame, or a part.
     pub(super) fn client_received(&mut self, data: &[u8], is_part: bool) {
         self.mark(if is_part { "}." } else { "}" });
         self.record(Direction::FromClient, data);
     }
 
-    /// The target has taken all that was for it, or a part.
+    /// Data was written to the target: all of it, or a part.
     pub(super) fn target_sent(&self, is_part: bool) {
         self.mark(if is_part { ">." } else { ">" });
     }
 
-    /// Data of the target has come.
+    /// Data was received from the target.
     pub(super) fn target_received(&mut self, data: &[u8]) {
         self.mark("{");
         self.record(Direction::ToClient, data);
     }
 
-    /// The client has taken all that was for it, or a part.
+    /// Data was written to the client: all of it, or a part.
     pub(super) fn client_sent(&self, is_part: bool) {
         self.mark(if is_part { "<." } else { "<" });
     }

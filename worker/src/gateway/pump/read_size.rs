@@ -1,32 +1,33 @@
-//! How much to read at a time.
+//! Adaptive read sizes.
 
-/// Bytes that a direction asks for with one read: more and more as long as reads fill up and what was
-/// read is taken at once, few again when the other side falls behind.
+/// The size of a direction's next read, in bytes. It doubles as long as reads fill the buffer and the other
+/// side accepts everything at once, and drops to [`Self::MIN`] when the other side falls behind.
 ///
-/// Large reads spare calls and wake-ups. But what one read gave and the other side does not take has to
-/// be kept, so a session that stalls must not have asked for much.
+/// Large reads save system calls and wake-ups. But whatever the other side does not accept must be kept in
+/// memory, so a stalled session must not have read much.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ReadSize(usize);
 
 impl ReadSize {
-    /// The smallest size, with which each direction begins.
+    /// Initial and smallest size.
     pub(super) const MIN: usize = 64 << 10;
 
-    /// The largest size. Measured in processor time per byte of 64 KiB frames to the target: 256 KiB cost 1.3
-    /// times as much as this, 64 KiB 1.7 times.
+    /// Largest size. Measured as processor time per byte with 64 KiB frames to the target, 256 KiB cost 1.3
+    /// times as much as 1 MiB, and 64 KiB 1.7 times.
     pub(super) const MAX: usize = 1 << 20;
 
-    /// The size of the first read.
+    /// Starts with the smallest size.
     pub(super) fn new() -> Self {
         Self(Self::MIN)
     }
 
-    /// The size of the next read, bytes.
+    /// Size of the next read, in bytes.
     pub(super) fn get(self) -> usize {
         self.0
     }
 
-    /// Learns from a read of `received` bytes, and whether any of it had to be kept.
+    /// Adapts the size to a read of `received` bytes. `kept` tells that the other side did not accept all of
+    /// them.
     pub(super) fn learn(&mut self, received: usize, kept: bool) {
         if kept {
             self.0 = Self::MIN;

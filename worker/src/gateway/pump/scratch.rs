@@ -1,20 +1,19 @@
-//! Buffers that belong to the thread: sessions borrow them for one turn, so that an idle session has
-//! none.
+//! Per-thread buffers, which sessions borrow for one turn. An idle session holds no buffer.
 
 use std::cell::RefCell;
 
 use super::read_size::ReadSize;
 use crate::gateway::websocket::frame::MAX_SERVER_HEADER;
 
-/// Size of each buffer: the largest read, behind room for the header of a frame. Pages that were never
-/// used take no memory.
+/// Size of each buffer: the largest read, after space for a frame header. Pages that were never touched take
+/// no memory.
 const BYTES: usize = MAX_SERVER_HEADER + ReadSize::MAX;
 
-/// The buffers of this thread.
+/// The buffers of the current thread.
 pub(super) struct Scratch {
-    /// What is read as payload, behind room for the header of a frame.
+    /// Payload, after space for a frame header.
     pub(super) data: Box<[u8]>,
-    /// Ciphertext on its way to payload.
+    /// Ciphertext before it is decrypted.
     pub(super) ciphertext: Box<[u8]>,
 }
 
@@ -24,7 +23,7 @@ thread_local! {
 }
 
 impl Scratch {
-    /// Lends the buffers. `turn` must not ask for them again.
+    /// Lends the buffers to `turn`, which must not call this function again.
     pub(super) fn with<T>(turn: impl FnOnce(&mut Self) -> T) -> T {
         SCRATCH.with(|scratch| turn(&mut scratch.borrow_mut()))
     }

@@ -1,15 +1,15 @@
-//! On what terms sessions run.
+//! Settings of sessions.
 
 use std::time::Duration;
 
 use common::ipc::setup::GatewaySetup;
 
-/// The part of a gateway's setup that concerns sessions. Each session keeps a copy, so that nothing else stands here.
+/// The settings of a gateway that concern sessions. Every session holds a copy, so only these are in it.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
-    /// Text messages are passed on like binary ones.
+    /// Accepts text messages and forwards them like binary ones.
     pub accept_text: bool,
-    /// Interval of pings. A client that is silent for two is gone.
+    /// Interval of pings. A client that is silent for two intervals counts as unreachable.
     pub heartbeat: Option<Duration>,
     /// `timeouts.idle`.
     pub idle: Option<Duration>,
@@ -17,12 +17,12 @@ pub struct Terms {
     pub close_handshake: Duration,
     /// `timeouts.stop`.
     pub stop: Duration,
-    /// How long the session may last, by the word of a plugin.
+    /// Maximum duration of the session, if an authentication plugin has set one.
     pub lifetime: Option<Duration>,
 }
 
 impl Terms {
-    /// Those of a gateway, for all sessions.
+    /// The settings that all sessions of a gateway have in common.
     #[must_use]
     pub fn of(setup: &GatewaySetup) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! From the client to the target: frames become bytes.
+//! The uplink of a session: frames of the client become bytes for the target.
 
 use std::task::{Context, Poll};
 
@@ -9,7 +9,7 @@ use super::{Input, Session, Uplink};
 use crate::gateway::websocket::frame::End;
 
 impl Session {
-    /// Moves what can be moved; says whether anything was.
+    /// Makes as much progress as possible. Returns whether there was any.
     pub(super) fn poll_uplink(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> bool {
         let waited = !self.to_target.is_empty();
         if !self.flush_target(cx) {
@@ -21,7 +21,7 @@ impl Session {
         self.from_client == Input::Open && self.read_client(cx, scratch) || waited
     }
 
-    /// Writes what the target has not taken; says whether it has taken all. Until then the client is
+    /// Writes the pending bytes. Returns whether the target has accepted them all; until then the client is
     /// not read.
     fn flush_target(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(target) = self.target.as_mut().filter(|_| self.uplink != Uplink::Closed) else {
@@ -40,10 +40,10 @@ impl Session {
         true
     }
 
-    /// Tells the target that nothing more comes.
+    /// Sends the end of the stream to the target.
     fn shut_target(&mut self, cx: &mut Context<'_>) -> bool {
         if let Some(target) = &mut self.target {
-            // A target that is gone needs not be told.
+            // Errors are ignored: a target that is gone needs no FIN.
             if target.poll_shutdown(cx).is_pending() {
                 return false;
             }
@@ -65,7 +65,7 @@ impl Session {
             Poll::Ready(Ok(0)) => {
                 self.closed_by(ClosedBy::Client);
                 self.end_uplink();
-                // Where we have ended the input, more may come.
+                // After we have ended the input ourselves, more may arrive.
                 self.from_client =
                     if self.limited && !self.client_lost { Input::Discarded } else { Input::Over };
             }
@@ -84,7 +84,8 @@ impl Session {
         true
     }
 
-    /// Writes the payload of what has arrived to the target, and acts upon what ends it.
+    /// Decodes what has arrived, writes the payload to the target, and handles the end of the client's
+    /// frames.
     fn take_frames(&mut self, cx: &mut Context<'_>, received: &mut [u8]) {
         let decoded = self.decoder.decode(received);
         let payload = &received[decoded.payload];

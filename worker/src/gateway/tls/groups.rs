@@ -1,15 +1,15 @@
-//! The groups of key exchange towards clients.
+//! Key exchange groups offered to clients.
 
 use rustls::crypto::aws_lc_rs::kx_group::X25519;
 use rustls::crypto::{ActiveKeyExchange, SupportedKxGroup};
 use rustls::ffdhe_groups::FfdheGroup;
 use rustls::{Error, NamedGroup, ProtocolVersion};
 
-/// X25519 for TLS 1.3 alone: the signer signs no key exchange of TLS 1.2 with it.
+/// X25519, limited to TLS 1.3: the signer does not sign a TLS 1.2 key exchange with it.
 #[derive(Debug)]
 struct X25519From13;
 
-/// Leaves of TLS 1.2 the groups that the signer signs, P-256 and P-384, which each client of TLS 1.2 has.
+/// Limits TLS 1.2 to P-256 and P-384, the groups that the signer accepts. All TLS 1.2 clients support them.
 pub(super) fn restrict(groups: &mut [&'static dyn SupportedKxGroup]) {
     for group in groups.iter_mut().filter(|group| group.name() == NamedGroup::X25519) {
         *group = &X25519From13;

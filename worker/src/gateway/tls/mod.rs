@@ -1,4 +1,4 @@
-//! TLS towards clients: the certificate in force, with a signer elsewhere.
+//! TLS for clients, with the private key in the signer.
 
 mod groups;
 mod signing;
@@ -28,14 +28,14 @@ use signing::RemoteKey;
 use tickets::Tickets;
 use turns::Turns;
 
-/// The alert `handshake_failure` as a record (RFC 8446 section 6), for clients that come when there is
+/// A record with the alert `handshake_failure` (RFC 8446 section 6), for clients that connect while there is
 /// no certificate.
 pub(super) const NO_CERTIFICATE_ALERT: [u8; 7] = [0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x28];
 
-/// For those who refuse TLS 1.2.
+/// The protocol versions of a configuration that excludes TLS 1.2.
 const ONLY_1_3: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 
-/// What all handshakes share.
+/// TLS state shared by all connections of a gateway.
 pub(super) struct Tls {
     versions: &'static [&'static SupportedProtocolVersion],
     provider: Arc<CryptoProvider>,
@@ -45,13 +45,13 @@ pub(super) struct Tls {
     turns: Turns,
 }
 
-/// Why a TLS handshake fails.
+/// Errors of the TLS handshake with a client.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HandshakeError {
-    /// The client does not speak as it should, or not what we speak.
+    /// The client violates the protocol, or supports none of our parameters.
     #[error("failed: {0}")]
     Failed(io::Error),
-    /// The deadline has passed.
+    /// `timeouts.tls-handshake` has expired.
     #[error("timed out")]
     TimedOut,
 }
@@ -60,7 +60,8 @@ pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-/// All suites of TLS 1.3, and of TLS 1.2 the given ones in their order, or all; and the groups that the signer signs.
+/// Builds a provider with all suites of TLS 1.3, the given suites of TLS 1.2 in their order (or all), and the
+/// groups that the signer accepts.
 fn chosen(suites: Option<&[SuiteNumber]>) -> Arc<CryptoProvider> {
     let mut provider = rustls::crypto::aws_lc_rs::default_provider();
     groups::restrict(&mut provider.kx_groups);
@@ -73,8 +74,8 @@ fn chosen(suites: Option<&[SuiteNumber]>) -> Arc<CryptoProvider> {
     Arc::new(provider)
 }
 
-/// Certificates that are trusted to sign others. Those that can't be read are left out: systems have
-/// odd ones among theirs.
+/// Builds the store of trusted authorities. Certificates that can't be parsed are skipped, as system stores
+/// contain unusual ones.
 fn roots(authorities: &[Vec<u8>]) -> Arc<RootCertStore> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(authorities.iter().map(|der| CertificateDer::from(der.as_slice())));
@@ -82,7 +83,7 @@ fn roots(authorities: &[Vec<u8>]) -> Arc<RootCertStore> {
 }
 
 impl Tls {
-    /// On these terms, without a certificate so far.
+    /// Creates the state without a certificate.
     pub(super) fn new(terms: Option<&TlsTerms>) -> Result<Self, String> {
         let only_1_3 = terms.is_some_and(|terms| terms.only_1_3);
         let versions = if only_1_3 { ONLY_1_3 } else { rustls::ALL_VERSIONS };
@@ -98,13 +99,13 @@ impl Tls {
         })
     }
 
-    /// Takes a certificate that comes into force with its signer.
+    /// Stores a certificate until the channel to its signer arrives.
     pub(super) fn stage(&self, identity: ServerIdentity) {
         *self.staged.borrow_mut() = Some(identity);
     }
 
-    /// Takes the signer's channel. Handshakes from now on use it and its certificate; what can't be
-    /// used is logged, and what was in force stays so.
+    /// Puts the staged certificate into force with its signer. If it can't be used, the error is logged and
+    /// the previous certificate stays in force.
     pub(super) fn activate(&self, signer: OwnedFd) {
         let Some(identity) = self.staged.take() else { return };
         match self.config(identity, signer) {
@@ -126,8 +127,9 @@ impl Tls {
         };
         let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
         if self.client_verifier.is_some() {
-            // What is resumed takes the client's certificate from the ticket, and every gateway can make tickets: one in
-            // wrong hands could name any client to the others. So each handshake shows and verifies the certificate.
+            // A resumed session takes the client's certificate from the ticket, and every gateway can make
+            // tickets: a compromised one could impersonate any client to the others. So every handshake
+            // verifies the certificate.
             config.send_tls13_tickets = 0;
             config.session_storage = Arc::new(NoServerSessionStorage {});
         } else {
@@ -138,21 +140,21 @@ impl Tls {
         Ok(config)
     }
 
-    /// For the next handshake; nothing while there is no certificate.
+    /// Returns an acceptor for the next handshake, or `None` while there is no certificate.
     pub(super) fn acceptor(&self) -> Option<Acceptor> {
         let acceptor = self.acceptor.borrow().clone()?;
         Some(Acceptor { acceptor, turns: self.turns.clone() })
     }
 }
 
-/// Accepts TLS connections with the certificate in force.
+/// Accepts a TLS connection with the certificate that is in force when it is created.
 pub(super) struct Acceptor {
     acceptor: TlsAcceptor,
     turns: Turns,
 }
 
 impl Acceptor {
-    /// Does the handshake, in turn with those of other clients. A client that fails gets an alert that says why.
+    /// Performs the handshake in turn with those of other clients. If it fails, the client gets an alert.
     pub(super) async fn accept(
         self,
         client: &ClientAddr,

@@ -1,4 +1,4 @@
-//! A private key that is elsewhere: each signature is asked of the signer.
+//! Signatures by a remote key: rustls gets every signature from the signer.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,11 +14,11 @@ use rustls::sign::{Signer, SigningKey};
 use rustls::{Error, SignatureAlgorithm, SignatureScheme};
 use rustls_pki_types::SubjectPublicKeyInfoDer;
 
-/// How long the signer may take. It answers within a millisecond, or is dead or overrun; the event
-/// loop stands still meanwhile.
+/// Time limit for a signature. The signer answers within a millisecond unless it is dead or overloaded; the
+/// event loop is blocked meanwhile.
 const DEADLINE: Duration = Duration::from_millis(1500);
 
-/// The key of a certificate, held by the signer.
+/// A certificate's private key, which only the signer holds.
 #[derive(Debug)]
 pub(super) struct RemoteKey {
     public_key: Vec<u8>,
@@ -26,15 +26,15 @@ pub(super) struct RemoteKey {
     line: Arc<Line>,
 }
 
-/// The channel to the signer: one question at a time, for which rustls wants an answer at once.
+/// The channel to the signer. It carries one request at a time, as rustls needs each signature synchronously.
 #[derive(Debug)]
 struct Line {
     channel: OwnedFd,
-    /// The number of the last question.
+    /// Number of the last request.
     last: Mutex<u64>,
 }
 
-/// Signs with one scheme.
+/// Signs with one signature scheme.
 #[derive(Debug)]
 struct RemoteSigner {
     scheme: SignatureScheme,
@@ -42,7 +42,7 @@ struct RemoteSigner {
 }
 
 impl RemoteKey {
-    /// The key behind `channel`.
+    /// Creates the key that the signer at the other end of `channel` holds.
     pub(super) fn new(key: &KeyDescription, channel: OwnedFd) -> Self {
         Self {
             public_key: key.public_key.clone(),
@@ -70,7 +70,7 @@ impl SigningKey for RemoteKey {
                 | SignatureScheme::ECDSA_NISTP384_SHA384
                 | SignatureScheme::ECDSA_NISTP521_SHA512,
             ) => SignatureAlgorithm::ECDSA,
-            // RSA-PSS alone, which rustls has in no suite of TLS 1.2.
+            // An RSA key for RSA-PSS only. rustls uses it in no TLS 1.2 suite.
             Some(SignatureScheme::Unknown(_)) => SignatureAlgorithm::Unknown(0),
             _ => SignatureAlgorithm::RSA,
         }
@@ -102,7 +102,8 @@ impl Line {
         self.answer(*last)
     }
 
-    /// The answer to question `wanted`. Those to earlier ones, which were given up, are passed over.
+    /// Receives the answer to request `wanted`. Late answers to earlier requests, which have timed out, are
+    /// skipped.
     fn answer(&self, wanted: u64) -> io::Result<Vec<u8>> {
         let deadline = Instant::now() + DEADLINE;
         loop {

@@ -15,19 +15,19 @@ use super::verify::Servers;
 use super::{provider, roots};
 use crate::gateway::transport::Transport;
 
-/// How targets prove who they are.
+/// The TLS client for targets.
 pub struct TargetTls {
     connector: TlsConnector,
-    /// If not that of each target's host.
+    /// Name to verify instead of the target's host.
     server_name: Option<ServerName<'static>>,
 }
 
 impl TargetTls {
-    /// Trusts the authorities of `terms`.
+    /// Creates a client that trusts the authorities of `terms`.
     ///
     /// # Errors
     ///
-    /// What in the terms can't work.
+    /// The setting that can't be used.
     pub fn new(terms: &TargetTlsTerms) -> Result<Self, String> {
         let server_name = terms.server_name.as_deref().map(name).transpose()?;
         if roots(&terms.authorities).is_empty() {
@@ -44,12 +44,13 @@ impl TargetTls {
         Ok(Self { connector: TlsConnector::from(Arc::new(config)), server_name })
     }
 
-    /// Does the handshake over a socket that is connected to `host`. Without a name that a certificate
-    /// could carry, as for a unix socket, there is none: the session is plain, as in the original.
+    /// Performs the handshake over a socket that is connected to `host`. If `host` is not a name that a
+    /// certificate can contain, as for a unix socket, the session is plain, as in the original.
     ///
     /// # Errors
     ///
-    /// The connection's, or that the target is not who it should be.
+    /// Fails if the connection breaks, if `patience` is exceeded, or if the target's certificate can't be
+    /// verified.
     pub async fn connect(
         &self,
         socket: StreamSocket,

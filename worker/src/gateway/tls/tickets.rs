@@ -1,5 +1,5 @@
-//! Session tickets (RFC 8446 section 4.6.1, RFC 5077): a client that comes again resumes its TLS session
-//! with any gateway of the instance, since all of them derive the same keys.
+//! TLS session tickets (RFC 8446 section 4.6.1, RFC 5077). All gateways of an instance derive the same keys,
+//! so that a client can resume its TLS session with any of them.
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,24 +9,25 @@ use aws_lc_rs::hmac;
 use common::ipc::setup::TicketSecret;
 use rustls::server::ProducesTickets;
 
-/// How long one key makes tickets, seconds. A ticket is good until the end of the next such period.
+/// Time for which one key issues tickets, in seconds. A ticket is valid until the end of the following
+/// period.
 const PERIOD: u64 = 6 * 60 * 60;
 
-/// Bytes of the period's number at the head of a ticket.
+/// Length of the period's number at the beginning of a ticket, in bytes.
 const HEAD: usize = 8;
 
-/// Makes and opens tickets.
+/// Issues and opens tickets.
 pub(super) struct Tickets {
     secret: hmac::Key,
 }
 
 impl Tickets {
-    /// With the secret of an instance.
+    /// Creates the keys from the secret of the instance.
     pub(super) fn new(secret: &TicketSecret) -> Self {
         Self { secret: hmac::Key::new(hmac::HMAC_SHA256, secret.reveal()) }
     }
 
-    /// The key of a period. Whoever learns it can open the tickets of that period and no others.
+    /// Derives the key of a period. It opens the tickets of that period only.
     fn key(&self, period: [u8; HEAD]) -> Option<RandomizedNonceKey> {
         RandomizedNonceKey::new(&AES_256_GCM, hmac::sign(&self.secret, &period).as_ref()).ok()
     }
@@ -51,7 +52,7 @@ impl Tickets {
     }
 }
 
-/// The number of the current period. A clock before 1970 makes tickets of period 0.
+/// Number of the current period; 0 if the clock is before 1970.
 fn current_period() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() / PERIOD)
 }
@@ -62,7 +63,7 @@ impl ProducesTickets for Tickets {
     }
 
     fn lifetime(&self) -> u32 {
-        // That of a ticket made at the very end of a period.
+        // Lifetime of a ticket that is issued at the end of a period.
         u32::try_from(PERIOD).unwrap_or(u32::MAX)
     }
 
@@ -105,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_ticket_is_none() {
+    fn a_modified_ticket_is_rejected() {
         let ticket = tickets(1).seal(7, b"state").unwrap();
         for bit in 0..ticket.len() * 8 {
             let mut changed = ticket.clone();

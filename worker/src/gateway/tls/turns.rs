@@ -1,8 +1,9 @@
-//! Turns at TLS handshakes, so that a burst of them keeps neither sessions nor the handshakes of others waiting.
+//! Scheduling of TLS handshakes, so that a burst of them delays neither sessions nor the handshakes of other
+//! clients.
 //!
-//! A step of a handshake takes up to some milliseconds, in which the event loop stands still: a signature with a long RSA
-//! key most of all. So when steps have taken [`BUDGET`], everything else that is ready comes first. Whoever has to wait
-//! meanwhile comes in turn: one step for each client address.
+//! A step of a handshake blocks the event loop for up to some milliseconds, above all a signature with a long
+//! RSA key. When steps have taken [`BUDGET`], everything else that is ready runs first. Waiting handshakes
+//! then take turns by client address, one step each.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -17,34 +18,34 @@ use std::time::{Duration, Instant};
 use common::ipc::ClientAddr;
 use tokio::task::{spawn_local, yield_now};
 
-/// How long steps may take before everything else has its turn. Handshakes with keys on curves take less than this.
+/// Time that steps may take before everything else runs. A handshake with an elliptic-curve key takes less.
 const BUDGET: Duration = Duration::from_millis(1);
 
-/// Gives turns.
+/// The scheduler of a gateway's handshakes.
 #[derive(Clone, Debug, Default)]
 pub(in crate::gateway) struct Turns(Rc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
     waiting: RefCell<Waiting>,
-    /// What steps have taken since the last rest.
+    /// Time that steps have taken since everything else ran last.
     spent: Cell<Duration>,
-    /// Everything else comes first.
+    /// Everything else runs now.
     resting: Cell<bool>,
-    /// Who has the next turn.
+    /// Number of the handshake that has the next turn.
     next: Cell<Option<u64>>,
     last_number: Cell<u64>,
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
-    /// None is the key of clients of unix sockets.
+    /// Waiting handshakes by client address. `None` is the key of clients of unix sockets.
     of_sources: BTreeMap<Option<IpAddr>, VecDeque<(u64, Waker)>>,
-    /// Whose turn was the last.
+    /// Address of the handshake that had the last turn.
     last: Option<IpAddr>,
 }
 
-/// One handshake.
+/// A handshake that takes turns.
 struct Participant {
     turns: Turns,
     source: Option<IpAddr>,
@@ -52,7 +53,7 @@ struct Participant {
 }
 
 impl Turns {
-    /// Does a handshake in turn with others. Its steps are those between two waits for the client.
+    /// Runs a handshake in turn with others. A step is what happens between two waits for the client.
     pub(in crate::gateway) async fn run<T>(
         &self,
         client: &ClientAddr,
@@ -84,7 +85,7 @@ impl Turns {
         Participant { turns: self.clone(), source, number }
     }
 
-    /// Lets the next one go, or everything else.
+    /// Gives the turn to the next handshake, or to everything else.
     fn go_on(&self) {
         let shared = &self.0;
         if shared.resting.get() || shared.next.get().is_some() {
@@ -97,7 +98,7 @@ impl Turns {
         shared.resting.set(true);
         let turns = self.clone();
         spawn_local(async move {
-            // This comes back when what is ready has run, and the sockets were looked at.
+            // Resumes after all ready tasks have run and the sockets have been polled.
             yield_now().await;
             turns.0.spent.set(Duration::ZERO);
             turns.0.resting.set(false);
@@ -116,7 +117,7 @@ impl Shared {
 }
 
 impl Waiting {
-    /// Takes out the first one of the source behind the one that had the last turn.
+    /// Removes the first handshake of the address that follows the one of the last turn.
     fn take(&mut self) -> Option<(u64, Waker)> {
         let behind = self.of_sources.range((Bound::Excluded(self.last), Bound::Unbounded)).next();
         let source = *behind.or_else(|| self.of_sources.iter().next())?.0;
@@ -185,14 +186,14 @@ mod tests {
 
     use super::*;
 
-    /// What a signature with a long key takes.
+    /// Duration of a signature with a long key.
     const STEP: Duration = Duration::from_millis(2);
 
     fn client(last: u8) -> ClientAddr {
         ClientAddr::Ip(([192, 0, 2, last], 40000).into())
     }
 
-    /// Handshakes of one client, each of which stands in the way for one step; they note who they are of.
+    /// Starts handshakes of one client, each of which blocks for one step and records its client.
     fn burst(tasks: &mut JoinSet<()>, turns: &Turns, order: &Rc<RefCell<Vec<u8>>>, from: u8, count: u32) {
         for _ in 0..count {
             let (turns, order) = (turns.clone(), order.clone());
@@ -251,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_gone_takes_no_turn_along() {
+    fn a_client_that_has_gone_leaves_its_turn_to_others() {
         run(async {
             let (mut tasks, turns, order) = (JoinSet::new(), Turns::default(), Rc::default());
             burst(&mut tasks, &turns, &order, 1, 20);
@@ -268,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handshake_that_waits_for_its_client_keeps_nobody() {
+    fn a_handshake_that_waits_for_its_client_blocks_no_other() {
         run(async {
             let (mut tasks, turns, order) = (JoinSet::new(), Turns::default(), Rc::default());
             let silent = turns.clone();

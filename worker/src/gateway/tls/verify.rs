@@ -1,5 +1,6 @@
-//! Certificates of clients and targets: webpki verifies them. This adds whom it refuses though an administrator trusts
-//! the very certificate, and says what a certificate lacks in words that tell what to do.
+//! Verification of the certificates of clients and targets. It is webpki's, with two additions: a client
+//! certificate that is itself listed among the authorities is accepted, and errors say what to do about a
+//! certificate.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,18 +17,21 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::{provider, roots};
 
-/// Lets in clients with a certificate of an authority, or with one that stands among the authorities itself.
+/// Accepts clients whose certificate was issued by a configured authority or is itself in the configured
+/// file.
 #[derive(Debug)]
 pub(super) struct Clients {
     webpki: Arc<dyn ClientCertVerifier>,
-    /// DER.
+    /// The configured certificates, DER.
     listed: Vec<Vec<u8>>,
 }
 
 impl Clients {
+    /// Trusts the given authorities.
+    ///
     /// # Errors
     ///
-    /// When none of the authorities can be used.
+    /// Fails if none of them can be used.
     pub(super) fn of(authorities: &[Vec<u8>]) -> Result<Arc<dyn ClientCertVerifier>, String> {
         let webpki = WebPkiClientVerifier::builder_with_provider(roots(authorities), provider());
         let webpki =
@@ -47,8 +51,8 @@ impl ClientCertVerifier for Clients {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        // Byte for byte: another certificate of the same name is another one. webpki takes no certificate that may sign
-        // others for a client's, and `openssl req -x509` makes such ones.
+        // The comparison is of whole certificates, as names can be reused. webpki rejects a client
+        // certificate that may sign others, such as those made by `openssl req -x509`.
         let is_listed = self.listed.iter().any(|one| one.as_slice() == &**end_entity);
         let verified = if is_listed && !certificate::is_version_1(end_entity) {
             is_in_its_time(end_entity, now).map(|()| ClientCertVerified::assertion())
@@ -91,16 +95,18 @@ fn is_in_its_time(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(),
     }
 }
 
-/// Lets a server prove its name, as webpki sees it.
+/// Verifies servers and their names as webpki does.
 #[derive(Debug)]
 pub(super) struct Servers {
     webpki: Arc<WebPkiServerVerifier>,
 }
 
 impl Servers {
+    /// Trusts the given authorities.
+    ///
     /// # Errors
     ///
-    /// When none of the authorities can be used.
+    /// Fails if none of them can be used.
     pub(super) fn of(authorities: &[Vec<u8>]) -> Result<Arc<dyn ServerCertVerifier>, String> {
         let webpki = WebPkiServerVerifier::builder_with_provider(roots(authorities), provider());
         Ok(Arc::new(Self { webpki: webpki.build().map_err(|error| error.to_string())? }))
@@ -144,7 +150,8 @@ impl ServerCertVerifier for Servers {
     }
 }
 
-/// The error in words that say what to do, where it is about what old recipes for certificates leave out; else as it is.
+/// Replaces errors about what old recipes for certificates omit with instructions. Other errors are returned
+/// unchanged.
 fn explained(error: Error, certificate: &[u8], which: &str) -> Error {
     let text = match &error {
         _ if certificate::is_version_1(certificate) => format!(

@@ -1,4 +1,4 @@
-//! Conditional requests (RFC 9110 section 13): whether the client's copy is still the file's.
+//! Conditional requests (RFC 9110 section 13).
 
 use std::time::{Duration, SystemTime};
 
@@ -7,25 +7,24 @@ use hyper::header::{self, HeaderName};
 use hyper::http::HeaderValue;
 use rustix::fs::Stat;
 
-/// What tells one version of a file from another.
+/// Identifies a version of a file.
 #[derive(Debug)]
 pub(super) struct Validators {
-    /// The strong entity tag, in its quotes: size and time of the last change. Unlike the time of
-    /// modification, that one (`st_ctime`) moves with every write or replacement and can't be set
-    /// back, as package managers do.
+    /// Strong entity tag with its quotes, from the size and `st_ctime`. Unlike the modification time,
+    /// `st_ctime` changes with every write or replacement, and can't be set back as package managers do.
     pub(super) etag: String,
-    /// The time of modification in whole seconds; none when it is before 1970 or still to come.
+    /// Modification time in whole seconds; `None` if it is before 1970 or in the future.
     pub(super) modified: Option<SystemTime>,
 }
 
-/// What the conditions of a request come to.
+/// Result of the conditions of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// The file is wanted.
+    /// Send the file.
     Proceed,
-    /// The client's copy is good: 304.
+    /// The client's copy is current: 304.
     NotModified,
-    /// The client wanted another version: 412.
+    /// The client requires another version: 412.
     PreconditionFailed,
 }
 
@@ -39,7 +38,7 @@ impl Validators {
         Self { etag, modified }
     }
 
-    /// Weighs the conditions in the order of RFC 9110 section 13.2.2.
+    /// Evaluates the conditions in the order of RFC 9110 section 13.2.2.
     pub(super) fn evaluate(&self, headers: &HeaderMap) -> Outcome {
         if headers.contains_key(header::IF_MATCH) {
             if !self.matches(headers, header::IF_MATCH, |tag| tag == self.etag) {
@@ -59,22 +58,22 @@ impl Validators {
         Outcome::Proceed
     }
 
-    /// Whether a part may be sent: `If-Range` is absent or names exactly this version.
+    /// Whether a range may be sent: `If-Range` is absent or names this version.
     pub(super) fn allow_range(&self, headers: &HeaderMap) -> bool {
         headers.get(header::IF_RANGE).is_none_or(|value| {
             value == self.etag.as_str() || (date(value).is_some() && date(value) == self.modified)
         })
     }
 
-    /// Whether a list of entity tags is `*` or holds one that `is_ours`. Our tags have no comma, so
-    /// that no piece of a foreign tag with one can be mistaken.
+    /// Whether a list of entity tags is `*` or contains a tag that `is_ours`. Our tags contain no comma, so
+    /// that a part of a foreign tag is never mistaken for one.
     fn matches(&self, headers: &HeaderMap, name: HeaderName, is_ours: impl Fn(&str) -> bool) -> bool {
         let lines = headers.get_all(name);
         let mut tags = lines.iter().filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(','));
         tags.any(|tag| tag.trim() == "*" || is_ours(tag.trim()))
     }
 
-    /// Whether the file was modified after the date in a header; none without two dates to compare.
+    /// Whether the file was modified after the date in the header; `None` if either date is missing.
     fn modified_after(&self, headers: &HeaderMap, name: HeaderName) -> Option<bool> {
         Some(self.modified? > headers.get(name).and_then(date)?)
     }
@@ -103,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn conditions_and_what_they_come_to() {
+    fn conditions_have_the_results_of_the_rfc() {
         use header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE};
         for (lines, expected) in [
             (vec![], Proceed),
@@ -143,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_is_sent_of_the_very_version_only() {
+    fn a_range_is_sent_of_the_named_version_only() {
         for (value, allowed) in [
             ("\"1-2-3\"", true),
             ("W/\"1-2-3\"", false),
@@ -159,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_a_sensible_date_has_none() {
+    fn a_date_out_of_range_is_omitted() {
         let undated = Validators { modified: None, ..validators() };
         assert_eq!(undated.evaluate(&headers(&[(header::IF_MODIFIED_SINCE, LATER)])), Proceed);
         assert!(!undated.allow_range(&headers(&[(header::IF_RANGE, "junk")])));

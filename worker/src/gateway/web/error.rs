@@ -1,4 +1,4 @@
-//! Why a file is not sent, and what the client sees of it.
+//! Errors of requests for files, and their responses.
 
 use std::io;
 
@@ -10,32 +10,32 @@ use nix::errno::Errno;
 use crate::gateway::http::body::Body;
 use crate::gateway::http::error_page::{error_page, error_page_because};
 
-/// In the words of Python's server.
+/// Reason phrase of Python's HTTP server.
 const FILE_NOT_FOUND: ReasonPhrase = ReasonPhrase::from_static(b"File not found");
 
-/// Why a request for a file is refused. `LeadsOut`, `Forbidden`, `Busy` and `Failed` are for the administrator, and are
-/// logged; the others are the client's business.
+/// The reason why a request for a file is rejected. `LeadsOut`, `Forbidden`, `Busy` and `Failed` are logged,
+/// as only an administrator can mend them.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WebError {
-    /// Not a path.
+    /// The request target is not a path.
     #[error("malformed path")]
     Malformed,
-    /// Nothing there, or nothing that we serve, such as a device.
+    /// The file does not exist, or is of a kind that is not served, such as a device.
     #[error("no such file")]
     NotFound,
     /// A symbolic link leads out of the web directory.
     #[error("not served: a symbolic link leads out of the web directory")]
     LeadsOut,
-    /// A directory without an index, where directories are not listed.
+    /// The directory has no index, and listings are disabled.
     #[error("directories are not listed")]
     NotListed,
-    /// The gateway's user may not read it.
+    /// The gateway's user has no permission to read the file.
     #[error("not served: the user of this process may not read it (chmod o+r)")]
     Forbidden,
-    /// Out of descriptors or memory: later it may work.
+    /// Out of descriptors or memory. A later attempt may succeed.
     #[error("cannot open a file of the web directory for now: {0}")]
     Busy(io::Error),
-    /// The disk or the set-up is at fault.
+    /// An I/O error, or an error in the installation.
     #[error("cannot read the web directory: {0}")]
     Failed(io::Error),
 }
@@ -44,7 +44,7 @@ impl From<Errno> for WebError {
     fn from(errno: Errno) -> Self {
         match errno {
             Errno::EXDEV => Self::LeadsOut,
-            // ENXIO: a socket.
+            // ENXIO: the name leads to a socket.
             Errno::ENOENT
             | Errno::ENOTDIR
             | Errno::ELOOP
@@ -59,12 +59,12 @@ impl From<Errno> for WebError {
 }
 
 impl WebError {
-    /// The answer to the client.
+    /// Builds the response to the client.
     pub(super) fn to_response(&self) -> Response<Body> {
         match self {
             Self::Malformed => error_page(StatusCode::BAD_REQUEST),
             Self::NotFound | Self::LeadsOut => error_page_because(StatusCode::NOT_FOUND, FILE_NOT_FOUND),
-            // Without a reason of its own, as the original answers with --file-only.
+            // Without a reason phrase of its own, as the original responds with --file-only.
             Self::NotListed => error_page(StatusCode::NOT_FOUND),
             Self::Forbidden => error_page(StatusCode::FORBIDDEN),
             Self::Busy(_) => {
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shortage_says_when_to_come_back() {
+    fn a_shortage_is_answered_with_retry_after() {
         assert_eq!(WebError::from(Errno::EMFILE).to_response().headers()[header::RETRY_AFTER], "1");
     }
 }

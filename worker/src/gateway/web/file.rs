@@ -1,4 +1,4 @@
-//! Sending a file, whole or in part.
+//! Sends a file, or a range of it.
 
 use std::fs::File;
 
@@ -13,7 +13,7 @@ use crate::gateway::http::body::Body;
 use crate::gateway::http::error_page::error_page;
 use crate::gateway::http::response::response;
 
-/// The answer to a request that led to the open file `name`.
+/// Responds to a request with the open file `name`.
 pub(super) fn send<B>(request: &Request<B>, name: &[u8], file: File, stat: &Stat) -> Response<Body> {
     let headers = request.headers();
     let size = u64::try_from(stat.st_size).unwrap_or(0);
@@ -21,7 +21,7 @@ pub(super) fn send<B>(request: &Request<B>, name: &[u8], file: File, stat: &Stat
     let mut response = match validators.evaluate(headers) {
         Outcome::PreconditionFailed => return error_page(StatusCode::PRECONDITION_FAILED),
         Outcome::NotModified => response(StatusCode::NOT_MODIFIED, Body::empty()),
-        // Ranges are for GET alone (RFC 9110 section 14.2).
+        // Ranges apply to GET only (RFC 9110 section 14.2).
         Outcome::Proceed if request.method() == Method::GET && validators.allow_range(headers) => {
             send_part(requested_part(headers, size), name, file, size)
         }

@@ -1,4 +1,4 @@
-//! The page that lists a directory.
+//! Directory listings.
 
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -11,21 +11,21 @@ use super::path::{RequestPath, encode};
 use crate::gateway::http::body::Body;
 use crate::gateway::http::html::{escape, page};
 
-/// The most names that one page shows. A longer page would keep the sessions of the same gateway
-/// waiting while it is put together, and nobody reads it.
+/// Maximum number of names in a listing. Generating a longer page would delay the sessions of the gateway,
+/// and nobody reads one.
 const MAX_NAMES: usize = 10_000;
 
-/// Names are read in portions of this size.
+/// Size of the buffer for getdents64(2), in bytes.
 const BUFFER_BYTES: usize = 8 << 10;
 
-/// A line of the listing.
+/// An entry of the listing.
 struct Line {
     name: Vec<u8>,
     is_directory: bool,
 }
 
-/// Lists the files and directories of `directory`, which `path` led to. Symbolic links are listed without
-/// a look at where they lead; devices, FIFOs and sockets are left out, since they are not served.
+/// Lists the files and directories of `directory`, which the request path `path` led to. Symbolic links are
+/// listed without resolving them. Devices, FIFOs and sockets are omitted, since they are not served.
 pub(super) fn list(path: &RequestPath, directory: OwnedFd) -> Result<Response<Body>, Errno> {
     let (mut lines, is_complete) = read(directory)?;
     lines.sort_by_cached_key(|line| (String::from_utf8_lossy(&line.name).to_lowercase(), line.name.clone()));
@@ -46,7 +46,7 @@ pub(super) fn list(path: &RequestPath, directory: OwnedFd) -> Result<Response<Bo
     Ok(page(StatusCode::OK, &format!("Directory listing for {}", path.display()), &content))
 }
 
-/// Reads the names, and whether these are all.
+/// Reads the names. Returns whether they are complete.
 fn read(directory: OwnedFd) -> Result<(Vec<Line>, bool), Errno> {
     let mut lines = Vec::new();
     let mut buffer = [MaybeUninit::uninit(); BUFFER_BYTES];

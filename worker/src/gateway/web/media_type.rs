@@ -1,4 +1,4 @@
-//! The `Content-Type` of a file, by its name.
+//! The `Content-Type` of files.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -6,12 +6,12 @@ use std::path::Path;
 
 use hyper::http::HeaderValue;
 
-/// The media type of a file of this name; `application/octet-stream`, which browsers download, when
-/// nothing is known. No `charset`: it would count more than what a page says of itself, and nobody knows it here.
+/// Returns the media type for a file name; the default is `application/octet-stream`, which browsers
+/// download. There is no `charset`: it would override what a page declares, and the encoding is unknown here.
 pub(super) fn media_type(name: &[u8]) -> HeaderValue {
     let name = Path::new(OsStr::from_bytes(name));
     HeaderValue::from_static(match name.extension().and_then(OsStr::to_str) {
-        // The common table knows an obsolete type, and the maps of image links.
+        // The table has an obsolete type for modules, and takes source maps for image maps.
         Some("mjs") => "text/javascript",
         Some("map") => "application/json",
         _ => mime_guess::from_path(name).first_raw().unwrap_or("application/octet-stream"),

@@ -1,18 +1,19 @@
-//! The static files that the gateway serves beside the WebSocket: noVNC, as a rule.
+//! The static files that the gateway serves beside the WebSocket: usually noVNC.
 //!
-//! request path (`path`) → lookup beneath the web directory (`open`) → file (`file`, with
-//! `conditional`, `range` and `media_type`) or directory (its index, a redirect, or `listing`).
+//! A request path (`path`) is looked up beneath the web directory (`open`). It leads to a file (`file`, with
+//! `conditional`, `range` and `media_type`), or to a directory (its index, a redirect, or `listing`).
 //!
-//! Nothing outside the directory is ever opened, by any spelling or symbolic link. A link that leads inside is
-//! followed however it is written. Files whose names
-//! begin with a dot are served like all others, as the original does (and as `/.well-known/` needs):
-//! a web directory is public, and no place for a `.git` or a password file.
+//! Nothing outside the web directory is ever opened, whatever the spelling or the symbolic links. A link that
+//! leads inside is followed, however it is written. Files whose names begin with a dot are served like all
+//! others, as the original does and `/.well-known/` requires: a web directory is public, and no place for a
+//! `.git` or a password file.
 //!
-//! The code is our own upon `httpdate`, `mime_guess` and `percent-encoding`. `hyper-staticfile`, the
-//! closest library, would take a file opener of ours, but puts decoded names into redirects, and knows neither
-//! `If-None-Match` nor listings.
+//! The code is our own and uses `httpdate`, `mime_guess` and `percent-encoding`. The closest library,
+//! `hyper-staticfile`, would accept a file opener of ours, but puts decoded names into redirects and supports
+//! neither `If-None-Match` nor listings.
 //!
-//! System calls: `openat2`, `openat`, `readlinkat`, `fstat`, `pread64` and `close`; for listings also `getdents64`.
+//! System calls: `openat2`, `openat`, `readlinkat`, `fstat`, `pread64` and `close`; for listings also
+//! `getdents64`.
 
 mod conditional;
 mod error;
@@ -41,31 +42,31 @@ use super::http::error_page::error_page;
 use super::http::response::response;
 use crate::beneath::Beneath;
 
-/// The files that stand for their directory, in the order in which they are looked for.
+/// Names of index files, in the order of precedence.
 const INDEXES: [&str; 2] = ["index.html", "index.htm"];
 
-/// noVNC's page, which has no index beside it.
+/// noVNC's page, which is served where a directory has no index.
 const NOVNC: &str = "vnc.html";
 
-/// A web directory.
+/// A web directory that is served.
 #[derive(Debug)]
 pub struct WebRoot {
     files: Files,
     listing: bool,
 }
 
-/// Why a directory can't be served.
+/// The reason why a web directory can't be served.
 #[derive(Debug, thiserror::Error)]
 pub enum WebRootError {
-    /// The gateway's user may not enter it.
+    /// The gateway's user has no permission to enter the directory.
     #[error(
         "the gateway's user may not enter the web directory: give it, or everybody, the right to (chmod o+rx)"
     )]
     Forbidden,
-    /// It is something else.
+    /// The path leads to something else.
     #[error("the web directory is not a directory")]
     NotADirectory,
-    /// Anything else.
+    /// Any other error.
     #[error("cannot open the web directory: {0}")]
     Failed(std::io::Error),
 }
@@ -81,16 +82,17 @@ impl From<Errno> for WebRootError {
 }
 
 impl WebRoot {
-    /// Serves a directory. `listing` is whether a directory without an index is answered with a list of what is
-    /// in it, as the original does without `--file-only`.
+    /// Serves `directory`. With `listing`, a directory without an index is answered with a listing, as in the
+    /// original without `--file-only`.
     ///
     /// # Errors
-    /// When a lookup in it fails. Called within the sandbox, this shows that the sandbox allows it.
+    /// Fails if a lookup in the directory fails. Called within the sandbox, this verifies that the sandbox
+    /// allows lookups.
     pub fn new(directory: Beneath, listing: bool) -> Result<Self, WebRootError> {
         Ok(Self { files: Files::new(directory)?, listing })
     }
 
-    /// Answers a request. It waits for nothing but the disk.
+    /// Responds to a request. Waits for nothing but the disk.
     pub fn respond<B>(&self, request: &Request<B>) -> Response<Body> {
         let mut response = match *request.method() {
             Method::GET | Method::HEAD => self.find(request).unwrap_or_else(|error| {
@@ -118,7 +120,7 @@ impl WebRoot {
         }
     }
 
-    /// Answers for a directory: with its index, else a listing, else noVNC's page.
+    /// Responds with a directory's index, its listing, or noVNC's page, in this order.
     fn directory<B>(&self, request: &Request<B>, path: &RequestPath) -> Result<Response<Body>, WebError> {
         for index in INDEXES {
             if let Some((file, stat)) = self.file(&path.join(index))? {
@@ -139,7 +141,7 @@ impl WebRoot {
         Err(WebError::NotListed)
     }
 
-    /// The file of that path, if there is one.
+    /// Opens the file at `path`, if there is one.
     fn file(&self, path: &RequestPath) -> Result<Option<(File, Stat)>, WebError> {
         match self.files.open(&path.relative()) {
             Ok(Entry::File(file, stat)) => Ok(Some((file, stat))),
@@ -149,7 +151,7 @@ impl WebRoot {
     }
 }
 
-/// Sends the client to another path on this server, with the same query.
+/// Redirects the client to another path on this server, with the same query.
 fn redirect<B>(request: &Request<B>, status: StatusCode, url: String) -> Result<Response<Body>, WebError> {
     let location = match request.uri().query() {
         Some(query) => format!("{url}?{query}"),

@@ -1,4 +1,4 @@
-//! Opening what lies beneath the web directory, and nothing else.
+//! Opens files beneath the web directory.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -11,38 +11,38 @@ use rustix::fs::{FileType, Stat, fstat};
 use super::error::WebError;
 use crate::beneath::Beneath;
 
-/// What a name beneath the web directory leads to.
+/// An open file or directory beneath the web directory.
 #[derive(Debug)]
 pub(super) enum Entry {
-    /// A regular file, and what the kernel knows of it.
+    /// A regular file and its status.
     File(File, Stat),
     /// A directory, open for reading its names.
     Directory(OwnedFd),
 }
 
-/// The files of the web directory.
+/// The files beneath the web directory.
 #[derive(Debug)]
 pub(super) struct Files(Beneath);
 
 impl Files {
-    /// Takes the directory, and tries a lookup in it: whatever may be missing on this system shows here, at
-    /// the start, and not on the first request.
+    /// Takes the directory and tries a lookup in it, so that a missing permission or system call shows at the
+    /// start and not with the first request.
     pub(super) fn new(directory: Beneath) -> Result<Self, Errno> {
         find_directory(&directory, OsStr::new("."))?;
         Ok(Self(directory))
     }
 
-    /// Opens what `path` leads to. Neither a FIFO nor a device makes it wait, and neither is served.
+    /// Opens what `path` leads to. FIFOs and devices do not block, and are not served.
     pub(super) fn open(&self, path: &OsStr) -> Result<Entry, WebError> {
         let fd = self.0.open(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY).inspect_err(
             |error| {
-                // Said here, since an index that leads out is passed over.
+                // Logged here, as the lookup of an index ignores this error.
                 if *error == Errno::EXDEV {
                     tracing::warn!("{path:?} is {}", WebError::LeadsOut);
                 }
             },
         )?;
-        // rustix asks with fstat(2), and not with newfstatat(2), which takes a path and is refused by the sandbox.
+        // rustix uses fstat(2) here. newfstatat(2) takes a path, and the sandbox rejects it.
         let stat = fstat(&fd).map_err(|error| Errno::from_raw(error.raw_os_error()))?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => Ok(Entry::File(File::from(fd), stat)),
@@ -51,7 +51,7 @@ impl Files {
         }
     }
 
-    /// Looks whether `path` leads to a directory, which need not be readable.
+    /// Checks that `path` leads to a directory, which need not be readable.
     pub(super) fn find_directory(&self, path: &OsStr) -> Result<(), WebError> {
         Ok(find_directory(&self.0, path)?)
     }
@@ -72,8 +72,8 @@ mod tests {
     use std::path::Path;
     use std::{fs, io::Read};
 
-    /// A directory `web` with a file, beside a file `canary` that nobody may reach and a link `other` to the former;
-    /// and the former in both ways.
+    /// Creates a directory `web` with a file, a file `canary` beside it, and a link `other` to `web`. Returns
+    /// `web` opened with both kinds of lookup.
     fn directory() -> (tempfile::TempDir, [Files; 2]) {
         let dir = tempfile::tempdir().unwrap();
         let web = dir.path().join("web");
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn where_a_link_leads_decides_and_not_how_it_is_written() {
+    fn the_destination_of_a_link_matters_and_not_its_spelling() {
         let (dir, ways) = directory();
         let web = dir.path().join("web");
         let at = |path: &str| dir.path().join(path).into_os_string().into_string().unwrap();
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_is_none_is_noticed_at_once() {
+    fn a_web_root_that_is_no_directory_fails_at_once() {
         for lookup in [Lookup::Kernel, Lookup::Walk] {
             let file = Beneath::by(lookup, tempfile::tempfile().unwrap().into());
             assert_eq!(Files::new(file).unwrap_err(), Errno::ENOTDIR, "{lookup:?}");

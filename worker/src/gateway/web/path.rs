@@ -1,7 +1,7 @@
-//! The path of a request as the name of a file beneath the web directory.
+//! Maps the path of a request to the name of a file beneath the web directory.
 //!
-//! This is the first of two fences. It resolves `..`, and refuses what no honest client sends, so that nothing
-//! below has to think of it. The second, [`crate::beneath`], holds whatever comes through here.
+//! This is the first of two barriers. It resolves `..` and rejects what no honest client sends, so that the
+//! code below need not consider it. The second barrier, [`crate::beneath`], holds whatever passes the first.
 
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
@@ -11,30 +11,29 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_e
 
 use super::error::WebError;
 
-/// What is escaped in the links that we write: all but the unreserved characters of RFC 3986, so
-/// that no name can be taken for a scheme, another host or the end of an attribute.
+/// Characters to escape in generated links: all but the unreserved ones of RFC 3986, so that no name is taken
+/// for a scheme, another host, or the end of an attribute.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// A name of one file or directory as it stands in a URL.
+/// Encodes the name of a file or directory for a URL.
 pub(super) fn encode(name: &[u8]) -> Cow<'_, str> {
     percent_encode(name, RESERVED).into()
 }
 
-/// A decoded request path. Its segments are real names: not empty, not `.` or `..`, and without
-/// slashes or NUL.
+/// A decoded request path. Its segments are file names: not empty, not `.` or `..`, and without slash or NUL.
 #[derive(Debug)]
 pub(super) struct RequestPath {
     segments: Vec<Vec<u8>>,
-    /// Whether it ends in a slash, and thereby means a directory.
+    /// The path ends in a slash, and therefore names a directory.
     pub(super) names_directory: bool,
 }
 
 impl RequestPath {
-    /// Decodes the path of a URL, once. Empty segments and `.` mean nothing, as for the kernel. `..` takes back the
-    /// segment before it (RFC 3986 section 5.2.4), whether or not there is such a directory.
+    /// Decodes the path of a URL once. Empty segments and `.` are ignored, as by the kernel. `..` removes the
+    /// segment before it (RFC 3986 section 5.2.4), whether or not such a directory exists.
     ///
     /// # Errors
-    /// `Malformed` when it is no path at all, `NotFound` when no file can have such a name, or when `..` goes above
+    /// `Malformed` if this is not a path. `NotFound` if no file can have such a name, or if `..` leads above
     /// the web directory.
     pub(super) fn parse(path: &str) -> Result<Self, WebError> {
         let path = path.strip_prefix('/').ok_or(WebError::Malformed)?;
@@ -53,24 +52,24 @@ impl RequestPath {
         Ok(Self { segments, names_directory })
     }
 
-    /// Whether this is the web directory itself.
+    /// Whether the path is that of the web directory.
     pub(super) fn is_root(&self) -> bool {
         self.segments.is_empty()
     }
 
-    /// The last segment; empty for the web directory itself.
+    /// The last segment; empty for the web directory.
     pub(super) fn name(&self) -> &[u8] {
         self.segments.last().map_or(b"", Vec::as_slice)
     }
 
-    /// The path of a file in this directory.
+    /// The path of the file `name` in this directory.
     pub(super) fn join(&self, name: &str) -> Self {
         let mut segments = self.segments.clone();
         segments.push(name.into());
         Self { segments, names_directory: false }
     }
 
-    /// The path relative to the web directory, for the kernel.
+    /// The path relative to the web directory, for system calls.
     pub(super) fn relative(&self) -> OsString {
         if self.is_root() {
             return OsStr::new(".").to_owned();
@@ -78,19 +77,19 @@ impl RequestPath {
         OsString::from_vec(self.segments.join(&b'/'))
     }
 
-    /// The path as it stands in a URL, path-absolute and without a slash at the end. It never begins
-    /// with `//` or `/\`, which browsers take for the name of another host.
+    /// The encoded path for a URL, absolute and without a trailing slash. It never begins with `//` or `/\`,
+    /// which browsers take for the name of another host.
     pub(super) fn url(&self) -> String {
         self.segments.iter().fold(String::new(), |url, name| url + "/" + &encode(name))
     }
 
-    /// The directory's path for people to read, with a slash at both ends.
+    /// The directory's path for display, with a slash at both ends.
     pub(super) fn display(&self) -> String {
         self.segments.iter().fold("/".to_owned(), |text, name| text + &String::from_utf8_lossy(name) + "/")
     }
 }
 
-/// Undoes the percent-encoding of one segment.
+/// Decodes the percent-encoding of one segment.
 fn decode(raw: &str) -> Result<Vec<u8>, WebError> {
     let escapes_are_whole = raw
         .split('%')

@@ -5,20 +5,20 @@ use std::ops::Range;
 use hyper::HeaderMap;
 use hyper::header;
 
-/// Which part of a file a client asks for.
+/// The part of a file that a client requests.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Part {
     /// The whole file.
     Whole,
-    /// This stretch, in bytes from the start; never empty and never beyond the end.
+    /// A non-empty range within the file, in bytes from the start.
     Some(Range<u64>),
-    /// A stretch that lies beyond the end.
+    /// A range beyond the end of the file.
     Unsatisfiable,
 }
 
-/// Reads the request's `Range` for a file of `size` bytes. What does not read as one range of bytes
-/// asks for the whole, as the RFC allows: several ranges at once serve no client of ours, and are
-/// known for exhausting servers. An empty file has no part to ask for either.
+/// Parses the `Range` of a request for a file of `size` bytes. Anything but one valid byte range requests the
+/// whole file, as the RFC permits: no client of ours needs several ranges at once, which are known for
+/// exhausting servers. An empty file has no part either.
 pub(super) fn requested_part(headers: &HeaderMap, size: u64) -> Part {
     let mut lines = headers.get_all(header::RANGE).iter();
     let (Some(line), None) = (lines.next(), lines.next()) else {
@@ -53,7 +53,7 @@ fn parse(range: &str, size: u64) -> Option<Part> {
     })
 }
 
-/// A number of any length; one that no file reaches counts as the largest.
+/// Parses a number of any length. One beyond `u64` becomes `u64::MAX`, which no file reaches.
 fn number(digits: &str) -> Option<u64> {
     let is_number = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
     is_number.then(|| digits.parse().unwrap_or(u64::MAX))
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_single_range_asks_for_the_whole() {
+    fn anything_but_a_single_range_requests_the_whole_file() {
         for range in [
             "",
             "bytes",

@@ -1,8 +1,8 @@
-//! Why a session ends, and the Close frame that says so (RFC 6455 section 5.5.1 and 7.4).
+//! Close frames (RFC 6455 section 5.5.1 and 7.4) and the protocol violations that cause them.
 
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-/// Longest payload of a control frame (RFC 6455 section 5.5).
+/// Maximum payload of a control frame in bytes (RFC 6455 section 5.5).
 pub const MAX_CONTROL: usize = 125;
 
 /// The payload of a control frame.
@@ -13,7 +13,7 @@ pub struct ControlPayload {
 }
 
 impl ControlPayload {
-    /// No payload.
+    /// An empty payload.
     pub const EMPTY: Self = Self { len: 0, bytes: [0; MAX_CONTROL] };
 
     /// The payload's bytes.
@@ -22,7 +22,7 @@ impl ControlPayload {
         &self.bytes[..self.len.into()]
     }
 
-    /// Adds `more`, as far as there is room.
+    /// Appends `more`, truncated to the space that is left.
     pub fn extend(&mut self, more: &[u8]) {
         for byte in more {
             if let Some(place) = self.bytes.get_mut(usize::from(self.len)) {
@@ -32,7 +32,7 @@ impl ControlPayload {
         }
     }
 
-    /// The payload of a Close frame: a status code and a reason.
+    /// Creates the payload of a Close frame from a status code and a reason.
     #[must_use]
     pub fn close(code: CloseCode, reason: &str) -> Self {
         let mut payload = Self::EMPTY;
@@ -50,37 +50,37 @@ impl PartialEq for ControlPayload {
 
 impl Eq for ControlPayload {}
 
-/// How a client breaks the protocol, or uses a part of it that we don't serve.
+/// A violation of the protocol by the client, or the use of a feature that is not supported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Violation {
-    /// A client must mask its frames.
+    /// A frame without a mask. Clients must mask theirs (RFC 6455 section 5.1).
     Unmasked,
-    /// Reserved bits, which no extension has given a meaning.
+    /// A reserved bit is set, although no extension was negotiated.
     ReservedBits,
-    /// An opcode without a meaning.
+    /// An undefined opcode.
     UnknownOpcode(u8),
-    /// Text, while only binary messages are served.
+    /// A text message, while only binary messages are accepted.
     Text,
     /// A control frame longer than [`MAX_CONTROL`].
     LongControl,
-    /// A control frame in fragments.
+    /// A fragmented control frame.
     FragmentedControl,
-    /// A continuation of no message.
+    /// A continuation frame without a message to continue.
     UnexpectedContinuation,
-    /// A new message within the fragments of another.
+    /// A new message before the last fragment of the previous one.
     ExpectedContinuation,
     /// A length with its highest bit set, or not in its shortest form (RFC 6455 section 5.2).
     BadLength,
-    /// A Close frame whose payload is a single byte.
+    /// A Close frame with a payload of one byte.
     BadClosePayload,
-    /// A status code that must not be sent.
+    /// A status code that may not be sent in a Close frame.
     BadCloseCode,
-    /// A reason that is not UTF-8.
+    /// A reason that is not valid UTF-8.
     BadCloseReason,
 }
 
 impl Violation {
-    /// The Close frame to answer with.
+    /// The Close frame that answers the violation.
     #[must_use]
     pub fn payload(self) -> ControlPayload {
         let protocol = |text| ControlPayload::close(CloseCode::Protocol, text);
@@ -106,20 +106,20 @@ impl Violation {
     }
 }
 
-/// A Close frame that a client has sent.
+/// A Close frame received from the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Close {
-    /// Its status code; 1005 for none (RFC 6455 section 7.4.1).
+    /// Status code; 1005 if there is none (RFC 6455 section 7.4.1).
     pub code: u16,
-    /// The payload of the Close frame that answers: the same.
+    /// Payload of the Close frame that answers, equal to the received one.
     pub echo: ControlPayload,
 }
 
-/// Reads the payload of a client's Close frame.
+/// Parses the payload of a client's Close frame.
 ///
 /// # Errors
 ///
-/// When it says nothing that may be said.
+/// The violation, if the payload is not valid.
 pub fn read(payload: ControlPayload) -> Result<Close, Violation> {
     match payload.as_slice() {
         [] => Ok(Close { code: CloseCode::Status.into(), echo: payload }),

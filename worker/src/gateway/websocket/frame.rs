@@ -1,7 +1,7 @@
-//! Frames as a stream (RFC 6455 section 5): headers and payload in whatever pieces arrive.
+//! Incremental decoding and encoding of frames (RFC 6455 section 5).
 //!
-//! The decoder keeps at most one header and one control frame, never data: payload is unmasked where
-//! it stands and is the caller's at once. What a header announces allocates nothing.
+//! The decoder stores at most one header and one control frame, never data: payload is unmasked in place and
+//! handed to the caller at once. The announced length of a frame allocates nothing.
 
 use std::ops::Range;
 
@@ -10,10 +10,10 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpC
 use super::close::{self, Close, ControlPayload, MAX_CONTROL, Violation};
 use super::mask::Mask;
 
-/// Longest header of a client's frame: 2 bytes, a 64-bit length, a masking key.
+/// Maximum header length of a client's frame: 2 bytes, a 64-bit length, a masking key.
 const MAX_CLIENT_HEADER: usize = 14;
 
-/// Longest header of a server's frame: without a key.
+/// Maximum header length of a server's frame: 2 bytes and a 64-bit length.
 pub const MAX_SERVER_HEADER: usize = 10;
 
 const FIN: u8 = 0x80;
@@ -24,23 +24,23 @@ const MASKED: u8 = 0x80;
 #[derive(Debug)]
 pub struct Decoder {
     accept_text: bool,
-    /// The beginning of a header of which more has to come.
+    /// The beginning of an incomplete header.
     header: [u8; MAX_CLIENT_HEADER],
     header_len: usize,
     frame: Frame,
-    /// A message has begun and its last fragment has not come.
+    /// The last fragment of the current message is still to come.
     in_message: bool,
     control: ControlPayload,
     pong_due: Option<ControlPayload>,
-    /// Frames of data that have begun.
+    /// Number of data frames that have begun.
     frames: u64,
 }
 
-/// The frame that payload belongs to.
+/// The current frame.
 #[derive(Clone, Copy, Debug)]
 struct Frame {
     kind: Kind,
-    /// Payload that has not come yet.
+    /// Number of payload bytes still to come.
     remaining: u64,
     mask: Mask,
 }
@@ -53,25 +53,25 @@ enum Kind {
     Close,
 }
 
-/// The outcome of decoding a buffer.
+/// Result of decoding a buffer.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Decoded {
-    /// Where the payload of data frames is now, without anything between.
+    /// Range of the buffer that now holds the payload of all data frames, without gaps.
     pub payload: Range<usize>,
-    /// What ends the session, if anything does. Bytes behind it are ignored.
+    /// The event that ends the client's frames, if there is one. Bytes after it are ignored.
     pub end: Option<End>,
 }
 
-/// What a client may end its frames with.
+/// End of a client's frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// A Close frame.
     Close(Close),
-    /// Something that the protocol does not allow.
+    /// A protocol violation.
     Violation(Violation),
 }
 
-/// A header, and how many bytes it took.
+/// A parsed header.
 struct Header {
     first: u8,
     payload_len: u64,
@@ -80,7 +80,7 @@ struct Header {
 }
 
 impl Decoder {
-    /// Waits for the first frame. Text messages are violations unless `accept_text`.
+    /// Creates a decoder. Text messages are violations unless `accept_text` is set.
     #[must_use]
     pub fn new(accept_text: bool) -> Self {
         Self {
@@ -95,32 +95,31 @@ impl Decoder {
         }
     }
 
-    /// How many frames of data have begun so far, each fragment of a message for itself.
+    /// Number of data frames that have begun so far. Each fragment of a message counts.
     #[must_use]
     pub fn frames(&self) -> u64 {
         self.frames
     }
 
-    /// Whether more of the frame has to come that began last.
+    /// Whether the current frame is incomplete.
     #[must_use]
     pub fn is_within_frame(&self) -> bool {
         self.frame.remaining > 0
     }
 
-    /// The payload of the last ping that was not answered yet. Answering the last of several is enough
-    /// (RFC 6455 section 5.5.3).
+    /// Takes the payload of the last ping that is not answered yet. Of several pings only the last needs an
+    /// answer (RFC 6455 section 5.5.3).
     pub fn take_pong(&mut self) -> Option<ControlPayload> {
         self.pong_due.take()
     }
 
-    /// Whether a ping waits for its answer.
+    /// Whether a pong is due.
     #[must_use]
     pub fn owes_pong(&self) -> bool {
         self.pong_due.is_some()
     }
 
-    /// Decodes what has arrived. Payload is unmasked and moved together in place.
-    // By itself, so that what the compiler makes of this loop does not depend on what stands around its call.
+    /// Decodes `buf`. Payload is unmasked and moved together in place.
     #[inline(never)]
     pub fn decode(&mut self, buf: &mut [u8]) -> Decoded {
         let mut payload = 0..0;
@@ -140,7 +139,7 @@ impl Decoder {
             let len = usize::try_from(self.frame.remaining).map_or(rest, |remaining| remaining.min(rest));
             self.frame.remaining -= len as u64;
             if self.frame.kind == Kind::Data {
-                // The first payload stays where it is, what follows moves down behind it.
+                // The first payload stays in place; later payload is moved down behind it.
                 let to = if payload.is_empty() { at } else { payload.end };
                 self.frame.mask.unmask_down(buf, at, to, len);
                 if len > 0 {
@@ -160,8 +159,8 @@ impl Decoder {
         Decoded { payload, end: None }
     }
 
-    /// Reads a header from the beginning of `bytes`, or puts its first part aside. Gives the number of
-    /// bytes that it took.
+    /// Parses a header at the beginning of `bytes` and returns its length. An incomplete header is stored,
+    /// and the result is `None`.
     fn header(&mut self, bytes: &[u8]) -> Result<Option<usize>, Violation> {
         if self.header_len == 0 {
             if let Some(header) = parse(bytes)? {
@@ -184,7 +183,7 @@ impl Decoder {
         Ok(Some(header.len - kept))
     }
 
-    /// Begins the frame of a header, if it is allowed here.
+    /// Starts the frame of a header, if the frame is allowed in this state.
     fn begin(&mut self, header: &Header) -> Result<(), Violation> {
         let fin = header.first & FIN != 0;
         let kind = match OpCode::from(header.first & 0x0f) {
@@ -216,7 +215,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// Acts upon a control frame that is complete.
+    /// Handles a complete control frame.
     fn control_frame(&mut self) -> Option<End> {
         match std::mem::replace(&mut self.frame.kind, Kind::Data) {
             Kind::Ping => self.pong_due = Some(self.control),
@@ -227,7 +226,7 @@ impl Decoder {
     }
 }
 
-/// Reads a client's header if all of it is there.
+/// Parses a client's header. Returns `None` if it is incomplete.
 fn parse(bytes: &[u8]) -> Result<Option<Header>, Violation> {
     let &[first, second, ref rest @ ..] = bytes else { return Ok(None) };
     if first & RESERVED_BITS != 0 {
@@ -258,12 +257,12 @@ fn parse(bytes: &[u8]) -> Result<Option<Header>, Violation> {
     Ok(Some(Header { first, payload_len, mask: Mask::new(key), len }))
 }
 
-/// Writes the header of a server's frame of `payload_len` bytes so that it ends at `at`, and gives
-/// where it begins.
+/// Writes the header of a server's frame with `payload_len` bytes so that it ends at `at`. Returns the index
+/// of its first byte.
 ///
 /// # Panics
 ///
-/// When there are fewer than [`MAX_SERVER_HEADER`] bytes before `at`.
+/// Panics if there are fewer than [`MAX_SERVER_HEADER`] bytes before `at`.
 pub fn write_header(buf: &mut [u8], at: usize, opcode: OpCode, payload_len: usize) -> usize {
     let first = FIN | u8::from(opcode);
     let mut header = [first, 0, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -288,7 +287,7 @@ pub fn write_header(buf: &mut [u8], at: usize, opcode: OpCode, payload_len: usiz
     start
 }
 
-/// A whole control frame of ours.
+/// Encodes a complete control frame.
 #[must_use]
 pub fn control_frame(control: Control, payload: &ControlPayload) -> Vec<u8> {
     let payload = payload.as_slice();

@@ -1,54 +1,55 @@
-//! The opening handshake (RFC 6455 section 4), as lenient as the original where that is harmless.
+//! The opening handshake (RFC 6455 section 4). It is as lenient as the original where that is harmless.
 
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-/// Versions that browsers have spoken; their frames are alike (RFC 6455 section 4.4 for 13).
+/// Supported protocol versions: 13 (RFC 6455 section 4.4) and two drafts that browsers have used, with the
+/// same frames.
 const VERSIONS: [&str; 3] = ["13", "8", "7"];
 
-/// So much of an unknown version is repeated.
+/// Maximum number of digits of an unsupported version that are repeated in the response.
 const MAX_VERSION_DIGITS: usize = 20;
 
-/// 16 bytes in base64.
+/// Length of 16 bytes in base64.
 const KEY_LENGTH: usize = 24;
 
-/// The one sub-protocol there is.
+/// The only supported sub-protocol.
 const BINARY: &str = "binary";
 
-/// An opening handshake that is in order.
+/// A valid opening handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opening {
     accept: String,
     binary: bool,
 }
 
-/// Why a request that asks for a WebSocket gets none. Each is the client's fault, and told in the words of the
-/// original where it has some.
+/// The reason why a request for a WebSocket is rejected. All are faults of the client, and the texts are
+/// those of the original where it has one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// Another method than GET. The version may be 1.0, which nginx sends by default, and is answered as 1.1.
+    /// The method is not GET. HTTP/1.0, which nginx sends by default, is accepted and answered as HTTP/1.1.
     #[error("A WebSocket begins with a GET request")]
     NotGet,
     /// No `Sec-WebSocket-Version`.
     #[error("Missing Sec-WebSocket-Version header")]
     NoVersion,
-    /// A version that we don't speak, as far as it is a number.
+    /// Unsupported version, reduced to its digits.
     #[error("Unsupported protocol version {0}")]
     Version(String),
     /// No `Sec-WebSocket-Key`.
     #[error("Missing Sec-WebSocket-Key header")]
     NoKey,
-    /// Not 16 bytes in base64 (RFC 6455 section 4.2.1), or several of them.
+    /// The key is not 16 bytes in base64 (RFC 6455 section 4.2.1), or occurs several times.
     #[error("Malformed Sec-WebSocket-Key header")]
     Key,
-    /// Only sub-protocols that we don't speak.
+    /// None of the requested sub-protocols is supported.
     #[error("Invalid protocol selected")]
     Protocol,
 }
 
 impl Refused {
-    /// The status to answer with.
+    /// The status of the response.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
@@ -58,18 +59,18 @@ impl Refused {
     }
 }
 
-/// Whether a request asks for a WebSocket at all. As with the original, `Connection: Upgrade` is not
-/// asked for: some proxies drop it.
+/// Whether a request asks for a WebSocket. As in the original, `Connection: Upgrade` is not required: some
+/// proxies drop it.
 #[must_use]
 pub fn is_asked<B>(request: &Request<B>) -> bool {
     tokens(request.headers(), &header::UPGRADE).any(|token| token.eq_ignore_ascii_case("websocket"))
 }
 
-/// Checks an opening handshake.
+/// Validates an opening handshake.
 ///
 /// # Errors
 ///
-/// What is wrong with it.
+/// The reason why it is rejected.
 pub fn check<B>(request: &Request<B>) -> Result<Opening, Refused> {
     let headers = request.headers();
     if request.method() != Method::GET {
@@ -94,13 +95,13 @@ pub fn check<B>(request: &Request<B>) -> Result<Opening, Refused> {
 }
 
 impl Opening {
-    /// The sub-protocol that was chosen, if any.
+    /// The selected sub-protocol, if there is one.
     #[must_use]
     pub fn subprotocol(&self) -> Option<&'static str> {
         self.binary.then_some(BINARY)
     }
 
-    /// The answer that opens the WebSocket.
+    /// The response that opens the WebSocket.
     #[must_use]
     pub fn response<B>(&self, empty: B) -> Response<B> {
         let mut response = Response::new(empty);
@@ -108,7 +109,7 @@ impl Opening {
         let headers = response.headers_mut();
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-        // Base64 is always a header value.
+        // Never fails: base64 is a valid header value.
         if let Ok(accept) = HeaderValue::from_str(&self.accept) {
             headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
         }
@@ -119,7 +120,7 @@ impl Opening {
     }
 }
 
-/// Whether this is 16 bytes in base64. Bits behind the last byte, which mean nothing, are not looked at.
+/// Whether `key` is 16 bytes in base64. Unused bits of the last character are ignored.
 fn is_key(key: &[u8]) -> bool {
     let bytes: [u8; KEY_LENGTH] = match key.try_into() {
         Ok(bytes) => bytes,
@@ -129,7 +130,7 @@ fn is_key(key: &[u8]) -> bool {
     bytes.ends_with(b"==") && bytes[..KEY_LENGTH - 2].iter().all(digit)
 }
 
-/// The elements of a header that holds a list, over all its lines.
+/// Iterates over the elements of a list header, across all its lines.
 pub(crate) fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
     let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
     lines.flat_map(|line| line.split(',')).map(str::trim).filter(|token| !token.is_empty())

@@ -1,29 +1,29 @@
 //! Masking of payload (RFC 6455 section 5.3).
 
-/// The masking key of a frame, turned so that its first byte is for the next byte of payload.
+/// The masking key of a frame, rotated so that its first byte applies to the next byte of payload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mask([u8; 4]);
 
-/// Bytes that are unmasked in one step: as wide as every processor's vector registers.
+/// Number of bytes that are unmasked in one step: the width of the vector registers of every processor.
 const STEP: usize = 16;
 
-/// Bytes that are moved and then unmasked, where both can't be done in one pass. They stay in the
-/// processor's nearest cache in between.
+/// Number of bytes that are moved and then unmasked where this can't be done in one pass. They stay in the
+/// processor's L1 cache in between.
 const BLOCK: usize = 4 << 10;
 
 impl Mask {
-    /// The key as it stands in the frame's header.
+    /// Creates the mask from the key in a frame's header.
     #[must_use]
     pub fn new(key: [u8; 4]) -> Self {
         Self(key)
     }
 
-    /// Unmasks the next bytes of payload, which are `len` bytes of `buf` from `from` on, and moves them
-    /// to `to`, which must not be behind `from`. Nothing is written over what was not read yet.
+    /// Unmasks the next `len` bytes of payload at `from` in `buf`, and moves them to `to`, where `to <=
+    /// from`. No byte is overwritten before it is read.
     ///
     /// # Panics
     ///
-    /// When `buf` ends before the payload.
+    /// Panics if `buf` ends before the payload.
     pub fn unmask_down(&mut self, buf: &mut [u8], from: usize, to: usize, len: usize) {
         let gap = from - to;
         let window = &mut buf[to..from + len];
@@ -39,7 +39,7 @@ impl Mask {
         }
     }
 
-    /// Unmasks the next bytes of payload from `source` onto `place`, which is as long.
+    /// Unmasks the next bytes of payload from `source` to `place`, which has the same length.
     #[inline]
     pub fn unmask_onto(&mut self, source: &[u8], place: &mut [u8]) {
         let key = u32::from_ne_bytes(self.0);
@@ -65,7 +65,7 @@ impl Mask {
         self.0.rotate_left(source.len());
     }
 
-    /// Unmasks the next bytes of payload where they stand.
+    /// Unmasks the next bytes of payload in place.
     fn unmask(&mut self, payload: &mut [u8]) {
         let key = u32::from_ne_bytes(self.0);
         let mut places = payload.chunks_exact_mut(4);
@@ -81,13 +81,13 @@ impl Mask {
     }
 }
 
-/// One word of payload.
+/// Unmasks one word.
 #[inline]
 fn word(masked: [u8; 4], key: u32) -> [u8; 4] {
     (u32::from_ne_bytes(masked) ^ key).to_ne_bytes()
 }
 
-/// One step of payload. Of a length that the compiler knows, so that it becomes one instruction of vectors.
+/// Unmasks one step. The length is a constant, so that the compiler emits a vector instruction.
 #[inline]
 fn unmasked(bytes: [u8; STEP], key: u32) -> [u8; STEP] {
     let mut payload = [0; STEP];

@@ -1,4 +1,4 @@
-//! RFC 6455 without any I/O: the opening handshake, frames, masking, and closing.
+//! The WebSocket protocol (RFC 6455) without I/O: opening handshake, frames, masking and closing.
 
 #![forbid(unsafe_code)]
 

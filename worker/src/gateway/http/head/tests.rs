@@ -15,7 +15,8 @@ fn limits(bytes: u32, fields: u32) -> Limits {
     Limits { request_head_bytes: number(bytes), request_fields: number(fields), ..Limits::default() }
 }
 
-/// What hyper is given of `sent`, in reads of `size` bytes, until it has the end of a head; and what we are told.
+/// Reads `sent` in reads of `size` bytes until a head is complete. Returns the text that hyper sees, the
+/// facts, and the rest.
 async fn read_of(sent: &[u8], size: usize, limits: &Limits) -> (String, Head, Vec<u8>) {
     let (mut client, server) = duplex(4 << 20);
     client.write_all(sent).await.unwrap();
@@ -43,7 +44,7 @@ async fn every_size(sent: &[u8], limits: &Limits) -> (String, Head, Vec<u8>) {
 }
 
 #[tokio::test]
-async fn a_head_within_its_bounds_passes_as_it_is_and_alone() {
+async fn a_head_within_its_limits_passes_unchanged_and_alone() {
     for head in ["GET / HTTP/1.1\r\nA: 1\r\nB: 2\r\n\r\n", "\r\nGET /0 HTTP/1.1\nA:\nB: HTTP/1.0\n\n"] {
         let bound = limits(u32::try_from(head.len()).unwrap(), 2);
         let sent = format!("{head}GET /frames HTTP/1.0\r\n\r\n");
@@ -55,7 +56,7 @@ async fn a_head_within_its_bounds_passes_as_it_is_and_alone() {
 }
 
 #[tokio::test]
-async fn one_head_after_the_other_is_read() {
+async fn consecutive_heads_are_read_one_by_one() {
     let (mut client, server) = duplex(1024);
     client.write_all(b"GET /a HTTP/1.0\r\n\r\nGET /b HTTP/1.1\r\n\r\n").await.unwrap();
     let mut heads = Heads::new(server, &Limits::default());
@@ -76,7 +77,7 @@ async fn only_the_version_of_a_request_line_is_changed() {
 }
 
 #[tokio::test]
-async fn a_head_that_breaks_a_bound_is_cut_and_has_an_end() {
+async fn a_head_that_exceeds_a_limit_is_cut_and_completed() {
     let line = "GET / HTTP/1.1\r\n";
     let long = format!("{line}A: {}\r\n\r\n", "x".repeat(10_000));
     let many = format!("{line}{}\r\n", "A: 1\r\n".repeat(101));
@@ -88,7 +89,7 @@ async fn a_head_that_breaks_a_bound_is_cut_and_has_an_end() {
     }
 }
 
-/// The status by which hyper answers what is sent; every request that it hands out is 418.
+/// The status with which hyper answers `sent`. Requests that reach the service get 418.
 async fn answer_to(sent: &[u8], limits: &Limits) -> u16 {
     let (mut client, server) = duplex(4 << 20);
     client.write_all(sent).await.unwrap();
@@ -109,7 +110,7 @@ async fn answer_to(sent: &[u8], limits: &Limits) -> u16 {
 }
 
 #[tokio::test]
-async fn wherever_a_head_is_cut_hyper_takes_what_is_left() {
+async fn hyper_accepts_a_head_wherever_it_is_cut() {
     let head = "GET /path?query HTTP/1.1\r\nHost: x\r\nUser-Agent: y z\r\nA:b\r\nCookie: a=b; c=d\r\n\r\n";
     let line = head.find('\n').unwrap();
     for bytes in 4..head.len() {
@@ -117,7 +118,7 @@ async fn wherever_a_head_is_cut_hyper_takes_what_is_left() {
         let (_, seen, _) = every_size(head.as_bytes(), &bound).await;
         assert_eq!(seen.bytes, head.len());
         assert_eq!(seen.broken, Some(if bytes <= line { Bound::RequestLine } else { Bound::Bytes }));
-        // A version that is cut is none: hyper refuses it.
+        // hyper rejects a version that is cut.
         let in_version = head.find("HTTP").unwrap()..line - 1;
         let status = if in_version.contains(&bytes) { 400 } else { 418 };
         assert_eq!(answer_to(head.as_bytes(), &bound).await, status, "{}", &head[..bytes]);
@@ -125,7 +126,7 @@ async fn wherever_a_head_is_cut_hyper_takes_what_is_left() {
 }
 
 #[tokio::test]
-async fn hyper_itself_finds_nothing_too_large() {
+async fn hyper_never_rejects_a_head_as_too_large() {
     let line = "GET / HTTP/1.1\r\n";
     for fields in [1, 99, 100, 101, 5000] {
         for length in [1, 40, 4000, 70_000] {
@@ -138,7 +139,7 @@ async fn hyper_itself_finds_nothing_too_large() {
 }
 
 #[tokio::test]
-async fn what_never_ends_is_read_so_far_and_no_further() {
+async fn an_endless_head_is_read_up_to_a_limit() {
     let sent = "x".repeat(MAX_DISCARDED * 2);
     let (_, seen, rest) = read_of(sent.as_bytes(), 8192, &limits(1000, 10)).await;
     assert!((MAX_DISCARDED..MAX_DISCARDED + PIECE).contains(&seen.bytes));

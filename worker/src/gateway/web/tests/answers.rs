@@ -1,11 +1,11 @@
-//! What a request for a file or a directory is answered with.
+//! Responses to requests for files and directories.
 
 use std::fs::File;
 
 use super::*;
 
 #[test]
-fn a_file_is_sent_with_all_that_caches_need() {
+fn a_file_is_sent_with_the_headers_that_caches_need() {
     let site = Site::new().with("app/ui.js", "let a;");
     let root = site.root(false);
     let response = get(&root, "/app/ui.js?v=1");
@@ -150,7 +150,7 @@ fn a_listing_is_sorted_and_escaped() {
 }
 
 #[test]
-fn a_listing_has_an_end() {
+fn a_listing_is_bounded() {
     let site = Site::new();
     for n in 0..10_001 {
         File::create(site.web().join(n.to_string())).unwrap();

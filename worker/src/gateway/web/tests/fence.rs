@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Each way with and without listings.
+/// Both kinds of lookup, each without and with listings.
 const WAYS: [(Lookup, bool); 4] =
     [(Lookup::Kernel, false), (Lookup::Kernel, true), (Lookup::Walk, false), (Lookup::Walk, true)];
 
@@ -87,7 +87,7 @@ fn every_spelling_of_a_way_out_is_refused() {
     }
 }
 
-/// A name that is now a directory inside and now a link to the outside never leads out.
+/// A name that alternates between a directory inside and a link to the outside never leads out.
 #[test]
 fn a_name_that_is_swapped_meanwhile_never_leads_out() {
     for lookup in [Lookup::Kernel, Lookup::Walk] {
@@ -96,7 +96,8 @@ fn a_name_that_is_swapped_meanwhile_never_leads_out() {
     }
 }
 
-/// With `by_links` the way to the name goes above the directory and comes back by an absolute link.
+/// Alternates a name while it is requested. With `by_links`, the path to it goes above the directory and
+/// returns by an absolute link.
 fn swap_meanwhile(lookup: Lookup, by_links: bool) {
     use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
     use std::sync::atomic::{AtomicBool, Ordering};
@@ -114,7 +115,7 @@ fn swap_meanwhile(lookup: Lookup, by_links: bool) {
                 renameat2(AT_FDCWD, &here, AT_FDCWD, &there, RenameFlags::RENAME_EXCHANGE).unwrap();
             }
         });
-        // Both outcomes have to be seen, however late the other thread begins.
+        // Both outcomes must occur, however late the other thread starts.
         let (mut inside, mut outside) = (0, 0);
         let deadline = Instant::now() + Duration::from_secs(20);
         while inside + outside < 5_000 || (inside.min(outside) == 0 && Instant::now() < deadline) {
@@ -180,7 +181,7 @@ proptest! {
     }
 }
 
-/// Asks for a path, if it can be one, and looks at what comes.
+/// Requests a path, if it is valid in a URI, and checks the response.
 fn check(site: &Site, target: &str) {
     let Ok(path) = PathAndQuery::try_from(target) else { return };
     for (lookup, listing) in WAYS {

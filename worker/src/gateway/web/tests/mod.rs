@@ -1,4 +1,4 @@
-//! Whole requests against a directory on the disk.
+//! Tests of whole requests against a directory on disk.
 
 mod answers;
 mod fence;
@@ -15,7 +15,7 @@ use crate::beneath::Lookup;
 
 const CANARY: &str = "the canary sings";
 
-/// A web directory in a directory of its own, with a canary beside it.
+/// A web directory with a canary file beside it.
 struct Site {
     dir: tempfile::TempDir,
 }

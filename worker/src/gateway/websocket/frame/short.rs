@@ -1,4 +1,4 @@
-//! Short messages that follow one another, which is what keys, pointers and terminals send.
+//! A fast path for consecutive short messages, which is what keyboards, pointers and terminals send.
 
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
@@ -6,18 +6,19 @@ use super::{Decoder, FIN, MASKED};
 use crate::gateway::websocket::close::MAX_CONTROL;
 use crate::gateway::websocket::mask::Mask;
 
-/// Two bytes and a masking key: the header of a frame whose length fits into 7 bits (RFC 6455 section 5.2).
+/// Header length of a frame with a 7-bit length: two bytes and a masking key (RFC 6455 section 5.2).
 const SHORT_HEADER: usize = 6;
 
-/// The most payload of such a frame. Control frames have no other.
+/// Maximum payload length in that form, in bytes. It is also the limit for control frames.
 const MAX_SHORT: usize = MAX_CONTROL;
 
 impl Decoder {
-    /// Decodes messages of one short frame each, from `at` on, and moves their payload to `to`. Stops before
-    /// whatever is anything else, or not there in whole. Gives where it has stopped, and the payload's end.
+    /// Decodes messages of one short frame each, starting at `at`, and moves their payload to `to`. Stops
+    /// before any other or incomplete frame. Returns the position where it stopped and the end of the
+    /// payload.
     ///
-    /// It comes to the same as decoding them one by one. But with nothing to remember between two frames, and
-    /// source and place apart from each other, it takes half the time: 4.7 ns instead of 10.4 for 64 bytes.
+    /// The result is the same as decoding frame by frame. It takes half the time, 4.7 instead of 10.4 ns for
+    /// 64 bytes, because no state is kept between frames and source and destination do not overlap.
     pub(super) fn short_messages(&mut self, buf: &mut [u8], mut at: usize, mut to: usize) -> (usize, usize) {
         let text = if self.accept_text { Data::Text } else { Data::Binary };
         let [binary, text] = [Data::Binary, text].map(|data| FIN | u8::from(OpCode::Data(data)));
@@ -27,12 +28,12 @@ impl Decoder {
             else {
                 break;
             };
-            // With the bit for a mask missing it comes out as too long.
+            // Without the mask bit, the length exceeds `MAX_SHORT`.
             let len = usize::from(second ^ MASKED);
             if (first != binary && first != text) || len > MAX_SHORT {
                 break;
             }
-            // Payload that is not there in whole, or too near to its place to be moved in one pass.
+            // The payload is incomplete, or its source and destination overlap.
             let (Some(source), Some(place)) = (rest.get(..len), place.get_mut(to..to + len)) else { break };
             Mask::new([k0, k1, k2, k3]).unmask_onto(source, place);
             self.frames += 1;

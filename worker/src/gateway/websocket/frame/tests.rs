@@ -2,7 +2,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::{Frame as TheirFrame, Frame
 
 use super::*;
 
-/// A client's frame, written by tungstenite.
+/// A client's frame, encoded by tungstenite.
 fn frame(opcode: OpCode, fin: bool, payload: &[u8]) -> Vec<u8> {
     let header =
         FrameHeader { is_final: fin, opcode, mask: Some([0x37, 0xfa, 0x21, 0x3d]), ..Default::default() };
@@ -17,7 +17,7 @@ const TEXT: OpCode = OpCode::Data(Data::Text);
 const PING: OpCode = OpCode::Control(Control::Ping);
 const CLOSE: OpCode = OpCode::Control(Control::Close);
 
-/// Feeds `bytes` in pieces; gives all payload, all pongs that were due at some time, and the end.
+/// Decodes `bytes` in pieces. Returns the payload, all pongs, and the end.
 fn decode_in_pieces(bytes: &[u8], piece: usize) -> (Vec<u8>, Vec<Vec<u8>>, Option<End>) {
     let mut decoder = Decoder::new(false);
     let (mut payload, mut pongs) = (Vec::new(), Vec::new());
@@ -34,7 +34,7 @@ fn decode_in_pieces(bytes: &[u8], piece: usize) -> (Vec<u8>, Vec<Vec<u8>>, Optio
 }
 
 #[test]
-fn frames_of_every_length_form_arrive_whatever_the_pieces() {
+fn frames_of_every_length_form_decode_in_any_pieces() {
     let lengths = [0, 1, 3, 125, 126, 127, 300, 65535, 65536, 70000];
     let payloads: Vec<Vec<u8>> = lengths.iter().map(|len| (0..251).cycle().take(*len).collect()).collect();
     let bytes: Vec<u8> = payloads.iter().flat_map(|payload| frame(BINARY, true, payload)).collect();
@@ -45,7 +45,7 @@ fn frames_of_every_length_form_arrive_whatever_the_pieces() {
     }
 }
 
-/// Whatever comes among short messages, at once or byte by byte, it comes to the same.
+/// Any frame between short messages decodes alike, at once or byte by byte.
 #[test]
 fn short_messages_in_a_row_are_frames_like_others() {
     let short: Vec<u8> = (0..=130).flat_map(|len| frame(BINARY, true, &vec![b'x'; len])).collect();
@@ -146,7 +146,7 @@ fn a_header_that_announces_the_largest_payload_allocates_nothing() {
 }
 
 #[test]
-fn our_headers_read_back() {
+fn written_headers_are_read_back() {
     for len in [0, 1, 125, 126, 65535, 65536, 1 << 20] {
         let mut buf = vec![0; MAX_SERVER_HEADER + 2];
         let start = write_header(&mut buf, MAX_SERVER_HEADER, BINARY, len);
