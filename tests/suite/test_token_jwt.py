@@ -278,7 +278,7 @@ def test_the_log_has_the_reason_and_no_token(keys, target):
     running, key = keys.gateway("rsa"), keys.key("rsa")
     for content, alg, name, reason in [
         (claims(target, exp=1), "RS256", "rsa", "it has expired"),
-        (claims(target, nbf=9e9), "RS256", "rsa", "it can not be used yet"),
+        (claims(target, nbf=9e9), "RS256", "rsa", "it can't be used yet"),
         ({"port": 1}, "RS256", "rsa", 'it has no claim "host"'),
         (claims(target), "HS512", "secret-512", 'its algorithm "HS512" can\'t be used with the key, which is a private RSA key'),
     ]:  # fmt: skip

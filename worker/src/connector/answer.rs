@@ -1,4 +1,4 @@
-//! One request of a gateway, from the client's proof to its target.
+//! Answers one request of a gateway: verifies the ticket, applies the policy, and dials the target.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -19,10 +19,10 @@ use super::state::{Connector, bounded};
 use super::target::Target;
 use super::under_way::Answering;
 
-/// How long a gateway may leave its answers unread before it counts as hung.
+/// Time limit for a gateway to read an answer. After that it counts as hung.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Answers one request, whose ticket was taken.
+/// Answers one request, whose ticket has been taken.
 pub(super) async fn answer(
     connector: Rc<Connector>,
     channel: Rc<Channel>,
@@ -47,25 +47,25 @@ pub(super) async fn answer(
         },
         RequestKind::Session => connect(&connector, claims, &request, &answering).await,
     };
-    // All is said about the connection, whether or not its gateway reads the answer.
+    // Ends the request for the supervisor, whether or not the gateway reads the answer.
     drop(answering);
     give(&connector, &channel, gateway, answer).await;
 }
 
-/// Gives a gateway its answer, which it must read in time.
+/// Sends an answer to a gateway, which must read it within [`ANSWER_DEADLINE`].
 pub(super) async fn give(
     connector: &Connector,
     channel: &Channel,
     gateway: GatewayId,
     answer: ConnectorToGateway,
 ) {
-    // A gateway that is gone needs no answer.
+    // An error means that the gateway is gone, and is ignored.
     if timeout(ANSWER_DEADLINE, channel.send(&answer)).await.is_err() {
         connector.accuse(gateway, "it does not read its answers".into());
     }
 }
 
-/// Finds the target of a request and dials it.
+/// Determines the target of a request and dials it.
 async fn connect(
     connector: &Rc<Connector>,
     claims: &Claims,
@@ -86,8 +86,8 @@ async fn connect(
         dialled = async {
             let turn = connector.turns.take(target.to_string(), &claims.client);
             let turn = timeout_at(deadline.into(), turn).await.map_err(|_| DialError::NoTurn)?;
-            // The turn ends before the gateway gets its answer: one that does not read must not keep others
-            // waiting.
+            // The turn ends before the answer is sent: a gateway that does not read must not delay other
+            // clients.
             connector.policy.dial(&target, &connector.setup, deadline.into(), Rc::new(turn)).await
         } => dialled,
     };
@@ -112,7 +112,7 @@ async fn connect(
     }
 }
 
-/// The target of a request, and on what terms it may have it.
+/// Applies the policy. Returns the target and the terms of the session.
 async fn admit(connector: &Rc<Connector>, request: &ClientRequest<'_>) -> Result<(Target, Grant), Denied> {
     let mut grant = connector.policy.authenticate(request).await?;
     if connector.policy.reads_files() {
@@ -122,8 +122,8 @@ async fn admit(connector: &Rc<Connector>, request: &ClientRequest<'_>) -> Result
     Ok((target, grant))
 }
 
-/// Logs why a client gets nothing. Its ticket stays used: one that may try again comes with another
-/// connection, so that a gateway can't try passwords without end.
+/// Logs why a client is refused. Its ticket stays spent, so that a gateway can't try many passwords with it:
+/// a client that may retry does so on another connection.
 fn deny(claims: &Claims, denied: &Denied) -> ConnectorToGateway {
     let event = denied.event().map(RoleEvent::as_str);
     tracing::info!(connection = claims.connection.0, event, "{denied}");

@@ -1,4 +1,4 @@
-//! What policy decides about.
+//! The subject of policy decisions.
 
 use common::ipc::ClientAddr;
 use common::ipc::admission::ClientFacts;
@@ -7,15 +7,15 @@ use serde::Serialize;
 /// A request of a client, for a session or a page.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ClientRequest<'a> {
-    /// The client's address, from the supervisor.
+    /// Address of the client, from the supervisor's ticket.
     pub(super) client: &'a ClientAddr,
-    /// What the client has shown in its request, from its gateway.
+    /// Facts about the request, from the gateway.
     pub(super) facts: &'a ClientFacts,
-    /// What it asks for.
+    /// Whether a session or a page is requested.
     pub(super) kind: RequestKind,
 }
 
-/// What a client asks for.
+/// What a client requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum RequestKind {

@@ -1,4 +1,4 @@
-//! Resolving a name and connecting to its addresses.
+//! Resolves a host name and connects to one of its addresses.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -21,36 +21,36 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::sandbox::resolver;
 
-/// The shortest time that each of several addresses gets.
+/// Minimum time that each of several addresses gets.
 const MIN_ATTEMPT: Duration = Duration::from_secs(1);
 
-/// Why a target can't be reached.
+/// The reason why a target can't be reached.
 #[derive(Debug)]
 pub(super) enum DialError {
-    /// Its name has no address.
+    /// The name can't be resolved, or has no address.
     Name(io::Error),
-    /// No address could be connected to; the reason of the last.
+    /// No address accepts a connection; the error is that of the last address.
     Connect(io::Error),
     /// The deadline has passed.
     TimedOut,
-    /// The deadline has passed before its turn came.
+    /// The deadline has passed while the dial waited for its turn.
     NoTurn,
-    /// The connection has ended meanwhile.
+    /// The client's connection has ended.
     GivenUp,
 }
 
 impl DialError {
-    /// Nobody listens there.
+    /// Whether the target has rejected the connection, as nobody listens there.
     pub(super) fn is_refusal(&self) -> bool {
         matches!(self, Self::Connect(error) if error.kind() == io::ErrorKind::ConnectionRefused)
     }
 
-    /// Nobody listens there, or there is no such socket, yet.
+    /// Whether nobody listens at the target yet, or its socket does not exist yet.
     pub(super) fn is_absence(&self) -> bool {
         matches!(self, Self::Connect(error) if error.kind() == io::ErrorKind::NotFound) || self.is_refusal()
     }
 
-    /// What the client may know.
+    /// The refusal that the client receives.
     pub(super) fn refusal(&self) -> Refusal {
         let (Self::Name(error) | Self::Connect(error)) = self else { return Refusal::Unreachable };
         match Errno::from_io_error(error) {
@@ -63,7 +63,7 @@ impl DialError {
 }
 
 impl fmt::Display for DialError {
-    /// In the form of the original's log lines.
+    /// Formats the error like the log lines of the original.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name(error) => write!(f, "cannot resolve the name: {error}"),
@@ -82,8 +82,8 @@ impl fmt::Display for DialError {
     }
 }
 
-/// Connects to what is at an address until `deadline`. `kept` is dropped when nothing goes on any more, the resolver
-/// included, which can't be stopped.
+/// Connects to `address` until `deadline`. `kept` is dropped once all activity has ended, including the
+/// resolver's thread, which can't be cancelled.
 pub(super) async fn connect_to(
     address: &TargetAddr,
     prefer_ipv6: bool,
@@ -102,7 +102,7 @@ pub(super) async fn connect_to(
     }
 }
 
-/// The addresses of a name, those of the preferred family first.
+/// Resolves a name. Addresses of the preferred family come first.
 async fn resolve(
     host: &str,
     port: u16,
@@ -126,7 +126,7 @@ async fn resolve(
     Ok(addresses)
 }
 
-/// Tries each address in turn. None may use up the time of those behind it.
+/// Tries each address in turn. No address may use up the time of those after it.
 pub(super) async fn connect_first(addresses: &[SocketAddr], deadline: Instant) -> Result<OwnedFd, DialError> {
     let no_address = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     let mut last = DialError::Name(no_address);
@@ -146,7 +146,7 @@ pub(super) async fn connect_first(addresses: &[SocketAddr], deadline: Instant) -
 async fn connect_tcp(address: SocketAddr) -> io::Result<OwnedFd> {
     let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
     let socket = socket(family)?;
-    // Keystrokes must not wait for more of them; dead targets must be noticed.
+    // Keystrokes must not wait for more data, and dead targets must be detected.
     sockopt::set_tcp_nodelay(&socket, true)?;
     sockopt::set_socket_keepalive(&socket, true)?;
     connect(socket, &address).await
@@ -157,7 +157,8 @@ async fn connect_unix(path: &Path) -> Result<OwnedFd, DialError> {
     loop {
         let socket = socket(AddressFamily::UNIX).map_err(DialError::Connect)?;
         match connect(socket, &address).await {
-            // The target's backlog is full, and unix sockets don't tell when it no longer is.
+            // The backlog of the target is full. There is no event for space in it, so the connect is
+            // retried.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
@@ -177,7 +178,7 @@ async fn connect(socket: OwnedFd, address: &impl SocketAddrArg) -> io::Result<Ow
         Err(Errno::INPROGRESS) => {}
         Err(error) => return Err(error.into()),
     }
-    // A target on this machine has answered by now: no need to wait for what is there.
+    // A local target has accepted by now, so that there is nothing to wait for.
     let mut ready = [PollFd::new(&socket, PollFlags::OUT)];
     if poll(&mut ready, Some(&Timespec::default()))? == 1 {
         sockopt::socket_error(&socket)??;

@@ -1,5 +1,5 @@
-//! Services that the connector asks before a target is known: Redis, an API, a plugin. Their addresses, and
-//! connections to them.
+//! Services that the connector queries before a target is known (Redis, a token API, a plugin): their
+//! addresses, and connections to them.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -31,20 +31,20 @@ pub(super) struct Endpoint {
     address: TargetAddr,
     prefer_ipv6: bool,
     tls: Option<(TlsConnector, ServerName<'static>)>,
-    /// Deadline for resolving, connecting and the TLS handshake together.
+    /// Time limit for resolving, connecting and the TLS handshake together.
     deadline: Duration,
 }
 
-/// Why a service can't be reached.
+/// The reason why a service can't be reached.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectError {
     /// Connecting has failed.
     #[error("{0}")]
     Dial(DialError),
-    /// The event loop can't take the socket.
+    /// The event loop can't register the socket.
     #[error("{0}")]
     Socket(io::Error),
-    /// TLS has failed: the certificate is not valid, or the service speaks no TLS.
+    /// The TLS handshake has failed: the certificate is not valid, or the service does not speak TLS.
     #[error("TLS: {0}")]
     Tls(io::Error),
     /// The deadline has passed.
@@ -53,11 +53,11 @@ pub(super) enum ConnectError {
 }
 
 impl Endpoint {
-    /// The service that a setup describes; `deadline` holds until the connection can be used.
+    /// Creates the endpoint of a setup. `deadline` limits the time until a connection is usable.
     ///
     /// # Errors
     ///
-    /// Why TLS to this service can't work, for the administrator.
+    /// The reason why TLS can't be used with this service, for the administrator.
     pub(super) fn new(service: &Service, prefer_ipv6: bool, deadline: Duration) -> Result<Self, String> {
         let tls = match (&service.authorities, &service.address) {
             (Some(authorities), TargetAddr::Tcp { host, .. }) => {
@@ -101,7 +101,7 @@ fn unix(socket: OwnedFd) -> io::Result<Stream> {
     Ok(Box::new(UnixStream::from_std(socket.into())?))
 }
 
-/// Trusts these authorities only.
+/// A TLS client that trusts `authorities` only.
 fn client(authorities: &[Vec<u8>]) -> Result<ClientConfig, String> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(authorities.iter().map(|der| CertificateDer::from(der.as_slice())));

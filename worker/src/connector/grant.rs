@@ -2,22 +2,22 @@
 
 use std::time::Duration;
 
-/// What the plugins that have accepted the client say about it.
+/// What the plugins that have accepted the client say about its session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Grant {
-    /// The authenticated user.
+    /// Maximum duration of the session; `None` for unlimited.
     pub(super) user: Option<String>,
     /// Longest duration of the session; unlimited if absent.
     pub(super) lifetime: Option<Duration>,
 }
 
 impl Grant {
-    /// Sets the user, if one is given; the last plugin that names a user decides.
+    /// Sets the user, if one is given. The last plugin that names a user wins.
     pub(super) fn name(&mut self, user: Option<String>) {
         self.user = user.or(self.user.take());
     }
 
-    /// Limits the lifetime of the session; the shortest limit applies.
+    /// Limits the duration of the session. The shortest limit wins.
     pub(super) fn limit(&mut self, lifetime: Option<Duration>) {
         self.lifetime = self.lifetime.into_iter().chain(lifetime).min();
     }

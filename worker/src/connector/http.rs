@@ -1,5 +1,4 @@
-//! An HTTP client (RFC 9112) for one service: bounded answers, and connections that are kept for the next
-//! question.
+//! An HTTP client (RFC 9112) for one service. Response bodies are bounded, and connections are kept alive.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -17,51 +16,51 @@ use tokio::time::timeout;
 
 use super::endpoint::{ConnectError, Endpoint};
 
-/// The longest answer that is read, bytes. Addresses are short.
+/// Maximum length of a response body in bytes. Addresses are short.
 const MAX_BODY: usize = 64 * 1024;
 
-/// Questions at a time; each has a connection of its own. Others wait their turn.
+/// Maximum number of concurrent requests, each on a connection of its own. Further requests wait.
 const MAX_ASKING: usize = 64;
 
-/// Connections that are kept while nobody asks.
+/// Maximum number of idle connections.
 const MAX_IDLE: usize = 8;
 
-/// A service that speaks HTTP, and connections to it.
+/// A client of one HTTP service, with its idle connections.
 pub(super) struct Client {
     endpoint: Endpoint,
-    /// For the `Host` header (RFC 9110 section 7.2).
+    /// Value of the `Host` header (RFC 9110 section 7.2).
     host: HeaderValue,
     idle: RefCell<Vec<SendRequest<Full<Bytes>>>>,
     turns: Semaphore,
-    /// For one question and its answer.
+    /// Time limit for a request and its response.
     deadline: Duration,
 }
 
-/// What a service has answered.
+/// The response of a service.
 #[derive(Debug)]
 pub(super) struct ServiceAnswer {
     /// The status.
     pub(super) status: StatusCode,
     /// The header fields.
     pub(super) headers: HeaderMap,
-    /// All of the content.
+    /// The complete body.
     pub(super) body: Bytes,
 }
 
-/// Why there is no answer.
+/// The reason why there is no response.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HttpError {
-    /// No connection.
+    /// No connection to the service.
     #[error("{0}")]
     Connect(#[from] ConnectError),
-    /// The connection broke, or what came is not HTTP.
+    /// The connection broke, or the response is not HTTP.
     #[error("{0}")]
     Protocol(#[from] hyper::Error),
-    /// More than [`MAX_BODY`].
+    /// The body is longer than [`MAX_BODY`].
     #[error("its answer is longer than {MAX_BODY} bytes")]
     TooLong,
-    /// The answer has a content coding (RFC 9110 section 8.4), though the question accepts none.
-    #[error("its answer is compressed ({0}), which was not asked for and is not supported")]
+    /// The response has a content coding (RFC 9110 section 8.4), although the request accepts none.
+    #[error("its answer is compressed ({0}), which was not requested and is not supported")]
     Encoded(String),
     /// The deadline has passed.
     #[error("it does not answer in time")]
@@ -69,24 +68,24 @@ pub(super) enum HttpError {
 }
 
 impl Client {
-    /// A client of the service at `endpoint`, which is called `host`.
+    /// Creates a client of the service at `endpoint`, whose name is `host`.
     pub(super) fn new(endpoint: Endpoint, host: HeaderValue, deadline: Duration) -> Self {
         Self { endpoint, host, idle: RefCell::default(), turns: Semaphore::new(MAX_ASKING), deadline }
     }
 
-    /// What the service is called.
+    /// The name of the service.
     pub(super) fn host(&self) -> &str {
         self.host.to_str().unwrap_or_default()
     }
 
-    /// Asks. The request needs no `Host`. A kept connection may turn out to have been closed by the service: the
-    /// question is then asked once more on a new one.
+    /// Sends a request, which needs no `Host` field. If the service has closed the idle connection meanwhile,
+    /// the request is sent again on a new one.
     pub(super) async fn ask(&self, request: Request<Full<Bytes>>) -> Result<ServiceAnswer, HttpError> {
         timeout(self.deadline, self.asked(request)).await.map_err(|_| HttpError::TimedOut)?
     }
 
     async fn asked(&self, mut request: Request<Full<Bytes>>) -> Result<ServiceAnswer, HttpError> {
-        // The semaphore is never closed.
+        // Never fails: the semaphore is never closed.
         let _turn = self.turns.acquire().await;
         request.headers_mut().insert(header::HOST, self.host.clone());
         request.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
@@ -98,7 +97,7 @@ impl Client {
         }
         let stream = self.endpoint.connect().await?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        // It ends with its sender. What breaks it is told to who waits for an answer.
+        // The task ends when its sender is dropped. Errors are reported to the request that is waiting.
         spawn_local(async move { _ = connection.await });
         self.exchange(sender, request).await
     }
@@ -142,7 +141,7 @@ async fn content(body: Incoming) -> Result<Bytes, HttpError> {
     }
 }
 
-/// Whether the connection ended before anything of the answer came.
+/// Whether the connection ended before any of the response was received.
 fn is_stale(error: &hyper::Error) -> bool {
     error.is_canceled()
         || error.is_closed()

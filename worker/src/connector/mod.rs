@@ -1,8 +1,8 @@
-//! The connector: decides which target a connection gets, and dials it.
+//! The connector: decides which target a client gets, and dials it.
 //!
-//! It reads no byte of a client but the fields of the requests that gateways ask about, and takes
-//! gateways for hostile. Each request takes a ticket, so that a gateway can't have more targets than
-//! clients came to it, nor say who they are. What a gateway sends can end the gateway, and nothing else.
+//! It sees nothing of a client but the facts in its gateway's requests, and treats gateways as hostile. Each
+//! request consumes a ticket of the supervisor, so that a gateway can neither obtain more targets than it has
+//! clients, nor forge a client's address. A message of a gateway can end that gateway, and nothing else.
 
 mod answer;
 mod auth;
@@ -50,20 +50,20 @@ use state::{Connector, bounded};
 use turns::{MAX_OF_TARGET, Turns};
 use under_way::UnderWay;
 
-/// Requests of one gateway that may wait. A gateway with more is told that we are overloaded.
+/// Maximum number of pending requests of one gateway. Further requests are refused as overload.
 const MAX_WAITING: usize = 4096;
 
-/// How long the word of a dialled target may wait for others.
+/// Time for which results of dialling are batched.
 const MAX_DELAY: Duration = Duration::from_millis(8);
 
-/// The time for what is being answered when another process is to take over.
+/// Time for requests in progress, after a fault that another process must take over.
 const LAST_ANSWERS: Duration = Duration::from_millis(200);
 
-/// Runs the role until its channel is closed.
+/// Runs the role until the supervisor closes its channel.
 ///
 /// # Errors
 ///
-/// When the supervisor sends something else than expected, or the kernel refuses what is needed.
+/// Fails if the supervisor sends an unexpected message, or if the kernel refuses a resource.
 pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
     role::run(async {
         let supervisor = Channel::new(control)?;
@@ -74,7 +74,7 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
         let policy = match Policy::new(&setup) {
             Ok(policy) => policy,
             Err(why) => {
-                // A supervisor that is gone needs no reason.
+                // Fails only if the supervisor is gone.
                 let _ = supervisor.send(&ConnectorToSupervisor::Failed(why)).await;
                 return Ok(());
             }
@@ -124,7 +124,7 @@ async fn serve(connector: Rc<Connector>, level: Level) -> ChannelError {
                 Err(error) => return error,
             },
             () = resolver::moved() => {
-                // The client that has found it out gets its answer.
+                // The client whose request has exposed the fault gets its answer.
                 sleep(LAST_ANSWERS).await;
                 return ChannelError::Closed;
             }
@@ -132,9 +132,9 @@ async fn serve(connector: Rc<Connector>, level: Level) -> ChannelError {
     }
 }
 
-/// Answers one gateway until it ends or breaks protocol.
+/// Answers the requests of one gateway until it ends or breaks protocol.
 async fn serve_gateway(connector: Rc<Connector>, id: GatewayId, channel: Rc<Channel>) {
-    // Whatever is being done for it ends with it.
+    // Requests in progress are cancelled when the gateway ends.
     let mut answering = JoinSet::new();
     loop {
         let (kind, request) = match channel.receive().await {
@@ -147,7 +147,7 @@ async fn serve_gateway(connector: Rc<Connector>, id: GatewayId, channel: Rc<Chan
         let claims = &request.ticket.claims;
         let refusal = match connector.honour(&request.ticket, id) {
             Ok(()) if answering.len() < MAX_WAITING => {
-                // Before the task runs: the supervisor may have it given up until then.
+                // Registered before the task runs, as the supervisor may cancel the request until then.
                 let begun = connector.under_way.begin(claims.connection);
                 answering.spawn_local(answer(connector.clone(), channel.clone(), id, kind, request, begun));
                 continue;
@@ -207,10 +207,11 @@ impl Connector {
         }
     }
 
-    /// Does what the supervisor has said by now. It speaks of changes before it hands on the connections
-    /// that they concern, but it does so on another channel than gateways ask on.
+    /// Handles the messages that the supervisor has sent so far. It sends changes before it hands over the
+    /// connections that they concern, but on another channel than the one on which gateways send their
+    /// requests.
     fn catch_up(self: &Rc<Self>) {
-        // The end of the channel is for those to see who wait for it.
+        // Errors are left to the task that receives from the channel.
         while let Ok(Some(message)) = self.supervisor.try_receive() {
             self.obey(message);
         }
@@ -227,7 +228,7 @@ async fn watch_plugin(connector: Rc<Connector>, kind: PluginKind) {
     }
 }
 
-/// Tells the supervisor what was dialled and who breaks protocol, a moment later and many at a time.
+/// Reports results of dialling and protocol violations to the supervisor, in batches.
 async fn keep_telling(connector: Rc<Connector>) {
     loop {
         connector.more_to_tell.notified().await;
@@ -241,7 +242,7 @@ async fn keep_telling(connector: Rc<Connector>) {
                 return;
             }
         }
-        // Both at the same time: what is dialled comes before what is settled.
+        // Taken together, so that the result of a dial is sent before its connection is settled.
         let (dialled, settled) = (connector.dialled.take(), connector.under_way.take_settled());
         let mut dialled = dialled.into_iter();
         loop {

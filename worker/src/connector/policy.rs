@@ -1,4 +1,4 @@
-//! Who may connect to what.
+//! Policy: which client may connect to which target.
 
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -26,36 +26,36 @@ use super::turns::Turn;
 pub(super) struct Policy {
     auth: Vec<AuthMethod>,
     targets: Targets,
-    /// The start of a program for these targets.
+    /// State of a program that is started for the targets, if there is one.
     startup: Option<Startup>,
 }
 
-/// Which targets there are.
+/// The possible targets.
 enum Targets {
-    /// The same for all clients.
+    /// One target for all clients.
     One(TargetAddr),
     /// The wrapped program.
     Program(Rc<WrappedProgram>),
-    /// Where a client's token leads.
+    /// The target that the client's token names.
     ByToken(Box<TokenSource>),
 }
 
-/// Why a client gets nothing.
+/// The reason why a client is refused.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Denied {
-    /// It has not proved what it must.
+    /// Authentication has failed.
     #[error(transparent)]
     Auth(#[from] AuthError),
-    /// It has no token. In the words of the original.
+    /// The client has sent no token. The message is that of the original.
     #[error("Token not present")]
     NoToken,
-    /// Its token leads nowhere.
+    /// The token leads to no target.
     #[error(transparent)]
     Lookup(#[from] LookupError),
 }
 
 impl Denied {
-    /// What the client may know.
+    /// The refusal that the client receives.
     pub(super) fn refusal(&self) -> Refusal {
         match self {
             Self::Auth(AuthError::Unauthorized(_)) => Refusal::Unauthorized,
@@ -71,7 +71,7 @@ impl Denied {
 }
 
 impl Denied {
-    /// What to look for it by, if it is the client's fault.
+    /// The event for the log, if the client is at fault.
     pub(super) fn event(&self) -> Option<RoleEvent> {
         match self {
             Self::Auth(AuthError::Failed(_)) => None,
@@ -85,11 +85,11 @@ impl Denied {
 }
 
 impl Policy {
-    /// The policy of a setup.
+    /// Creates the policy of a setup.
     ///
     /// # Errors
     ///
-    /// What about the setup is wrong, for the administrator.
+    /// The setting that can't be used, for the administrator.
     pub(super) fn new(setup: &ConnectorSetup) -> Result<Self, String> {
         let targets = match &setup.destination {
             Destination::Target(target) => Targets::One(target.clone()),
@@ -110,14 +110,14 @@ impl Policy {
         matches!(&self.targets, Targets::ByToken(plugin) if plugin.reads_files())
     }
 
-    /// Takes what the files of tokens hold now.
+    /// Loads the current content of the token files.
     pub(super) fn take_tokens(&self, files: TokenFiles) {
         if let Targets::ByToken(plugin) = &self.targets {
             plugin.take_files(files);
         }
     }
 
-    /// Takes the state of the program that is started.
+    /// Updates the state of the program.
     pub(super) fn take_program(&self, state: ProgramState) {
         if let Some(startup) = &self.startup {
             startup.take(state);
@@ -127,7 +127,7 @@ impl Policy {
         }
     }
 
-    /// The external plugins that are in use.
+    /// All external plugins of the policy.
     pub(super) fn external_plugins(&self) -> Vec<PluginKind> {
         let auth = (0..)
             .zip(&self.auth)
@@ -139,7 +139,7 @@ impl Policy {
             .collect()
     }
 
-    /// The external plugin of this kind.
+    /// The external plugin of this kind, if there is one.
     pub(super) fn external_plugin(&self, kind: PluginKind) -> Option<&ExternalPlugin> {
         match (kind, &self.targets) {
             (PluginKind::Targets, Targets::ByToken(plugin)) => plugin.external_plugin(),
@@ -148,11 +148,11 @@ impl Policy {
         }
     }
 
-    /// Authenticates a client, before its target is known.
+    /// Authenticates a client before its target is known.
     ///
     /// # Errors
     ///
-    /// Why the client may not be served at all, in words for the log.
+    /// The reason why the client is refused, for the log.
     pub(super) async fn authenticate(&self, request: &ClientRequest<'_>) -> Result<Grant, Denied> {
         let mut grant = Grant::default();
         for plugin in self.auth.iter().filter(|plugin| !plugin.is_asked_after_lookup()) {
@@ -161,11 +161,11 @@ impl Policy {
         Ok(grant)
     }
 
-    /// Whether a client may have a page.
+    /// Checks whether a client may have a page.
     ///
     /// # Errors
     ///
-    /// Why not, in words for the log.
+    /// The reason why it may not, for the log.
     pub(super) async fn may_browse(&self, request: &ClientRequest<'_>) -> Result<(), Denied> {
         let mut grant = self.authenticate(request).await?;
         let target = match &self.targets {
@@ -177,11 +177,12 @@ impl Policy {
         self.ask_about(request, &mut grant, target.as_ref()).await
     }
 
-    /// The target of a client that was authenticated; the plugin that is asked may change the grant.
+    /// Determines the target of an authenticated client. Plugins that are asked after the lookup may change
+    /// the grant.
     ///
     /// # Errors
     ///
-    /// Why the client gets none, in words for the log.
+    /// The reason why the client gets none, for the log.
     pub(super) async fn target(
         &self,
         request: &ClientRequest<'_>,
@@ -199,7 +200,7 @@ impl Policy {
         Ok(target)
     }
 
-    /// How long a client may wait for a program to be started, beside the time that connecting may take.
+    /// Time for which a client waits for the start of a program, in addition to the time for connecting.
     pub(super) fn patience(&self, target: &Target) -> Duration {
         let startup = self.startup.as_ref().map_or(Duration::ZERO, Startup::patience);
         match target {
@@ -208,7 +209,8 @@ impl Policy {
         }
     }
 
-    /// Connects to a target until `deadline`, once it is there if a program is being started for it.
+    /// Connects to a target until `deadline`. If a program is being started for it, waits for the target to
+    /// listen.
     pub(super) async fn dial(
         &self,
         target: &Target,
@@ -226,7 +228,7 @@ impl Policy {
         }
     }
 
-    /// Asks the auth plugins that need to know the target.
+    /// Applies the authentication methods that need the target.
     async fn ask_about(
         &self,
         request: &ClientRequest<'_>,

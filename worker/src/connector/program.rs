@@ -1,5 +1,5 @@
-//! Connecting to the wrapped program, or to a target that a program is started for: clients that come before somebody
-//! listens there wait for it.
+//! Connects to the wrapped program, or to targets that a program is started for. Clients that connect before
+//! the program listens wait for it.
 
 use std::fmt;
 use std::io;
@@ -13,14 +13,14 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::dial::{self, DialError};
 
-/// How long after a refused connection the program's end is awaited: the client before this one may have ended the
-/// program, which is then about to be restarted.
+/// Time for which, after a refused connection, the end of the program is awaited. The previous client may
+/// have ended the program, which is about to be restarted.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// How often a target is tried that a program is being started for.
+/// Interval at which a target is tried while its program is being started.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
-/// The start of a program, as far as the supervisor has told.
+/// Progress of a program's start, as reported by the supervisor.
 #[derive(Debug)]
 pub(super) struct Startup {
     patience: Duration,
@@ -28,12 +28,12 @@ pub(super) struct Startup {
 }
 
 impl Startup {
-    /// That of a program which is being started. Clients wait for it no longer than `patience`.
+    /// Creates the state of a program that is being started. Clients wait for it at most `patience`.
     pub(super) fn new(patience: Duration) -> Self {
         Self { patience, state: watch::Sender::default() }
     }
 
-    /// How long clients wait for it to listen.
+    /// Time for which clients wait for the program to listen.
     pub(super) fn patience(&self) -> Duration {
         self.patience
     }
@@ -43,7 +43,7 @@ impl Startup {
         self.state.send_replace(state);
     }
 
-    /// Dials, and does so again where nobody listens as long as the program is being started.
+    /// Dials, and repeats that while nobody listens and the program is being started.
     pub(super) async fn wait_for(
         &self,
         dial: impl AsyncFn() -> Result<OwnedFd, DialError>,
@@ -60,7 +60,7 @@ impl Startup {
     }
 }
 
-/// The wrapped program, which was moved to another port.
+/// The wrapped program, whose port has been moved.
 #[derive(Debug)]
 pub(super) struct WrappedProgram {
     port: u16,
@@ -68,12 +68,12 @@ pub(super) struct WrappedProgram {
 }
 
 impl WrappedProgram {
-    /// A program that is being started. Clients wait for it no longer than `patience`.
+    /// Creates the state of a program that is being started. Clients wait for it at most `patience`.
     pub(super) fn new(port: u16, patience: Duration) -> Self {
         Self { port, startup: Startup::new(patience) }
     }
 
-    /// How long clients wait for it to listen.
+    /// Time for which clients wait for the program to listen.
     pub(super) fn patience(&self) -> Duration {
         self.startup.patience
     }
@@ -83,7 +83,7 @@ impl WrappedProgram {
         self.startup.take(state);
     }
 
-    /// Connects to the program once it listens; `connect` is the deadline from then on.
+    /// Connects to the program once it listens. `connect` is the time limit from then on.
     pub(super) async fn dial(&self, connect: Duration) -> Result<OwnedFd, DialError> {
         let mut states = self.startup.state.subscribe();
         let deadline = Instant::now() + self.startup.patience;

@@ -1,4 +1,4 @@
-//! State that the requests of all gateways share.
+//! State shared by the requests of all gateways.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -21,27 +21,27 @@ pub(super) struct Connector {
     pub(super) policy: Policy,
     pub(super) supervisor: Channel,
     pub(super) turns: Turns,
-    /// The tickets that were used.
+    /// The spent tickets.
     pub(super) spent: RefCell<SpentTickets>,
-    /// The requests in progress, and the connections that are over.
+    /// Requests in progress, and connections that are settled.
     pub(super) under_way: UnderWay,
-    /// Results of dialling that wait to be sent to the supervisor. Each of them took a ticket.
+    /// Results of dialling that are not reported yet. Each of them has spent a ticket.
     pub(super) dialled: RefCell<Vec<Dialled>>,
-    /// Gateways that have broken protocol and have to be reported.
+    /// Gateways that have broken protocol and are not reported yet.
     pub(super) accused: RefCell<BTreeMap<GatewayId, String>>,
-    /// Whether the supervisor waits for a pong.
+    /// The supervisor waits for a pong.
     pub(super) asked: Cell<bool>,
     pub(super) more_to_tell: Rc<Notify>,
 }
 
 impl Connector {
-    /// Uses the ticket that a gateway has presented. It can't be used again.
+    /// Verifies and spends the ticket of a gateway's request.
     pub(super) fn honour(&self, ticket: &Ticket, gateway: GatewayId) -> Result<(), TicketError> {
         ticket.verify(&self.setup.ticket_key, gateway)?;
         self.spent.borrow_mut().take(&ticket.claims)
     }
 
-    /// Gives these connections no target from now on, and confirms that to the supervisor.
+    /// Denies further targets to these connections, and queues the confirmation for the supervisor.
     pub(super) fn forget(&self, ids: &[ConnectionId]) {
         for id in ids {
             self.spent.borrow_mut().forget(*id);
@@ -55,14 +55,14 @@ impl Connector {
         self.more_to_tell.notify_one();
     }
 
-    /// Queues the report of a gateway that has broken protocol.
+    /// Queues a report of a gateway that has broken protocol.
     pub(super) fn accuse(&self, gateway: GatewayId, what: String) {
         self.accused.borrow_mut().entry(gateway).or_insert(what);
         self.more_to_tell.notify_one();
     }
 }
 
-/// Cuts a text to the length that a message allows.
+/// Truncates a text to the length that a message allows.
 pub(super) fn bounded(mut text: String) -> String {
     let end = (0..=Dialled::MAX_TEXT).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     text.truncate(end);

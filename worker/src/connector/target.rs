@@ -1,4 +1,4 @@
-//! What a session is connected to.
+//! Targets of sessions.
 
 use std::fmt;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -13,18 +13,19 @@ use super::dial::{self, DialError};
 use super::program::WrappedProgram;
 use super::turns::Turn;
 
-/// A target that policy gives to a client.
+/// The target that the policy has determined for a client.
 #[derive(Debug)]
 pub(super) enum Target {
-    /// Named by an address.
+    /// A TCP address or the path of a unix socket.
     Address(TargetAddr),
-    /// A unix socket that was found, and so can't be another one by the time that it is dialled.
+    /// A unix socket that was opened by the lookup, so that another file can't replace it before it is
+    /// dialled.
     Socket {
         /// The socket's file, opened with `O_PATH`.
         file: OwnedFd,
-        /// Where it was found, for humans.
+        /// Path of the socket, for messages.
         path: PathBuf,
-        /// The directory of sockets: what follows it in the path is the client's token.
+        /// The directory of sockets. The rest of the path is the client's token.
         directory: PathBuf,
     },
     /// The wrapped program.
@@ -32,8 +33,8 @@ pub(super) enum Target {
 }
 
 impl Target {
-    /// Connects to it: to the first of its addresses that answers. What goes on behind a dial that is given up keeps
-    /// its `turn`.
+    /// Connects to the first address that answers. `turn` is held until a dial that was given up has really
+    /// ended.
     pub(super) async fn dial(
         &self,
         setup: &ConnectorSetup,
@@ -41,7 +42,7 @@ impl Target {
         turn: Rc<Turn>,
     ) -> Result<OwnedFd, DialError> {
         match self {
-            // proc(5): whatever is done to the path where it was found, this leads to the very same socket.
+            // proc(5): this path leads to the opened socket, even if the original path has changed.
             Self::Socket { file, .. } => {
                 let found = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
                 dial::connect_to(&TargetAddr::Unix(found), setup.prefer_ipv6, deadline, turn).await
@@ -51,7 +52,7 @@ impl Target {
         }
     }
 
-    /// What the log may say of it. Where in its directory a socket is, is the token of a client.
+    /// The target for the log. The location within a directory of sockets is a token and is left out.
     pub(super) fn shown(&self) -> String {
         match self {
             Self::Socket { directory, .. } => format!("unix:{}/…", directory.display()),
@@ -59,7 +60,7 @@ impl Target {
         }
     }
 
-    /// The host, if it has one, by which it is known in TLS.
+    /// The host name that verifies a TLS certificate, if there is one.
     pub(super) fn host(&self) -> Option<&str> {
         match self {
             Self::Address(TargetAddr::Tcp { host, .. }) => Some(host),
@@ -69,7 +70,7 @@ impl Target {
     }
 }
 
-/// In full, for plugins that decide upon it.
+/// Formats the target in full, for plugins that decide about it.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

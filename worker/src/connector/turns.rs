@@ -1,8 +1,9 @@
-//! Turns at dialling, so that no target and no client keeps others from theirs.
+//! Scheduling of dials, so that no target and no client delays others.
 //!
-//! A target that does not answer takes as long as the deadline allows. So only a part of those that are dialled at a time
-//! may be one target, and a part may be for one client. Whoever has to wait leaves no place unused for others: a turn is
-//! given only when target, client and connector all have room for it. Targets come one after the other.
+//! A target that does not answer occupies its dial until the deadline. Therefore only a part of the
+//! concurrent dials may be for one target, and a part for one client. A waiting dial blocks no place that
+//! another could use: a turn is given only when target, client and connector all have room for it. Targets
+//! take turns.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -14,21 +15,21 @@ use std::rc::Rc;
 use common::ipc::ClientAddr;
 use tokio::sync::oneshot;
 
-/// Targets dialled at a time. Each takes a descriptor, and a thread while its name is resolved.
+/// Maximum number of concurrent dials. Each takes a descriptor, and a thread while its name is resolved.
 const MAX: usize = 256;
 
-/// Of these, for one client. A proxy in front of us is one client, so this is more than one target may have: what is
-/// switched off must not delay all others there.
+/// Maximum for one client. It is higher than that for one target because a proxy counts as one client: an
+/// unreachable target must not delay all others behind the proxy.
 const MAX_OF_CLIENT: usize = 128;
 
-/// Of these, for one target among several. Targets that answer do so in milliseconds.
+/// Maximum for one of several targets. A reachable target needs its turn for milliseconds only.
 pub(super) const MAX_OF_TARGET: usize = 16;
 
-/// Gives turns.
+/// The scheduler of dials.
 #[derive(Clone, Debug)]
 pub(super) struct Turns(Rc<RefCell<Queues>>);
 
-/// A place among the targets that are dialled, until it is dropped.
+/// The right to dial, which is returned when dropped.
 #[derive(Debug)]
 pub(super) struct Turn {
     turns: Turns,
@@ -41,9 +42,9 @@ struct Queues {
     max_of_target: usize,
     taken: usize,
     of_sources: BTreeMap<Source, usize>,
-    /// Those that are dialled or waited for.
+    /// Targets that are being dialled or waited for.
     targets: BTreeMap<String, Queue>,
-    /// The target that had the last turn.
+    /// The target that got the last turn.
     last: String,
     next_number: u64,
 }
@@ -61,8 +62,8 @@ struct Waiter {
     turn: oneshot::Sender<Turn>,
 }
 
-/// What counts as one client: an address, or a network of IPv6, of which each host has a whole one (RFC 4291 section
-/// 2.5.4).
+/// What counts as one client: an IPv4 address, or an IPv6 /64 network, of which a host usually has a whole
+/// one (RFC 4291 section 2.5.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Source {
     V4(Ipv4Addr),
@@ -86,7 +87,7 @@ impl Source {
 }
 
 impl Turns {
-    /// `max_of_target` is how many may be dialled of one target.
+    /// Allows `max_of_target` concurrent dials of one target.
     pub(super) fn new(max_of_target: usize) -> Self {
         Self(Rc::new(RefCell::new(Queues {
             max_of_target,
@@ -98,12 +99,12 @@ impl Turns {
         })))
     }
 
-    /// As many for each target as there are at all: for a connector that has one.
+    /// Sets no limit for each target, for a connector that has only one.
     pub(super) fn of_one_target() -> Self {
         Self::new(MAX)
     }
 
-    /// Waits for a turn. Whoever stops waiting gives up the place in the queue.
+    /// Waits for a turn. Dropping the future gives up the place in the queue.
     pub(super) async fn take(&self, target: String, client: &ClientAddr) -> Turn {
         let (sender, turn) = oneshot::channel();
         let number = self.0.borrow_mut().enter(target.clone(), Source::of(client), sender);
@@ -111,24 +112,24 @@ impl Turns {
         self.give();
         match turn.await {
             Ok(turn) => turn,
-            // Only the place takes a waiter out without a turn.
+            // The sender is dropped without a turn only together with the place.
             Err(_) => pending().await,
         }
     }
 
-    /// Gives turns to those who may have one.
+    /// Gives turns to all dials that may have one.
     fn give(&self) {
         loop {
             let next = self.0.borrow_mut().next();
             let Some((waiter, target)) = next else { return };
             let turn = Turn { turns: self.clone(), target, source: waiter.source };
-            // Who has stopped waiting gives the turn back by dropping it.
+            // If the receiver is gone, the turn is returned by dropping it.
             let _ = waiter.turn.send(turn);
         }
     }
 }
 
-/// A place in the queue, until it is dropped.
+/// A place in the queue, which is left when dropped.
 struct Place<'a> {
     turns: &'a Turns,
     target: String,
@@ -163,7 +164,7 @@ impl Queues {
         }
     }
 
-    /// Takes out who has the next turn, beginning with the target behind the one that had the last.
+    /// Removes the dial that has the next turn. The search begins after the target of the last turn.
     fn next(&mut self) -> Option<(Waiter, String)> {
         if self.taken >= MAX {
             return None;
@@ -219,7 +220,7 @@ mod tests {
 
     use super::*;
 
-    /// What a future gives without waiting.
+    /// Polls a future once and returns its result, if it is ready.
     fn now<T>(future: impl Future<Output = T>) -> Option<T> {
         match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(value) => Some(value),
@@ -268,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_comes_next_and_who_has_gone_keeps_nobody() {
+    fn a_waiting_dial_comes_next_and_one_that_was_dropped_blocks_no_other() {
         let turns = Turns::new(1);
         let (first, other) = (take(&turns, "a", 1).unwrap(), take(&turns, "b", 1).unwrap());
         let (second, third) = (client(2), client(3));
@@ -291,7 +292,7 @@ mod tests {
         let mut waits = Box::pin(turns.take("a".into(), &third));
         assert!(now(&mut late).is_none() && now(&mut waits).is_none());
         drop(first);
-        // It has its turn, and does not look.
+        // The turn has been given, but is never taken.
         drop(late);
         assert!(now(&mut waits).is_some());
     }

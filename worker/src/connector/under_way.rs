@@ -1,4 +1,4 @@
-//! The requests in progress, and the connections that the supervisor wants settled.
+//! Requests in progress, and connections that the supervisor wants settled.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -14,9 +14,9 @@ pub(super) struct UnderWay(Rc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    /// A connection has one request at a time, because its ticket is in use meanwhile.
+    /// Requests by connection. There is one at a time for each, because it uses the connection's ticket.
     requests: RefCell<HashMap<ConnectionId, Rc<GivenUp>>>,
-    /// Connections that are settled, which the supervisor has yet to be told.
+    /// Settled connections that are not reported yet.
     settled: RefCell<Vec<ConnectionId>>,
     more_to_tell: Rc<Notify>,
 }
@@ -27,7 +27,7 @@ struct GivenUp {
     changed: Notify,
 }
 
-/// A request, until it is answered.
+/// A request in progress, until it is answered.
 pub(super) struct Answering {
     id: ConnectionId,
     given_up: Rc<GivenUp>,
@@ -35,19 +35,20 @@ pub(super) struct Answering {
 }
 
 impl UnderWay {
-    /// Creates it without requests. `more_to_tell` is notified when there is something to tell the supervisor.
+    /// Creates the state without requests. `more_to_tell` is notified when there is something to report to
+    /// the supervisor.
     pub(super) fn new(more_to_tell: Rc<Notify>) -> Self {
         Self(Rc::new(Shared { requests: RefCell::default(), settled: RefCell::default(), more_to_tell }))
     }
 
-    /// Registers a connection's request.
+    /// Registers the request of a connection.
     pub(super) fn begin(&self, id: ConnectionId) -> Answering {
         let given_up = Rc::<GivenUp>::default();
         self.0.requests.borrow_mut().insert(id, given_up.clone());
         Answering { id, given_up, shared: self.0.clone() }
     }
 
-    /// Settles a connection that is over: at once, or when the request in progress has ended.
+    /// Settles a connection that has ended: at once, or when its request in progress has ended.
     pub(super) fn settle(&self, id: ConnectionId) {
         if let Some(request) = self.0.requests.borrow().get(&id) {
             request.is_given_up.set(true);
@@ -57,7 +58,7 @@ impl UnderWay {
         self.0.settle(id);
     }
 
-    /// The connections that were settled since the last call.
+    /// Returns the connections that were settled since the last call.
     pub(super) fn take_settled(&self) -> Vec<ConnectionId> {
         take(&mut *self.0.settled.borrow_mut())
     }
@@ -71,7 +72,7 @@ impl Shared {
 }
 
 impl Answering {
-    /// Waits until the connection is over.
+    /// Waits until the connection has ended.
     pub(super) async fn given_up(&self) {
         while !self.given_up.is_given_up.get() {
             self.given_up.changed.notified().await;

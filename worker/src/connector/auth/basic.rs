@@ -7,16 +7,15 @@ use zeroize::Zeroizing;
 
 use super::error::AuthError;
 
-/// The user name and the password that a client must know.
+/// The credentials that clients must present.
 pub(in crate::connector) struct Basic {
     user: String,
-    /// Both with a colon between them, in each encoding that clients use: UTF-8, and ISO 8859-1 as the
-    /// original.
+    /// `user:password` in each encoding that clients use: UTF-8, and ISO 8859-1 as in the original.
     credentials: Vec<Zeroizing<Vec<u8>>>,
 }
 
 impl Basic {
-    /// Accepts these credentials, `user:password`.
+    /// Accepts the credentials `user:password`.
     pub(super) fn new(credentials: &Secret) -> Self {
         let text = credentials.reveal();
         let latin = text.chars().map(|char| u8::try_from(char).ok()).collect::<Option<Vec<u8>>>();
@@ -25,7 +24,7 @@ impl Basic {
         Self { user, credentials: encoded.map(Zeroizing::new).collect() }
     }
 
-    /// Looks at an `Authorization` field. Gives the user's name.
+    /// Checks an `Authorization` field. Returns the name of the user.
     pub(super) fn authenticate(&self, authorization: Option<&str>) -> Result<String, AuthError> {
         let forbidden = |why: &str| AuthError::Forbidden(why.to_owned());
         let Some(value) = authorization.filter(|value| !value.is_empty()) else {
@@ -40,7 +39,7 @@ impl Basic {
         if !decoded.contains(&b':') {
             return Err(forbidden("malformed credentials"));
         }
-        // Every one is compared, and each to its end, so that time tells nothing but lengths.
+        // All are compared, in constant time: timing reveals nothing but lengths.
         let known = self.credentials.iter().filter(|known| verify_slices_are_equal(known, &decoded).is_ok());
         match known.count() {
             0 => Err(AuthError::Unauthorized("wrong user name or password")),
@@ -77,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn who_says_nothing_or_something_wrong_is_asked() {
+    fn missing_or_wrong_credentials_are_challenged() {
         let auth = Basic::new(&Secret::new("user:pass".into()));
         for value in ["user:pas", "user:passs", "User:pass", ":", "user:", "", "user:pass:"] {
             if !value.is_empty() {
@@ -90,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_forbidden() {
+    fn malformed_credentials_are_forbidden() {
         let auth = Basic::new(&Secret::new("user:pass".into()));
         for value in ["Bearer abc", "Basic", "Basic", "Basic !", "Basic dXNlcg==", "Basic dXNlcjpwYXNz="] {
             let refused = auth.authenticate(Some(value));

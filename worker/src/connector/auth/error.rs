@@ -1,8 +1,8 @@
-//! Why a client is rejected.
+//! Errors of authentication.
 
 use common::ipc::admission::Reply;
 
-/// Why a client is rejected.
+/// The reason why a client is rejected.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(in crate::connector) enum AuthError {
     /// Missing or wrong credentials: the client is challenged (RFC 9110 section 15.5.2).

@@ -1,8 +1,8 @@
-//! What clients must prove: one file for each kind.
+//! Authentication: one file for each method.
 //!
-//! All of it must be proved before anything is looked up, so that who may not in learns nothing about
-//! tokens and costs no look-up. Only classes that were written for the original are asked later, since they
-//! are told the target.
+//! All methods must accept the client before anything is looked up, so that a client without access learns
+//! nothing about tokens and causes no lookup. The exception are Python classes written for the original,
+//! which are given the target.
 
 mod basic;
 mod common_name;
@@ -34,19 +34,19 @@ pub(super) enum AuthMethod {
     CommonName(CommonName),
     /// An external plugin decides.
     External {
-        /// How it is asked.
+        /// The plugin.
         plugin: Box<ExternalPlugin>,
-        /// It is asked when the target is known, and not before.
+        /// The plugin is asked after the lookup, and is told the target.
         after_lookup: bool,
     },
 }
 
 impl AuthMethod {
-    /// The method of a setup.
+    /// Creates the method of a setup.
     ///
     /// # Errors
     ///
-    /// What about the setup is wrong, for the administrator.
+    /// The setting that can't be used, for the administrator.
     pub(super) fn new(terms: &AuthTerms, prefer_ipv6: bool) -> Result<Self, String> {
         Ok(match terms {
             AuthTerms::Basic(credentials) => Self::Basic(Basic::new(credentials)),
@@ -59,12 +59,12 @@ impl AuthMethod {
         })
     }
 
-    /// Whether it is asked when the target is known, and not before.
+    /// Whether the method is applied after the lookup of the target.
     pub(super) fn is_asked_after_lookup(&self) -> bool {
         matches!(self, Self::External { after_lookup: true, .. })
     }
 
-    /// The external plugin that decides, if one does.
+    /// The external plugin that decides, if this is one.
     pub(super) fn external_plugin(&self) -> Option<&ExternalPlugin> {
         match self {
             Self::External { plugin, .. } => Some(plugin),
@@ -72,11 +72,12 @@ impl AuthMethod {
         }
     }
 
-    /// Authenticates a client; what it is granted may become more, or less. The target is for plugins that are told.
+    /// Authenticates a client, and updates its grant. `target` is for plugins that are asked after the
+    /// lookup.
     ///
     /// # Errors
     ///
-    /// Why the client is not let in.
+    /// The reason why the client is rejected.
     pub(super) async fn authenticate(
         &self,
         request: &ClientRequest<'_>,

@@ -1,10 +1,11 @@
-//! `ExpectOrigin`: pages of some origins only (RFC 6454).
+//! `ExpectOrigin`: accepts pages of certain origins only (RFC 6454).
 //!
-//! This keeps pages of others from using a user's browser; a client that is no browser says what it likes.
+//! This prevents pages of other origins from using a user's browser. Clients other than browsers can send any
+//! origin.
 
 use super::error::AuthError;
 
-/// The origins that are accepted.
+/// The accepted origins.
 #[derive(Debug)]
 pub(in crate::connector) struct Origin {
     expected: Vec<String>,
@@ -12,17 +13,17 @@ pub(in crate::connector) struct Origin {
 }
 
 impl Origin {
-    /// Accepts these origins. Others are not repeated if they are secret: of a page whose host is a token, the origin
-    /// is that host.
+    /// Accepts the origins `expected`. With `is_secret`, a rejected origin is not logged: where hosts are
+    /// tokens, the origin of a page contains its token.
     pub(super) fn new(expected: &[String], is_secret: bool) -> Self {
         Self { expected: expected.to_vec(), is_secret }
     }
 
-    /// Looks at an `Origin` field, which must be there and equal one of them, letter by letter.
+    /// Checks an `Origin` field, which must be equal to one of the accepted origins, including case.
     pub(super) fn authenticate(&self, origin: Option<&str>) -> Result<(), AuthError> {
         match origin {
             Some(origin) if self.expected.iter().any(|expected| expected == origin) => Ok(()),
-            // In the words of the original.
+            // The message of the original.
             _ => Err(AuthError::Origin(format!(
                 "Invalid Origin Header: Expected one of {}, got '{}'",
                 self.expected.join(" "),
@@ -40,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_very_same_origin_passes() {
+    fn only_an_identical_origin_passes() {
         let origin = Origin::new(&["https://a.example".into(), "http://b.example:8080".into()], false);
         for good in ["https://a.example", "http://b.example:8080"] {
             assert_eq!(origin.authenticate(Some(good)), Ok(()));
@@ -53,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_origin_is_not_repeated() {
+    fn a_secret_origin_is_not_logged() {
         let refused = |is_secret| {
             let origin = Origin::new(&["https://a.example".into()], is_secret);
             origin.authenticate(Some("https://canary.example")).unwrap_err().to_string()

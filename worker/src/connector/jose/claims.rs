@@ -1,11 +1,11 @@
-//! What a token claims (RFC 7519 section 4): until when it may be used, and for which target.
+//! The claims of a token (RFC 7519 section 4): its validity period and its target.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use common::json;
 use serde::{Deserialize, Deserializer};
 
-/// The claims that matter here.
+/// The claims that are evaluated.
 #[derive(Deserialize)]
 struct Claims {
     host: Option<String>,
@@ -16,12 +16,13 @@ struct Claims {
     exp: Option<f64>,
 }
 
-/// A time that is there but no number, such as `null`, must not count as a time that is not there.
+/// Rejects a time that is present but not a number, such as `null`, which must not count as absent.
 fn number<'de, D: Deserializer<'de>>(value: D) -> Result<Option<f64>, D::Error> {
     f64::deserialize(value).map(Some)
 }
 
-/// A number, or a text with one. With the host `unix_socket` the path of a socket, as in the original.
+/// The claim `port`: a number, or a string with one. With the host `unix_socket` it is the path of a socket,
+/// as in the original.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Port {
@@ -29,10 +30,10 @@ enum Port {
     Text(String),
 }
 
-/// What is wrong with claims.
+/// The reason why the claims are rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ClaimsError {
-    /// Not JSON, or claims of another kind.
+    /// The payload is not JSON, or a claim has the wrong type.
     #[error(
         "its claims are no JSON object whose \"host\" is a string, whose \"port\" is a string or a number, \
          and whose \"nbf\" and \"exp\" are numbers"
@@ -41,16 +42,16 @@ pub(crate) enum ClaimsError {
     /// `host` or `port` is absent or malformed.
     #[error("it has no claim {0:?}")]
     Missing(&'static str),
-    /// `nbf` lies ahead.
-    #[error("it can not be used yet")]
+    /// `nbf` is in the future.
+    #[error("it can't be used yet")]
     Early,
-    /// `exp` has passed.
+    /// `exp` is in the past.
     #[error("it has expired")]
     Expired,
 }
 
-/// Host and port of the target that `payload` claims, if it may be used at this time. There is no leeway, as
-/// in the original.
+/// Returns host and port of the target, if the token is valid at the time `now`. There is no leeway, as in
+/// the original.
 pub(crate) fn target(payload: &[u8], now: SystemTime) -> Result<(String, String), ClaimsError> {
     let claims: Claims = json::object(payload).map_err(|_| ClaimsError::Form)?;
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();

@@ -6,18 +6,18 @@ use serde::Deserialize;
 
 use super::error::JoseError;
 
-/// A token in its parts.
+/// A token split into its parts.
 pub(super) enum Compact<'a> {
-    /// A signed token: three parts.
+    /// A signed token, of three parts.
     Jws(Jws<'a>),
-    /// An encrypted token: five parts.
+    /// An encrypted token, of five parts.
     Jwe(Jwe<'a>),
 }
 
 /// A signed token.
 pub(super) struct Jws<'a> {
     pub(super) header: Header,
-    /// Header and payload as they were sent, which is what was signed.
+    /// Header and payload as received: the input of the signature.
     pub(super) signing_input: &'a str,
     pub(super) payload: Vec<u8>,
     pub(super) signature: Vec<u8>,
@@ -26,7 +26,7 @@ pub(super) struct Jws<'a> {
 /// An encrypted token.
 pub(super) struct Jwe<'a> {
     pub(super) header: Header,
-    /// The header as it was sent, which the tag covers.
+    /// The header as received, which the authentication tag covers.
     pub(super) additional_data: &'a str,
     pub(super) encrypted_key: Vec<u8>,
     pub(super) iv: Vec<u8>,
@@ -34,19 +34,20 @@ pub(super) struct Jwe<'a> {
     pub(super) tag: Vec<u8>,
 }
 
-/// What of the header matters. Anything else in it does not.
+/// The header parameters that are evaluated. Others are ignored.
 #[derive(Debug, Deserialize)]
 pub(super) struct Header {
     pub(super) alg: String,
     pub(super) enc: Option<String>,
-    /// Parameters that must be understood (RFC 7515 section 4.1.11).
+    /// Critical extensions (RFC 7515 section 4.1.11), none of which is supported.
     crit: Option<serde_json::Value>,
-    /// Compression (RFC 7516 section 4.1.3), by which a short token could become a long one.
+    /// Compression (RFC 7516 section 4.1.3), which is not supported as a short token could expand to a long
+    /// one.
     zip: Option<serde_json::Value>,
 }
 
 impl<'a> Compact<'a> {
-    /// Takes a token apart. Nothing of it is verified yet.
+    /// Splits a token. Nothing in it is verified yet.
     pub(super) fn parse(token: &'a str) -> Result<Self, JoseError> {
         let mut parts = token.split('.');
         let mut next = || parts.next().ok_or(JoseError::Form);

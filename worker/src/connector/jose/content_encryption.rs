@@ -1,4 +1,4 @@
-//! Encryption of the content with proof that nothing was changed (RFC 7518 section 5).
+//! Authenticated encryption of the content (RFC 7518 section 5).
 
 use aws_lc_rs::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::cipher::{self, DecryptionContext, PaddedBlockDecryptingKey, UnboundCipherKey};
@@ -12,12 +12,12 @@ use super::error::JoseError;
 pub(super) enum ContentEncryption {
     /// AES in Galois/Counter Mode (section 5.3).
     Gcm(&'static aead::Algorithm),
-    /// AES in CBC mode with an HMAC of which one half is kept (section 5.2).
+    /// AES in CBC mode with a truncated HMAC (section 5.2).
     CbcHmac(&'static cipher::Algorithm, hmac::Algorithm),
 }
 
 impl ContentEncryption {
-    /// By the name in `enc`.
+    /// Returns the algorithm that the header parameter `enc` names.
     pub(super) fn named(enc: &str) -> Option<Self> {
         Some(match enc {
             "A128GCM" => Self::Gcm(&aead::AES_128_GCM),
@@ -30,7 +30,8 @@ impl ContentEncryption {
         })
     }
 
-    /// The content, if it was encrypted with `key` and neither it nor `additional_data` was changed.
+    /// Decrypts the content. Fails unless it was encrypted with `key`, and it and `additional_data` are
+    /// unmodified.
     pub(super) fn decrypt(
         self,
         key: &[u8],

@@ -1,38 +1,38 @@
-//! Why a token is not to be believed.
+//! The reasons why a token is rejected.
 
 use super::key::MIN_SECRET;
 
-/// What is wrong with a token. Texts are for the log, where they follow "the token is refused: ".
+/// An error of a token. The text follows "the token is refused: " in the log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum JoseError {
-    /// Not three or five parts in base64url.
+    /// The token does not consist of three or five parts in base64url.
     #[error("it is neither a JWS nor a JWE in compact serialization")]
     Form,
-    /// The header, which is the first part.
+    /// The header, which is the first part, can't be parsed.
     #[error("its header is no JSON object with an \"alg\" that is a string")]
     Header,
-    /// A header parameter that changes the meaning of the rest.
+    /// A header parameter changes the meaning of the rest.
     #[error("its header has {0:?}, which is not supported")]
     Parameter(&'static str),
-    /// Unknown, or one that must not be used with such a key.
+    /// The algorithm is unknown, or must not be used with a key of this kind.
     #[error("its algorithm {0:?} can't be used with the key, which is {1}")]
     Algorithm(String, &'static str),
-    /// It could be found by trying.
+    /// The secret is short enough to be guessed.
     #[error("the shared secret is too short: it needs {MIN_SECRET} bytes or more")]
     ShortKey,
-    /// The signature was made with another key, or for other bytes.
-    #[error("its signature does not fit")]
+    /// The signature was made with another key, or for other data.
+    #[error("its signature is not valid")]
     Signature,
-    /// It was encrypted with another key, or changed.
+    /// The token was encrypted with another key, or modified.
     #[error("it can't be decrypted with the key")]
     Decryption,
-    /// The token is encrypted, but not signed.
-    #[error("what it holds encrypted is not a signed token")]
+    /// The token is encrypted, but its content is not signed.
+    #[error("its encrypted content is not a signed token")]
     NotNested,
 }
 
 impl JoseError {
-    /// The algorithm's name comes from the token: only what looks like such a name is repeated.
+    /// An error about an algorithm. The name comes from the token and is repeated only if it looks like one.
     pub(super) fn algorithm(name: &str, key: &'static str) -> Self {
         const LONGEST: usize = 24;
         let is_name = name.len() <= LONGEST

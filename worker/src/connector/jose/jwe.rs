@@ -1,4 +1,4 @@
-//! Decryption (RFC 7516 section 5.2).
+//! Decryption of JWE tokens (RFC 7516 section 5.2).
 
 use super::compact::Jwe;
 use super::content_encryption::ContentEncryption;
@@ -6,7 +6,7 @@ use super::error::JoseError;
 use super::key::Key;
 use super::key_management;
 
-/// What was encrypted for the key.
+/// Returns the decrypted content of a token.
 pub(super) fn decrypt(token: &Jwe<'_>, key: &Key) -> Result<Vec<u8>, JoseError> {
     let enc = token.header.enc.as_deref().ok_or(JoseError::Header)?;
     let encryption = ContentEncryption::named(enc).ok_or_else(|| JoseError::algorithm(enc, key.kind()))?;

@@ -1,4 +1,4 @@
-//! Signatures (RFC 7518 section 3, RFC 8037 section 3.1, RFC 8812 section 3.2).
+//! Verification of JWS signatures (RFC 7518 section 3, RFC 8037 section 3.1, RFC 8812 section 3.2).
 
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{self as sig, UnparsedPublicKey, VerificationAlgorithm};
@@ -7,7 +7,7 @@ use super::compact::Jws;
 use super::error::JoseError;
 use super::key::{Curve, Key, MIN_SECRET};
 
-/// The payload, if the key signed it.
+/// Returns the payload, if it was signed with the key.
 pub(super) fn verify(token: &Jws<'_>, key: &Key) -> Result<Vec<u8>, JoseError> {
     let alg = token.header.alg.as_str();
     let unfit = || JoseError::algorithm(alg, key.kind());
@@ -61,7 +61,7 @@ fn rsa(alg: &str) -> Option<&'static dyn VerificationAlgorithm> {
     })
 }
 
-/// Each algorithm belongs to one curve.
+/// Returns the algorithm, which must match the curve of the key.
 fn ecdsa(alg: &str, curve: Curve) -> Option<&'static dyn VerificationAlgorithm> {
     Some(match (alg, curve) {
         ("ES256", Curve::P256) => &sig::ECDSA_P256_SHA256_FIXED,

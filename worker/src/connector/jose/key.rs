@@ -1,5 +1,6 @@
-//! The key of an instance, as the original reads it from a file: a private key, a public key or a certificate in
-//! PEM, or a shared secret in base64url. The same keys are taken in DER, and that in base64 or another spelling.
+//! The key of an instance. As in the original, its file contains a private key, a public key or a certificate
+//! in PEM, or a shared secret in base64url. In addition, keys may be in DER, and secrets in base64 or another
+//! alphabet.
 
 use std::fmt;
 
@@ -28,33 +29,33 @@ const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
 const P521: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
 const SECP256K1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.10");
 
-/// The shortest secret of an HMAC, bytes. Those of RFC 7518 section 3.2 are as long as the hash, but a token may
-/// also be encrypted with the same key, which then has the length that the cipher needs. 128 bits can't be
-/// guessed.
+/// Minimum length of an HMAC secret in bytes. RFC 7518 section 3.2 demands the length of the hash, but tokens
+/// may also be encrypted with the same key, which then has the length that the cipher requires. 128 bits
+/// can't be guessed.
 pub(super) const MIN_SECRET: usize = 16;
 
-/// The longest secret that makes sense, bytes: a block of SHA-512 (RFC 2104 section 3).
+/// Maximum useful length of a secret in bytes: the block of SHA-512 (RFC 2104 section 3).
 const MAX_SECRET: usize = 128;
 
-/// What tokens are verified with. Public keys are DER of a `SubjectPublicKeyInfo` (RFC 5280 section 4.1).
+/// A key that verifies tokens. Public keys are a `SubjectPublicKeyInfo` in DER (RFC 5280 section 4.1).
 pub(crate) enum Key {
     /// A shared secret (`oct`).
     Octets(Zeroizing<Vec<u8>>),
-    /// RSA, 2048 bits or more.
+    /// RSA with 2048 bits or more.
     Rsa {
         /// The key that verifies signatures.
         public: Vec<u8>,
-        /// Decrypts; only if the file has the private key.
+        /// The key that decrypts tokens, if the file contains the private key.
         private: Option<OaepPrivateDecryptingKey>,
     },
-    /// An elliptic curve.
+    /// ECDSA.
     Ec {
         /// The curve.
         curve: Curve,
         /// The key that verifies signatures.
         public: Vec<u8>,
     },
-    /// Ed25519.
+    /// EdDSA on the curve Ed25519.
     Ed25519 {
         /// The key that verifies signatures.
         public: Vec<u8>,
@@ -74,30 +75,30 @@ pub(crate) enum Curve {
     Secp256k1,
 }
 
-/// Why a file has no key for us. Nothing of the file is repeated.
+/// The reason why a file contains no usable key. The text repeats nothing of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum KeyError {
-    /// The file is none of PEM and base64url.
+    /// The file is neither PEM nor base64url.
     #[error("it is neither PEM nor a secret in base64url")]
     Form,
-    /// A PEM block that the original would need a pass phrase for.
+    /// An encrypted private key, for which the original would need a pass phrase.
     #[error("the private key is encrypted; there is no option for its pass phrase")]
     Encrypted,
-    /// A JSON Web Key or a set of these.
+    /// A JSON Web Key, or a set of them.
     #[error("it is JSON, such as a JSON Web Key: write the key in PEM, or a shared secret in base64url")]
     Json,
     /// A key of OpenSSH.
     #[error("it is a key of OpenSSH: write it in PEM, for example with `ssh-keygen -e -m PKCS8 -f FILE`")]
     Ssh,
-    /// A point on an elliptic curve, without the curve's name.
+    /// A point on an elliptic curve, without the name of the curve.
     #[error("it is a public key without its algorithm, a bare point on a curve: write it in PEM")]
     Point,
-    /// DER, but no key that can be used.
+    /// DER, but not of a supported key.
     #[error(
         "it is DER, or contains a part of a key, and is no key that can be used: RSA (2048 bits or more), P-256, P-384, P-521, secp256k1 or Ed25519"
     )]
     UnsupportedDer,
-    /// PEM, but nothing in it is a key that can be used. It is never taken for a shared secret.
+    /// PEM without a supported key. It is never taken for a shared secret.
     #[error(
         "it is PEM without a key that can be used: RSA (2048 bits or more), P-256, P-384, P-521, secp256k1 or Ed25519"
     )]
@@ -105,11 +106,11 @@ pub(crate) enum KeyError {
 }
 
 impl Key {
-    /// Reads the content of a key file. Spaces and line breaks around a secret don't belong to it.
+    /// Parses the content of a key file. White space around a secret is ignored.
     ///
     /// # Errors
     ///
-    /// What is wrong with the file.
+    /// The reason why the file can't be used.
     pub(crate) fn read(file: &[u8]) -> Result<Self, KeyError> {
         match Material::find(file) {
             Some(Material::Pem(text)) => return pem(&text),
@@ -121,7 +122,7 @@ impl Key {
         }
         let text = Zeroizing::new(std::str::from_utf8(file).map_err(|_| KeyError::Form)?.trim().to_owned());
         let padded = Zeroizing::new(padded(&text));
-        // The original takes either alphabet.
+        // Either alphabet is accepted, as in the original.
         let secret = BASE64URL.decode(padded.as_bytes()).or_else(|_| BASE64.decode(padded.as_bytes()));
         match secret {
             Ok(secret) if !secret.is_empty() => Ok(Self::Octets(Zeroizing::new(secret))),
@@ -129,8 +130,8 @@ impl Key {
         }
     }
 
-    /// The length of a shared secret that is longer than any need be, bytes. It may be a number out of a public key,
-    /// which nothing tells from a secret.
+    /// The length in bytes of a shared secret that is longer than useful. Such a secret may be the modulus of
+    /// a public key, which is indistinguishable from a secret.
     pub(crate) fn odd_length(&self) -> Option<usize> {
         match self {
             Self::Octets(secret) => Some(secret.len()).filter(|length| *length > MAX_SECRET),
@@ -138,7 +139,7 @@ impl Key {
         }
     }
 
-    /// The kind of key, for the log.
+    /// Description of the key for the log.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Octets(_) => "a shared secret",
@@ -164,7 +165,8 @@ fn padded(text: &str) -> String {
     format!("{text}{}", "=".repeat((4 - text.len() % 4) % 4))
 }
 
-/// A private key counts more than a public one, and this more than a certificate, wherever they stand.
+/// Takes the best section of a PEM file: a private key if there is one, else a public key, else a
+/// certificate.
 fn pem(file: &[u8]) -> Result<Key, KeyError> {
     let sections: Vec<(SectionKind, Zeroizing<Vec<u8>>)> = <(SectionKind, Vec<u8>)>::pem_slice_iter(file)
         .filter_map(|section| section.ok().map(|(kind, der)| (kind, Zeroizing::new(der))))
@@ -189,7 +191,7 @@ fn pem(file: &[u8]) -> Result<Key, KeyError> {
     Err(KeyError::Unsupported)
 }
 
-/// A key or a certificate, without the line of PEM that says which.
+/// Parses a key or a certificate in DER, whose kind is unknown.
 fn der(der: &[u8]) -> Option<Key> {
     private(der).or_else(|| public(der, None)).or_else(|| of_certificate(der))
 }
@@ -200,7 +202,7 @@ fn of_certificate(der: &[u8]) -> Option<Key> {
     public(&certificate.subject_public_key_info(), None)
 }
 
-/// From PKCS #8 (RFC 5958), PKCS #1 (RFC 8017) or SEC 1 (RFC 5915).
+/// Parses a private key in PKCS #8 (RFC 5958), PKCS #1 (RFC 8017) or SEC 1 (RFC 5915).
 fn private(der: &[u8]) -> Option<Key> {
     if let Ok(pair) = RsaKeyPair::from_pkcs8(der).or_else(|_| RsaKeyPair::from_der(der)) {
         let pkcs8: Pkcs8V1Der<'_> = pair.as_der().ok()?;
@@ -229,7 +231,7 @@ fn public(spki: &[u8], private: Option<OaepPrivateDecryptingKey>) -> Option<Key>
     let algorithm = SubjectPublicKeyInfoRef::try_from(spki).ok()?.algorithm;
     let public = spki.to_vec();
     match algorithm.oid {
-        // Fails for less than 2048 bits.
+        // Fails for keys of less than 2048 bits.
         RSA => PublicEncryptingKey::from_der(spki).ok().map(|_| Key::Rsa { public, private }),
         EC => {
             let curve = match algorithm.parameters_oid().ok()? {

@@ -1,5 +1,5 @@
-//! How the two sides agree on the key of the content (RFC 7518 section 4): a key of their own for each token,
-//! encrypted with RSA or wrapped with AES, or the shared key itself.
+//! Key management (RFC 7518 section 4): the content key is encrypted with RSA, wrapped with AES, or the
+//! shared key itself.
 
 use aws_lc_rs::cipher::{AES_128, AES_192, AES_256};
 use aws_lc_rs::rsa::{OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepAlgorithm, OaepPrivateDecryptingKey};
@@ -9,7 +9,7 @@ use super::error::JoseError;
 use super::key::Key;
 use super::key_wrap;
 
-/// The key of the content.
+/// Returns the content key of a token.
 pub(super) fn content_key(
     alg: &str,
     key: &Key,
@@ -20,7 +20,7 @@ pub(super) fn content_key(
     match key {
         Key::Octets(secret) => {
             let cipher = match alg {
-                // Section 4.5: there must be no encrypted key then.
+                // The encrypted key must be empty (RFC 7518 section 4.5).
                 "dir" if encrypted_key.is_empty() => return Ok(secret.clone()),
                 "dir" => return Err(failed),
                 "A128KW" => &AES_128,

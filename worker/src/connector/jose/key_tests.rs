@@ -1,4 +1,4 @@
-//! No public key, certificate or JWK becomes a shared secret, however it is written.
+//! No public key, certificate or JWK is taken for a shared secret, whatever its encoding.
 
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
@@ -11,10 +11,10 @@ use proptest::prelude::*;
 
 use super::key::{Key, KeyError};
 
-/// A certificate for P-256, as `openssl req -x509` makes it.
+/// A certificate with a P-256 key, made by `openssl req -x509`.
 const CERTIFICATE: &str = include_str!("key_tests/certificate.b64");
 
-/// Every kind of public key, and what contains one, in DER. The first five can be used.
+/// Public keys of every kind, and structures that contain one, in DER. The first five are supported.
 fn structures() -> Vec<(&'static str, Vec<u8>)> {
     let rsa = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
     let ed25519 = Ed25519KeyPair::generate().unwrap();
@@ -46,7 +46,7 @@ fn structures() -> Vec<(&'static str, Vec<u8>)> {
     found
 }
 
-/// The ways in which bytes are written.
+/// Encodings of a byte string.
 fn spellings(bytes: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let with = |encoding: &Encoding| encoding.encode(bytes);
     let base64 = with(&BASE64);
@@ -66,7 +66,7 @@ fn spellings(bytes: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
         ("base64 in lines", lines(&base64)),
         ("base64 in base64", BASE64.encode(base64.as_bytes())),
         ("base64 in quotes", format!("\"{base64}\"")),
-        ("base64 behind a BOM", format!("\u{feff}{base64}")),
+        ("base64 after a BOM", format!("\u{feff}{base64}")),
         ("hex", with(&HEXLOWER)),
         ("upper-case hex", with(&HEXUPPER)),
         ("hex with a prefix", format!("0x{}", with(&HEXLOWER))),
@@ -80,7 +80,7 @@ fn spellings(bytes: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
         ("PEM with CRLF", spki.replace('\n', "\r\n")),
         ("PEM with CR", spki.replace('\n', "\r")),
         ("indented PEM", spki.replace('\n', "\n    ")),
-        ("PEM behind a BOM", format!("\u{feff}{spki}")),
+        ("PEM after a BOM", format!("\u{feff}{spki}")),
         ("PEM in one line", spki.replace('\n', "\\n")),
         ("PEM without blanks", spki.replace([' ', '\n'], "")),
         ("PEM in base64", BASE64.encode(spki.as_bytes())),
@@ -96,7 +96,7 @@ fn spellings(bytes: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
 }
 
 #[test]
-fn no_spelling_of_a_key_becomes_a_secret() {
+fn no_encoding_of_a_key_is_taken_for_a_secret() {
     for (kind, bytes) in structures() {
         for (spelling, file) in spellings(&bytes) {
             let key = Key::read(&file);
@@ -106,7 +106,7 @@ fn no_spelling_of_a_key_becomes_a_secret() {
 }
 
 #[test]
-fn keys_without_the_lines_of_pem_are_taken() {
+fn keys_in_der_are_accepted() {
     for (kind, bytes) in structures().into_iter().filter(|(_, bytes)| bytes.starts_with(&[0x30])) {
         if kind == "RSA of PKCS #1" {
             assert_eq!(Key::read(&bytes).err(), Some(KeyError::UnsupportedDer));
@@ -121,7 +121,7 @@ fn keys_without_the_lines_of_pem_are_taken() {
 }
 
 #[test]
-fn no_json_web_key_becomes_a_secret() {
+fn no_json_web_key_is_taken_for_a_secret() {
     let key = r#"{"kty":"RSA","n":"0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4","e":"AQAB"}"#;
     for text in [key.to_owned(), format!("{{\"keys\":[{key}]}}"), format!("[{key}]"), format!(" \n{key}\n")] {
         for (spelling, file) in
@@ -134,7 +134,7 @@ fn no_json_web_key_becomes_a_secret() {
 }
 
 #[test]
-fn what_was_wrong_is_named() {
+fn errors_name_the_reason() {
     for (file, error) in [
         ("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA8 vnc@example.com", KeyError::Ssh),
         ("ecdsa-sha2-nistp256 AAAA", KeyError::Ssh),
@@ -150,7 +150,7 @@ fn what_was_wrong_is_named() {
 
 proptest! {
     #[test]
-    fn a_random_secret_is_one(secret in prop::collection::vec(any::<u8>(), 16..32)) {
+    fn a_random_secret_is_accepted(secret in prop::collection::vec(any::<u8>(), 16..32)) {
         for encoding in [BASE64, BASE64URL, BASE64URL_NOPAD] {
             let read = Key::read(encoding.encode(&secret).as_bytes());
             prop_assert!(matches!(read, Ok(Key::Octets(octets)) if *octets == secret));

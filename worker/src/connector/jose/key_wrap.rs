@@ -1,17 +1,18 @@
-//! AES Key Wrap (RFC 3394). The cryptographic library has it for two of the three sizes of keys; this is for
-//! all three, on its AES.
+//! AES Key Wrap (RFC 3394). aws-lc-rs supports two of the three key sizes; this implementation supports all
+//! three, on top of its AES.
 
 use aws_lc_rs::cipher::{Algorithm, DecryptingKey, DecryptionContext, UnboundCipherKey};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use zeroize::Zeroizing;
 
-/// Half of an AES block, bytes.
+/// Half of an AES block, in bytes.
 const HALF: usize = 8;
 
-/// What an unwrapped key begins with (section 2.2.3.1).
+/// The initial value of the algorithm (section 2.2.3.1).
 const INITIAL_VALUE: [u8; HALF] = [0xa6; HALF];
 
-/// The key inside `wrapped` (section 2.2.2); none if it was wrapped with another key or changed.
+/// Unwraps the key in `wrapped` (section 2.2.2). Returns `None` if it was wrapped with another key or
+/// modified.
 pub(super) fn unwrap(
     cipher: &'static Algorithm,
     wrapping_key: &[u8],
@@ -19,7 +20,7 @@ pub(super) fn unwrap(
 ) -> Option<Zeroizing<Vec<u8>>> {
     let aes = DecryptingKey::ecb(UnboundCipherKey::new(cipher, wrapping_key).ok()?).ok()?;
     let (first, rest) = wrapped.split_at_checked(HALF)?;
-    // A key has at least two halves of a block.
+    // A key has at least two half blocks.
     if rest.len() < 2 * HALF || rest.len() % HALF != 0 {
         return None;
     }

@@ -1,9 +1,9 @@
-//! What of a key file is no shared secret, however it is written.
+//! Detection of key files that are not a shared secret, whatever their encoding.
 //!
-//! Who knows a public key could make tokens if its bytes became the secret of an HMAC. Every way of writing bytes as
-//! text has letters in common with base64url, in which secrets are written; so a file is looked at in all of them,
-//! one in another too. A bare number, such as the modulus of an RSA key or the 32 bytes of an Ed25519 key, looks like
-//! any secret and can't be told.
+//! If the bytes of a public key became the secret of an HMAC, everyone who knows that key could sign tokens.
+//! Every text encoding shares characters with base64url, in which secrets are written, so a file is decoded
+//! as each of them, and the result again. A bare number, such as the modulus of an RSA key or the 32 bytes of
+//! an Ed25519 key, can't be distinguished from a secret.
 
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P256K1_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED,
@@ -12,27 +12,27 @@ use aws_lc_rs::signature::{
 use data_encoding::{BASE32_NOPAD, BASE64_NOPAD, BASE64URL_NOPAD, Encoding, HEXLOWER_PERMISSIVE};
 use zeroize::Zeroizing;
 
-/// How deep encodings are looked for in one another.
+/// Maximum number of nested encodings that are decoded.
 const MAX_DEPTH: u32 = 3;
 
-/// Beginnings of the lines that PEM has (RFC 7468), SSH's own form (RFC 4716) too.
+/// Beginnings of the delimiter lines of PEM (RFC 7468) and of SSH public key files (RFC 4716), in lower case.
 const PEM_MARKS: [&str; 2] = ["-----begin", "---- begin"];
 
-/// How the names of key types begin in a public key of OpenSSH (RFC 4253 section 6.6, RFC 5656, RFC 8709).
+/// Prefixes of the key types in OpenSSH public keys (RFC 4253 section 6.6, RFC 5656, RFC 8709).
 const SSH_TYPES: [&[u8]; 4] = [b"ssh-", b"ecdsa-sha2-", b"sk-ssh-", b"sk-ecdsa-"];
 
-/// The beginning of OpenSSH's private keys.
+/// Beginning of OpenSSH private keys.
 const SSH_PRIVATE: &[u8] = b"openssh-key-v1\0";
 
-/// The DER of the identifiers of RSA, elliptic curves, and Ed25519 with its relatives, which stand in every public
-/// key, private key of PKCS #8, and certificate.
+/// DER of the object identifiers of RSA, elliptic curves, and Ed25519 and its relatives. One of them is in
+/// every public key, PKCS #8 private key and certificate.
 const ALGORITHMS: [&[u8]; 3] = [
     b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01",
     b"\x06\x07\x2a\x86\x48\xce\x3d\x02\x01",
     b"\x30\x05\x06\x03\x2b\x65",
 ];
 
-/// The curves on which a bare point is looked for (SEC 1 section 2.3.3).
+/// Curves whose bare points are detected (SEC 1 section 2.3.3).
 const CURVES: [&dyn VerificationAlgorithm; 4] = [
     &ECDSA_P256_SHA256_FIXED,
     &ECDSA_P256K1_SHA256_FIXED,
@@ -40,14 +40,14 @@ const CURVES: [&dyn VerificationAlgorithm; 4] = [
     &ECDSA_P521_SHA512_FIXED,
 ];
 
-/// What a file holds that is no shared secret.
+/// The content of a key file that is not a shared secret.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Material {
-    /// Text with lines of PEM.
+    /// Text with PEM delimiters.
     Pem(Zeroizing<Vec<u8>>),
-    /// A structure in DER, or what contains a part of one.
+    /// A DER structure, or bytes that contain a part of one.
     Der(Zeroizing<Vec<u8>>),
-    /// JSON, as JWK and JWKS are (RFC 7517).
+    /// JSON, such as a JWK or a JWKS (RFC 7517).
     Json,
     /// A key of OpenSSH.
     Ssh,
@@ -56,7 +56,7 @@ pub(super) enum Material {
 }
 
 impl Material {
-    /// What `file` holds, if that is no shared secret.
+    /// Classifies the content of a file. Returns `None` for a shared secret.
     pub(super) fn find(file: &[u8]) -> Option<Self> {
         find(file, MAX_DEPTH)
     }
@@ -99,12 +99,12 @@ fn in_text(text: &str) -> Option<Material> {
     SSH_TYPES.iter().any(|kind| lower.as_bytes().starts_with(kind)).then_some(Material::Ssh)
 }
 
-/// White space, and the mark that editors put before a text.
+/// White space, or the byte order mark that editors put at the beginning of a text.
 fn is_around(c: char) -> bool {
     c.is_whitespace() || c == '\u{feff}'
 }
 
-/// The bytes of a text in each of the encodings that it may be in. White space and what separates digits mean nothing.
+/// Decodes a text in each possible encoding. White space and separators of digits are ignored.
 fn spellings(text: &str) -> impl Iterator<Item = Zeroizing<Vec<u8>>> + use<> {
     let bare: String = text.chars().filter(|c| !is_around(*c) && *c != ':').collect();
     let bare = Zeroizing::new(bare.trim_matches(['"', '\'']).trim_end_matches('=').to_owned());
@@ -119,7 +119,8 @@ fn spellings(text: &str) -> impl Iterator<Item = Zeroizing<Vec<u8>>> + use<> {
     decoded.into_iter().flatten()
 }
 
-/// The `SEQUENCE` in DER with which the bytes begin, if its elements fill it. Random bytes hardly ever begin with one.
+/// Returns the content of a DER `SEQUENCE` at the beginning of `bytes`, if its elements fill it. Random bytes
+/// hardly ever begin with one.
 fn sequence(bytes: &[u8]) -> Option<&[u8]> {
     let (0x30, mut content, after) = element(bytes)? else { return None };
     while !content.is_empty() {
@@ -128,7 +129,7 @@ fn sequence(bytes: &[u8]) -> Option<&[u8]> {
     Some(&bytes[..bytes.len() - after.len()])
 }
 
-/// The first element of DER (X.690 section 10): its tag, its content, and what follows.
+/// Parses the first DER element (X.690 section 10) into its tag, its content, and the bytes after it.
 fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&[tag, length], rest) = bytes.split_first_chunk()?;
     let (length, rest) = match length {

@@ -1,10 +1,9 @@
-//! JSON Web Tokens (RFC 7519) in compact serialization: signed ones (JWS, RFC 7515), and encrypted ones
-//! (JWE, RFC 7516) with a signed one inside. The algorithms are those of RFC 7518, RFC 8037 and RFC 8812 that
-//! the original's library takes, as far as they are listed in [`jws`], [`key_management`] and
-//! [`content_encryption`].
+//! JSON Web Tokens (RFC 7519) in compact serialization: signed (JWS, RFC 7515), or encrypted (JWE, RFC 7516)
+//! with a signed token inside. The algorithms are those of RFC 7518, RFC 8037 and RFC 8812 that the
+//! original's library supports; [`jws`], [`key_management`] and [`content_encryption`] list them.
 //!
-//! The key decides which algorithms are possible, never the token: a key that is public can't become the
-//! secret of an HMAC, and `none` is no algorithm. Nothing here knows about time; see [`claims`].
+//! The key determines the possible algorithms, never the token: a public key can't become the secret of an
+//! HMAC, and `none` is not an algorithm. Times are checked in [`claims`] only.
 #![forbid(unsafe_code)]
 
 pub(crate) mod claims;
@@ -26,15 +25,14 @@ use compact::Compact;
 use error::JoseError;
 use key::Key;
 
-/// Opens a token with the one key that signed, and perhaps encrypted, it. Gives its payload, which is still to
-/// be read as claims.
+/// Verifies a token with the one key that has signed it, and decrypts it first if it is encrypted. Returns
+/// the payload, which [`claims`] evaluates.
 ///
-/// What was encrypted must be signed as well: whoever has a public key can encrypt.
+/// An encrypted token must contain a signed one, since everyone who has the public key can encrypt.
 ///
 /// # Errors
 ///
-/// Why the token is not to be believed. The reason contains nothing of the token but the names of its
-/// algorithms.
+/// The reason why the token is rejected. Of the token itself, it contains only names of algorithms.
 pub(crate) fn open(token: &str, key: &Key) -> Result<Vec<u8>, JoseError> {
     match Compact::parse(token)? {
         Compact::Jws(signed) => jws::verify(&signed, key),

@@ -10,7 +10,7 @@ use super::claims::{self, ClaimsError};
 use super::key::{Key, KeyError};
 use super::{JoseError, key_wrap, open};
 
-/// The example of RFC 7515 appendix A.1.
+/// Key and token of RFC 7515 appendix A.1.
 const SECRET: &[u8] =
     b"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow";
 const SIGNED: &str = "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.\
@@ -21,7 +21,7 @@ fn secret() -> Key {
     Key::read(SECRET).unwrap()
 }
 
-/// A token with any header, under the HMAC of the example's key.
+/// Signs a token with any header, with the key of the example.
 fn signed(header: &str, payload: &str) -> String {
     let key = BASE64URL_NOPAD.decode(SECRET).unwrap();
     let [header, payload] = [header, payload].map(|part| BASE64URL_NOPAD.encode(part.as_bytes()));
@@ -41,7 +41,7 @@ fn the_signed_example_of_rfc_7515_opens() {
 }
 
 #[test]
-fn no_character_of_a_signed_token_can_be_changed() {
+fn a_changed_character_invalidates_a_signed_token() {
     for at in 0..SIGNED.len() {
         let mut token = SIGNED.as_bytes().to_vec();
         token[at] = if token[at] == b'A' { b'B' } else { b'A' };
@@ -80,7 +80,7 @@ fn parameters_that_change_the_meaning_are_refused() {
 }
 
 #[test]
-fn an_algorithm_that_is_no_name_is_not_repeated() {
+fn an_algorithm_that_looks_like_no_name_is_not_logged() {
     let open = |header: &str| open(&signed(header, "{}"), &secret()).unwrap_err().to_string();
     assert!(open(r#"{"alg":"RS256"}"#).contains("\"RS256\""));
     assert!(open(r#"{"alg":"secret words"}"#).contains("\"?\""));
@@ -105,7 +105,7 @@ fn secrets_are_read_with_or_without_padding_and_line_break() {
 }
 
 #[test]
-fn what_is_pem_never_becomes_a_secret() {
+fn pem_is_never_taken_for_a_secret() {
     let block = |label| format!("-----BEGIN {label}-----\nAAAA\n-----END {label}-----\n");
     for (label, error) in [
         ("PUBLIC KEY", KeyError::Unsupported),
@@ -124,7 +124,7 @@ fn debug_shows_no_key() {
     assert_eq!(format!("{:?}", secret()), "Key(a shared secret)");
 }
 
-/// RFC 3394 sections 4.1, 4.3 and 4.6; for the middle one, the key of 192 bits.
+/// Examples of RFC 3394 sections 4.1, 4.3 and 4.6, and one for 192-bit keys.
 #[test]
 fn the_examples_of_rfc_3394_unwrap() {
     let key = hex("00112233445566778899aabbccddeeff");
@@ -174,13 +174,13 @@ fn host_and_port_must_be_there() {
 
 proptest! {
     #[test]
-    fn no_text_makes_a_token_or_a_panic(token in "[A-Za-z0-9_=.-]{0,200}") {
+    fn no_text_is_accepted_or_panics(token in "[A-Za-z0-9_=.-]{0,200}") {
         prop_assert!(open(&token, &secret()).is_err());
     }
 
-    /// Parts that are well-formed each, in any number.
+    /// Tokens of any number of parts, each of which is well-formed.
     #[test]
-    fn no_parts_make_a_token_or_a_panic(
+    fn no_parts_are_accepted_or_panic(
         alg in prop::sample::select(vec!["HS256", "none", "dir", "A192KW", "RSA-OAEP", "ES256", ""]),
         enc in prop::sample::select(vec!["A128GCM", "A256CBC-HS512", "none", ""]),
         parts in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..80), 0..7),
@@ -207,12 +207,12 @@ proptest! {
     }
 
     #[test]
-    fn no_claims_make_a_panic(claims in prop::collection::vec(any::<u8>(), 0..100)) {
+    fn no_claims_panic(claims in prop::collection::vec(any::<u8>(), 0..100)) {
         let _ = claims::target(&claims, SystemTime::now());
     }
 
     #[test]
-    fn no_key_file_makes_a_panic(file in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn no_key_file_panics(file in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = Key::read(&file);
     }
 }

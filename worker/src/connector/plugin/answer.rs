@@ -1,4 +1,4 @@
-//! What a plugin answers.
+//! Answers of external plugins.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,78 +10,78 @@ use serde::Deserialize;
 
 use super::reply;
 
-/// The longest reason that is repeated in the log, bytes.
+/// Maximum length of a reason in the log, in bytes.
 const MAX_REASON: usize = 200;
 
-/// Why an answer that is no longer good refuses.
+/// Reason of a refusal because the answer itself has expired.
 const EXPIRED: &str = "it has expired";
 
-/// The longest name of a user, bytes.
+/// Maximum length of a user name in bytes.
 const MAX_USER: usize = 256;
 
-/// Where a token leads.
+/// Answer to the lookup of a token.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::connector) enum TargetAnswer {
     /// The token leads to this target.
     Target {
         /// The target's address.
         address: TargetAddr,
-        /// How long its session may last.
+        /// Maximum duration of the session.
         lifetime: Option<Duration>,
     },
-    /// The client is refused; why, for the log.
+    /// The client is refused, for this reason.
     Refused(String),
 }
 
-/// Whether a client is let in.
+/// Answer to the authentication of a client.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::connector) enum Verdict {
-    /// The client is let in.
+    /// The client is accepted.
     Allowed {
-        /// Who it is, if the plugin knows.
+        /// Name of the user, if the plugin knows it.
         user: Option<String>,
-        /// How long its session may last.
+        /// Maximum duration of the session.
         lifetime: Option<Duration>,
     },
     /// The client is refused.
     Refused {
-        /// Why, for the log.
+        /// The reason, for the log.
         reason: String,
-        /// What it is answered, if that is not the usual.
+        /// HTTP response, if the plugin demands another one than the default.
         reply: Option<Reply>,
     },
 }
 
-/// Why an answer makes none. It says nothing of the answer's content.
+/// The reason why an answer is invalid. The text contains nothing of the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(in crate::connector) enum AnswerError {
-    /// Not the JSON object of `docs/plugins.md`.
+    /// Not the JSON object described in `docs/plugins.md`.
     #[error("its answer is not the JSON object that it should be")]
     Form,
-    /// Neither a target nor a refusal.
+    /// Neither `target` nor `refuse`.
     #[error("its answer has neither \"target\" nor \"refuse\"")]
     NoTarget,
-    /// Neither yes nor no.
+    /// Neither `allow` nor `refuse`.
     #[error("its answer has neither \"allow\" nor \"refuse\"")]
     NoVerdict,
-    /// What `target` says is none.
+    /// `target` is not an address.
     #[error("its answer's \"target\" is neither host:port nor unix:/path")]
     Target,
-    /// What `user` says is too long.
+    /// `user` is longer than [`MAX_USER`].
     #[error("its answer's \"user\" is longer than {MAX_USER} bytes")]
     User,
-    /// What `lifetime` says is no time.
+    /// `lifetime` is not a positive number of seconds.
     #[error("its answer's \"lifetime\" is no number of seconds above 0")]
     Lifetime,
-    /// What `status`, `message` or `headers` say can't be answered in HTTP.
+    /// `status`, `message` or `headers` can't be sent in HTTP.
     #[error("its answer's {0} can't be sent to the client")]
     Reply(&'static str),
-    /// The plugin's own word that something is wrong.
+    /// The plugin itself reports an error.
     #[error("it says that it failed")]
     Failed,
 }
 
-/// An answer as it is written.
+/// An answer as received.
 #[derive(Deserialize)]
 pub(in crate::connector) struct Written {
     target: Option<String>,
@@ -97,7 +97,7 @@ pub(in crate::connector) struct Written {
 }
 
 impl Written {
-    /// The number of the question that a line answers.
+    /// Parses the number of the question that a line answers.
     pub(super) fn id(text: &[u8]) -> Option<u64> {
         #[derive(Deserialize)]
         struct Envelope {
@@ -106,12 +106,12 @@ impl Written {
         json::object(text).ok().map(|Envelope { id }| id)
     }
 
-    /// Reads one line, or one body.
+    /// Parses a line, or the body of a response.
     pub(super) fn read(text: &[u8]) -> Result<Self, AnswerError> {
         json::object(text).map_err(|_| AnswerError::Form)
     }
 
-    /// Where a token leads at this time.
+    /// Evaluates the answer to a lookup at the time `now`.
     pub(in crate::connector) fn target(self, now: SystemTime) -> Result<TargetAnswer, AnswerError> {
         if self.error.is_some() {
             return Err(AnswerError::Failed);
@@ -127,7 +127,7 @@ impl Written {
         Ok(TargetAnswer::Target { address, lifetime: self.lifetime.map(lifetime).transpose()? })
     }
 
-    /// Whether a client is let in at this time.
+    /// Evaluates the answer to an authentication at the time `now`.
     pub(in crate::connector) fn verdict(self, now: SystemTime) -> Result<Verdict, AnswerError> {
         if self.error.is_some() {
             return Err(AnswerError::Failed);
@@ -214,11 +214,11 @@ mod tests {
     }
 
     #[test]
-    fn who_says_neither_yes_nor_no_has_said_nothing() {
+    fn an_answer_without_a_decision_is_invalid() {
         for text in ["{}", r#"{"target":null}"#, r#"{"id":1}"#] {
             assert_eq!(read(text), Err(AnswerError::NoTarget), "{text}");
         }
-        // The fields in the order of their declaration, as serde takes them for a struct.
+        // An array of the fields in the order of their declaration, which serde would accept for a struct.
         let fits = r#"["h:1",true,null,null,null,null,null,null,null,null]"#;
         for text in ["", "[]", "true", r#"{"target":1}"#, r#"{"refuse":1}"#, fits] {
             assert_eq!(read(text), Err(AnswerError::Form), "{text}");
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_expired_is_refused() {
+    fn an_expired_answer_refuses() {
         assert_eq!(read(r#"{"target":"h:1","expires":1000.5}"#), to("h:1"));
         assert!(matches!(read(r#"{"target":"h:1","expires":1000}"#), Ok(TargetAnswer::Refused(_))));
     }
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_is_let_in_under_a_name_or_without() {
+    fn a_client_is_accepted_with_or_without_a_user_name() {
         let allowed =
             |user: Option<&str>| Ok(Verdict::Allowed { user: user.map(str::to_owned), lifetime: None });
         assert_eq!(judge(r#"{"allow":true}"#), allowed(None));
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_counts_more_than_a_yes_and_may_say_what_to_answer() {
+    fn a_refusal_takes_precedence_and_may_set_the_response() {
         let refused = |reply| Ok(Verdict::Refused { reason: "no".to_owned(), reply });
         assert_eq!(judge(r#"{"refuse":"no","allow":true}"#), refused(None));
         let reply = Reply { status: 418, reason: None, headers: Vec::new() };
@@ -279,7 +279,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_answer_makes_a_panic(answer in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn no_answer_panics(answer in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = Written::read(&answer).and_then(|written| written.target(SystemTime::now()));
             let _ = Written::read(&answer).and_then(|written| written.verdict(SystemTime::now()));
         }

@@ -1,4 +1,5 @@
-//! Questions and answers as lines of JSON over a stream: several at a time, answered in any order.
+//! The line protocol of plugins: questions and answers as lines of JSON over a stream. Several questions can
+//! be pending, and answers may arrive in any order.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -12,43 +13,43 @@ use tokio::task::JoinSet;
 use super::answer::{AnswerError, Written};
 use crate::connector::endpoint::Stream;
 
-/// The longest answer, bytes. Whoever sends more has lost its way.
+/// Maximum length of an answer in bytes. A longer line breaks the connection.
 const MAX_LINE: u64 = 64 * 1024;
 
-/// The largest number of a question. Readers of JSON need not know larger integers (RFC 8259 6).
+/// Largest number of a question: JSON parsers need not support larger integers (RFC 8259 section 6).
 const MAX_ID: u64 = (1 << 53) - 1;
 
-/// Questions that may wait to be sent. A plugin that does not read gets no more.
+/// Maximum number of unsent questions. A plugin that does not read receives no more.
 const MAX_UNSENT: usize = 64;
 
-/// One connection to a plugin. Ends with it: whoever still waits for an answer then gets none.
+/// One connection to a plugin. When it ends, all pending questions fail.
 pub(super) struct Link {
     unsent: mpsc::Sender<Vec<u8>>,
     waiting: Rc<PendingQuestions>,
     speaks_nonsense: Rc<Cell<bool>>,
-    /// Reads and writes; aborted with the link.
+    /// The tasks that read and write. They are aborted when the link is dropped.
     _tasks: JoinSet<()>,
 }
 
-/// Who waits for which answer. None any more once the connection has ended.
+/// Pending questions by their number; `None` once the connection has ended.
 type PendingQuestions = RefCell<Option<HashMap<u64, oneshot::Sender<Result<Written, AnswerError>>>>>;
 
-/// Why there is no answer.
+/// The reason why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(in crate::connector) enum LinkError {
-    /// The plugin is gone, or breaks protocol.
+    /// The plugin is gone, or has broken protocol.
     #[error("the connection to it broke")]
     Broken,
-    /// It does not read its questions.
+    /// The plugin does not read its questions.
     #[error("it does not read its questions")]
     Full,
-    /// It has answered, but not as it should.
+    /// The answer is invalid.
     #[error(transparent)]
     Answer(#[from] AnswerError),
 }
 
 impl Link {
-    /// Asks over `stream` from now on.
+    /// Starts the tasks that exchange questions and answers over `stream`.
     pub(super) fn new(stream: Stream) -> Self {
         let (reader, mut writer) = tokio::io::split(stream);
         let (unsent, mut to_send) = mpsc::channel::<Vec<u8>>(MAX_UNSENT);
@@ -64,7 +65,7 @@ impl Link {
                     break;
                 };
                 let sender = answered.borrow_mut().as_mut().and_then(|waiting| waiting.remove(&id));
-                // Who has given up meanwhile needs no answer.
+                // Fails if the question has been given up.
                 if let Some(sender) = sender {
                     let _ = sender.send(Written::read(&line));
                 }
@@ -88,12 +89,12 @@ impl Link {
         self.waiting.borrow().is_none()
     }
 
-    /// Whether it has ended because what came was no answer to anything.
+    /// Whether the connection has ended because the plugin sent a line that answers no question.
     pub(super) fn speaks_nonsense(&self) -> bool {
         self.speaks_nonsense.get()
     }
 
-    /// Asks one question, which `line` makes with its number, and waits for the answer without a deadline.
+    /// Sends a question, which `line` builds from its number, and waits for the answer without a deadline.
     pub(super) async fn ask(&self, line: impl FnOnce(u64) -> Vec<u8>) -> Result<Written, LinkError> {
         let (sender, answer) = oneshot::channel();
         let id = self.wait(sender).ok_or(LinkError::Broken)?;
@@ -105,8 +106,8 @@ impl Link {
         Ok(answer.await.map_err(|_| LinkError::Broken)??)
     }
 
-    /// Takes note of who waits, by a number that nobody can guess: who answers one question has no number of another.
-    /// None once the connection has ended.
+    /// Registers a question under a random number, so that the recipient of one question can't answer
+    /// another. Returns `None` once the connection has ended.
     fn wait(&self, sender: oneshot::Sender<Result<Written, AnswerError>>) -> Option<u64> {
         let mut waiting = self.waiting.borrow_mut();
         let waiting = waiting.as_mut()?;
@@ -122,7 +123,7 @@ impl Link {
     }
 }
 
-/// Takes a question out of those that wait, however its waiting ends.
+/// Removes a question when it is no longer waited for, for whatever reason.
 struct Forget<'a> {
     waiting: &'a PendingQuestions,
     id: u64,
@@ -136,7 +137,7 @@ impl Drop for Forget<'_> {
     }
 }
 
-/// The next line; none when the stream has ended, or a line does not.
+/// Reads the next line. Returns `None` at the end of the stream, or if the line is too long.
 async fn next(reader: &mut (impl AsyncBufReadExt + Unpin)) -> Option<Vec<u8>> {
     let mut line = Vec::new();
     reader.take(MAX_LINE).read_until(b'\n', &mut line).await.ok()?;
@@ -201,7 +202,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_end_is_told_to_all_who_wait_and_all_who_ask_later() {
+    async fn the_end_of_a_connection_fails_pending_and_later_questions() {
         for last_words in ["", "{\"id\":0", "nonsense\n", "[]\n", "{}\n"] {
             local(async {
                 let (link, mut plugin) = linked();
@@ -221,13 +222,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_without_end_breaks_the_connection() {
+    async fn an_endless_answer_breaks_the_connection() {
         local(async {
             let (link, mut plugin) = linked();
             let asked = link.clone();
             let waiting = spawn_local(async move { asked.ask(question).await });
             let flood = async {
-                // Ends when nobody reads any more.
+                // Ends once the other side has stopped reading.
                 while timeout(Duration::from_millis(200), plugin.write_all(&[b'a'; 512]))
                     .await
                     .is_ok_and(|w| w.is_ok())
@@ -240,7 +241,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_does_not_read_gets_no_more_questions_and_who_gives_up_is_forgotten() {
+    async fn a_plugin_that_does_not_read_gets_no_more_questions() {
         local(async {
             let (link, _plugin) = linked();
             let long = |_| vec![b' '; 1024];

@@ -1,8 +1,8 @@
-//! Plugins of the administrator: programs and services that decide where a token leads, or who is let in.
-//! `docs/plugins.md` is what they are told.
+//! External plugins: programs and services of the administrator that look up tokens or authenticate clients.
+//! `docs/plugins.md` describes the protocol.
 //!
-//! A plugin is trusted with its decision and with nothing else: whatever it does costs the clients that wait
-//! for it, and no other.
+//! A plugin is trusted with its decision only. Whatever it does affects the clients that wait for its answer,
+//! and no others.
 
 pub(super) mod answer;
 mod lines;
@@ -32,57 +32,57 @@ use answer::{AnswerError, Written};
 use lines::{Link, LinkError};
 use question::{Ask, Question};
 
-/// So many questions in a row without an answer, and a program counts as hung.
+/// Number of consecutive unanswered questions after which a program counts as hung.
 const MAX_UNANSWERED: u32 = 3;
 
 /// Media type of questions and answers (RFC 8259).
 const JSON: &str = "application/json";
 
-/// One plugin, and how to ask it.
+/// An external plugin and the connection to it.
 pub(super) struct ExternalPlugin {
     transport: Transport,
-    /// For one question and its answer.
+    /// Time limit for a question and its answer.
     deadline: Duration,
 }
 
 enum Transport {
-    /// The supervisor starts it, and passes the connection to it.
+    /// A program that the supervisor starts. It passes the connection to the connector.
     Program(ProgramLink),
-    /// Listens on a socket.
+    /// A service that listens on a socket.
     Socket { endpoint: Endpoint, link: Mutex<Option<Rc<Link>>> },
-    /// Speaks HTTP.
+    /// An HTTP service.
     Http { client: Client, path: String },
 }
 
 #[derive(Default)]
 struct ProgramLink {
     link: RefCell<Option<Rc<Link>>>,
-    /// There is a new connection.
+    /// Notified when the supervisor passes a new connection.
     started: Notify,
     unanswered: Cell<u32>,
-    /// It counts as hung.
+    /// Notified when the program counts as hung.
     hangs: Notify,
 }
 
-/// Why a plugin decides nothing.
+/// The reason why a plugin makes no decision.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PluginError {
-    /// What it is to be asked about.
+    /// The question about the request would be too long.
     #[error("the request is too long for it")]
     TooLong,
-    /// The socket that it listens on.
+    /// The plugin's socket can't be reached.
     #[error("it can't be reached: {0}")]
     Connect(#[from] ConnectError),
-    /// The connection to it.
+    /// The connection to the plugin has failed.
     #[error(transparent)]
     Link(#[from] LinkError),
-    /// As an HTTP service.
+    /// The HTTP exchange has failed.
     #[error(transparent)]
     Http(#[from] HttpError),
-    /// As an HTTP service, too.
+    /// The HTTP service answers with an unexpected status.
     #[error("it answers with status {0}")]
     Status(StatusCode),
-    /// What it says makes no sense.
+    /// The answer is invalid.
     #[error(transparent)]
     Answer(#[from] AnswerError),
     /// The deadline has passed.
@@ -91,11 +91,11 @@ pub(super) enum PluginError {
 }
 
 impl ExternalPlugin {
-    /// A plugin as the supervisor says; `deadline` is for each question.
+    /// Creates the plugin of a setup. `deadline` limits each question.
     ///
     /// # Errors
     ///
-    /// What about the setup is wrong, for the administrator.
+    /// The setting that can't be used, for the administrator.
     pub(super) fn new(link: &PluginLink, prefer_ipv6: bool, deadline: Duration) -> Result<Self, String> {
         let transport = match link {
             PluginLink::Program => Transport::Program(ProgramLink::default()),
@@ -114,11 +114,11 @@ impl ExternalPlugin {
         Ok(Self { transport, deadline })
     }
 
-    /// Takes the connection to a program that was just started.
+    /// Takes the connection to a program that the supervisor has started.
     ///
     /// # Errors
     ///
-    /// When it is no such connection.
+    /// Fails if this plugin is not a program, or if the event loop can't register the socket.
     pub(super) fn take_connection(&self, socket: OwnedFd) -> io::Result<()> {
         let Transport::Program(program) = &self.transport else {
             return Err(io::Error::other("a connection to a plugin that is no program"));
@@ -130,7 +130,7 @@ impl ExternalPlugin {
         Ok(())
     }
 
-    /// Waits until the program counts as hung; without end for other plugins.
+    /// Waits until the program counts as hung. Never returns for other kinds of plugins.
     pub(super) async fn hangs(&self) {
         match &self.transport {
             Transport::Program(program) => program.hangs.notified().await,
@@ -138,12 +138,12 @@ impl ExternalPlugin {
         }
     }
 
-    /// Asks about a client's request, and gives the answer as it came. The client may have proved to be `user`, and
-    /// its target may be known.
+    /// Asks the plugin about a request and returns its answer. `user` is the authenticated user, if there is
+    /// one, and `target` the target, if it is known.
     ///
     /// # Errors
     ///
-    /// Why there is no answer.
+    /// The reason why there is no answer.
     pub(super) async fn ask_about(
         &self,
         request: &ClientRequest<'_>,
@@ -190,7 +190,7 @@ impl ExternalPlugin {
 }
 
 impl ProgramLink {
-    /// Whether this was the connection.
+    /// Drops `link` if it is the current connection. Returns whether it was.
     fn forget(&self, link: &Rc<Link>) -> bool {
         let mut kept = self.link.borrow_mut();
         let is_kept = kept.as_ref().is_some_and(|kept| Rc::ptr_eq(kept, link));
@@ -200,7 +200,7 @@ impl ProgramLink {
         is_kept
     }
 
-    /// A connection that is not broken, as soon as there is one.
+    /// Returns the current connection, or waits for one.
     async fn link(&self) -> Rc<Link> {
         loop {
             let started = self.started.notified();
@@ -221,7 +221,7 @@ impl Transport {
                     program.hangs.notify_one();
                 }
             }
-            // The next question goes over another connection.
+            // The next question uses a new connection.
             Self::Socket { link, .. } => {
                 if let Ok(mut link) = link.try_lock() {
                     *link = None;

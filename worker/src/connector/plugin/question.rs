@@ -1,4 +1,4 @@
-//! What a plugin is asked.
+//! Questions to external plugins.
 
 use std::collections::BTreeMap;
 
@@ -7,44 +7,44 @@ use serde::{Serialize, Serializer};
 use crate::connector::client_request::{ClientRequest, RequestKind};
 use crate::connector::target::Target;
 
-/// One question. `docs/plugins.md` says what the fields mean.
+/// A question. `docs/plugins.md` describes its fields.
 #[derive(Clone, Serialize)]
 pub(in crate::connector) struct Question<'a> {
-    /// Comes back with the answer. Numbers are not used again on one connection.
+    /// Number that the answer repeats. It is not reused on a connection.
     id: u64,
-    /// What the plugin is to decide.
+    /// The decision that is requested.
     ask: Ask,
-    /// What the client asks for.
+    /// What the client requests.
     wants: RequestKind,
     /// The client's token.
     token: Option<&'a str>,
     /// Path and query of the request.
     path: &'a str,
-    /// Header fields by their name in lower case.
+    /// Header fields by lower-case name.
     headers: BTreeMap<&'a str, &'a str>,
-    /// The client's address without its port, or the path of the unix socket that it came to.
+    /// Address of the client without its port, or path of the unix socket that it connected to.
     client: String,
-    /// The common name in the client's certificate, if that was verified.
+    /// Common name of the client's certificate, if it was verified.
     certificate: Option<&'a str>,
-    /// Who the client has proved to be so far.
+    /// The authenticated user, if there is one.
     user: Option<&'a str>,
-    /// Where the client is to be connected, if that is known already.
+    /// The target, if it is already known.
     #[serde(serialize_with = "as_text")]
     target: Option<&'a Target>,
 }
 
-/// What a plugin decides.
+/// The decision that a plugin makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(in crate::connector) enum Ask {
-    /// Where a token leads.
+    /// The target of a token.
     Target,
-    /// Whether a client is let in.
+    /// Whether to accept the client.
     Auth,
 }
 
 impl<'a> Question<'a> {
-    /// A question about a request; none if that is too long to be passed on.
+    /// Builds a question about a request. Returns `None` if the request is too long to be passed on.
     pub(in crate::connector) fn about(
         request: &ClientRequest<'a>,
         ask: Ask,
@@ -67,16 +67,16 @@ impl<'a> Question<'a> {
         })
     }
 
-    /// The question as one line with a number. JSON needs no line breaks.
+    /// Encodes the question as one line. JSON needs no line breaks.
     pub(super) fn line(&self, id: u64) -> Vec<u8> {
         let mut line = Question { id, ..self.clone() }.body();
         line.push(b'\n');
         line
     }
 
-    /// The question as the body of an HTTP request.
+    /// Encodes the question as the body of an HTTP request.
     pub(super) fn body(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("a question is text, numbers and names")
+        serde_json::to_vec(self).expect("a question consists of strings and numbers")
     }
 }
 

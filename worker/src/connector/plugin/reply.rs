@@ -1,4 +1,4 @@
-//! What a plugin wants a refused client to be answered: status, reason phrase and fields of HTTP.
+//! Responses that plugins demand for refused clients: status, reason phrase and header fields.
 
 use std::collections::BTreeMap;
 
@@ -9,11 +9,11 @@ use hyper::header::{HeaderName, HeaderValue};
 
 use super::answer::AnswerError;
 
-/// The status of a refusal that names none.
+/// Default status of a refusal.
 const FORBIDDEN: u16 = 403;
 
-/// Fields about the connection, the body and the server are the gateway's to write: what a plugin says of
-/// them is left out.
+/// Header fields that the gateway sets itself, about the connection, the body and the server. A plugin's
+/// values are ignored.
 const OURS: [&str; 9] = [
     "connection",
     "date",
@@ -26,11 +26,11 @@ const OURS: [&str; 9] = [
     "upgrade",
 ];
 
-/// Reads what an answer says of it; nothing if it says nothing.
+/// Builds the response from the fields of an answer. Returns `None` if they demand none.
 ///
 /// # Errors
 ///
-/// When that can't be sent. Such an answer as a whole makes no sense.
+/// Fails if the response can't be sent. The answer as a whole is invalid then.
 pub(super) fn read(
     status: Option<u16>,
     message: Option<String>,
@@ -60,7 +60,7 @@ pub(super) fn read(
     Ok(Some(Reply { status, reason: message.filter(|text| !text.is_empty()), headers }))
 }
 
-/// One field; none if it is the gateway's.
+/// Validates a header field. Returns `None` if the gateway sets it itself.
 fn field(name: &str, value: &str) -> Result<Option<Header>, AnswerError> {
     let wrong = AnswerError::Reply("\"headers\"");
     let name = HeaderName::try_from(name).map_err(|_| wrong)?.as_str().to_owned();
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_may_ask_for_a_password_or_lead_elsewhere() {
+    fn a_response_may_challenge_or_redirect() {
         assert_eq!(reply(None, None, &[]), Ok(None));
         let asks = reply(Some(401), Some("Who are you?"), &[("WWW-Authenticate", "Basic realm=\"x\"")]);
         let asks = asks.unwrap().unwrap();
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_sent_is_refused() {
+    fn a_response_that_can_not_be_sent_is_invalid() {
         for status in [0, 101, 200, 299, 600, 1000] {
             assert!(reply(Some(status), None, &[]).is_err(), "{status}");
         }

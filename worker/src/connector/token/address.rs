@@ -1,16 +1,16 @@
-//! Targets in the notation of token sources.
+//! Parses targets as token sources write them.
 
 use std::path::PathBuf;
 
 use common::addr::{AddrError, TargetAddr};
 
-/// Longest host name: that of DNS (RFC 1035 section 2.3.4).
+/// Maximum length of a host name in bytes: that of DNS (RFC 1035 section 2.3.4).
 const MAX_HOST_BYTES: usize = 255;
 
-/// Prefixes of the path of a unix socket: the original's, and that of the configuration file.
+/// Prefixes of a unix socket's path: that of the original and that of the configuration file.
 const UNIX: [&str; 2] = ["unix_socket:", "unix:"];
 
-/// Why a text is not a target.
+/// The reason why a text is not a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum AddressError {
     /// It is neither a host and port nor a socket.
@@ -33,7 +33,7 @@ pub(super) fn parse(text: &str) -> Result<TargetAddr, AddressError> {
         if path.starts_with('/') {
             return Ok(TargetAddr::Unix(PathBuf::from(path)));
         }
-        // A host may be called unix.
+        // A host may have the name "unix".
         if text.starts_with("unix_socket:") {
             return Err(AddressError::RelativePath);
         }
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_target_is_refused_with_a_reason() {
+    fn an_invalid_target_is_rejected_with_a_reason() {
         let long = format!("{}:1", "x".repeat(256));
         for (text, error) in [
             ("", AddressError::Address(AddrError::NoHost)),

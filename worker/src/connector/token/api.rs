@@ -1,4 +1,4 @@
-//! `BaseTokenAPI` and `JSONTokenApi`: targets that an HTTP service knows.
+//! `BaseTokenAPI` and `JSONTokenApi`: targets from an HTTP service.
 
 use std::time::Duration;
 
@@ -18,11 +18,11 @@ use crate::connector::endpoint::Endpoint;
 use crate::connector::http::{Client, HttpError, ServiceAnswer};
 use crate::connector::target::Target;
 
-/// All but the unreserved characters (RFC 3986 section 2.3): whatever a client sends stays one segment of the
-/// path, or one value of the query.
+/// All characters but the unreserved ones (RFC 3986 section 2.3): whatever a token contains, it stays one
+/// path segment or one query value.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Redirects that are followed for one token.
+/// Maximum number of redirects for one token.
 const MAX_REDIRECTS: usize = 5;
 
 /// A service with one URL for each token.
@@ -35,32 +35,32 @@ pub(in crate::connector) struct Api {
     answer: ApiAnswer,
 }
 
-/// Why the service gives no target.
+/// The reason why the service provides no target.
 #[derive(Debug, thiserror::Error)]
 enum ApiLookupError {
-    /// It can't be asked.
+    /// The request has failed.
     #[error("the token API can't be asked: {0}")]
     Http(#[from] HttpError),
-    /// It has a problem of its own.
+    /// The service answers with an unexpected status.
     #[error("the token API answers with status {0}")]
     Status(StatusCode),
-    /// It answers with something else.
+    /// The answer has the wrong form.
     #[error("the token API's answer is no {0}")]
     Content(&'static str),
-    /// It sends us to somebody else, or in circles.
+    /// The service redirects to another service, or too often.
     #[error("the token API redirects to another service, or too often")]
     Redirect,
-    /// A token that makes no URL, such as one of several KiB.
-    #[error("the token makes no URL")]
+    /// The token does not fit into a URL, for instance because it has several KiB.
+    #[error("the token does not fit into a URL")]
     Url,
 }
 
 impl Api {
-    /// The service at `endpoint`; `deadline` is for each question.
+    /// Creates the lookup through the service at `endpoint`. `deadline` limits each request.
     ///
     /// # Errors
     ///
-    /// Why it can't be asked, for a human.
+    /// The setting that can't be used, for the administrator.
     pub(super) fn new(endpoint: Endpoint, lookup: &ApiLookup, deadline: Duration) -> Result<Self, String> {
         let value = |text: &str| {
             HeaderValue::from_str(text).map_err(|_| "the URL of the token API has no proper host".to_owned())
@@ -85,7 +85,7 @@ impl Api {
         })
     }
 
-    /// The target of a token.
+    /// Looks up the target of a token.
     pub(super) async fn lookup(&self, token: &str) -> Result<Target, LookupError> {
         match self.pair(token).await {
             Ok(Some((host, port))) => Ok(Target::Address(address::of_pair(&host, &port)?)),
@@ -94,10 +94,10 @@ impl Api {
         }
     }
 
-    /// Host and port of a token's target, if the service knows one.
+    /// Requests host and port of a token's target. Returns `None` if the service knows no such token.
     async fn pair(&self, token: &str) -> Result<Option<(String, String)>, ApiLookupError> {
         let token = match token {
-            // Segments that mean another directory would be taken away by who reads the URL.
+            // Dot segments would be removed when the URL is parsed.
             "." => "%2E".to_owned(),
             ".." => "%2E%2E".to_owned(),
             _ => utf8_percent_encode(token, RESERVED).to_string(),
@@ -123,7 +123,8 @@ impl Api {
         request.body(Full::new(Bytes::new())).map_err(|_| ApiLookupError::Url)
     }
 
-    /// Where a service sends us within itself. To another one it would send the token as well.
+    /// The path of a redirect within the service. A redirect to another service would disclose the token to
+    /// it.
     fn redirected(&self, answer: &ServiceAnswer) -> Result<String, ApiLookupError> {
         let location = answer.headers.get(LOCATION).and_then(|location| location.to_str().ok());
         let uri: Uri = location.and_then(|text| text.parse().ok()).ok_or(ApiLookupError::Redirect)?;

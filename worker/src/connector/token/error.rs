@@ -1,8 +1,8 @@
-//! Why a token leads to no target.
+//! Errors of token lookups.
 
 use super::address::AddressError;
 
-/// Why a token leads to no target.
+/// The reason why a token leads to no target.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::connector) enum LookupError {
     /// The token is unknown: the client's fault. The words are those of the original, without the token.

@@ -10,15 +10,15 @@ use super::error::LookupError;
 use crate::connector::jose::{self, claims, key::Key};
 use crate::connector::target::Target;
 
-/// Verifies tokens of one key.
+/// Verifies tokens with one key.
 #[derive(Default)]
 pub(in crate::connector) struct Jwt {
-    /// None before the key file has arrived, or when it can't be used.
+    /// The key; `None` before its file has arrived, or if it can't be used.
     key: RefCell<Option<Key>>,
 }
 
 impl Jwt {
-    /// Loads the key from the current content of its file; logs why it can't be used.
+    /// Loads the key from the current content of its file. Logs an error if it can't be used.
     pub(super) fn take_key(&self, files: &TokenFiles) {
         let key = files.files.first().and_then(|file| match Key::read(&file.content) {
             Ok(key) => {
@@ -39,7 +39,7 @@ impl Jwt {
         *self.key.borrow_mut() = key;
     }
 
-    /// The target that a token claims.
+    /// Verifies a token and returns its target.
     pub(super) fn lookup(&self, token: &str) -> Result<Target, LookupError> {
         let key = self.key.borrow();
         let key =

@@ -1,6 +1,6 @@
-//! Sources of targets: one file for each kind.
+//! Token sources: one file for each kind.
 //!
-//! A source is asked once for each client that asks for a WebSocket. If it can't answer, only that client is
+//! A source is queried once for each client that requests a WebSocket. If it fails, only that client is
 //! affected. Tokens are never logged.
 
 mod address;
@@ -46,11 +46,11 @@ pub(super) enum TokenSource {
 }
 
 impl TokenSource {
-    /// The source that a setup describes.
+    /// Creates the source of a setup.
     ///
     /// # Errors
     ///
-    /// Why the setup is wrong, for the administrator.
+    /// The setting that can't be used, for the administrator.
     pub(super) fn new(lookup: &TokenLookup, prefer_ipv6: bool) -> Result<Self, String> {
         let endpoint = |service| Endpoint::new(service, prefer_ipv6, LOOKUP_DEADLINE);
         Ok(match lookup {
@@ -70,12 +70,12 @@ impl TokenSource {
         })
     }
 
-    /// Whether it depends on files that may change.
+    /// Whether the source depends on files that may change.
     pub(super) fn reads_files(&self) -> bool {
         matches!(self, Self::Table(_) | Self::Jwt(_))
     }
 
-    /// The external plugin, if it is one.
+    /// The external plugin, if this is one.
     pub(super) fn external_plugin(&self) -> Option<&ExternalPlugin> {
         match self {
             Self::External(plugin) => Some(plugin),
@@ -92,11 +92,12 @@ impl TokenSource {
         }
     }
 
-    /// The target of a client's token; `grant` is what the client has been granted so far.
+    /// Looks up the target of a client's token. `grant` is what the client has been granted so far, and is
+    /// updated.
     ///
     /// # Errors
     ///
-    /// Why the token leads to none.
+    /// The reason why the token leads to no target.
     pub(super) async fn lookup(
         &self,
         token: &str,

@@ -17,7 +17,7 @@ use super::error::LookupError;
 use crate::connector::endpoint::{ConnectError, Endpoint};
 use crate::connector::target::Target;
 
-/// Longest value that is read, in bytes. A client may name any key, so a value may be anything.
+/// Maximum length of a value in bytes. Clients choose the key, so a value may be anything.
 const MAX_VALUE: usize = 4096;
 
 /// A Redis server.
@@ -26,9 +26,9 @@ pub(in crate::connector) struct Redis {
     login: RedisConnectionInfo,
     /// Prefix of each key.
     prefix: String,
-    /// Deadline for a question and its answer.
+    /// Time limit for a request and its answer.
     deadline: Duration,
-    /// The connection that all questions share.
+    /// The connection that all requests share.
     kept: Mutex<Option<Kept>>,
 }
 
@@ -44,13 +44,13 @@ impl Drop for Kept {
     }
 }
 
-/// Why Redis gives no target.
+/// The reason why Redis provides no target.
 #[derive(Debug, thiserror::Error)]
 enum RedisLookupError {
-    /// It can't be reached.
+    /// Redis can't be reached.
     #[error("Redis can't be reached: {0}")]
     Connect(#[from] ConnectError),
-    /// It rejects the password or the command. Its error message may repeat the token, and is not logged.
+    /// Redis rejects the password or the command. Its error message may repeat the token, and is not logged.
     #[error("Redis gives an error: {0}")]
     Refused(String),
     /// The deadline has passed.
@@ -69,7 +69,7 @@ impl From<RedisError> for RedisLookupError {
 }
 
 impl Redis {
-    /// A server that is not connected yet; `deadline` holds for each question.
+    /// Creates the lookup without a connection. `deadline` limits each request.
     pub(super) fn new(endpoint: Endpoint, lookup: &RedisLookup, deadline: Duration) -> Self {
         let mut login = RedisConnectionInfo::default().set_db(lookup.db).set_skip_set_lib_name();
         if let Some(password) = &lookup.password {
@@ -79,7 +79,7 @@ impl Redis {
         Self { endpoint, login, prefix, deadline, kept: Mutex::default() }
     }
 
-    /// The target of a token.
+    /// Looks up the target of a token.
     pub(super) async fn lookup(&self, token: &str) -> Result<Target, LookupError> {
         match self.text(token).await {
             Ok(Some(text)) => Ok(Target::Address(address::parse(&text)?)),
@@ -88,7 +88,7 @@ impl Redis {
         }
     }
 
-    /// The value of a token, if there is one.
+    /// Returns the value of a token, if there is one.
     async fn text(&self, token: &str) -> Result<Option<String>, RedisLookupError> {
         let value = match timeout(self.deadline, self.value(token)).await {
             Ok(value) => value?,
@@ -103,8 +103,8 @@ impl Redis {
         if value.is_empty() { Ok(None) } else { target(&value).map(Some).ok_or(RedisLookupError::Value) }
     }
 
-    /// The value of a key; empty if there is none. The server may have closed a kept connection: then the question is
-    /// repeated once on a new one.
+    /// Returns the value of a key, empty if there is none. If the server has closed the shared connection
+    /// meanwhile, the request is repeated once on a new one.
     async fn value(&self, token: &str) -> Result<Vec<u8>, RedisLookupError> {
         let (connection, is_new) = self.connection().await?;
         match self.ask(connection, token).await {
@@ -120,14 +120,14 @@ impl Redis {
         }
     }
 
-    /// Continues with the error of a broken connection.
+    /// Returns the answer, or continues with the error of a broken connection.
     async fn ask(
         &self,
         mut connection: MultiplexedConnection,
         token: &str,
     ) -> ControlFlow<Result<Vec<u8>, RedisLookupError>, RedisError> {
         let key = format!("{}{token}", self.prefix);
-        // GET without a bound would read a value of any length.
+        // GETRANGE bounds the length of the answer, unlike GET.
         let mut question = redis::cmd("GETRANGE");
         let answer = question.arg(key).arg(0).arg(MAX_VALUE).query_async(&mut connection).await;
         match answer {

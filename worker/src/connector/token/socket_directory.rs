@@ -13,28 +13,28 @@ use super::error::LookupError;
 use crate::beneath::walk::{self, Links};
 use crate::connector::target::Target;
 
-/// A place in the file system, without the right to read or write what is there.
+/// Opens a location in the file system without the permission to read or write it.
 const PLACE: OFlag = OFlag::O_PATH.union(OFlag::O_CLOEXEC);
 
-/// The directory.
+/// A directory of sockets, one for each token.
 #[derive(Debug)]
 pub(in crate::connector) struct SocketDirectory(PathBuf);
 
 impl SocketDirectory {
-    /// Of sockets beneath `directory`.
+    /// Looks up sockets beneath `directory`.
     pub(super) fn new(directory: &Path) -> Self {
         Self(directory.to_owned())
     }
 
-    /// The socket of a token. The directory is looked up each time: services that own such directories remove
-    /// them when they stop.
+    /// Returns the socket of a token. The directory is opened each time, as services remove and recreate
+    /// theirs.
     pub(super) fn lookup(&self, token: &str) -> Result<Target, LookupError> {
         let directory =
             openat(AT_FDCWD, &self.0, PLACE | OFlag::O_DIRECTORY, Mode::empty()).map_err(|error| {
                 LookupError::Failed(format!("cannot open the directory {:?}: {error}", self.0))
             })?;
-        // Whatever the token says, nothing is found outside the directory, and no symbolic link is followed, which
-        // whoever may write there could have made.
+        // Whatever the token contains, nothing outside the directory is found. Symbolic links are not
+        // followed, as anyone with write permission could have created them.
         let found = walk::open(directory.as_fd(), OsStr::new(token), PLACE, Links::Refused);
         let file = found.map_err(|error| match error {
             Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::EPERM => {

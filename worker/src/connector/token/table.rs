@@ -1,7 +1,7 @@
 //! Tokens in files: `TokenFile`, `ReadOnlyTokenFile` and `TokenFileName`.
 //!
-//! The supervisor reads the files and sends their content after every change, before the next connection. A line that
-//! can't be parsed is logged and skipped.
+//! The supervisor reads the files, and sends their content after every change, before the next connection.
+//! Lines that can't be parsed are logged and skipped.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -13,14 +13,14 @@ use super::address::{self, AddressError};
 use super::error::LookupError;
 use crate::connector::target::Target;
 
-/// Lines that are reported one by one; beyond that only their number is.
+/// Maximum number of errors that are logged one by one. Only the number of further ones is logged.
 const MAX_COMPLAINTS: usize = 20;
 
 /// The known tokens.
 #[derive(Debug)]
 pub(in crate::connector) struct Table {
     form: Form,
-    /// None before the files have arrived, or when none of them can be read.
+    /// The targets by token; `None` before the files have arrived, or if none of them can be read.
     targets: RefCell<Option<HashMap<String, TargetAddr>>>,
 }
 
@@ -29,28 +29,28 @@ pub(in crate::connector) struct Table {
 enum Form {
     /// Lines `token: target`.
     Lines,
-    /// The name of the file is the token, its content the target.
+    /// The name of a file is the token, and its content the target.
     FileNames,
 }
 
-/// Why a line is not a token with its target.
+/// The reason why a line is not a token with its target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 enum LineError {
     /// It is not UTF-8.
     #[error("it is not UTF-8 text")]
     NotText,
     /// The separator is missing.
-    #[error("no colon with a space behind it: write `token: host:port`")]
+    #[error("no colon followed by a space: write `token: host:port`")]
     NoSeparator,
     /// There is more than one separator.
-    #[error("more than one colon with a space behind it: write `token: host:port`")]
+    #[error("more than one colon followed by a space: write `token: host:port`")]
     Separators,
-    /// The text behind the separator is not a target.
+    /// The text after the separator is not a target.
     #[error("the target has {0}")]
     Target(#[from] AddressError),
 }
 
-/// A problem of a file: the place, and the reason.
+/// Errors in token files, each with its location.
 #[derive(Default)]
 struct Complaints(Vec<String>);
 
@@ -75,12 +75,12 @@ impl Table {
         Self { form: Form::Lines, targets: RefCell::default() }
     }
 
-    /// A table of files that are named by their token.
+    /// A table of files whose names are the tokens.
     pub(super) fn of_file_names() -> Self {
         Self { form: Form::FileNames, targets: RefCell::default() }
     }
 
-    /// Replaces the known tokens by the current content of the files.
+    /// Replaces all tokens with the current content of the files.
     pub(super) fn fill(&self, files: TokenFiles) {
         let mut complaints = Complaints::default();
         let mut targets = HashMap::new();
@@ -94,7 +94,7 @@ impl Table {
         *self.targets.borrow_mut() = (!files.unreadable).then_some(targets);
     }
 
-    /// The target of a token.
+    /// Looks up the target of a token.
     pub(super) fn lookup(&self, token: &str) -> Result<Target, LookupError> {
         let targets = self.targets.borrow();
         let Some(targets) = &*targets else {
@@ -102,7 +102,7 @@ impl Table {
         };
         let token = match self.form {
             Form::Lines => token,
-            // As in the original, the last component of a path counts.
+            // Only the last component of a path counts, as in the original.
             Form::FileNames => token.rsplit('/').next().unwrap_or(token),
         };
         targets.get(token).cloned().map(Target::Address).ok_or(LookupError::NotFound)
