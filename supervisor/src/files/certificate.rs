@@ -14,75 +14,76 @@ use zeroize::Zeroizing;
 use super::stamp::Stamp;
 use crate::os::off_loop::{OffLoop, OffLoopError};
 
-/// Why a file of certificates can't be used.
+/// The reason why a certificate file can't be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CertificateError {
-    /// The system's reason.
+    /// The file can't be read.
     #[error("cannot read {what} {path:?}: {source}")]
     Read {
-        /// What the file is for.
+        /// Purpose of the file.
         what: &'static str,
-        /// Where it should be.
+        /// Path of the file.
         path: PathBuf,
-        /// The system's reason.
+        /// The error of the system.
         source: io::Error,
     },
-    /// A file without what it is for.
+    /// The file contains no certificate.
     #[error("no certificate in {0:?}: it should hold PEM blocks \"BEGIN CERTIFICATE\"")]
     Empty(PathBuf),
-    /// A block that holds something else.
+    /// A PEM block is damaged.
     #[error("cannot read {what} {path:?}: {source}")]
     Damaged {
-        /// What the file is for.
+        /// Purpose of the file.
         what: &'static str,
-        /// Where it is.
+        /// Path of the file.
         path: PathBuf,
-        /// Which of them.
+        /// The damaged block.
         source: certificate::Damaged,
     },
 }
 
-/// The files, and the state in which they were last read.
+/// The files of the certificate and its key, and their state when they were last read.
 #[derive(Debug)]
 pub(crate) struct CertificateFiles {
     pub(crate) certificate: PathBuf,
     key: PathBuf,
-    /// The password of the key.
+    /// Pass phrase of the key.
     pub(crate) password: Option<Secret>,
-    /// The key signs no handshake of TLS 1.2.
+    /// The configuration excludes TLS 1.2, so that the key need not sign its handshakes.
     pub(crate) only_1_3: bool,
     off_loop: OffLoop,
-    /// As the files were last found.
+    /// The files as found by the last look.
     found: Cell<Option<Stamps>>,
-    /// As they were when they were last tried.
+    /// The files as of the last attempt to load them.
     seen: Cell<Option<Stamps>>,
     problem: RefCell<Option<String>>,
 }
 
-/// Of the certificate and its key, as far as they are there.
+/// Stamps of the certificate and its key; `None` for a missing file.
 type Stamps = (Option<Stamp>, Option<Stamp>);
 
-/// How long a client waits for a file system that hangs: the first one only, as others get what was read before.
+/// Time for which a client waits while the file system hangs. Only the first client waits; others use what
+/// was read before.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// A certificate that was read.
+/// A certificate that has been read.
 #[derive(Debug)]
 pub(crate) struct Certificate {
-    /// The certificate and its issuers, DER.
+    /// The certificate and its issuers, DER, leaf first.
     pub(crate) chain: Vec<Vec<u8>>,
     pub(crate) expires: Option<SystemTime>,
 }
 
 impl Certificate {
-    /// The server's own certificate, DER.
+    /// The leaf certificate, DER.
     pub(crate) fn leaf(&self) -> &[u8] {
-        // A file without a certificate is an error.
+        // Never empty: a file without a certificate is an error.
         &self.chain[0]
     }
 }
 
 impl CertificateFiles {
-    /// The files of a configuration, if it has any. Nothing is read yet.
+    /// The files of a configuration, if it has TLS. Nothing is read yet.
     pub(crate) fn of(config: &Config) -> Option<Self> {
         let tls = config.tls.as_ref()?;
         let certificate = tls.certificate.to_path_buf();
@@ -100,7 +101,7 @@ impl CertificateFiles {
         })
     }
 
-    /// Whether a certificate is there that was not seen as it is now, which makes it seen.
+    /// Whether the files exist and have changed since the last call that returned true.
     pub(crate) async fn have_changed(self: &Rc<Self>) -> bool {
         let (certificate, key, files) = (self.certificate.clone(), self.key.clone(), self.clone());
         let looked =
@@ -108,7 +109,7 @@ impl CertificateFiles {
         if let Err(error @ OffLoopError::Thread(_)) = looked.await {
             tracing::error!("cannot look at the certificate: {error}");
         }
-        // While they hang nothing is found.
+        // While the file system hangs, nothing is found.
         let Some(stamps) = self.found.take() else { return false };
         if self.seen.replace(Some(stamps)) == Some(stamps) {
             return false;
@@ -117,7 +118,7 @@ impl CertificateFiles {
         stamps.0.is_some()
     }
 
-    /// Whether both are files that the caller may read.
+    /// Whether both files exist and the calling user may read them.
     pub(crate) fn are_readable(&self) -> bool {
         let is_readable = |path: &Path| path.is_file() && fs::File::open(path).is_ok();
         is_readable(&self.certificate) && is_readable(&self.key)
@@ -128,18 +129,18 @@ impl CertificateFiles {
         let (certificate, key) = (self.certificate.clone(), self.key.clone());
         let loaded = self.off_loop.get(move || load(&certificate, &key)).await;
         loaded.unwrap_or_else(|error| {
-            // They are tried again when they can be read.
+            // Causes another attempt when the files can be read again.
             self.seen.take();
             Err(error.to_string())
         })
     }
 
-    /// Why the files can't be used as they are now.
+    /// The reason why the current files can't be used, if they can't.
     pub(crate) fn problem(&self) -> Option<String> {
         self.problem.borrow().clone()
     }
 
-    /// The files can't be used as they are now.
+    /// Records why the current files can't be used.
     pub(crate) fn set_problem(&self, problem: String) {
         self.problem.replace(Some(problem));
     }
@@ -158,7 +159,7 @@ fn load(path: &Path, key: &Path) -> Result<(Certificate, Zeroizing<Vec<u8>>), St
     Ok((Certificate { chain, expires }, Zeroizing::new(key_pem)))
 }
 
-/// The certificates of a PEM file, DER, at least one. `what` they are for is told in errors.
+/// Reads the certificates of a PEM file, DER, at least one. `what` describes their purpose in errors.
 pub(crate) fn read(path: &Path, what: &'static str) -> Result<Vec<Vec<u8>>, CertificateError> {
     let pem = fs::read(path).map_err(|source| CertificateError::Read { what, path: path.into(), source })?;
     let found = certificate::read_all(&Zeroizing::new(pem));

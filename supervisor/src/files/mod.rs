@@ -1,4 +1,4 @@
-//! The files that roles depend on and that only the supervisor can read.
+//! Files that roles depend on and only the supervisor can read.
 
 pub(crate) mod certificate;
 pub(crate) mod recordings;

@@ -1,4 +1,4 @@
-//! Files for the recordings of sessions (`--record`). Gateways, which write them, can't open files.
+//! Files for recordings of sessions (`--record`). Gateways write them, but can't open files.
 
 use std::cell::{Cell, OnceCell};
 use std::io;
@@ -11,36 +11,37 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::os::place::Place;
 
-/// For the owner alone: passwords that are typed into a session are in its recording.
+/// Only the owner may read a recording: it contains the passwords that were typed.
 const MODE: Mode = Mode::from_raw_mode(0o600);
 
-/// Nothing that is there is opened, not even a symbolic link to nowhere.
+/// Fails if the name exists, even as a dangling symbolic link.
 const FLAGS: OFlags = OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::EXCL);
 
-/// Names that may be taken by others who record to the same place, before we give up.
+/// Maximum number of names to try, as other processes may record to the same path.
 const MAX_TRIES: u32 = 100;
 
-/// Larger numbers behind a name are not ours.
+/// Larger numbers are not those of recordings.
 const MAX_NUMBER: u64 = 1 << 48;
 
-/// Where recordings go: `FILE.1`, `FILE.2` and so on.
+/// The recordings of an instance: `FILE.1`, `FILE.2` and so on.
 #[derive(Debug)]
 pub(crate) struct Recordings {
     file: PathBuf,
-    /// `file` in its directory, which is held from the first recording on, and the highest number taken before that.
+    /// `file` in its directory, which is kept open from the first recording on, and the highest number that
+    /// existed then.
     place: OnceCell<(Place, u64)>,
-    /// The number of the last recording.
+    /// Number of the last recording.
     last: Cell<u64>,
 }
 
 impl Recordings {
-    /// Beside the recordings of `file` that are there.
+    /// Creates recordings beside those of `file` that already exist.
     pub(crate) fn new(file: &Path) -> Self {
         Self { file: file.to_owned(), place: OnceCell::new(), last: Cell::default() }
     }
 
-    /// A new file for a session. Its number is that of the connection, as in the original, or the next one
-    /// that is free: nothing is ever overwritten.
+    /// Creates the file for a session. Its number is that of the connection, as in the original, or the next
+    /// free one: nothing is ever overwritten.
     pub(crate) fn open(&self, id: ConnectionId) -> io::Result<(PathBuf, OwnedFd)> {
         let (place, highest) = self.place()?;
         for _ in 0..MAX_TRIES {
@@ -67,16 +68,16 @@ impl Recordings {
                 );
             }
             let highest = highest(&place);
-            // Nobody has set it meanwhile: nothing here waits.
+            // Can't fail: nothing here yields, so nobody else has set it.
             let _ = self.place.set((place, highest));
         }
         self.place.get().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 
-/// The highest number behind the name of a place in its directory, 0 if there is none.
+/// The highest number after this name in its directory, or 0.
 fn highest(place: &Place) -> u64 {
-    // A directory that can't be read only costs tries.
+    // If the directory can't be read, more names have to be tried.
     let Ok(names) = place.names() else { return 0 };
     let numbers = names.filter_map(|name| {
         let number = name.as_bytes().strip_prefix(place.name.as_bytes())?.strip_prefix(b".")?;
@@ -105,7 +106,7 @@ mod tests {
         fs::write(directory.path().join("record.9"), "").unwrap();
         let again = Recordings::new(&file);
         assert_eq!(name(again.open(ConnectionId(1))), "rec.6");
-        // Somebody else, and a link that leads nowhere.
+        // A file of another process, and a dangling link.
         fs::write(directory.path().join("rec.7"), "").unwrap();
         symlink(directory.path().join("elsewhere"), directory.path().join("rec.8")).unwrap();
         assert_eq!(name(again.open(ConnectionId(2))), "rec.9");
@@ -115,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_directory_is_an_error_and_no_panic() {
+    fn a_missing_directory_is_an_error() {
         assert!(Recordings::new(Path::new("/nonexistent/rec")).open(ConnectionId(1)).is_err());
         assert!(Recordings::new(Path::new("/")).open(ConnectionId(1)).is_err());
     }

@@ -1,10 +1,10 @@
-//! What tells one state of a file from another, without reading it.
+//! Stamps, which distinguish versions of a file without reading it.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
-/// Device, inode, size, and time of change.
+/// Device, inode, size and time of the last change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Stamp {
     device: u64,
@@ -14,7 +14,7 @@ pub(crate) struct Stamp {
 }
 
 impl Stamp {
-    /// That of a file.
+    /// Creates the stamp of a file.
     pub(crate) fn of(metadata: &Metadata) -> Self {
         Self {
             device: metadata.dev(),
@@ -24,10 +24,10 @@ impl Stamp {
         }
     }
 
-    /// When its content or its rights were changed, since 1970.
+    /// Time of the last change of content or permissions, since 1970.
     pub(crate) fn changed(&self) -> Duration {
         let (seconds, nanoseconds) = self.changed;
-        // Before 1970 is long ago, too.
+        // Times before 1970 count as 1970.
         let whole = Duration::from_secs(seconds.try_into().unwrap_or(0));
         whole.saturating_add(Duration::from_nanos(nanoseconds.try_into().unwrap_or(0)))
     }

@@ -1,8 +1,9 @@
-//! The files of tokens, read for the connector, which may not be able to: they may be readable by root
-//! alone, and the connector opens no files.
+//! Token files, which the supervisor reads for the connector. They may be readable by root only, and the
+//! connector opens no files.
 //!
-//! They are looked at before each connection is handed on, as the original does, so that a change is in
-//! force for the next client. No client has a say in what is opened: its token never comes here.
+//! As in the original, the files are checked before each connection is handed over, so that a change takes
+//! effect for the next client. Clients can't influence which files are opened: their tokens never reach this
+//! process.
 
 use std::cell::{Cell, RefCell};
 use std::fs::{self, OpenOptions};
@@ -24,57 +25,58 @@ use nix::time::{ClockId, clock_gettime};
 use crate::files::stamp::Stamp;
 use crate::os::off_loop::{OffLoop, OffLoopError};
 
-/// All that files may hold together. What encoding adds has room beside it.
+/// Maximum size of all files together, in bytes. The other half of the limit is room for the encoding.
 const MAX_TOTAL_BYTES: usize = MAX_BYTES / 2;
 
-/// After a long look so many times as long as it took passes before the next one: a directory with thousands of
-/// files must not take all the time of who accepts connections.
+/// After a long look, the next one must wait this many times as long as the look took: a directory with
+/// thousands of files must not use up the time of the process that accepts connections.
 const REST: u32 = 10;
 
-/// A look is long that takes more than this of the processor: at some hundred files. What others take of it
-/// meanwhile does not count, so that on a busy machine, too, a change in a few files is never overlooked.
+/// Processor time above which a look counts as long; that corresponds to some hundred files. Time of other
+/// processes does not count, so that changes of a few files are never delayed on a busy machine.
 const LONG_LOOK: Duration = Duration::from_millis(1);
 
-/// Two changes so soon after one another may leave the same stamp behind: file systems keep the time of a
-/// change no finer than the kernel's tick, 10 ms at most.
+/// Two changes within this time may leave the same stamp: file systems record times in ticks of the kernel,
+/// which are at most 10 ms long.
 const TICK: Duration = Duration::from_millis(20);
 
-/// How long a client waits for a file system that hangs: the first one only, as others get what was read before.
+/// Time for which a client waits while the file system hangs. Only the first client waits; others use what
+/// was read before.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The token files of a generation, and what the connector was last given of them.
+/// The token files of a generation, and what the connector was last sent of them.
 #[derive(Debug)]
 pub(crate) struct TokenSource {
-    /// Looks at the files, on a thread of its own; none if there are none.
+    /// The thread that looks at the files, and its state; `None` without token files.
     files: Option<(OffLoop, Arc<Mutex<Look>>)>,
     next_look: Cell<Option<Instant>>,
     in_force: RefCell<Option<Arc<FileContent>>>,
-    /// Whether something is in force that [`TokenSource::refresh`] has not reported.
+    /// New content is in force that [`TokenSource::refresh`] has not reported yet.
     is_new: Cell<bool>,
 }
 
-/// What the thread knows of the files.
+/// State of the thread that looks at the files.
 #[derive(Debug)]
 struct Look {
-    /// What is in the files, for the log.
+    /// Kind of content, for the log.
     what: &'static str,
     path: PathBuf,
     stamps: Option<Stamps>,
     known: Option<Arc<FileContent>>,
 }
 
-/// The result of a look.
+/// Result of a look.
 #[derive(Debug)]
 struct Found {
     took: Duration,
-    /// The content of the files, if it has changed.
+    /// Content of the files, if it has changed.
     news: Option<Arc<FileContent>>,
 }
 
-/// The files that there are, or why they can't be found.
+/// The existing files, or the error of finding them.
 type Stamps = Result<Vec<(PathBuf, Stamp)>, String>;
 
-/// What was read, and what was wrong.
+/// The content that was read, and what is wrong with it.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct FileContent {
     files: TokenFiles,
@@ -82,7 +84,7 @@ struct FileContent {
 }
 
 impl TokenSource {
-    /// Nothing is read yet.
+    /// Creates the source of a configuration. Nothing is read yet.
     pub(crate) fn new(config: &Config) -> Self {
         let path = match config.target() {
             Target::Tokens(tokens) => match &tokens.plugin {
@@ -90,7 +92,7 @@ impl TokenSource {
                 | TokenPlugin::ReadOnlyFile(path)
                 | TokenPlugin::FileName(path)
                 | TokenPlugin::Jwt(path) => Some(path.clone()),
-                // The client's token leads to a socket there: that is for the connector to open.
+                // The connector itself opens the socket that a token names.
                 TokenPlugin::SocketDirectory(_) => None,
                 TokenPlugin::TextApi(_)
                 | TokenPlugin::JsonApi(_)
@@ -111,7 +113,7 @@ impl TokenSource {
         }
     }
 
-    /// Reads the files if they have changed; says whether there is something new in force.
+    /// Reads the files if they have changed. Returns whether new content is in force.
     pub(crate) async fn refresh(self: &Rc<Self>) -> bool {
         let Some((files, look)) = &self.files else { return false };
         if self.next_look.get().is_none_or(|then| Instant::now() >= then) {
@@ -124,12 +126,13 @@ impl TokenSource {
         self.is_new.take()
     }
 
-    /// Whether the files can't be looked at now.
+    /// Whether a look at the files is hanging.
     pub(crate) fn hangs(&self) -> bool {
         self.files.as_ref().is_some_and(|(files, _)| files.hangs())
     }
 
-    /// What was read last, a [`TokenFiles`] as a file in memory, which is to be handed over; none before anything was read.
+    /// The content that was read last, a [`TokenFiles`] in a memory file to be passed on; `None` before the
+    /// first look.
     pub(crate) fn in_force(&self) -> io::Result<Option<OwnedFd>> {
         self.in_force.borrow().as_ref().map(|known| setup::file(&known.files)).transpose()
     }
@@ -146,7 +149,7 @@ impl TokenSource {
 }
 
 impl Look {
-    /// Looks at the files. One thread does so at a time.
+    /// Looks at the files. The lock ensures that one thread does so at a time.
     fn once(look: &Mutex<Self>) -> Found {
         let began = processor_time();
         let mut look = look.lock().unwrap_or_else(PoisonError::into_inner);
@@ -154,7 +157,7 @@ impl Look {
         Found { took: processor_time().saturating_sub(began), news }
     }
 
-    /// The content of the files, if it has changed.
+    /// Reads the files if they have changed.
     fn news(&mut self) -> Option<Arc<FileContent>> {
         let stamps = stamps(&self.path).map_err(|error| error.to_string());
         if self.stamps.as_ref() == Some(&stamps) {
@@ -170,12 +173,13 @@ impl Look {
     }
 }
 
-/// What this thread has used of a processor.
+/// Processor time that the calling thread has used.
 fn processor_time() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Into::into)
 }
 
-/// The file, or those in a directory by their names. What else is in it is not looked at.
+/// Stamps of a file, or of the files in a directory ordered by name. Other entries of a directory are
+/// ignored.
 fn stamps(path: &Path) -> io::Result<Vec<(PathBuf, Stamp)>> {
     let metadata = fs::metadata(path)?;
     if !metadata.is_dir() {
@@ -184,7 +188,7 @@ fn stamps(path: &Path) -> io::Result<Vec<(PathBuf, Stamp)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(path)? {
         let path = entry?.path();
-        // What is gone meanwhile, or leads nowhere, is not there.
+        // A file that has been removed meanwhile, or a dangling link, counts as absent.
         if let Some(metadata) = fs::metadata(&path).ok().filter(fs::Metadata::is_file) {
             found.push((path, Stamp::of(&metadata)));
         }
@@ -193,7 +197,7 @@ fn stamps(path: &Path) -> io::Result<Vec<(PathBuf, Stamp)>> {
     Ok(found)
 }
 
-/// Whether a file was changed just now, so that another change could leave the same stamp.
+/// Whether a file has changed so recently that another change could leave the same stamp.
 fn may_change_unseen(stamps: &Stamps) -> bool {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let recent = now.saturating_sub(TICK);
@@ -231,9 +235,9 @@ fn cannot_read(what: &str, path: &Path, why: impl std::fmt::Display) -> String {
     format!("cannot read the {what} in {path:?}: {why}")
 }
 
-/// All of a file, `room` bytes at most.
+/// Reads a whole file of at most `room` bytes.
 fn read(path: &Path, room: usize) -> io::Result<Vec<u8>> {
-    // A pipe without a writer must not hold us.
+    // Opening a FIFO without a writer must not block.
     let file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is neither a file nor a directory"));

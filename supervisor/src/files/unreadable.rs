@@ -1,4 +1,4 @@
-//! Files of the web directory that the user who serves them can't read.
+//! Detects files of the web directory that the user who serves them can't read.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
@@ -6,17 +6,18 @@ use std::path::{Path, PathBuf};
 
 use common::ipc::setup::RunAs;
 
-/// Names that are looked at, at most: a start must not take long.
+/// Maximum number of names to check, as the start must not take long.
 const MAX_NAMES: usize = 5000;
 
-/// The access that each of owner, group and others has, as bits of a mode.
+/// Permissions of owner, group or others, as bits of a mode.
 const READ: u32 = 0o4;
 const READ_AND_ENTER: u32 = 0o5;
 
-/// Where an access control list stands (acl(5)). Modes do not tell who may read a file with one.
+/// Extended attribute with the access control list (acl(5)). For a file that has one, the mode does not tell
+/// who may read it.
 const ACL: &str = "system.posix_acl_access";
 
-/// The first files and directories beneath `root` that `user` can't read, `most` at most.
+/// Returns the first files and directories beneath `root` that `user` can't read, at most `most`.
 pub(crate) fn find(root: &Path, user: RunAs, most: usize) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut directories = vec![root.to_owned()];
@@ -30,7 +31,7 @@ pub(crate) fn find(root: &Path, user: RunAs, most: usize) -> Vec<PathBuf> {
             if found.len() >= most || looked_at > MAX_NAMES {
                 return found;
             }
-            // Where links lead is looked at under its own name.
+            // The destination of a link is checked under its own name.
             let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
             let wanted = if metadata.is_dir() { READ_AND_ENTER } else { READ };
             if !metadata.is_dir() && !metadata.is_file() {
@@ -62,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_user_can_not_read_is_found_by_its_name() {
+    fn unreadable_files_are_found_by_name() {
         let root = tempfile::tempdir().unwrap();
         let at = |name: &str| root.path().join(name);
         let set = |name: &str, mode| fs::set_permissions(at(name), fs::Permissions::from_mode(mode)).unwrap();

@@ -1,4 +1,4 @@
-//! The web's directory, and the names that links give it.
+//! The web directory, and its names by way of links.
 
 use std::env;
 use std::ffi::OsString;
@@ -7,10 +7,10 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 
-/// As many links as the kernel follows in one lookup (path_resolution(7)).
+/// Number of links that the kernel follows in one lookup (path_resolution(7)).
 const MAX_LINKS: usize = 40;
 
-/// The directory as a descriptor: gateways open files relative to it.
+/// Opens the directory. Gateways open files relative to the descriptor.
 pub(crate) fn open(path: &Path) -> io::Result<OwnedFd> {
     let directory = File::open(path)?;
     if !directory.metadata()?.is_dir() {
@@ -19,9 +19,9 @@ pub(crate) fn open(path: &Path) -> io::Result<OwnedFd> {
     Ok(directory.into())
 }
 
-/// The absolute paths of the directory, without `.` and `..`: as it was configured, as that reads after each symbolic
-/// link on its way is followed, and so the real one at the end. Gateways, which may not see these paths, know by
-/// them which absolute links lead inside.
+/// The absolute paths of the directory, without `.` and `..`: as configured, and after each symbolic link on
+/// the way, so that the last one is the real path. Gateways, which may be unable to see these paths,
+/// recognise by them the absolute links that lead inside.
 pub(crate) fn names(path: &Path) -> Vec<OsString> {
     let mut names: Vec<PathBuf> = as_the_shell_has_it(path).iter().map(|path| plain(path)).collect();
     let mut path = path.to_owned();
@@ -35,14 +35,14 @@ pub(crate) fn names(path: &Path) -> Vec<OsString> {
     names.into_iter().map(Into::into).collect()
 }
 
-/// A path beneath the current directory as a shell spells it that came there by a link.
+/// The path as a shell spells it whose current directory was reached through a link.
 fn as_the_shell_has_it(path: &Path) -> Option<PathBuf> {
     let (here, shell) = (env::current_dir().ok()?, PathBuf::from(env::var_os("PWD")?));
     let rest = path.strip_prefix(&here).ok()?;
     (shell.is_absolute() && fs::canonicalize(&shell).ok()? == here).then(|| shell.join(rest))
 }
 
-/// Without `.`, and without `..` and what stands before it.
+/// Normalises a path: removes `.`, and `..` together with the component before it.
 fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in path.components() {
@@ -54,12 +54,12 @@ fn plain(path: &Path) -> PathBuf {
     plain
 }
 
-/// The path with the target of its first symbolic link in the link's place; none without links.
+/// Replaces the first symbolic link in a path by its target. Returns `None` if there is no link.
 fn follow_first_link(path: &Path) -> Option<PathBuf> {
     let mut parts = path.components();
     let mut before = PathBuf::new();
     while let Some(part) = parts.next() {
-        // No link is before, so that `..` is where it seems to be.
+        // There is no link before this component, so `..` is the parent directory.
         if part == Component::ParentDir {
             before.pop();
             continue;
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_path_on_the_way_to_the_directory_is_a_name_and_the_last_is_real() {
+    fn each_path_to_the_directory_is_a_name_and_the_last_is_real() {
         let dir = tempfile::tempdir().unwrap();
         let top = dir.path().canonicalize().unwrap();
         fs::create_dir_all(top.join("data/novnc-1.5")).unwrap();
@@ -96,12 +96,12 @@ mod tests {
         assert_eq!(names("data/novnc-1.5"), of(&["data/novnc-1.5"]));
         assert_eq!(names("./data/../data/novnc-1.5/"), of(&["data/novnc-1.5"]));
         assert_eq!(names("www/novnc"), of(&["www/novnc", "data/novnc", "data/novnc-1.5"]));
-        // `www/..` is the directory above `data`, and not the one above `www`; by chance both are the same here.
+        // `www/..` is the parent of `data`, not that of `www`. Both are the same here.
         assert_eq!(names("up/novnc").last(), Some(&PathBuf::from("data/novnc-1.5")));
     }
 
     #[test]
-    fn a_link_to_itself_has_an_end() {
+    fn a_link_to_itself_terminates() {
         let dir = tempfile::tempdir().unwrap();
         symlink("loop", dir.path().join("loop")).unwrap();
         assert_eq!(names(&dir.path().join("loop")).len(), MAX_LINKS);

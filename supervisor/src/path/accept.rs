@@ -1,4 +1,4 @@
-//! Accepting connections.
+//! Accepts connections.
 
 use std::future::poll_fn;
 use std::io;
@@ -19,19 +19,19 @@ use crate::path::intake::Intake;
 use crate::path::listen::Listening;
 use crate::path::listeners::Order;
 
-/// Pause of a listener after descriptors or memory have run out. The kernel keeps clients waiting meanwhile.
+/// Pause of a listener after descriptors or memory have run out. Clients wait in the kernel's queue.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Shortest time between two equal log lines.
+/// Minimum interval between equal log lines.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Begins to accept clients on `listening`.
+/// Starts to accept clients on `listening`.
 pub(crate) fn begin(intake: &Rc<Intake>, listening: Listening) {
     let (listening, orders) = intake.listeners.add(listening);
     spawn_local(keep_accepting(intake.clone(), listening, orders));
 }
 
-/// Accepts connections of one listener and hands them to gateways, until an order closes it.
+/// Accepts connections of one listener and hands them over, until an order closes the listener.
 async fn keep_accepting(intake: Rc<Intake>, listening: Rc<Listening>, mut orders: watch::Receiver<Order>) {
     let listener = match listening.socket.try_clone().and_then(Listener::new) {
         Ok(listener) => listener,
@@ -91,7 +91,8 @@ async fn keep_accepting(intake: Rc<Intake>, listening: Rc<Listening>, mut orders
             }
         }
     }
-    // Clients that have connected by now are served; then the listener closes, so that nobody waits there in vain.
+    // Clients that have connected already are served. Then the listener closes, so that no client waits there
+    // in vain.
     let waiting: Vec<_> = std::iter::from_fn(|| listener.try_accept().ok())
         .map(|(socket, peer)| (client(peer, &listening), socket))
         .collect();
@@ -120,7 +121,7 @@ async fn serve(intake: &Intake, client: ClientAddr, socket: OwnedFd) {
     handoff::hand_over(intake, id).await;
 }
 
-/// Errors of accept(2) that concern only the connection that was to be accepted.
+/// Whether an error of accept(2) concerns only the connection that was to be accepted.
 fn concerns_one_client(error: &io::Error) -> bool {
     matches!(
         Errno::from_io_error(error),

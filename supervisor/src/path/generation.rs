@@ -1,4 +1,4 @@
-//! One generation of roles: all roles that serve under one reading of the configuration.
+//! A generation: all roles that serve under one reading of the configuration.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -33,66 +33,66 @@ use crate::roles::supervise::{self, Keeper, Kept, RoleError};
 use crate::roles::wrapper::Program;
 use crate::state::service::ServiceState;
 
-/// Time that a gateway needs to end itself after its sessions have ended.
+/// Time that a gateway needs to exit after its sessions have ended.
 pub(crate) const LAST_MOMENT: Duration = Duration::from_millis(300);
 
-/// Deadline for reading the files that roles are told of: authorities, users, the directory of the web.
+/// Time limit for reading the files that the setups of roles contain: authorities, users, the web directory.
 const SETTINGS_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Deadline for the records of the last sessions.
+/// Time limit for the records of the last sessions.
 pub(crate) const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// The roles and settings of one reading of the configuration.
 #[derive(Debug)]
 pub(crate) struct Generation {
-    /// Number of the generation, counted from 1 for the life of the service.
+    /// Number of the generation, from 1 for each start of the service.
     pub(crate) number: u32,
     pub(crate) config: Config,
-    /// When the configuration was read; none if an earlier image has read it.
+    /// When the configuration was read; `None` if an earlier image of the program has read it.
     pub(crate) read: Option<SystemTime>,
-    /// What its roles have in common.
+    /// State that the roles share.
     pub(crate) scope: Rc<Scope>,
-    /// Signs the tickets of its connections with a key of this generation.
+    /// Issues the tickets of the generation's connections, with a key of its own.
     pub(crate) mint: Mint,
     pub(crate) pool: Pool,
     /// The certificate and its signer.
     pub(crate) signer: Signer,
-    /// The wrapped program, if sessions go there. Several generations may share it.
+    /// The wrapped program, if sessions are connected to it. Generations may share it.
     pub(crate) program: Option<Rc<Program>>,
-    /// The plugin programs that decide about clients.
+    /// External plugins that are programs.
     pub(super) plugins: Vec<Rc<Plugin>>,
     tokens: Rc<TokenSource>,
     recordings: Option<Rc<Recordings>>,
-    /// The target of the demo.
+    /// The echo role, for the demo.
     pub(crate) echo: RefCell<Option<Rc<Peer>>>,
-    /// Keepers of connector, echo target and plugins.
+    /// Keepers of the connector, the echo role and the plugins.
     keepers: RefCell<Vec<Keeper>>,
     /// Plugins that an earlier image has started.
     pub(crate) adopted_plugins: RefCell<Vec<plugin::Running>>,
-    /// Whether its sessions are being ended.
+    /// The remaining sessions are being ended.
     expiring: Cell<bool>,
     over: Cell<bool>,
-    /// A reference for tasks.
+    /// Reference to itself, for tasks.
     itself: Weak<Self>,
 }
 
-/// Why the roles of a generation can't be started.
+/// The reason why the roles of a generation can't be started.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GenerationError {
-    /// A file or user is missing.
+    /// A file or a user is missing or invalid.
     #[error(transparent)]
     Setup(#[from] SetupError),
-    /// A system call that the start needs has failed.
+    /// A system call has failed.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
-    /// A role can't work with its setup.
+    /// A role has rejected its setup or has failed.
     #[error(transparent)]
     Role(#[from] RoleError),
 }
 
 impl Generation {
-    /// Starts the roles of a generation and waits until they can serve clients. A failure leaves none of them behind.
-    /// `program` is the wrapped program of the configuration.
+    /// Starts the roles of a generation and waits until they can serve clients. On failure all of them are
+    /// ended. `program` is the wrapped program of the configuration.
     pub(crate) async fn start(
         state: &Rc<ServiceState>,
         config: Config,
@@ -128,7 +128,7 @@ impl Generation {
         }
     }
 
-    /// Creates a generation of roles that an earlier image of this program has started.
+    /// Creates a generation from roles that an earlier image of the program has started.
     pub(crate) fn adopted(
         state: &Rc<ServiceState>,
         config: Config,
@@ -196,7 +196,7 @@ impl Generation {
             self.echo.replace(Some(role.peer.clone()));
             self.keepers.borrow_mut().push(Keeper::new(spec, Some(role)));
         }
-        // There is none before the first.
+        // No previous signer exists at the start.
         drop(self.signer.refresh().await);
         self.tokens.refresh().await;
         let spec = Rc::new(self.connector_spec(self.program.as_ref().and_then(|program| program.network())));
@@ -234,7 +234,7 @@ impl Generation {
         self.pool.has_grown();
     }
 
-    /// Takes over a connector of an earlier image.
+    /// Takes over the connector of an earlier image.
     pub(crate) fn adopt_connector(&self, role: Role) {
         self.scope.connector.replace(Some(role.peer.clone()));
         if let Some(program) = &self.program {
@@ -245,7 +245,7 @@ impl Generation {
         self.keepers.borrow_mut().push(Keeper::new(Rc::new(spec), Some(role)));
     }
 
-    /// Takes over a demo target of an earlier image.
+    /// Takes over the echo role of an earlier image.
     pub(crate) fn adopt_echo(&self, role: Role) {
         self.echo.replace(Some(role.peer.clone()));
         let spec = EchoSpec { scope: self.scope.clone(), listener: None };
@@ -259,24 +259,24 @@ impl Generation {
         self.pool.add(slot.clone(), Keeper::new(slot, Some(role)));
     }
 
-    /// The processes of its plugins.
+    /// Process ids of the plugins.
     pub(crate) fn plugin_pids(&self) -> Vec<i32> {
         let ours = self.plugins.iter().filter_map(|plugin| plugin.pid());
         let adopted = self.adopted_plugins.borrow();
         ours.chain(adopted.iter().map(plugin::Running::pid)).collect()
     }
 
-    /// Whether an earlier image has started its roles, so that they can't be started again.
+    /// Whether an earlier image has started the roles. They can't be started again then.
     pub(crate) fn is_adopted(&self) -> bool {
         matches!(self.scope.origin, Origin::Adopted)
     }
 
-    /// Reads certificate and tokens if their files have changed.
+    /// Reads the certificate and token files if they have changed.
     pub(crate) async fn refresh_files(&self) {
         if let Some(before) = self.signer.refresh().await {
             for slot in self.pool.slots() {
-                // The connection that comes next must not find the signer before, whose end is near. A gateway that can't
-                // be told has died; the one that follows it is introduced.
+                // The next connection must not find the previous signer, which ends soon. If this fails, the
+                // gateway has died, and the one that replaces it is introduced at its start.
                 let _ = slot.introduce_others().await;
             }
             drop(before);
@@ -285,24 +285,24 @@ impl Generation {
             let connector = self.scope.connector.borrow().clone();
             if let (Some(connector), Ok(Some(tokens))) = (connector, self.tokens.in_force()) {
                 let told = common::ipc::connector::SupervisorToConnector::Tokens(tokens);
-                // A connector that can't be told has died; the next one gets the tokens at its start.
+                // Fails only if the connector has died. The next one gets the tokens at its start.
                 let _ = timeout(supervise::START_DEADLINE, connector.channel.send(&told)).await;
             }
         }
     }
 
-    /// Whether the file system of the tokens does not answer.
+    /// Whether the file system of the token files hangs.
     pub(crate) fn tokens_hang(&self) -> bool {
         self.tokens.hangs()
     }
 
-    /// How clients must authenticate, as records name it.
+    /// Names of the authentication methods, for session records.
     pub(crate) fn auth_method(&self) -> Option<String> {
         let names: Vec<_> = self.config.auth.iter().map(|auth| auth.plugin.name().to_string()).collect();
         (!names.is_empty()).then(|| names.join(" "))
     }
 
-    /// When the certificate in force expires.
+    /// When the current certificate expires.
     pub(crate) fn expires(&self) -> Option<SystemTime> {
         self.scope.identity.borrow().as_ref()?.expires
     }
@@ -312,24 +312,24 @@ impl Generation {
         self.scope.retired.get()
     }
 
-    /// Whether its last role has ended.
+    /// Whether all roles have ended.
     pub(crate) fn is_over(&self) -> bool {
         self.over.get()
     }
 
-    /// Whether the roles that every connection needs are there.
+    /// Whether the roles that every connection needs are ready.
     pub(crate) fn can_serve(&self) -> bool {
         self.scope.connector.borrow().is_some() && !self.pool.all().is_empty()
     }
 
-    /// Retires the generation, which then ends with its last connection.
+    /// Retires the generation. It ends with its last connection.
     pub(crate) fn retire(&self) {
         self.scope.retired.set(true);
         for gateway in self.pool.all() {
             if self.scope.state.connections.borrow().load_of(gateway.id) == 0 {
                 gateway.end_idle();
             } else {
-                // A gateway that does not read now merely keeps the connections of its clients open between requests.
+                // If the gateway does not read this, it merely keeps idle connections of its clients open.
                 let _ = gateway.peer.channel.try_send(&SupervisorToGateway::Retire);
             }
         }
@@ -338,16 +338,16 @@ impl Generation {
         self.end_signer_later();
     }
 
-    /// Ends the roles that serve its connections as soon as a retired generation has none: its gateways have been told
-    /// to end, and one that does not must have neither key nor targets meanwhile.
+    /// Once a retired generation has no connection, ends the roles that serve connections. The gateways have
+    /// been told to end, and one that ignores this must not keep access to key and targets.
     pub(super) fn end_unneeded_roles(&self) {
         if self.is_retired() && !self.scope.state.connections.borrow().any_of(self.number) {
             self.end_roles_of_connections();
         }
     }
 
-    /// Ends the signer of a retired generation when its last ticket has expired. TLS handshakes are over sooner, so that
-    /// a gateway that keeps a connection or a session for long does not keep the key with it.
+    /// Ends the signer of a retired generation when its last ticket has expired. All TLS handshakes are over
+    /// by then, and a long session must not keep the key in memory.
     fn end_signer_later(&self) {
         let (generation, lifetime) = (self.itself.clone(), self.mint.lifetime());
         spawn_local(async move {
@@ -358,7 +358,8 @@ impl Generation {
         });
     }
 
-    /// Ends a retired generation after its last gateway has ended and its connector has completed the last records.
+    /// Ends a retired generation after its last gateway has ended and its connector has completed the last
+    /// records.
     pub(super) fn end_if_empty(&self) {
         if !self.is_retired() || !self.pool.is_empty() || self.is_over() {
             return;
@@ -372,7 +373,7 @@ impl Generation {
         });
     }
 
-    /// Ends its roles at once.
+    /// Ends all roles at once.
     pub(crate) fn end(&self) {
         self.scope.retired.set(true);
         self.over.set(true);
@@ -380,7 +381,7 @@ impl Generation {
         self.end_roles_of_connections();
     }
 
-    /// Ends the roles without which it serves no connection, and the target of the demo.
+    /// Ends the roles that serve connections, and the echo role.
     fn end_roles_of_connections(&self) {
         self.signer.end();
         self.keepers.take();
@@ -390,7 +391,7 @@ impl Generation {
         self.scope.state.leave(self.scope.state.connections.borrow_mut().connector_gone(self.number));
     }
 
-    /// Ends the generation after `time`, if that is given.
+    /// Ends the generation after `time`, if a time is given.
     pub(crate) fn limit(self: &Rc<Self>, time: Option<Duration>) {
         let Some(time) = time else { return };
         let generation = self.clone();
@@ -400,7 +401,7 @@ impl Generation {
         });
     }
 
-    /// Closes the sessions of an expired generation; kills gateways that don't end.
+    /// Closes the remaining sessions, and kills gateways that do not end.
     pub(crate) async fn expire(self: Rc<Self>) {
         if self.expiring.replace(true) {
             return;
@@ -416,7 +417,7 @@ impl Generation {
                 gateway.ended().await;
             }
         };
-        // Clients have as much time as after any Close frame.
+        // Clients have as much time as after any other Close frame.
         let timeouts = self.config.timeouts;
         if timeout(timeouts.stop.max(timeouts.close_handshake) + LAST_MOMENT, all).await.is_err() {
             for gateway in &gateways {

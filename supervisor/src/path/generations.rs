@@ -1,4 +1,4 @@
-//! The generations that exist.
+//! The list of generations.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::generation::Generation;
 use crate::roles::wrapper::Program;
 
-/// The generations that exist, oldest first. New connections go to the last one.
+/// All generations that have roles, oldest first. New connections go to the last one.
 #[derive(Debug, Default)]
 pub(crate) struct Generations(RefCell<Vec<Rc<Generation>>>);
 
@@ -18,7 +18,7 @@ impl Generations {
         living.clone()
     }
 
-    /// The generation in force; none before the first is ready.
+    /// The generation in force; `None` before the first is ready.
     pub(crate) fn current(&self) -> Option<Rc<Generation>> {
         self.0.borrow().last().cloned()
     }
@@ -28,7 +28,7 @@ impl Generations {
         self.0.borrow_mut().push(generation);
     }
 
-    /// The wrapped program of the configuration in force.
+    /// The wrapped program of the current configuration.
     pub(crate) fn program(&self) -> Option<Rc<Program>> {
         self.current().and_then(|generation| generation.program.clone())
     }

@@ -1,4 +1,4 @@
-//! Which gateway gets a connection, and how the supervisor learns that the gateway has it.
+//! Hands connections over to gateways, and handles acknowledgements.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -18,14 +18,15 @@ use crate::state::connections::Todo;
 /// Pause before a connection that a gateway could not receive is offered again.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
-/// How much longer than `timeouts.first-byte` a gateway may leave a connection unread. A gateway ends connections
-/// whose clients are silent, so one that does neither is at fault; many clients at once may keep it busy for a while.
+/// Time beyond `timeouts.first-byte` for which a gateway may leave a connection unread. A gateway ends
+/// connections of silent clients, so one that neither acknowledges nor ends them is at fault. The margin
+/// allows for many clients at once.
 const UNREAD_MARGIN: Duration = Duration::from_secs(10);
 
-/// Interval at which acknowledgements are looked for while any is due and nothing else happens.
+/// Interval at which acknowledgements are polled while any is due and nothing else happens.
 const ACKNOWLEDGEMENT_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Waits until some gateway can take a connection.
+/// Waits until a gateway can take a connection.
 pub(crate) async fn room(intake: &Intake) {
     place(intake).await;
 }
@@ -40,13 +41,13 @@ async fn place(intake: &Intake) -> (Rc<Generation>, Rc<Gateway>) {
     }
 }
 
-/// Whether `limits.connections` is reached, over all generations.
+/// Whether `limits.connections` is reached, counted over all generations.
 pub(crate) fn is_full(intake: &Intake) -> bool {
     let limit = intake.generations.current().and_then(|generation| generation.config.limits.connections);
     limit.is_some_and(|limit| intake.state.connections.borrow().load() >= limit.get().into())
 }
 
-/// The gateway for the next connection.
+/// Chooses the gateway for the next connection.
 fn find_place(intake: &Intake) -> Option<(Rc<Generation>, Rc<Gateway>)> {
     if is_full(intake) {
         return None;
@@ -56,7 +57,7 @@ fn find_place(intake: &Intake) -> Option<(Rc<Generation>, Rc<Gateway>)> {
     Some((generation, gateway))
 }
 
-/// Gives a waiting connection to a gateway as soon as one can take it.
+/// Hands a waiting connection over as soon as a gateway can take it.
 pub(crate) async fn hand_over(intake: &Intake, id: ConnectionId) {
     take_acknowledgements(intake);
     let state = &intake.state;
@@ -97,7 +98,7 @@ pub(crate) async fn hand_over(intake: &Intake, id: ConnectionId) {
     }
 }
 
-/// Carries out what events of connections leave to do, for the life of the service.
+/// Carries out the effects of connection events, for the life of the service.
 pub(crate) async fn keep_doing(intake: Rc<Intake>) {
     loop {
         let todo = intake.state.todo.take().await;
@@ -130,7 +131,7 @@ fn carry_out(intake: &Rc<Intake>, todo: Todo) {
         return;
     }
     for id in freed {
-        // A retired generation needs no gateway without connections.
+        // A retired generation does not need a gateway without connections.
         let is_idle = intake.state.connections.borrow().load_of(id) == 0;
         if let Some((generation, gateway)) = find(intake, id).filter(|_| is_idle) {
             if generation.is_retired() {
@@ -149,7 +150,7 @@ fn find(intake: &Intake, id: GatewayId) -> Option<(Rc<Generation>, Rc<Gateway>)>
     })
 }
 
-/// Reads the acknowledgements of gateways, and closes the copies of the sockets that they have begun to read.
+/// Reads acknowledgements of all gateways, and closes the copies of the sockets that they have begun to read.
 pub(crate) fn take_acknowledgements(intake: &Intake) {
     for generation in intake.generations.all() {
         for gateway in generation.pool.all() {
@@ -158,8 +159,8 @@ pub(crate) fn take_acknowledgements(intake: &Intake) {
     }
 }
 
-/// Reads acknowledgements at intervals while any is due, and finds gateways that leave connections unread. Time is
-/// counted in intervals, so that a service that was stopped for a while together with its roles blames none of them.
+/// Polls acknowledgements while any is due, and detects gateways that leave connections unread. Time is
+/// counted in intervals, so that no role is blamed if the whole service was stopped for a while.
 pub(crate) async fn keep_taking_acknowledgements(intake: Rc<Intake>) {
     let state = &intake.state;
     loop {

@@ -1,4 +1,4 @@
-//! The parts that accept clients: listeners and generations.
+//! The state of accepting clients: listeners and generations.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -14,18 +14,18 @@ use crate::state::service::ServiceState;
 #[derive(Debug, Default)]
 pub(crate) struct Intake {
     pub(crate) state: Rc<ServiceState>,
-    /// The generations, in force and retired.
+    /// The generations, current and retired.
     pub(crate) generations: Generations,
     /// The open listeners.
     pub(crate) listeners: Listeners,
-    /// Where systemd listens, if that differs from the configuration.
+    /// Addresses of the sockets that systemd passed, if they differ from the configuration.
     pub(crate) listens_elsewhere: RefCell<Option<String>>,
-    /// Notified when a connection was handed over, so that an acknowledgement is due.
+    /// Notified when a connection has been handed over, so that an acknowledgement is due.
     pub(super) handed_over: Notify,
 }
 
 impl Intake {
-    /// Logs a warning if systemd listens elsewhere than the configuration in force says.
+    /// Logs a warning if the passed sockets have other addresses than those of the configuration.
     pub(crate) fn compare_listeners(&self) {
         let generation = self.generations.current();
         let elsewhere = generation.and_then(|generation| self.listeners.elsewhere(&generation.config));
@@ -39,12 +39,12 @@ impl Intake {
         self.listens_elsewhere.replace(elsewhere);
     }
 
-    /// Whether the roles that every connection needs are there.
+    /// Whether the roles that every connection needs are ready.
     pub(crate) fn can_serve(&self) -> bool {
         self.generations.current().is_some_and(|generation| generation.can_serve())
     }
 
-    /// Stops accepting clients; the service ends with its last connection.
+    /// Stops accepting clients. The service ends with its last connection.
     pub(crate) fn drain(&self) {
         self.state.draining.set(true);
         self.listeners.close();

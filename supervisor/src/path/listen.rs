@@ -1,4 +1,4 @@
-//! The listening sockets: passed by systemd or inetd, or opened here.
+//! Listening sockets, either passed by systemd or inetd or opened here.
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
@@ -16,62 +16,62 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockop
 
 use crate::os::socket_file::{self, SocketFile};
 
-/// Connections that the kernel keeps for us until they are accepted. It is cut to
-/// `net.core.somaxconn`; a burst of clients must not be refused while a gateway starts.
+/// Maximum length of the kernel's queue of connections; `net.core.somaxconn` may reduce it. A burst of
+/// clients must not be rejected while a gateway starts.
 const BACKLOG: i32 = 4096;
 
-/// A socket that listens.
+/// A listening socket.
 #[derive(Debug)]
 pub(crate) struct Listening {
-    /// Where the configuration wants it; nothing for a socket that somebody else has made.
+    /// Configured address; `None` for a socket that was passed.
     pub(crate) address: Option<ListenAddr>,
     /// The socket.
     pub(crate) socket: OwnedFd,
-    /// Its address as people know it: as configured, or the socket's own if it was passed.
+    /// Address for messages: as configured, or that of a passed socket.
     pub(crate) name: String,
-    /// The path that clients of a unix socket are known by.
+    /// Path of a unix socket, which identifies its clients.
     pub(crate) unix_path: Option<PathBuf>,
-    /// The file of a unix socket of ours, which is removed with this.
+    /// File of a unix socket that was opened here. It is removed when dropped.
     pub(crate) file: Option<SocketFile>,
 }
 
-/// Why there is no listener.
+/// The reason why a listener is not available.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ListenError {
-    /// Resolving, binding or listening failed.
+    /// Resolving, binding or listening has failed.
     #[error("cannot listen on {address}: {}{}", Numbered(.source), hint(.source))]
     Open {
-        /// As configured.
+        /// Address as configured.
         address: String,
-        /// The system's reason.
+        /// The error of the system.
         source: io::Error,
     },
-    /// Something else was passed.
+    /// A passed descriptor is not a listening socket.
     #[error("socket {number} passed by the service manager ({name:?}) can't be used: {reason}")]
     Passed {
-        /// Its descriptor.
+        /// Number of the descriptor.
         number: i32,
         /// Its `FileDescriptorName=`.
         name: String,
-        /// What is wrong.
+        /// What is wrong with it.
         reason: NotAListener,
     },
-    /// Something else is standard input.
+    /// Standard input is not a listening socket.
     #[error("standard input can't be used for --inetd: {0}")]
     Stdin(NotAListener),
     /// Standard input is closed.
     #[error("standard input is closed, --inetd needs a listening socket there")]
     NoStdin,
-    /// `LISTEN_FDS` is broken.
+    /// `LISTEN_FDS` is invalid.
     #[error("the service manager passed sockets that don't exist: {0}")]
     Environment(io::Error),
-    /// Nothing to listen on.
+    /// Nothing is configured or passed.
     #[error("no listener: add listen = \"PORT\" to the configuration, or start websockify@.socket")]
     Nothing,
 }
 
 fn hint(source: &io::Error) -> &'static str {
-    // What is missing for a port below 1024 has another number.
+    // A missing privilege for a port below 1024 would be another errno.
     if source.raw_os_error() == Some(Errno::PERM.raw_os_error()) {
         return " (the unit forbids it: systemctl daemon-reload lets the service listen where its file says)";
     }
@@ -83,9 +83,9 @@ fn hint(source: &io::Error) -> &'static str {
     }
 }
 
-/// All listeners of an instance: those passed by systemd if any, else standard input with
-/// `--inetd`, else those of the configuration. The last are bound, so that nobody else can take their
-/// address, and refuse clients until [`Listening::begin`].
+/// All listeners of an instance: those passed by systemd, else standard input with `--inetd`, else those of
+/// the configuration. The latter are bound, which reserves their addresses, and reject clients until
+/// [`Listening::begin`].
 pub(crate) fn all(config: &Config) -> Result<Vec<Listening>, ListenError> {
     let mut listening = passed()?;
     if listening.is_empty() && config.inetd {
@@ -107,8 +107,8 @@ pub(crate) fn all(config: &Config) -> Result<Vec<Listening>, ListenError> {
     Ok(listening)
 }
 
-/// Opens one more listener, and lets clients in. Those of `others` that have its port are about to be
-/// closed, and may listen on some of its addresses until then.
+/// Opens another listener and lets clients in. Listeners in `others` with the same port are about to be
+/// closed, and may still listen on some of the new one's addresses.
 pub(crate) fn beside(
     address: &ListenAddr,
     config: &Config,
@@ -125,16 +125,16 @@ pub(crate) fn beside(
     opened
 }
 
-/// Sockets that share their port may listen on the same addresses. This is for a moment only, so that a
-/// second instance finds the port taken.
+/// Sets whether the sockets share their port with new ones. This is enabled only for a moment, so that a
+/// second instance finds the port in use.
 fn share_port<'a>(sockets: impl Iterator<Item = &'a OwnedFd>, share: bool) {
     for socket in sockets {
-        // What is refused shows when the new socket is bound.
+        // If this fails, binding the new socket reports the error.
         let _ = sockopt::set_socket_reuseport(socket, share);
     }
 }
 
-/// The sockets that systemd has passed (sd_listen_fds(3)), each checked.
+/// The sockets passed by systemd (sd_listen_fds(3)), after a check of each.
 fn passed() -> Result<Vec<Listening>, ListenError> {
     let mut passed = ListenFd::from_env();
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
@@ -156,7 +156,7 @@ fn passed() -> Result<Vec<Listening>, ListenError> {
 }
 
 impl Listening {
-    /// Lets clients in.
+    /// Starts to listen.
     pub(crate) fn begin(&self) -> Result<(), ListenError> {
         if self.address.is_none() {
             return Ok(());
@@ -166,7 +166,7 @@ impl Listening {
         rustix::net::listen(&self.socket, BACKLOG).map_err(open)
     }
 
-    /// The port of a TCP listener.
+    /// Port of a TCP listener.
     pub(crate) fn port(&self) -> Option<u16> {
         let address = rustix::net::getsockname(&self.socket).ok()?;
         SocketAddr::try_from(address).ok().map(|address| address.port())
@@ -176,7 +176,7 @@ impl Listening {
         Self::adopted(socket, None, None)
     }
 
-    /// One that listens, `address` being where we have opened it ourselves.
+    /// A listener of an earlier image. `address` is its configured address if it was not passed.
     pub(crate) fn adopted(socket: OwnedFd, address: Option<ListenAddr>, file: Option<SocketFile>) -> Self {
         let local = rustix::net::getsockname(&socket).ok();
         let tcp = local.clone().and_then(|any| SocketAddr::try_from(any).ok());
@@ -191,7 +191,7 @@ impl Listening {
         Self { address, socket, name, unix_path: path, file }
     }
 
-    /// Whether a socket that was passed could have been made for `address`.
+    /// Whether a passed socket may be the listener for `address`.
     pub(crate) fn is_at(&self, address: &ListenAddr) -> bool {
         let bound =
             rustix::net::getsockname(&self.socket).ok().and_then(|any| SocketAddr::try_from(any).ok());
@@ -201,7 +201,7 @@ impl Listening {
                 None => bound.ip().is_unspecified(),
                 Some(host) => match host.parse::<IpAddr>() {
                     Ok(ip) => bound.ip() == ip,
-                    // A name could have been resolved to anything.
+                    // A host name could resolve to any address.
                     Err(_) => true,
                 },
             },
@@ -209,7 +209,7 @@ impl Listening {
         }
     }
 
-    /// Its name, with the port that the kernel has chosen where it was left to it.
+    /// The name, with the actual port if the kernel has chosen one.
     pub(crate) fn reached_at(&self) -> String {
         match (&self.address, self.port()) {
             (Some(ListenAddr::Tcp { host, port: 0 }), Some(port)) => {
@@ -219,7 +219,7 @@ impl Listening {
         }
     }
 
-    /// Whether one of ours has the port that another listener is to have.
+    /// Whether this listener was opened here and has the same port as `wanted`.
     pub(crate) fn shares_port(&self, wanted: &ListenAddr) -> bool {
         match (&self.address, wanted) {
             (Some(ListenAddr::Tcp { port, .. }), ListenAddr::Tcp { port: other, .. }) => {
@@ -229,7 +229,7 @@ impl Listening {
         }
     }
 
-    /// Sets the mode of a unix socket of ours.
+    /// Sets the permissions of a unix socket that was opened here.
     pub(crate) fn set_mode(&self, mode: u32) {
         if let Some(Err(error)) = self.file.as_ref().map(|file| file.set_mode(mode)) {
             tracing::warn!("cannot set the mode of the socket {}: {error}", self.name);
@@ -237,7 +237,7 @@ impl Listening {
     }
 }
 
-/// A bound socket, which may share its port with others.
+/// Opens a bound socket. With `shared` it may share its port with others.
 fn open(address: &ListenAddr, config: &Config, shared: bool) -> Result<Listening, ListenError> {
     let opened = match address {
         ListenAddr::Unix(path) => open_unix(path, config.listen_mode),
@@ -254,9 +254,9 @@ fn open(address: &ListenAddr, config: &Config, shared: bool) -> Result<Listening
     opened.map_err(|source| ListenError::Open { address: address.to_string(), source })
 }
 
-/// Without a host: one socket for all addresses of both families, or of IPv4 where the kernel has no
-/// IPv6, or where another program has the port on an address of IPv6. A name that has several addresses listens on the first of the preferred family, as the
-/// original does.
+/// Without a host: one socket for all addresses of both families, or of IPv4 only if the kernel has no IPv6
+/// or if another program listens on the port of an IPv6 address. With a host name: the first address of the
+/// preferred family, as in the original.
 fn open_tcp(host: Option<&str>, port: u16, prefer_ipv6: bool, shared: bool) -> io::Result<OwnedFd> {
     let Some(host) = host else {
         let both = bind_tcp(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), shared);
@@ -264,7 +264,7 @@ fn open_tcp(host: Option<&str>, port: u16, prefer_ipv6: bool, shared: bool) -> i
         let only_v4 = || bind_tcp(SocketAddr::from(([0, 0, 0, 0], port)), shared);
         return match Errno::from_io_error(error) {
             Some(Errno::AFNOSUPPORT) => only_v4(),
-            // The original listens on IPv4 alone, and so beside such a program.
+            // The original listens on IPv4 only, and therefore beside such a program.
             Some(Errno::ADDRINUSE) => only_v4().inspect(|_| {
                 tracing::warn!(
                     "another program listens on port {port} of an IPv6 address: clients are served on 0.0.0.0:{port} only"

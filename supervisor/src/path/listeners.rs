@@ -1,7 +1,7 @@
-//! The open listeners, and how a reload changes them.
+//! The open listeners, and their change by a reload.
 //!
-//! Passed sockets stay as they are. Of the listeners of the configuration, new ones are opened before anything else
-//! changes, and those that are no longer wanted are closed after everything else has changed.
+//! Passed sockets are never changed. Of configured listeners, new ones are opened before anything else
+//! changes, and obsolete ones are closed after everything else has changed.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -12,14 +12,14 @@ use tokio::sync::watch;
 
 use crate::path::listen::{self, ListenError, Listening};
 
-/// What to do with clients that connect.
+/// Order to a listener about clients that connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
     /// Accept them.
     Accept,
-    /// Let them wait in the kernel's queue.
+    /// Leave them in the kernel's queue.
     Rest,
-    /// Accept those that have connected, then close the listener.
+    /// Accept those that have connected already, then close the listener.
     Finish,
     /// Close the listener.
     Close,
@@ -35,16 +35,16 @@ struct Open {
     order: watch::Sender<Order>,
 }
 
-/// How a reload changes the listeners.
+/// A prepared change of the listeners.
 #[derive(Debug)]
 pub(crate) struct Change {
     opened: Vec<Listening>,
-    /// The open listeners that stay.
+    /// For each open listener, whether it stays.
     kept: Vec<bool>,
 }
 
 impl Listeners {
-    /// Adds a listener; gives it and the channel of orders for its clients.
+    /// Adds a listener. Returns it with the channel of its orders.
     pub(super) fn add(&self, listening: Listening) -> (Rc<Listening>, watch::Receiver<Order>) {
         let open = Open { listening: Rc::new(listening), order: watch::Sender::new(Order::Accept) };
         let added = (open.listening.clone(), open.order.subscribe());
@@ -57,7 +57,7 @@ impl Listeners {
         self.0.borrow().iter().map(|open| open.listening.clone()).collect()
     }
 
-    /// Lets clients wait.
+    /// Leaves new clients in the kernel's queues.
     pub(crate) fn rest(&self) {
         self.tell(Order::Rest);
     }
@@ -80,7 +80,7 @@ impl Listeners {
         }
     }
 
-    /// Addresses of passed sockets, if they differ from those in `config`. Names are not resolved.
+    /// The addresses of passed sockets, if they differ from those in `config`. Host names are not resolved.
     pub(crate) fn elsewhere(&self, config: &Config) -> Option<String> {
         let open = self.0.borrow();
         let passed: Vec<_> = open.iter().filter(|one| one.listening.address.is_none()).collect();
@@ -93,7 +93,7 @@ impl Listeners {
         (!all).then(names)
     }
 
-    /// The port of the first TCP listener under `config`.
+    /// Port of the first TCP listener under `config`.
     pub(crate) fn port(&self, config: &Config) -> Option<u16> {
         let open = self.0.borrow();
         let passed = open.iter().any(|one| one.listening.address.is_none());
@@ -134,7 +134,7 @@ impl Listeners {
         Ok(Change { opened, kept })
     }
 
-    /// Puts a change into force; gives back the listeners that it has opened, which are not accepting yet.
+    /// Applies a change. Returns the listeners that it has opened, which do not accept yet.
     pub(crate) fn apply(&self, change: Change, config: &Config) -> Vec<Listening> {
         let mut kept = change.kept.into_iter();
         self.0.borrow_mut().retain(|open| {

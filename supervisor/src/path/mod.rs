@@ -1,4 +1,4 @@
-//! The path of a connection through the supervisor: from the listening socket to a gateway.
+//! The path of a connection through the supervisor, from the listening socket to a gateway.
 
 pub(crate) mod accept;
 pub(crate) mod generation;

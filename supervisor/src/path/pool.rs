@@ -1,4 +1,4 @@
-//! The gateways of a generation: their number, and which of them has room.
+//! The gateways of a generation: their number, and the choice of the one for a connection.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -13,26 +13,26 @@ use crate::roles::gateway::{Gateway, GatewaySlot};
 use crate::roles::supervise::Keeper;
 use crate::state::connections::Connections;
 
-/// Descriptors that a gateway needs besides those of its connections.
+/// Descriptors that a gateway needs beside those of its connections.
 const RESERVED_DESCRIPTORS: u64 = 16;
 
-/// Descriptors of a connection: the client's, the target's, and the file of a recording.
+/// Descriptors for each connection: client and target, and the file of a recording.
 const DESCRIPTORS_PER_CONNECTION: u64 = 2;
 const DESCRIPTORS_PER_RECORDED_CONNECTION: u64 = 3;
 
-/// Shortest time between two measurements of the gateways' load.
+/// Minimum interval between measurements of the gateways' load.
 const LOAD_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Share of a processor above which a gateway counts as busy.
+/// Fraction of a processor above which a gateway counts as busy.
 const BUSY: f64 = 0.6;
 
-/// Connections that a gateway may receive beyond its share.
+/// Number of connections that a gateway may receive beyond its share.
 const HEAD_START: u64 = 8;
 
-/// Whether a gateway has received so many more connections than the one that has received the fewest that others take
-/// precedence, even if they have more open. A gateway reports the ends of its connections: one that reports each as
-/// ended would attract all clients if open connections alone counted. With this rule one of two gateways receives at
-/// most five ninths.
+/// Whether a gateway has received so many more connections than the one with the fewest that others take
+/// precedence, even if they have more open connections. Gateways themselves report the ends of connections:
+/// if only open connections counted, a compromised gateway that reports all of its own as ended would attract
+/// all clients. With this rule, one of two gateways receives at most five ninths.
 fn is_ahead(handed: u64, least: u64) -> bool {
     handed >= least + least / 4 + HEAD_START
 }
@@ -41,18 +41,18 @@ fn is_ahead(handed: u64, least: u64) -> bool {
 #[derive(Debug)]
 pub(crate) struct Pool {
     slots: RefCell<Vec<(Rc<GatewaySlot>, Keeper)>>,
-    /// Initial and largest number of gateways.
+    /// Minimum and maximum number of gateways.
     bounds: (usize, usize),
-    /// Connections that one gateway can have.
+    /// Maximum number of connections of one gateway.
     capacity: u64,
-    /// The gateways that took part when shares were last counted.
+    /// The gateways for which shares are currently counted.
     sharing: RefCell<Vec<GatewayId>>,
     measured: Cell<Option<(Instant, Duration)>>,
     growing: Cell<bool>,
 }
 
 impl Pool {
-    /// An empty pool, bounded by `config` and by the limit of open files.
+    /// Creates an empty pool, limited by `config` and by the limit of open files.
     pub(crate) fn new(config: &Config) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let bounds = match config.workers {
@@ -75,7 +75,7 @@ impl Pool {
         }
     }
 
-    /// The initial number of gateways.
+    /// Initial number of gateways.
     pub(crate) fn initial(&self) -> usize {
         self.bounds.0
     }
@@ -105,13 +105,13 @@ impl Pool {
         self.slots.take();
     }
 
-    /// Connections of all gateways.
+    /// Number of connections of all gateways.
     pub(crate) fn load(&self, connections: &Connections) -> u64 {
         self.all().iter().map(|gateway| connections.load_of(gateway.id)).sum()
     }
 
-    /// The gateway for the next connection: of those with room the one with the fewest connections, unless it has
-    /// received more than its share ([`is_ahead`]).
+    /// Chooses the gateway for the next connection: the one with the fewest connections among those that have
+    /// room and are not ahead of their share ([`is_ahead`]).
     pub(crate) fn choose(&self, connections: &Connections) -> Option<Rc<Gateway>> {
         let gateways = self.all();
         self.count_anew_if_changed(&gateways);
@@ -123,7 +123,7 @@ impl Pool {
         Some(chosen)
     }
 
-    /// Counts shares from zero again when a gateway has come or gone.
+    /// Restarts the counting of shares when a gateway was added or has gone.
     fn count_anew_if_changed(&self, gateways: &[Rc<Gateway>]) {
         let ids: Vec<_> = gateways.iter().map(|gateway| gateway.id).collect();
         if *self.sharing.borrow() != ids {
@@ -132,7 +132,7 @@ impl Pool {
         }
     }
 
-    /// Tells every gateway to end its sessions and itself; gives these gateways.
+    /// Tells every gateway to end its sessions and exit. Returns these gateways.
     pub(crate) fn end(&self, how: &SupervisorToGateway) -> Vec<Rc<Gateway>> {
         let gateways = self.all();
         for gateway in &gateways {
@@ -141,8 +141,8 @@ impl Pool {
         gateways
     }
 
-    /// Whether all gateways are so busy that another would help; measured at intervals. The caller then starts one
-    /// and calls [`Self::has_grown`].
+    /// Whether all gateways are so busy that another one would help, measured at intervals. If true, the
+    /// caller starts one and then calls [`Self::has_grown`].
     pub(crate) fn begin_to_grow(&self) -> bool {
         let gateways = self.all();
         if gateways.len() >= self.bounds.1 || self.growing.get() {
@@ -160,7 +160,7 @@ impl Pool {
         grows
     }
 
-    /// The additional gateway has started, or has failed to.
+    /// Notes that the additional gateway has started or failed to.
     pub(crate) fn has_grown(&self) {
         self.growing.set(false);
     }
@@ -170,9 +170,9 @@ impl Pool {
 mod tests {
     use super::*;
 
-    /// One gateway reports each connection as ended, the others report none.
+    /// One gateway reports each of its connections as ended, the others report none.
     #[test]
-    fn a_gateway_is_handed_little_more_than_its_share() {
+    fn a_gateway_receives_little_more_than_its_share() {
         for (gateways, most) in [(2, 564), (4, 302)] {
             let mut handed = vec![0; gateways];
             for _ in 0..1000 {

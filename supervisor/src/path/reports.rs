@@ -1,4 +1,4 @@
-//! What the roles of a generation report.
+//! Handling of the reports of a generation's roles.
 
 use common::ipc::ClientAddr;
 use common::ipc::connector::Dialled;
@@ -22,7 +22,7 @@ impl Host for Generation {
                 if let (Some(program), Some(connector)) = (&self.program, &*self.scope.connector.borrow()) {
                     program.keep_telling(connector);
                 }
-                // The connector knows the plugins that are running already.
+                // The new connector has no connections to the plugins that run.
                 for plugin in &self.plugins {
                     plugin.restart();
                 }
@@ -36,7 +36,8 @@ impl Host for Generation {
                 }
             }
             Event::Accused(by, violation) => {
-                // The role may lie, but it could as well refuse its service.
+                // The reporting role may lie. But a hostile role could as well refuse service, so nothing is
+                // lost by believing it.
                 let gateways = self.pool.all();
                 let accused = gateways.iter().find(|gateway| gateway.id == violation.gateway);
                 if let Some(gateway) = accused {
@@ -50,10 +51,10 @@ impl Host for Generation {
 }
 
 impl Generation {
-    /// Gives every gateway channels to the connector and the signer in force.
+    /// Gives every gateway channels to the current connector and signer.
     fn introduce_gateways(&self) {
         for slot in self.pool.slots() {
-            // A gateway that can't be told has died; the one that replaces it gets its channels at its start.
+            // Fails only if the gateway has died. Its successor gets its channels at its start.
             spawn_local(async move { _ = slot.introduce_others().await });
         }
     }
@@ -96,7 +97,7 @@ impl Generation {
     }
 }
 
-/// Logs the lines of the original. The connector is trusted no more than other roles.
+/// Logs the lines of the original. The connector's strings are escaped, as those of any role.
 fn log_dialled(dialled: &Dialled, client: &ClientAddr, program: Option<&Program>) {
     let client = Escaped(&client.to_string()).to_string();
     let target = Escaped(&dialled.target).to_string();

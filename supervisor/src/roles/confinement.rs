@@ -1,4 +1,4 @@
-//! How far the roles are confined, and whether that is enough.
+//! Confinement of the roles, and whether it suffices.
 
 use std::cell::Cell;
 
@@ -7,24 +7,24 @@ use common::ipc::level::Level;
 use common::ipc::setup::RunAs;
 use nix::unistd::Uid;
 
-/// What all roles have reached.
+/// The confinement that all roles have reached.
 #[derive(Debug)]
 pub(crate) struct Confinement {
     mode: Sandbox,
-    /// Roles are to have a user of their own.
+    /// The roles are to have a user of their own.
     own_user: bool,
-    /// Why they have none though they should.
+    /// The reason why they have none, if they should have one.
     no_user: Option<String>,
     reached: Cell<Option<Level>>,
 }
 
 impl Confinement {
-    /// No role has been started yet.
+    /// Creates the state before any role is started.
     pub(crate) fn new(config: &Config, run_as: Option<RunAs>, no_user: Option<String>) -> Self {
         Self { mode: config.sandbox, own_user: run_as.is_some(), no_user, reached: Cell::new(None) }
     }
 
-    /// Whether a role may begin that has reached `level`; otherwise why not.
+    /// Checks whether a role that has reached `level` may serve. The error is the reason why not.
     pub(crate) fn admit(&self, level: Level) -> Result<(), String> {
         let missing = level.missing(self.own_user);
         if self.mode == Sandbox::Strict && !missing.is_empty() {
@@ -37,22 +37,22 @@ impl Confinement {
         Ok(())
     }
 
-    /// What to tell humans; nothing before the first role is ready.
+    /// Description for humans; `None` before the first role is ready.
     pub(crate) fn describe(&self) -> Option<String> {
         let level = self.reached.get()?;
         Some(if self.mode == Sandbox::Off { "off".into() } else { level.to_string() })
     }
 
-    /// The user that the roles became.
+    /// The user of the roles.
     pub(crate) fn user(&self) -> Option<Uid> {
         self.reached.get()?.uid.map(Uid::from_raw)
     }
 
-    /// What is missing and can be missed, for a warning.
+    /// Missing parts of the confinement that are tolerated, for a warning.
     pub(crate) fn missing(&self) -> Option<String> {
         let missing = self.reached.get()?.missing(self.own_user);
         let missing = missing.into_iter().filter(|_| self.mode != Sandbox::Off).map(str::to_owned);
-        // That is asked for without a sandbox, too.
+        // The user is required even without a sandbox.
         let user = self.no_user.iter().map(|reason| format!("user of their own for the roles ({reason})"));
         let all: Vec<_> = user.chain(missing).collect();
         (!all.is_empty()).then(|| all.join(", "))
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn the_weakest_role_is_told() {
+    fn the_weakest_role_is_described() {
         let all = confinement(Sandbox::BestEffort, true);
         assert_eq!(all.describe(), None);
         all.admit(FULL).unwrap();
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn that_roles_are_root_is_told_with_its_reason_even_without_a_sandbox() {
+    fn roles_that_are_root_cause_a_warning_even_without_a_sandbox() {
         let level = Level { uid: None, ..FULL };
         for mode in [Sandbox::BestEffort, Sandbox::Off] {
             let all =

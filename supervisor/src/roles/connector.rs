@@ -1,4 +1,4 @@
-//! The connector: decides and dials. It is started first, and introduced to every gateway.
+//! The connector, which decides and dials. It is started first, and introduced to every gateway.
 
 use std::io;
 use std::rc::Rc;
@@ -19,22 +19,22 @@ use crate::files::tokens::TokenSource;
 use crate::os::network::{Network, within};
 use crate::state::service::ServiceState;
 
-/// What is needed to start a connector.
+/// The specification of a generation's connector.
 #[derive(Debug)]
 pub(crate) struct ConnectorSpec {
     pub(crate) scope: Rc<Scope>,
-    /// The files of tokens, whose content a new connector is told.
+    /// The token files, whose content a new connector is sent.
     pub(crate) tokens: Rc<TokenSource>,
-    /// The network namespace that it dials in, if that is not ours.
+    /// The network namespace to dial in, if it is another one.
     pub(crate) network: Option<Rc<Network>>,
 }
 
-/// No connector of the generation is there: what it was to settle is settled.
+/// Settles everything that a connector was asked to settle, as the generation has none any more.
 fn no_connector(scope: &Scope) {
     scope.state.leave(scope.state.connections.borrow_mut().connector_gone(scope.generation));
 }
 
-/// Asks a connector to settle the connections that are over, from now on until it has ended.
+/// Asks a connector to settle connections that have ended, until the connector itself has ended.
 pub(crate) fn ask_to_settle(scope: &Scope, peer: &Rc<Peer>) {
     let (state, generation, peer) = (scope.state.clone(), scope.generation, Rc::downgrade(peer));
     spawn_local(async move {
@@ -48,7 +48,7 @@ pub(crate) fn ask_to_settle(scope: &Scope, peer: &Rc<Peer>) {
                 continue;
             }
             let count = ids.len();
-            // The end of one that can't be asked is seen by its keeper.
+            // If the connector can't be asked, its keeper notices its end.
             if peer.channel.send(&SupervisorToConnector::Forget(ids)).await.is_err() {
                 return;
             }
@@ -86,7 +86,7 @@ impl Launch for ConnectorSpec {
     }
 
     async fn introduce(&self, peer: &Rc<Peer>) -> Result<(), StartError> {
-        // The tickets that it must not take, for an earlier connector may have.
+        // Tickets that an earlier connector may have accepted, and that this one must reject.
         let state = &self.scope.state;
         let spent = state.connections.borrow_mut().connector_starts(self.scope.generation);
         peer.channel.send(&SupervisorToConnector::SpentBefore(setup::file(&spent)?)).await?;
@@ -154,7 +154,7 @@ impl Spec for ConnectorSpec {
 
     async fn bury(&self, peer: &Rc<Peer>) -> Option<String> {
         self.scope.connector.replace(None);
-        // What it had said before its end counts.
+        // Messages that it sent before its end are still valid.
         while let Ok(Some(message)) = peer.channel.try_receive() {
             if self.take(peer, message).is_err() {
                 break;

@@ -1,4 +1,4 @@
-//! The target of the demo: a role like the others, behind the real path.
+//! The echo role: the target of the demo, reached like any other target.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -16,15 +16,15 @@ use super::supervise::{First, Launch, Spec, StartError};
 use super::voice::About;
 use crate::state::service::ServiceState;
 
-/// What is needed to start the echo target.
+/// The specification of the echo role.
 #[derive(Debug)]
 pub(crate) struct EchoSpec {
     pub(crate) scope: Rc<Scope>,
-    /// Where it accepts connections; none if an earlier image has started it.
+    /// The listener on which it accepts connections; `None` if an earlier image has started it.
     pub(crate) listener: Option<OwnedFd>,
 }
 
-/// A listener on a free loopback port, and the address to reach it.
+/// Opens a listener on a free loopback port. Returns its address and the socket.
 pub(crate) fn listen() -> io::Result<(TargetAddr, OwnedFd)> {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
     let port = listener.local_addr()?.port();
@@ -53,7 +53,7 @@ impl Launch for EchoSpec {
 }
 
 impl Spec for EchoSpec {
-    // It says nothing: whatever comes is a violation.
+    // It sends nothing, so that any message is a violation.
     type Up = LogMessage;
 
     fn state(&self) -> &Rc<ServiceState> {

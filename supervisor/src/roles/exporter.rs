@@ -1,7 +1,7 @@
-//! The exporter: shows metrics over HTTP, at a listener where no client comes.
+//! The exporter: serves metrics over HTTP on a listener of its own.
 //!
-//! It belongs to the service and not to a generation: what is counted outlasts reloads, and a reload that does not
-//! concern it leaves it as it is.
+//! It belongs to the service, not to a generation: counters outlive reloads, and a reload that does not
+//! concern the exporter does not restart it.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -26,33 +26,33 @@ use super::supervise::{self, First, Keeper, Launch, RoleError, Spec, StartError}
 use super::voice::About;
 use crate::state::service::ServiceState;
 
-/// How long the exporter may leave a page unread.
+/// Time limit for the exporter to read a page.
 const READ_DEADLINE: Duration = Duration::from_secs(5);
 
-/// What is needed to start an exporter.
+/// The specification of the exporter.
 #[derive(Debug)]
 pub(crate) struct ExporterSpec {
     pub(crate) state: Rc<ServiceState>,
     pub(crate) confinement: Rc<Confinement>,
-    /// None if an earlier image has started it.
+    /// `None` if an earlier image has started it.
     pub(crate) setup: Option<ExporterSetup>,
-    /// Where it accepts connections; none for one that is only tried out.
+    /// The listener on which it accepts connections; `None` for a trial run.
     pub(crate) listener: Option<OwnedFd>,
-    /// Who makes the pages.
+    /// The part of the supervisor that generates the pages.
     pub(crate) host: Weak<dyn Host>,
-    /// The pages that it was asked for and has not been given, oldest first.
+    /// Requested pages that have not been delivered yet, oldest first.
     pub(crate) wanted: RefCell<VecDeque<Page>>,
-    /// The exporter, while it is there.
+    /// The exporter while it runs.
     peer: RefCell<Option<Rc<Peer>>>,
 }
 
-/// What an exporter of this generation is told.
+/// The setup of an exporter under this generation.
 pub(crate) fn setup_of(scope: &Scope) -> Result<ExporterSetup, Outdated> {
     Ok(ExporterSetup { run_as: scope.setups()?.run_as, sandbox: scope.sandbox })
 }
 
 impl ExporterSpec {
-    /// None has been started yet. `wanted` are questions that an earlier image has not answered.
+    /// Creates the specification. `wanted` are requests that an earlier image has not answered.
     pub(crate) fn new(
         state: Rc<ServiceState>,
         confinement: Rc<Confinement>,
@@ -65,13 +65,13 @@ impl ExporterSpec {
         Rc::new(Self { state, confinement, setup, listener, host, wanted, peer: RefCell::default() })
     }
 
-    /// Starts it and keeps it running.
+    /// Starts the exporter and keeps it running.
     pub(crate) async fn start(self: &Rc<Self>) -> Result<Keeper, RoleError> {
         let role = supervise::start(&**self).await?;
         Ok(Keeper::new(self.clone(), Some(role)))
     }
 
-    /// Goes on with one that an earlier image has started.
+    /// Takes over an exporter that an earlier image has started.
     pub(crate) fn adopt(self: &Rc<Self>, role: Role) -> Keeper {
         self.peer.replace(Some(role.peer.clone()));
         if !self.wanted.borrow().is_empty() {
@@ -80,12 +80,12 @@ impl ExporterSpec {
         Keeper::new(self.clone(), Some(role))
     }
 
-    /// The exporter, while it is there.
+    /// The exporter while it runs.
     pub(crate) fn peer(&self) -> Option<Rc<Peer>> {
         self.peer.borrow().clone()
     }
 
-    /// Answers the oldest question. One that does not take the answer is killed.
+    /// Delivers the oldest requested page. An exporter that does not read it is killed.
     pub(crate) async fn answer(&self, is_well: bool, text: &str) {
         let Some(peer) = self.peer() else { return };
         let fault = match memory_file::sealed(text.as_bytes()) {

@@ -1,5 +1,4 @@
-//! What roles report. They know neither the service nor each other: whoever has started them puts together what
-//! concerns several.
+//! Events that roles report. Roles know neither the service nor each other; their host coordinates them.
 
 use std::fmt::Debug;
 
@@ -8,10 +7,10 @@ use common::ipc::connector::Dialled;
 use common::ipc::lookup::PluginKind;
 use common::role::RoleName;
 
-/// Whoever has started a role. A report is taken at once, so that reports keep their order; what takes time is
-/// begun in a task.
+/// The owner of a role. Reports are handled synchronously, so that they keep their order; slow work is done
+/// in a task.
 pub(crate) trait Host: Debug {
-    /// Takes a report.
+    /// Handles a report.
     fn report(&self, event: Event);
 }
 
@@ -22,20 +21,20 @@ pub(crate) enum Event {
     GatewayReady,
     /// A gateway has ended.
     GatewayGone,
-    /// A new connector can be asked for targets.
+    /// A connector is ready to answer requests.
     ConnectorReady,
     /// The connector has dialled targets.
     Dialled {
-        /// What came of it.
+        /// Results of the dials.
         all: Vec<Dialled>,
-        /// The log says so, unless the connector has made it say too much.
+        /// Whether to log them: false if the connector has exceeded its budget of log lines.
         is_logged: bool,
     },
-    /// The connector gets no answer from a plugin program.
+    /// A plugin program does not answer the connector.
     PluginHangs(PluginKind),
     /// Another certificate, signer or secret of session tickets is in force.
     IdentityChanged,
-    /// A role says that a gateway broke protocol.
+    /// A role reports that a gateway has broken protocol.
     Accused(RoleName, Violation),
     /// The exporter needs a page.
     PageWanted,

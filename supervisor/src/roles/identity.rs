@@ -1,4 +1,4 @@
-//! The certificate that clients see, and who signs with its key.
+//! The certificate in force, with its signer.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -12,20 +12,21 @@ use rustix::rand::GetRandomFlags;
 
 use super::peer::Peer;
 
-/// A certificate in force, and who signs with its key.
+/// A certificate in force, with the signer that holds its key.
 #[derive(Debug)]
 pub(crate) struct Identity {
-    /// When the certificate expires, as far as this image has read it.
+    /// When the certificate expires; `None` if an earlier image has read it.
     pub(crate) expires: Option<SystemTime>,
     pub(crate) signer: Rc<Peer>,
-    /// What gateways are told, with the secret of session tickets; none if an earlier image has given it to the gateways.
+    /// The data for gateways, with the secret of session tickets; `None` if an earlier image has passed it to
+    /// them.
     known: RefCell<Option<ServerIdentity>>,
-    /// Counts the secrets of session tickets.
+    /// Counts changes of the secret of session tickets.
     secrets: Cell<u32>,
 }
 
 impl Identity {
-    /// A certificate and its key, with a fresh secret of session tickets.
+    /// Creates an identity with a new secret of session tickets.
     pub(crate) fn new(
         signer: Rc<Peer>,
         chain: Vec<Vec<u8>>,
@@ -36,22 +37,22 @@ impl Identity {
         Ok(Self { expires, signer, known: RefCell::new(Some(identity)), secrets: Cell::default() })
     }
 
-    /// That of a signer which an earlier image has started.
+    /// Creates the identity of a signer that an earlier image has started.
     pub(crate) fn adopted(signer: Rc<Peer>) -> Self {
         Self { expires: None, signer, known: RefCell::default(), secrets: Cell::default() }
     }
 
-    /// What gateways need of it, if this image can tell them.
+    /// The data for gateways as a memory file, if this image has it.
     pub(crate) fn certificate(&self) -> io::Result<Option<OwnedFd>> {
         self.known.borrow().as_ref().map(setup::file).transpose()
     }
 
-    /// Tells one state of an identity from another.
+    /// Identifies a state of the identity: it differs after each change of signer or secret.
     pub(crate) fn version(&self) -> u64 {
         u64::from(self.signer.pid.unsigned_abs()) << 32 | u64::from(self.secrets.get())
     }
 
-    /// Makes another secret of session tickets.
+    /// Replaces the secret of session tickets.
     pub(crate) fn renew_ticket_secret(&self) -> Result<(), String> {
         let mut known = self.known.borrow_mut();
         let Some(identity) = &mut *known else { return Ok(()) };
@@ -61,7 +62,7 @@ impl Identity {
     }
 }
 
-/// Fresh random bytes.
+/// Generates random bytes.
 fn ticket_secret() -> Result<TicketSecret, String> {
     let mut random = [0; 32];
     match rustix::rand::getrandom(&mut random, GetRandomFlags::empty()) {

@@ -1,7 +1,7 @@
-//! Finding roles that hang: stopped, or in an endless loop.
+//! Detection of roles that hang, because they are stopped or in an endless loop.
 //!
-//! A role that has connections to serve is pinged now and then. Without a connection no role is pinged, and none wakes
-//! up for it.
+//! A role with connections is pinged at intervals. Without connections no role is pinged, so that none is
+//! woken up.
 
 use std::cell::Cell;
 use std::pin::pin;
@@ -14,27 +14,27 @@ use tokio::time::{sleep, timeout};
 
 use crate::state::service::ServiceState;
 
-/// How often each role is pinged.
+/// Interval of pings.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long a role may take to answer. It is counted in steps, so that when the whole service was stopped for a
-/// while, with all its processes, they have time to answer before we count on.
+/// Time limit for an answer, counted in steps: after the whole service was stopped for a while, all roles
+/// have the rest of their steps to answer.
 const STEP: Duration = Duration::from_secs(1);
 const STEPS: u32 = 5;
 
-/// Pause before a ping is sent again that found no room in the channel.
+/// Pause before a ping is sent again if the channel was full.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
-/// When a role is pinged.
+/// When to ping a role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Watch {
     /// While there are connections.
     Connections,
-    /// All the time: it is woken up by others anyway.
+    /// Always, as other events wake the role anyway.
     Always,
 }
 
-/// Whether a role has answered.
+/// Whether a role has answered its ping.
 #[derive(Debug, Default)]
 pub(crate) struct Pulse {
     heard: Cell<bool>,
@@ -42,13 +42,14 @@ pub(crate) struct Pulse {
 }
 
 impl Pulse {
-    /// The role has answered.
+    /// Notes an answer.
     pub(crate) fn heard(&self) {
         self.heard.set(true);
         self.changed.notify_one();
     }
 
-    /// Sends `ping` and waits for the answer. Never ends if the role has: its keeper learns that sooner.
+    /// Sends `ping` and waits for the answer. Never returns if the role has ended, which its keeper notices
+    /// sooner.
     pub(crate) async fn ping<M: Message>(&self, channel: &Channel, ping: &M) {
         self.heard.set(false);
         while matches!(channel.try_send(ping), Ok(false)) {
@@ -60,7 +61,7 @@ impl Pulse {
     }
 }
 
-/// Waits until `ping`, which ends with an answer, takes too long.
+/// Returns when a `ping`, which completes with its answer, takes too long.
 pub(super) async fn until_silent<F: AsyncFn()>(state: &ServiceState, watch: Watch, ping: F) {
     let is_watched = || watch == Watch::Always || !state.connections.borrow().is_empty();
     loop {

@@ -1,7 +1,7 @@
-//! The other processes: how each is started, kept running and ended.
+//! The roles: how each one is started, kept running and ended.
 //!
-//! `supervise` is the runtime that all share, `scope` what those of one generation have in common, `host` what they
-//! report, `voice` what they log. The others are one role each.
+//! `supervise` is the runtime of all roles, `scope` the state that roles of a generation share, `host` their
+//! reports, and `voice` their log lines. Each other module is one role.
 
 pub(crate) mod confinement;
 pub(crate) mod connector;

@@ -1,4 +1,4 @@
-//! The process of a role: how it is spawned, and what the rest of the supervisor may know of it.
+//! The process of a role, and the handle that other parts of the supervisor have of it.
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;
@@ -27,16 +27,16 @@ use super::voice::{self, About, Voice};
 use crate::os::process::Process;
 use crate::os::program;
 
-/// How long the last words of a role that has ended may take.
+/// Time limit for the last output of a role that has ended.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
-/// Why a role is no longer listened to.
+/// The reason why a role is ended.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Fault {
     /// Its channel is closed or broken.
     #[error(transparent)]
     Channel(#[from] ChannelError),
-    /// It sent what no role in order sends.
+    /// It has sent something that no correct role sends.
     #[error("protocol violation: {0}")]
     Violation(String),
     /// It has not ended its sessions and itself in time.
@@ -48,41 +48,41 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    /// A message that is not due.
+    /// An unexpected message.
     pub(crate) fn out_of_turn() -> Self {
         Self::Violation("a message out of turn".into())
     }
 
-    /// A report about a connection that the gateway can't make.
+    /// A report about a connection that is not the gateway's.
     pub(crate) fn foreign(id: ConnectionId) -> Self {
         Self::Violation(format!("a report about connection {id}, which it can't make"))
     }
 
-    /// What another role says that a gateway did to it.
+    /// A violation by a gateway that another role has reported.
     pub(crate) fn accused(by: RoleName, what: &str) -> Self {
         Self::Violation(format!("towards the {by}: {what}"))
     }
 
-    /// Whether the role may be in the hands of somebody else.
+    /// Whether the fault suggests that the role is compromised.
     pub(crate) fn is_violation(&self) -> bool {
         matches!(self, Self::Violation(_) | Self::Channel(ChannelError::Violation(_)))
     }
 }
 
-/// A role as the supervisor's parts know it; its process belongs to whoever keeps it running.
+/// The handle of a role. Its process belongs to its keeper.
 #[derive(Debug)]
 pub(crate) struct Peer {
     /// What the role is called in log lines, such as "the connector".
     pub(crate) title: String,
     pub(crate) pid: i32,
     pub(crate) channel: Channel,
-    /// Where its log lines come from.
+    /// Channel of its log lines.
     pub(crate) log: Rc<Channel>,
-    /// Its standard error.
+    /// The pipe from its standard error.
     pub(crate) errors: Rc<Receiver>,
-    /// What it is for the log.
+    /// Its identity in the log.
     pub(crate) voice: Rc<Voice>,
-    /// Whether it answers pings.
+    /// Answers to pings.
     pub(crate) pulse: Pulse,
     fault: RefCell<Option<Fault>>,
     faulty: Notify,
@@ -90,23 +90,23 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// Kills the process for a fault; whoever keeps it sees the fault and its end.
+    /// Kills the process because of a fault. Its keeper then handles the fault and the end.
     pub(crate) fn kill_for_fault(&self, fault: Fault) {
         if self.gone.replace(true) {
             return;
         }
         self.fault.replace(Some(fault));
-        // It is our child, and nobody has waited for it: the number is still its own.
+        // The process is an unreaped child of ours, so that its id is not reused.
         let _ = kill(Pid::from_raw(self.pid), Signal::SIGKILL);
         self.faulty.notify_one();
     }
 
-    /// Whether it has ended, or is about to for a fault.
+    /// Whether it has ended, or has been killed.
     pub(crate) fn is_gone(&self) -> bool {
         self.gone.get()
     }
 
-    /// Waits for the fault that it is killed for.
+    /// Waits for the fault for which the role is killed.
     pub(super) async fn condemned(&self) -> Fault {
         loop {
             if let Some(fault) = self.fault.borrow_mut().take() {
@@ -116,22 +116,22 @@ impl Peer {
         }
     }
 
-    /// It has ended, or its end is all that is waited for.
+    /// Marks the role as ended or ending.
     pub(super) fn set_gone(&self) {
         self.gone.set(true);
     }
 }
 
-/// A role with its process, which is killed when this is dropped.
+/// A role and its process, which is killed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Role {
     pub(crate) peer: Rc<Peer>,
     pub(crate) process: Process,
-    /// Hears what it says on standard error.
+    /// The task that reads its standard error.
     last_words: JoinHandle<()>,
 }
 
-/// Our ends of what leads to a role.
+/// The supervisor's ends of the channels and pipes of a role.
 #[derive(Debug)]
 pub(crate) struct Ends {
     pub(crate) channel: OwnedFd,
@@ -140,11 +140,11 @@ pub(crate) struct Ends {
 }
 
 impl Role {
-    /// Spawns `websockify-worker NAME` with nothing but its channel as standard input, its log as standard
-    /// output, and a pipe as standard error for the last words of a panic. Its log lines are about `about`.
+    /// Spawns `websockify-worker NAME`. Standard input is its channel, standard output its log, and standard
+    /// error a pipe for the message of a panic. `about` determines what its log lines may refer to.
     ///
-    /// It gets a process group of its own: an interrupt from the keyboard is for the supervisor, which then ends
-    /// sessions in good order.
+    /// It has a process group of its own: an interrupt from the keyboard is for the supervisor, which ends
+    /// sessions in an orderly way.
     pub(crate) fn spawn(name: RoleName, sandbox: Sandbox, title: String, about: About) -> io::Result<Self> {
         let (ours, theirs) = Channel::pair()?;
         let (log, their_log) = Channel::pair()?;
@@ -158,12 +158,12 @@ impl Role {
             Sandbox::Off => Process::start(&mut command)?,
             Sandbox::BestEffort | Sandbox::Strict => in_own_pid_namespace(|| Process::start(&mut command))?,
         };
-        // It holds the role's end of the pipe, and we would wait for our own end.
+        // Drop our copy of the pipe's other end, or we would never see its end.
         drop(command);
         Self::new(name, title, process, Channel::new(ours)?, log, errors, about)
     }
 
-    /// Goes on with a process that runs, by our ends of what leads to it.
+    /// Takes over a running process.
     pub(crate) fn adopt(
         name: RoleName,
         title: String,
@@ -203,7 +203,7 @@ impl Role {
         Ok(Self { peer, process, last_words })
     }
 
-    /// Kills the process, waits for its end, and takes its last words.
+    /// Kills the process, waits for its end, and logs its last output.
     pub(super) async fn kill(self) -> Option<ExitStatus> {
         let Self { peer, process, last_words } = self;
         let status = process.kill().await;
@@ -211,28 +211,28 @@ impl Role {
         status
     }
 
-    /// Takes the last words of a process that has ended.
+    /// Logs the last output of a process that has ended.
     pub(super) async fn hear_last_words(self) {
         hear_last_words(&self.peer, self.last_words).await;
     }
 }
 
-/// Takes what a process that has ended has still to say for the log, which comes before the line about its end.
+/// Logs the last output of a process that has ended, before the line about its end.
 async fn hear_last_words(peer: &Peer, errors: JoinHandle<()>) {
     peer.voice.take_last_lines(&peer.log);
     let _ = timeout(LAST_WORDS, errors).await;
 }
 
-/// Spawns a process as the only one of a PID namespace of its own, if we may: it can't even name others. We see and
-/// kill it as ever.
+/// Spawns a process in a PID namespace of its own, if possible: it can't even name other processes. For us it
+/// remains a normal child.
 pub(super) fn in_own_pid_namespace<T>(spawn: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     static MAY: OnceLock<bool> = OnceLock::new();
-    // Going there and coming back take different rights, and may be forbidden by a filter on pain of death.
+    // Entering and leaving a namespace need different privileges, and a seccomp filter may kill for either.
     let may = || matches!(rehearse(|| there_and_back(|| ()).map_or(1, |()| 0)), Ok(Ended::With(0)));
     if !*MAY.get_or_init(may) {
         return spawn();
     }
-    // That is for our next child; those that follow it get namespaces of their own.
+    // This applies to our next child. Its descendants share its namespace.
     there_and_back(spawn)?
 }
 
@@ -244,7 +244,7 @@ fn there_and_back<T>(action: impl FnOnce() -> T) -> io::Result<T> {
     Ok(done)
 }
 
-/// Roles read their channel with blocking calls until they know enough to start an event loop.
+/// Makes a descriptor blocking: roles read their setup with blocking calls before they start an event loop.
 fn blocking(fd: OwnedFd) -> io::Result<OwnedFd> {
     rustix::io::ioctl_fionbio(&fd, false)?;
     Ok(fd)

@@ -1,4 +1,4 @@
-//! What the roles of one generation have in common.
+//! State that the roles of one generation share.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
@@ -12,27 +12,27 @@ use super::peer::Peer;
 use super::setup::{Origin, Outdated, Setups};
 use crate::state::service::ServiceState;
 
-/// What the roles of one generation have in common.
+/// State that the roles of one generation share.
 #[derive(Debug)]
 pub(crate) struct Scope {
-    /// The number of the generation.
+    /// Number of the generation.
     pub(crate) generation: u32,
     pub(crate) state: Rc<ServiceState>,
     pub(crate) origin: Origin,
     pub(crate) sandbox: Sandbox,
-    /// How far the roles are confined.
+    /// Confinement of the roles.
     pub(crate) confinement: Rc<Confinement>,
-    /// The connector, while it is ready.
+    /// The connector while it is ready.
     pub(crate) connector: RefCell<Option<Rc<Peer>>>,
-    /// The certificate and its signer, while there is one.
+    /// The certificate and its signer, if there is one.
     pub(crate) identity: RefCell<Option<Rc<Identity>>>,
-    /// A later generation has taken its place: it only keeps the connections that it has.
+    /// A later generation is in force. This one only keeps its connections.
     pub(crate) retired: Cell<bool>,
     pub(crate) host: Weak<dyn Host>,
 }
 
 impl Scope {
-    /// What the roles are told at their start.
+    /// The setups with which roles are started.
     pub(crate) fn setups(&self) -> Result<&Setups, Outdated> {
         match &self.origin {
             Origin::Started(setups) => Ok(setups),
@@ -45,7 +45,7 @@ impl Scope {
         !self.state.stopping.get() && !self.retired.get() && matches!(self.origin, Origin::Started(_))
     }
 
-    /// Reports to the generation, which is gone when nobody needs to know any more.
+    /// Reports an event to the generation. Ignored if the generation is gone.
     pub(crate) fn report(&self, event: Event) {
         if let Some(host) = self.host.upgrade() {
             host.report(event);

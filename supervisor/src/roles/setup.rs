@@ -1,4 +1,4 @@
-//! What the roles are told: their parts of the configuration, with every file already read.
+//! The setups of the roles: their parts of the configuration, with the content of all files.
 
 use std::env;
 use std::io;
@@ -26,83 +26,83 @@ use crate::files::{unreadable, web_root};
 use crate::os::{identity, log};
 use crate::state::session::Run;
 
-/// The users to become when no other is configured, first one found. The last one needs no entry in passwd(5).
+/// Default users of the roles, in order of precedence. The last one needs no entry in passwd(5).
 const DEFAULT_USERS: [&str; 3] = ["websockify", "nobody", "65534"];
 
-/// How long a connection may serve plain requests before one that opens a session, beside the deadlines of
-/// its first request.
+/// Time for which a connection may serve pages before a request that opens a session, in addition to the time
+/// limits of its first request.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
-/// Files of the web that a start names because they can't be served.
+/// Maximum number of unreadable files of the web directory that are logged.
 const MAX_UNREADABLE: usize = 10;
 
-/// What the roles of one configuration are told.
+/// The setups of one configuration.
 #[derive(Debug)]
 pub(crate) struct Setups {
-    /// Whom every role becomes.
+    /// The user that every role changes to.
     pub(crate) run_as: Option<RunAs>,
-    /// Why the roles have root's user, though they should have another one.
+    /// The reason why the roles run as root, if they should not.
     pub(crate) no_user: Option<String>,
-    /// A [`GatewaySetup`] as a file in memory.
+    /// A [`GatewaySetup`] in a memory file.
     pub(crate) gateway: OwnedFd,
-    /// The web's directory, if there is one.
+    /// The web directory, if there is one.
     pub(crate) web_root: Option<OwnedFd>,
-    /// What a connector is told. It holds passwords and keys, so that it is written into a file in memory only to be
-    /// handed over.
+    /// The setup of the connector. It contains passwords and keys, and therefore is written to a memory file
+    /// only to be passed on.
     pub(crate) connector: Box<ConnectorSetup>,
-    /// An [`EchoSetup`] as a file in memory.
+    /// An [`EchoSetup`] in a memory file.
     pub(crate) echo: OwnedFd,
 }
 
-/// Who has started the roles of a generation.
+/// The image of the program that has started the roles of a generation.
 #[derive(Debug)]
 pub(crate) enum Origin {
-    /// This image of the supervisor, with these setups.
+    /// This image, with these setups.
     Started(Setups),
-    /// An earlier image. What it told them was of its version, so that they can't be started again.
+    /// An earlier image. Its setups have another version, so that the roles can't be started again.
     Adopted,
 }
 
-/// A role of an adopted generation can't be started.
+/// The role belongs to an adopted generation and can't be started.
 #[derive(Debug, thiserror::Error)]
 #[error("a role of the version before can't be started again; reload")]
 pub(crate) struct Outdated;
 
-/// What can't be read or found.
+/// The reason why the setups can't be created.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SetupError {
-    /// A file of ours.
+    /// A file can't be read.
     #[error("cannot read {what} {path:?}: {source}")]
     Read {
-        /// What it is for.
+        /// Purpose of the file.
         what: &'static str,
-        /// Where it should be.
+        /// Path of the file.
         path: PathBuf,
-        /// The system's reason.
+        /// The error of the system.
         source: io::Error,
     },
-    /// A file of certificates.
+    /// A certificate file can't be used.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
-    /// The user to become.
+    /// The configured user does not exist.
     #[error("no such user: {0:?}; create it, or name another with user = \"NAME\" or --user")]
     NoUser(String),
-    /// Who is root can't become anybody else.
+    /// The process is root but can't change to another user.
     #[error(
         "the roles can't have a user of their own: {0}; sandbox = \"best-effort\" serves as root all the same"
     )]
     OnlyRoot(String),
-    /// Root for everything.
+    /// The configured user is root.
     #[error("user {0:?} is root: name a user without privilege")]
     RootUser(String),
-    /// A file in memory can't be made.
+    /// A memory file can't be created.
     #[error("cannot hand the configuration to the roles: {0}")]
     Memory(#[from] io::Error),
 }
 
 impl Setups {
-    /// Reads everything that roles need and can't open themselves. `destination` is where sessions go,
-    /// `ticket_key` what the connector knows tickets by.
+    /// Reads everything that roles need and can't open themselves. `destination` is the target of sessions.
+    /// `ticket_key` is the key by which the connector verifies tickets.
     pub(crate) fn read(
         config: &Config,
         destination: Destination,
@@ -142,10 +142,9 @@ impl Setups {
     }
 }
 
-/// How long after its connection was handed over a ticket may be used: as long as a client may take for
-/// its first request, and some more for further requests on the same connection. A gateway ends
-/// connections that grow older than that without a session, so only downloads that take longer than
-/// [`KEEP_ALIVE`] can leave a client with a connection that is good for pages alone.
+/// Validity of tickets: the time for a client's first request, and [`KEEP_ALIVE`] for further requests on the
+/// connection. Gateways close connections that are older than that and have no session. Only a download that
+/// takes longer than [`KEEP_ALIVE`] can leave a client with a connection that can't open a session any more.
 pub(crate) fn ticket_lifetime(config: &Config) -> Duration {
     let timeouts = config.timeouts;
     [timeouts.tls_handshake, timeouts.request_head, KEEP_ALIVE]
@@ -180,7 +179,7 @@ fn gateway(
         heartbeat: config.heartbeat,
         timeouts: config.timeouts,
         limits: config.limits,
-        // The connector's own deadline must be the one that strikes first.
+        // The connector's own time limit must expire first.
         admission: config.timeouts.connect
             + patience.max(LOOKUP_DEADLINE)
             + LOOKUP_DEADLINE * external_auth_plugins(config)
@@ -193,12 +192,12 @@ fn gateway(
     })
 }
 
-/// Whether sessions go to the program that we start.
+/// Whether sessions are connected to the wrapped program.
 fn is_moved(config: &Config) -> bool {
     matches!(config.target(), Target::Wrapped(_))
 }
 
-/// How many external plugins are asked, one after the other, whether a client is let in.
+/// Number of external plugins that authenticate a client one after the other.
 fn external_auth_plugins(config: &Config) -> u32 {
     let own = config.auth.iter().filter(|auth| matches!(auth.plugin, AuthPlugin::External { .. }));
     u32::try_from(own.count()).unwrap_or(u32::MAX)
@@ -249,15 +248,15 @@ fn system_authorities() -> Vec<Vec<u8>> {
     found.certs.into_iter().map(|one| one.to_vec()).collect()
 }
 
-/// Names files of the web that root could read, and the user who serves them can't.
+/// Logs files of the web directory that root can read, but the user who serves them can't.
 fn warn_of_unreadable(root: &Path, user: RunAs) {
     for path in unreadable::find(root, user, MAX_UNREADABLE) {
         tracing::warn!("user {} can't read {path:?}, so it is not served: chmod o+rX", user.uid);
     }
 }
 
-/// The user that the roles become; none unless we are root. Where root can become nobody else, none as well, and why:
-/// the roles then stay what they are, unless that is too little.
+/// The user of the roles; `None` unless the process is root. If root can't change its user, the result is
+/// `None` with the reason: the roles then keep their user, unless `strict` forbids that.
 pub(crate) fn run_as(
     user: Option<&str>,
     sandbox: Sandbox,
@@ -272,7 +271,7 @@ pub(crate) fn run_as(
     let found = found.ok_or_else(|| SetupError::NoUser(user.unwrap_or_default().into()))?;
     let missing = identity::obstacle(found.uid, found.gid);
     match missing {
-        // Who is root because nobody else can be had has been asked for no less.
+        // Running as root because nothing else is possible must not be requested explicitly.
         None if found.uid == 0 => Err(SetupError::RootUser(user.unwrap_or_default().into())),
         None => Ok((Some(RunAs { uid: found.uid, gid: found.gid }), None)),
         Some(reason) if sandbox == Sandbox::Strict => Err(SetupError::OnlyRoot(reason)),
@@ -280,7 +279,7 @@ pub(crate) fn run_as(
     }
 }
 
-/// What plugins want to know of clients, and no more.
+/// The facts that the plugins need, and no others.
 fn inquiry(config: &Config) -> Inquiry {
     let mut inquiry = Inquiry { pages: config.asks_for_pages(), ..Inquiry::default() };
     if let Target::Tokens(tokens) = config.target() {
@@ -308,7 +307,7 @@ fn auth_terms(plugin: &AuthPlugin, config: &Config) -> AuthTerms {
             AuthTerms::Origin { expected: origins.clone(), is_secret: head || token == Some(TokenFrom::Host) }
         }
         AuthPlugin::CommonName(names) => AuthTerms::CommonName(names.clone()),
-        // In the original all are asked after the look-up; only its classes may count on it.
+        // The original asks all plugins after the lookup. Only its Python classes may depend on that.
         AuthPlugin::External { plugin, .. } => AuthTerms::External {
             link: plugin_link(plugin),
             after_lookup: matches!(plugin, ExternalPlugin::Python(_)),
@@ -316,7 +315,7 @@ fn auth_terms(plugin: &AuthPlugin, config: &Config) -> AuthTerms {
     }
 }
 
-/// How the connector asks a plugin of the administrator's own.
+/// How the connector reaches an external plugin.
 fn plugin_link(plugin: &ExternalPlugin) -> PluginLink {
     match plugin {
         ExternalPlugin::Program(_) | ExternalPlugin::Python(_) => PluginLink::Program,
@@ -331,13 +330,13 @@ fn plugin_link(plugin: &ExternalPlugin) -> PluginLink {
     }
 }
 
-/// `authorities` are those that the service may prove its name to, if it does.
+/// `authorities` are those that may certify the service, if it uses TLS.
 fn service(address: &TargetAddr, secured: bool, authorities: fn() -> Vec<Vec<u8>>) -> Service {
     Service { address: address.clone(), authorities: secured.then(authorities) }
 }
 
-/// The authorities for services over HTTPS. The variables of `requests`, with which the original asks, come before
-/// those of the system.
+/// The authorities for services over HTTPS. As in the original, which uses the Python package `requests`, its
+/// environment variables take precedence over the system's authorities.
 fn web_authorities() -> Vec<Vec<u8>> {
     for name in ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"] {
         let Some(path) = env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from) else {
@@ -357,7 +356,7 @@ fn web_authorities() -> Vec<Vec<u8>> {
     system_authorities()
 }
 
-/// What the connector is told of a plugin.
+/// The setup of a token plugin for the connector.
 pub(crate) fn token_lookup(plugin: &TokenPlugin) -> TokenLookup {
     let api = |template: &UrlTemplate, answer| {
         let HttpUrl { secured, address, authority, credentials, .. } = &template.url;

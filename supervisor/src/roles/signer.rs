@@ -1,7 +1,7 @@
 //! The certificate that clients see, and the signer that holds its key.
 //!
-//! The files are looked at before each connection is handed on, as the original does: a certificate that appears
-//! late or is renewed is in force for the next client, without a reload.
+//! As in the original, the files are checked before each connection is handed over: a certificate that is
+//! created late or renewed takes effect for the next client, without a reload.
 
 use std::cell::RefCell;
 use std::io;
@@ -24,7 +24,7 @@ use crate::files::certificate::{Certificate, CertificateFiles};
 use crate::os::log::message_id;
 use crate::state::service::ServiceState;
 
-/// The certificate of a generation: its files, and the signer in force.
+/// The certificate of a generation: its files, and the current signer.
 #[derive(Debug)]
 pub(crate) struct Signer {
     scope: Rc<Scope>,
@@ -33,21 +33,21 @@ pub(crate) struct Signer {
 }
 
 impl Signer {
-    /// Nothing is read yet.
+    /// Creates the state. Nothing is read yet.
     pub(crate) fn new(scope: Rc<Scope>, files: Option<CertificateFiles>) -> Self {
         Self { scope, files: files.map(Rc::new), keeper: RefCell::default() }
     }
 
-    /// Goes on with a signer that an earlier image has started.
+    /// Takes over a signer that an earlier image has started.
     pub(crate) fn adopt(&self, role: Role) {
         self.scope.identity.replace(Some(Rc::new(Identity::adopted(role.peer.clone()))));
         let spec = SignerSpec::new(self.scope.clone(), None);
         self.keeper.replace(Some(Keeper::new(spec, Some(role))));
     }
 
-    /// Reads the files if they have changed. Files that can't be used are logged once, and what was in force stays
-    /// so. Gives what keeps the signer before running, if another one has taken its place: it ends when that is
-    /// dropped, and its key with it, which should be as soon as every gateway has the new one.
+    /// Reads the files if they have changed. If they can't be used, that is logged once, and the previous
+    /// certificate stays in force. Otherwise returns the keeper of the previous signer. Dropping it ends the
+    /// signer and erases the key from memory, which should happen as soon as every gateway has the new one.
     #[must_use]
     pub(crate) async fn refresh(&self) -> Option<Keeper> {
         let files = self.files.as_ref()?;
@@ -67,7 +67,7 @@ impl Signer {
         }
     }
 
-    /// Why the files can't be used as they are now.
+    /// The reason why the current files can't be used, if they can't.
     pub(crate) fn problem(&self) -> Option<String> {
         self.files.as_ref().and_then(|files| files.problem())
     }
@@ -79,14 +79,14 @@ impl Signer {
     }
 }
 
-/// Starts a signer for `--check`, and ends it again. Gives its reason if it can't use the files, as far as the caller
-/// may read them.
+/// For `--check`: starts a signer and ends it again. The error is the reason why it can't use the files.
+/// Skipped if the calling user may not read them.
 pub(crate) async fn try_out(config: &Config) -> Result<(), String> {
     let Some(files) = CertificateFiles::of(config).filter(CertificateFiles::are_readable) else {
         return Ok(());
     };
-    // The question is whether the files can be used. What the sandbox lacks here may be there for the service, whose
-    // unit has other limits than the unit of its socket, which checks.
+    // The purpose is to check the files. A sandbox that is unavailable here may be available to the service,
+    // as its unit has other limits than the unit of the socket, which runs this check.
     let sandbox = match config.sandbox {
         Sandbox::Strict => Sandbox::BestEffort,
         other => other,
@@ -96,7 +96,7 @@ pub(crate) async fn try_out(config: &Config) -> Result<(), String> {
     supervise::start(&trial).await.map(drop).map_err(|error| error.reason)
 }
 
-/// What a signer needs that is asked about the files and nothing else.
+/// The specification of a signer that only checks the files.
 #[derive(Debug)]
 struct Trial {
     files: CertificateFiles,
@@ -124,7 +124,7 @@ impl Launch for Trial {
     }
 }
 
-/// Reads certificate and key, and hands the key to a signer.
+/// Reads the certificate and the key, and passes the key to a signer.
 async fn hand_over(
     files: &CertificateFiles,
     run_as: Option<RunAs>,
@@ -144,13 +144,14 @@ async fn hand_over(
     Ok(certificate)
 }
 
-/// What is needed to start a signer.
+/// The specification of a signer.
 #[derive(Debug)]
 struct SignerSpec {
     scope: Rc<Scope>,
-    /// None if an earlier image has started it.
+    /// `None` if an earlier image has started it.
     files: Option<Rc<CertificateFiles>>,
-    /// What was read for the signer that is being started, and what that says of the key.
+    /// The certificate that was read for the signer that is being started, and the signer's description of
+    /// its key.
     loaded: RefCell<Option<(Certificate, Option<KeyDescription>)>>,
 }
 
@@ -171,7 +172,7 @@ impl Launch for SignerSpec {
         Role::spawn(Self::NAME, self.scope.sandbox, "the signer".into(), About::Itself)
     }
 
-    /// Reads the files anew each time, since nobody but a signer keeps the key.
+    /// Reads the files each time, since only a signer keeps the key.
     async fn set_up(&self, peer: &Peer) -> Result<(), StartError> {
         let run_as = self.scope.setups()?.run_as;
         let files = self.files.as_ref().ok_or_else(|| StartError::Failed("it has no files".into()))?;

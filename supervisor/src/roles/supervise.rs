@@ -1,6 +1,6 @@
-//! The one runtime of all roles: how a role is started, found ready, kept running, replaced and ended.
+//! The runtime of all roles: how a role is started, becomes ready, is kept running, replaced and ended.
 //!
-//! What makes one role different from another stands in its [`Spec`].
+//! Its [`Spec`] describes in what a role differs from others.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -23,31 +23,31 @@ use super::setup::Outdated;
 use crate::os::log::message_id;
 use crate::state::service::ServiceState;
 
-/// How long a role may take from its start until it is ready, and to take what it is told later.
+/// Time limit for a role to become ready, and for it to read later messages.
 pub(crate) const START_DEADLINE: Duration = Duration::from_secs(10);
 
-/// The shortest and the longest pause before a role that has died is started again.
+/// Minimum and maximum pause before a role that has died is started again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(10));
 
-/// A role that lived this long was in order: the next pause is the shortest again.
+/// Lifetime after which a role counts as healthy, so that the next pause is the minimum again.
 const HEALTHY: Duration = Duration::from_secs(30);
 
-/// How long the end of a process may take that has closed its channel.
+/// Time limit for the end of a process that has closed its channel.
 const END_DEADLINE: Duration = Duration::from_secs(2);
 
-/// How long a role that was replaced has for the answers that it owes.
+/// Time for a replaced role to send the answers that it owes.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
-/// Why a role could not be started.
+/// The reason why a role could not be started.
 #[derive(Debug, thiserror::Error)]
 #[error("{role}: {reason}")]
 pub(crate) struct RoleError {
     pub(crate) role: RoleName,
-    /// For humans: the role's own words, or the system's.
+    /// Reason for the administrator, from the role or from the system.
     pub(crate) reason: String,
 }
 
-/// Why the start of a role failed, before its name is put to it.
+/// The reason why a step of a start has failed, without the name of the role.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
     #[error(transparent)]
@@ -60,13 +60,13 @@ pub(crate) enum StartError {
     Failed(String),
 }
 
-/// What a role says first.
+/// The first message of a role.
 pub(crate) enum First {
-    /// It is ready, and confined so far.
+    /// It is ready, with this level of confinement.
     Ready(Level),
-    /// It is ready. It is not confined, or says nothing about it.
+    /// It is ready, and is not confined or does not report its level.
     Unconfined,
-    /// It can't work with what it was told.
+    /// It can't work with its setup.
     Failed(String),
 }
 
@@ -74,94 +74,94 @@ pub(crate) enum First {
 pub(crate) trait Launch {
     const NAME: RoleName;
 
-    /// Judges how far the role is confined; none where that is of no interest.
+    /// The requirements for the confinement of the role, if it is confined.
     fn confinement(&self) -> Option<&Confinement> {
         None
     }
 
-    /// Spawns its process.
+    /// Spawns the process.
     fn spawn(&self) -> std::io::Result<Role>;
 
-    /// Tells it what it needs to become ready.
+    /// Sends the setup.
     async fn set_up(&self, peer: &Peer) -> Result<(), StartError>;
 
-    /// Waits for its first message.
+    /// Receives the first message.
     async fn first(&self, peer: &Peer) -> Result<First, StartError>;
 
-    /// Makes it known to others, now that it is ready.
+    /// Introduces the ready role to others.
     async fn introduce(&self, _: &Rc<Peer>) -> Result<(), StartError> {
         Ok(())
     }
 
-    /// Forgets the process, whose start has failed at whatever step.
+    /// Forgets the process, whose start has failed at some step.
     fn give_up(&self) {}
 }
 
-/// A role that is kept running: what its messages mean, and what its death costs.
+/// A role that is kept running: the meaning of its messages, and the consequences of its death.
 pub(crate) trait Spec: Launch + 'static {
-    /// When it is pinged.
+    /// When the role is pinged.
     const WATCH: Watch = Watch::Connections;
-    /// What it says.
+    /// Messages of the role.
     type Up: Message;
 
     fn state(&self) -> &Rc<ServiceState>;
 
-    /// Takes what it says while it serves.
+    /// Handles a message of the serving role.
     fn take(&self, peer: &Rc<Peer>, message: Self::Up) -> Result<(), Fault>;
 
-    /// Pings it and waits for the answer.
+    /// Pings the role and waits for the answer.
     async fn ping(&self, peer: &Peer);
 
-    /// Clears up behind it, now that its process has ended. Says what is lost with it, for the log; nothing if it was
-    /// told to end.
+    /// Cleans up after the process has ended. Returns a description of what is lost, for the log, or `None`
+    /// if the role was told to end.
     async fn bury(&self, _: &Rc<Peer>) -> Option<String> {
         Some(String::new())
     }
 
-    /// Whether it is started again when it has ended.
+    /// Whether the role is started again after its end.
     fn is_wanted(&self) -> bool;
 }
 
-/// Something that is started again when it ends: a role with a channel, by its [`Spec`], or a program of others.
+/// Something that is restarted when it ends: a role with a channel, or a program of the administrator.
 pub(crate) trait Kept: 'static {
     type Running: 'static;
 
     /// Starts it and waits until it is ready.
     async fn start(&self) -> Result<Self::Running, RoleError>;
 
-    /// Waits for its end and clears up behind it.
+    /// Waits for its end and cleans up.
     async fn attend(&self, running: Self::Running) -> Option<Obituary>;
 
     /// Whether it is started again.
     fn is_wanted(&self) -> bool;
 }
 
-/// What is logged of a role that has ended.
+/// What is logged about a role that has ended.
 pub(crate) struct Obituary {
     pub(crate) role: RoleName,
     pub(crate) title: String,
     pub(crate) pid: i32,
-    /// Why and how it has ended.
+    /// Reason and status of the end.
     pub(crate) cause: String,
-    /// What is lost with it, or nothing.
+    /// What is lost; may be empty.
     pub(crate) loss: String,
 }
 
-/// What keeps a role running. The role ends when this is dropped.
+/// Keeps a role running. The role ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Keeper {
     _task: JoinSet<()>,
 }
 
 impl Keeper {
-    /// Keeps what is running, or is to be started, until it is no longer wanted.
+    /// Keeps `running`, or a new start, alive until it is no longer wanted.
     pub(crate) fn new<K: Kept>(kept: Rc<K>, running: Option<K::Running>) -> Self {
         let mut task = JoinSet::new();
         task.spawn_local(keep(kept, running));
         Self { _task: task }
     }
 
-    /// Ends the role when it has had time for the answers that it owes.
+    /// Ends the role after it has had time for the answers that it owes.
     pub(crate) fn end_later(self) {
         spawn_local(async move {
             sleep(LAST_ANSWERS).await;
@@ -232,7 +232,7 @@ impl<S: Spec> Kept for S {
             title: peer.title.clone(),
             pid: peer.pid,
             cause: match fault {
-                // That is what an end looks like.
+                // The usual form of an end.
                 Fault::Channel(ChannelError::Closed) => describe(status),
                 fault => format!("{fault}; {}", describe(status)),
             },
@@ -267,7 +267,7 @@ pub(crate) async fn start<S: Launch>(spec: &S) -> Result<Role, RoleError> {
 
 async fn prepare<S: Launch>(spec: &S, peer: &Rc<Peer>) -> Result<(), StartError> {
     match spec.set_up(peer).await {
-        // It has ended before it knew all. It may have said why.
+        // The role has ended during its setup. It may have sent a reason.
         Ok(()) | Err(StartError::Channel(ChannelError::Closed)) => {}
         Err(error) => return Err(error),
     }
@@ -281,7 +281,7 @@ async fn prepare<S: Launch>(spec: &S, peer: &Rc<Peer>) -> Result<(), StartError>
     spec.introduce(peer).await
 }
 
-/// How a role has ended that has closed its channel and did not say why.
+/// Describes the end of a role that has closed its channel without giving a reason.
 async fn end_of(mut role: Role) -> String {
     let ended = timeout(END_DEADLINE, role.process.wait()).await;
     role.hear_last_words().await;
@@ -291,7 +291,7 @@ async fn end_of(mut role: Role) -> String {
     }
 }
 
-/// Listens to a role until it ends or must be ended; says why.
+/// Listens to a role until it ends or has to be ended. Returns the reason.
 async fn serve<S: Spec>(spec: &S, peer: &Rc<Peer>) -> Fault {
     let heard = async {
         loop {
@@ -306,7 +306,7 @@ async fn serve<S: Spec>(spec: &S, peer: &Rc<Peer>) -> Fault {
     };
     let hangs = liveness::until_silent(spec.state(), S::WATCH, async || spec.ping(peer).await);
     tokio::select! {
-        // The fault that it is killed for comes before the end of its channel that follows.
+        // A fault for which the role is killed takes precedence over the end of its channel, which follows.
         biased;
         fault = peer.condemned() => fault,
         fault = heard => fault,
@@ -333,7 +333,7 @@ fn judge<S: Spec>(spec: &S, peer: &Peer, fault: &Fault) {
     );
 }
 
-/// How a process has ended, for humans.
+/// Describes how a process has ended.
 pub(crate) fn describe(status: Option<ExitStatus>) -> String {
     let Some(status) = status else { return "end unknown".into() };
     if status.signal() == Some(Signal::SIGSYS as i32) {

@@ -1,5 +1,5 @@
-//! What a role says to the log: over its channel for log lines, and on its standard error. The latter is a pipe, and no
-//! descriptor of the supervisor's.
+//! The output of a role: log lines on a channel, and standard error, which is a pipe and not a descriptor of
+//! the supervisor.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -26,21 +26,21 @@ use crate::os::log::role_line::{self, RoleLine};
 use crate::state::connections::Named;
 use crate::state::service::ServiceState;
 
-/// The longest line on standard error, bytes; longer ones are split.
+/// Maximum length of a line on standard error in bytes. Longer lines are split.
 const MAX_LINE: usize = 1024;
 
-/// What is read of it at a time, bytes.
+/// Maximum size of one read, in bytes.
 const MAX_READ: usize = 4096;
 
-/// How long standard error is left alone after more than may be logged.
+/// Pause in reading standard error after the role has exceeded its budget of log lines.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// What the lines of a role can be about.
+/// What the log lines of a role may refer to.
 #[derive(Debug)]
 pub(crate) enum About {
-    /// Nothing that has a name.
+    /// Nothing in particular.
     Itself,
-    /// Connections that this gateway has.
+    /// Connections of this gateway.
     Gateway(Rc<ServiceState>, GatewayId),
     /// Connections of this generation.
     Connector(Rc<ServiceState>, u32),
@@ -48,48 +48,48 @@ pub(crate) enum About {
     Program(String),
 }
 
-/// A role as the log knows it.
+/// The source of a role's log lines.
 #[derive(Debug)]
 pub(crate) struct Voice {
     role: RoleName,
     label: String,
     about: About,
     budget: RefCell<Budget>,
-    /// Lines that were dropped, and nobody was told yet.
+    /// Number of dropped lines that has not been logged yet.
     dropped: Cell<u64>,
     /// The last line on standard error.
     last_error: RefCell<String>,
 }
 
-/// A pipe for the standard error of a process: our end, and its end.
+/// Creates a pipe for the standard error of a process: our end, and its end.
 ///
 /// # Errors
 ///
-/// The kernel's, when descriptors run out.
+/// Fails if descriptors run out.
 pub(crate) fn errors_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (ours, theirs) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-    // Theirs does not block either: no role waits for its own last words to be read.
+    // Their end does not block either, so that no role waits until its output is read.
     Ok((ours, theirs))
 }
 
 impl Voice {
-    /// `label` is what its lines begin with.
+    /// Creates the source of a role. Its lines begin with `label`.
     pub(crate) fn new(role: RoleName, label: &str, about: About) -> Rc<Self> {
         let label = label.to_owned();
         let (budget, dropped) = (RefCell::new(Budget::patient(Instant::now())), Cell::new(0));
         Rc::new(Self { role, label, about, budget, dropped, last_error: RefCell::default() })
     }
 
-    /// There is one more connection, which may cause lines.
+    /// Adds a connection, which increases the budget of log lines.
     pub(crate) fn add_connection(&self) {
         self.budget.borrow_mut().add_connection();
     }
 
-    /// Whether a line of this cost, which is the role's or follows from what it has said, may be logged.
+    /// Whether a line of this cost may be logged. It is the role's own line, or follows from its messages.
     ///
     /// # Errors
     ///
-    /// When there were too many.
+    /// The fault, if the role has exceeded its budget by far.
     pub(crate) fn may_log(&self, cost: usize) -> Result<bool, Fault> {
         let verdict = self.budget.borrow_mut().charge(cost, Instant::now());
         if verdict == Verdict::Logged {
@@ -102,7 +102,7 @@ impl Voice {
         self.dropped.set(self.dropped.get() + 1);
         role_line::note_dropped(self.role, 1);
         match (verdict, &self.about) {
-            // It is not the wrapper that says so much, and the program is its user's.
+            // These are lines of the program, whose user is responsible for them, and not of the wrapper.
             (Verdict::Excessive, About::Program(_)) | (Verdict::Logged | Verdict::Dropped, _) => Ok(false),
             (Verdict::Excessive, _) => {
                 self.tell_dropped(self.dropped.take());
@@ -116,7 +116,7 @@ impl Voice {
         tracing::warn!(websockify_role = self.role.as_str(), "{count} log lines of {label} were dropped");
     }
 
-    /// Writes the log lines of a role until it ends.
+    /// Logs the lines of a role until it ends.
     pub(super) async fn hear_lines(self: Rc<Self>, channel: Rc<Channel>, peer: Weak<Peer>) {
         loop {
             let fault = match channel.receive().await {
@@ -134,7 +134,7 @@ impl Voice {
         }
     }
 
-    /// Writes the log lines that a role has left behind.
+    /// Logs the remaining lines of a role that has ended.
     pub(super) fn take_last_lines(&self, channel: &Channel) {
         while let Ok(Some(LogMessage::Lines(lines))) = channel.try_receive() {
             if self.take(&lines).is_err() {
@@ -143,12 +143,12 @@ impl Voice {
         }
     }
 
-    /// The last line that came on standard error, if any did.
+    /// The last line on standard error, or an empty string.
     pub(crate) fn last_error(&self) -> String {
         self.last_error.borrow().clone()
     }
 
-    /// Writes what a role says on standard error until nobody can say anything there.
+    /// Logs the standard error of a role until no process holds the pipe any more.
     pub(crate) async fn hear_errors(self: Rc<Self>, pipe: Rc<Receiver>, peer: Weak<Peer>) {
         let mut line = Vec::new();
         let mut buffer = [0; MAX_READ];
@@ -168,7 +168,7 @@ impl Voice {
                     self.take_error(&std::mem::take(&mut line), &peer);
                 }
             }
-            // Whoever writes without end has to wait, or misses the rest.
+            // A process that writes without end has to wait, or loses the rest.
             match self.dropped.get() > dropped {
                 true => sleep(PAUSE).await,
                 false => yield_now().await,
@@ -188,7 +188,7 @@ impl Voice {
         }
         self.last_error.replace(Escaped(&text).to_string());
         match self.may_log(cost(&text)) {
-            // Plugins say there what they like; roles why they end.
+            // Plugins may write anything there. Roles write why they end.
             Ok(true) if self.role == RoleName::Plugin => self.write(Severity::Info, None, None, &text),
             Ok(true) => self.write(Severity::Error, None, None, &text),
             Ok(false) => {}
@@ -228,7 +228,7 @@ impl Voice {
         Ok(())
     }
 
-    /// The client of a connection, as the log shows it.
+    /// The client of a connection, for the log.
     fn client(&self, id: ConnectionId) -> Result<String, Fault> {
         let named = match &self.about {
             About::Gateway(state, gateway) => state.connections.borrow().client_of_gateway(id, *gateway),

@@ -1,4 +1,4 @@
-//! The state of the service that outlives generations of roles and that an upgrade hands on.
+//! State of the service that outlives generations and upgrades.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -21,7 +21,7 @@ pub(crate) struct ServiceState {
     pub(crate) counters: Counters,
     /// Requests to reload or upgrade.
     pub(crate) reload_requests: ReloadRequests,
-    /// What events of connections leave to do.
+    /// Effects of connection events that are still to be carried out.
     pub(crate) todo: PendingTodo,
     /// Notified when a connector has connections to settle.
     pub(crate) to_forget: Notify,
@@ -38,7 +38,7 @@ pub(crate) struct ServiceState {
     token_key: RefCell<Option<Key>>,
 }
 
-/// What events of connections leave to do for the owners of gateways, collected until they do it.
+/// Effects of connection events, collected until the owner of the gateways carries them out.
 #[derive(Debug, Default)]
 pub(crate) struct PendingTodo {
     waiting: RefCell<Todo>,
@@ -66,7 +66,7 @@ pub(crate) struct Counters {
     pub(crate) connects: RefCell<Durations>,
 }
 
-/// The part of the state, beside the connections, that an upgrade hands on.
+/// The state without the connections, for an upgrade.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub(crate) struct ServiceSnapshot {
     last_generation: u32,

@@ -1,4 +1,4 @@
-//! The identity of a session and what is known when it begins.
+//! The identity of a session, and what is known when it begins.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -7,7 +7,7 @@ use std::time::Duration;
 use common::ipc::{ConnectionId, SessionId};
 use serde::{Deserialize, Serialize};
 
-/// Tells the sessions of this run from those of all others. Random, and no secret.
+/// Distinguishes the sessions of this run from those of all others. Random, but not secret.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Run(u64);
 
@@ -30,7 +30,7 @@ impl Run {
     }
 }
 
-/// What the connector and the configuration tell about a session that begins.
+/// Facts about a session when it begins, from the connector and the configuration.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Opening {
     /// The target.
@@ -38,13 +38,13 @@ pub(crate) struct Opening {
     /// The authenticated user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) user: Option<String>,
-    /// How the client had to authenticate.
+    /// Authentication methods that the client has passed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) auth_method: Option<String>,
-    /// The hash of its token.
+    /// Hash of the client's token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) token: Option<String>,
-    /// How long it took to reach the target.
+    /// Time until the target was connected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) connect: Option<Duration>,
 }

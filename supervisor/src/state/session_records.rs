@@ -14,7 +14,7 @@ use tracing::field::{DisplayValue, display};
 use crate::os::log::{self, message_id};
 use crate::state::session::{Opening, Run};
 
-/// Who has ended a session whose gateway died.
+/// Originator of the end of a session whose gateway died.
 pub(crate) const CRASH: &str = "crash";
 
 /// No Close frame was received (RFC 6455 section 7.4.1).
@@ -32,15 +32,15 @@ pub(crate) struct Subject<'a> {
     pub(crate) id: ConnectionId,
     /// The client.
     pub(crate) client: &'a ClientAddr,
-    /// The process of its gateway.
+    /// Process id of its gateway.
     pub(crate) gateway: i32,
-    /// Its target and user.
+    /// Facts from the beginning of the session.
     pub(crate) opening: &'a Opening,
-    /// The client's request, as far as it is known.
+    /// The client's request, if it is known.
     pub(crate) request: Option<&'a Request>,
 }
 
-/// A field of the request, if present.
+/// A field of the request, if it is present.
 fn field<'a>(
     request: Option<&'a Request>,
     which: impl Fn(&'a Request) -> &'a Option<String>,
@@ -48,13 +48,13 @@ fn field<'a>(
     request.and_then(|request| which(request).as_deref()).map(|text| display(Escaped(text)))
 }
 
-/// A duration as the journal fields have it.
+/// A duration in the unit of the journal fields.
 fn microseconds(duration: Option<Duration>) -> Option<u64> {
     duration.map(|duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
 }
 
-/// How a session has ended, in two letters like HAProxy's termination state: who ended it, and that it was during
-/// data exchange; or that all was well.
+/// Summarises the end of a session in two letters, like HAProxy's termination state: who ended it, and `D`
+/// for data phase. `--` means a normal end.
 fn termination(summary: &SessionSummary) -> &'static str {
     match (summary.closed_by, summary.close_code) {
         (ClosedBy::Client, NO_CLOSE_FRAME) => "CD",
@@ -66,7 +66,7 @@ fn termination(summary: &SessionSummary) -> &'static str {
     }
 }
 
-/// Writes a record: its target and id, the fields that both kinds of records have, and those of this kind.
+/// Writes a record with its target and id, the fields common to both kinds, and the fields of this kind.
 macro_rules! record {
     ($subject:expr, $target:expr, $message_id:expr, $($own:tt)+) => {
         tracing::info!(
@@ -94,7 +94,7 @@ macro_rules! record {
     };
 }
 
-/// Records the start of a session, in the journal only: log lines for humans tell it already.
+/// Records the beginning of a session, in the journal only: other log lines already tell it to humans.
 pub(crate) fn opened(subject: &Subject<'_>) {
     let Subject { id, client, opening, .. } = *subject;
     let target = &opening.target;
@@ -106,7 +106,7 @@ pub(crate) fn opened(subject: &Subject<'_>) {
     );
 }
 
-/// Records the end of a session. Without a summary its gateway has died.
+/// Records the end of a session. There is no summary if its gateway has died.
 pub(crate) fn closed(subject: &Subject<'_>, summary: Option<&SessionSummary>, lasted: Duration) {
     let Subject { id, opening, .. } = *subject;
     let target = &opening.target;
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_end_has_its_letters() {
+    fn each_kind_of_end_has_its_letters() {
         let letters = |closed_by, close_code| {
             let close_reason = String::new();
             termination(&SessionSummary {

@@ -1,5 +1,5 @@
-//! Gateways: `process` is one as the supervisor knows it, `slot` starts one and another when it dies, `reports` takes
-//! what it says.
+//! Gateways: `process` is a running gateway, `slot` starts and replaces one, and `reports` handles its
+//! messages.
 
 mod process;
 mod reports;

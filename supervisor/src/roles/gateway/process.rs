@@ -1,4 +1,4 @@
-//! A gateway as the supervisor knows it.
+//! A running gateway.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -21,21 +21,21 @@ use tokio::time::{sleep, timeout};
 use crate::roles::peer::{Fault, Peer};
 use crate::roles::scope::Scope;
 
-/// How long a gateway may leave its channel unread before it counts as hung.
+/// Time limit for a gateway to read its channel. After that it counts as hung.
 pub(crate) const READ_DEADLINE: Duration = Duration::from_secs(5);
 
-/// So often a gateway says unasked what it has counted: once before its end, and once if an image before an upgrade
-/// has asked.
+/// Number of unsolicited counters that a gateway may send: once before its end, and once if an earlier image
+/// has requested them.
 pub(super) const MAX_UNASKED_STATS: u8 = 2;
 
-/// Pause before a question is sent again that found no room.
+/// Pause before a request is sent again if the channel was full.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
-/// Acknowledgements that are taken at a look: more than the kernel keeps, and an end to the look should a gateway
-/// send them faster than they can be read.
+/// Maximum number of acknowledgements that are read at once: more than the kernel queues, and a bound in case
+/// a gateway sends them faster than they are read.
 const MAX_ACKNOWLEDGEMENTS: u32 = 1024;
 
-/// How long a gateway without connections may take to end when it is told to.
+/// Time limit for a gateway without connections to end after it was told to.
 const END_DEADLINE: Duration = Duration::from_secs(5);
 
 /// A gateway.
@@ -43,38 +43,38 @@ const END_DEADLINE: Duration = Duration::from_secs(5);
 pub(crate) struct Gateway {
     pub(crate) id: GatewayId,
     pub(crate) peer: Rc<Peer>,
-    /// Where it says which connections it has begun to read.
+    /// Channel on which it acknowledges the connections that it has begun to read.
     pub(crate) acknowledgements: AckChannel,
-    /// The gateway's end of that channel, until it has it.
+    /// The gateway's end of that channel, until it is passed on.
     pub(super) their_acknowledgements: RefCell<Option<OwnedFd>>,
-    /// Connections that it was handed since a gateway has come to its generation or left it.
+    /// Number of connections that it received since the number of gateways in its generation last changed.
     pub(crate) handed: Cell<u64>,
-    /// Connections that it was sent since its start.
+    /// Number of connections that it received since its start.
     pub(crate) given: Cell<u64>,
-    /// Requests that it serves on a connection at most.
+    /// Maximum number of requests on one of its connections.
     requests: u64,
     since: Instant,
-    /// Who waits for its answers, in their order.
+    /// Pending requests for counters of sessions, in their order.
     pub(super) asked: RefCell<VecDeque<oneshot::Sender<Vec<Count>>>>,
-    /// What it has counted, as far as it has said so.
+    /// Counters that it has reported last.
     pub(crate) stats: RefCell<Stats>,
-    /// Who waits for it to say so.
+    /// A pending request for these counters.
     pub(super) stats_asked: RefCell<Option<oneshot::Sender<()>>>,
-    /// How often it has said so unasked.
+    /// Number of unsolicited reports of these counters.
     pub(super) unasked_stats: Cell<u8>,
     /// It was told to end.
     pub(super) told_to_end: Cell<bool>,
-    /// The connector and the signer that it was given channels to, by their processes.
+    /// Identity of the connector and the signer to which it has channels.
     pub(super) introduced: Cell<(Option<i32>, Option<u64>)>,
     ended: Notify,
     is_ended: Cell<bool>,
 }
 
-/// What the next image of the supervisor is told of a gateway beside its process.
+/// State of a gateway for the next image of the supervisor, beside its process.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct GatewaySnapshot {
     pub(crate) id: GatewayId,
-    /// Answers that are still to come.
+    /// Number of answers that are still to come.
     asked: usize,
     stats: Stats,
     given: u64,
@@ -83,7 +83,7 @@ pub(crate) struct GatewaySnapshot {
 }
 
 impl Gateway {
-    /// A gateway that runs, and serves so many requests on a connection at most.
+    /// Creates the state of a running gateway that serves at most `requests` on a connection.
     pub(super) fn new(id: GatewayId, peer: Rc<Peer>, acknowledgements: OwnedFd, requests: u64) -> Self {
         Self {
             id,
@@ -105,10 +105,10 @@ impl Gateway {
         }
     }
 
-    /// One that an earlier image has started.
+    /// Creates the state of a gateway that an earlier image has started.
     pub(crate) fn adopted(snapshot: GatewaySnapshot, peer: Rc<Peer>, acknowledgements: OwnedFd) -> Self {
         let now = Instant::now();
-        // Whoever has asked is gone.
+        // The requesters belonged to the earlier image.
         let asked = (0..snapshot.asked).map(|_| oneshot::channel().0).collect();
         Self {
             asked: RefCell::new(asked),
@@ -119,7 +119,7 @@ impl Gateway {
         }
     }
 
-    /// What the next image is told of it.
+    /// State for the next image of the supervisor.
     pub(crate) fn snapshot(&self) -> GatewaySnapshot {
         GatewaySnapshot {
             id: self.id,
@@ -131,21 +131,21 @@ impl Gateway {
         }
     }
 
-    /// Waits until its process has ended.
+    /// Waits until the process has ended.
     pub(crate) async fn ended(&self) {
         while !self.is_ended.get() {
             self.ended.notified().await;
         }
     }
 
-    /// Tells it to end its sessions and itself. One that is gone or does not read is ended by its keeper, or
-    /// when its time is over.
+    /// Tells the gateway to end its sessions and exit. If it does not read this, its keeper ends it, or a
+    /// deadline does.
     pub(crate) fn end(&self, how: &SupervisorToGateway) {
         self.told_to_end.set(true);
         let _ = self.peer.channel.try_send(how);
     }
 
-    /// Tells it to end, now that it has no connection. It is killed if it does not.
+    /// Tells a gateway without connections to end, and kills it after a deadline.
     pub(crate) fn end_idle(self: &Rc<Self>) {
         if self.told_to_end.get() {
             return;
@@ -161,12 +161,12 @@ impl Gateway {
         });
     }
 
-    /// What is known of what it can have counted.
+    /// Limits of what it can plausibly have counted.
     pub(super) fn bounds(&self) -> Bounds {
         Bounds { connections: self.given.get(), requests: self.requests, age: self.since.elapsed() }
     }
 
-    /// Sends it a message. It is killed if it leaves the message unread.
+    /// Sends a message. A gateway that does not read it in time is killed.
     pub(crate) async fn tell(&self, message: &SupervisorToGateway) -> Result<(), ChannelError> {
         match timeout(READ_DEADLINE, self.peer.channel.send(message)).await {
             Ok(sent) => sent,
@@ -177,7 +177,8 @@ impl Gateway {
         }
     }
 
-    /// Asks how far connections are, at most [`Count::MAX_BATCH`] of them. Nothing if it has ended.
+    /// Requests the traffic of connections, at most [`Count::MAX_BATCH`] of them. Returns `None` if the
+    /// gateway has ended.
     pub(crate) async fn count(&self, ids: Vec<ConnectionId>) -> Option<Vec<Count>> {
         let question = SupervisorToGateway::GetCounts(ids);
         let (sender, answer) = oneshot::channel();
@@ -188,28 +189,28 @@ impl Gateway {
         answer.await.ok()
     }
 
-    /// Asks what it has counted, and waits until it has said so. One that is being asked is not asked again.
+    /// Requests new counters and waits for them. Does nothing if a request is pending.
     pub(crate) async fn refresh_stats(&self) {
         if self.stats_asked.borrow().is_some() {
             return;
         }
-        // One without room for a question is busy.
+        // A gateway with a full channel is busy. It is skipped.
         if !matches!(self.peer.channel.try_send(&SupervisorToGateway::GetStats), Ok(true)) {
             return;
         }
         let (sender, answer) = oneshot::channel();
         self.stats_asked.replace(Some(sender));
-        // One that has ended has said what it had to say.
+        // Fails if the gateway has ended. It has reported its counters then.
         let _ = answer.await;
     }
 
-    /// What it has used of a processor so far.
+    /// Processor time that it has used so far.
     pub(crate) fn processor_time(&self) -> Duration {
         let pid = Pid::from_raw(self.peer.pid);
         clock_getcpuclockid(pid).and_then(ClockId::now).map_or(Duration::ZERO, Into::into)
     }
 
-    /// Looks which connections it has begun to read, and closes our copies of their sockets.
+    /// Reads acknowledgements, and closes our copies of the sockets of these connections.
     pub(crate) fn take_acknowledgements(&self, scope: &Scope) {
         for _ in 0..MAX_ACKNOWLEDGEMENTS {
             match self.acknowledgements.try_receive() {
@@ -222,7 +223,7 @@ impl Gateway {
         }
     }
 
-    /// The process has ended: nobody waits for it any longer.
+    /// Marks the process as ended, and wakes those who wait for it.
     pub(super) fn set_ended(&self) {
         self.is_ended.set(true);
         self.stats_asked.take();

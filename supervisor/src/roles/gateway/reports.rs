@@ -1,4 +1,4 @@
-//! What a gateway says, and how far it is believed.
+//! Handling of a gateway's messages, and the limits of trust in them.
 
 use std::rc::Rc;
 
@@ -15,10 +15,10 @@ use crate::roles::peer::Fault;
 use crate::roles::scope::Scope;
 use crate::state::connections::Todo;
 
-/// Longest reason of a Close frame with each byte shown as a character that it is not.
+/// Maximum length of a reason in a Close frame, if each byte is replaced by U+FFFD.
 const MAX_REASON: usize = 3 * SessionSummary::MAX_REASON;
 
-/// Takes what a gateway says while it serves.
+/// Handles a message of a serving gateway.
 pub(super) fn take(
     scope: &Scope,
     recordings: Option<&Recordings>,
@@ -35,7 +35,7 @@ pub(super) fn take(
     }
 }
 
-/// Gives an answer to who has asked first.
+/// Passes an answer to the oldest pending request.
 fn take_counts(scope: &Scope, gateway: &Gateway, counts: Vec<Count>) -> Result<(), Fault> {
     let asked = gateway.asked.borrow_mut().pop_front().ok_or_else(Fault::out_of_turn)?;
     let mut connections = scope.state.connections.borrow_mut();
@@ -45,12 +45,12 @@ fn take_counts(scope: &Scope, gateway: &Gateway, counts: Vec<Count>) -> Result<(
         }
     }
     drop(connections);
-    // Who has given up meanwhile needs no answer.
+    // Fails if the requester has given up.
     let _ = asked.send(counts);
     Ok(())
 }
 
-/// Takes what it has counted: the answer to a question, or its last word.
+/// Handles counters: the answer to a request, or the final report.
 fn take_stats(gateway: &Gateway, stats: Stats) -> Result<(), Fault> {
     let asked = gateway.stats_asked.take();
     if asked.is_none() {
@@ -64,14 +64,14 @@ fn take_stats(gateway: &Gateway, stats: Stats) -> Result<(), Fault> {
     }
     gateway.stats.replace(stats);
     if let Some(asked) = asked {
-        // Who has given up meanwhile needs no answer.
+        // Fails if the requester has given up.
         let _ = asked.send(());
     }
     Ok(())
 }
 
-/// Believes what a gateway says about its own connections. Each entry uses up a connection, so nobody can
-/// report without end.
+/// Accepts what a gateway reports about its own connections. Each entry consumes a connection, which bounds
+/// the number of reports.
 fn take_report(scope: &Scope, gateway: &Gateway, report: Report) -> Result<(), Fault> {
     if report.is_empty() {
         return Err(Fault::out_of_turn());
@@ -97,7 +97,7 @@ fn take_report(scope: &Scope, gateway: &Gateway, report: Report) -> Result<(), F
     foreign.map_or(Ok(()), |id| Err(Fault::foreign(id)))
 }
 
-/// Opens a file for the recording of a session. Each connection gets one at most.
+/// Opens a file for the recording of a session, at most once for each connection.
 fn record(
     scope: &Scope,
     recordings: Option<&Recordings>,
@@ -107,7 +107,7 @@ fn record(
     let client = scope.state.connections.borrow_mut().record(id, gateway.id);
     let client = client.ok_or_else(|| Fault::foreign(id))?;
     let answer = match recordings.map(|recordings| recordings.open(id)) {
-        // Before an upgrade it was configured otherwise.
+        // Recording was enabled before an upgrade, and is disabled now.
         None => SupervisorToGateway::NoRecording(id),
         Some(Ok((path, file))) => {
             let path = path.display();
@@ -120,12 +120,12 @@ fn record(
         }
     };
     let gateway = gateway.clone();
-    // One that is gone needs no answer.
+    // Fails if the gateway has ended.
     spawn_local(async move { _ = gateway.tell(&answer).await });
     Ok(())
 }
 
-/// Believes what a gateway says about how its sessions came to be, once for each of its connections.
+/// Accepts what a gateway reports about the requests of its sessions, once for each connection.
 fn take_requests(scope: &Scope, gateway: &Gateway, requested: Vec<Requested>) -> Result<(), Fault> {
     if requested.is_empty() || !log::keeps_fields() {
         return Err(Fault::out_of_turn());

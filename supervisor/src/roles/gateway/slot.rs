@@ -1,4 +1,4 @@
-//! A place for a gateway: who is there, how one is started, and what happens when it dies.
+//! A slot for a gateway: starts one, and replaces it when it dies.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -23,22 +23,22 @@ use crate::roles::supervise::{First, Launch, START_DEADLINE, Spec, StartError};
 use crate::roles::voice::About;
 use crate::state::service::ServiceState;
 
-/// A place for a gateway. When the one that is there dies, another takes it.
+/// A slot for a gateway. If the gateway dies, another one takes the slot.
 #[derive(Debug)]
 pub(crate) struct GatewaySlot {
     scope: Rc<Scope>,
-    /// Where its sessions are recorded, if they are.
+    /// Files for recordings of its sessions, if recording is configured.
     recordings: Option<Rc<Recordings>>,
-    /// Requests that its gateways serve on a connection at most.
+    /// Maximum number of requests on a connection of its gateways.
     requests: u64,
-    /// The gateway that is there, ready or not.
+    /// The current gateway, ready or not.
     gateway: RefCell<Option<Rc<Gateway>>>,
     is_ready: Cell<bool>,
     was_taken: Cell<bool>,
 }
 
 impl GatewaySlot {
-    /// An empty place.
+    /// Creates an empty slot.
     pub(crate) fn new(scope: Rc<Scope>, recordings: Option<Rc<Recordings>>, requests: u64) -> Self {
         Self {
             scope,
@@ -50,7 +50,7 @@ impl GatewaySlot {
         }
     }
 
-    /// A place with a gateway that an earlier image has started.
+    /// Creates a slot with a gateway that an earlier image has started.
     pub(crate) fn adopted(
         scope: Rc<Scope>,
         recordings: Option<Rc<Recordings>>,
@@ -63,26 +63,26 @@ impl GatewaySlot {
         gateway
             .introduced
             .set((known.0.as_ref().map(|one| one.pid), known.1.as_ref().map(|one| one.version())));
-        // None of this image is started there.
+        // No gateway of this image will be started in this slot.
         let slot = Self::new(scope.clone(), recordings, 0);
         slot.gateway.replace(Some(Rc::new(gateway)));
         slot.is_ready.set(true);
         slot
     }
 
-    /// The gateway that is ready there.
+    /// The current gateway, if it is ready.
     pub(crate) fn ready(&self) -> Option<Rc<Gateway>> {
         let gateway = self.gateway.borrow();
         gateway.as_ref().filter(|gateway| self.is_ready.get() && !gateway.peer.is_gone()).cloned()
     }
 
-    /// Whether a gateway is there, which may be about to end.
+    /// Whether the slot has a gateway, which may be about to end.
     pub(crate) fn is_taken(&self) -> bool {
         self.gateway.borrow().is_some()
     }
 
-    /// Gives the gateway channels to the connector and the signer in force, if it does not have them yet. It gets
-    /// none to one that is missing: whoever takes its place is introduced to all gateways.
+    /// Gives the gateway channels to the current connector and signer, unless it has them. A missing role is
+    /// skipped: it is introduced to all gateways when it is replaced.
     pub(crate) async fn introduce_others(&self) -> Result<(), ChannelError> {
         let Some(gateway) = self.gateway.borrow().clone() else { return Ok(()) };
         let (connector, identity) =
@@ -92,7 +92,7 @@ impl GatewaySlot {
             gateway.introduced.set((Some(connector.pid), with_identity));
             let (theirs, channel) = Channel::pair()?;
             let introduction = SupervisorToConnector::Gateway { id: gateway.id, channel };
-            // A connector that can't be told is dead, and the next one is introduced.
+            // Fails only if the connector is dead. Its successor is introduced.
             if in_time(connector.channel.send(&introduction)).await.is_ok() {
                 gateway.tell(&SupervisorToGateway::Connector(theirs)).await?;
             }
@@ -169,14 +169,14 @@ impl Launch for GatewaySlot {
             let restarts = &self.scope.state.counters.restarts;
             restarts.set(restarts.get() + 1);
         }
-        // A connector or signer that has come meanwhile did not find this gateway.
+        // A connector or signer that became ready meanwhile did not find this gateway.
         self.introduce_others().await?;
         tracing::debug!("{} (pid {}) is ready", peer.title, peer.pid);
         self.scope.report(Event::GatewayReady);
         Ok(())
     }
 
-    /// Frees the place: a retired generation ends when all its places are free.
+    /// Frees the slot. A retired generation ends when all of its slots are free.
     fn give_up(&self) {
         self.is_ready.set(false);
         self.gateway.replace(None);
@@ -203,7 +203,7 @@ impl Spec for GatewaySlot {
                 return;
             }
         }
-        // Its end is seen by whoever listens to it.
+        // Whoever listens to the channel notices the end.
         std::future::pending().await
     }
 
@@ -213,7 +213,7 @@ impl Spec for GatewaySlot {
         let state = &self.scope.state;
         state.counters.departed.borrow_mut().add(&gateway.stats.borrow());
         gateway.set_ended();
-        // Now that it is dead, nothing more can come, and what came is all that it has begun to read.
+        // The process is dead, so that these are all acknowledgements that can exist.
         gateway.take_acknowledgements(&self.scope);
         let lost_sessions = state.connections.borrow().sessions_of(gateway.id).len();
         state.leave(state.connections.borrow_mut().gateway_gone(gateway.id));
@@ -223,7 +223,7 @@ impl Spec for GatewaySlot {
             return None;
         }
         if let Some(identity) = &*self.scope.identity.borrow() {
-            // A gateway that has died may have been in the wrong hands, and what it knew with it.
+            // The gateway may have been compromised, and with it the secret of session tickets.
             match identity.renew_ticket_secret() {
                 Ok(()) => self.scope.report(Event::IdentityChanged),
                 Err(reason) => tracing::error!("session tickets keep their secret: {reason}"),

@@ -1,7 +1,7 @@
-//! The administrator's programs that decide about clients (`docs/plugins.md`).
+//! External plugins that are programs of the administrator (`docs/plugins.md`).
 //!
-//! Each is started as a user of its own, without privilege, with one end of a socket. The connector has the other
-//! end: what a program is asked and answers does not come here, but for what it writes to standard error, for the
+//! Each runs as a user of its own, without privileges, and has one end of a socket pair. The connector has
+//! the other end: questions and answers do not pass through the supervisor. Its standard error goes to the
 //! log.
 
 mod process;
@@ -29,39 +29,39 @@ use super::setup::SetupError;
 use super::supervise::{Kept, Obituary, RoleError, START_DEADLINE, describe};
 pub(crate) use process::Running;
 
-/// A program, and what it is started with.
+/// A plugin program and how it is started.
 #[derive(Debug)]
 pub(crate) struct Plugin {
-    /// What it decides.
+    /// The decision that it makes.
     pub(crate) kind: PluginKind,
-    /// For the log.
+    /// Name for the log.
     name: String,
     command: Command,
     source: Option<Secret>,
-    /// Whom it becomes.
+    /// The user to run as.
     run_as: Option<RunAs>,
-    /// It must be started anew: the connector has found it hung, or there is another connector, which knows
-    /// nothing of the one that runs.
+    /// Notified when it must be restarted: it hangs, or there is a new connector, which has no connection to
+    /// it.
     restart: Notify,
-    /// Its process, while it runs.
+    /// Process id while it runs.
     running: Cell<Option<i32>>,
 }
 
-/// What is started.
+/// The program to start.
 #[derive(Debug)]
 enum Command {
     /// The administrator's program.
     Program(PathBuf),
-    /// A class of Python, by its name.
+    /// A Python class, by its name.
     Class(OsString),
 }
 
 impl Plugin {
-    /// The programs of a configuration whose roles become `roles`.
+    /// The plugin programs of a configuration. `roles` is the user of the roles.
     ///
     /// # Errors
     ///
-    /// When there is no user to run as.
+    /// Fails if there is no user to run a plugin as.
     pub(crate) fn all(config: &Config, roles: Option<RunAs>) -> Result<Vec<Rc<Self>>, SetupError> {
         let mut external = Vec::new();
         if let Target::Tokens(Tokens { plugin: TokenPlugin::External { plugin, source }, user, .. }) =
@@ -79,7 +79,7 @@ impl Plugin {
             let command = match plugin {
                 ExternalPlugin::Program(path) => Command::Program(path.clone()),
                 ExternalPlugin::Python(class) => Command::Class(class.into()),
-                // Others run it.
+                // These run as services of their own.
                 ExternalPlugin::Socket(_) | ExternalPlugin::Http(_) => continue,
             };
             let name = format!("the plugin {}", Escaped(&plugin.to_string()));
@@ -100,12 +100,13 @@ impl Plugin {
         Ok(all)
     }
 
-    /// Whether it must be there before clients come: as in the original a class that can't be loaded ends the start.
+    /// Whether it must be ready before clients are accepted: as in the original, a Python class that can't be
+    /// loaded prevents the start.
     pub(crate) fn is_class(&self) -> bool {
         matches!(self.command, Command::Class(_))
     }
 
-    /// Starts the program again, as it answers no more.
+    /// Restarts the program because it does not answer.
     pub(crate) fn hangs(&self) {
         tracing::error!("{} answers no more; starting it again", self.name);
         self.restart();
@@ -118,13 +119,13 @@ impl Plugin {
         }
     }
 
-    /// Its process, while it runs.
+    /// Process id while it runs.
     pub(crate) fn pid(&self) -> Option<i32> {
         self.running.get()
     }
 }
 
-/// What is needed to start a plugin.
+/// The specification of a plugin program.
 #[derive(Debug)]
 pub(crate) struct PluginSpec {
     pub(crate) scope: Rc<Scope>,
@@ -134,7 +135,7 @@ pub(crate) struct PluginSpec {
 impl Kept for PluginSpec {
     type Running = Running;
 
-    /// Starts the program and gives the connector its connection.
+    /// Starts the program and passes its connection to the connector.
     async fn start(&self) -> Result<Running, RoleError> {
         let failed = |reason: String| RoleError { role: RoleName::Plugin, reason };
         let Plugin { kind, name, command, source, run_as, .. } = &*self.plugin;
@@ -149,7 +150,7 @@ impl Kept for PluginSpec {
         let connector = self.scope.connector.borrow().clone();
         if let Some(connector) = connector {
             let told = SupervisorToConnector::Plugin { kind: *kind, socket };
-            // A connector that can't be told is dead; with the next one the program is started anew.
+            // Fails only if the connector is dead. With the next one the program is started again.
             let _ = timeout(START_DEADLINE, connector.channel.send(&told)).await;
         }
         Ok(running)

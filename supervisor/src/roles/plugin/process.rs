@@ -1,4 +1,4 @@
-//! The process of a plugin: how it is started, and what is heard of it.
+//! The process of a plugin: start, output and end.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -27,34 +27,34 @@ use crate::os::{environment, program};
 use crate::roles::peer::in_own_pid_namespace;
 use crate::roles::voice::{About, Voice};
 
-/// The variables of ours that a program gets: what it needs to find others and to speak the right language,
-/// and what Python needs to find modules.
+/// Environment variables that a program inherits: for finding other programs, for its language, and for
+/// Python to find modules.
 const ENVIRONMENT: [&str; 9] =
     ["PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV"];
 
-/// Carries the source of a program. Unlike an argument, other users can't see it.
+/// Variable with the source of the plugin. Unlike an argument, it is not visible to other users.
 const SOURCE: &str = "WEBSOCKIFY_PLUGIN_SOURCE";
 
-/// Loads classes that were written for the original.
+/// The program that loads Python classes written for the original.
 const FOR_PYTHON: &str = "websockify-plugin-python";
 
-/// How long a class may take until it is loaded. The original waits for ever; service managers don't.
+/// Time limit for loading a class. The original has none, but service managers do.
 const LOAD_DEADLINE: Duration = Duration::from_secs(60);
 
-/// How long the last words of a program that has ended may take to come.
+/// Time limit for the last output of a program that has ended.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// A running program, and all that it has started. Killed when this is dropped.
+/// A running program with all of its descendants. They are killed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Running(Process);
 
 impl Running {
-    /// Goes on with a program that an earlier image has started, until the generation ends.
+    /// Takes over a program that an earlier image has started, until its generation ends.
     pub(crate) fn adopt(pid: i32) -> io::Result<Self> {
         Process::adopt(pid).map(Self)
     }
 
-    /// Its process.
+    /// Its process id.
     pub(crate) fn pid(&self) -> i32 {
         self.0.pid
     }
@@ -67,12 +67,13 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // A group that is gone needs no signal.
+        // Fails if the group is gone.
         let _ = killpg(Pid::from_raw(self.0.pid), Signal::SIGKILL);
     }
 }
 
-/// How the program has ended, whose parent tells it as shells do.
+/// Converts the exit status of the parent process, which reports signals like a shell, to that of the
+/// program.
 fn of_program(status: ExitStatus) -> ExitStatus {
     match status.code() {
         Some(code) if code > 128 => ExitStatus::from_raw(code - 128),
@@ -80,7 +81,7 @@ fn of_program(status: ExitStatus) -> ExitStatus {
     }
 }
 
-/// A program that was started, and may not be ready.
+/// A program that has been started and may not be ready yet.
 pub(super) struct Started {
     running: Running,
     socket: UnixStream,
@@ -99,7 +100,7 @@ pub(super) fn start(
     let (ours, theirs) = UnixStream::pair()?;
     ours.set_nonblocking(true)?;
     let (errors, their_errors) = pipe2(OFlag::O_CLOEXEC)?;
-    // A program may open it once more, as /dev/stderr.
+    // The program may reopen it as /dev/stderr.
     fchmod(&their_errors, Mode::from_bits_truncate(0o622))?;
     let mut starts = program::worker()?;
     starts.arg(RoleName::Plugin.as_str()).arg(identity(run_as));
@@ -126,22 +127,22 @@ pub(super) fn start(
     let voice = Voice::new(RoleName::Plugin, name, About::Itself);
     let errors = Rc::new(Receiver::from_owned_fd(errors)?);
     let errors = spawn_local(voice.clone().hear_errors(errors, Weak::new()));
-    // It holds the program's end of the pipe, and nobody would see the end.
+    // Drop our copy of the pipe's other end, or we would never see its end.
     drop(starts);
     Ok(Started { running: Running(process), socket: ours, errors, voice })
 }
 
 impl Started {
-    /// A program that is ready whenever it is, with our end of its socket.
+    /// Returns a program that needs no time to load, with our end of its socket.
     pub(super) fn at_once(self) -> (Running, OwnedFd) {
         (self.running, self.socket.into())
     }
 
-    /// A class, once it says that it is loaded.
+    /// Waits until a class is loaded.
     ///
     /// # Errors
     ///
-    /// The last line that it has written, such as the exception; or the system's.
+    /// The last line of its output, such as an exception, or an error of the system.
     pub(super) async fn loaded(self) -> Result<(Running, OwnedFd), String> {
         let Self { mut running, socket, errors, voice } = self;
         match timeout(LOAD_DEADLINE, first_byte(socket)).await {
@@ -149,7 +150,7 @@ impl Started {
             Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 let ended = timeout(LAST_WORDS, async {
                     let status = running.wait().await;
-                    // It ends with the pipe.
+                    // The task ends with the pipe.
                     let _ = errors.await;
                     status
                 });
@@ -163,7 +164,7 @@ impl Started {
     }
 }
 
-/// Waits for the byte by which a class says that it is loaded.
+/// Waits for the byte by which a class reports that it is loaded.
 async fn first_byte(socket: UnixStream) -> io::Result<OwnedFd> {
     let socket = tokio::net::UnixStream::from_std(socket)?;
     loop {
@@ -177,19 +178,19 @@ async fn first_byte(socket: UnixStream) -> io::Result<OwnedFd> {
     }
 }
 
-/// The end of a pipe from which `text` comes, and nothing after it.
+/// Returns the read end of a pipe that contains `text`.
 fn piped(text: Vec<u8>) -> io::Result<OwnedFd> {
     let text = Zeroizing::new(text);
     let (theirs, ours) = pipe2(OFlag::O_CLOEXEC)?;
     let mut ours = Sender::from_owned_fd(ours)?;
     spawn_local(async move {
-        // Who has ended needs it no more.
+        // Fails if the process has ended.
         let _ = ours.write_all(&text).await;
     });
     Ok(theirs)
 }
 
-/// Whom the program becomes, as an argument.
+/// The user of the program as an argument.
 fn identity(run_as: Option<RunAs>) -> String {
     run_as.map_or_else(|| "-".to_owned(), |RunAs { uid, gid }| format!("{uid}:{gid}"))
 }
@@ -199,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_signal_is_told_as_one() {
+    fn a_signal_is_reported_as_one() {
         let of = |code: i32| of_program(ExitStatus::from_raw(code << 8));
         assert_eq!((of(0).code(), of(1).code(), of(128).code()), (Some(0), Some(1), Some(128)));
         assert_eq!(of(128 + 6).signal(), Some(6));

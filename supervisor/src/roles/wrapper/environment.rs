@@ -10,22 +10,22 @@ use common::config::Wrap;
 use super::user::Runner;
 use crate::os::environment::is_ours;
 
-/// What is true for every user of the machine. Somebody else's program gets no more of ours.
+/// Variables that are not specific to a user. A program of another user inherits no others.
 const COMMON: [&str; 4] = ["LANG", "LANGUAGE", "PATH", "TZ"];
 
-/// How a program's port is moved.
+/// How the port of a program is moved.
 #[derive(Debug)]
 pub(super) struct Move<'a> {
-    /// What is preloaded.
+    /// The library to preload.
     pub(super) library: &'a Path,
-    /// The port that it means to bind.
+    /// The port that the program binds.
     pub(super) old: u16,
-    /// The one that it gets.
+    /// The port that it gets instead.
     pub(super) new: u16,
 }
 
-/// The environment of a program that runs as `runner`: ours without what is about us, then `more`, then what moves
-/// its port.
+/// Builds the environment of a program that runs as `runner`: ours without the variables of the service
+/// manager, then `more`, then the variables that move its port.
 pub(super) fn of_program(
     runner: &Runner,
     more: &BTreeMap<String, String>,
@@ -48,7 +48,7 @@ fn build(
     variables.extend(more.iter().map(|(name, value)| (name.into(), value.into())));
     if let Some(Move { library, old, new }) = moves {
         let preload = variables.entry("LD_PRELOAD".into()).or_default();
-        // Behind what is preloaded already: that calls us, as it would call the C library.
+        // After other preloaded libraries: those call us as they would call the C library.
         if !preload.is_empty() {
             preload.push(":");
         }
@@ -81,7 +81,7 @@ mod tests {
     const SELF: Runner = Runner { uid: 1, run_as: None, login: Vec::new() };
 
     #[test]
-    fn the_same_user_keeps_everything_but_what_is_about_us() {
+    fn the_same_user_keeps_all_but_the_variables_of_the_service() {
         let ours = [("DISPLAY", ":0"), ("NOTIFY_SOCKET", "/x"), ("LISTEN_FDS", "1"), ("PATH", "/bin")];
         let expected = [
             ("DISPLAY", ":0"),
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn another_user_gets_a_login_and_nothing_of_ours() {
+    fn another_user_gets_a_login_and_none_of_our_variables() {
         let run_as = Some(ProgramUser { uid: 2, gid: 2, groups: Vec::new() });
         let alice = Runner { uid: 2, run_as, login: vec![("HOME".into(), "/home/alice".into())] };
         let ours = [("HOME", "/root"), ("SECRET", "x"), ("LD_PRELOAD", "/evil.so"), ("LC_ALL", "C")];

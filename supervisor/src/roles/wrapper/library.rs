@@ -1,9 +1,9 @@
-//! Where `rebind.so` is.
+//! Finds `rebind.so`.
 
 use std::path::PathBuf;
 
-/// Where it is looked for, from the directory of this program: beside it, as built; where packages put it;
-/// and where the original looks. The script `rebind` has the same list.
+/// Places to search, relative to the directory of this program: beside it, as in a build; where packages
+/// install it; and where the original looks. The script `rebind` has the same list.
 const PLACES: [&str; 7] = [
     "rebind.so",
     "librebind.so",
@@ -14,10 +14,10 @@ const PLACES: [&str; 7] = [
     "../lib/rebind.so",
 ];
 
-/// Why the library can't be used.
+/// The reason why the library can't be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LibraryError {
-    /// Not in any of the places.
+    /// It is in none of the places.
     #[error(
         "rebind.so, which wrapped programs need, is neither in {0} nor in {0}/../lib/websockify; install it there"
     )]
@@ -25,12 +25,12 @@ pub(crate) enum LibraryError {
     /// ld.so(8) separates the libraries to preload by blanks and colons.
     #[error("the dynamic linker takes no library with a blank or a colon in its path: {0:?}; move it")]
     Path(PathBuf),
-    /// We don't know where we are.
+    /// The directory of this program is unknown.
     #[error("cannot find the directory of this program: {0}")]
     Directory(#[from] std::io::Error),
 }
 
-/// The library's path, without links.
+/// Path of the library, with links resolved.
 pub(super) fn find() -> Result<PathBuf, LibraryError> {
     let this = std::env::current_exe()?;
     let directory = this.parent().unwrap_or(&this);

@@ -1,4 +1,4 @@
-//! The life of the wrapped program, run after run.
+//! The life cycle of the wrapped program.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -18,28 +18,28 @@ use super::program::{Kept, Program, WrapError};
 use super::run::{Event, Run};
 use crate::os::network::within;
 
-/// How often is looked whether the program listens: at first, and after some time.
+/// Interval of checks whether the program listens, initially and after some time.
 const FIRST_LOOK: Duration = Duration::from_millis(10);
 const LAST_LOOK: Duration = Duration::from_millis(200);
 
-/// How often is looked whether a program in the background still serves.
+/// Interval of checks whether a program in the background still listens.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// What is to be done.
+/// The next step.
 pub(super) enum Next {
-    /// To stay with a run.
+    /// Follow a run.
     Attend(Run),
-    /// To start the program after a pause.
+    /// Start the program after a pause.
     Start(Duration),
-    /// Nothing, until we are to stop.
+    /// Wait for the order to stop.
     Wait,
 }
 
 /// How a run is over.
 enum Over {
-    /// We are to end it.
+    /// We end it.
     Stopped,
-    /// By itself.
+    /// It has ended by itself.
     Ended(ProgramEnd),
 }
 
@@ -51,7 +51,7 @@ enum Left {
 }
 
 impl Program {
-    /// Starts the program for the first time, and keeps it from then on.
+    /// Starts the program for the first time, and keeps it running in a task.
     pub(crate) async fn start(self: &Rc<Self>) -> Result<(), WrapError> {
         let first = self.begin().await?;
         self.kept.send_replace(Kept::Running);
@@ -59,7 +59,7 @@ impl Program {
         Ok(())
     }
 
-    /// Keeps the program, run after run, until it is over.
+    /// Follows the program, run after run, until it is over.
     pub(super) async fn keep(self: Rc<Self>, mut next: Next) {
         let kept = loop {
             next = match next {
@@ -109,7 +109,8 @@ impl Program {
         })
     }
 
-    /// The pause after a run of this length. Clients wait meanwhile, unless it happens too often.
+    /// Returns the pause after a run of this length. Clients wait meanwhile, unless the program ends too
+    /// often.
     fn pause_after(&self, lived: Duration) -> Duration {
         let mut respawn = self.respawn.borrow_mut();
         let pause = respawn.pause(&self.name(), lived, self.served.take());
@@ -118,7 +119,7 @@ impl Program {
         pause
     }
 
-    /// Stays with one run until none of its processes is left.
+    /// Follows a run until none of its processes is left.
     async fn attend(&self, mut run: Run) -> Over {
         self.phase.replace(Phase::Runs { wrapper: run.peer(), began: run.began, ended: run.ended });
         let (over, left) = self.follow(&mut run).await;
@@ -151,12 +152,12 @@ impl Program {
                     Event::Gone => {
                         let name = self.name();
                         tracing::debug!("no process of {name} is left");
-                        // A wrapper that was killed can't tell.
+                        // A wrapper that was killed can't report the status.
                         let end = run.ended.map_or(ProgramEnd::Killed(9), |(end, _)| end);
                         return (Over::Ended(end), Left::None);
                     }
                 },
-                // It may have gone to the background, where it is left alone as long as it serves.
+                // The program may have gone to the background. It is left alone as long as it listens.
                 _ = looks.tick(), if self.wrap.mode == WrapMode::Respawn && self.port.is_some() => {
                     if let Some((end, at)) = run.ended {
                         let awaited = *self.state.borrow() == ProgramState::Starting && at.elapsed() < self.wrap.start_timeout;
@@ -169,7 +170,7 @@ impl Program {
         }
     }
 
-    /// Looks until the program, which runs since `began`, listens, and says when it takes too long.
+    /// Polls until the program, which runs since `began`, listens, and logs when that takes too long.
     async fn watch_listening(&self, began: Instant) {
         let Some(port) = &self.port else { return self.let_target_come(began).await };
         let mut pause = FIRST_LOOK;
@@ -214,14 +215,14 @@ impl Program {
         }
     }
 
-    /// Has clients wait for a target that the program is started for, as long as that may take.
+    /// Lets clients wait for the target that the program is started for, up to the time limit.
     async fn let_target_come(&self, began: Instant) {
         sleep(self.wrap.start_timeout.saturating_sub(began.elapsed())).await;
         self.state.send_replace(ProgramState::Away);
         std::future::pending().await
     }
 
-    /// Who listens on the port.
+    /// The socket that listens on the port.
     fn listening(&self) -> io::Result<Option<Found>> {
         let Some(port) = &self.port else { return Ok(None) };
         within(self.network.as_deref(), || listening::on(port.number()))

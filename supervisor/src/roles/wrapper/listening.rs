@@ -1,5 +1,5 @@
-//! Whether somebody listens on a port of loopback, as the kernel shows it (proc(5), net/tcp). The program itself
-//! is not asked: many serve one connection only.
+//! Finds listeners on a loopback port in the kernel's tables (proc(5), net/tcp). A test connection would not
+//! do, as many programs serve one connection only.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -11,13 +11,13 @@ const LISTEN: &str = "0A";
 /// A listening socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Found {
-    /// Where to connect to.
+    /// Address to connect to.
     pub(super) address: SocketAddr,
-    /// Who has made the socket.
+    /// User who has created the socket.
     pub(super) uid: u32,
 }
 
-/// The listening socket on `port` of loopback, that of IPv4 before that of IPv6.
+/// Finds the listening socket on `port` of loopback. IPv4 takes precedence.
 pub(super) fn on(port: u16) -> io::Result<Option<Found>> {
     let found = first(BufReader::new(File::open("/proc/thread-self/net/tcp")?), port)?;
     if found.is_some() {
@@ -30,7 +30,7 @@ pub(super) fn on(port: u16) -> io::Result<Option<Found>> {
     }
 }
 
-/// The kernel lists sockets that listen before all others, of which there may be many.
+/// The kernel lists listening sockets before all others, of which there may be many.
 fn first(table: impl BufRead, port: u16) -> io::Result<Option<Found>> {
     for line in table.lines().skip(1) {
         let line = line?;
@@ -47,8 +47,8 @@ fn first(table: impl BufRead, port: u16) -> io::Result<Option<Found>> {
     Ok(None)
 }
 
-/// `0100007F:1F90`: numbers of 32 bits as they lie in memory, then the port. What listens on an IPv4 address with
-/// an IPv6 socket is reached at the IPv4 address.
+/// Parses `0100007F:1F90`: 32-bit words in memory order, then the port. An IPv6 socket that listens on an
+/// IPv4 address is reached at the IPv4 address.
 fn parse(text: &str) -> Option<SocketAddr> {
     let (address, port) = text.split_once(':')?;
     let word = |at: usize| {

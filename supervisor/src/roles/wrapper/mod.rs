@@ -1,11 +1,10 @@
-//! The wrapped program: a program of somebody else that binds the port which we hold, and that sessions
-//! are connected to.
+//! The wrapped program, which binds the port of the service in its own view, and to which sessions are
+//! connected.
 //!
-//! A [`Program`] (`program`) outlives configurations and generations of roles. It keeps a port reserved for the
-//! program (`port`), which `rebind.so` (`library`) makes the program bind in place of ours; each run of the
-//! program has a wrapper process of its own (`run`), and `listening` finds out when clients can be let
-//! through. What to do after a run is decided in `life` and in `respawn`. An upgrade hands everything on
-//! (`snapshot`).
+//! A [`Program`] (`program`) outlives configurations and generations. It reserves a port (`port`), which the
+//! program is made to bind by `rebind.so` (`library`). Each run of the program has a wrapper process (`run`).
+//! `listening` detects when clients can connect. `life` and `respawn` decide what follows a run. `snapshot`
+//! passes the state on in an upgrade.
 
 mod environment;
 mod library;

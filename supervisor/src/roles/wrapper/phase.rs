@@ -1,4 +1,4 @@
-//! What goes on with the wrapped program.
+//! Phases of the wrapped program.
 
 use std::rc::Rc;
 use std::time::Instant;
@@ -7,21 +7,21 @@ use common::ipc::wrapper::ProgramEnd;
 
 use crate::roles::peer::Peer;
 
-/// What is going on, for an upgrade.
+/// The current phase, for an upgrade.
 #[derive(Debug, Default)]
 pub(super) enum Phase {
     /// The program does not run.
     #[default]
     Idle,
-    /// It is being started or ended.
+    /// The program is being started or ended.
     Changing,
-    /// It runs.
+    /// The program runs.
     Runs {
-        /// Its wrapper.
+        /// The wrapper process.
         wrapper: Rc<Peer>,
-        /// Since when.
+        /// Start of the run.
         began: Instant,
-        /// How and when its first process has ended.
+        /// Status and time of the end of its first process, if it has ended.
         ended: Option<(ProgramEnd, Instant)>,
     },
 }

@@ -1,4 +1,4 @@
-//! A port on loopback for the wrapped program, of which nobody else can be given the same.
+//! A reserved loopback port for the wrapped program.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -7,18 +7,17 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
-/// How often a port is sought that is free for both families.
+/// Maximum number of attempts to find a port that is free in both families.
 const ATTEMPTS: u32 = 64;
 
-/// A port that is bound by sockets of ours, which never listen. The kernel gives it to nobody else; a socket that
-/// asks for it by its number and allows reuse (`SO_REUSEADDR`, which `rebind.so` sets) can bind it beside
-/// ours, and listen. So there is no moment at which the port could be lost, however often the program
-/// is started.
+/// A port that is bound by sockets which never listen, so that the kernel gives it to no other socket. A
+/// socket that requests it by number and allows reuse (`SO_REUSEADDR`, which `rebind.so` sets) can bind it as
+/// well, and listen. So the port can't be lost at any moment, however often the program is restarted.
 #[derive(Debug)]
 pub(crate) struct ReservedPort {
     number: u16,
     v4: OwnedFd,
-    /// None where the kernel has no IPv6.
+    /// `None` if the kernel has no IPv6.
     v6: Option<OwnedFd>,
 }
 
@@ -39,22 +38,22 @@ impl ReservedPort {
         Err(Errno::ADDRINUSE.into())
     }
 
-    /// One that an earlier image of this program has reserved.
+    /// Takes over a port that an earlier image has reserved.
     pub(crate) fn adopted(number: u16, v4: OwnedFd, v6: Option<OwnedFd>) -> Self {
         Self { number, v4, v6 }
     }
 
-    /// The sockets that hold it.
+    /// The sockets that reserve the port.
     pub(crate) fn sockets(&self) -> (BorrowedFd<'_>, Option<BorrowedFd<'_>>) {
         (self.v4.as_fd(), self.v6.as_ref().map(AsFd::as_fd))
     }
 
-    /// Its number.
+    /// The port number.
     pub(crate) fn number(&self) -> u16 {
         self.number
     }
 
-    /// Where most programs listen when they are moved.
+    /// Address where most programs listen after their port is moved.
     pub(crate) fn address(&self) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.number))
     }

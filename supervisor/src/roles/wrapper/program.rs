@@ -1,4 +1,4 @@
-//! The wrapped program, whether it runs or not.
+//! The wrapped program, running or not.
 
 use std::cell::{Cell, RefCell};
 use std::ffi::OsString;
@@ -24,74 +24,75 @@ use crate::os::limits;
 use crate::os::network::{Network, within};
 use crate::roles::peer::Peer;
 
-/// The program, whether it runs or not.
+/// The wrapped program, running or not.
 #[derive(Debug)]
 pub(crate) struct Program {
     pub(super) wrap: Wrap,
     pub(super) setup: WrapperSetup,
-    /// The port that it is moved to; none if it is started as it is, for targets that are named.
+    /// The port that the program's own port is moved to; `None` if it is started unchanged beside other
+    /// targets.
     pub(super) port: Option<ReservedPort>,
     pub(super) network: Option<Rc<Network>>,
     pub(super) state: watch::Sender<ProgramState>,
-    /// A session was opened since the program was last started again. The word of it may come after the end
-    /// of the run that it was with.
+    /// A session was opened since the program was last restarted. The report may arrive after the end of the
+    /// run that served it.
     pub(super) served: Cell<bool>,
     pub(super) respawn: RefCell<Respawn>,
     pub(super) phase: RefCell<Phase>,
     pub(super) stop: Notify,
     pub(super) kept: watch::Sender<Kept>,
-    /// The port that the program means to bind; 0 if that is its own business.
+    /// The port that the program binds; 0 if its port is not moved.
     pub(super) old_port: u16,
     /// The user that the program runs as.
     pub(super) uid: u32,
 }
 
-/// Whether the program is being kept.
+/// Whether the program is kept running.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Kept {
-    /// It was not started.
+    /// It has not been started.
     #[default]
     Idle,
-    /// It is.
+    /// It is kept running.
     Running,
-    /// It was stopped.
+    /// It has been stopped.
     Stopped,
-    /// It has ended, and the service is to end with it.
+    /// It has ended, and the service ends with it.
     Ended(ProgramEnd),
 }
 
-/// Why a program can't be wrapped.
+/// The reason why a program can't be wrapped.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WrapError {
-    /// The preloaded library is missing.
+    /// The library to preload is missing.
     #[error(transparent)]
     Library(#[from] library::LibraryError),
-    /// The user to run as.
+    /// The user of the program is not valid.
     #[error(transparent)]
     User(#[from] user::UserError),
-    /// Nothing tells which port to move.
+    /// The port to move is unknown.
     #[error("nothing tells which port {program:?} binds: add `port` to [wrap]")]
     NoPort {
         /// The program.
         program: String,
     },
-    /// No port on loopback.
+    /// No loopback port could be reserved.
     #[error("cannot reserve a port for the wrapped program: {0}{hint}", hint = hint(.0))]
     Reserve(io::Error),
-    /// No network of its own.
+    /// The network namespace could not be created.
     #[error("cannot make a network for the wrapped program, which takes CAP_SYS_ADMIN and CAP_NET_ADMIN: {0}{hint}", hint = hint(.0))]
     Network(io::Error),
-    /// The first start failed.
+    /// The first start has failed.
     #[error("cannot start {program:?}: {reason}")]
     Start {
         /// The program.
         program: String,
-        /// In the system's words.
+        /// The reason, from the system.
         reason: String,
     },
 }
 
-/// What an administrator should know of a refusal.
+/// Instructions about a missing permission.
 fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => "; under systemd the drop-in wrap.conf allows it",
@@ -100,8 +101,8 @@ fn hint(error: &io::Error) -> &'static str {
 }
 
 impl Program {
-    /// The program of a configuration, if it wraps one: `before`, if that is as it should be, else one that
-    /// is ready to be started. `first` is the port of the first listener.
+    /// Returns the program of a configuration, if there is one: `before` if it has the same settings, else a
+    /// new one that has not been started. `first` is the port of the first listener.
     pub(crate) fn of(
         config: &Config,
         first: Option<u16>,
@@ -124,7 +125,7 @@ impl Program {
         Self::prepare(wrap, old, config.timeouts.stop).map(|program| Some(Rc::new(program)))
     }
 
-    /// Moves it from the port `old`, if there is one.
+    /// Prepares a program, whose port `old` is moved if it is given.
     fn prepare(wrap: &Wrap, old: Option<u16>, grace: Duration) -> Result<Self, WrapError> {
         let library = old.map(|_| library::find()).transpose()?;
         let user = user::find(wrap.user.as_deref())?;
@@ -166,30 +167,30 @@ impl Program {
         })
     }
 
-    /// The port that the program gets, if it is moved.
+    /// The port that the program gets, if its port is moved.
     pub(crate) fn port(&self) -> Option<u16> {
         self.port.as_ref().map(ReservedPort::number)
     }
 
-    /// Where its port is, if that is a network of its own.
+    /// The network namespace of its port, if it has one of its own.
     pub(crate) fn network(&self) -> Option<Rc<Network>> {
         self.network.clone()
     }
 
-    /// The command and the port that the program gets, as the original shows them.
+    /// The command and the port of the program, in the format of the original.
     pub(crate) fn describe(&self) -> String {
         format!("'{}' (port {})", Escaped(&self.wrap.shown()), self.port().unwrap_or_default())
     }
 
-    /// A session was connected to the program.
+    /// Notes that a session was connected to the program.
     pub(crate) fn note_session(&self) {
         self.served.set(true);
     }
 
-    /// Tells a connector how it stands with the program, now and whenever that changes.
+    /// Reports the state of the program to a connector, now and after each change.
     pub(crate) fn keep_telling(&self, connector: &Rc<Peer>) {
         let mut states = self.state.subscribe();
-        // The connector ends when its channel does, which must not wait for us.
+        // A strong reference would keep the channel open, and thereby the connector alive.
         let connector = Rc::downgrade(connector);
         spawn_local(async move {
             loop {
@@ -206,20 +207,20 @@ impl Program {
         });
     }
 
-    /// Waits for the end of a program with which the service is to end, and gives its exit status. In
-    /// other modes that never comes.
+    /// Waits for the end of a program with which the service is to end, and returns the exit status. In other
+    /// modes this never returns.
     pub(crate) async fn ended(&self) -> u8 {
         let mut kept = self.kept.subscribe();
         loop {
             if let Kept::Ended(end) = *kept.borrow_and_update() {
                 return end.status();
             }
-            // The sender lives as long as we do.
+            // Never fails: the sender lives as long as `self`.
             let _ = kept.changed().await;
         }
     }
 
-    /// Ends the program with all its processes.
+    /// Ends the program with all of its processes.
     pub(crate) async fn stop(&self) {
         self.stop.notify_one();
         let mut kept = self.kept.subscribe();
@@ -228,13 +229,13 @@ impl Program {
         }
     }
 
-    /// The program's name without its directory, for the log.
+    /// Name of the program without its directory, for the log.
     pub(super) fn name(&self) -> String {
         name(&self.wrap.command)
     }
 }
 
-/// The name of the program that a command starts, for the log.
+/// Name of the program of a command, for the log.
 pub(super) fn name(command: &[OsString]) -> String {
     let program = command.first().map(Path::new).and_then(Path::file_name);
     Escaped(&program.unwrap_or_default().to_string_lossy()).to_string()

@@ -1,35 +1,35 @@
-//! How soon a program that has ended is started again.
+//! Pauses between the end of a program and its next start.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// The pause after a run that was in order. Clients wait meanwhile.
+/// Pause after a successful run. Clients wait meanwhile.
 const SHORT: Duration = Duration::from_millis(50);
 
-/// The longest pause.
+/// Maximum pause.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// A run that lasted so long was in order.
+/// A run of this length counts as successful.
 const HEALTHY: Duration = Duration::from_secs(10);
 
-/// From so many short runs in a row on the log says so.
+/// Number of consecutive short runs from which a warning is logged.
 const FLAPPING: u32 = 3;
 
-/// The short runs in a row.
+/// The number of consecutive short runs.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Respawn {
     short_runs: u32,
 }
 
 impl Respawn {
-    /// It ends again and again soon after its start: clients need not wait for it.
+    /// Whether the program repeatedly ends soon after its start. Clients are refused then instead of waiting.
     pub(super) fn flaps(&self) -> bool {
         self.short_runs >= FLAPPING
     }
 
-    /// The pause after a run that `lived` so long. A run that `served` a session was in order however short it was:
-    /// some programs serve one and end.
+    /// Returns the pause after a run that `lived` this long. A run that `served` a session is successful,
+    /// however short it was: some programs serve one session and end.
     pub(super) fn pause(&mut self, name: &str, lived: Duration, served: bool) -> Duration {
         if served || lived >= HEALTHY {
             self.short_runs = 0;

@@ -1,4 +1,4 @@
-//! One run of the wrapped program: its wrapper process, from start to end.
+//! One run of the wrapped program, managed by a wrapper process.
 
 use std::io;
 use std::rc::Rc;
@@ -17,47 +17,48 @@ use crate::roles::peer::{Peer, Role};
 use crate::roles::supervise::{self, First, Launch, StartError};
 use crate::roles::voice::About;
 
-/// What a wrapper needs beyond the program's grace period: it kills what is left, and reads the last output.
+/// Time that a wrapper needs in addition to the program's grace period, for killing what is left and reading
+/// the last output.
 const WRAPPER_GRACE: Duration = Duration::from_secs(3);
 
-/// A program that runs.
+/// A running program.
 #[derive(Debug)]
 pub(super) struct Run {
     wrapper: Role,
     /// When it was started.
     pub(super) began: Instant,
-    /// How and when its first process has ended.
+    /// Status and time of the end of its first process, if it has ended.
     pub(super) ended: Option<(ProgramEnd, Instant)>,
 }
 
-/// What happens to it.
+/// An event in a run.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// Its first process has ended; others may be left.
+    /// The first process has ended. Others may be left.
     Ended(ProgramEnd),
-    /// None of its processes is left.
+    /// No process is left.
     Gone,
 }
 
 impl Run {
-    /// Starts the program and waits until the system has taken it, or says why not.
+    /// Starts the program and waits until execve(2) has succeeded. The error is the reason of a failure.
     pub(super) async fn begin(setup: &WrapperSetup, network: Option<&Network>) -> Result<Self, String> {
         let began = Instant::now();
         let role = supervise::start(&WrapperLaunch { setup, network }).await.map_err(|error| error.reason)?;
         Ok(Self::adopted(role, began, None))
     }
 
-    /// One that was started earlier.
+    /// Takes over a program that was started earlier.
     pub(super) fn adopted(wrapper: Role, began: Instant, ended: Option<(ProgramEnd, Instant)>) -> Self {
         Self { wrapper, began, ended }
     }
 
-    /// Its wrapper, as others may know it.
+    /// The handle of its wrapper.
     pub(super) fn peer(&self) -> Rc<Peer> {
         self.wrapper.peer.clone()
     }
 
-    /// The next thing that happens. May be given up and called again.
+    /// Waits for the next event. This is cancellation-safe.
     pub(super) async fn next(&mut self) -> Event {
         match self.wrapper.peer.channel.receive().await {
             Ok(WrapperToSupervisor::Ended(end)) if self.ended.is_none() => return Event::Ended(end),
@@ -71,7 +72,7 @@ impl Run {
         Event::Gone
     }
 
-    /// Ends the program: its processes have `grace` until they are killed.
+    /// Ends the program. Its processes have `grace` before they are killed.
     pub(super) async fn stop(self, grace: Duration) {
         let Role { peer, mut process, .. } = self.wrapper;
         // The wrapper ends the program when its channel is closed.
@@ -83,7 +84,7 @@ impl Run {
     }
 }
 
-/// What is needed to start a wrapper.
+/// The specification of a wrapper.
 struct WrapperLaunch<'a> {
     setup: &'a WrapperSetup,
     network: Option<&'a Network>,
@@ -92,7 +93,7 @@ struct WrapperLaunch<'a> {
 impl Launch for WrapperLaunch<'_> {
     const NAME: RoleName = RoleName::Wrapper;
 
-    /// Without a sandbox: the program inherits what its wrapper has.
+    /// Without a sandbox, as the program would inherit it.
     fn spawn(&self) -> io::Result<Role> {
         let about = About::Program(name(&self.setup.command));
         within(self.network, || Role::spawn(Self::NAME, Sandbox::Off, "the wrapper".into(), about))

@@ -1,4 +1,4 @@
-//! Handing the program on to another version of ours: it, its port, and what is known of it stay.
+//! Passes the program to another version of the supervisor. The program, its port and its state stay.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -25,7 +25,7 @@ use crate::os::process::Process;
 use crate::roles::peer::{Ends, Role};
 use crate::roles::voice::About;
 
-/// What the next image is told of the program. Descriptors are named by their numbers.
+/// State of the program for the next image. Descriptors are given by number.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ProgramSnapshot {
     wrap: Wrap,
@@ -41,7 +41,7 @@ pub(crate) struct ProgramSnapshot {
     run: Option<Running>,
 }
 
-/// The port that is kept for it.
+/// The reserved port.
 #[derive(Debug, Serialize, Deserialize)]
 struct Port {
     number: u16,
@@ -49,7 +49,7 @@ struct Port {
     v6: Option<RawFd>,
 }
 
-/// A run, by its wrapper.
+/// A run, identified by its wrapper.
 #[derive(Debug, Serialize, Deserialize)]
 struct Running {
     pid: i32,
@@ -57,24 +57,24 @@ struct Running {
     log: RawFd,
     errors: RawFd,
     lived: Duration,
-    /// How, and how long ago, its first process has ended.
+    /// Status of its first process and time since its end, if it has ended.
     ended: Option<(ProgramEnd, Duration)>,
 }
 
 impl ProgramSnapshot {
-    /// The wrapper's process.
+    /// Process id of the wrapper.
     pub(crate) fn pid(&self) -> Option<i32> {
         self.run.as_ref().map(|run| run.pid)
     }
 }
 
 impl Program {
-    /// Whether it is just being started or ended, so that it can't be handed on.
+    /// Whether it is being started or ended, so that it can't be passed on at the moment.
     pub(crate) fn is_changing(&self) -> bool {
         matches!(*self.phase.borrow(), Phase::Changing)
     }
 
-    /// Everything that the next image needs. `pass` gives the numbers that it knows descriptors by.
+    /// The complete state for the next image. `pass` returns the number of each descriptor in that image.
     pub(crate) fn snapshot(
         &self,
         mut pass: impl FnMut(BorrowedFd<'_>) -> io::Result<RawFd>,
@@ -100,7 +100,7 @@ impl Program {
         };
         let port = self.port.as_ref().map(&mut pass_port).transpose()?;
         Ok(ProgramSnapshot {
-            // The command stands in the setup, where it need not be UTF-8.
+            // The command is in the setup, in a form that need not be UTF-8.
             wrap: Wrap { command: Vec::new(), ..self.wrap.clone() },
             setup: self.setup.clone(),
             old_port: self.old_port,
@@ -116,11 +116,11 @@ impl Program {
     }
 }
 
-/// Goes on with the program as an earlier image has left it. `take` gives its descriptors.
+/// Takes over the program from an earlier image. `take` returns a descriptor by its number.
 ///
 /// # Errors
 ///
-/// When one of these is missing. The program is ended by its wrapper then.
+/// Fails if a descriptor is missing. The wrapper then ends the program.
 pub(crate) fn adopt(
     snapshot: ProgramSnapshot,
     mut take: impl FnMut(RawFd) -> io::Result<OwnedFd>,

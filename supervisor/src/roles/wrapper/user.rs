@@ -1,4 +1,4 @@
-//! Whom the wrapped program runs as.
+//! The user that the wrapped program runs as.
 
 use std::ffi::{CString, OsString};
 use std::io;
@@ -9,51 +9,51 @@ use nix::unistd::{Gid, Uid, getgrouplist};
 
 use crate::os::identity;
 
-/// Whom the program runs as.
+/// The user that the program runs as.
 #[derive(Debug)]
 pub(super) struct Runner {
     /// The user's number.
     pub(super) uid: u32,
-    /// Whom to become for that; none if we are this user.
+    /// Identity to change to; `None` if the process already has it.
     pub(super) run_as: Option<ProgramUser>,
-    /// What a login would set, if we are somebody else: HOME, USER, LOGNAME and SHELL.
+    /// Variables that a login of another user sets: HOME, USER, LOGNAME and SHELL.
     pub(super) login: Vec<(OsString, OsString)>,
 }
 
-/// Why there is no such user.
+/// The reason why the user can't be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UserError {
-    /// Root was not asked for.
+    /// The service runs as root, and no user is configured.
     #[error(
         "running as root, a wrapped program needs a user: add user = \"NAME\" to [wrap] \
          (user = \"root\" if it really must be root)"
     )]
     Unnamed,
-    /// Nobody of that name.
+    /// The user does not exist.
     #[error("no such user for the wrapped program: {0:?}")]
     Unknown(String),
-    /// We can't become somebody else.
+    /// The process is not root, and can't change to another user.
     #[error("only root can start a wrapped program as {0:?}; leave `user` out, or start websockify as root")]
     NotRoot(String),
-    /// The system's databases can't be read.
+    /// The databases of the system can't be read.
     #[error("cannot look up the wrapped program's user {name:?}: {source}")]
     Lookup {
-        /// The user's name.
+        /// Name of the user.
         name: String,
-        /// The system's reason.
+        /// The error of the system.
         source: io::Error,
     },
-    /// We are root and can't become somebody else all the same.
+    /// The process is root, but still can't change to the user.
     #[error("the wrapped program can't run as {name:?}: {reason}")]
     Impossible {
-        /// The user's name.
+        /// Name of the user.
         name: String,
-        /// What is missing.
+        /// The missing privilege.
         reason: String,
     },
 }
 
-/// The user of this name; without one the user that we are, unless that is root.
+/// Finds the user of this name. The default is the user of this process, unless that is root.
 pub(super) fn find(name: Option<&str>) -> Result<Runner, UserError> {
     let own = Uid::effective();
     let Some(name) = name else {
@@ -74,7 +74,7 @@ pub(super) fn find(name: Option<&str>) -> Result<Runner, UserError> {
         return Err(UserError::Impossible { name: name.into(), reason });
     }
     let Account { uid, gid, entry } = user;
-    // Who has no name has no login.
+    // A numeric user without an entry has no login variables.
     let Some(Entry { name, home, shell }) = entry else {
         return Ok(Runner {
             uid,

@@ -1,4 +1,4 @@
-//! An entry of the table: the state of a connection and the data that belong to it.
+//! An entry of the table: the state of a connection and its data.
 
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ pub(super) struct Entry {
     pub(super) facts: Facts,
 }
 
-/// What is known of a connection beside its state and its socket.
+/// Data of a connection beside its state and its socket.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Facts {
     pub(super) client: ClientAddr,
@@ -43,7 +43,7 @@ pub(super) struct Facts {
     pub(super) session: Option<Box<Session>>,
     /// The gateway's summary of the session that has ended.
     pub(super) summary: Option<Box<SessionSummary>>,
-    /// How far its session is, as its gateway has said last.
+    /// Traffic of its session, as last reported by the gateway.
     pub(super) progress: Progress,
 }
 
@@ -58,12 +58,12 @@ pub(super) struct Session {
 }
 
 impl Entry {
-    /// Whether its session can have come so far.
+    /// Whether its session can have made this progress.
     pub(super) fn can_have_done(&self, progress: &Progress) -> bool {
         progress.can_follow(&self.facts.progress, self.since.elapsed())
     }
 
-    /// A connection that no gateway has.
+    /// Creates a connection that no gateway has.
     pub(super) fn waiting(client: ClientAddr, socket: OwnedFd) -> Self {
         Self {
             state: State::Waiting { deaths: 0 },
@@ -73,7 +73,7 @@ impl Entry {
         }
     }
 
-    /// Begins its session.
+    /// Starts its session.
     pub(super) fn open(&mut self, opening: Opening, totals: &mut Totals) {
         self.facts.session = Some(Box::new(Session { opening, is_recorded: false, slot: None }));
         totals.opened += 1;
@@ -134,7 +134,7 @@ impl Entry {
 }
 
 impl Facts {
-    /// Details of a connection of which only the client is known.
+    /// Data of a connection of which only the client is known.
     pub(super) fn new(client: ClientAddr) -> Self {
         Self {
             client,

@@ -15,13 +15,13 @@ impl Connections {
         self.entries.is_empty()
     }
 
-    /// Whether there is such a connection.
+    /// Whether the connection exists.
     pub(crate) fn is_known(&self, id: ConnectionId) -> bool {
         self.entries.contains_key(&id)
     }
 
-    /// Whether something can have taken so long that a role has done for a connection: no longer than the connection
-    /// was handed over, and a little for the difference between the looks at the clock.
+    /// Whether an operation of a role for this connection can have taken this long: not longer than the time
+    /// since the connection was handed over, with a tolerance for the times at which clocks were read.
     pub(crate) fn can_have_taken(&self, id: ConnectionId, time: Duration) -> bool {
         let age = self.entries.get(&id).map(|entry| entry.since.elapsed());
         age.is_none_or(|age| time <= age + Duration::from_secs(1))

@@ -1,4 +1,5 @@
-//! Connections that are over, for what is still said about them: log lines come on a channel of their own.
+//! Connections that have ended recently. Log lines about them may arrive late, as they use a channel of their
+//! own.
 
 use std::collections::VecDeque;
 
@@ -6,17 +7,17 @@ use common::ipc::{ClientAddr, ConnectionId, GatewayId};
 
 use super::entry::Facts;
 
-/// So many are remembered: more than end within the moment that a line is late.
+/// Number of connections to remember: more than end while a line is delayed.
 const MOST: usize = 1024;
 
-/// Whom a role means by a connection.
+/// The client of a connection that a role has named.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Named {
     /// This client.
     Client(ClientAddr),
-    /// Somebody whom nobody knows any more.
+    /// The connection is unknown, or has been forgotten.
     Unknown,
-    /// A client of another role.
+    /// The connection belongs to another role.
     Foreign,
 }
 
@@ -26,11 +27,11 @@ impl Named {
     }
 }
 
-/// The connections that were there lately, oldest first.
+/// The connections that have ended recently, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Past(VecDeque<Ended>);
 
-/// A connection that is over.
+/// A connection that has ended.
 #[derive(Debug)]
 pub(super) struct Ended {
     id: ConnectionId,
@@ -48,7 +49,7 @@ impl Past {
         self.0.push_back(Ended { id, client: facts.client.clone(), gateway, generation: facts.generation });
     }
 
-    /// The client of a connection, if it belonged to who speaks of it.
+    /// The client of a connection, if the connection belonged to the role that names it.
     pub(super) fn client(&self, id: ConnectionId, is_theirs: impl Fn(&Ended) -> bool) -> Named {
         let ended = self.0.iter().rfind(|ended| ended.id == id);
         ended.map_or(Named::Unknown, |ended| Named::of(&ended.client, is_theirs(ended)))

@@ -1,18 +1,18 @@
-//! What a session has forwarded, as far as its gateway can be believed.
+//! The traffic of a session as reported by its gateway, and a check of its plausibility.
 
 use std::time::Duration;
 
 use common::ipc::gateway::{Count, Frames, SessionSummary};
 use serde::{Deserialize, Serialize};
 
-/// The most bytes or frames that a session can forward in a second in one direction: 100 Gbit/s, several times what a
-/// gateway, which has one thread, was ever measured to do.
+/// Maximum number of bytes or frames that a session can forward in a second in one direction: 100 Gbit/s,
+/// which is several times the measured maximum of a gateway with its one thread.
 const MAX_PER_SECOND: u128 = 12_500_000_000;
 
-/// What may be forwarded in no time: what stood in buffers before the clock was read.
+/// Tolerance for what was in buffers before the clock was read.
 const HEAD_START: u128 = 1 << 20;
 
-/// What a session has forwarded so far.
+/// The traffic of a session so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Progress {
     to_target: u64,
@@ -37,7 +37,7 @@ impl Progress {
         [self.to_target, self.to_client, self.frames.to_target, self.frames.to_client]
     }
 
-    /// Whether a session of this age that was at `earlier` before can have come so far.
+    /// Whether a session of this age can have got here from `earlier`.
     pub(super) fn can_follow(&self, earlier: &Self, age: Duration) -> bool {
         let most = HEAD_START + age.as_micros() * MAX_PER_SECOND / 1_000_000;
         self.counts()
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_session_forwards_no_more_than_time_allows_and_never_less_than_before() {
+    fn progress_is_bounded_by_time_and_never_decreases() {
         let at = |to_client| Progress { to_client, ..Progress::default() };
         let hour = Duration::from_secs(3600);
         for (count, before, age, can_be) in [

@@ -1,9 +1,8 @@
 //! A register of open sessions in a file that outlives the supervisor: if it is killed, the next one writes their
 //! closing records, so that each session has exactly one however it ended.
 //!
-//! The file has a slot for each open session. It lies in a runtime directory that systemd keeps while it restarts the
-//! service (`RuntimeDirectoryPreserve=`). One process at a time holds it (flock(2)).
-//! starts the service again (`RuntimeDirectoryPreserve=`). One process has it at a time (flock(2)).
+//! The file has a slot for each open session. It is in a runtime directory that systemd preserves while it
+//! restarts the service (`RuntimeDirectoryPreserve=`). One process at a time holds it (flock(2)).
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -20,13 +19,14 @@ use serde::{Deserialize, Serialize};
 use crate::state::session::{Opening, Run};
 use crate::state::session_records::{self, Subject};
 
-/// Sessions with longer entries are not registered; a host name has at most 253 bytes.
+/// Maximum size of an entry in bytes. Sessions with longer entries are not registered; a host name has at
+/// most 253 bytes.
 const SLOT_BYTES: usize = 512;
 
-/// Largest file that is read: some hundred thousand sessions.
+/// Maximum size of a file that is read, in bytes: some hundred thousand sessions.
 const MAX_BYTES: u64 = 64 << 20;
 
-/// The register.
+/// The open register file.
 #[derive(Debug)]
 pub(super) struct Register {
     file: File,
@@ -36,7 +36,7 @@ pub(super) struct Register {
     free: Vec<u32>,
 }
 
-/// What the closing record of a session needs.
+/// Data for the closing record of a session.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Entry {
     pub(super) run: Run,
@@ -45,17 +45,17 @@ pub(super) struct Entry {
     pub(super) gateway: i32,
     #[serde(flatten)]
     pub(super) opening: Opening,
-    /// When it began, on a clock that all processes of this boot share.
+    /// Beginning of the session, on a clock that all processes since the last boot share.
     pub(super) since: Duration,
 }
 
 impl Register {
-    /// Opens the file, or creates it. `is_held` tells which slots belong to sessions that are still open; the
-    /// sessions of other slots are recorded as closed.
+    /// Opens or creates the file. `is_held` tells which slots belong to sessions that are still open. The
+    /// sessions of all other slots are recorded as closed.
     ///
     /// # Errors
     ///
-    /// If the file can't be opened, or another process holds it.
+    /// Fails if the file can't be opened, or if another process holds it.
     pub(super) fn open(path: &Path, is_held: impl Fn(u32) -> bool) -> io::Result<Self> {
         let flags = nix::fcntl::OFlag::O_NOFOLLOW.bits();
         let file = OpenOptions::new()
@@ -84,7 +84,7 @@ impl Register {
         Ok(register)
     }
 
-    /// Registers a session; gives its slot, if there is one for it.
+    /// Registers a session. Returns its slot, if there was room for it.
     pub(super) fn add(&mut self, entry: &Entry) -> Option<u32> {
         let text = entry.write().or_else(|| entry.without_details().write())?;
         let slot = self.free.pop().unwrap_or(self.slots);
@@ -95,7 +95,7 @@ impl Register {
 
     /// Removes a session.
     pub(super) fn clear(&mut self, slot: u32) {
-        // At worst, a session that stays there is recorded once more.
+        // If this fails, the session is recorded as closed once more.
         if self.file.write_all_at(b"\0", offset(slot)).is_ok() {
             self.free.push(slot);
         }
@@ -110,7 +110,7 @@ impl Entry {
         Some(slot)
     }
 
-    /// A shorter entry: users and token hashes may be long.
+    /// The entry without user and token hash, which may be long.
     fn without_details(&self) -> Self {
         Self {
             run: self.run,
@@ -122,7 +122,7 @@ impl Entry {
         }
     }
 
-    /// None for a free slot and for an incomplete entry.
+    /// Parses a slot. Returns `None` if it is free or incomplete.
     fn read(slot: &[u8]) -> Option<Self> {
         json::object(slot).ok()
     }
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_after_a_crash_finds_what_was_open() {
+    fn a_supervisor_after_a_crash_finds_the_open_sessions() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("sessions");
         let mut register = Register::open(&path, |_| false).unwrap();
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_or_is_broken_is_left_out() {
+    fn entries_that_do_not_fit_or_are_damaged_are_skipped() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("sessions");
         std::fs::write(&path, [b"{\"run\":1".to_vec(), vec![0xff; 2000]].concat()).unwrap();
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_with_a_target_alone_is_understood() {
+    fn an_entry_with_only_a_target_is_valid() {
         let text = br#"{"run":1,"id":2,"client":{"Unix":"/run/x"},"gateway":7,"target":"a:1","since":{"secs":1,"nanos":2}}"#;
         let entry = Entry::read(text).unwrap();
         assert_eq!((entry.id, entry.opening.target.as_str()), (ConnectionId(2), "a:1"));

@@ -1,4 +1,4 @@
-//! What becomes of connections whose gateways or connectors come and go, or lie.
+//! Tests of connections whose gateways or connectors are replaced or lie.
 
 use common::ipc::gateway::{ClosedBy, Count, Frames};
 
@@ -20,7 +20,7 @@ fn summary(to_target: u64, to_client: u64) -> SessionSummary {
     }
 }
 
-/// The end of some session.
+/// Summary of a session.
 pub(super) fn some_summary() -> SessionSummary {
     summary(1, 2)
 }
@@ -52,7 +52,7 @@ fn nothing(todo: &Todo) {
     assert!(todo.offers.is_empty() && todo.violations.is_empty() && todo.hung.is_empty(), "{todo:?}");
 }
 
-/// The connector answers all that it is asked.
+/// Lets the connector settle everything that it is asked to.
 fn settle(connections: &mut Connections) -> Todo {
     let ids = connections.to_forget(1, usize::MAX);
     connections.asked_to_forget(1, ids.len());
@@ -91,7 +91,7 @@ fn a_connection_that_kills_gateways_is_given_up() {
 }
 
 #[test]
-fn a_gateway_has_no_say_over_connections_of_another() {
+fn a_gateway_can_not_affect_connections_of_another() {
     let mut connections = table();
     let id = handed_over(&mut connections);
     connections.acknowledged(id, OTHER);
@@ -106,7 +106,7 @@ fn a_gateway_has_no_say_over_connections_of_another() {
 }
 
 #[test]
-fn nobody_speaks_of_what_is_not_there() {
+fn reports_about_unknown_connections_are_violations() {
     let mut connections = table();
     let id = ConnectionId(7);
     assert_eq!(connections.lost(id, GATEWAY).violation_of(GATEWAY), Some(id));
@@ -125,8 +125,8 @@ fn a_connection_is_recorded_once() {
     assert_eq!(connections.record(id, GATEWAY), None);
 }
 
-/// Each lie of a gateway that has asked for a target, before and after the connector's word comes: the target has
-/// its two records, and nothing stays.
+/// Lies of a gateway that has requested a target, before and after the connector's report. The target has
+/// both of its records, and no connection remains.
 #[test]
 fn no_gateway_can_hide_a_target() {
     let acts: [fn(&mut Connections, ConnectionId) -> Todo; 3] = [
@@ -162,7 +162,7 @@ fn no_gateway_can_hide_a_target() {
 }
 
 #[test]
-fn a_session_that_the_connector_knows_nothing_of_is_a_lie() {
+fn a_session_that_the_connector_does_not_know_is_a_violation() {
     let mut connections = table();
     let id = handed_over(&mut connections);
     let session = Some(summary(1, 2));
@@ -209,7 +209,7 @@ fn every_session_is_counted_once() {
 }
 
 #[test]
-fn the_connector_of_one_generation_has_no_say_over_another() {
+fn a_connector_can_not_affect_another_generation() {
     let mut connections = table();
     let id = handed_over(&mut connections);
     nothing(&connections.dialled(id, 2, TARGET.into()));
@@ -220,7 +220,7 @@ fn the_connector_of_one_generation_has_no_say_over_another() {
 }
 
 #[test]
-fn what_has_a_target_or_is_over_is_of_the_past() {
+fn a_new_connector_rejects_tickets_that_may_be_spent() {
     let mut connections = table();
     let [with_target, without, gone] = [(); 3].map(|()| handed_over(&mut connections));
     nothing(&connections.dialled(with_target, 1, TARGET.into()));
@@ -319,7 +319,8 @@ fn a_role_names_the_clients_of_its_own_connections_and_of_no_others() {
     let (open, ended, waiting) =
         (handed_over(&mut connections), handed_over(&mut connections), accepted(&mut connections));
     nothing(&connections.ended(Ended { id: ended, session: None }, GATEWAY));
-    // Twice: while the connector is asked, and when it has answered and nothing is left of the connection.
+    // Once while the connector is being asked, and once after it has answered and the connection is
+    // forgotten.
     for _ in 0..2 {
         for id in [open, ended] {
             assert_eq!(connections.client_of_gateway(id, GATEWAY), client);

@@ -36,13 +36,14 @@ pub(crate) struct EndedSessions {
 }
 
 impl EndedSessions {
-    /// Their number by duration: up to each bound in seconds and above the one before. The last bucket has no bound.
+    /// Number of sessions by duration: those up to each bound in seconds and above the previous one. The last
+    /// bucket is unbounded.
     pub(crate) fn buckets(&self) -> impl Iterator<Item = (String, u64)> {
         let bounds = DURATIONS.iter().map(u32::to_string).chain(["+Inf".into()]);
         bounds.zip(self.durations)
     }
 
-    /// Adds a session. Without a summary its gateway has died.
+    /// Adds a session. There is no summary if its gateway has died.
     pub(super) fn add(&mut self, closed_by: &str, summary: Option<&SessionSummary>, seconds: f64) {
         *self.closed_by.entry(closed_by.into()).or_default() += 1;
         if let Some(summary) = summary {

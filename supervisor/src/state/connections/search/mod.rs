@@ -1,9 +1,10 @@
-//! An exhaustive search: every order in which gateways and connectors can speak, lie, be late and die, up to a few
-//! connections, gateways and connectors. What is true is kept beside what the table knows, and the promises of
-//! [`machine`](super::machine) are checked at each step; and from each state the table must come to rest.
+//! An exhaustive search of the state machine: every order in which gateways and connectors can report, lie,
+//! delay and die, for a few connections, gateways and connectors. The model keeps the true state beside the
+//! table's, and checks the promises of [`machine`](super::machine) after each step. From each state the table
+//! must come to rest.
 //!
-//! The first gateway does whatever it likes. The second does what a gateway in order does, and must never be accused of
-//! anything but silence. Connectors are late, silent, or die.
+//! The first gateway is hostile and does anything. The second is correct, and must never be blamed for
+//! anything but silence. Connectors delay, are silent, or die.
 
 #![allow(clippy::print_stdout, reason = "says how much was explored")]
 
@@ -17,7 +18,7 @@ use super::machine::{Effects, Event, State, Then, Word, step};
 use table::Table;
 use world::{Act, Broken, Cast, Step, World};
 
-/// Explores everything; gives the number of states, or what happens before a promise is broken.
+/// Explores all states. Returns their number, or the events that lead to a broken promise.
 fn search(cast: Cast, step: Step) -> Result<usize, Broken> {
     let first = World::new(cast);
     let mut found = HashSet::from([first]);
@@ -41,7 +42,7 @@ fn search(cast: Cast, step: Step) -> Result<usize, Broken> {
         for act in world.acts(cast) {
             let mut then = world;
             then.act(cast, step, act).map_err(|broken| fail(&states, Some(act), broken))?;
-            // Which client is which makes no difference.
+            // Clients are interchangeable.
             then.connections[..cast.connections].sort_unstable();
             if found.insert(then) {
                 states.push((then, Some((next, act))));
@@ -52,7 +53,7 @@ fn search(cast: Cast, step: Step) -> Result<usize, Broken> {
     Ok(states.len())
 }
 
-/// One connection, gateways and connectors that are replaced; under one configuration, and through a reload.
+/// One connection, with gateways and connectors that are replaced, under one configuration.
 const ONE: Cast = Cast { connections: 1, generations: [0, 0], replacements: (1, 1), connectors_lie: false };
 const THROUGH_A_RELOAD: Cast = Cast { generations: [0, 1], replacements: (1, 0), ..ONE };
 const WITH_LIARS: Cast = Cast { replacements: (0, 1), connectors_lie: true, ..ONE };
@@ -74,16 +75,16 @@ fn no_order_of_events_breaks_a_promise() {
 }
 
 #[test]
-fn no_connection_spoils_another() {
+fn connections_do_not_affect_each_other() {
     explore("two connections", TWO);
 }
 
 #[test]
-fn connectors_that_lie_leave_the_records_in_order() {
+fn connectors_that_lie_do_not_disturb_the_order_of_records() {
     explore("connectors that lie", WITH_LIARS);
 }
 
-/// Each of these faults was there once, and must be found.
+/// Faults of earlier versions, which the search must find.
 #[test]
 fn the_search_finds_known_faults() {
     let faults: [(&str, Step); 6] = [
@@ -133,10 +134,10 @@ fn the_search_finds_known_faults() {
     }
 }
 
-/// Random walks, with the table itself beside the model: it counts what is there, and knows the same, through upgrades
-/// too.
+/// Random walks of the table and the model together. The table must agree with the model, across upgrades as
+/// well.
 #[test]
-fn the_table_does_what_the_machine_says() {
+fn the_table_agrees_with_the_machine() {
     let cast = Cast { connections: 2, generations: [0, 1], replacements: (9, 9), connectors_lie: false };
     let mut random = 1_u64;
     for walk in 0..300 {

@@ -1,4 +1,4 @@
-//! The table itself, beside the model.
+//! The real table beside the model.
 
 #![allow(clippy::cast_possible_truncation, reason = "numbers up to four")]
 
@@ -76,8 +76,8 @@ impl Table {
                 }
             }
         };
-        // Of several that are offered again each has a number of its own; which one is which client's is told by order
-        // of state alone, and all that wait are alike but for their deaths.
+        // Offered connections have new numbers. They are assigned to the model's connections by state alone,
+        // as waiting connections differ only in their number of deaths.
         let mut offers: Vec<_> = todo.offers.iter().map(|(id, _)| *id).collect();
         for (number, one) in world.connections.iter().enumerate() {
             if one.state.is_waiting() && !self.connections.entries.contains_key(&self.ids[number]) {
@@ -109,7 +109,7 @@ impl Table {
     }
 
     pub(super) fn upgrade(&mut self) {
-        // What is being sent has no socket here, and no upgrade happens meanwhile.
+        // A connection that is being sent has no socket here, and no upgrade happens meanwhile.
         if self.sockets.is_empty() {
             let snapshot = self.connections.snapshot(|_| Ok(0)).unwrap();
             self.connections = Connections::default();

@@ -1,4 +1,4 @@
-//! What can happen to connections, what is true of them, and the promises about them.
+//! The model: possible events, the true state of connections, and the promises about them.
 
 #![allow(clippy::cast_possible_truncation, reason = "numbers up to four")]
 
@@ -8,31 +8,31 @@ use crate::state::connections::machine::{Effects, Event, State, Word};
 
 pub(super) type Step = fn(State, Event) -> (State, Effects);
 
-/// Connections, at most.
+/// Maximum number of connections.
 pub(super) const CONNECTIONS: usize = 2;
 
-/// Gateways, of which each is replaced once at most.
+/// Number of gateways. Each is replaced at most once.
 pub(super) const GATEWAYS: usize = 2;
 
-/// The gateway that does what it should.
+/// Index of the correct gateway.
 pub(super) const HONEST: usize = 1;
 
-/// What takes part.
+/// Participants of a search.
 #[derive(Clone, Copy)]
 pub(super) struct Cast {
     pub(super) connections: usize,
-    /// The generation of each gateway, which has a connector.
+    /// Generation of each gateway. Each generation has a connector.
     pub(super) generations: [usize; GATEWAYS],
-    /// How often a gateway and a connector are replaced.
+    /// Maximum replacements of gateways and of connectors.
     pub(super) replacements: (u8, u8),
-    /// Connectors say what is not so. Then the records can't be true, but in order they are.
+    /// Connectors lie. Records can't be true then, but must still be in order.
     pub(super) connectors_lie: bool,
 }
 
-/// What is so, and what the table knows.
+/// The true state, and the state in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct World {
-    /// Those that take no part are over.
+    /// Unused connections are in the state `Over`.
     pub(super) connections: [Connection; CONNECTIONS],
     pub(super) gateways: [Process; GATEWAYS],
     pub(super) connectors: [Process; 2],
@@ -41,26 +41,26 @@ pub(super) struct World {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Process {
     is_dead: bool,
-    /// It is being killed: it is not listened to any more.
+    /// It is being killed, and its messages are ignored.
     is_condemned: bool,
     replaced: u8,
 }
 
-/// One client, under its present number.
+/// A client's connection under its current number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Connection {
-    /// What the table knows.
+    /// State in the table.
     pub(super) state: State,
-    /// The connector is still to be asked to settle it.
+    /// The connector has not been asked to settle it yet.
     pub(super) is_asked: bool,
     pub(super) opened: u8,
     pub(super) closed: u8,
     pub(super) truth: Truth,
-    /// Gateways that have died while they had it unread.
+    /// Number of gateways that died while they had it unread.
     pub(super) deaths: u8,
 }
 
-/// What has really happened to a connection under its present number.
+/// The true state of a connection under its current number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Truth {
     /// It was sent to its gateway.
@@ -69,19 +69,19 @@ pub(super) struct Truth {
     said_lost: bool,
     said_ended: bool,
     ticket: Ticket,
-    /// A target was dialled, and the connector is still to say so.
+    /// A target was dialled, and the connector has not reported it yet.
     untold: bool,
-    /// The connector has said so.
+    /// The connector has reported the target.
     told: bool,
-    /// A connector died with what it knew about it.
+    /// A connector died before it reported the target.
     forgotten: bool,
     /// A connector has died since the connection was handed over.
     connector_died: bool,
-    /// The connector is still to say that it is settled.
+    /// The connector has not confirmed yet that it is settled.
     settles: bool,
 }
 
-/// A ticket, as the connector sees it.
+/// State of a ticket in the connector.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Ticket {
     #[default]
@@ -90,19 +90,19 @@ pub(super) enum Ticket {
     Over,
 }
 
-/// One thing that happens.
+/// An event of the model.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Act {
     Offer(usize, usize),
     Deliver(usize),
     FailToDeliver(usize),
     Say(usize, usize, Word),
-    /// A gateway asks for a target, which can be reached or not.
+    /// A gateway requests a target, which is reachable or not.
     Ask(usize, usize, bool),
     Forget(usize),
     TellDialled(usize),
     TellSettled(usize),
-    /// The connector says that it has dialled, or has settled, whatever is so.
+    /// The connector reports a dial or a settlement that did not happen.
     Lie(usize, Event),
     Overdue(usize),
     GatewayDies(usize),
@@ -111,7 +111,7 @@ pub(super) enum Act {
     ConnectorStarts(usize),
 }
 
-/// What an act does to the table.
+/// The effect of an event on the table.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Op {
     Connection(usize, Event),
@@ -131,7 +131,7 @@ pub(super) const WORDS: [Word; 5] = [
 pub(super) type Broken = String;
 
 impl Cast {
-    /// Checks a promise that takes connectors which tell the truth.
+    /// Checks a promise that holds only if connectors tell the truth.
     fn check_truth(self, holds: bool, what: &str) -> Result<(), Broken> {
         check(holds || self.connectors_lie, what)
     }
@@ -160,14 +160,14 @@ impl World {
         GatewayId((gateway + GATEWAYS * usize::from(self.gateways[gateway].replaced)) as u32)
     }
 
-    /// The place of a connection's gateway, and whether that is still the one which was handed it.
+    /// Index of a connection's gateway, and whether it is still the process that got the connection.
     fn place(&self, connection: usize) -> Option<(usize, bool)> {
         let id = self.connections[connection].state.gateway()?;
         let place = id.0 as usize % GATEWAYS;
         Some((place, self.id(place) == id && !self.gateways[place].is_dead))
     }
 
-    /// All that can happen now.
+    /// All events that are possible now.
     pub(super) fn acts(&self, cast: Cast) -> Vec<Act> {
         let mut acts = Vec::new();
         for (number, one) in self.connections.iter().enumerate().take(cast.connections) {
@@ -240,7 +240,7 @@ impl World {
         acts
     }
 
-    /// Does one thing. Gives what it does to the table.
+    /// Applies an event. Returns its effect on the table.
     pub(super) fn act(&mut self, cast: Cast, step: Step, act: Act) -> Result<Option<Op>, Broken> {
         let op = match act {
             Act::Offer(number, gateway) => Op::Connection(number, Event::Offered(self.id(gateway))),
@@ -266,7 +266,7 @@ impl World {
                         truth.ticket = Ticket::Spent;
                         truth.untold = is_reached;
                     }
-                    // The connector accuses it.
+                    // The connector reports a violation by the gateway.
                     Ticket::Spent => self.kill_for_fault(cast, gateway, true)?,
                     Ticket::Over => {}
                 }
@@ -357,14 +357,14 @@ impl World {
         cast.check_truth(gateway != HONEST || !is_violation, "an honest gateway is accused")
     }
 
-    /// One step of a connection in the table, and what follows from it.
+    /// Applies an event to a connection of the table, and checks its effects.
     fn apply(&mut self, cast: Cast, step: Step, number: usize, event: Event) -> Result<(), Broken> {
         let place = self.place(number);
         let before = self.connections[number].state;
         if before == State::Over {
             cast.check_truth(event != Event::Dialled, "a target that is dialled is in no record")?;
             if let Event::Told(by, word) = event {
-                // Nobody speaks of what is not there.
+                // A report about a connection that does not exist.
                 if word != Word::Acknowledged {
                     self.kill_for_fault(cast, by.0 as usize % GATEWAYS, true)?;
                 }
@@ -423,7 +423,7 @@ impl World {
         Ok(())
     }
 
-    /// Everybody dies, or all gateways do and the connectors answer: nothing may stay.
+    /// Lets all processes die, or all gateways while the connectors answer. No connection may remain.
     pub(super) fn comes_to_rest(&self, cast: Cast, step: Step, connectors_die: bool) -> Result<(), Broken> {
         let mut world = *self;
         for gateway in 0..GATEWAYS {
@@ -460,7 +460,7 @@ impl World {
 }
 
 impl Truth {
-    /// Whether a gateway in order says so.
+    /// Whether a correct gateway may report this.
     fn is_in_order(self, word: Word) -> bool {
         let lives = self.is_held && !self.said_lost && !self.said_ended;
         lives
