@@ -1,4 +1,4 @@
-//! The lines that a start prints, which scripts wait for and search.
+//! The lines that are printed at the start. Scripts wait for them and search them.
 
 use common::addr::TargetAddr;
 use common::config::{Config, Target};
@@ -10,8 +10,8 @@ use crate::path::listen::Listening;
 use crate::roles::confinement::Confinement;
 use crate::roles::wrapper::Program;
 
-/// Prints the settings in the words of the original. With `tls_fails` the certificate can't be used, and the line
-/// before has said why.
+/// Prints the settings in the format of the original. With `tls_fails` the certificate can't be used, and a
+/// previous line has the reason.
 pub(crate) fn settings(
     config: &Config,
     confinement: &Confinement,
@@ -74,8 +74,8 @@ pub(crate) fn settings(
     preloaded(config);
 }
 
-/// Warns of a library that is to redirect connections, as proxychains and torsocks do: it does not reach the process that
-/// connects to targets.
+/// Warns about a preloaded library that is meant to redirect connections, like those of proxychains and
+/// torsocks: it does not reach the process that connects to targets.
 fn preloaded(config: &Config) {
     let is_local = matches!(config.target(), Target::Wrapped(_) | Target::Demo);
     let library = std::env::var_os("LD_PRELOAD").filter(|text| !text.is_empty() && !is_local);
@@ -87,7 +87,7 @@ fn preloaded(config: &Config) {
     }
 }
 
-/// Prints where sessions go, which the original does as soon as clients can come.
+/// Prints where sessions are connected to, which the original does when it starts to accept clients.
 pub(crate) fn proxying(config: &Config, program: Option<&Program>, listeners: &[Listening]) {
     let from = source(config, listeners);
     let secured = if config.target_tls.is_some() { " (using SSL)" } else { "" };
@@ -98,7 +98,7 @@ pub(crate) fn proxying(config: &Config, program: Option<&Program>, listeners: &[
         Target::Static(target) => say(format!("  - proxying from {from} to {target}{secured}")),
         Target::Tokens(tokens) => {
             let plugin = tokens.plugin.name();
-            // For a Python class the name of the class, as in the original.
+            // For a Python class, only its name, as in the original.
             let plugin = if plugin.contains([':', '/']) {
                 &plugin
             } else {
@@ -127,7 +127,7 @@ fn source(config: &Config, listeners: &[Listening]) -> String {
     names.join(", ")
 }
 
-/// Whether a user is the one whom many services become that have none of their own.
+/// Whether this is the user nobody, which many services without a user of their own share.
 fn is_nobody(user: Uid) -> bool {
     User::from_name("nobody").is_ok_and(|nobody| nobody.is_some_and(|nobody| nobody.uid == user))
 }

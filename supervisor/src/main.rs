@@ -1,8 +1,8 @@
-//! `websockify`: opens the listeners, starts the other roles, and hands accepted connections to them. It never reads
-//! a byte that a client or any other network peer has sent.
+//! `websockify`: opens the listeners, starts the other roles, and hands accepted connections over to them. It
+//! never reads a byte that a client or any other network peer has sent.
 #![forbid(unsafe_code)]
 
-// Layers, from top to bottom: each imports only from those below it.
+// Layers, from top to bottom. Each imports from lower ones only.
 mod run;
 
 mod banner;
@@ -44,7 +44,7 @@ use os::{limits, notify, process, program};
 use roles::signer;
 use run::ServiceError;
 
-/// How often, and for how long, the end of a killed role is awaited.
+/// Number of polls, and pause between them, for the end of killed roles.
 const REAP_ROUNDS: u32 = 100;
 const REAP_PAUSE: Duration = Duration::from_millis(5);
 
@@ -89,7 +89,8 @@ fn main() -> ExitCode {
             exit_code::SUCCESS => check_certificate(&config).into(),
             failed => failed.into(),
         },
-        // A start shows errors only; a certificate may still arrive, for example.
+        // A start reports errors only. A missing certificate, for instance, is a warning: it may still be
+        // created.
         Command::Run(config) => match check(&config, Severity::Error) {
             exit_code::SUCCESS => run(*config, daemon, file.as_deref()).into(),
             failed => failed.into(),
@@ -97,8 +98,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Prints the problems of a configuration that are at least as severe as `least`; the exit status tells whether it
-/// can work.
+/// Prints the problems of a configuration that are at least as severe as `least`. Returns the exit status.
 fn check(config: &Config, least: Severity) -> u8 {
     let problems = config.check();
     for problem in problems.iter().filter(|problem| problem.severity >= least) {
@@ -113,7 +113,7 @@ fn check(config: &Config, least: Severity) -> u8 {
     }
 }
 
-/// Has a signer try certificate and key, as a start does; prints its reason and gives the exit status.
+/// Checks certificate and key with a signer, as a start does. Prints its reason and returns the exit status.
 fn check_certificate(config: &Config) -> u8 {
     let mut event_loop = tokio::runtime::Builder::new_current_thread();
     let tried = match event_loop.enable_all().build_local(LocalOptions::default()) {
@@ -133,7 +133,7 @@ fn check_certificate(config: &Config) -> u8 {
     exit_code::CONFIG
 }
 
-/// Rehearses an upgrade to this version; says on standard error why it would fail.
+/// Rehearses an upgrade to this version. Prints the reason to standard error if it would fail.
 fn rehearse(config: &Config) -> u8 {
     if check(config, Severity::Error) != exit_code::SUCCESS {
         return exit_code::CONFIG;
@@ -148,8 +148,8 @@ fn rehearse(config: &Config) -> u8 {
     rehearsed.map_or_else(|error| fail(&error), |()| exit_code::SUCCESS)
 }
 
-/// Takes the place of an earlier version in its process. Sessions and listeners are at stake, so only a missing event
-/// loop is a reason to give up.
+/// Takes the place of an earlier version in its process. Sessions and listeners would be lost, so this gives
+/// up only if there is no event loop.
 fn take_over(inheritance: Inheritance) -> u8 {
     // A missing directory is reported below.
     let _ = std::env::set_current_dir(inheritance.directory());
@@ -188,7 +188,7 @@ fn run(config: Config, in_background: bool, file: Option<&Path>) -> u8 {
     {
         Ok(log) => log,
         Err(error) => {
-            // Standard error belongs to the caller no longer.
+            // The caller's standard error is no longer ours.
             match daemon.and_then(|daemon| daemon.stderr().ok()) {
                 Some(stderr) => _ = writeln!(File::from(stderr), "websockify: error: {error}"),
                 None => _ = fail(&error),
@@ -225,7 +225,8 @@ fn serve(log: Log, service: impl Future<Output = Result<u8, ServiceError>>) -> u
     status
 }
 
-/// Waits for the roles, which were killed when their handles were dropped, so that none outlives the supervisor.
+/// Waits for the roles, which were killed when their handles were dropped, so that none outlives the
+/// supervisor.
 fn reap_roles() {
     for _ in 0..REAP_ROUNDS {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
@@ -236,13 +237,13 @@ fn reap_roles() {
     }
 }
 
-/// Reports why nothing was started; gives the exit status.
+/// Reports why nothing was started. Returns the exit status.
 fn fail(error: &dyn std::fmt::Display) -> u8 {
     complain(&format_args!("websockify: error: {error}"));
     exit_code::FAILURE
 }
 
-/// Prints a message before the log exists. Nothing can be done if that fails.
+/// Prints a message before the log exists. Errors are ignored, as there is no other place to report them.
 fn complain(message: &dyn std::fmt::Display) {
     let _ = writeln!(io::stderr(), "{message}");
 }

@@ -25,7 +25,7 @@ use crate::path::{accept, handoff};
 use crate::roles::wrapper::{Program, WrapError};
 use crate::state::reload_requests::Kind;
 
-/// Why the service could not start or go on.
+/// The reason why the service could not start or continue.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServiceError {
     /// There is no listener.
@@ -54,9 +54,9 @@ pub(crate) enum ServiceError {
 /// The tasks that run for the life of the service.
 type Tasks = JoinSet<&'static str>;
 
-/// Serves until something ends the service, and gives the exit status.
+/// Serves until something ends the service. Returns the exit status.
 ///
-/// `daemon` is told when clients are accepted, and the log then leaves its caller's standard error.
+/// `daemon` is notified when clients are accepted. The log then stops using its caller's standard error.
 pub(crate) async fn run(
     config: Config,
     daemon: Option<(Daemon, Log)>,
@@ -125,7 +125,7 @@ pub(crate) async fn take_over(
     serve(control, signals, orders, tasks).await
 }
 
-/// Keeps a register of sessions beside the control socket if a journal takes their records.
+/// Keeps a register of sessions beside the control socket, if session records go to a journal.
 fn keep_register(control: &Control, path: &Path) {
     if log::keeps_fields() {
         let mut connections = control.intake.state.connections.borrow_mut();
@@ -141,7 +141,7 @@ fn spawn(tasks: &mut Tasks, name: &'static str, task: impl Future<Output = ()> +
     });
 }
 
-/// Waits for the end of a task that should not end.
+/// Waits until a task has ended that should never end.
 async fn ended(tasks: &mut Tasks) -> ServiceError {
     match tasks.join_next().await {
         Some(Ok(name)) => ServiceError::Task(name.into()),
@@ -150,7 +150,7 @@ async fn ended(tasks: &mut Tasks) -> ServiceError {
     }
 }
 
-/// Serves until a signal, the configuration or the wrapped program ends the service; gives the exit status.
+/// Serves until a signal, the configuration or the wrapped program ends the service. Returns the exit status.
 async fn serve(
     control: Rc<Control>,
     mut signals: Signals,
@@ -174,7 +174,7 @@ async fn serve(
         reason = lifetime::over(intake) => {
             tracing::info!("{reason}");
             intake.listeners.close();
-            // Open sessions are served to their end, unless a signal asks to stop at once.
+            // Open sessions are served to their end, unless a signal ends the service immediately.
             tokio::select! {
                 _ = signals.stop() => {}
                 () = lifetime::last_connection(&intake.state) => {}
@@ -196,7 +196,7 @@ async fn serve(
     status
 }
 
-/// Ends the sessions, then everything else.
+/// Ends the sessions, and then everything else.
 async fn stop(control: &Control) {
     let intake = &control.intake;
     let generations = intake.generations.all();
@@ -209,17 +209,17 @@ async fn stop(control: &Control) {
             gateway.ended().await;
         }
     };
-    // Sessions have the configured time; a gateway needs a little more to end itself.
+    // Sessions have the configured time. A gateway needs a little more to exit.
     if timeout(time + LAST_MOMENT, all).await.is_err() {
         tracing::warn!("ending sessions that did not close in time");
     }
-    // Messages that the connector has still to send complete the records of the last sessions.
+    // Pending messages of the connector complete the records of the last sessions.
     if timeout(LAST_WORDS, lifetime::last_connection(&intake.state)).await.is_err() {
         for generation in generations {
             intake.state.leave(intake.state.connections.borrow_mut().connector_gone(generation.number));
         }
     }
-    // After the sessions, so that their clients learn that the service has ended them.
+    // After the sessions, so that their clients are told that the service has ended them.
     if let Some(program) = program {
         program.stop().await;
     }

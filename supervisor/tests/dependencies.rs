@@ -1,15 +1,15 @@
-//! The program with privilege contains nothing that parses what comes from a network: no TLS, HTTP or WebSocket.
+//! The privileged program contains no parser of network protocols: no TLS, HTTP or WebSocket.
 
 #![allow(clippy::unwrap_used, reason = "a test stops at what it does not expect")]
 
 use std::process::Command;
 
-/// Crates that speak with a network's peers, or hold the secrets of such talk.
+/// Crates that implement network protocols, or hold their secrets.
 const FORBIDDEN: [&str; 6] =
     ["aws-lc-rs", "hyper", "rustls", "tokio-rustls", "tokio-tungstenite", "tungstenite"];
 
-/// The crates that a program of the workspace is linked with, with the features that a build of the whole
-/// workspace turns on.
+/// The crates that a program of the workspace is linked with, including the features that a build of the
+/// whole workspace enables.
 fn linked_into(package: &str) -> Vec<String> {
     let tree = Command::new(env!("CARGO"))
         .args([

@@ -1,5 +1,5 @@
-//! Writes the completions of websockify and websockifyctl for bash, zsh and fish into a directory, under the names
-//! that the shells look for: `cargo run --example completions -- DIRECTORY`.
+//! Writes the completions of websockify and websockifyctl for bash, zsh and fish into a directory, under the
+//! names that the shells expect: `cargo run --example completions -- DIRECTORY`.
 
 #[path = "../src/command_line.rs"]
 #[expect(dead_code, reason = "the definition is all that is wanted")]
@@ -13,7 +13,7 @@ use clap::{Arg, Command, CommandFactory, ValueHint};
 use clap_complete::{Shell, generate_to};
 use common::config::{Sandbox, TlsVersion, WrapMode, cli};
 
-/// Options with few values that are all known.
+/// Options with a fixed set of values.
 const CHOICES: [(&str, &[&str]); 3] =
     [("ssl-version", TlsVersion::OPTION_VALUES), ("sandbox", Sandbox::WORDS), ("wrap-mode", WrapMode::WORDS)];
 
@@ -35,7 +35,7 @@ fn write(definition: Command, directory: &OsString) -> Result<()> {
     Ok(())
 }
 
-/// Tells the shells what values an option takes, which the program itself decides later and with better
+/// Declares the values of an option for the shells. The program itself validates them later, with better
 /// messages.
 fn with_values(arg: Arg) -> Arg {
     let choices = CHOICES.iter().find(|(option, _)| arg.get_long() == Some(option));

@@ -1,4 +1,4 @@
-//! Applies configuration files to running instances, by way of systemd.
+//! Applies configuration files to running instances, through systemd.
 
 use std::fs;
 use std::path::Path;
@@ -14,34 +14,34 @@ use crate::instances::{CtlError, Instance};
 use crate::output::print;
 use crate::systemctl::{self, first};
 
-/// What is done about an instance.
+/// What to do about an instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Step {
     /// Nothing, for this reason.
     Leave(String),
-    /// Its service is reloaded.
+    /// Reload the service.
     Reload,
-    /// Its sockets are restarted, for this reason.
+    /// Restart the sockets, for this reason.
     RestartSocket(String),
 }
 
-/// The state of an instance, as far as the decision needs it.
+/// The state of an instance, as needed for the decision.
 #[derive(Debug)]
 struct State {
     /// Whether its socket unit is active.
     listens: bool,
-    /// Where systemd listens for it, as its units say.
+    /// Addresses on which systemd listens for it, according to its units.
     listen: Vec<String>,
     /// When its sockets were opened.
     since: Option<SystemTime>,
-    /// When its file was changed.
+    /// When its file was last changed.
     changed: Option<SystemTime>,
-    /// The state of its service, if that runs.
+    /// Status of its service, if it is running.
     status: Option<Status>,
 }
 
-/// Applies the files of these instances, or of all; gives the exit status. With `dry_run` it only prints what it
-/// would do.
+/// Applies the files of these instances, or of all, and returns the exit status. With `dry_run`, only prints
+/// what it would do.
 pub(crate) fn apply(directory: &Path, run: &Path, names: Vec<String>, dry_run: bool) -> Result<u8, CtlError> {
     let names = files::asked(directory, names);
     let mut code = exit_code::SUCCESS;
@@ -90,7 +90,7 @@ fn state(directory: &Path, run: &Path, name: &str) -> Result<State, CtlError> {
     })
 }
 
-/// What has to be done for an instance with `config`.
+/// Determines what to do for an instance with `config`.
 fn step(config: &Config, state: &State) -> Step {
     let Some(status) = &state.status else {
         if !state.listens {
@@ -99,7 +99,8 @@ fn step(config: &Config, state: &State) -> Step {
                 socket_of(&config.name)
             ));
         }
-        // No service is running, so no session can be lost, and nothing tells where the sockets are.
+        // No service is running, so that no session can be lost. Its generation can't report its addresses
+        // either.
         let is_older = state.changed.zip(state.since).is_some_and(|(changed, since)| changed > since);
         return match is_older || !same_places(config, &state.listen) {
             true => Step::RestartSocket("the file has changed since".into()),
@@ -137,7 +138,8 @@ fn service_of(name: &str) -> String {
     format!("websockify@{name}.service")
 }
 
-/// Whether systemd listens where `config` says. An address on which systemd can't listen is rejected by the unit.
+/// Whether systemd listens at the addresses of `config`. The unit rejects an address on which systemd can't
+/// listen.
 fn same_places(config: &Config, shown: &[String]) -> bool {
     let mut wanted: Vec<_> = config.listen.iter().map(|address| place(address, config.prefer_ipv6)).collect();
     if wanted.is_empty() {
@@ -186,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_reads_a_file_that_is_newer_than_what_it_has_read() {
+    fn a_service_is_reloaded_if_its_file_is_newer() {
         let config = config("listen = 6080");
         assert_eq!(step(&config, &running(99)), Step::Reload);
         assert_eq!(step(&config, &running(101)), Step::Leave("up to date".into()));
@@ -196,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn sockets_are_made_anew_only_when_they_are_elsewhere() {
+    fn sockets_are_restarted_only_if_their_addresses_change() {
         let changed = |text: &str| step(&config(text), &running(101));
         assert!(matches!(changed("listen = 6081"), Step::RestartSocket(why) if why.contains("3 sessions")));
         let mut elsewhere = running(101);

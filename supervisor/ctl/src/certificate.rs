@@ -9,14 +9,14 @@ use common::certificate::{not_after, read_all};
 use common::config::Config;
 use zeroize::Zeroizing;
 
-/// How long before its expiry a certificate should be renewed.
+/// Time before the expiry of a certificate from which a warning is printed.
 const NOTICE: Duration = Duration::from_secs(14 * DAY);
 const DAY: u64 = 86400;
 
-/// Everybody may read the file.
+/// Permission for all users to read the file.
 const READABLE_BY_ALL: u32 = 0o004;
 
-/// The warnings.
+/// Returns the warnings about an instance.
 pub(crate) fn problems(config: &Config) -> Vec<String> {
     let Some(tls) = &config.tls else { return Vec::new() };
     let key = tls.key.as_ref().unwrap_or(&tls.certificate);
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_end_of_a_certificate_is_told_in_time() {
+    fn the_expiry_of_a_certificate_is_reported_in_time() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1000 * DAY);
         let told = |end: u64| {
             let end = SystemTime::UNIX_EPOCH + Duration::from_secs(end);

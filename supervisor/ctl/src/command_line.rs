@@ -1,4 +1,4 @@
-//! The command line of `websockifyctl`. The example `completions` reads it, too.
+//! The command line of `websockifyctl`, shared with the example `completions`.
 
 use std::path::PathBuf;
 
@@ -52,23 +52,23 @@ pub(crate) enum Command {
     },
     /// Stop accepting clients, and end the instance with its last connection.
     Drain { name: String },
-    /// Read the configuration again; open sessions go on.
+    /// Read the configuration again. Open sessions continue.
     Reload {
         name: String,
         /// Wait for the outcome, and fail if the reload fails.
         #[arg(long)]
         wait: bool,
     },
-    /// Upgrade to the installed version; open sessions go on.
+    /// Upgrade to the installed version. Open sessions continue.
     Upgrade { name: String },
-    /// Apply changed configuration files to running instances, by way of systemd; default all.
+    /// Apply changed configuration files to running instances through systemd, default all.
     Apply {
         names: Vec<String>,
         /// Only show what would be done.
         #[arg(long)]
         dry_run: bool,
     },
-    /// Open a session as a client does, and check that it reaches the target.
+    /// Open a session like a client, and check that it reaches the target.
     Health {
         name: String,
         #[command(flatten)]
@@ -78,7 +78,7 @@ pub(crate) enum Command {
     Check { names: Vec<String> },
     /// Print the configuration of an instance with all defaults.
     Show { name: String },
-    /// Write a configuration file that says the same as a command line of websockify.
+    /// Write a configuration file that is equivalent to a command line of websockify.
     New {
         name: String,
         #[arg(last = true, required = true, value_name = "COMMAND LINE")]
@@ -88,7 +88,7 @@ pub(crate) enum Command {
     Metrics { name: String },
 }
 
-/// What an instance may demand of its clients.
+/// Credentials that an instance may require of its clients.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ClientCredentials {
     /// File with a token, if clients need one; - for standard input.
@@ -111,7 +111,7 @@ pub(crate) struct ClientCredentials {
     pub(crate) timeout: u32,
 }
 
-/// A session, by its number or by its id, which includes the run of the service.
+/// A session, given by its number or by its id, which includes the run of the service.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Session {
     pub(crate) number: u64,
@@ -134,7 +134,7 @@ mod tests {
 
     use super::*;
 
-    /// The paragraphs below a heading of the manual page. Each begins with its tag.
+    /// The entries below a heading of the manual page. Each begins with its tag.
     fn paragraphs(heading: &str) -> Vec<String> {
         let page = include_str!("../../../docs/man/websockifyctl.1").replace("\\-", "-");
         let (_, below) = page.split_once(&format!("\n.SH {heading}\n")).unwrap();

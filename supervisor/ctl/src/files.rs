@@ -16,10 +16,10 @@ use crate::instances::{CtlError, names};
 use crate::output::print;
 use crate::{certificate, visible};
 
-/// The directory of the files for root.
+/// Directory of root's configuration files.
 const SYSTEM_DIRECTORY: &str = "/etc/websockify";
 
-/// Root's directory, or that of the user.
+/// The directory of the calling user's configuration files.
 pub(crate) fn default_directory() -> Result<PathBuf, CtlError> {
     if nix::unistd::geteuid().is_root() {
         return Ok(SYSTEM_DIRECTORY.into());
@@ -29,7 +29,7 @@ pub(crate) fn default_directory() -> Result<PathBuf, CtlError> {
     own.or_else(home).map(|directory| directory.join("websockify")).ok_or(CtlError::NoHome)
 }
 
-/// The named instances, or all that have a file.
+/// The given instances, or all that have a file.
 pub(crate) fn asked(directory: &Path, asked: Vec<String>) -> Vec<String> {
     match asked.is_empty() {
         true => names(directory, |name| name.strip_suffix(".toml").map(str::to_owned)).into_iter().collect(),
@@ -37,7 +37,7 @@ pub(crate) fn asked(directory: &Path, asked: Vec<String>) -> Vec<String> {
     }
 }
 
-/// Checks the files of these instances, or of all, and prints their problems.
+/// Checks the files of these instances, or of all, and prints what is wrong.
 pub(crate) fn check(directory: &Path, names: Vec<String>) -> Result<u8, CtlError> {
     let mut code = exit_code::SUCCESS;
     for name in asked(directory, names) {
@@ -69,7 +69,7 @@ pub(crate) fn check(directory: &Path, names: Vec<String>) -> Result<u8, CtlError
     Ok(code)
 }
 
-/// The configuration of an instance, or why it can't be read.
+/// The configuration of an instance, or the reason why it can't be read.
 pub(crate) fn config(directory: &Path, name: &str) -> Result<Result<Config, String>, CtlError> {
     Ok(match websockify(directory, name, &["--check"])? {
         Ok(Command::Check(config)) => {
@@ -91,7 +91,7 @@ pub(crate) fn show(directory: &Path, name: &str) -> Result<String, CtlError> {
     }
 }
 
-/// What a command line is as a configuration file.
+/// Parses `websockify --config FILE` with these options.
 fn websockify(directory: &Path, name: &str, options: &[&str]) -> Result<Result<Command, String>, CtlError> {
     let file = file(directory, name)?;
     let mut words = vec![OsString::from("websockify"), "--config".into(), file.into()];
@@ -99,7 +99,7 @@ fn websockify(directory: &Path, name: &str, options: &[&str]) -> Result<Result<C
     Ok(cli::from_args(words).map(|line| line.command).map_err(|error| error.to_string()))
 }
 
-/// Writes a file that says the same as a command line; tells what to do next.
+/// Writes a file that is equivalent to a command line. Returns instructions for the next step.
 pub(crate) fn new(directory: &Path, name: &str, arguments: Vec<OsString>) -> Result<String, CtlError> {
     let file = file(directory, name)?;
     let words = [OsString::from("websockify"), "--print-config".into()].into_iter().chain(arguments);

@@ -1,8 +1,8 @@
-//! Checks whether an instance serves clients by acting as one.
+//! Checks whether an instance serves clients, by acting as a client.
 //!
-//! The check does an opening handshake at the instance's own listener, sends a ping, and does the closing handshake.
-//! An answered ping proves that the target is reached: an instance that can't reach it closes with 1011 before that.
-//! In the log it is a session like others, with a user agent of its own.
+//! The check performs an opening handshake with the instance's own listener, sends a ping, and performs the
+//! closing handshake. An answered ping proves that the target was reached: otherwise the instance closes with
+//! 1011 before. In the log it is a session like others, with a user agent of its own.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -36,10 +36,10 @@ use crate::command_line::ClientCredentials;
 use crate::files;
 use crate::instances::{CtlError, Instance};
 
-/// Longest file with a token or a password, in bytes.
+/// Maximum size of a file with a token or a password, in bytes.
 const MAX_SECRET_BYTES: u64 = 16 << 10;
 
-/// The user agent, which tells these sessions from those of users.
+/// User agent, which distinguishes these sessions from those of users.
 const AGENT: &str = concat!("websockifyctl-health/", env!("CARGO_PKG_VERSION"));
 
 /// The address of a listener.
@@ -53,11 +53,11 @@ enum Place {
 trait Stream: Read + Write {}
 impl<S: Read + Write> Stream for S {}
 
-/// Opens a session at the instance; gives a line that reports success.
+/// Opens a session at the instance. Returns a line that reports success.
 ///
 /// # Errors
 ///
-/// Why the session failed.
+/// The reason why the session failed.
 pub(crate) fn check(
     directory: &Path,
     run: &Path,
@@ -72,7 +72,7 @@ pub(crate) fn check(
     let deadline = Duration::from_secs(credentials.timeout.into());
     let began = Instant::now();
     let (sender, outcome) = mpsc::channel();
-    // A thread that hangs ends with this program.
+    // A thread that hangs is ended together with this program.
     thread::spawn(move || sender.send(session(&config, &place, opening, &credentials, deadline)));
     let outcome = outcome.recv_timeout(deadline);
     outcome.unwrap_or_else(|_| Err(format!("no answer within {} s", deadline.as_secs()))).map_err(ill)?;
@@ -108,7 +108,7 @@ fn place(config: &Config, run: &Path, name: &str) -> Result<Place, CtlError> {
     address.as_ref().map(reachable).ok_or_else(nowhere)
 }
 
-/// An address of this machine that reaches a listener.
+/// An address on this machine that reaches a listener.
 fn reachable(address: &ListenAddr) -> Place {
     match address {
         ListenAddr::Unix(path) => Place::Unix(path.clone()),
@@ -124,7 +124,7 @@ fn reachable(address: &ListenAddr) -> Place {
     }
 }
 
-/// The request, with everything that the instance demands of its clients.
+/// Builds the request, with all credentials that the instance requires of its clients.
 fn opening(config: &Config, place: &Place, credentials: &ClientCredentials) -> Result<Opening, String> {
     let token = credentials.token_file.as_deref().map(secret).transpose()?;
     let from = match config.target() {
@@ -160,7 +160,7 @@ fn opening(config: &Config, place: &Place, credentials: &ClientCredentials) -> R
     Ok(opening)
 }
 
-/// The text of a file or of standard input, without the newline at its end.
+/// Reads a file or standard input as text, without the final newline.
 fn secret(path: &Path) -> Result<String, String> {
     let failed = |error: io::Error| format!("{}: {error}", path.display());
     let mut text = String::new();
@@ -202,12 +202,12 @@ fn session(
                 return Err(format!("closed with {}: {}", u16::from(code), Escaped(&reason)));
             }
             Message::Close(None) => return Err("closed without a reason".into()),
-            // Data that the target sends by itself.
+            // Data that the target sends unprompted.
             _ => {}
         }
     }
     let bye = CloseFrame { code: CloseCode::Normal, reason: "health check".into() };
-    // The result is known, however the session ends.
+    // The check has succeeded, however the session ends.
     if websocket.close(Some(bye)).is_ok() {
         while websocket.read().is_ok() {}
     }
@@ -229,8 +229,8 @@ fn connect(place: &Place, patience: Duration) -> io::Result<Box<dyn Stream>> {
     Err(failed)
 }
 
-/// Speaks TLS with the owner of the configured certificate. Its name is not checked, because this machine may be
-/// reached by any address.
+/// Performs a TLS handshake and accepts only the configured certificate. Its name is not checked, because the
+/// address of this machine need not be in it.
 fn secured(
     tls: &Tls,
     stream: Box<dyn Stream>,
@@ -260,7 +260,7 @@ fn secured(
     Ok(StreamOwned::new(connection, stream))
 }
 
-/// Accepts one certificate, and no other.
+/// A verifier that accepts one certificate only.
 #[derive(Debug)]
 struct Pinned {
     leaf: CertificateDer<'static>,

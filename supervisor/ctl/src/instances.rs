@@ -10,13 +10,13 @@ use std::time::Duration;
 use common::control::{self, Answer, Request, Status};
 use common::json;
 
-/// Longest answer that is read: some hundred thousand sessions.
+/// Maximum length of an answer in bytes, enough for some hundred thousand sessions.
 const MAX_ANSWER_BYTES: u64 = 64 << 20;
 
-/// Deadline for an answer. A reload starts processes, each with a deadline of its own.
+/// Time limit for an answer. A reload starts processes, each with a time limit of its own.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Why a command has failed.
+/// The reason why a command has failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CtlError {
     /// There is no directory for sockets.
@@ -167,7 +167,8 @@ pub(crate) fn all(directory: &Path, run: &Path) -> Result<Vec<KnownInstance>, Ct
     Ok(all)
 }
 
-/// Applies `name_of` to the entries of a directory; gives the results sorted. A missing directory has no entries.
+/// Returns the names that `name_of` finds in the entries of a directory, sorted. A missing directory has no
+/// entries.
 pub(crate) fn names(directory: &Path, name_of: fn(&str) -> Option<String>) -> BTreeSet<String> {
     let entries = fs::read_dir(directory).into_iter().flatten();
     let names = entries.filter_map(|entry| name_of(entry.ok()?.file_name().to_str()?));

@@ -1,4 +1,4 @@
-//! `websockifyctl`: shows and controls running instances through their control sockets, and helps with their
+//! `websockifyctl`: shows and controls running instances through their control sockets, and manages their
 //! configuration files.
 #![forbid(unsafe_code)]
 
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     match run(options) {
         Ok(code) => code.into(),
         Err(error) => {
-            // It may hold what an instance has answered.
+            // The error may contain text from an instance.
             let _ = writeln!(io::stderr(), "websockifyctl: {}", output::safe(&error.to_string()));
             exit_code::FAILURE.into()
         }
@@ -94,7 +94,7 @@ fn run(options: Options) -> Result<u8, CtlError> {
     Ok(exit_code::SUCCESS)
 }
 
-/// Carries out a request and prints the confirmation.
+/// Sends a request and prints the confirmation.
 fn done(run: &Path, name: &str, request: &Request) -> Result<(), CtlError> {
     match Instance::named(run, name)?.ask(request)? {
         Answer::Done(said) => print(&format!("{}\n", output::safe(&said))),

@@ -1,4 +1,4 @@
-//! Output of instances and sessions, for humans or as JSON.
+//! Formats instances and sessions for humans or as JSON.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::instances::{CtlError, KnownInstance};
 use crate::output::safe_json;
 
-/// Width of a terminal that does not tell its width.
+/// Width to assume if the terminal does not report one.
 const DEFAULT_WIDTH: usize = 100;
 
 /// Escape sequences that begin and end highlighted text.
@@ -110,7 +110,7 @@ fn detail(status: &Status) -> String {
     lines(&shown)
 }
 
-/// Formats each value behind its name.
+/// Formats values, each after its name.
 fn lines(shown: &[(&str, String)]) -> String {
     let mut out = String::new();
     for (name, value) in shown {
@@ -120,7 +120,7 @@ fn lines(shown: &[(&str, String)]) -> String {
     out
 }
 
-/// A date, given in seconds since 1970, and how far away it is.
+/// Formats a date, given in seconds since 1970, and its distance from today.
 fn until(seconds: u64) -> String {
     let end = i64::try_from(seconds).ok().and_then(|seconds| DateTime::<Utc>::from_timestamp(seconds, 0));
     match end {
@@ -167,7 +167,7 @@ fn pretty(value: &impl serde::Serialize) -> Result<String, CtlError> {
     Ok(safe_json(&serde_json::to_string_pretty(value)?) + "\n")
 }
 
-/// A table whose columns are as wide as needed. On a terminal lines are cut to its width.
+/// Formats a table with columns as wide as needed. On a terminal, lines are cut to its width.
 fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
     let is_terminal = io::stdout().is_terminal();
     let width = if is_terminal { terminal_width() } else { usize::MAX };
@@ -189,7 +189,7 @@ fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
     out
 }
 
-/// Whether colors are wanted (no-color.org).
+/// Whether colours are enabled (no-color.org).
 fn colours() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_lines_up_and_nothing_in_it_reaches_the_terminal_raw() {
+    fn tables_are_aligned_and_control_characters_are_escaped() {
         let rows = vec![vec!["a".into(), "\u{1b}[2J".into()], vec!["longer".into()]];
         assert_eq!(table(&["N", "X"], rows), "N       X\na       \\u{1b}[2J\nlonger\n");
     }

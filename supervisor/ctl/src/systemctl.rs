@@ -1,4 +1,4 @@
-//! Asking systemd, and telling it, by its own command.
+//! Communication with systemd through systemctl(1).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,7 +9,7 @@ use nix::unistd::geteuid;
 
 use crate::instances::CtlError;
 
-/// What systemd says of a unit, by the names of its properties.
+/// Properties of a unit by name.
 pub(crate) type Properties = BTreeMap<String, Vec<String>>;
 
 fn command(words: &[&str]) -> Command {
@@ -21,11 +21,11 @@ fn command(words: &[&str]) -> Command {
     command
 }
 
-/// Has `systemctl WORDS` done.
+/// Runs `systemctl WORDS` and returns its output.
 ///
 /// # Errors
 ///
-/// What it complains about.
+/// The error message of systemctl.
 pub(crate) fn run(words: &[&str]) -> Result<String, CtlError> {
     let failed = |reason: String| CtlError::Systemctl { command: words.join(" "), reason };
     let done = command(words).output().map_err(|error| failed(describe(&error)))?;
@@ -43,14 +43,14 @@ fn describe(error: &io::Error) -> String {
     }
 }
 
-/// Properties of a unit; a property may be there several times.
+/// Returns properties of a unit. A property may have several values.
 ///
 /// # Errors
 ///
-/// As [`run`].
+/// The same as those of [`run`].
 pub(crate) fn show(unit: &str, properties: &str) -> Result<Properties, CtlError> {
     let text = run(&["show", "--property", properties, "--timestamp=unix", unit])
-        // An older systemd has no such form, and one can do without the time.
+        // Old versions of systemd do not support this format. The time can be dispensed with.
         .or_else(|_| run(&["show", "--property", properties, unit]))?;
     let mut found = Properties::new();
     for (name, value) in text.lines().filter_map(|line| line.split_once('=')) {

@@ -1,4 +1,4 @@
-//! What a service sees of the files that its configuration names, under its unit.
+//! Checks which configured files are hidden from the service by its unit.
 
 use std::path::Path;
 
@@ -8,18 +8,19 @@ use common::config::{Config, Target};
 
 use crate::systemctl::{self, Properties, first};
 
-/// A setting of the unit, the directories that it hides, and what shows them again.
+/// A setting of the unit, the directories that it hides, and a setting that shows them.
 const HIDING: [(&str, &[&str], &str); 2] = [
     ("ProtectHome", &["/home", "/root", "/run/user"], "ProtectHome=read-only"),
     ("PrivateTmp", &["/tmp", "/var/tmp"], "PrivateTmp=no"),
 ];
 
-/// Says which files the service of an instance does not see, if there is systemd here and its unit.
+/// Returns warnings about files that the service of an instance can't see, if systemd and the unit are
+/// present.
 pub(crate) fn problems(name: &str, config: &Config) -> Vec<String> {
     let unit = format!("websockify@{name}.service");
     match systemctl::show(&unit, "LoadState,ProtectHome,PrivateTmp") {
         Ok(unit) if first(&unit, "LoadState") == "loaded" => hidden(name, config, &unit),
-        // It is not run by systemd.
+        // The instance is not run by systemd.
         _ => Vec::new(),
     }
 }
@@ -46,7 +47,7 @@ fn hidden(name: &str, config: &Config, unit: &Properties) -> Vec<String> {
     problems
 }
 
-/// The files and directories that a service opens, by their keys.
+/// The files and directories that a service opens, with their keys.
 fn named(config: &Config) -> Vec<(&'static str, &Path)> {
     let mut named: Vec<(&'static str, &Path)> = Vec::new();
     if let Some(web) = &config.web {
@@ -80,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_unit_hides_is_told_and_nothing_else() {
+    fn hidden_files_and_no_others_are_reported() {
         let text = "target = \"unix:/tmp/.X11-unix/X0\"\n[web]\nroot = \"/home/alice/noVNC\"\n\
                     [tls]\ncertificate = \"/etc/ssl/vnc.pem\"";
         let config = common::config::file::parse(text, Path::new("/etc/websockify/vnc.toml")).unwrap();

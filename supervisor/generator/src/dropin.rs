@@ -1,4 +1,4 @@
-//! The drop-ins for systemd. Values from a configuration are checked and escaped, so that they can't become
+//! Drop-ins for systemd. Values from a configuration are validated and escaped, so that they can't become
 //! directives.
 
 use std::fmt::Write;
@@ -12,10 +12,10 @@ use common::config::file::ListenKeys;
 
 use crate::source::Source;
 
-/// The name of the drop-in. `override.conf`, which `systemctl edit` writes, comes after it.
+/// File name of the drop-ins. `override.conf`, which `systemctl edit` writes, takes precedence over it.
 const FILE_NAME: &str = "50-websockify.conf";
 
-/// Longest path of a unix socket (unix(7)).
+/// Maximum length of a unix socket's path in bytes (unix(7)).
 const MAX_SOCKET_PATH_BYTES: usize = 107;
 
 /// The drop-ins of an instance.
@@ -29,7 +29,7 @@ impl Dropin {
     /// Builds the drop-ins for a configuration.
     ///
     /// # Errors
-    /// If systemd can't listen at a configured address, with the reason for the administrator.
+    /// Fails if systemd can't listen at a configured address, with the reason for the administrator.
     pub(crate) fn new(source: &Source<'_>, keys: &ListenKeys) -> Result<Self, String> {
         let path = source.path.to_str().filter(|path| !path.chars().any(char::is_control));
         let path = path.ok_or("the file's path has control characters or is not UTF-8 text")?;
@@ -38,7 +38,7 @@ impl Dropin {
             escaped(path)
         );
         let mut socket = head.clone();
-        // Without a configured address the socket of the unit in /run stays.
+        // Without a configured address, the unit's socket in /run stays.
         if !keys.listen.is_empty() {
             socket += "\n[Socket]\nListenStream=\n";
         }
@@ -72,12 +72,12 @@ impl Dropin {
     }
 }
 
-/// The value of `ListenStream=` (systemd.socket(5)), or why there is none.
+/// The value of `ListenStream=` (systemd.socket(5)). The error is the reason why there is none.
 fn listen_stream(address: &ListenAddr, prefer_ipv6: bool) -> Result<String, String> {
     match address {
         ListenAddr::Tcp { port: 0, .. } => Err("port 0 lets the kernel choose, name a port".into()),
         ListenAddr::Tcp { host: None, port } => Ok(port.to_string()),
-        // The only name that means the same on every machine.
+        // The only host name that means the same on every machine.
         ListenAddr::Tcp { host: Some(host), port } if host.eq_ignore_ascii_case("localhost") => {
             Ok(if prefer_ipv6 { format!("[::1]:{port}") } else { format!("127.0.0.1:{port}") })
         }
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_systemd_cannot_listen_on_is_told() {
+    fn unsupported_addresses_are_reported() {
         for (listen, reason) in [
             ("vnc.example.com:6080", "no names"),
             ("[fe80::1%eth0]:6080", "no names"),
@@ -187,7 +187,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn nothing_escapes_its_line(path in "/[^\\p{Cc}]{0,40}|/.{0,20}\\n.{0,20}") {
+        fn values_stay_on_their_line(path in "/[^\\p{Cc}]{0,40}|/.{0,20}\\n.{0,20}") {
             let keys = ListenKeys {
                 listen: vec![ListenAddr::Unix(path.into())], listen_mode: 0o600, prefer_ipv6: false, metrics: None,
             };

@@ -1,11 +1,11 @@
 //! `websockify-generator`: tells systemd where the sockets of each instance listen (systemd.generator(7)).
 //!
 //! For each `NAME.toml` in the configuration directory it writes a drop-in of `websockify@NAME.socket` with
-//! `ListenStream=`. It runs at boot and at each `systemctl daemon-reload` or `enable`, before most of the system is
-//! available, and the system waits for it: so it reads a few small files and does nothing else.
+//! `ListenStream=`. It runs at boot and at each `systemctl daemon-reload` or `enable`. Most of the system is
+//! not available then, and waits for it, so the generator only reads a few small files.
 //!
-//! A file that can't be used gets no drop-in. Its socket unit runs `websockify-generator --check NAME` before it
-//! listens, and fails with the reason, where an administrator will look for it.
+//! A file that can't be used gets no drop-in. Its socket unit runs `websockify-generator --check NAME` before
+//! it listens, and fails with the reason, where an administrator will look for it.
 #![forbid(unsafe_code)]
 
 mod dropin;
@@ -21,10 +21,11 @@ use common::exit_code;
 use dropin::Dropin;
 use source::Source;
 
-/// Longest run, after which SIGALRM ends the process. Even a slow disk needs a hundredth of it.
+/// Maximum run time in seconds, after which SIGALRM ends the process. Even a slow disk needs a hundredth of
+/// that.
 const DEADLINE_SECONDS: u32 = 5;
 
-/// Largest number of instances: a directory filled by mistake must not delay the boot.
+/// Maximum number of instances: a directory that was filled by mistake must not delay the boot.
 const MAX_INSTANCES: usize = 4096;
 
 fn main() -> ExitCode {
@@ -40,7 +41,7 @@ fn main() -> ExitCode {
                 exit_code::CONFIG.into()
             }
         },
-        // systemd passes three directories of different priority; the first has the normal one.
+        // systemd passes three directories of different priority. The first has the normal one.
         [normal] | [normal, _, _] if !normal.as_encoded_bytes().starts_with(b"-") => {
             match configurations(&program) {
                 Some(directory) => generate(&directory, Path::new(normal)).into(),
@@ -72,7 +73,7 @@ fn generate(directory: &Path, output: &Path) -> u8 {
     for entry in entries.flatten().take(MAX_INSTANCES) {
         let path = entry.path();
         let Some(source) = Source::new(&path) else { continue };
-        // Its socket unit reports the reason.
+        // The socket unit of the instance reports the reason.
         let Ok(dropin) = source.read().and_then(|keys| Dropin::new(&source, &keys)) else { continue };
         if let Err(error) = dropin.write(output) {
             complain(&format!("cannot write what {} needs to {}: {error}", source.unit(), output.display()));
@@ -82,7 +83,7 @@ fn generate(directory: &Path, output: &Path) -> u8 {
     code
 }
 
-/// Prints why a file gets no drop-in, if it gets none.
+/// Returns the reason why a file gets no drop-in.
 fn check(path: &Path) -> Result<(), String> {
     let source = Source::new(path).ok_or_else(|| {
         format!(
@@ -94,7 +95,7 @@ fn check(path: &Path) -> Result<(), String> {
     Dropin::new(&source, &keys).map(drop)
 }
 
-/// Nothing can be done if standard error can't be written.
+/// Prints a message. Errors are ignored, as there is no other place to report them.
 fn complain(message: &str) {
     let _ = writeln!(io::stderr(), "{message}");
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use common::config::file::{ListenKeys, MAX_FILE_BYTES, parse_listeners};
 
-/// Longest name of an instance for which the unit name is short enough (systemd.unit(5)).
+/// Maximum length of an instance's name in bytes, so that the unit name is valid (systemd.unit(5)).
 const MAX_NAME_BYTES: usize = 200;
 
 /// The file of an instance whose name can be used in a unit name without escaping.
@@ -20,7 +20,7 @@ pub(crate) struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    /// None for a file that is not a configuration.
+    /// Returns `None` for a file that is not a configuration.
     pub(crate) fn new(path: &'a Path) -> Option<Self> {
         let name = path.file_name()?.to_str()?.strip_suffix(".toml")?;
         let fits = !name.is_empty()
@@ -41,7 +41,7 @@ impl<'a> Source<'a> {
         parse_listeners(&text, self.path).map_err(|error| error.to_string())
     }
 
-    /// Opening a FIFO would block.
+    /// Reads the file. Opening a FIFO must not block.
     fn text(&self) -> io::Result<String> {
         let flags = nix::fcntl::OFlag::O_NONBLOCK.bits();
         let file = OpenOptions::new().read(true).custom_flags(flags).open(self.path)?;
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_keeps_nobody_waiting() {
+    fn a_fifo_does_not_block() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("vnc.toml");
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();

@@ -11,11 +11,11 @@ use super::{metrics, progress};
 use crate::path::intake::Intake;
 use crate::state::reload_requests::Kind;
 
-/// How a request is answered.
+/// Kind of answer to a request.
 pub(super) enum Response {
-    /// With an answer that is known already.
+    /// An answer that is known already.
     Now(Answer),
-    /// With the outcome of the reload that has this number.
+    /// The outcome of the reload with this number.
     AfterReload(u64),
 }
 

@@ -1,4 +1,4 @@
-//! The exporter in force: its role, its listener, and the pages that it asks for.
+//! The current exporter: its role, its listener, and the pages that it requests.
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
@@ -19,10 +19,11 @@ use crate::roles::peer::{Peer, Role};
 use crate::roles::setup::Outdated;
 use crate::roles::supervise::{Keeper, RoleError};
 
-/// Pause between two pages, so that a client that asks without end takes no time from other clients.
+/// Pause between two pages, so that a client that requests pages without end takes no time from other
+/// clients.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// The exporter of the configuration in force, if it has one.
+/// The exporter of the current configuration, if it has one.
 #[derive(Debug)]
 pub(crate) struct Exporter {
     intake: Rc<Intake>,
@@ -32,35 +33,35 @@ pub(crate) struct Exporter {
 #[derive(Debug)]
 struct Running {
     listening: Rc<Listening>,
-    /// The role and its keeper; none if the role of an earlier image has ended.
+    /// The role and its keeper; `None` if the role of an earlier image has ended.
     role: Option<(Rc<ExporterSpec>, Keeper)>,
     /// Builds the pages of this role as long as it exists.
     _pages: Rc<Pages>,
 }
 
-/// What an upgrade hands to the next image of the supervisor.
+/// State for the next image of the supervisor.
 #[derive(Debug)]
 pub(crate) struct Handover {
     pub(crate) listening: Rc<Listening>,
     pub(crate) peer: Option<Rc<Peer>>,
-    /// Pages that the role has asked for and not received, oldest first.
+    /// Pages that the role has requested and not received, oldest first.
     pub(crate) wanted: Vec<Page>,
 }
 
-/// How a reload changes the exporter.
+/// Change of the exporter by a reload.
 #[derive(Debug)]
 pub(crate) enum Change {
     /// The exporter stays as it is.
     Stays,
-    /// Another exporter, or none, takes its place.
+    /// Another exporter, or none, replaces it.
     Replaces(Option<Box<Replacement>>),
 }
 
-/// A started exporter that takes the place of the one in force.
+/// A started exporter that will replace the current one.
 #[derive(Debug)]
 pub(crate) struct Replacement(Running);
 
-/// Why an exporter can't be started.
+/// The reason why an exporter can't be started.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ExporterError {
     #[error(transparent)]
@@ -77,7 +78,7 @@ impl Exporter {
         Self { intake, in_force: RefCell::default() }
     }
 
-    /// The listener that `config` asks for: the open one if it fits, else a new one.
+    /// The listener that `config` requires: the open one if it fits, else a new one.
     pub(crate) fn listen(&self, config: &Config) -> Result<Option<Rc<Listening>>, ListenError> {
         let Some(metrics) = &config.metrics else { return Ok(None) };
         let running = self.in_force.borrow();
@@ -90,7 +91,7 @@ impl Exporter {
         listen::beside(&metrics.listen, config, &leaving).map(|opened| Some(Rc::new(opened)))
     }
 
-    /// Starts the exporter of `generation` at `listening`. The one in force is not touched.
+    /// Starts the exporter of `generation` at `listening`. The current one is not affected.
     pub(crate) async fn prepare(
         &self,
         generation: &Generation,
@@ -129,7 +130,7 @@ impl Exporter {
         }
     }
 
-    /// Starts an exporter of `generation` and ends it again, to show that it can be started.
+    /// Starts an exporter of `generation` and ends it again, to check that it can be started.
     pub(crate) async fn rehearse(generation: &Generation) -> Result<(), ExporterError> {
         if generation.config.metrics.is_none() {
             return Ok(());
@@ -162,7 +163,7 @@ impl Exporter {
         self.in_force.replace(Some(Running { listening: Rc::new(listening), role, _pages: pages }));
     }
 
-    /// The state for the next image; none without an exporter.
+    /// State for the next image; `None` without an exporter.
     pub(crate) fn snapshot(&self) -> Option<Handover> {
         let running = self.in_force.borrow();
         let running = running.as_ref()?;
@@ -178,7 +179,7 @@ impl Exporter {
     }
 }
 
-/// Builds the pages that one exporter asks for, one after the other.
+/// Generates the pages that an exporter requests, one after the other.
 #[derive(Debug)]
 struct Pages {
     intake: Rc<Intake>,

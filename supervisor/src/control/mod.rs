@@ -1,7 +1,8 @@
 //! The control socket: requests of an administrator to a running instance.
 //!
-//! Root and the user of the supervisor may use it. A connection carries one request; the number of connections is
-//! bounded, and each has a deadline, so that a client of this socket cannot harm the service by accident.
+//! Only root and the user of the supervisor may use it. A connection carries one request. The number of
+//! connections and their duration are bounded, so that a client of this socket can't harm the service by
+//! accident.
 
 mod answers;
 pub(crate) mod exporter;
@@ -33,16 +34,16 @@ use crate::path::intake::Intake;
 use answers::Response;
 use exporter::Exporter;
 
-/// Connections served at a time. Others wait.
+/// Maximum number of connections that are served at a time. Others wait.
 const MAX_CONNECTIONS: usize = 16;
 
-/// Mode of the socket: for the supervisor's user alone, as root needs no permission.
+/// Permissions of the socket: the supervisor's user only, as root needs none.
 const MODE: u32 = 0o600;
 
-/// Connections that the kernel queues until they are accepted.
+/// Maximum length of the kernel's queue of connections.
 const BACKLOG: i32 = 128;
 
-/// Deadlines for receiving a request and for sending an answer.
+/// Time limits for receiving a request and for sending an answer.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -62,7 +63,7 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    /// Creates it without a socket.
+    /// Creates the state without a socket.
     pub(crate) fn new(intake: Rc<Intake>) -> Rc<Self> {
         let exporter = Exporter::new(intake.clone());
         Rc::new(Self {
@@ -74,7 +75,7 @@ impl Control {
         })
     }
 
-    /// The listener, and the connections that wait, for the next image.
+    /// The listener and the waiting connections, for the next image.
     pub(crate) fn snapshot(&self) -> (Option<Rc<UnixListener>>, Vec<Rc<UnixStream>>) {
         (self.listener.borrow().clone(), self.waiting.borrow().clone())
     }
@@ -90,8 +91,8 @@ impl Control {
     }
 }
 
-/// The path of the socket: in `RUNTIME_DIRECTORY` if systemd has set it, else in the directory of the instance's
-/// name. An instance without a configuration file has no name, and so no socket.
+/// Path of the socket: in `RUNTIME_DIRECTORY` if systemd has set it, else in a directory with the instance's
+/// name. An instance without a configuration file has no name, and therefore no socket.
 pub(crate) fn path(file: Option<&Path>, name: &str) -> Option<PathBuf> {
     file?;
     let given = std::env::var_os("RUNTIME_DIRECTORY").and_then(|directories| {
@@ -103,7 +104,7 @@ pub(crate) fn path(file: Option<&Path>, name: &str) -> Option<PathBuf> {
     given.or_else(own).map(|directory| control::socket(&directory))
 }
 
-/// Opens the socket. Without it the service goes on, and logs a warning.
+/// Opens the socket. If that fails, a warning is logged and the service continues without it.
 pub(crate) fn open(control: &Rc<Control>, path: &Path) {
     match bind(path) {
         Ok((listener, file)) => begin(control, listener, Some(file)),
@@ -113,7 +114,7 @@ pub(crate) fn open(control: &Rc<Control>, path: &Path) {
     }
 }
 
-/// Takes over the socket of an earlier image and the connections that wait there.
+/// Takes over the socket of an earlier image with its waiting connections.
 pub(crate) fn adopt(
     control: &Rc<Control>,
     path: Option<&Path>,
@@ -155,7 +156,7 @@ fn begin(control: &Rc<Control>, listener: UnixListener, file: Option<SocketFile>
 async fn keep_answering(control: Rc<Control>, listener: Rc<UnixListener>) {
     let turns = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
-        // The semaphore is never closed.
+        // Never fails: the semaphore is never closed.
         let Ok(turn) = turns.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -180,8 +181,8 @@ async fn serve(control: &Rc<Control>, stream: UnixStream) {
         tracing::warn!("user {} is not answered", peer.uid());
         return;
     }
-    // Without root the processes that clients reach have our user, and so have plugins. A pid of 0 is one outside of our
-    // namespace, where nothing of ours is.
+    // Without root, roles and plugins have our user as well. A pid of 0 belongs to a process outside of our
+    // PID namespace, which can't be a descendant of ours.
     if peer.pid().is_some_and(|pid| pid > 0 && process::may_be_of_ours(pid)) {
         tracing::warn!("a process of this instance is not answered");
         return;
@@ -198,7 +199,7 @@ async fn serve(control: &Rc<Control>, stream: UnixStream) {
     }
 }
 
-/// Answers when the reload is over. If an upgrade comes in between, the next image answers.
+/// Answers when the reload is complete. If an upgrade happens meanwhile, the next image answers.
 async fn wait_for_reload(control: &Rc<Control>, stream: &Rc<UnixStream>, asked: u64) {
     control.waiting.borrow_mut().push(stream.clone());
     let outcome = control.intake.state.reload_requests.outcome(asked).await;
@@ -210,7 +211,7 @@ async fn wait_for_reload(control: &Rc<Control>, stream: &Rc<UnixStream>, asked: 
     answer(stream, &said).await;
 }
 
-/// Reads a request. `Err` says what is wrong with it; none if the peer has closed the connection.
+/// Reads a request. The error is what is wrong with it. Returns `None` if the peer has closed the connection.
 async fn read(stream: &UnixStream) -> Option<Result<Request, String>> {
     let mut line = Vec::new();
     while !line.contains(&b'\n') {
@@ -244,6 +245,6 @@ async fn answer(stream: &UnixStream, answer: &Answer) {
         }
         io::Result::Ok(())
     });
-    // A peer that has closed the connection needs no answer.
+    // Fails if the peer has closed the connection.
     let _ = written.await;
 }

@@ -1,4 +1,4 @@
-//! The progress of sessions, as their gateways report it.
+//! Traffic of sessions as reported by their gateways.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use tokio::time::timeout;
 
 use crate::path::intake::Intake;
 
-/// How long a gateway may take to report. The report of a busy one is left out.
+/// Time limit for a gateway to report. The report of a busy one is omitted.
 const COUNT_DEADLINE: Duration = Duration::from_secs(1);
 
-/// All sessions, oldest first, with their counters where the gateway has reported them.
+/// All sessions, oldest first, with counters if their gateway has reported them.
 pub(crate) async fn sessions(intake: &Intake) -> Vec<Session> {
     let mut counts = HashMap::new();
     for generation in intake.generations.all() {

@@ -1,4 +1,4 @@
-//! The status line of `systemctl status`.
+//! The status line that `systemctl status` shows.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use crate::os::notify;
 use crate::path::intake::Intake;
 
-/// Shortest time between two changes of the status line.
+/// Minimum interval between changes of the status line.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Updates the status line after changes.

@@ -1,12 +1,12 @@
-//! `-D`: the service in the background.
+//! `-D`: runs the service in the background.
 //!
-//! The program starts itself once more, and that process becomes the service. The first process waits until the
-//! service accepts clients and exits with 0, or exits with the status of the failure. Messages until then go to the
-//! caller's standard error. After that the service holds none of the caller's streams, so that callers that read its
-//! output to the end don't wait.
+//! The program starts itself a second time, and the child becomes the service. The parent exits with 0 when
+//! the service accepts clients, or with the exit status of the service if that fails. Messages until then go
+//! to the caller's standard error. After that the service holds none of the caller's streams, so that callers
+//! that read its output to the end don't wait.
 //!
-//! Unlike fork(2), starting anew is safe with threads, and leaves behind descriptors that the caller did not mean for
-//! the service.
+//! Unlike fork(2), executing the program again is safe with threads, and does not inherit descriptors that
+//! were not meant for the service.
 
 use std::env;
 use std::fs::File;
@@ -22,14 +22,14 @@ use common::exit_code;
 use common::sys::inherited;
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 
-/// Marks the background process: its value is the process id of the parent. In a process that has only inherited it
-/// the parent is another one.
+/// Marks the background process. The value is the process id of its parent, so that processes that merely
+/// inherit the variable are not taken for it.
 const MARK: &str = "WEBSOCKIFY_BACKGROUND_OF";
 
 /// The byte that tells the parent that clients are accepted.
 const READY: u8 = b'R';
 
-/// The background process until it has detached from its caller.
+/// The background process before it has detached from its caller.
 #[derive(Debug)]
 pub(crate) struct Daemon {
     parent: OwnedFd,
@@ -42,7 +42,7 @@ pub(crate) fn is_background() -> bool {
     env::var(MARK).is_ok_and(|parent| parent == parent_id().to_string())
 }
 
-/// Starts the background process, waits for its message, and gives the exit status.
+/// Starts the background process, waits for its message, and returns the exit status.
 pub(crate) fn start(config: &Config) -> io::Result<u8> {
     if env::var("LISTEN_PID").is_ok_and(|pid| pid == process::id().to_string()) {
         return Err(io::Error::other(
@@ -58,7 +58,7 @@ pub(crate) fn start(config: &Config) -> io::Result<u8> {
     command.stdin(if config.inetd { Stdio::inherit() } else { Stdio::null() });
     command.stdout(OwnedFd::from(theirs));
     let mut child = command.spawn()?;
-    // The child holds the other end; an open copy here would hide that it was closed.
+    // The child holds the other end. An open copy here would hide its closing.
     drop(command);
     if word.read(&mut [0])? > 0 {
         return Ok(exit_code::SUCCESS);
@@ -68,8 +68,8 @@ pub(crate) fn start(config: &Config) -> io::Result<u8> {
 }
 
 impl Daemon {
-    /// Detaches this process from its session and replaces its standard streams by /dev/null, except for standard
-    /// input that is the listening socket.
+    /// Detaches this process from its session, and redirects its standard streams to /dev/null, unless
+    /// standard input is the listening socket.
     pub(crate) fn begin(config: &Config) -> io::Result<Self> {
         rustix::process::setsid()?;
         let directory = config.web.as_ref().map_or(Path::new("/"), |web| &web.root);
@@ -93,7 +93,7 @@ impl Daemon {
     /// Tells the parent that clients are accepted. All copies of its standard error must be closed by now.
     pub(crate) fn leave(self) {
         drop(self.stderr);
-        // A parent that was killed needs no message.
+        // Fails if the parent was killed.
         let _ = File::from(self.parent).write_all(&[READY]);
     }
 }

@@ -9,14 +9,14 @@ use crate::path::intake::Intake;
 use crate::roles::wrapper::Program;
 use crate::state::service::ServiceState;
 
-/// Waits until new clients are no longer accepted, and gives the reason in the words of the original. Never ends if
-/// no such condition is configured.
+/// Waits until clients are no longer accepted, and returns the reason in the words of the original. Never
+/// returns if no such condition is configured.
 pub(crate) async fn over(intake: &Intake) -> String {
     let begin = Instant::from_std(intake.state.began());
     let mut changes = intake.state.changes();
     let mut idle_since = Some(begin);
     loop {
-        // A reload may change the configuration.
+        // A reload may have changed the configuration.
         let lifetime = intake.generations.current().map(|generation| generation.config.lifetime());
         let Lifetime { run_once, timeout, idle_timeout } = lifetime.unwrap_or_default();
         let (idle, begun) = {
@@ -57,8 +57,8 @@ pub(crate) async fn last_connection(state: &ServiceState) {
     state.wait_until(|| state.connections.borrow().is_empty()).await;
 }
 
-/// Waits for the end of a wrapped program with which the service ends, and gives its exit status. A reload may
-/// replace the program.
+/// Waits for the end of a wrapped program with which the service ends, and returns the exit status. A reload
+/// may replace the program.
 pub(crate) async fn program_ended(intake: &Intake) -> u8 {
     let mut changes = intake.state.changes();
     loop {
@@ -77,8 +77,8 @@ pub(crate) async fn program_ended(intake: &Intake) -> u8 {
     }
 }
 
-/// Ends the program `before` and starts `after`, unless they are the same. Both may need the same port or display, so
-/// `before` must have ended first.
+/// Ends the program `before` and starts `after`, unless they are the same. As both may need the same port or
+/// display, `before` must have ended first.
 pub(super) async fn replace_program(before: Option<Rc<Program>>, after: Option<Rc<Program>>) {
     if before.as_ref().map(Rc::as_ptr) == after.as_ref().map(Rc::as_ptr) {
         return;

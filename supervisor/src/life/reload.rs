@@ -1,8 +1,8 @@
-//! Reload: reads the configuration again and serves new connections with it.
+//! Reload: reads the configuration again, and serves new connections with it.
 //!
-//! A reload changes everything or nothing: the roles of the new generation must be ready and its listeners open
-//! before anything in force changes. Reloads run one at a time; requests that arrive during one are served by one
-//! more.
+//! A reload changes everything or nothing: the roles of the new generation must be ready and its listeners
+//! open before anything that is in force changes. Reloads run one at a time. Requests that arrive during one
+//! are served by one more.
 
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -27,22 +27,22 @@ use crate::roles::wrapper::{Program, WrapError};
 use crate::state::reload_requests::{Kind, Outcome};
 use crate::state::service::ServiceState;
 
-/// Pause before an upgrade tries its reload again.
+/// Pause before the reload of an upgrade is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(10);
 
-/// Deadline for reading and checking the configuration, which looks at every file that it names.
+/// Time limit for reading and checking the configuration, including every file that it names.
 const CONFIG_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Why a reload has changed nothing.
+/// The reason why a reload has changed nothing.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReloadError {
-    /// The command line or the configuration file is wrong.
+    /// The command line or the configuration file is invalid.
     #[error("{0}")]
     Config(String),
     /// A listener can't be opened.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// A role can't work with the new configuration.
+    /// A role rejects the new configuration.
     #[error(transparent)]
     Start(#[from] GenerationError),
     /// The exporter can't be started.
@@ -54,7 +54,7 @@ pub(crate) enum ReloadError {
     /// The certificate or its key is unusable.
     #[error("{0}")]
     Certificate(String),
-    /// A file system does not answer.
+    /// A file system hangs.
     #[error(transparent)]
     Files(#[from] OffLoopError),
     /// The service is about to end.
@@ -89,14 +89,14 @@ pub(crate) async fn keep_reloading(control: Rc<Control>) {
         let (kind, asked) = state.reload_requests.next().await;
         notify::reloading();
         let outcome = match kind {
-            // If the upgrade succeeds this image does not return from here.
+            // After a successful upgrade, this image does not return from here.
             Kind::Upgrade => Err(upgrade::execute(&control).await.to_string()),
             Kind::Reload | Kind::AfterUpgrade => reload(&control).await.map_err(|error| error.to_string()),
         };
         tell(kind, &outcome);
         notify::reloaded(kind.as_str(), outcome.as_ref().err());
         if control.intake.generations.current().is_some_and(|generation| generation.is_adopted()) {
-            // After a failed reload of an upgrade there is no way to replace roles that die.
+            // Until a reload succeeds, roles that die can't be replaced.
             spawn_local(try_again(state.clone()));
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -105,13 +105,13 @@ pub(crate) async fn keep_reloading(control: Rc<Control>) {
     }
 }
 
-/// Asks for another reload after a pause.
+/// Requests another reload after a pause.
 async fn try_again(state: Rc<ServiceState>) {
     sleep(RETRY_PAUSE).await;
     state.reload_requests.ask(Kind::Reload);
 }
 
-/// A generation that ends unless it is put into service.
+/// A generation that is ended when dropped, unless it has been put into service.
 struct Candidate(Option<Rc<Generation>>);
 
 impl Drop for Candidate {
@@ -131,7 +131,7 @@ async fn reload(control: &Rc<Control>) -> Result<u32, ReloadError> {
     let before = intake.generations.program();
     let program = Program::of(&config, intake.listeners.port(&config), before.as_ref())?;
     let generation = Generation::start(&intake.state, config, program.clone()).await?;
-    // From here on a failure leaves nothing of the new generation behind.
+    // From here on, a failure ends the new generation.
     let mut candidate = Candidate(Some(generation.clone()));
     if let Some(problem) = certificate_problem(intake, &generation) {
         return Err(ReloadError::Certificate(problem));
@@ -183,7 +183,8 @@ fn read() -> Result<Config, String> {
     }
 }
 
-/// A start goes on without a certificate; a reload must not lose one.
+/// Returns a problem with the certificate for which a reload must fail. A start continues without a
+/// certificate, but a reload must not lose one.
 fn certificate_problem(intake: &Intake, generation: &Generation) -> Option<String> {
     if let Some(problem) = generation.signer.problem() {
         return Some(problem);

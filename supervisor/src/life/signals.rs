@@ -30,7 +30,7 @@ impl Signals {
         })
     }
 
-    /// Waits for a signal that ends the service and gives its name.
+    /// Waits for a signal that ends the service, and returns its name.
     pub(crate) async fn stop(&mut self) -> &'static str {
         loop {
             tokio::select! {
@@ -44,12 +44,12 @@ impl Signals {
     }
 }
 
-/// Whether the service ends when the terminal closes that it was started in. Under nohup(1), which has SIGHUP ignored, it
-/// does not.
+/// Whether the service ends when the terminal closes in which it was started. Under nohup(1), which ignores
+/// SIGHUP, it does not.
 static ENDS_WITH_TERMINAL: OnceLock<bool> = OnceLock::new();
 
-/// Whether a SIGHUP says that the terminal is closed. The kernel then takes it from all processes of its session before
-/// it sends the signal, and so it is gone as well when a shell passes the signal on.
+/// Whether a SIGHUP means that the terminal has closed. The kernel detaches the terminal from all processes
+/// of its session before it sends the signal, so that the test also works if a shell passes the signal on.
 fn terminal_is_closed() -> bool {
     ENDS_WITH_TERMINAL.get().is_some_and(|ends| *ends) && !has_terminal()
 }
@@ -59,7 +59,7 @@ fn has_terminal() -> bool {
     File::open("/dev/tty").is_ok()
 }
 
-/// Whether a signal is ignored, as far as proc(5) tells.
+/// Whether a signal is ignored, according to proc(5).
 fn is_ignored(signal: SignalKind) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -67,7 +67,8 @@ fn is_ignored(signal: SignalKind) -> bool {
     mask >> (signal.as_raw_value() - 1) & 1 != 0
 }
 
-/// Handlers for the signals that don't end the service. Once installed, these signals no longer end the process.
+/// Handlers for the signals that don't end the service. Once they are installed, these signals no longer end
+/// the process.
 #[derive(Debug)]
 pub(crate) struct Orders {
     reload: Signal,
@@ -80,7 +81,7 @@ impl Orders {
         Ok(Self { reload: signal(SignalKind::hangup())?, upgrade: signal(SignalKind::user_defined2())? })
     }
 
-    /// Reloads at each SIGHUP that is an order, upgrades at each SIGUSR2.
+    /// Requests a reload for each SIGHUP that is an order, and an upgrade for each SIGUSR2.
     pub(crate) async fn keep_passing(mut self, state: Rc<ServiceState>) {
         let requests: &ReloadRequests = &state.reload_requests;
         loop {
@@ -95,8 +96,9 @@ impl Orders {
     }
 }
 
-/// Unblocks the signals that an earlier image has blocked between its last handler and the first of this image.
+/// Unblocks the signals that an earlier image has blocked between its last handler and the first one of this
+/// image.
 pub(crate) fn unblock() {
-    // If they can't be unblocked they stay pending for ever, as if nobody had sent them.
+    // If this fails, the signals stay pending, as if they had not been sent.
     let _ = SigSet::all().thread_unblock();
 }

@@ -8,8 +8,8 @@ use crate::os::notify;
 use crate::path::intake::Intake;
 use crate::roles::supervise::START_DEADLINE;
 
-/// Notifies the watchdog at twice the rate that it asks for, but not while roles are missing for longer than their
-/// start may take: then a restart by the service manager may help.
+/// Notifies the watchdog at twice the required rate, but not while required roles are missing for longer than
+/// their start may take. A restart by the service manager may help then.
 pub(crate) async fn keep_feeding(intake: Rc<Intake>) {
     let Some(interval) = sd_notify::watchdog_enabled() else { return std::future::pending().await };
     let mut unable_since: Option<Instant> = None;

@@ -1,9 +1,9 @@
-//! What of the environment is about us, and not for programs that we start.
+//! Environment variables that concern this service and not the programs that it starts.
 
 use std::ffi::OsStr;
 
-/// What our service manager told us about ourselves (sd_notify(3), sd_listen_fds(3), systemd.exec(5)), and what an
-/// image before us did.
+/// Variables of the service manager (sd_notify(3), sd_listen_fds(3), systemd.exec(5)), and of an earlier
+/// image.
 const OURS: [&str; 21] = [
     "CACHE_DIRECTORY",
     "CONFIGURATION_DIRECTORY",
@@ -28,7 +28,7 @@ const OURS: [&str; 21] = [
     "WEBSOCKIFY_TAKE_OVER",
 ];
 
-/// Whether a variable is about this service, and nobody else's.
+/// Whether a variable concerns this service only.
 pub(crate) fn is_ours(name: &OsStr) -> bool {
     OURS.iter().any(|ours| name == *ours)
 }

@@ -1,5 +1,5 @@
-//! Which users this process can become. That is asked of the kernel: user 0 may lack every right, and a user
-//! namespace (user_namespaces(7)) may know no other user.
+//! Detects which users this process can change to. The kernel is asked: user 0 may lack privileges, and a
+//! user namespace (user_namespaces(7)) may not know other users.
 
 use std::fs;
 
@@ -8,14 +8,15 @@ use nix::errno::Errno;
 use nix::unistd::{Gid, Uid, getgroups, setgroups, setresgid, setresuid};
 use rustix::thread::{CapabilitySet, capabilities};
 
-/// The steps of becoming a user, as the statuses of a copy of this process that has failed in one.
+/// Steps of changing the user, used as exit statuses of the copy of this process that tries them.
 const GROUPS: u8 = 1;
 const GID: u8 = 2;
 const UID: u8 = 3;
-/// Added where the kernel does not know the number.
+/// Added if the kernel does not know the number.
 const UNKNOWN: u8 = 8;
 
-/// What is missing for roles of this user, in words for humans; nothing if there can be such roles. It is tried out.
+/// Returns what prevents roles from running as this user, or `None` if nothing does. The change is tried in a
+/// copy of this process.
 pub(crate) fn obstacle(uid: u32, gid: u32) -> Option<String> {
     if !may(CapabilitySet::KILL) {
         return Some("CAP_KILL is missing, by which they could be ended".into());
@@ -33,7 +34,7 @@ pub(crate) fn obstacle(uid: u32, gid: u32) -> Option<String> {
                 "{signal} ends a process that calls setgroups, setresgid or setresuid, as a filter of system calls does"
             ));
         }
-        // What can't be tried out is told by the roles.
+        // If it can't be tried, the roles report the error.
         Err(_) => return None,
     };
     Some(match (status, may(CapabilitySet::SETGID), may(CapabilitySet::SETUID)) {
@@ -50,7 +51,7 @@ pub(crate) fn obstacle(uid: u32, gid: u32) -> Option<String> {
     })
 }
 
-/// As roles do it.
+/// Changes the user as roles do.
 fn become_user(uid: u32, gid: u32) -> Result<(), (u8, Errno)> {
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
     if getgroups().map_or(true, |groups| !groups.is_empty()) {

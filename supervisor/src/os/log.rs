@@ -1,5 +1,5 @@
-//! The log: the original's lines on standard error, or the journal; and beside these in a file and at a
-//! syslog server, if that is configured.
+//! The log: the original's lines on standard error, or the journal; and in addition a file and a syslog
+//! server, if configured.
 
 mod file;
 mod journal;
@@ -34,19 +34,19 @@ use journal::Journal;
 use lines::Lines;
 use syslog::{Facility, Syslog};
 
-/// The target of events that only the journal gets: the lines for humans say the same in other words.
+/// Target of events for the journal only. Other lines tell the same to humans.
 pub(crate) const JOURNAL_ONLY: &str = "websockify::opened";
 
-/// Debug lines are wanted.
+/// Whether debug lines are enabled.
 static VERBOSE: AtomicBool = AtomicBool::new(false);
 
-/// The journal is there, which keeps the fields of an event beside its text.
+/// Whether the log is the journal, which stores the fields of an event beside its text.
 static KEEPS_FIELDS: AtomicBool = AtomicBool::new(false);
 
-/// How long the last lines may take at the end.
+/// Time limit for writing the last lines at the end.
 const LAST: Duration = Duration::from_millis(500);
 
-/// Where lines go. Each of these has its own queue: whoever is slow misses its own lines only.
+/// The destinations of log lines. Each has a queue of its own: a slow one loses only its own lines.
 #[derive(Clone, Debug)]
 pub(crate) struct Log {
     journal: Option<Journal>,
@@ -57,16 +57,16 @@ pub(crate) struct Log {
     marks: Option<Arc<Lines>>,
 }
 
-/// Why there is no log.
+/// The reason why the log can't be opened.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LogError {
-    /// No file.
+    /// The log file can't be opened.
     #[error(transparent)]
     File(#[from] file::LogFileError),
-    /// No server.
+    /// The syslog server can't be found.
     #[error(transparent)]
     Syslog(#[from] syslog::SyslogError),
-    /// No standard error, or no thread to write to it.
+    /// Standard error can't be used, or no thread can be started.
     #[error("cannot log: {0}")]
     System(#[from] io::Error),
 }
@@ -74,7 +74,7 @@ pub(crate) enum LogError {
 /// The log of this process.
 static LOG: OnceLock<Log> = OnceLock::new();
 
-/// How many entries each log has dropped, since nobody took them, by its name.
+/// Number of entries that each destination has dropped because it was too slow.
 pub(crate) fn dropped() -> Vec<(&'static str, u64)> {
     let Some(Log { journal, stderr, file, syslog, .. }) = LOG.get() else { return Vec::new() };
     let journal = journal.as_ref().map(|journal| ("journal", journal.dropped()));
@@ -84,7 +84,7 @@ pub(crate) fn dropped() -> Vec<(&'static str, u64)> {
     [journal, stderr, file, syslog].into_iter().flatten().collect()
 }
 
-/// Writes what waits, as far as somebody takes it.
+/// Writes the pending lines, up to a time limit.
 pub(crate) fn flush() {
     if let Some(log) = LOG.get() {
         log.write_last();
@@ -92,10 +92,10 @@ pub(crate) fn flush() {
 }
 
 impl Log {
-    /// Begins logging, to the journal if standard error leads there.
+    /// Opens the log: the journal if standard error is connected to it, else standard error.
     ///
-    /// `caller` is given in the background: the standard error of whoever started the service, which gets the log
-    /// until [`Self::leave_stderr`].
+    /// `caller` is given for a service in the background: the standard error of the caller, which receives
+    /// the log until [`Self::leave_stderr`].
     pub(crate) fn start(config: &Config, caller: Option<OwnedFd>) -> Result<Self, LogError> {
         let in_background = caller.is_some();
         let stderr = match caller {
@@ -147,7 +147,7 @@ impl Log {
         Ok(log)
     }
 
-    /// Sends what comes in to the syslog server, and opens the file again at SIGUSR1, in tasks of their own.
+    /// Starts tasks that send to the syslog server, and that reopen the log file at SIGUSR1.
     pub(crate) fn keep_writing(&self) -> io::Result<()> {
         if let Some(syslog) = &self.syslog {
             spawn_local(syslog.clone().keep_sending());
@@ -162,14 +162,14 @@ impl Log {
         Ok(())
     }
 
-    /// Opens the log file again, since somebody may have moved it away.
+    /// Reopens the log file, which may have been renamed.
     fn reopen(&self) {
         if let Some((path, lines)) = &self.file {
             lines.open(path.clone());
         }
     }
 
-    /// Says what waits on standard error, and nothing more there.
+    /// Writes the pending lines to standard error, and stops using it.
     pub(crate) fn leave_stderr(&self) -> io::Result<()> {
         if let Some(lines) = &self.stderr {
             lines.redirect(File::options().write(true).open("/dev/null")?.into());
@@ -178,7 +178,7 @@ impl Log {
         Ok(())
     }
 
-    /// Writes what waits at the end, as far as somebody takes it.
+    /// Writes the pending lines at the end, up to a time limit.
     pub(crate) fn write_last(&self) {
         let deadline = Instant::now() + LAST;
         for lines in self.streams().chain(&self.marks) {
@@ -197,20 +197,20 @@ impl Log {
     }
 }
 
-/// Whether debug lines are wanted from now on.
+/// Enables or disables debug lines.
 pub(crate) fn set_verbose(verbose: bool) {
     if VERBOSE.swap(verbose, Ordering::Relaxed) != verbose {
-        // Which lines are wanted is asked once for each place that makes them, and remembered.
+        // `tracing` caches for each call site whether it is enabled.
         tracing::callsite::rebuild_interest_cache();
     }
 }
 
-/// Whether the fields of events are kept, and not only their text.
+/// Whether fields of events are stored, and not only their text.
 pub(crate) fn keeps_fields() -> bool {
     KEEPS_FIELDS.load(Ordering::Relaxed)
 }
 
-/// Standard error leads to the journal (systemd.exec(5), `$JOURNAL_STREAM`).
+/// Whether standard error is connected to the journal (systemd.exec(5), `$JOURNAL_STREAM`).
 fn is_journal(stderr: &OwnedFd) -> bool {
     let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
     let Some((device, inode)) = stream.split_once(':') else { return false };
@@ -218,15 +218,14 @@ fn is_journal(stderr: &OwnedFd) -> bool {
         .is_ok_and(|stat| device.parse() == Ok(stat.st_dev) && inode.parse() == Ok(stat.st_ino))
 }
 
-/// Shows marks of a gateway, which may be taken over: nothing else gets through.
+/// Shows marks of a gateway. Only valid marks are shown, as the gateway may be compromised.
 pub(crate) fn show_marks(marks: &str) {
     if !marks.is_empty() {
         traffic::show(marks);
     }
 }
 
-/// The original's format: the bare text, or `CLIENT - - [TIME] text` for what concerns a client, with
-/// the local time.
+/// The original's format: the bare text, or `CLIENT - - [TIME] text` for lines about a client, in local time.
 struct Plain(Log);
 
 impl<S: Subscriber> Layer<S> for Plain {
@@ -251,7 +250,7 @@ impl<S: Subscriber> Layer<S> for Plain {
     }
 }
 
-/// The fields of an event that the plain format shows.
+/// The fields that the plain format shows.
 #[derive(Default)]
 struct Fields {
     message: String,

@@ -1,5 +1,5 @@
-//! A network namespace for the wrapped program (network_namespaces(7)): only root and the connector, which is started
-//! in the same namespace, can reach the program's port.
+//! A network namespace for the wrapped program (network_namespaces(7)). Only root and the connector, which is
+//! started in the same namespace, can reach the program's port.
 
 use std::fs::File;
 use std::io;
@@ -9,7 +9,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
-/// Holds the namespace while no process is in it.
+/// A descriptor of the namespace, which keeps it alive without a process in it.
 #[derive(Debug)]
 pub(crate) struct Network(OwnedFd);
 
@@ -28,9 +28,9 @@ impl Network {
         Self(namespace)
     }
 
-    /// Runs `action` in the namespace: sockets that it creates and processes that it starts belong there. The thread
-    /// returns to its own namespace in any case; that can fail only if it has lost the capability by which it went
-    /// there.
+    /// Runs `action` in the namespace: sockets that it creates and processes that it starts belong there. The
+    /// thread always returns to its own namespace. That can fail only if the thread has lost the capability
+    /// with which it has entered the other.
     fn within<T>(&self, action: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         let ours = current()?;
         setns(&self.0, CloneFlags::CLONE_NEWNET)?;
@@ -73,7 +73,7 @@ fn raise_loopback() -> io::Result<()> {
     // Protocol 0 is NETLINK_ROUTE.
     let socket =
         rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
-    // nlmsghdr: length, type, flags, sequence, port; ifinfomsg: family, type, index, flags, mask of flags.
+    // nlmsghdr: length, type, flags, sequence, port. ifinfomsg: family, type, index, flags, mask of flags.
     let mut request = Vec::with_capacity(32);
     request.extend(32u32.to_ne_bytes());
     request.extend(RTM_NEWLINK.to_ne_bytes());
@@ -83,7 +83,7 @@ fn raise_loopback() -> io::Result<()> {
     request.extend(IFF_UP.to_ne_bytes());
     request.extend(IFF_UP.to_ne_bytes());
     rustix::net::send(&socket, &request, SendFlags::empty())?;
-    // The kernel has answered by now: nlmsghdr, then the negative errno, 0 for success.
+    // The kernel answers synchronously: nlmsghdr, then the negative errno, 0 for success.
     let mut answer = [0u8; 64];
     let (length, _) = rustix::net::recv(&socket, &mut answer, RecvFlags::DONTWAIT)?;
     let [_, _, _, _, kind_low, kind_high, ..] = answer;

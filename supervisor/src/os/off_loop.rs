@@ -1,5 +1,5 @@
-//! File work off the event loop, so that a file system that hangs does not stop the service. Checks that precede every
-//! connection run on the loop where the files are local, since waking a thread costs more than the check.
+//! Runs work on files outside of the event loop, which must not block while a file system hangs. Checks that precede
+//! every connection run on the loop if the files are local, since waking a thread costs more than the check.
 
 use std::cell::{Cell, OnceCell};
 use std::io;
@@ -17,14 +17,14 @@ use super::local_files::{self, Mounts};
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// A thread that touches one set of files. There is one attempt at a time: while it hangs, no other is begun.
+/// A thread for one set of files. It does one job at a time: while a job hangs, no other is started.
 #[derive(Debug)]
 pub(crate) struct OffLoop {
-    /// What the files are, for the log.
+    /// Description of the files for the log.
     what: &'static str,
-    /// How long is waited for an attempt.
+    /// Time limit for waiting for a job.
     patience: Duration,
-    /// The thread ends when this is dropped, once it can.
+    /// The queue of the thread, which ends after its current job when this is dropped.
     jobs: OnceCell<mpsc::Sender<Job>>,
     turn: Arc<Mutex<()>>,
     /// The files that [`Self::run`] examines. Empty: it always uses the thread.
@@ -33,19 +33,19 @@ pub(crate) struct OffLoop {
     hangs: Rc<Cell<bool>>,
 }
 
-/// Why nothing has come of an attempt.
+/// The reason why a job has no result.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OffLoopError {
-    /// It takes longer than is waited for, or one before it does.
+    /// The job, or one before it, has exceeded the time limit.
     #[error("the file system does not answer")]
     Hangs,
-    /// There is no thread.
+    /// The thread can't be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] io::Error),
 }
 
 impl OffLoop {
-    /// The thread is started when it is needed.
+    /// Creates the handle. The thread is started with the first job.
     pub(crate) fn new(what: &'static str, patience: Duration) -> Self {
         Self::of(what, patience, Vec::new())
     }
@@ -56,14 +56,14 @@ impl OffLoop {
         Self { what, patience, jobs, turn: Arc::default(), paths: paths.into(), mounts, hangs: Rc::default() }
     }
 
-    /// Whether an attempt hangs.
+    /// Whether a job is hanging.
     pub(crate) fn hangs(&self) -> bool {
         self.hangs.get()
     }
 
-    /// Runs `work`, then `done` with its outcome. `work` runs on the thread, or on the loop where the files are known to
-    /// be local; it must not block on a local file (a FIFO, say). If `work` takes longer than the patience, the call
-    /// fails, and `done` runs when `work` ends.
+    /// Runs `work`, and then `done` with its result on the event loop. `work` runs on the thread, or on the loop
+    /// if the files are known to be local; it must not block on a local file such as a FIFO. If `work` exceeds
+    /// the time limit, the result is an error, and `done` is called when `work` has ended.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -97,12 +97,12 @@ impl OffLoop {
         let turn = timeout(self.patience, self.turn.clone().lock_owned()).await;
         let turn = turn.map_err(|_| OffLoopError::Hangs)?;
         let (sender, outcome) = oneshot::channel();
-        // Whoever waits has waited in a task that goes on.
+        // The receiver is a task that runs to its end.
         let job: Job = Box::new(move || drop(sender.send(work())));
-        // The thread ends behind the sender only.
+        // The thread lives as long as the sender.
         let _ = self.jobs()?.send(job);
         let (hangs, what) = (self.hangs.clone(), self.what);
-        // A task of its own, so that it goes on if our caller is given up.
+        // A task of its own, which continues if the caller is cancelled.
         let finished = spawn_local(async move {
             if let Ok(outcome) = outcome.await {
                 done(outcome);
@@ -124,7 +124,7 @@ impl OffLoop {
         Err(OffLoopError::Hangs)
     }
 
-    /// Gives what `work` on the thread has come to, unless that takes too long.
+    /// Runs `work` on the thread and returns its result, unless it exceeds the time limit.
     pub(crate) async fn get<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_that_hangs_keeps_its_first_caller_for_a_while_and_others_not_at_all() {
+    fn a_hanging_job_delays_its_first_caller_and_no_other() {
         run(async {
             let files = OffLoop::new("tokens", PATIENCE);
             let (resume, hang) = mpsc::channel::<()>();
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn callers_come_one_after_the_other() {
+    fn callers_take_turns() {
         run(async {
             let files = OffLoop::new("tokens", Duration::from_secs(5));
             let slow = |n| {
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_goes_on_if_its_caller_is_given_up() {
+    fn a_job_continues_if_its_caller_is_cancelled() {
         run(async {
             let files = OffLoop::new("tokens", Duration::from_secs(5));
             let slow = files.get(|| thread::sleep(Duration::from_millis(50)));

@@ -1,7 +1,7 @@
-//! A file by its name in a directory that is held.
+//! Files that are identified by a name in an open directory.
 //!
-//! Whoever may write to a directory on the path, or to the last one, can have the path lead to another file at any
-//! time. So what we made by its path is found again, changed and removed through a [`Place`] only.
+//! Whoever may write to a directory on a path can make the path lead to another file at any time. So files
+//! that were created by their path are found again, changed and removed only through a [`Place`].
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -13,31 +13,31 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, unlinkat};
 use rustix::process::{getegid, geteuid};
 
-/// A place in the file system, without the right to read or write what is there.
+/// Opens a location in the file system without the permission to read or write it.
 const HANDLE: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 
-/// A name in a directory that is held.
+/// A name in an open directory.
 #[derive(Debug)]
 pub(crate) struct Place {
     pub(super) directory: OwnedFd,
     pub(crate) name: OsString,
-    /// As configured, for humans.
+    /// Path as configured, for messages.
     pub(crate) path: PathBuf,
 }
 
-/// What stands at a place.
+/// The file at a place.
 #[derive(Debug)]
 pub(super) struct Found {
-    /// Opened with `O_PATH`: it stays this file, whatever happens to its name. As long as it is held no other file gets
-    /// its inode.
+    /// Opened with `O_PATH`. It refers to the same file even if its name changes. While it is open, no other
+    /// file gets its inode.
     pub(super) file: OwnedFd,
     pub(super) stat: Stat,
 }
 
-/// Others who can make the names of a directory lead to other files.
+/// Other users who can make the names of a directory lead to other files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Writers {
-    /// Its owner, who is neither root nor who we are.
+    /// The owner, if that is neither root nor the current user.
     Owner(u32),
     /// The members of a group.
     Group(u32),
@@ -55,7 +55,7 @@ impl fmt::Display for Writers {
 }
 
 impl Place {
-    /// The place that `path` leads to now. Its directory must be there, and is held from now on.
+    /// The place that `path` currently leads to. Its directory must exist, and is kept open.
     pub(crate) fn of(path: &Path) -> io::Result<Self> {
         Self::from(CWD, path)
     }
@@ -70,17 +70,17 @@ impl Place {
         Ok(Self::within(directory, name.to_owned(), path))
     }
 
-    /// The place of `name` in a directory that is held already.
+    /// The place of `name` in an open directory.
     pub(crate) fn within(directory: OwnedFd, name: OsString, path: &Path) -> Self {
         Self { directory, name, path: path.to_owned() }
     }
 
-    /// Opens what is there, or makes it. A symbolic link is never followed: the error is then `ELOOP`.
+    /// Opens or creates the file. A symbolic link is never followed: the error is `ELOOP`.
     pub(crate) fn open(&self, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
         self.open_beside(&self.name, flags, mode)
     }
 
-    /// The same with another name in the directory.
+    /// Like [`Self::open`], for another name in the directory.
     pub(crate) fn open_beside(&self, name: &OsStr, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
         Ok(openat(&self.directory, name, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, mode)?)
     }
@@ -93,7 +93,7 @@ impl Place {
         Ok(entries.filter_map(|entry| Some(OsStr::from_bytes(entry.ok()?.file_name().to_bytes()).to_owned())))
     }
 
-    /// Opens what the symbolic link there leads to. This is for links that nobody can change.
+    /// Opens the destination of the symbolic link. Only for links that nobody can change.
     pub(super) fn open_through(&self, flags: OFlags) -> io::Result<OwnedFd> {
         Ok(openat(&self.directory, &self.name, flags | OFlags::CLOEXEC, Mode::empty())?)
     }
@@ -103,7 +103,7 @@ impl Place {
         Self::from(self.directory.as_fd(), path)
     }
 
-    /// What is there, a symbolic link itself included.
+    /// Finds the file, which may be a symbolic link.
     pub(super) fn find(&self) -> io::Result<Found> {
         let file = self.open(HANDLE, Mode::empty())?;
         Found::new(file)
@@ -111,14 +111,15 @@ impl Place {
 
     /// Removes the name.
     ///
-    /// There is no call that removes a name only if it leads to a certain file. Whoever swaps the file just before loses
-    /// one from a directory that they may write to, which they could have removed themselves.
+    /// No system call removes a name only if it leads to a certain file. Someone who exchanges the file just
+    /// before loses it, but could have removed it anyway, having write permission for the directory.
     pub(super) fn remove(&self) -> io::Result<()> {
         Ok(unlinkat(&self.directory, &self.name, AtFlags::empty())?)
     }
 
-    /// Who else may swap what is there. In a directory with the sticky bit, such as /tmp, nobody may but the owners of
-    /// directory and file. A directory of ours with our group is ours: many users have a group of their own.
+    /// Returns who else may exchange the file. In a directory with the sticky bit, such as /tmp, only the
+    /// owners of directory and file may. A directory of ours with our group counts as ours, as many users
+    /// have a group of their own.
     pub(crate) fn writers(&self) -> Option<Writers> {
         let stat = fstat(&self.directory).ok()?;
         writers(stat.st_mode, (stat.st_uid, stat.st_gid), (geteuid().as_raw(), getegid().as_raw()))
@@ -154,7 +155,7 @@ impl Found {
         FileType::from_raw_mode(self.stat.st_mode) == kind
     }
 
-    /// A path that leads to this very file (proc(5)), for calls that take nothing else.
+    /// A path that leads to exactly this file (proc(5)), for system calls that require a path.
     pub(super) fn link(&self) -> PathBuf {
         format!("/proc/self/fd/{}", self.file.as_raw_fd()).into()
     }
@@ -165,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_may_swap_a_file_is_told_by_its_directory() {
+    fn the_directory_determines_who_may_exchange_a_file() {
         let (root, we, other) = ((0, 0), (1000, 1000), (33, 33));
         for (mode, owner, us, expected) in [
             (0o755, root, root, None),

@@ -1,4 +1,4 @@
-//! A child process, held by a descriptor (pidfd_open(2)), because its number may be reused.
+//! Child processes, held by a descriptor (pidfd_open(2)), because process ids are reused.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -16,7 +16,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use tokio::io::Interest;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// The largest number of processes that Linux can have (PID_MAX_LIMIT).
+/// Maximum number of processes in Linux (PID_MAX_LIMIT).
 const MAX_PROCESSES: u32 = 4 << 20;
 
 thread_local! {
@@ -27,7 +27,7 @@ thread_local! {
     static LIVING: RefCell<BTreeSet<i32>> = const { RefCell::new(BTreeSet::new()) };
 }
 
-/// A child process. Killed on drop.
+/// A child process. Dropping it kills the process.
 #[derive(Debug)]
 pub(crate) struct Process {
     pidfd: Option<Registered>,
@@ -39,11 +39,11 @@ impl Process {
     /// Starts `command`.
     pub(crate) fn start(command: &mut Command) -> io::Result<Self> {
         let child = command.spawn()?;
-        // It can't have been reaped yet, so that the number is still its own.
+        // The process can't have been reaped yet, so that its id is still valid.
         Self::adopt(i32::try_from(child.id()).unwrap_or(0))
     }
 
-    /// Takes over a child that was not reaped yet.
+    /// Takes over a child that has not been reaped yet.
     pub(crate) fn adopt(pid: i32) -> io::Result<Self> {
         let child = Pid::from_raw(pid).ok_or(io::ErrorKind::NotFound)?;
         let pidfd = pidfd_open(child, PidfdFlags::empty())?;
@@ -63,16 +63,16 @@ impl Process {
         ended
     }
 
-    /// Kills it and waits for its end, after which it can't serve anybody.
+    /// Kills it and waits for its end.
     pub(crate) async fn kill(mut self) -> Option<ExitStatus> {
         self.send_kill();
         self.wait().await.ok()
     }
 
-    /// Kills it; whoever waits for it learns of its end.
+    /// Kills it without waiting for its end.
     pub(crate) fn send_kill(&self) {
         if let Some(pidfd) = &self.pidfd {
-            // A process that has ended needs no signal.
+            // Fails if the process has ended.
             let _ = pidfd_send_signal(pidfd, Signal::KILL);
         }
     }
@@ -82,7 +82,7 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.send_kill();
         if let Some(pidfd) = self.pidfd.take() {
-            // At the end of the thread there is no task left that could reap it.
+            // If this fails, the thread is ending, and no task is left that could reap the child.
             let _ = LEFT.try_with(|left| left.borrow_mut().push((self.pid, pidfd.into_inner())));
         }
     }
@@ -104,19 +104,19 @@ pub(crate) async fn keep_reaping() {
     }
 }
 
-/// Keeps the memory and the descriptors of this process from others of its user (PR_SET_DUMPABLE), and from core files:
-/// it knows passwords and keys. Programs that it executes are what they would be without.
+/// Hides memory and descriptors of this process from others of the same user, and prevents core files
+/// (PR_SET_DUMPABLE), as it knows passwords and keys. Programs that it executes are not affected.
 pub(crate) fn hide() {
-    // There is no reason for which the kernel could refuse.
+    // The kernel has no reason to refuse this.
     let _ = nix::sys::prctl::set_dumpable(false);
 }
 
-/// Whether a process is one that we have started, or that such a one has; also if it can't be told, as with one that
-/// has ended.
+/// Whether a process is a descendant of this one. True as well if that is unknown, as for a process that has
+/// ended.
 pub(crate) fn may_be_of_ours(pid: i32) -> bool {
     let ours = i32::try_from(std::process::id()).unwrap_or(0);
     let mut at = pid;
-    // No line of descent is longer than there are processes.
+    // A line of descent is not longer than the number of processes.
     for _ in 0..MAX_PROCESSES {
         match parent(at) {
             Some(parent) if parent == ours => return true,
@@ -128,27 +128,27 @@ pub(crate) fn may_be_of_ours(pid: i32) -> bool {
     true
 }
 
-/// The parent of a process by proc_pid_stat(5); 0 for one that our namespace does not have.
+/// The parent of a process according to proc_pid_stat(5); 0 for one outside of this PID namespace.
 fn parent(pid: i32) -> Option<i32> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name of a process may hold anything, a closing parenthesis too.
+    // The name of a process may contain anything, including a closing parenthesis.
     let (_, rest) = stat.rsplit_once(')')?;
     rest.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// The process ids of all children that were not reaped.
+/// Process ids of all children that have not been reaped.
 pub(crate) fn living() -> BTreeSet<i32> {
     LIVING.with(|living| living.borrow().clone())
 }
 
-/// How a child has ended; `WouldBlock` while it runs.
+/// Reaps a child and returns its exit status. The error is `WouldBlock` while it runs.
 fn reap(pidfd: BorrowedFd<'_>) -> io::Result<ExitStatus> {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
     let status = waitid(WaitId::PidFd(pidfd), options)?.ok_or(io::ErrorKind::WouldBlock)?;
     Ok(ExitStatus::from_raw(raw(&status)))
 }
 
-/// The wait status of wait(2), which the standard library takes.
+/// Converts to the wait status of wait(2), which the standard library uses.
 fn raw(status: &WaitIdStatus) -> i32 {
     match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => code << 8,
@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn children_and_theirs_are_of_ours_and_nobody_else_is() {
+    fn only_descendants_are_recognised_as_ours() {
         let mut command = Command::new("sh");
         let command = command.args(["-c", "sleep 30 & echo $!; wait"]);
         let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();

@@ -1,7 +1,7 @@
-//! The files of this program and of the roles' program, as found at the start.
+//! The files of this program and of `websockify-worker`, as found at the start.
 //!
-//! A package may be replaced while the service runs. Roles are started from the file that existed at the start, since
-//! their setup fits no other version; an upgrade uses the files that exist by then.
+//! A package may be replaced while the service runs. Roles are started from the file that existed at the
+//! start, since their setups fit no other version. An upgrade uses the files that exist at that time.
 
 use std::fs::File;
 use std::io;
@@ -19,11 +19,11 @@ struct ProgramFiles {
     program: PathBuf,
     worker: PathBuf,
     worker_file: File,
-    /// An interpreter opens the script once more, after the descriptor was closed.
+    /// The worker is a script: its interpreter opens it by path, after the descriptor was closed.
     worker_is_script: bool,
 }
 
-/// Remembers the current directory, to which relative paths on the command line refer.
+/// Stores the current directory, to which relative paths on the command line refer.
 pub(crate) fn note_directory() {
     if let Ok(directory) = std::env::current_dir() {
         let _ = DIRECTORY.set(directory);
@@ -35,10 +35,10 @@ pub(crate) fn first_directory() -> PathBuf {
     DIRECTORY.get().cloned().unwrap_or_else(|| "/".into())
 }
 
-/// Runs `action` in the directory of the start, which is not the current one in the background.
+/// Runs `action` in the directory of the start. A background process has another current directory.
 pub(crate) fn in_first_directory<T>(action: impl FnOnce() -> T) -> T {
     let now = std::env::current_dir();
-    // If it is gone, `action` fails.
+    // If this fails, `action` fails as well.
     let _ = std::env::set_current_dir(first_directory());
     let done = action();
     if let Ok(now) = now {
@@ -47,7 +47,7 @@ pub(crate) fn in_first_directory<T>(action: impl FnOnce() -> T) -> T {
     done
 }
 
-/// The path of this program, in whatever version.
+/// Path of the installed program, which may be another version by now.
 pub(crate) fn path() -> io::Result<PathBuf> {
     found().map(|found| found.program.clone())
 }
@@ -59,7 +59,7 @@ pub(crate) fn worker() -> io::Result<Command> {
     if found.worker_is_script {
         return Ok(Command::new(&found.worker));
     }
-    // The new process resolves this path while it still has this process's descriptors.
+    // The new process resolves this path while it still has the descriptors of this process.
     let mut command = Command::new(format!("/proc/self/fd/{}", found.worker_file.as_raw_fd()));
     command.arg0(&found.worker);
     Ok(command)
@@ -85,8 +85,8 @@ fn found() -> io::Result<&'static ProgramFiles> {
     Ok(FILES.get_or_init(|| found))
 }
 
-/// This program by the path of its call, with links resolved again; and `websockify-worker` beside it or where
-/// packages install it.
+/// Finds this program by the path of its call, whose links are resolved anew for each use; and
+/// `websockify-worker` beside it or where packages install it.
 fn find() -> io::Result<ProgramFiles> {
     let this = std::env::current_exe()?;
     let called = std::env::args_os().next().map(PathBuf::from);

@@ -1,4 +1,4 @@
-//! The file of a unix socket that we have bound: its mode while it is there, and its removal.
+//! The file of a unix socket that was bound here: its permissions and its removal.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,28 +11,28 @@ use rustix::process::{geteuid, umask};
 
 use super::place::{Found, Place};
 
-/// The permissions among the bits of a mode.
+/// The permission bits of a mode.
 const PERMISSIONS: u32 = 0o7777;
 
-/// A file that is known whatever happens to its name. Dropping this removes it.
+/// A file that is identified independently of its name. Dropping this removes it.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     place: Place,
     file: Found,
 }
 
-/// A new stream socket, which does not block.
+/// Creates a non-blocking stream socket.
 pub(crate) fn stream() -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     Ok(rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
 }
 
 impl SocketFile {
-    /// Binds `socket` to `path`. What a killed program left behind there is removed: a socket on which nobody
-    /// listens.
+    /// Binds `socket` to `path`. A stale socket of a killed program, on which nobody listens, is removed
+    /// first.
     ///
-    /// The file has its mode from the beginning, since the kernel gives it that of the socket: nothing has to be changed
-    /// by a path.
+    /// The file has its permissions from the beginning, since the kernel gives it those of the socket. No
+    /// permissions are ever changed by path.
     pub(crate) fn bind(socket: &OwnedFd, path: &Path, mode: u32) -> io::Result<Self> {
         let place = Place::of(path)?;
         remove_stale(&place)?;
@@ -43,12 +43,13 @@ impl SocketFile {
         umask(masked);
         bound?;
         let found = place.find()?;
-        // Whoever may write to the directory can be this fast, but can't own what we own.
+        // Whoever may write to the directory can replace the file at once, but can't create one that is owned
+        // by our user.
         if !found.is(FileType::Socket) || found.stat.st_uid != geteuid().as_raw() {
             return Err(io::Error::other("something else stood there as soon as the socket was bound"));
         }
         let file = Self { file: found, place };
-        // A default ACL of the directory may have taken bits away (acl(5)).
+        // A default ACL of the directory may have removed permissions (acl(5)).
         file.set_mode(mode)?;
         if let Some(others) = file.place.writers() {
             let path = &file.place.path;
@@ -60,27 +61,27 @@ impl SocketFile {
         Ok(file)
     }
 
-    /// Goes on with the file of an earlier image.
+    /// Takes over the file of an earlier image.
     pub(crate) fn adopt(directory: OwnedFd, file: OwnedFd, path: &Path) -> io::Result<Self> {
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
         Ok(Self { place: Place::within(directory, name, path), file: Found::new(file)? })
     }
 
-    /// Where it was bound.
+    /// Path to which it was bound.
     pub(crate) fn path(&self) -> &Path {
         &self.place.path
     }
 
-    /// What the next image goes on with: the directory, and the file.
+    /// Descriptors for the next image: the directory and the file.
     pub(crate) fn snapshot(&self) -> [BorrowedFd<'_>; 2] {
         [self.place.directory.as_fd(), self.file.file.as_fd()]
     }
 
-    /// Sets the mode of the file.
+    /// Sets the permissions of the file.
     ///
     /// # Errors
     ///
-    /// If it is not there any more, another file included, or the kernel refuses it.
+    /// Fails if the file was removed or replaced, or if the kernel refuses the change.
     pub(crate) fn set_mode(&self, mode: u32) -> io::Result<()> {
         let found = self.place.find()?;
         if !found.is_same(&self.file) {
@@ -96,19 +97,19 @@ impl SocketFile {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if self.place.find().is_ok_and(|found| found.is_same(&self.file)) {
-            // Somebody else may have removed it; nothing is left to do then.
+            // Fails if somebody else has removed the name.
             let _ = self.place.remove();
         }
     }
 }
 
-/// Removes a socket that a killed program left behind: nobody listens on it.
+/// Removes a stale socket of a killed program, on which nobody listens.
 fn remove_stale(place: &Place) -> io::Result<()> {
     let Ok(found) = place.find() else { return Ok(()) };
     if !found.is(FileType::Socket) {
         return Ok(());
     }
-    // One that has no room for more clients, or that is not for us, is in use.
+    // A socket whose queue is full, or that is not accessible, is in use.
     let connected = rustix::net::connect(&stream()?, &SocketAddrUnix::new(found.link())?);
     if connected == Err(Errno::CONNREFUSED) { place.remove() } else { Ok(()) }
 }
@@ -126,7 +127,7 @@ mod tests {
         fs::symlink_metadata(path).unwrap().permissions().mode() & 0o7777
     }
 
-    /// A bound socket at `run/socket`, and a victim of mode 0600 beside its directory.
+    /// Creates a bound socket at `run/socket`, and a victim of mode 0600 beside its directory.
     fn bound() -> (tempfile::TempDir, PathBuf, PathBuf, SocketFile) {
         let directory = tempfile::tempdir().unwrap();
         let run = directory.path().join("run");
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_taken_its_place_is_left_alone() {
+    fn a_file_that_has_replaced_it_is_left_alone() {
         type Swap = fn(&Path, &Path);
         let swaps: [(&str, Swap); 5] = [
             ("a link", |path, victim| symlink(victim, path).unwrap()),
@@ -175,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn in_a_directory_that_was_moved_it_is_found_and_nothing_in_the_one_that_has_its_name() {
+    fn it_is_found_in_a_moved_directory_and_not_in_one_of_the_same_name() {
         let (directory, path, victim, file) = bound();
         let run = path.parent().unwrap();
         let moved = directory.path().join("moved");
@@ -204,7 +205,7 @@ mod tests {
         drop(listener);
         assert_eq!(fs::metadata(&path).unwrap().ino(), inode);
         drop(again().unwrap());
-        // A link to such a socket is no socket.
+        // A link to a stale socket is not a socket.
         let stale = path.with_file_name("stale");
         drop(UnixListener::bind(&stale).unwrap());
         symlink(&stale, &path).unwrap();

@@ -13,7 +13,7 @@ use crate::os::log;
 use crate::path::intake::Intake;
 use text::Text;
 
-/// The commit of the sources, if the build sets it. Otherwise equal sources give equal builds.
+/// Commit of the sources, if the build sets it. It is optional so that equal sources give equal builds.
 const REVISION: Option<&str> = option_env!("WEBSOCKIFY_REVISION");
 
 /// All metrics in the OpenMetrics text format.
@@ -38,7 +38,7 @@ fn build(revision: Option<&str>) -> Vec<(&str, &str)> {
     [("version", env!("CARGO_PKG_VERSION"))].into_iter().chain(revision).collect()
 }
 
-/// `sessions` is the number of open sessions.
+/// Writes the metrics of sessions. `sessions` are those that are open.
 fn write_sessions(text: &mut Text, intake: &Intake, sessions: &[Session]) {
     let connections = intake.state.connections.borrow();
     let (totals, ended) = (connections.totals(), connections.ended_sessions());
@@ -48,7 +48,7 @@ fn write_sessions(text: &mut Text, intake: &Intake, sessions: &[Session]) {
         text.total(&[("closed_by", closed_by)], *count);
     }
     let sum = |ended: u64, open: fn(&Session) -> Option<u64>| {
-        // Gateways are not trusted with plausible numbers.
+        // Saturating, as gateways are not trusted to report plausible numbers.
         sessions.iter().filter_map(open).fold(ended, u64::saturating_add)
     };
     text.counter("websockify_relayed_bytes", "Bytes of payload.");
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_revision_is_told_if_it_is_known() {
+    fn the_revision_is_a_label_if_it_is_known() {
         let version = ("version", env!("CARGO_PKG_VERSION"));
         assert_eq!(build(Some("abc123")), [version, ("revision", "abc123")]);
         assert_eq!(build(Some("")), [version]);

@@ -1,5 +1,5 @@
-//! The process metrics that Prometheus client libraries define, for the supervisor. Under systemd the supervisor
-//! cannot see its roles in /proc; systemd accounts for their memory and processor time.
+//! The process metrics defined by Prometheus client libraries, for the supervisor. Under systemd the
+//! supervisor can't see its roles in /proc; systemd accounts for their memory and processor time.
 
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,7 +9,7 @@ use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage};
 use super::text::Text;
 use crate::path::intake::Intake;
 
-/// Writes the process metrics; values that the kernel does not tell are left out.
+/// Writes the process metrics. Values that the kernel does not provide are omitted.
 pub(super) fn write(text: &mut Text, intake: &Intake) {
     if let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) {
         let seconds = [usage.user_time(), usage.system_time()]

@@ -1,4 +1,4 @@
-//! Taking over from an earlier image of the program.
+//! Takes over from an earlier image of the program.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -24,12 +24,12 @@ use crate::roles::plugin;
 use crate::roles::voice::About;
 use crate::roles::wrapper::{self, Program};
 
-/// The inherited descriptors that nobody has taken yet.
+/// Inherited descriptors that have no owner yet.
 #[derive(Debug)]
 pub(super) struct Descriptors(BTreeMap<RawFd, OwnedFd>);
 
 impl Descriptors {
-    /// Takes ownership of all of them and sets close-on-exec.
+    /// Takes ownership of all of them, and sets close-on-exec.
     pub(super) fn take(numbers: &[RawFd]) -> io::Result<Self> {
         numbers
             .iter()
@@ -45,10 +45,10 @@ impl Descriptors {
     }
 }
 
-/// Takes over the service as the earlier image has left it. Its roles can't be started again, because their setup
-/// belongs to that image.
+/// Takes over the service from an earlier image. Its roles can't be started again, because their setups
+/// belong to that image.
 ///
-/// `path` is the path of the control socket, `asked` the number of the reload that completes the upgrade.
+/// `path` is the path of the control socket. `asked` is the number of the reload that completes the upgrade.
 pub(crate) fn adopt(
     control: &Rc<Control>,
     config: &Config,
@@ -60,7 +60,7 @@ pub(crate) fn adopt(
     let intake = &control.intake;
     let ours = env!("CARGO_PKG_VERSION");
     tracing::info!("version {ours} takes over from version {}", state.program);
-    // Before children are reaped, so that the last messages of the program are read.
+    // Done before children are reaped, so that the last messages of the program are read.
     let program = state.wrapped.and_then(|snapshot| {
         let program = wrapper::adopt(snapshot, |number| descriptors.get(number));
         program.map_err(|error| tracing::error!("the wrapped program is lost: {error}")).ok()
@@ -68,7 +68,7 @@ pub(crate) fn adopt(
     reap();
     intake.state.restore(state.service);
     for pid in state.others {
-        // Nobody needs it any more: dropping it ends it.
+        // No longer needed. Dropping it ends the process.
         drop(Process::adopt(pid));
     }
     let mut connections = intake.state.connections.borrow_mut();
@@ -102,7 +102,7 @@ pub(crate) fn adopt(
     }
 }
 
-/// Reaps children that ended during the exec. Their keepers notice that their channels are closed.
+/// Reaps children that have ended during the exec. Their keepers notice that their channels are closed.
 fn reap() {
     while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(status) if status != WaitStatus::StillAlive)
     {
@@ -160,7 +160,7 @@ fn adopt_generation(
             }
         }
     }
-    // A role that has ended meanwhile is left out.
+    // Plugins that have ended meanwhile are omitted.
     let plugins = from.plugins.into_iter().filter_map(|pid| plugin::Running::adopt(pid).ok());
     generation.adopted_plugins.borrow_mut().extend(plugins);
     generation
@@ -186,7 +186,7 @@ fn listening(from: state::Listener, descriptors: &mut Descriptors) -> io::Result
     Ok(Listening::adopted(socket, from.address, file))
 }
 
-/// Without its directory the file can't be told from others, and is left alone.
+/// Without its directory, the file can't be distinguished from others and is left alone.
 fn socket_file(from: state::SocketFile, descriptors: &mut Descriptors) -> Option<SocketFile> {
     let directory = descriptors.get(from.directory);
     let file = descriptors.get(from.file);

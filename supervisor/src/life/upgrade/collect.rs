@@ -1,4 +1,4 @@
-//! Writes down the state for the next image.
+//! Collects the state for the next image.
 
 use std::io;
 use std::process;
@@ -17,7 +17,7 @@ use crate::roles::peer::Peer;
 use crate::roles::wrapper::{Program, ProgramSnapshot};
 
 impl State {
-    /// The state of the service. `passed` gets copies of its descriptors.
+    /// The state of the service. `passed` receives copies of its descriptors.
     pub(super) fn collect(control: &Control, passed: &mut Passed) -> Result<Self, StateError> {
         let intake = &control.intake;
         let mut listeners = Vec::new();
@@ -110,7 +110,7 @@ fn of_generation(
         signer: of(signer)?,
         echo: of(generation.echo.borrow().clone())?,
         plugins: generation.plugin_pids(),
-        // The exporter of an earlier configuration has been ended.
+        // A wrapped program of an earlier configuration has been ended.
         wraps: program.zip(generation.program.as_ref()).is_some_and(|(one, other)| Rc::ptr_eq(one, other)),
     })
 }

@@ -1,9 +1,9 @@
-//! Upgrade: another version of the program continues in the same process, without the end of a session.
+//! Upgrade: another version of the program takes over in the same process, without ending sessions.
 //!
-//! The new image is rehearsed first, in a process of its own that starts roles and shows that it can read the state.
-//! Then it is executed in this process, with copies of the descriptors that it needs. It takes over everything as it
-//! is, accepts clients, and reloads: roles of the new version serve new connections, roles of the earlier version
-//! keep theirs.
+//! The new image is first rehearsed in a process of its own, which starts roles and checks that it can read
+//! the state. Then it is executed in this process, with copies of the descriptors that it needs. It takes
+//! over everything as it is, accepts clients, and reloads. From then on roles of the new version serve new
+//! connections, and roles of the earlier version keep theirs.
 
 mod adopt;
 mod collect;
@@ -36,47 +36,49 @@ pub(crate) use adopt::adopt;
 pub(crate) use state::StateError;
 use state::{Passed, State};
 
-/// Marks a process as an upgrade: the number of the descriptor with the state, or [`REHEARSAL`].
+/// Environment variable that marks an upgrade. The value is the number of the descriptor with the state, or
+/// [`REHEARSAL`].
 const VARIABLE: &str = "WEBSOCKIFY_TAKE_OVER";
 
-/// Marks a rehearsal, whose state is on standard input.
+/// Marks a rehearsal, which gets the state on standard input.
 const REHEARSAL: &str = "rehearsal";
 
-/// Deadline of the rehearsal, in which each role has a deadline of its own.
+/// Time limit of the rehearsal. Each role has a time limit of its own within it.
 const REHEARSAL_DEADLINE: Duration = Duration::from_secs(30);
 
-/// How long connections without a gateway may take to find one, and a wrapped program to start or end.
+/// Time limits for handing over the waiting connections, and for a wrapped program that is starting or
+/// ending.
 const SETTLE_DEADLINE: Duration = Duration::from_secs(2);
 const SETTLE_PAUSE: Duration = Duration::from_millis(2);
 
-/// Longest error message of a new image that is logged.
+/// Maximum length of a new image's error message in the log, in bytes.
 const MAX_COMPLAINT_BYTES: u64 = 2000;
 
-/// Why an upgrade has not happened.
+/// The reason why an upgrade has failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UpgradeError {
     /// A system call has failed.
     #[error("{what}: {source}")]
     System {
-        /// What it was to do.
+        /// The attempted operation.
         what: &'static str,
         /// The error of the kernel.
         source: io::Error,
     },
-    /// The state of this image can't be written down.
+    /// The state of this image can't be serialised.
     #[error(transparent)]
     State(#[from] StateError),
     /// The new image can't take over.
     #[error("{0}")]
     Refused(String),
-    /// Connections wait for gateways, or the wrapped program is starting or ending.
+    /// Connections are waiting for gateways, or the wrapped program is starting or ending.
     #[error(
         "connections are waiting for a gateway, or the wrapped program is being started or ended; try again"
     )]
     Busy,
 }
 
-/// What an earlier image has left to this one.
+/// The state inherited from an earlier image.
 #[derive(Debug)]
 pub(crate) struct Inheritance {
     state: State,
@@ -101,11 +103,11 @@ impl Inheritance {
     }
 }
 
-/// Finds out how this image was started. Must run before the process opens descriptors of its own.
+/// Determines how this image was started. Must run before the process opens descriptors of its own.
 ///
 /// # Errors
 ///
-/// When there is a state that this image can't take over.
+/// Fails if there is a state that this image can't take over.
 pub(crate) fn start() -> Result<Start, StateError> {
     let Ok(told) = std::env::var(VARIABLE) else { return Ok(Start::Fresh) };
     if told == REHEARSAL {
@@ -116,14 +118,14 @@ pub(crate) fn start() -> Result<Start, StateError> {
     let state = match file.map(State::read) {
         Some(Ok(state)) if state.check_process().is_ok() => state,
         Some(Err(error @ StateError::Version(_))) => return Err(error),
-        // A program that the service has started has passed its environment on.
+        // A program that was started by the service has inherited and passed on the variable.
         _ => return Ok(Start::Fresh),
     };
     let descriptors = adopt::Descriptors::take(&state.descriptors)?;
     Ok(Start::Inherits(Box::new(Inheritance { state, descriptors })))
 }
 
-/// Why the roles of this version can't be started.
+/// The reason why the roles of this version can't be started.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RehearsalError {
     #[error("cannot start: {0}")]
@@ -159,7 +161,7 @@ pub(crate) async fn execute(control: &Control) -> UpgradeError {
         }
     });
     let error = match settled.await {
-        // From here on nothing else runs in this image.
+        // From here on, nothing else runs in this image.
         Ok(()) => replace(control),
         Err(_) => UpgradeError::Busy,
     };
@@ -171,7 +173,7 @@ pub(crate) async fn execute(control: &Control) -> UpgradeError {
 async fn rehearsal(control: &Control) -> Result<(), UpgradeError> {
     let system = |what| move |source| UpgradeError::System { what, source };
     let program = program::path().map_err(system("cannot find the program"))?;
-    // A rehearsal has only the text of the state, not its descriptors.
+    // A rehearsal gets the text of the state only, without its descriptors.
     let state = State::collect(control, &mut Passed::default())?.write()?;
     let (mut complaints, theirs) = UnixStream::pair().map_err(system("cannot hear the new version"))?;
     let mut command = Command::new(&program);
@@ -227,7 +229,8 @@ fn try_replace(control: &Control) -> Result<std::convert::Infallible, UpgradeErr
     notify::alive();
     log::flush();
     passed.keep_on_exec().map_err(system("cannot pass descriptors on"))?;
-    // The new image has no handlers at first, and a signal would end it: signals stay pending until it unblocks them.
+    // The new image has no signal handlers at first, and a signal would end it. Signals stay pending until it
+    // unblocks them.
     let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK);
     let failed = nix::unistd::execve(&program, &arguments, &environment);
     if let Ok(before) = before {

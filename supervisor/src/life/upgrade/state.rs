@@ -1,9 +1,9 @@
 //! The state that one image of the supervisor passes to the next in the same process.
 //!
-//! It is JSON. Descriptors are named by their numbers, which are the same in both images. After 0.1.0 a field may be
-//! added with a default, and earlier versions ignore it. Whoever changes the meaning of a field, or adds a message
-//! from a role to the supervisor (`common::ipc::table`), increments [`VERSION`] and reads what earlier versions have
-//! written.
+//! It is JSON. Descriptors are given by their numbers, which are the same in both images. After 0.1.0, fields
+//! may be added with a default; earlier versions ignore them. A change of a field's meaning, or a new message
+//! from a role to the supervisor (`common::ipc::table`), requires an increment of [`VERSION`] and code that
+//! reads the states of earlier versions.
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
@@ -30,20 +30,20 @@ use crate::state::service::ServiceSnapshot;
 /// Version of the state.
 pub(super) const VERSION: u32 = 1;
 
-/// Largest state that is read, enough for some hundred thousand connections.
+/// Maximum size of a state in bytes, enough for some hundred thousand connections.
 const MAX_BYTES: usize = 64 << 20;
 
-/// Everything that the next image needs.
+/// The complete state.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct State {
     pub(super) version: u32,
-    /// Version of the messages that the roles speak.
+    /// Version of the messages that the roles use.
     pub(super) messages: u8,
     /// Process id of the process that it is meant for. Any other process has inherited it by accident.
     pub(super) pid: u32,
     /// Version of the program that has written the state, for the log.
     pub(super) program: String,
-    /// All descriptors that are named below.
+    /// All descriptors that are referred to below.
     pub(super) descriptors: Vec<RawFd>,
     /// The directory to which relative paths on the command line refer.
     pub(super) directory: PathBuf,
@@ -67,9 +67,9 @@ pub(super) struct State {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Listener {
     pub(super) socket: RawFd,
-    /// The configured address; none for a passed socket.
+    /// The configured address; `None` for a passed socket.
     pub(super) address: Option<ListenAddr>,
-    /// The file of a unix socket; none for TCP and passed sockets.
+    /// The file of a unix socket; `None` for TCP and passed sockets.
     pub(super) file: Option<SocketFile>,
 }
 
@@ -84,7 +84,7 @@ pub(super) struct ControlSocket {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct SocketFile {
     pub(super) path: PathBuf,
-    /// The directory that it was made in.
+    /// The directory in which it was created.
     pub(super) directory: RawFd,
     pub(super) file: RawFd,
 }
@@ -94,7 +94,7 @@ pub(super) struct SocketFile {
 pub(super) struct Exporter {
     pub(super) listener: Listener,
     pub(super) role: Option<Role>,
-    /// Pages that the role has asked for and not received.
+    /// Pages that the role has requested and not received.
     pub(super) wanted: Vec<Page>,
 }
 
@@ -108,9 +108,9 @@ pub(super) struct Generation {
     pub(super) connector: Option<Role>,
     pub(super) signer: Option<Role>,
     pub(super) echo: Option<Role>,
-    /// The processes of plugins.
+    /// Process ids of plugins.
     pub(super) plugins: Vec<i32>,
-    /// Whether its sessions go to the wrapped program.
+    /// Whether its sessions are connected to the wrapped program.
     pub(super) wraps: bool,
 }
 
@@ -131,11 +131,11 @@ pub(super) struct Role {
     pub(super) errors: RawFd,
 }
 
-/// Copies of descriptors that outlive this image.
+/// Copies of descriptors that survive execve(2).
 #[derive(Debug, Default)]
 pub(super) struct Passed(Vec<OwnedFd>);
 
-/// Why a state can't be taken over.
+/// The reason why a state can't be taken over.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StateError {
     /// The state can't be read.
@@ -147,7 +147,7 @@ pub(crate) enum StateError {
     /// The state has a later version.
     #[error("the state has form {0}, and this version knows forms up to {VERSION}; install a later one")]
     Version(u32),
-    /// The roles speak another version of the messages.
+    /// The roles use another version of the messages.
     #[error(
         "the roles that run speak version {0} of the messages, and this version another; restart the service"
     )]
@@ -158,7 +158,7 @@ pub(crate) enum StateError {
 }
 
 impl Generation {
-    /// The processes of all roles.
+    /// Process ids of all roles.
     pub(super) fn pids(&self) -> Vec<i32> {
         let beside = [&self.connector, &self.signer, &self.echo];
         let gateways = self.gateways.iter().map(|gateway| &gateway.role);
@@ -199,7 +199,7 @@ impl State {
 }
 
 impl Passed {
-    /// Gives the number of a copy of `fd` in the next image.
+    /// Copies `fd`. Returns the number of the copy in the next image.
     pub(super) fn add(&mut self, fd: impl AsFd) -> io::Result<RawFd> {
         let copy = rustix::io::fcntl_dupfd_cloexec(fd, 3)?;
         let number = copy.as_raw_fd();
@@ -207,7 +207,7 @@ impl Passed {
         Ok(number)
     }
 
-    /// Gives what the next image needs of a socket's file.
+    /// Copies the descriptors of a socket's file for the next image.
     pub(super) fn add_file(
         &mut self,
         file: Option<&socket_file::SocketFile>,
@@ -221,7 +221,7 @@ impl Passed {
         }))
     }
 
-    /// Gives the numbers of a role's descriptors in the next image.
+    /// Copies the descriptors of a role for the next image.
     pub(super) fn add_role(&mut self, peer: &Peer) -> io::Result<Role> {
         let (channel, log, errors) =
             (self.add(&peer.channel)?, self.add(&*peer.log)?, self.add(&*peer.errors)?);
@@ -283,13 +283,13 @@ mod tests {
     }
 
     #[test]
-    fn what_a_later_version_adds_is_passed_over() {
+    fn fields_of_later_versions_are_ignored() {
         let state = sample().replacen('{', "{\"colour\": \"green\",", 1);
         assert!(State::read(file(&state)).is_ok());
     }
 
     #[test]
-    fn a_later_form_other_messages_and_no_form_are_refused() {
+    fn states_with_another_version_or_form_are_rejected() {
         let text = sample();
         let later = text.replacen("\"version\":1", "\"version\":2", 1);
         assert!(matches!(State::read(file(&later)), Err(StateError::Version(2))));

@@ -10,17 +10,17 @@ use rustix::process::geteuid;
 
 use crate::os::place::{Place, Writers};
 
-/// As of a new log file in the original, less what the umask takes away.
+/// Permissions of a new log file as in the original, before the umask is applied.
 const MODE: Mode = Mode::from_raw_mode(0o644);
 
-/// A pipe without a reader is an error, and no terminal becomes ours.
+/// A FIFO without a reader is an error, and a terminal does not become the controlling one.
 const FLAGS: OFlags =
     OFlags::WRONLY.union(OFlags::APPEND).union(OFlags::CREATE).union(OFlags::NOCTTY).union(OFlags::NONBLOCK);
 
-/// Links that lead to links, as many as the kernel follows (path_resolution(7)).
+/// Maximum number of symbolic links, as in the kernel (path_resolution(7)).
 const MAX_LINKS: usize = 40;
 
-/// Why there is no log file.
+/// The log file can't be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot open the log file {path:?}: {source}{}", hint(.source))]
 pub(crate) struct LogFileError {
@@ -32,7 +32,8 @@ pub(crate) struct LogFileError {
 #[derive(Debug)]
 pub(super) struct LogFile {
     pub(super) file: OwnedFd,
-    /// Who else can make our lines go elsewhere. Groups are left out: /var/log belongs to one on common systems.
+    /// Other users who can redirect our lines. Groups are omitted, as /var/log belongs to a group on common
+    /// systems.
     pub(super) writers: Option<Writers>,
 }
 
@@ -44,10 +45,11 @@ fn hint(source: &io::Error) -> &'static str {
     }
 }
 
-/// Opens a log file to add lines to it, and makes it if it isn't there.
+/// Opens a log file for appending, and creates it if it does not exist.
 ///
-/// A symbolic link is followed only if it belongs to us or to root: in a directory that everybody may
-/// write to, others could lay one to a file of ours. The link that is followed is the very one that was looked at.
+/// A symbolic link is followed only if its owner is the current user or root: in a directory that everybody
+/// may write to, others could create a link to a file of ours. The link is identified by a descriptor, so
+/// that it can't be exchanged between check and use.
 pub(super) fn open(path: &Path) -> Result<LogFile, LogFileError> {
     find(path).map_err(|source| LogFileError { path: path.into(), source })
 }
@@ -74,7 +76,7 @@ enum Followed {
     File(OwnedFd),
 }
 
-/// Where a link leads that may be followed.
+/// Follows a symbolic link, if that is permitted.
 fn follow(place: &Place) -> io::Result<Followed> {
     let link = place.find()?;
     let is_trusted = link.stat.st_uid == 0 || link.stat.st_uid == geteuid().as_raw();
@@ -82,7 +84,8 @@ fn follow(place: &Place) -> io::Result<Followed> {
         return Err(io::Error::from_raw_os_error(libc::ELOOP));
     }
     if fstatfs(&link.file)?.f_type == PROC_SUPER_MAGIC {
-        // /dev/stderr leads here. These links are the kernel's, and what they say is no path (proc(5)).
+        // Reached by way of /dev/stderr. Such links are made by the kernel, and their text is not a path
+        // (proc(5)).
         return place.open_through(FLAGS).map(Followed::File);
     }
     let target = PathBuf::from(std::ffi::OsString::from(
@@ -120,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_of_the_kernel_is_followed() {
+    fn a_link_in_proc_is_followed() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let number = std::os::fd::AsRawFd::as_raw_fd(file.as_file());
         let directory = tempfile::tempdir().unwrap();
@@ -131,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_of_somebody_else_is_not_followed_nor_one_that_it_comes_after() {
+    fn a_link_of_another_user_is_not_followed() {
         if !geteuid().is_root() {
             return;
         }

@@ -1,7 +1,7 @@
 //! Entries for the journal, with their fields.
 //!
-//! `tracing-journald` makes them and sends them over a socket on which it waits as long as the journal does not read.
-//! It has no other way. So it has a thread of its own, and gets the events from a queue.
+//! `tracing-journald` sends them over a socket that blocks while the journal does not read. Therefore it runs
+//! in a thread of its own, which gets the events from a queue.
 
 use std::fmt::Debug;
 use std::io;
@@ -16,17 +16,17 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 
 use super::queue::{Batch, Queue};
 
-/// Where the journal listens (systemd-journald.service(8)).
+/// Socket of the journal (systemd-journald.service(8)).
 const SOCKET: &str = "/run/systemd/journal/socket";
 
-/// How long to wait before a journal that is away is looked for again.
+/// Interval at which an absent journal is looked for again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// The journal's part of the log.
+/// The destination of entries for the journal.
 #[derive(Clone, Debug)]
 pub(super) struct Journal(Arc<Queue<Entry>>);
 
-/// An event, with the fields as they are shown.
+/// An event, with its formatted fields.
 #[derive(Debug)]
 struct Entry {
     metadata: &'static Metadata<'static>,
@@ -34,7 +34,7 @@ struct Entry {
 }
 
 impl Journal {
-    /// Sends entries of the instance with this name; nothing if there is no journal.
+    /// Starts sending entries for the instance of this name. Returns `None` if there is no journal.
     pub(super) fn start(instance: &str) -> io::Result<Option<Self>> {
         if !is_there() {
             return Ok(None);
@@ -45,7 +45,7 @@ impl Journal {
         Ok(Some(Self(queue)))
     }
 
-    /// How many entries were dropped since the start.
+    /// Number of entries that were dropped since the start.
     pub(super) fn dropped(&self) -> u64 {
         self.0.dropped()
     }
@@ -56,7 +56,7 @@ impl Journal {
     }
 }
 
-/// Whether there is a journal, which may well be stuck.
+/// Whether there is a journal. It may be hanging.
 fn is_there() -> bool {
     let kind = (AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK);
     let connected = socket_with(kind.0, kind.1, kind.2, None)
@@ -98,7 +98,7 @@ impl<S: Subscriber> Layer<S> for Journal {
     }
 }
 
-/// The fields of an event as they are shown.
+/// Formatted fields of an event.
 #[derive(Default)]
 struct Shown {
     fields: Vec<(Field, String)>,

@@ -1,4 +1,4 @@
-//! Lines on their way to a stream of bytes: standard error, standard output, or a file.
+//! Lines for a byte stream: standard error, standard output, or a file.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -12,18 +12,18 @@ use rustix::io::Errno;
 use super::file;
 use super::queue::{Batch, Queue};
 
-/// Lines that wait to be written.
+/// A queue of lines.
 #[derive(Debug)]
 pub(crate) struct Lines(Arc<Queue<Entry>>);
 
-/// What the thread that writes is to do.
+/// An order to the writing thread.
 #[derive(Debug)]
 enum Entry {
-    /// Write this, its newline included.
+    /// Write this text, which includes a newline.
     Text(String),
-    /// Write elsewhere from now on.
+    /// Write to this stream from now on.
     Redirect(OwnedFd),
-    /// Open the log file, and write there from now on.
+    /// Open this log file, and write to it from now on.
     Open(PathBuf),
 }
 
@@ -34,7 +34,7 @@ impl Lines {
         Ok(Arc::new(Self(queue)))
     }
 
-    /// Adds a line, its newline included.
+    /// Adds a line, which includes its newline.
     pub(super) fn push(&self, line: &str) {
         self.0.push(Entry::Text(line.to_owned()), line.len());
     }
@@ -44,12 +44,12 @@ impl Lines {
         self.0.order(Entry::Redirect(stream));
     }
 
-    /// Opens a file and writes there from now on.
+    /// Opens a file and writes to it from now on.
     pub(super) fn open(&self, path: PathBuf) {
         self.0.order(Entry::Open(path));
     }
 
-    /// How many lines were dropped since the start.
+    /// Number of lines that were dropped since the start.
     pub(super) fn dropped(&self) -> u64 {
         self.0.dropped()
     }
@@ -60,7 +60,7 @@ impl Lines {
     }
 }
 
-/// Writes lines, waiting for whoever reads them.
+/// Writes lines. Blocks while the stream is not read.
 fn write(queue: &Queue<Entry>, stream: &mut OwnedFd, Batch { entries, dropped }: Batch<Entry>) {
     let mut text = String::new();
     for entry in entries {
@@ -90,9 +90,9 @@ fn write_all(queue: &Queue<Entry>, stream: &OwnedFd, text: &str) {
         match rustix::io::write(stream, left) {
             Ok(written) => left = left.get(written..).unwrap_or_default(),
             Err(Errno::INTR) => {}
-            // Whoever has opened the stream does not want to wait there. This thread does.
+            // The descriptor may be shared with a process that set it to non-blocking. This thread may block.
             Err(Errno::AGAIN) => _ = poll(&mut [PollFd::new(stream, PollFlags::OUT)], None),
-            // Nobody will ever read it, or the disk is full.
+            // The stream will never be read, or the disk is full.
             Err(_) => {
                 let lost = left.iter().filter(|byte| **byte == b'\n').count();
                 queue.lose(u64::try_from(lost).unwrap_or(u64::MAX));
@@ -113,11 +113,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stream_that_nobody_reads_costs_its_own_lines_only_and_they_are_counted_there() {
+    fn lines_for_a_stream_that_is_not_read_are_dropped_and_counted() {
         let (reader, writer) = UnixStream::pair().unwrap();
         let lines = Lines::to(writer.into()).unwrap();
         let line = format!("{}\n", "x".repeat(1023));
-        // More than the socket takes and than may wait.
+        // More than fits into the socket and the queue.
         let all = 8 * MAX_WAITING / 1024;
         for _ in 0..all {
             lines.push(&line);
@@ -134,7 +134,7 @@ mod tests {
         lines.redirect(File::options().write(true).open("/dev/null").unwrap().into());
         let text = read.join().unwrap();
         assert_eq!(text.matches('x').count() as u64, 1023 * (all as u64 - dropped));
-        // The thread may have told of some while further lines were dropped.
+        // The thread may have reported some while further lines were dropped.
         let counts = text.lines().filter_map(|line| line.strip_suffix(" log lines were dropped"));
         let told: u64 = counts.map(|count| count.parse::<u64>().unwrap()).sum();
         assert_eq!(told, dropped);
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_written_is_counted() {
+    fn lines_that_can_not_be_written_are_counted() {
         let lines = Lines::to(File::options().write(true).open("/dev/full").unwrap().into()).unwrap();
         lines.push("one\n");
         lines.push("two\n");

@@ -1,38 +1,38 @@
-//! What kind of event an entry of the journal tells of (`MESSAGE_ID`, systemd.journal-fields(7)).
+//! Kinds of journal entries (`MESSAGE_ID`, systemd.journal-fields(7)).
 //!
-//! `systemd/websockify.catalog` explains each of them to who asks with `journalctl --catalog`. A number is
-//! never used again for something else.
+//! `systemd/websockify.catalog` explains each of them (`journalctl --catalog`). An id is never reused for
+//! another kind.
 
-/// A session begins.
+/// A session has begun.
 pub(crate) const SESSION_OPENED: &str = "fbd0ff3b190446aa8698b7bb3c6699ca";
 /// A session has ended.
 pub(crate) const SESSION_CLOSED: &str = "fc77f236b2134c5ebe566b99a21d4728";
-/// A client gets no session, since its target can't be reached.
+/// A client got no session, as its target could not be reached.
 pub(crate) const TARGET_UNREACHABLE: &str = "e5f8b2d273804b468e10dc5fc32cb73a";
-/// A process of ours has died, and another one takes its place.
+/// A role has died and is replaced.
 pub(crate) const ROLE_DIED: &str = "76ef9151c7184d1882f7a72425785dcd";
-/// A process of ours does not answer, or breaks the rules among ours, and is ended.
+/// A role was killed because it does not answer or has broken protocol.
 pub(crate) const ROLE_KILLED: &str = "53cc3299afce4ad4bf8b091e1ce5a36c";
-/// The sandbox lacks a part.
+/// A part of the sandbox is not available.
 pub(crate) const SANDBOX_DEGRADED: &str = "a987b94452394b0b82fb3341fb69797f";
-/// A changed configuration is not in force.
+/// A reload or an upgrade has failed.
 pub(crate) const RELOAD_FAILED: &str = "9c961f68ea9748ecaf717e17c923c9f8";
-/// systemd listens elsewhere than the configuration says.
+/// systemd listens on other addresses than those of the configuration.
 pub(crate) const LISTEN_MISMATCH: &str = "6f0b1b47664b4de0a86674b80dce2bf5";
 /// A certificate or its key can't be used.
 pub(crate) const CERTIFICATE_UNUSABLE: &str = "00edac1bbb2041ef9903451c00e143d3";
-/// The service can't start or go on.
+/// The service can't start or continue.
 pub(crate) const SERVICE_FAILED: &str = "207168cbade34306a9b37f0dccb10abc";
 
-/// A client has not proved what it must.
+/// A client has failed authentication.
 pub(crate) const AUTH_DENIED: &str = "fd274abf93454e5aa8111f02facb2d0d";
-/// A client has no token, or none that leads anywhere.
+/// A client has no token, or an invalid one.
 pub(crate) const TOKEN_DENIED: &str = "7536339054a24dc786518c05862847ca";
 /// A TLS handshake with a client has failed.
 pub(crate) const TLS_FAILED: &str = "d68f657d51cc4de88bd38723fb864fe5";
-/// Clients have to wait, because there are as many as may be or descriptors have run out.
+/// Clients have to wait, because a limit is reached or descriptors have run out.
 pub(crate) const LIMIT_HIT: &str = "7ce177d5ee444eeea9cfecdb4ad637cc";
-/// Clients can be served.
+/// The service accepts clients.
 pub(crate) const STARTED: &str = "ed9ddb0bb00141b19240b434a6a05dbf";
 /// A changed configuration, or another version, is in force.
 pub(crate) const RELOADED: &str = "ae73266f3ec34262ba5748631b1f4c92";

@@ -1,6 +1,6 @@
-//! Entries on their way to a log: a file, standard error, or the journal. A thread of its own writes them and may be
-//! kept waiting by whoever is behind the log: a pipe that nobody reads, a terminal that is stopped, a disk that hangs,
-//! a journal that does not read. The service never waits: entries that find no room are dropped and counted.
+//! A queue of entries for a log destination. A thread of its own writes them, and may be blocked by the
+//! destination: a pipe that is not read, a stopped terminal, a disk that hangs, or a journal that does not
+//! read. The service never blocks: entries that find no room are dropped and counted.
 
 use std::collections::VecDeque;
 use std::io;
@@ -10,17 +10,17 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigSet, SigmaskHow};
 
-/// Bytes that may wait for one log.
+/// Maximum size of the entries in a queue, in bytes.
 pub(super) const MAX_WAITING: usize = 256 << 10;
 
-/// How long the thread waits for further entries when one has come, so that it is not woken for each line of a thousand
-/// connections in a second.
+/// Time for which the thread waits for further entries after the first one, so that a thousand connections a
+/// second do not wake it for each line.
 const GATHERING: Duration = Duration::from_millis(2);
 
-/// What the thread of a log needs: it formats and writes.
+/// Stack of the thread in bytes. It only formats and writes.
 const STACK: usize = 256 << 10;
 
-/// Entries that wait for the thread that writes them.
+/// Entries that wait for the writing thread.
 #[derive(Debug)]
 pub(super) struct Queue<T> {
     waiting: Mutex<Waiting<T>>,
@@ -31,27 +31,27 @@ pub(super) struct Queue<T> {
 struct Waiting<T> {
     entries: VecDeque<T>,
     bytes: usize,
-    /// So many were dropped, and the log does not say so yet.
+    /// Number of dropped entries that the log does not mention yet.
     untold: u64,
-    /// So many were dropped since the start.
+    /// Number of entries that were dropped since the start.
     dropped: u64,
-    /// The thread has entries that it has not written.
+    /// The thread has entries that it has not written yet.
     is_writing: bool,
-    /// The thread waits to be told of entries.
+    /// The thread waits for a notification.
     is_idle: bool,
 }
 
-/// What the thread is to write.
+/// Entries to be written together.
 #[derive(Debug)]
 pub(super) struct Batch<T> {
-    /// In their order.
+    /// The entries in their order.
     pub(super) entries: VecDeque<T>,
-    /// So many behind them were dropped.
+    /// Number of entries that were dropped after them.
     pub(super) dropped: u64,
 }
 
 impl<T: Send + 'static> Queue<T> {
-    /// Has `write` called with what comes in, on a thread of its own.
+    /// Starts a thread that calls `write` with the entries as they arrive.
     pub(super) fn start(mut write: impl FnMut(&Self, Batch<T>) + Send + 'static) -> io::Result<Arc<Self>> {
         let waiting = Waiting {
             entries: VecDeque::new(),
@@ -63,7 +63,7 @@ impl<T: Send + 'static> Queue<T> {
         };
         let queue = Arc::new(Self { waiting: Mutex::new(waiting), changed: Condvar::new() });
         let taken = queue.clone();
-        // Signals are for the event loop: an upgrade holds back those that come meanwhile.
+        // Signals are for the event loop. In an upgrade it must be able to hold them back.
         let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
         let started = thread::Builder::new().name("log".into()).stack_size(STACK).spawn(move || {
             loop {
@@ -75,10 +75,10 @@ impl<T: Send + 'static> Queue<T> {
         started.map(|_| queue)
     }
 
-    /// Adds an entry of so many bytes, if there is room.
+    /// Adds an entry of this size, if there is room.
     pub(super) fn push(&self, entry: T, bytes: usize) {
         let mut waiting = self.lock();
-        // Behind entries that were dropped there is room when the log says that they were.
+        // After dropped entries, the next one waits until the log mentions the gap.
         if waiting.untold > 0 || waiting.bytes + bytes > MAX_WAITING {
             waiting.drop_entries(1);
         } else {
@@ -88,14 +88,14 @@ impl<T: Send + 'static> Queue<T> {
         self.wake(waiting);
     }
 
-    /// Adds an order for the thread, whether there is room or not.
+    /// Adds an order for the thread, even if there is no room.
     pub(super) fn order(&self, entry: T) {
         let mut waiting = self.lock();
         waiting.entries.push_back(entry);
         self.wake(waiting);
     }
 
-    /// Tells the thread of an entry, unless it was told before. Each notification is a system call.
+    /// Wakes the thread, unless it is awake. Each notification is a system call.
     fn wake(&self, mut waiting: MutexGuard<'_, Waiting<T>>) {
         if std::mem::take(&mut waiting.is_idle) {
             drop(waiting);
@@ -123,12 +123,13 @@ impl<T: Send + 'static> Queue<T> {
 }
 
 impl<T> Queue<T> {
-    /// So many entries that the thread has taken could not be written. The log says so with the next that can.
+    /// Counts entries that the thread has taken but could not write. The log mentions them with the next
+    /// entry.
     pub(super) fn lose(&self, count: u64) {
         self.lock().dropped += count;
     }
 
-    /// How many entries were dropped since the start.
+    /// Number of entries that were dropped since the start.
     pub(super) fn dropped(&self) -> u64 {
         self.lock().dropped
     }
@@ -146,7 +147,7 @@ impl<T> Queue<T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting<T>> {
-        // Whoever panicked with the lock held has left whole entries.
+        // A panic with the lock held can't leave an incomplete entry.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -166,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_adds_entries_never_waits_and_what_finds_no_room_is_counted() {
+    fn adding_entries_never_blocks_and_dropped_ones_are_counted() {
         let (go_on, stuck) = mpsc::channel();
         let (written, seen) = mpsc::channel();
         let queue = Queue::start(move |_, batch: Batch<u32>| {

@@ -1,5 +1,6 @@
-//! Lines of roles. A role may be in wrong hands, so a line of its own begins with its name, and what has no name before
-//! it has a form that only lines of this kind have. Who a client is stands there by the supervisor's word.
+//! Log lines of roles. A role may be compromised: its own lines begin with its label, and lines without a
+//! label have a form that the supervisor itself does not use. The client's address in a line comes from the
+//! supervisor.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -10,20 +11,20 @@ use common::role::RoleName;
 
 use super::message_id;
 
-/// How many lines of each role were dropped because they were too many.
+/// Number of lines of each role that were dropped because it exceeded its budget.
 static DROPPED: Mutex<BTreeMap<RoleName, u64>> = Mutex::new(BTreeMap::new());
 
 /// A line of a role.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RoleLine<'a> {
     pub(crate) role: RoleName,
-    /// What the role is called, such as "gateway 1"; for output of a wrapped program, the program.
+    /// Label of the role, such as "gateway 1". For output of a wrapped program, the name of the program.
     pub(crate) label: &'a str,
     pub(crate) severity: Severity,
-    /// The address of the client that it is about, or what stands for it.
+    /// Address of the client that the line is about, or a placeholder.
     pub(crate) client: Option<&'a str>,
     pub(crate) event: Option<RoleEvent>,
-    /// In the role's words.
+    /// Text from the role.
     pub(crate) text: &'a str,
 }
 
@@ -52,7 +53,7 @@ pub(crate) fn write(line: &RoleLine<'_>) {
     }
 }
 
-/// Most forms are the original's, which people and their scripts look for.
+/// Formats a line. Most formats are the original's, which scripts search for.
 fn shown(line: &RoleLine<'_>) -> String {
     let text = Escaped(line.text);
     let client = line.client.unwrap_or("unknown");
@@ -70,14 +71,14 @@ fn shown(line: &RoleLine<'_>) -> String {
     }
 }
 
-/// Notes that lines of a role were dropped.
+/// Counts dropped lines of a role.
 pub(crate) fn note_dropped(role: RoleName, count: u64) {
     let mut dropped = DROPPED.lock().unwrap_or_else(PoisonError::into_inner);
     let sum = dropped.entry(role).or_default();
     *sum = sum.saturating_add(count);
 }
 
-/// How many lines of each role were dropped.
+/// Number of dropped lines of each role.
 pub(crate) fn dropped() -> Vec<(RoleName, u64)> {
     let dropped = DROPPED.lock().unwrap_or_else(PoisonError::into_inner);
     RoleName::ALL.into_iter().map(|role| (role, dropped.get(&role).copied().unwrap_or_default())).collect()

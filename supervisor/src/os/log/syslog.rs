@@ -1,7 +1,7 @@
-//! Lines for a syslog server, in the formats of the original: RFC 5424, or what was common before.
+//! Lines for a syslog server in the formats of the original: RFC 5424 or the older one.
 //!
-//! A server that is away or slow costs nothing but its own messages: they wait here, and when too many
-//! wait they are dropped and counted.
+//! A server that is absent or slow affects only its own messages: they wait in a queue, and are dropped and
+//! counted when it is full.
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,19 +19,19 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 use tracing::Level;
 
-/// Messages that may wait.
+/// Maximum number of messages in the queue.
 const MAX_WAITING: usize = 512;
 
-/// How long to wait before a server that takes nothing is tried again.
+/// Pause before a busy server is tried again.
 const RETRY: Duration = Duration::from_millis(20);
 
-/// How long to wait before a server that is away is looked for again.
+/// Pause before an absent server is looked for again.
 const RECONNECT: Duration = Duration::from_secs(1);
 
-/// How long the last messages may take at the end.
+/// Time limit for sending the last messages at the end.
 const LAST: Duration = Duration::from_millis(100);
 
-/// The name of this program in messages.
+/// Name of this program in messages.
 const IDENT: &str = "websockify";
 
 /// Marks text as UTF-8 (RFC 5424 section 6.4).
@@ -40,13 +40,13 @@ const BOM: &str = "\u{feff}";
 /// Facilities of RFC 5424 section 6.2.1.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Facility {
-    /// For what a user has started.
+    /// Messages of a program that a user has started.
     User = 1,
-    /// For what is in the background.
+    /// Messages of a daemon.
     Daemon = 3,
 }
 
-/// Messages that wait to be sent.
+/// A queue of messages for the server.
 #[derive(Debug)]
 pub(crate) struct Syslog {
     server: Server,
@@ -60,16 +60,16 @@ pub(crate) struct Syslog {
 #[derive(Debug, Default)]
 struct Waiting {
     socket: Option<Socket>,
-    /// The server was away when it was last tried.
+    /// The server was absent when it was last tried.
     is_away: bool,
     messages: VecDeque<Vec<u8>>,
-    /// So many were dropped, and the server was not told yet.
+    /// Number of dropped messages that the server has not been told of yet.
     untold: u64,
-    /// So many were dropped since the start.
+    /// Number of messages that were dropped since the start.
     dropped: u64,
 }
 
-/// A server whose name was resolved.
+/// A server with a resolved address.
 #[derive(Debug)]
 enum Server {
     Udp(SocketAddr),
@@ -79,11 +79,11 @@ enum Server {
 #[derive(Debug)]
 struct Socket {
     fd: OwnedFd,
-    /// Messages need an end mark.
+    /// Messages need a terminator.
     is_stream: bool,
 }
 
-/// How far sending came.
+/// Result of sending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sent {
     All,
@@ -93,7 +93,7 @@ enum Sent {
     Nothing,
 }
 
-/// A syslog server that can't be found.
+/// The syslog server can't be found.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot find the syslog server {server}: {source}")]
 pub(crate) struct SyslogError {
@@ -102,7 +102,8 @@ pub(crate) struct SyslogError {
 }
 
 impl Syslog {
-    /// Sends to `server`, in the format from before RFC 5424 if `legacy`. A unix socket may appear later, as in the original.
+    /// Sends to `server`, in the older format if `legacy`. A unix socket may be created later, as in the
+    /// original.
     pub(super) fn new(
         server: &SyslogServer,
         legacy: bool,
@@ -120,7 +121,7 @@ impl Syslog {
         Ok(Arc::new(Self { server, legacy, facility, host, waiting, filled }))
     }
 
-    /// Adds a line, its newline not included.
+    /// Adds a line without its newline.
     pub(super) fn push(&self, level: Level, line: &str) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.messages.len() >= MAX_WAITING {
@@ -133,7 +134,7 @@ impl Syslog {
         self.filled.notify_one();
     }
 
-    /// Adds a message about those that were dropped.
+    /// Adds a message about dropped ones.
     fn tell_dropped(&self, waiting: &mut Waiting) {
         if waiting.untold > 0 {
             let told = format!("{} log lines were dropped", std::mem::take(&mut waiting.untold));
@@ -141,7 +142,7 @@ impl Syslog {
         }
     }
 
-    /// How many messages were dropped since the start.
+    /// Number of messages that were dropped since the start.
     pub(super) fn dropped(&self) -> u64 {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).dropped
     }
@@ -164,7 +165,7 @@ impl Syslog {
         format!("<{priority}>1 {time} {host} {IDENT} {pid} - - {bom}{text}").into_bytes()
     }
 
-    /// Sends what comes in.
+    /// Sends messages as they arrive.
     pub(super) async fn keep_sending(self: Arc<Self>) {
         loop {
             self.filled.notified().await;
@@ -187,7 +188,7 @@ impl Syslog {
         }
     }
 
-    /// Sends what waits at the end, if the server takes it.
+    /// Sends the pending messages at the end, if the server accepts them.
     pub(super) fn send_last(&self) {
         self.send(LAST);
     }
@@ -220,10 +221,10 @@ impl Syslog {
                         return Sent::Some;
                     }
                 }
-                // A datagram that is too long for this server will always be.
+                // A datagram that is too long for this server is dropped.
                 Err(Errno::MSGSIZE) => _ = waiting.messages.pop_front(),
-                // The server has gone; perhaps another one has taken its place. What UDP says here is
-                // about an earlier message, and this one is sent once more.
+                // The server is gone, and another one may have taken its place. With UDP the error is about
+                // an earlier message, and this one is sent again.
                 Err(_) => {
                     waiting.socket = None;
                     if is_new {
@@ -238,7 +239,8 @@ impl Syslog {
 }
 
 impl Socket {
-    /// Sends a message, or of a stream its next piece, which is taken out. Says whether all is sent.
+    /// Sends a message, or part of it on a stream, and removes what was sent. Returns whether the message is
+    /// complete.
     fn send(&self, message: &mut Vec<u8>) -> Result<bool, Errno> {
         if self.is_stream && message.last() != Some(&b'\n') {
             message.push(b'\n');

@@ -1,4 +1,4 @@
-//! `--traffic`: a mark on standard output for each piece of data that passes, in the words of the original.
+//! `--traffic`: a mark on standard output for each piece of forwarded data, as in the original.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use tracing_subscriber::layer::Context;
 use super::Fields;
 use super::lines::Lines;
 
-/// The target of events that have marks. It is none of the log's own.
+/// Target of events with marks. The log itself ignores it.
 pub(super) const TARGET: &str = "traffic";
 
 const LEGEND: &str = "
@@ -24,7 +24,7 @@ Traffic Legend:
     <. - Client send partial
 ";
 
-/// Shows marks of a gateway, which may be taken over: nothing else gets through.
+/// Shows marks of a gateway. Only valid marks are shown, as the gateway may be compromised.
 pub(super) fn show(marks: &str) {
     let mut text = String::with_capacity(marks.len());
     for mark in marks.chars() {

@@ -1,4 +1,4 @@
-//! What the service manager is told (sd_notify(3)). Without one nothing is sent.
+//! Notifications to the service manager (sd_notify(3)). Without one nothing is sent.
 
 mod queue;
 
@@ -13,32 +13,32 @@ use tokio::time::sleep;
 
 use queue::Queue;
 
-/// Pause before what found no room is sent again.
+/// Pause before a notification that found no room is sent again.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
-/// How often that is tried by a program that is about to end.
+/// Maximum number of such retries in a program that is about to end.
 const LAST_RETRIES: u32 = 20;
 
 thread_local! {
     static MANAGER: RefCell<Manager> = RefCell::default();
 
-    /// Something waits for room.
+    /// Notified when something waits for room.
     static WAITS: Rc<Notify> = Rc::default();
 }
 
-/// The way to the service manager.
+/// The connection to the service manager.
 #[derive(Debug, Default)]
 enum Manager {
     /// Not looked for yet.
     #[default]
     Unknown,
-    /// There is none.
+    /// There is no service manager.
     Absent,
-    /// Here.
+    /// The queue of notifications.
     There(Queue),
 }
 
-/// Does something with what waits, and sends what there is room for. Says whether nothing waits any more.
+/// Changes the queue, and sends as much as there is room for. Returns whether the queue is empty.
 fn with_queue(act: impl FnOnce(&mut Queue)) -> bool {
     MANAGER.with_borrow_mut(|manager| {
         if let Manager::Unknown = manager {
@@ -63,7 +63,7 @@ fn complain(error: &std::io::Error) {
     tracing::warn!("cannot notify the service manager: {error}");
 }
 
-/// Tells what must get there.
+/// Sends a notification that must not be lost.
 fn tell(state: &[NotifyState<'_>]) {
     let lines: Vec<_> = state.iter().map(ToString::to_string).collect();
     if !with_queue(|queue| queue.push(lines.join("\n"))) {
@@ -71,14 +71,14 @@ fn tell(state: &[NotifyState<'_>]) {
     }
 }
 
-/// Replaces the status line; an earlier one that has not been sent is dropped.
+/// Replaces the status line. An earlier one that has not been sent is dropped.
 pub(crate) fn status(status: &str) {
     if !with_queue(|queue| queue.set_status(NotifyState::Status(status).to_string())) {
         WAITS.with(|waits| waits.notify_one());
     }
 }
 
-/// Sends what waits as soon as there is room.
+/// Sends pending notifications as soon as there is room.
 pub(crate) async fn keep_telling() {
     let waits = WAITS.with(Rc::clone);
     loop {
@@ -89,7 +89,7 @@ pub(crate) async fn keep_telling() {
     }
 }
 
-/// Gives what waits a last second, as this program is about to end.
+/// Sends pending notifications of a program that is about to end, for at most a second.
 pub(crate) fn tell_last() {
     for _ in 0..LAST_RETRIES {
         if with_queue(|_| {}) {
@@ -99,25 +99,25 @@ pub(crate) fn tell_last() {
     }
 }
 
-/// Clients can be served.
+/// Reports that clients can be served.
 pub(crate) fn ready() {
     tell(&[NotifyState::Ready]);
 }
 
-/// The service can't go on. `systemctl status` shows the reason even between two attempts, when it shows no
-/// lines of the log.
+/// Reports that the service can't continue. `systemctl status` shows this reason even between restarts, when
+/// it shows no log lines.
 pub(crate) fn failed(reason: &dyn std::fmt::Display) {
     let reason = reason.to_string();
     tell(&[NotifyState::Status(reason.lines().next().unwrap_or_default())]);
     tell_last();
 }
 
-/// Feeds the watchdog once.
+/// Notifies the watchdog once.
 pub(crate) fn alive() {
     tell(&[NotifyState::Watchdog]);
 }
 
-/// The configuration is read again. `Type=notify-reload` wants to know since when.
+/// Reports the beginning of a reload. `Type=notify-reload` needs its time.
 pub(crate) fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
@@ -125,7 +125,7 @@ pub(crate) fn reloading() {
     }
 }
 
-/// A reload or an upgrade is over; `failure` says why it has changed nothing.
+/// Reports the end of a reload or an upgrade. `failure` is the reason if it has failed.
 pub(crate) fn reloaded(what: &str, failure: Option<&String>) {
     match failure {
         Some(failure) => {
@@ -136,7 +136,7 @@ pub(crate) fn reloaded(what: &str, failure: Option<&String>) {
     }
 }
 
-/// The end has begun.
+/// Reports that the service is stopping.
 pub(crate) fn stopping() {
     tell(&[NotifyState::Stopping, NotifyState::Status("ending sessions")]);
 }

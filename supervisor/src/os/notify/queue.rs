@@ -1,7 +1,7 @@
-//! Messages to the service manager, which must not keep us waiting.
+//! A queue of notifications, as sending them must not block.
 //!
-//! Its socket has a queue, by default of ten messages for all services together. When that is full a blocking
-//! send would stand still, and every client with it. So what does not fit waits here.
+//! The socket of the service manager has a queue of its own, by default of ten messages for all services
+//! together. If it is full, a blocking send would delay every client. Messages that find no room wait here.
 
 use std::collections::VecDeque;
 use std::env;
@@ -10,22 +10,23 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-/// Most messages that wait. Of more the oldest are dropped: the last are true.
+/// Maximum number of waiting messages. If there are more, the oldest are dropped, as only the latest are
+/// current.
 const MAX_WAITING: usize = 64;
 
-/// What was not sent yet.
+/// Notifications that have not been sent yet.
 #[derive(Debug)]
 pub(super) struct Queue {
     socket: UnixDatagram,
     address: SocketAddr,
-    /// In their order.
+    /// Events in their order.
     events: VecDeque<String>,
-    /// The newest line of status, which waits for the events.
+    /// The latest status line. It is sent after the events.
     status: Option<String>,
 }
 
 impl Queue {
-    /// To the service manager, if there is one (sd_notify(3)).
+    /// Opens the queue to the service manager, if there is one (sd_notify(3)).
     pub(super) fn open() -> io::Result<Option<Self>> {
         let Some(place) = env::var_os("NOTIFY_SOCKET") else { return Ok(None) };
         let address = match place.as_bytes() {
@@ -42,7 +43,7 @@ impl Queue {
         Ok(Self { socket, address: address.clone(), events: VecDeque::new(), status: None })
     }
 
-    /// Adds what must be told, behind what waits. What waits already is not told twice in a row.
+    /// Adds an event after the waiting ones. Repetitions of the last one are skipped.
     pub(super) fn push(&mut self, event: String) {
         if self.events.back() == Some(&event) {
             return;
@@ -53,24 +54,24 @@ impl Queue {
         self.events.push_back(event);
     }
 
-    /// Puts a line of status in place of one that waits.
+    /// Replaces the status line.
     pub(super) fn set_status(&mut self, status: String) {
         self.status = Some(status);
     }
 
-    /// Sends what there is room for. Says whether nothing waits any more.
+    /// Sends as much as there is room for. Returns whether the queue is empty.
     pub(super) fn flush(&mut self) -> io::Result<bool> {
         while let Some(message) = self.events.front().or(self.status.as_ref()) {
             let mut sent = self.socket.send(message.as_bytes());
             if sent.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
-                // The manager has made its socket anew.
+                // The service manager has recreated its socket.
                 sent = self.socket.send_to_addr(message.as_bytes(), &self.address);
                 let _ = self.socket.connect_addr(&self.address);
             }
             match sent {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 sent => {
-                    // One that can't be sent now won't be later.
+                    // Retrying this message would be useless.
                     if self.events.pop_front().is_none() {
                         self.status = None;
                     }
@@ -87,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_socket_keeps_nobody_and_loses_no_event() {
+    fn a_full_socket_does_not_block_and_loses_no_event() {
         let name = format!("websockify-notify-{}", std::process::id());
         let address = SocketAddr::from_abstract_name(name).unwrap();
         let manager = UnixDatagram::bind_addr(&address).unwrap();
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_bounded() {
+    fn waiting_messages_are_bounded() {
         let name = format!("websockify-notify-bound-{}", std::process::id());
         let address = SocketAddr::from_abstract_name(name).unwrap();
         let _manager = UnixDatagram::bind_addr(&address).unwrap();
