@@ -1,4 +1,4 @@
-//! Addresses in the notation of administrators: of listeners and of targets.
+//! Addresses of listeners and targets, in the notation of administrators.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -39,41 +39,43 @@ pub enum TargetAddr {
     Unix(PathBuf),
 }
 
-/// Why a text is not an address.
+/// The reason why a text is not an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum AddrError {
     /// It is neither `port` nor `host:port`.
     #[error("no host: an address is written host:port, such as localhost:5900 or [::1]:5900")]
     NoHost,
-    /// The text behind the last colon is not a port.
+    /// The text after the last colon is not a port.
     #[error("no port: a port is a number from {min} to 65535")]
     Port {
-        /// Smallest port that is allowed: 0 where the kernel may choose, else 1.
+        /// Smallest valid port: 0 if the kernel may choose one, else 1.
         min: u16,
     },
 }
 
 impl ListenAddr {
-    /// Parses `port`, `:port` or `host:port`. As in the original the last colon separates, so that the brackets of an
-    /// IPv6 address may be missing, and an empty host means all addresses.
+    /// Parses `port`, `:port` or `host:port`. As in the original the last colon separates, so that the
+    /// brackets of an IPv6 address may be omitted, and an empty host means all addresses.
     ///
     /// # Errors
-    /// If there is no port from 0 to 65535.
+    ///
+    /// Fails if there is no port from 0 to 65535.
     pub fn parse_tcp(text: &str) -> Result<Self, AddrError> {
         let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
         let port = port.trim().parse().map_err(|_| AddrError::Port { min: 0 })?;
-        // The resolver of glibc, on which the original rests, takes this for all addresses.
+        // The resolver of glibc, which the original uses, takes this for all addresses.
         let host = if host == "*" { "" } else { without_brackets(host) };
         Ok(Self::Tcp { host: (!host.is_empty()).then(|| host.to_owned()), port })
     }
 }
 
 impl TargetAddr {
-    /// Parses `host:port`, split at the last colon as for listeners. An empty host means this machine, as in the
-    /// original.
+    /// Parses `host:port`, split at the last colon as for listeners. An empty host means this machine, as in
+    /// the original.
     ///
     /// # Errors
-    /// If there is no colon, or no port from 1 to 65535.
+    ///
+    /// Fails if there is no colon, or no port from 1 to 65535.
     pub fn parse_tcp(text: &str) -> Result<Self, AddrError> {
         let (host, port) = text.rsplit_once(':').ok_or(AddrError::NoHost)?;
         let port = match port.trim().parse() {
@@ -85,12 +87,12 @@ impl TargetAddr {
     }
 }
 
-/// The host as getaddrinfo(3) takes it: IPv6 addresses without brackets.
+/// The host in the form of getaddrinfo(3): IPv6 addresses without brackets.
 fn without_brackets(host: &str) -> &str {
     host.trim_matches(['[', ']'])
 }
 
-/// The host as it is written before a port: IPv6 addresses in brackets (RFC 3986 section 3.2.2).
+/// The host in the form that precedes a port: IPv6 addresses in brackets (RFC 3986 section 3.2.2).
 fn bracketed(host: &str) -> String {
     if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
 }
@@ -114,7 +116,7 @@ impl fmt::Display for TargetAddr {
     }
 }
 
-/// Serialized as text in files, in binary form in messages between processes.
+/// Serialises as text in human-readable formats, and in binary form in messages between processes.
 macro_rules! serde_address {
     ($type:ident) => {
         impl Serialize for $type {
@@ -144,7 +146,7 @@ macro_rules! serde_address {
 serde_address!(ListenAddr);
 serde_address!(TargetAddr);
 
-/// Parses `unix:` and an absolute path, or what `tcp` parses.
+/// Parses `unix:` followed by an absolute path, or any address that `tcp` accepts.
 fn address<T>(
     text: &str,
     unix: fn(PathBuf) -> T,
@@ -235,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_can_be_read_again() {
+    fn displayed_addresses_parse_to_the_same_value() {
         for text in [":6080", "localhost:6080", "[::1]:6080"] {
             let addr = ListenAddr::parse_tcp(text).unwrap();
             assert_eq!(addr.to_string(), text);

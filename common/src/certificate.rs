@@ -1,5 +1,6 @@
-//! What the service reads in its own certificates: the certificates of a file, when one expires, and its public key.
-//! Nothing else is asked of them, since clients decide whom they trust: a certificate of version 1 is as good as others.
+//! The parts of certificates that the service needs: the certificates of a file, their validity and their
+//! public keys. Clients, not the service, decide whether to trust them, so that a certificate of version 1 is
+//! accepted as well.
 
 use std::time::SystemTime;
 
@@ -8,22 +9,22 @@ use der::{Decode, Header, Reader, SliceReader, Tag, TagNumber, Tagged};
 
 use crate::pem;
 
-/// The labels of certificates in PEM files. In the last one OpenSSL appends for what the certificate is trusted.
+/// PEM labels of certificates. In the last one, OpenSSL appends trust settings.
 const LABELS: [&[u8]; 3] = [b"CERTIFICATE", b"X509 CERTIFICATE", b"TRUSTED CERTIFICATE"];
 
-/// A block of a PEM file can't be read.
+/// A certificate in a PEM file can't be parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("certificate {0} of the file is damaged")]
 pub struct Damaged(
-    /// Its number among the certificates, from 1.
+    /// Number of the certificate in the file, counted from 1.
     pub usize,
 );
 
-/// The certificates of a PEM file in DER. Private keys in the same file are not decoded.
+/// Reads the certificates of a PEM file in DER. Private keys in the same file are not decoded.
 ///
 /// # Errors
 ///
-/// When the content of a block is no certificate.
+/// Fails if the content of a block is not a certificate.
 pub fn read_all(file: &[u8]) -> Result<Vec<Vec<u8>>, Damaged> {
     let blocks = pem::blocks(file).into_iter().filter(|block| LABELS.contains(&block.label));
     let certificates = blocks.enumerate().map(|(index, block)| {
@@ -33,7 +34,7 @@ pub fn read_all(file: &[u8]) -> Result<Vec<Vec<u8>>, Damaged> {
     certificates.collect()
 }
 
-/// The sequence that `der` begins with.
+/// The sequence at the beginning of `der`.
 fn first_sequence(der: &[u8]) -> Option<&[u8]> {
     let mut reader = SliceReader::new(der).ok()?;
     let any = AnyRef::decode(&mut reader).ok()?;
@@ -41,13 +42,14 @@ fn first_sequence(der: &[u8]) -> Option<&[u8]> {
     (any.tag() == Tag::Sequence).then(|| der.get(..len)).flatten()
 }
 
-/// The end of validity of a certificate in DER, `notAfter`; none if it can't be parsed.
+/// The end of a DER certificate's validity, `notAfter`; `None` if it can't be parsed.
 #[must_use]
 pub fn not_after(certificate: &[u8]) -> Option<SystemTime> {
     validity(certificate).map(|(_, end)| end)
 }
 
-/// The begin and the end of validity of a certificate in DER (RFC 5280 section 4.1.2.5); none if it can't be parsed.
+/// Beginning and end of a DER certificate's validity (RFC 5280 section 4.1.2.5); `None` if it can't be
+/// parsed.
 #[must_use]
 pub fn validity(certificate: &[u8]) -> Option<(SystemTime, SystemTime)> {
     let mut reader = at_validity(certificate)?;
@@ -64,7 +66,8 @@ fn time(reader: &mut SliceReader<'_>) -> Option<SystemTime> {
     }
 }
 
-/// Whether a certificate is of version 1 (RFC 5280 section 4.1.2.1), the default; false if it can't be parsed.
+/// Whether a certificate has version 1 (RFC 5280 section 4.1.2.1), which is the default; false if it can't be
+/// parsed.
 #[must_use]
 pub fn is_version_1(certificate: &[u8]) -> bool {
     let version = || {
@@ -76,8 +79,8 @@ pub fn is_version_1(certificate: &[u8]) -> bool {
     version().is_some_and(|version| version.is_none_or(|version| version.value == 0))
 }
 
-/// The public key of a certificate in DER, `subjectPublicKeyInfo` (RFC 5280 section 4.1.2.7); none if it can't be
-/// parsed.
+/// The public key of a DER certificate, `subjectPublicKeyInfo` (RFC 5280 section 4.1.2.7); `None` if it can't
+/// be parsed.
 #[must_use]
 pub fn public_key(certificate: &[u8]) -> Option<&[u8]> {
     let mut reader = at_validity(certificate)?;
@@ -89,11 +92,10 @@ pub fn public_key(certificate: &[u8]) -> Option<&[u8]> {
     (key.tag() == Tag::Sequence).then(|| certificate.get(begin..end)).flatten()
 }
 
-/// A reader at the validity. The fields before it are, in this order: version (optional), serial number, algorithm,
-/// issuer.
+/// A reader positioned at the validity, after version (optional), serial number, algorithm and issuer.
 fn at_validity(certificate: &[u8]) -> Option<SliceReader<'_>> {
     let mut reader = SliceReader::new(certificate).ok()?;
-    // The certificate, and in it the signed part.
+    // The outer sequence, and the signed part in it.
     enter(&mut reader)?;
     enter(&mut reader)?;
     let _: Option<ContextSpecific<AnyRef<'_>>> =
@@ -116,7 +118,8 @@ mod tests {
 
     use super::{Damaged, is_version_1, not_after, public_key, read_all, validity};
 
-    /// The beginning of a certificate that is valid from `begin` to `end`, up to its key, with or without a version.
+    /// Builds the beginning of a certificate that is valid from `begin` to `end`, up to its key, with or
+    /// without a version.
     fn certificate(version: &[u8], tag: u8, begin: &[u8], end: &[u8]) -> Vec<u8> {
         let nested = |tag: u8, parts: &[&[u8]]| {
             let content = parts.concat();
@@ -165,7 +168,7 @@ mod tests {
         let block = |label: &str, text: &str| {
             format!("-----BEGIN {label}-----\r\n{text}\r\n-----END {label}-----\r\n")
         };
-        // Sequences of a number; behind the last one stands for what OpenSSL trusts it.
+        // Sequences of a number. The last block has OpenSSL's trust settings appended.
         let file = [
             block("CERTIFICATE", "MAMCAQE="),
             block("PRIVATE KEY", "!"),

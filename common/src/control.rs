@@ -1,5 +1,5 @@
-//! The control protocol between `websockifyctl` and a running instance: over a unix socket, one line of JSON in each
-//! direction.
+//! The control protocol between `websockifyctl` and a running instance: one line of JSON in each direction
+//! over a unix socket.
 
 use std::path::{Path, PathBuf};
 
@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::json;
 
-/// Longest request, including its newline.
+/// Maximum length of a request in bytes, including its newline.
 pub const MAX_REQUEST_BYTES: usize = 4096;
 
-/// Where instances that run as root have their directories.
+/// Parent of the directories of instances that run as root.
 const SYSTEM_DIRECTORY: &str = "/run/websockify";
 
 /// A request.
@@ -139,8 +139,8 @@ pub struct Session {
     pub user: Option<String>,
 }
 
-/// The directory in which instances of this user have directories of their own: `/run/websockify` for root,
-/// `$XDG_RUNTIME_DIR/websockify` for others, if that variable is set. Their sockets are called `control`.
+/// The parent of the directories of this user's instances: `/run/websockify` for root, else
+/// `$XDG_RUNTIME_DIR/websockify` if that variable is set. The socket in such a directory is named `control`.
 #[must_use]
 pub fn directory() -> Option<PathBuf> {
     if nix::unistd::geteuid().is_root() {
@@ -150,13 +150,13 @@ pub fn directory() -> Option<PathBuf> {
     own.map(|path| path.join("websockify"))
 }
 
-/// The control socket in the directory of an instance.
+/// Path of the control socket in the directory of an instance.
 #[must_use]
 pub fn socket(directory: &Path) -> PathBuf {
     directory.join("control")
 }
 
-/// Whether `name` is allowed as the name of an instance, which becomes a part of paths and unit names.
+/// Whether `name` is a valid name of an instance. It becomes part of paths and unit names.
 #[must_use]
 pub fn is_name(name: &str) -> bool {
     let good = |c: char| c.is_ascii_alphanumeric() || ":_.-".contains(c);

@@ -1,9 +1,9 @@
-//! Errors of system calls in the notation of Python, which people and scripts know from the original.
+//! Formats errors of system calls like Python, as in the original, whose messages scripts search for.
 
 use std::fmt;
 use std::io;
 
-/// An error with its number in front: `[Errno 98] Address already in use`.
+/// An error preceded by its number: `[Errno 98] Address already in use`.
 #[derive(Clone, Copy, Debug)]
 pub struct Numbered<'a>(pub &'a io::Error);
 
@@ -11,7 +11,7 @@ impl fmt::Display for Numbered<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = self.0.to_string();
         match self.0.raw_os_error() {
-            // The standard library puts the number behind the text.
+            // The standard library appends the number to the text.
             Some(number) => {
                 write!(f, "[Errno {number}] {}", text.split(" (os error").next().unwrap_or_default())
             }

@@ -1,5 +1,5 @@
-//! Executable files: which file a name means (execvp(3)), and whether a library can be preloaded into a program
-//! (ld.so(8), `LD_PRELOAD`).
+//! Executable files: resolves names like execvp(3), and detects whether a library can be preloaded (ld.so(8),
+//! `LD_PRELOAD`).
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -9,30 +9,31 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-/// Depth to which the kernel follows interpreters of scripts (`BINPRM_MAX_RECURSION` of fs/exec.c).
+/// Maximum number of nested script interpreters that the kernel follows (`BINPRM_MAX_RECURSION` of
+/// fs/exec.c).
 const MAX_INTERPRETERS: usize = 5;
 
-/// Length of a script's first line that the kernel reads (`BINPRM_BUF_SIZE`).
+/// Length of a script's first line that the kernel reads, in bytes (`BINPRM_BUF_SIZE`).
 const MAX_FIRST_LINE: usize = 256;
 
-/// Largest number of program headers that is read; only core files have more.
+/// Maximum number of program headers that are read. Only core files have more.
 const MAX_PROGRAM_HEADERS: u16 = 512;
 
-/// Longest path of a dynamic linker (`PATH_MAX`).
+/// Maximum length of the dynamic linker's path in bytes (`PATH_MAX`).
 const MAX_LINKER_PATH: u64 = 4096;
 
-/// The credentials that start a program.
+/// Credentials with which a program is started.
 #[derive(Clone, Copy, Debug)]
 pub struct Caller {
     /// User id.
     pub uid: u32,
     /// Group id.
     pub gid: u32,
-    /// Whether setuid and the like have no effect (prctl(2), `PR_SET_NO_NEW_PRIVS`).
+    /// Setuid and similar attributes have no effect (prctl(2), `PR_SET_NO_NEW_PRIVS`).
     pub no_new_privileges: bool,
 }
 
-/// Why the dynamic linker does not preload a library into a program.
+/// The reason why the dynamic linker does not preload a library into a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Obstacle {
     /// The program is linked statically.
@@ -62,13 +63,13 @@ impl fmt::Display for Obstacle {
     }
 }
 
-/// Why a name means no program.
+/// The reason why a program is not found.
 #[derive(Debug, thiserror::Error)]
 pub enum FindError {
     /// There is no such file.
     #[error("there is no such program")]
     Missing,
-    /// The directory can't be searched, so the file may exist.
+    /// The directory can't be searched, so that the file may exist.
     #[error("{} can't be looked at: {source}", path.display())]
     Hidden {
         /// The path that was tried.
@@ -81,12 +82,12 @@ pub enum FindError {
     NotExecutable(PathBuf),
 }
 
-/// The file that execvp(3) runs for `name`: if `name` has no slash, the first match in the directories of `path`
-/// (`$PATH`). Relative paths refer to `directory`.
+/// Finds the file that execvp(3) would run for `name`: if `name` has no slash, the first match in the
+/// directories of `path` (`$PATH`). Relative paths refer to `directory`.
 ///
 /// # Errors
 ///
-/// When no executable file is found.
+/// Fails if no executable file is found.
 pub fn find(name: &OsStr, path: &OsStr, directory: &Path) -> Result<PathBuf, FindError> {
     if name.as_bytes().contains(&b'/') {
         return executable(directory.join(name));
@@ -113,13 +114,13 @@ fn executable(path: PathBuf) -> Result<PathBuf, FindError> {
     }
 }
 
-/// Why a library can't be preloaded into `program`, and the file that is the reason: for a script its interpreter.
-/// None if it can be, or if the file can't be read.
+/// Returns why a library can't be preloaded into `program`, and the file that is the reason: for a script,
+/// its interpreter. `None` if there is no obstacle, or if the file can't be read.
 #[must_use]
 pub fn obstacle(program: &Path, caller: Caller) -> Option<(PathBuf, Obstacle)> {
     let mut file = program.to_owned();
     for _ in 0..=MAX_INTERPRETERS {
-        // Opening a FIFO would wait for its other end.
+        // Opening a FIFO would block.
         let metadata = fs::metadata(&file).ok().filter(Metadata::is_file)?;
         let opened = File::open(&file).ok()?;
         if let Some(interpreter) = interpreter(&opened) {
@@ -132,7 +133,7 @@ pub fn obstacle(program: &Path, caller: Caller) -> Option<(PathBuf, Obstacle)> {
     None
 }
 
-/// The interpreter of a script: the first word behind `#!` (execve(2)).
+/// The interpreter of a script: the first word after `#!` (execve(2)).
 fn interpreter(file: &File) -> Option<PathBuf> {
     let mut begin = [0; MAX_FIRST_LINE];
     let length = file.read_at(&mut begin, 0).ok()?;
@@ -154,7 +155,7 @@ const SEGMENT_LENGTH: u64 = 32;
 const CLASS_64: u8 = 2;
 const INTERPRETER: u32 = 3;
 
-/// What the way in which a program is linked means for preloading.
+/// Returns the obstacle that follows from how the program is linked.
 fn of_linking(file: &File) -> Option<Obstacle> {
     let header: [u8; HEADER] = bytes(file, 0).ok()?;
     let ours: [u8; HEADER] = bytes(&File::open("/proc/self/exe").ok()?, 0).ok()?;
@@ -196,7 +197,7 @@ fn bytes<const N: usize>(file: &File, offset: u64) -> io::Result<[u8; N]> {
     Ok(bytes)
 }
 
-/// What setuid, setgid and file capabilities mean for preloading (getauxval(3), `AT_SECURE`).
+/// Returns the obstacle that follows from setuid, setgid and file capabilities (getauxval(3), `AT_SECURE`).
 fn of_rights(path: &Path, metadata: &Metadata, caller: Caller) -> Option<Obstacle> {
     if caller.no_new_privileges {
         return None;
@@ -208,7 +209,7 @@ fn of_rights(path: &Path, metadata: &Metadata, caller: Caller) -> Option<Obstacl
     if has(0o2010) && metadata.gid() != caller.gid {
         return Some(Obstacle::Setgid);
     }
-    // Root gains nothing by them.
+    // Root gains nothing by file capabilities.
     let has_capabilities =
         caller.uid != 0 && rustix::fs::getxattr(path, "security.capability", &mut [0; 64]).is_ok();
     has_capabilities.then_some(Obstacle::Capabilities)
@@ -246,7 +247,7 @@ mod tests {
         }
     }
 
-    /// This test program, with a modification.
+    /// A modified copy of this test program.
     fn altered(change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
         let mut bytes = fs::read("/proc/self/exe").unwrap();
         change(&mut bytes);
@@ -274,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn linking_is_seen_in_the_file_and_through_scripts() {
+    fn linking_is_detected_in_programs_and_through_scripts() {
         let directory = Directory::new("linking");
         let found = |path: &Path| obstacle(path, NOBODY).map(|(_, found)| found);
         assert_eq!(found(Path::new("/proc/self/exe")), None);
@@ -303,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn rights_count_if_they_are_more_than_the_caller_has() {
+    fn privileges_matter_if_they_exceed_those_of_the_caller() {
         let directory = Directory::new("rights");
         let program = altered(|_| {});
         let setuid = directory.write("setuid", &program, 0o4755);

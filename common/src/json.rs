@@ -1,7 +1,7 @@
-//! JSON in which an object is meant.
+//! Deserialisation of JSON objects.
 //!
-//! serde takes an array for a struct, its elements for the fields in the order of their declaration. Nobody writes such
-//! JSON in good faith, and what the elements mean changes with each new field.
+//! serde also accepts an array for a struct, with the fields in the order of their declaration. Nobody writes
+//! such JSON in good faith, and its meaning changes with each new field.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -10,35 +10,35 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-/// Reads a text that is one JSON object, and nothing else.
+/// Parses a text that consists of one JSON object.
 ///
 /// # Errors
 ///
-/// It is something else, or not what `T` is.
+/// Fails if the text is anything else, or if the object does not match `T`.
 pub fn object<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
     serde_json::from_slice(text).map(|Object(value)| value)
 }
 
-/// A value within JSON that must be an object, for `deserialize_with`.
+/// Deserialises a value that must be an object. For `deserialize_with`.
 ///
 /// # Errors
 ///
-/// It is something else, or not what `T` is.
+/// Fails if the value is anything else, or if the object does not match `T`.
 pub fn field<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
     Object::deserialize(deserializer).map(|Object(value)| value)
 }
 
-/// An array within JSON of which each element must be an object, for `deserialize_with`.
+/// Deserialises an array whose elements must be objects. For `deserialize_with`.
 ///
 /// # Errors
 ///
-/// It is something else, or one of them is not what `T` is.
+/// Fails if the value is anything else, or if an object does not match `T`.
 pub fn fields<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
     let objects = Vec::deserialize(deserializer)?;
     Ok(objects.into_iter().map(|Object(value)| value).collect())
 }
 
-/// What was an object.
+/// A value that was written as an object.
 struct Object<T>(T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn an_array_that_fits_is_no_object() {
+    fn an_array_is_rejected_for_a_struct() {
         let read = |text: &str| object::<Outer>(text.as_bytes()).ok();
         let x = |x| Inner { x };
         assert_eq!(

@@ -1,5 +1,5 @@
-//! What the roles of websockify share: the configuration, the messages between processes, and the
-//! system calls that need care.
+//! Code that the roles of websockify share: the configuration, the messages between processes, and delicate
+//! system calls.
 
 pub mod addr;
 pub mod certificate;

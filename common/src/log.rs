@@ -1,5 +1,5 @@
-//! Log lines of the roles. A role has no log of its own: it sends lines to the supervisor, which
-//! alone holds the standard error stream, the journal or the log file.
+//! Log lines of the roles. A role sends its lines to the supervisor, which alone holds standard error, the
+//! journal or the log file.
 
 pub mod budget;
 mod escaped;
@@ -21,24 +21,24 @@ use crate::sys::seqpacket;
 use budget::{Budget, cost};
 pub use escaped::Escaped;
 
-/// The crates whose events are logged: this one, the supervisor, the roles and their program.
+/// Crates whose events are logged: this one, the supervisor, the roles and their program.
 const CRATES: [&str; 4] = ["common", "websockify", "worker", "websockify_worker"];
 
-/// Longest text of a line in bytes; the rest is cut off.
+/// Maximum length of a line in bytes. The rest is cut off.
 const MAX_TEXT: usize = 2048;
 
-/// Bytes of text above which lines don't wait for more. Beside them a message has room
-/// for one more line and for what encoding adds.
+/// Size of the pending text, in bytes, from which lines are sent at once. A message has room for one more
+/// line and for the overhead of the encoding.
 const MAX_BATCH: usize = 4096;
 
-/// How long a line may wait for others: less than the connector's word about a target, so that the
-/// lines of a connection come in their order while there is little to do.
+/// Time for which lines are batched. It is shorter than the delay of the connector's reports, so that under
+/// low load the lines of a connection keep their order.
 const MAX_DELAY: Duration = Duration::from_millis(2);
 
-/// Log lines on their way to the supervisor, gathered so that one message carries all of a turn.
+/// Pending log lines for the supervisor, batched so that one message contains all lines of a turn.
 ///
-/// Nothing here waits for the supervisor: when it is behind, lines are dropped and counted. So are those that are more
-/// than a role may log.
+/// This never blocks: lines are dropped and counted if the supervisor is slow, or if the role exceeds its
+/// budget.
 #[derive(Debug)]
 pub struct Outgoing {
     socket: OwnedFd,
@@ -49,13 +49,13 @@ pub struct Outgoing {
 #[derive(Debug)]
 struct Waiting {
     lines: LogLines,
-    /// Bytes of their text.
+    /// Size of their text in bytes.
     bytes: usize,
     budget: Budget,
 }
 
 impl Outgoing {
-    /// Sends over `socket`.
+    /// Sends lines over `socket`.
     #[must_use]
     pub fn new(socket: OwnedFd) -> Arc<Self> {
         let waiting =
@@ -63,7 +63,7 @@ impl Outgoing {
         Arc::new(Self { socket, waiting: Mutex::new(waiting), filled: Notify::new() })
     }
 
-    /// There is one more connection, which may cause lines.
+    /// Adds a connection, which increases the budget.
     pub fn add_connection(&self) {
         self.lock().budget.add_connection();
     }
@@ -80,7 +80,7 @@ impl Outgoing {
 
     fn push(&self, line: LogLine) {
         let mut waiting = self.lock();
-        // Each client is denied once, and each denial is to be heard of.
+        // Denials are always logged: each client causes only one.
         let is_denial = matches!(line.event, Some(RoleEvent::AuthDenied | RoleEvent::TokenDenied));
         if is_denial || waiting.budget.take(cost(&line.text), Instant::now()) {
             waiting.bytes += line.text.len();
@@ -94,7 +94,7 @@ impl Outgoing {
         self.filled.notify_one();
     }
 
-    /// Sends what waits.
+    /// Sends the pending lines.
     pub fn flush(&self) {
         let mut waiting = self.lock();
         if waiting.lines != LogLines::default() {
@@ -102,7 +102,7 @@ impl Outgoing {
         }
     }
 
-    /// Sends a last line before this process ends by a fault, unless that is a fault of this log.
+    /// Sends a last line before this process ends by a fault, unless the fault is in this log.
     pub fn last_words(&self, text: &str) {
         if let Ok(mut waiting) = self.waiting.try_lock() {
             let (severity, text) = (Severity::Error, text.to_owned());
@@ -122,11 +122,11 @@ impl Outgoing {
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        // Whoever panicked with the lock held has left whole lines.
+        // A panic with the lock held can't leave an incomplete line.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends what comes in, a moment after it came.
+    /// Sends lines as they arrive, after [`MAX_DELAY`].
     pub async fn keep_flushing(self: Arc<Self>) {
         loop {
             self.filled.notified().await;
@@ -136,14 +136,14 @@ impl Outgoing {
     }
 }
 
-/// Whether an event comes from our own code, by its target: the path of the module that it stands in, if it names no
-/// other. Events of libraries are for their authors.
+/// Whether an event comes from our own code, judged by its target, which by default is the module path.
+/// Events of libraries are not logged.
 #[must_use]
 pub fn is_ours(target: &str) -> bool {
     target.split("::").next().is_some_and(|name| CRATES.contains(&name))
 }
 
-/// Makes log lines of this process's tracing events.
+/// Turns `tracing` events of this process into log lines.
 #[derive(Debug)]
 pub struct RoleLog {
     outgoing: Arc<Outgoing>,
@@ -151,7 +151,7 @@ pub struct RoleLog {
 }
 
 impl RoleLog {
-    /// Gives lines to `outgoing`, those for debugging only if `verbose`.
+    /// Adds lines to `outgoing`; debug lines only if `verbose`.
     #[must_use]
     pub fn new(outgoing: Arc<Outgoing>, verbose: bool) -> Self {
         Self { outgoing, verbose }
@@ -176,7 +176,7 @@ impl<S: Subscriber> Layer<S> for RoleLog {
     }
 }
 
-/// The fields of an event that a log line keeps.
+/// The fields of an event that go into a log line.
 #[derive(Default)]
 struct Fields {
     message: Bounded,
@@ -201,16 +201,16 @@ impl Visit for Fields {
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         if field.name() == "message" {
-            // Bounded text has no other error than being full.
+            // Writing fails only if the text is full.
             let _ = write!(self.message, "{value:?}");
         }
     }
 }
 
-/// The text of a line, at most [`MAX_TEXT`] bytes of it.
+/// Truncates the text of a line to [`MAX_TEXT`] bytes.
 #[must_use]
 pub fn bounded(text: &str) -> &str {
-    // What a role has cut off itself is shown by an ellipsis.
+    // A text that the role itself has truncated ends with an ellipsis.
     let end = (0..=MAX_TEXT + '…'.len_utf8()).rfind(|end| text.is_char_boundary(*end) || *end >= text.len());
     end.and_then(|end| text.get(..end)).unwrap_or(text)
 }

@@ -1,20 +1,21 @@
-//! PEM files (RFC 7468), with what OpenSSL writes and accepts beside: headers (RFC 1421), text between the blocks.
+//! PEM files (RFC 7468), with the extensions that OpenSSL writes and accepts: headers (RFC 1421) and text
+//! between blocks.
 
 use base64ct::{Base64, Encoding};
 use zeroize::Zeroizing;
 
-/// What some editors put before the first line: a byte order mark, in UTF-8.
+/// The byte order mark in UTF-8, which some editors put before the first line.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// A block between `BEGIN` and `END`. Nothing of it is copied or decoded.
+/// A block between `BEGIN` and `END`. Its content is neither copied nor decoded.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Block<'a> {
-    /// What stands behind `BEGIN`.
+    /// The label after `BEGIN`.
     pub label: &'a [u8],
     lines: Vec<&'a [u8]>,
 }
 
-/// The blocks of a file, whatever stands between them. A block without its end is none.
+/// Finds the blocks of a file. A block without its end is ignored.
 #[must_use]
 pub fn blocks(file: &[u8]) -> Vec<Block<'_>> {
     let mut blocks = Vec::new();
@@ -37,7 +38,7 @@ fn between_dashes<'a>(line: &'a [u8], begin: &[u8]) -> Option<&'a [u8]> {
 }
 
 impl<'a> Block<'a> {
-    /// The value of a header, such as `DEK-Info`. No line of base64 has a colon.
+    /// Value of a header, such as `DEK-Info`. Lines of base64 contain no colon.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&'a str> {
         self.lines.iter().find_map(|line| {
@@ -46,7 +47,7 @@ impl<'a> Block<'a> {
         })
     }
 
-    /// The content; none if it is no base64.
+    /// Decodes the content; `None` if it is not base64.
     #[must_use]
     pub fn der(&self) -> Option<Zeroizing<Vec<u8>>> {
         let len = self.lines.iter().map(|line| line.len()).sum();
@@ -81,7 +82,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_a_panic(file in prop::collection::vec(
+        fn no_bytes_panic(file in prop::collection::vec(
             prop::sample::select(vec!["-----BEGIN A-----", "-----END A-----", "\n", "\r", "QUJD", "=", "a: b", ":", "\u{feff}", "é"]),
             0..30,
         )) {

@@ -14,11 +14,11 @@ pub enum RoleName {
     Signer,
     /// Serves metrics and health over HTTP.
     Exporter,
-    /// The target of the demo page: returns what it receives.
+    /// Returns to the client what it receives: the target of the demo.
     Echo,
     /// Starts the wrapped program.
     Wrapper,
-    /// Becomes a plugin program of the administrator.
+    /// Executes a plugin program of the administrator.
     Plugin,
 }
 

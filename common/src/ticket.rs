@@ -1,10 +1,10 @@
-//! Tickets: statements of the supervisor about a connection that the connector can trust although a gateway presents
-//! them.
+//! Tickets: statements of the supervisor about a connection that the connector can trust although a gateway
+//! presents them.
 //!
-//! A gateway parses what clients send and might be taken over. With the ticket of a connection it obtains one target
-//! for one client that has really connected, and nothing else: it can't forge a ticket, because only the supervisor
-//! and the connector have the key; it can't alter one, use the ticket of another gateway, use one twice
-//! ([`SpentTickets`]), or keep one for later.
+//! A gateway parses data of clients and might be compromised. With the ticket of a connection it obtains one
+//! target for one client that has really connected, and nothing else. It can't forge a ticket, because only
+//! the supervisor and the connector have the key. It can't alter one, use the ticket of another gateway, use
+//! one twice ([`SpentTickets`]), or keep one for later.
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -20,14 +20,16 @@ use sha2::Sha256;
 
 use crate::ipc::{ClientAddr, ConnectionId, GatewayId};
 
-/// Length of key and seal: those of SHA-256, as RFC 2104 section 3 advises for the key.
+/// Length of key and seal in bytes: the output length of SHA-256, which RFC 2104 section 3 recommends for the
+/// key.
 const BYTES: usize = 32;
 
-/// Prefix of the sealed bytes, so that a seal is valid for tickets only, whatever else may use the key one day.
+/// Prefix of the sealed bytes, so that a seal is valid for tickets only, whatever else might use the key in
+/// the future.
 const CONTEXT: &[u8] = b"websockify connection ticket 1\0";
 
-/// The key of an instance: created at its start, given to its connectors, never to a gateway, and never written to a
-/// file.
+/// The key of an instance. It is generated at the start and passed to the connectors, but never to a gateway,
+/// and never written to a file.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Key([u8; BYTES]);
 
@@ -36,18 +38,18 @@ impl Key {
     ///
     /// # Errors
     ///
-    /// The kernel's, when getrandom(2) fails.
+    /// Fails if getrandom(2) fails.
     pub fn generate() -> io::Result<Self> {
         let mut key = [0; BYTES];
-        // getrandom(2) returns so few bytes always in full.
+        // getrandom(2) never returns fewer bytes for such a short request.
         if getrandom(&mut key, GetRandomFlags::empty())? != BYTES {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         Ok(Self(key))
     }
 
-    /// Stands for a secret where that must not be shown: equal for equal secrets, and without the key nobody can find
-    /// the secret. 64 bits of HMAC-SHA-256 in hexadecimal digits.
+    /// A keyed hash that represents a secret where the secret must not be shown: equal for equal secrets, and
+    /// irreversible without the key. The first 64 bits of HMAC-SHA-256 in hexadecimal digits.
     #[must_use]
     pub fn fingerprint(&self, secret: &[u8]) -> String {
         let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.0) else { return String::new() };
@@ -92,7 +94,7 @@ pub struct Ticket {
     seal: [u8; BYTES],
 }
 
-/// Why a ticket is rejected. A gateway that works correctly sees only [`Self::Expired`] and [`Self::Over`].
+/// The reason why a ticket is rejected. A correct gateway only sees [`Self::Expired`] and [`Self::Over`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TicketError {
     /// The seal is not the supervisor's.
@@ -101,20 +103,20 @@ pub enum TicketError {
     /// The ticket belongs to another gateway.
     #[error("a ticket of another gateway")]
     Foreign,
-    /// The gateway has used it before.
+    /// The gateway has used the ticket before.
     #[error("a ticket that it has used before")]
     Reused,
     /// The ticket has expired.
     #[error("an expired ticket")]
     Expired,
-    /// The connection was over, as far as the supervisor knew, before the gateway asked; or a connector that has died
-    /// may have accepted the ticket.
+    /// The supervisor knew that the connection had ended before the request was received; or a connector that
+    /// has died may have accepted the ticket.
     #[error("a ticket for a connection that is over")]
     Over,
 }
 
 impl TicketError {
-    /// Whether the gateway that has presented the ticket has broken protocol and can no longer be trusted.
+    /// Whether the gateway that has presented the ticket has broken protocol and can't be trusted any more.
     #[must_use]
     pub fn is_violation(self) -> bool {
         matches!(self, Self::Forged | Self::Foreign | Self::Reused)
@@ -129,7 +131,7 @@ pub struct Mint {
 }
 
 impl Mint {
-    /// Issues tickets sealed with `key` that are valid for `lifetime`.
+    /// Creates a mint for tickets that are sealed with `key` and valid for `lifetime`.
     #[must_use]
     pub fn new(key: Key, lifetime: Duration) -> Self {
         Self { key, lifetime }
@@ -141,20 +143,20 @@ impl Mint {
         &self.key
     }
 
-    /// How long tickets are valid.
+    /// Validity of tickets.
     #[must_use]
     pub fn lifetime(&self) -> Duration {
         self.lifetime
     }
 
-    /// A ticket that expires in one lifetime.
+    /// Issues a ticket.
     #[must_use]
     pub fn ticket(&self, connection: ConnectionId, gateway: GatewayId, client: ClientAddr) -> Ticket {
-        // Rounded up, so that no ticket is valid for less.
+        // Rounded up, so that no ticket is valid for less than `lifetime`.
         let expires = now().saturating_add(self.lifetime.as_secs()).saturating_add(1);
         let claims = Claims { connection, gateway, client, expires };
-        // HMAC takes keys of any length, and numbers and text can always be encoded. If one of these failed the
-        // ticket would be rejected.
+        // Neither HMAC, which takes keys of any length, nor the encoding of numbers and text can fail. If one
+        // did, the ticket would be rejected.
         let seal = self.key.seal(&claims).map_or([0; BYTES], |mac| mac.finalize().into_bytes().into());
         Ticket { claims, seal }
     }
@@ -162,11 +164,11 @@ impl Mint {
 
 impl Ticket {
     /// Verifies that the ticket was sealed with `key` for `gateway` and has not expired. The comparison takes
-    /// constant time, so that timing tells nothing about the right seal.
+    /// constant time, so that timing reveals nothing about the correct seal.
     ///
     /// # Errors
     ///
-    /// Why it is rejected.
+    /// The reason why it is rejected.
     pub fn verify(&self, key: &Key, gateway: GatewayId) -> Result<(), TicketError> {
         let seal = key.seal(&self.claims).ok_or(TicketError::Forged)?;
         seal.verify_slice(&self.seal).map_err(|_| TicketError::Forged)?;
@@ -176,41 +178,42 @@ impl Ticket {
         if self.claims.expires < now() { Err(TicketError::Expired) } else { Ok(()) }
     }
 
-    /// Whether it is still valid after `duration`.
+    /// Whether the ticket will still be valid after `duration`.
     #[must_use]
     pub fn outlasts(&self, duration: Duration) -> bool {
         now().saturating_add(duration.as_secs()) < self.claims.expires
     }
 }
 
-/// Seconds of the monotonic clock, which all processes of a machine share. Read through libc, which needs no system
-/// call; rustix looks up the vDSO at its first use, which the sandbox does not allow.
+/// Seconds of the monotonic clock, which all processes of a machine share. Read through libc, which needs no
+/// system call; rustix would look up the vDSO at its first use, which the sandbox does not permit.
 fn now() -> u64 {
     // Every Linux has this clock. Without it no ticket would be valid.
     clock_gettime(ClockId::CLOCK_MONOTONIC)
         .map_or(u64::MAX, |now| u64::try_from(now.tv_sec()).unwrap_or(u64::MAX))
 }
 
-/// The tickets that were used, so that none is used again.
+/// The spent tickets, so that none is used twice.
 ///
-/// Each connection has one ticket. Its state is kept until the supervisor says that the connection is over or the
-/// connection has a target, and after that until the ticket has expired: about 50 bytes for each connection that
-/// exists or has existed within the lifetime of a ticket. Entries are never evicted to make room.
+/// Each connection has one ticket. The state of the ticket is kept until the connection has ended or has a
+/// target, and after that until the ticket has expired: about 50 bytes for each connection that exists or has
+/// existed within the validity of a ticket. Entries are never evicted to make room.
 #[derive(Debug)]
 pub struct SpentTickets {
     lifetime: Duration,
     seen: HashMap<ConnectionId, Use>,
-    /// Connections that are over, and when their tickets expire.
+    /// Connections whose tickets are spent for good, with the time of their expiry.
     leaving: VecDeque<(u64, ConnectionId)>,
     before: SpentBefore,
 }
 
-/// What an earlier connector may have accepted: the tickets of all connections up to a number, with exceptions.
+/// Tickets that an earlier connector may have accepted: those of all connections up to a number, with
+/// exceptions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpentBefore {
-    /// The number of the last connection at that time.
+    /// Number of the last connection at that time.
     pub last: u64,
-    /// Connections that existed then and had no target as far as the supervisor knew.
+    /// Connections that existed then, and had no target as far as the supervisor knew.
     pub fresh: BTreeSet<ConnectionId>,
 }
 
@@ -220,27 +223,27 @@ impl SpentBefore {
     }
 }
 
-/// The state of a ticket.
+/// State of a ticket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Use {
-    /// Used for so many pages, and usable again.
+    /// Used for this number of pages, and usable again.
     Pages(u32),
-    /// In use for a page, after so many.
+    /// In use for a page, after this number of pages.
     Page(u32),
-    /// Used up.
+    /// Spent.
     Spent,
-    /// Its connection is over.
+    /// The connection has ended.
     Over,
 }
 
 impl SpentTickets {
-    /// No used tickets yet; tickets are valid for `lifetime`.
+    /// Creates an empty set. Tickets are valid for `lifetime`.
     #[must_use]
     pub fn new(lifetime: Duration) -> Self {
         Self { lifetime, seen: HashMap::new(), leaving: VecDeque::new(), before: SpentBefore::default() }
     }
 
-    /// Takes over from a connector that has died.
+    /// Continues for a connector that has died.
     pub fn follow(&mut self, before: SpentBefore) {
         self.before = before;
     }
@@ -249,7 +252,7 @@ impl SpentTickets {
     ///
     /// # Errors
     ///
-    /// When it was used before, or its connection is over.
+    /// Fails if the ticket is spent or in use, or if its connection has ended.
     pub fn take(&mut self, claims: &Claims) -> Result<(), TicketError> {
         let connection = claims.connection;
         let pages = match self.seen.get(&connection) {
@@ -263,7 +266,7 @@ impl SpentTickets {
         Ok(())
     }
 
-    /// Returns a ticket that was used for a page, so that it can be used for up to `limit` pages in all.
+    /// Returns a ticket that was used for a page, so that it can be used for up to `limit` pages in total.
     pub fn give_back(&mut self, claims: &Claims, limit: u32) {
         if let Some(used) = self.seen.get_mut(&claims.connection) {
             if let Use::Page(pages) = *used {
@@ -272,27 +275,27 @@ impl SpentTickets {
         }
     }
 
-    /// Records that the connection has a target: its ticket is used up.
+    /// Marks the ticket of a connection that has a target as spent.
     pub fn spend(&mut self, connection: ConnectionId) {
         self.leave(connection, Use::Spent);
     }
 
-    /// Records that the connection is over.
+    /// Marks a connection as ended.
     pub fn forget(&mut self, connection: ConnectionId) {
         self.leave(connection, Use::Over);
     }
 
-    /// Keeps the state of a ticket until it has expired.
+    /// Stores the final state of a ticket until the ticket has expired.
     fn leave(&mut self, connection: ConnectionId, became: Use) {
         let now = now();
         self.expire(now);
         self.seen.insert(connection, became);
-        // Both the expiry and the present time are rounded to seconds.
+        // Both the expiry and the current time are rounded to seconds.
         let expires = now.saturating_add(self.lifetime.as_secs()).saturating_add(2);
         self.leaving.push_back((expires, connection));
     }
 
-    /// Drops the states of tickets that have expired.
+    /// Removes the states of expired tickets.
     fn expire(&mut self, now: u64) {
         while let Some((_, connection)) = self.leaving.front().filter(|(expires, _)| *expires < now) {
             self.seen.remove(connection);
@@ -331,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn no_bit_of_a_ticket_can_be_changed() {
+    fn a_changed_bit_invalidates_a_ticket() {
         let mint = mint();
         let bytes = postcard::to_stdvec(&ticket(&mint, 7)).unwrap();
         for bit in 0..bytes.len() * 8 {
@@ -344,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn no_claim_of_a_ticket_can_be_replaced() {
+    fn a_replaced_claim_invalidates_a_ticket() {
         let mint = mint();
         let good = ticket(&mint, 7);
         let claims = &good.claims;
@@ -397,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_is_over_can_use_no_ticket() {
+    fn a_connection_that_has_ended_can_not_use_its_ticket() {
         let mint = mint();
         for is_used in [false, true] {
             let mut spent = SpentTickets::new(HOUR);
@@ -413,9 +416,9 @@ mod tests {
         assert!(!TicketError::Over.is_violation(), "its question may have been on its way");
     }
 
-    /// The connection may present its ticket again as long as the supervisor does not say that it is over.
+    /// The connection may present its ticket as long as the supervisor does not report its end.
     #[test]
-    fn a_used_ticket_stays_used_while_its_connection_is_there() {
+    fn a_spent_ticket_stays_spent_while_its_connection_exists() {
         let mint = mint();
         let mut spent = SpentTickets::new(HOUR);
         let claims = ticket(&mint, 1).claims;
@@ -425,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_over_is_kept_until_its_ticket_expires_and_no_longer() {
+    fn states_of_tickets_are_kept_until_they_expire() {
         let mint = mint();
         let mut spent = SpentTickets::new(HOUR);
         for connection in 1..=1000 {
@@ -445,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_used_before_stays_used() {
+    fn tickets_spent_with_an_earlier_connector_stay_spent() {
         let mint = mint();
         let mut spent = SpentTickets::new(HOUR);
         spent.follow(SpentBefore { last: 2, fresh: [ConnectionId(1)].into() });
@@ -461,9 +464,9 @@ mod tests {
         assert!(format!("{mint:?}").contains("Key(…)"));
     }
 
-    /// A ticket must cost little beside the connection, which costs some hundred microseconds.
+    /// A ticket must be cheap compared to a connection, which costs some hundred microseconds.
     #[test]
-    fn tickets_cost_little() {
+    fn tickets_are_cheap() {
         let mint = mint();
         let began = std::time::Instant::now();
         for connection in 0..1000 {

@@ -1,4 +1,4 @@
-//! Users as the configuration names them: by name or by number.
+//! Users in the configuration, by name or number.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,18 +6,18 @@ use std::path::PathBuf;
 use nix::errno::Errno;
 use nix::unistd::{Gid, Uid, User};
 
-/// A user, whether the system has a name for it or not.
+/// A user, which need not have a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
-    /// Its number.
+    /// User id.
     pub uid: u32,
-    /// Its main group: the number of the user itself where the system knows no other.
+    /// Primary group id; the user id if the system knows no group.
     pub gid: u32,
-    /// Its entry in passwd(5), if it has one.
+    /// Entry in passwd(5), if there is one.
     pub entry: Option<Entry>,
 }
 
-/// What passwd(5) has of a user beside the numbers.
+/// The entry of a user in passwd(5), without the ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The name.
@@ -35,12 +35,12 @@ impl From<User> for Account {
     }
 }
 
-/// The user of this name or, where there is none of it, of this number. A number needs no entry in passwd(5), and
-/// neither does `root`, since images for containers may have no such file.
+/// Finds a user by name or, if there is no such name, by number. A number needs no entry in passwd(5).
+/// Neither does `root`, since container images may lack that file.
 ///
 /// # Errors
 ///
-/// The system's, when its databases can't be read.
+/// Fails if the databases of the system can't be read.
 pub fn find(name: &str) -> io::Result<Option<Account>> {
     if let Some(user) = entry(User::from_name(name))? {
         return Ok(Some(user.into()));
@@ -51,13 +51,14 @@ pub fn find(name: &str) -> io::Result<Option<Account>> {
     Ok(Some(named.map_or(Account { uid, gid: Gid::from_raw(uid).as_raw(), entry: None }, Into::into)))
 }
 
-/// Digits alone. The largest number is no user: it stands for "unchanged" in setresuid(2).
+/// Parses a user id of digits only. The largest number is not a valid id: setresuid(2) uses it for
+/// "unchanged".
 fn number(text: &str) -> Option<u32> {
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|number| is_number && *number != u32::MAX)
 }
 
-/// A file that is missing names nobody (getpwnam(3)).
+/// A missing file means that there is no such user (getpwnam(3)).
 fn entry(found: nix::Result<Option<User>>) -> io::Result<Option<User>> {
     match found {
         Err(Errno::ENOENT | Errno::ESRCH | Errno::EBADF | Errno::EPERM) => Ok(None),

@@ -1,4 +1,4 @@
-//! A fault ends a process at once, in whatever thread it is, with one line.
+//! A fault in any thread ends the process at once, with one line.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! The list of messages in the documents and their tags for the end-to-end tests are those of the tables.
+//! The documented list of messages, and the tags in the end-to-end tests, agree with the tables.
 
 #![allow(clippy::unwrap_used, reason = "a test stops at what it does not expect")]
 
@@ -10,7 +10,7 @@ use common::ipc::directions::{DIRECTIONS, Direction};
 use common::ipc::table::{Field, Row};
 use common::ipc::wire::VERSION;
 
-/// Writes the files instead of comparing them.
+/// Environment variable: write the files instead of comparing them.
 const GENERATE: &str = "GENERATE";
 
 const HOW: &str = "`GENERATE=1 cargo test -p websockify-common --test messages`";

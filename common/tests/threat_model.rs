@@ -5,17 +5,17 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Where a file is looked for that is named without its directory.
+/// Directories that are searched for a file whose directory is not given.
 const DIRECTORIES: [&str; 4] = ["tests/suite", "tests/systemd", "worker/tests", "fuzz/targets"];
 
-/// What every file of tests has one of; `main` is that of a test without harness.
+/// Marks of a file with tests; `main` is that of a test without harness.
 const TESTS: [&str; 5] = ["#[test]", "#[tokio::test", "\ndef test_", "fuzz_target!(", "\nfn main("];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// The promises, and the cell beside each.
+/// The promises, each with its cell of tests.
 fn promises(text: &str) -> Vec<(&str, &str)> {
     let (_, promised) = text.split_once("\n## What is promised\n").unwrap();
     let (promised, _) = promised.split_once("\n## ").unwrap();
@@ -24,20 +24,20 @@ fn promises(text: &str) -> Vec<(&str, &str)> {
     rows.filter(|(promise, _)| *promise != "promise").collect()
 }
 
-/// The text of a file; none if there is no such file.
+/// The text of a file; `None` if there is no such file.
 fn text_of(name: &str) -> Option<String> {
     let as_it_stands = [root().join(name)];
     let in_directories = DIRECTORIES.map(|directory| root().join(directory).join(name));
     as_it_stands.iter().chain(&in_directories).find_map(|path| fs::read_to_string(path).ok())
 }
 
-/// What is wrong with the tests in a cell.
+/// Errors in a cell of tests.
 fn mistakes(cell: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut file = String::new();
     let quoted = cell.split('`').skip(1).step_by(2);
     for reference in quoted {
-        // A name alone is that of a test in the file before it.
+        // A bare name is that of a test in the previously named file.
         let (path, test) = match reference.split_once("::") {
             Some((path, test)) => (Some(path), Some(test)),
             None if reference.contains('.') => (Some(reference), None),
@@ -77,7 +77,7 @@ fn each_promise_names_tests_that_exist() {
 }
 
 #[test]
-fn what_does_not_exist_is_noticed() {
+fn missing_tests_are_reported() {
     for cell in [
         "by design",
         "`tests/suite/test_nothing.py`",

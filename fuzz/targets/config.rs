@@ -1,5 +1,5 @@
-//! Configuration files: whatever stands in one, it is refused with a place, or means the same once it was
-//! printed and read again.
+//! Configuration files: any text is either rejected with a place, or parses to the same configuration after
+//! it was printed.
 #![no_main]
 
 use std::path::Path;
@@ -8,7 +8,7 @@ use common::config::{file, print};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
-    // Reading such a file is not what is tried here.
+    // Reading such a file is not the subject of this test.
     if text.contains("password-file") {
         return;
     }

@@ -1,5 +1,5 @@
-//! A client's frames: our decoder, fed in pieces, against one that has everything at once and reads headers
-//! with tungstenite.
+//! A client's frames: our decoder, fed in pieces, against a reference that has all bytes at once and parses
+//! headers with tungstenite.
 #![no_main]
 
 use std::io::Cursor;
@@ -9,7 +9,7 @@ use tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 use worker::gateway::websocket::frame::{Decoder, End};
 
-/// What a client has said.
+/// The decoded input of a client.
 #[derive(Debug, Default, PartialEq)]
 struct Said {
     payload: Vec<u8>,
@@ -68,7 +68,7 @@ fn in_one(bytes: &[u8], accept_text: bool) -> Said {
         let (header, len) = match FrameHeader::parse(&mut cursor) {
             Ok(Some(found)) => found,
             Ok(None) => {
-                // Two bytes are enough to see these.
+                // Two bytes are enough to detect these.
                 if rest.len() >= 2 && (rest[0] & 0x70 != 0 || rest[1] & 0x80 == 0) {
                     said.end = Some(Ended::Violation);
                 }
@@ -76,7 +76,7 @@ fn in_one(bytes: &[u8], accept_text: bool) -> Said {
             }
             Err(_) => {
                 said.end = Some(Ended::Violation);
-                // An opcode without meaning is seen by us when the header is complete.
+                // The decoder detects an undefined opcode when the header is complete.
                 if !header_is_complete(rest) && rest[0] & 0x70 == 0 && rest[1] & 0x80 != 0 {
                     said.end = None;
                 }

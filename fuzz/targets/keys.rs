@@ -1,4 +1,5 @@
-//! Files with certificates and private keys, encrypted in every form: whatever stands in them is a key, or is none.
+//! Files with certificates and private keys, encrypted in every form: any content is parsed or rejected
+//! without a panic.
 #![no_main]
 
 use common::certificate;

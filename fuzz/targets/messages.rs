@@ -1,5 +1,5 @@
-//! Datagrams between the processes, in every direction: whatever comes is refused or is a message that can
-//! be written down and read again.
+//! Datagrams between the processes, in every direction: each is rejected, or is a message that survives
+//! encoding and decoding.
 #![no_main]
 
 use std::fs::File;
@@ -21,7 +21,7 @@ fuzz_target!(|input: &[u8]| {
         let fd = || -> OwnedFd { SOME_FILE.try_clone().expect("a descriptor").into() };
         (direction.round_trip)(datagram, (settings & 1 != 0).then(fd)).expect(direction.name);
     }
-    // What roles read from files in memory.
+    // Values that roles read from memory files.
     let _ = wire::value::<GatewaySetup>(datagram);
     let _ = wire::value::<ConnectorSetup>(datagram);
     let _ = wire::value::<SignerSetup>(datagram);

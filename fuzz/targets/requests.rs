@@ -1,5 +1,5 @@
-//! Bytes of a client before any WebSocket: hyper reads requests from them, and each gets the answer of a
-//! gateway, be it an opening handshake or a page.
+//! Bytes of a client before any WebSocket: hyper parses requests, and each gets the response of a gateway,
+//! either to an opening handshake or with a page.
 #![no_main]
 
 use std::convert::Infallible;
@@ -27,7 +27,7 @@ struct World {
     _directory: tempfile::TempDir,
 }
 
-// SAFETY is not at stake: libFuzzer runs one thread.
+// No synchronisation is needed: libFuzzer runs one thread.
 thread_local! {
     static WORLD: LazyLock<World> = const { LazyLock::new(world) };
 }
@@ -57,7 +57,7 @@ async fn serve(web: &WebRoot, input: &[u8]) {
     client.write_all(input).await.expect("room");
     client.shutdown().await.expect("an open end");
     let service = service_fn(|request| async move { Ok::<_, Infallible>(answer(web, &request).await) });
-    // Limits as in a gateway.
+    // Limits like those of a gateway.
     let _ = http1::Builder::new()
         .max_buf_size(16 << 10)
         .max_headers(64)
@@ -73,7 +73,7 @@ async fn answer(web: &WebRoot, request: &Request<Incoming>) -> Response<Body> {
                 let response = opening.response(Body::empty());
                 assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
                 assert!(response.headers().contains_key("sec-websocket-accept"));
-                // Nobody takes the connection over here.
+                // The connection is not upgraded here.
                 Response::new(Body::empty())
             }
             Err(refused) => {

@@ -1,5 +1,5 @@
-//! Questions of a gateway to the signer: none but structures of TLS handshakes are signed, and none that is a structure
-//! of ASN.1 as well.
+//! Requests of a gateway to the signer: nothing but structures of TLS handshakes is signed, and nothing that
+//! is an ASN.1 structure as well.
 #![no_main]
 
 #[path = "../../worker/tests/der_grammar/mod.rs"]
@@ -22,7 +22,7 @@ fuzz_target!(|input: &[u8]| {
         check(&message);
     }
     check(input);
-    // Randoms of the fuzzer's before what else is fixed.
+    // Bytes of the fuzzer in place of the randoms, followed by a valid fixed part.
     let [which, randoms @ ..] = input else { return };
     if let Some(randoms) = randoms.get(..56) {
         check(&[randoms, &POINTS.fixed(*which)].concat());
@@ -42,7 +42,7 @@ fn check(message: &[u8]) {
             && message[64..64 + context.len()] == context[..]
             && message[64 + context.len()] == 0
     };
-    // RFC 8422 section 5.4, behind two randoms: secp256r1, secp384r1.
+    // RFC 8422 section 5.4, after two randoms: secp256r1, secp384r1.
     let key_exchange = |curve: u8, point: usize| {
         message.len() == 64 + 4 + point
             && message[56..69] == [&b"DOWNGRD\x01\x03\0"[..], &[curve, point as u8, 4]].concat()

@@ -1,4 +1,4 @@
-//! Tickets: none that the supervisor has not made is believed, and none is good twice.
+//! Tickets: no forged ticket is accepted, and none is valid twice.
 #![no_main]
 
 use std::collections::HashMap;
@@ -9,7 +9,7 @@ use common::ipc::{ClientAddr, ConnectionId, GatewayId};
 use common::ticket::{Claims, Key, Mint, SpentTickets, Ticket, TicketError};
 use libfuzzer_sys::fuzz_target;
 
-/// A key that the input can't know.
+/// A key that the input can't contain.
 static MINT: LazyLock<Mint> =
     LazyLock::new(|| Mint::new(Key::generate().expect("random bytes"), Duration::from_secs(3600)));
 
@@ -23,7 +23,7 @@ fuzz_target!(|input: &[u8]| {
     take(input);
 });
 
-/// A real ticket with one byte of its own replaced by one of the input.
+/// Replaces one byte of a valid ticket by one of the input.
 fn flip(input: &[u8]) {
     let &[at, byte, ..] = input else { return };
     let client = ClientAddr::Ip(([192, 0, 2, 7], 40000).into());
@@ -38,7 +38,7 @@ fn flip(input: &[u8]) {
     }
 }
 
-/// Connections that ask in any order, and end in between.
+/// Uses tickets of connections in any order, and ends connections in between.
 fn take(input: &[u8]) {
     let mut spent = SpentTickets::new(Duration::from_secs(3600));
     let mut model = HashMap::new();

@@ -1,4 +1,4 @@
-//! What to move where: `REBIND_OLD_PORT` and `REBIND_NEW_PORT`.
+//! The configuration: `REBIND_OLD_PORT` and `REBIND_NEW_PORT`.
 
 use core::ffi::{CStr, c_char};
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -12,11 +12,11 @@ pub(crate) struct Rule {
     pub(crate) new: u16,
 }
 
-/// The rule, with the old port in the upper half; 0 is none. Kept here since programs change their
+/// The rule, with the old port in the upper half; 0 means none. It is stored here since programs change their
 /// environment.
 static RULE: AtomicU32 = AtomicU32::new(0);
 
-/// Reads the environment. To be called before the program can change it.
+/// Reads the environment. Must be called before the program can change it.
 pub(crate) fn read() {
     let rule = match (variable(c"REBIND_OLD_PORT"), variable(c"REBIND_NEW_PORT")) {
         (Some(old), Some(new)) => u32::from(old) << 16 | u32::from(new),
@@ -25,7 +25,7 @@ pub(crate) fn read() {
     RULE.store(rule, Ordering::Relaxed);
 }
 
-/// The rule that was read.
+/// The rule, if there is one.
 pub(crate) fn rule() -> Option<Rule> {
     let [old_high, old_low, new_high, new_low] = RULE.load(Ordering::Relaxed).to_be_bytes();
     let rule =
@@ -37,8 +37,8 @@ fn variable(name: &CStr) -> Option<u16> {
     unsafe extern "C" {
         fn getenv(name: *const c_char) -> *const c_char;
     }
-    // SAFETY: `name` ends with a zero. What comes back stays valid until the environment is changed,
-    // which nobody does while libraries are loaded.
+    // SAFETY: `name` ends with a zero. The result is valid until the environment is changed, which does not
+    // happen while libraries are being loaded.
     let value = unsafe {
         let value = getenv(name.as_ptr());
         if value.is_null() {
@@ -49,7 +49,7 @@ fn variable(name: &CStr) -> Option<u16> {
     port(value.to_bytes())
 }
 
-/// A decimal number that is a port.
+/// Parses a port as a decimal number.
 fn port(digits: &[u8]) -> Option<u16> {
     if digits.is_empty() {
         return None;

@@ -1,10 +1,11 @@
-//! The definition of `bind` that programs would get without us: that of the next library in the order of
-//! search, which may be another preloaded one, or else the C library's.
+//! The definition of `bind` that programs would use without this library: that of the next library in search
+//! order, which may be another preloaded one or the C library.
 //!
-//! It is asked for with dlsym(3). A plain reference to that function would be bound to the version of
-//! the C library that we are built with, 2.34 or newer, and programs with an older one could not load
-//! us. So the reference names the oldest version, which all have. Up to 2.33 dlsym belongs to libdl, which
-//! not every program loads; the reference is weak, and without libdl the system call is made directly.
+//! It is looked up with dlsym(3). A plain reference to that function would be bound to the version of the C
+//! library that this library is built with, 2.34 or newer, so that programs with an older one could not load
+//! it. Therefore the reference names the oldest version, which all C libraries have. Up to 2.33 dlsym belongs
+//! to libdl, which not every program loads. So the reference is weak, and without libdl the system call is
+//! made directly.
 
 use core::ffi::{c_char, c_int, c_long, c_void};
 use core::mem::transmute;
@@ -14,17 +15,17 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 type Bind = unsafe extern "C" fn(c_int, *const c_void, u32) -> c_int;
 type Dlsym = unsafe extern "C" fn(*mut c_void, *const c_char) -> *mut c_void;
 
-/// `RTLD_NEXT` of dlfcn.h: search behind the library that asks.
+/// `RTLD_NEXT` of dlfcn.h: search the libraries after the calling one.
 const RTLD_NEXT: *mut c_void = null_mut::<c_void>().wrapping_byte_sub(1);
 
-// Without the standard library nobody else asks for the C library.
+// Without the standard library, nothing else links the C library.
 #[link(name = "c")]
 unsafe extern "C" {}
 
-/// The next definition, null if there is none to be found.
+/// The next definition; null if there is none.
 static NEXT: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
 
-/// Looks the next definition up. To be called while the program is being loaded, since dlsym takes a lock.
+/// Looks up the next definition. Must be called while the program is being loaded, since dlsym takes a lock.
 pub(crate) fn find() {
     let Some(dlsym) = dlsym() else { return };
     // SAFETY: both arguments are what dlsym(3) takes.
@@ -36,21 +37,20 @@ pub(crate) fn find() {
 ///
 /// # Safety
 ///
-/// As bind(2).
+/// Like bind(2).
 pub(crate) unsafe fn bind(socket: c_int, address: *const c_void, length: u32) -> c_int {
     let next = NEXT.load(Ordering::Relaxed);
     if next.is_null() {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         return unsafe { bind_directly(socket, address, length) };
     }
-    // SAFETY: whoever defines a symbol of this name defines it for C programs that call bind(2), and so
-    // with this signature.
+    // SAFETY: a symbol of this name is called by C programs as bind(2), and therefore has this signature.
     let next = unsafe { transmute::<*mut c_void, Bind>(next) };
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     unsafe { next(socket, address, length) }
 }
 
-/// The system call, by way of syscall(2), which sets errno.
+/// The system call through syscall(2), which sets errno.
 unsafe fn bind_directly(socket: c_int, address: *const c_void, length: u32) -> c_int {
     unsafe extern "C" {
         fn syscall(number: c_long, ...) -> c_long;
@@ -59,7 +59,7 @@ unsafe fn bind_directly(socket: c_int, address: *const c_void, length: u32) -> c
     const SYS_BIND: c_long = 49;
     #[cfg(not(target_arch = "x86_64"))]
     const SYS_BIND: c_long = 200;
-    // SAFETY: the arguments of the call with this number, for which the caller vouches.
+    // SAFETY: the arguments of the system call with this number, which the caller guarantees to be valid.
     let result = unsafe { syscall(SYS_BIND, socket, address, length) };
     if result == 0 { 0 } else { -1 }
 }
@@ -89,7 +89,7 @@ core::arch::global_asm!(
     "ret",
 );
 
-/// dlsym(3), if the program has it.
+/// Returns dlsym(3), if the program has it.
 fn dlsym() -> Option<Dlsym> {
     unsafe extern "C" {
         safe fn rebind_find_dlsym() -> *mut c_void;
@@ -98,6 +98,6 @@ fn dlsym() -> Option<Dlsym> {
     if dlsym.is_null() {
         return None;
     }
-    // SAFETY: the assembly above gives the address of the C library's function of this name.
+    // SAFETY: the assembly above returns the address of the C library's function of this name.
     Some(unsafe { transmute::<*mut c_void, Dlsym>(dlsym) })
 }

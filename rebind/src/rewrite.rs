@@ -1,14 +1,14 @@
-//! Socket addresses as bind(2) takes them (ip(7), ipv6(7)), and how one is moved to loopback.
+//! Socket addresses for bind(2) (ip(7), ipv6(7)), and their replacement by loopback addresses.
 
 use core::ffi::c_void;
 
-/// Length of `sockaddr_in6`, the longest address that concerns us.
+/// Length of `sockaddr_in6`, the longest supported address.
 pub(crate) const MAX_LENGTH: u32 = 28;
 
 /// Length of `sockaddr_in`.
 const V4_LENGTH: u32 = 16;
 
-/// Shortest `sockaddr_in6` that Linux takes (RFC 2133, without the scope).
+/// Minimum length of a `sockaddr_in6` that Linux accepts (RFC 2133, without the scope).
 const V6_LENGTH: u32 = 24;
 
 const AF_INET: u16 = 2;
@@ -16,32 +16,32 @@ const AF_INET6: u16 = 10;
 
 const LOOPBACK_V4: [u8; 4] = [127, 0, 0, 1];
 const LOOPBACK_V6: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
-/// 127.0.0.1 as a socket for both families binds it (RFC 4291 section 2.5.5.2).
+/// 127.0.0.1 in the form for sockets of both families (RFC 4291 section 2.5.5.2).
 const LOOPBACK_V4_MAPPED: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1];
 
-/// The bytes of a `sockaddr` of either family: family (in the order of the machine), port (in the order
-/// of the network), then for IPv4 the address, for IPv6 flow information, address and scope.
+/// The bytes of a `sockaddr` of either family: family (host byte order), port (network byte order), then for
+/// IPv4 the address, and for IPv6 flow information, address and scope.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Address([u8; MAX_LENGTH as usize]);
 
 impl Address {
-    /// No address.
+    /// An empty address.
     pub(crate) fn zero() -> Self {
         Self([0; MAX_LENGTH as usize])
     }
 
-    /// For a function that takes a `sockaddr`.
+    /// Pointer for a function that takes a `sockaddr`.
     pub(crate) fn as_ptr(&self) -> *const c_void {
         self.0.as_ptr().cast()
     }
 
-    /// Where to copy a `sockaddr` to, [`MAX_LENGTH`] bytes at most.
+    /// Pointer to copy a `sockaddr` to, of [`MAX_LENGTH`] bytes at most.
     pub(crate) fn as_mut_ptr(&mut self) -> *mut u8 {
         self.0.as_mut_ptr()
     }
 
-    /// Whether the first `length` bytes are an address of IPv4 or IPv6 with this port.
+    /// Whether the first `length` bytes are an IPv4 or IPv6 address with this port.
     pub(crate) fn has_port(&self, length: u32, port: u16) -> bool {
         let whole = match self.family() {
             AF_INET => length >= V4_LENGTH,
@@ -53,8 +53,8 @@ impl Address {
 
     /// Replaces port and address.
     ///
-    /// A socket for both families moves to 127.0.0.1, where clients of either kind look first; one for
-    /// IPv6 alone to ::1.
+    /// A socket for both families is moved to 127.0.0.1, which clients of both kinds try first; one for IPv6
+    /// only to ::1.
     pub(crate) fn move_to_loopback(&mut self, port: u16, v6_only: impl FnOnce() -> bool) {
         [self.0[2], self.0[3]] = port.to_be_bytes();
         if self.family() == AF_INET {
@@ -62,7 +62,7 @@ impl Address {
             return;
         }
         let loopback = if v6_only() { LOOPBACK_V6 } else { LOOPBACK_V4_MAPPED };
-        // Loopback has no scope.
+        // Loopback addresses have no scope.
         for (at, byte) in self.0.iter_mut().skip(8).zip(loopback.into_iter().chain([0; 4])) {
             *at = byte;
         }
@@ -111,14 +111,14 @@ mod tests {
     }
 
     #[test]
-    fn only_whole_addresses_with_the_port_count() {
+    fn only_complete_addresses_with_the_port_match() {
         assert!(address(AF_INET, 5901, &[]).has_port(16, 5901));
         assert!(address(AF_INET, 5901, &[]).has_port(28, 5901));
         assert!(address(AF_INET6, 5901, &[]).has_port(24, 5901));
         assert!(!address(AF_INET, 5901, &[]).has_port(15, 5901));
         assert!(!address(AF_INET6, 5901, &[]).has_port(23, 5901));
         assert!(!address(AF_INET, 5902, &[]).has_port(16, 5901));
-        // unix(7), netlink(7), and no family at all.
+        // unix(7), netlink(7), and AF_UNSPEC.
         for family in [0, 1, 16] {
             assert!(!address(family, 5901, &[]).has_port(28, 5901));
         }

@@ -1,10 +1,10 @@
-//! What must be known of a socket before it is moved, and the one option that moving it needs. errno stays
-//! what it was: the program only learns what its bind came to.
+//! Socket options that are read before a socket is moved, and the one that moving requires. errno is
+//! preserved: the program only sees the result of its bind.
 
 use core::ffi::{c_int, c_void};
 use core::mem::size_of;
 
-// From asm-generic/socket.h and linux/in6.h, the same on every machine that Rust's tier 1 knows.
+// From asm-generic/socket.h and linux/in6.h. The values are equal on all tier 1 targets of Rust.
 const SOL_SOCKET: c_int = 1;
 const SO_REUSEADDR: c_int = 2;
 const SO_TYPE: c_int = 3;
@@ -12,7 +12,7 @@ const SOCK_STREAM: c_int = 1;
 const IPPROTO_IPV6: c_int = 41;
 const IPV6_V6ONLY: c_int = 26;
 
-/// Length of an option that is a number.
+/// Length of an integer option.
 #[expect(clippy::cast_possible_truncation, reason = "4")]
 const OPTION_LENGTH: u32 = size_of::<c_int>() as u32;
 
@@ -22,12 +22,12 @@ unsafe extern "C" {
     safe fn __errno_location() -> *mut c_int;
 }
 
-/// Whether this is a stream socket. The port of datagram sockets is another one, which nobody holds.
+/// Whether this is a stream socket. Ports of datagram sockets are independent and not reserved.
 pub(crate) fn is_stream(socket: c_int) -> bool {
     option(socket, SOL_SOCKET, SO_TYPE) == Some(SOCK_STREAM)
 }
 
-/// Whether an IPv6 socket takes no connections of IPv4.
+/// Whether an IPv6 socket rejects IPv4 connections.
 pub(crate) fn is_v6_only(socket: c_int) -> bool {
     option(socket, IPPROTO_IPV6, IPV6_V6ONLY) != Some(0)
 }
@@ -36,7 +36,7 @@ pub(crate) fn is_v6_only(socket: c_int) -> bool {
 pub(crate) fn allow_reuse(socket: c_int) {
     let on: c_int = 1;
     keeping_errno(|| {
-        // SAFETY: `on` is a number of the length that is given. If it fails, so will the bind.
+        // SAFETY: `on` is an integer of the given length. If the call fails, so will the bind.
         unsafe { setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, (&raw const on).cast(), OPTION_LENGTH) };
     });
 }
@@ -45,7 +45,7 @@ fn option(socket: c_int, level: c_int, name: c_int) -> Option<c_int> {
     let mut value: c_int = 0;
     let mut length = OPTION_LENGTH;
     let got = keeping_errno(|| {
-        // SAFETY: both pointers lead to variables of ours, and `length` is that of the first.
+        // SAFETY: both pointers refer to local variables, and `length` is that of the first.
         unsafe { getsockopt(socket, level, name, (&raw mut value).cast(), &raw mut length) }
     });
     (got == 0).then_some(value)
@@ -53,7 +53,7 @@ fn option(socket: c_int, level: c_int, name: c_int) -> Option<c_int> {
 
 fn keeping_errno<T>(call: impl FnOnce() -> T) -> T {
     let errno = __errno_location();
-    // SAFETY: it leads to this thread's errno, which lives as long as the thread.
+    // SAFETY: the pointer refers to this thread's errno, which lives as long as the thread.
     let before = unsafe { *errno };
     let result = call();
     // SAFETY: as above.

@@ -1,5 +1,5 @@
-//! The target of the demo: returns the bytes that it receives. It is a role of its own, so that the demo takes the
-//! path that every session takes.
+//! The echo role: returns the bytes that it receives. It is the target of the demo, and a role of its own, so
+//! that the demo uses the same path as every session.
 
 use std::future::poll_fn;
 use std::io;
@@ -18,14 +18,14 @@ use tokio::task::spawn_local;
 use crate::role;
 use crate::sandbox::{self, Profile};
 
-/// Bytes of one connection that may wait to be returned.
+/// Maximum number of bytes of a connection that wait to be returned.
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// Runs the role until its channel is closed.
+/// Runs the role until the supervisor closes its channel.
 ///
 /// # Errors
 ///
-/// When the supervisor breaks protocol, or a system call fails.
+/// Fails if the supervisor breaks protocol, or if a system call fails.
 pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
     role::run(async {
         let control = Channel::new(control)?;
@@ -63,7 +63,7 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
     })
 }
 
-/// An error ends this connection only, and is not logged.
+/// Serves a connection. An error ends this connection only, and is not logged.
 async fn echo(socket: OwnedFd) -> io::Result<()> {
     let mut stream = StreamSocket::new(socket)?;
     let mut buffer = vec![0; BUFFER_BYTES];

@@ -17,7 +17,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    // The supervisor labels what comes on standard error.
+    // The supervisor adds the label of the role to text on standard error.
     fault::end_process(|line| eprintln!("{line}"));
     let run = match role {
         RoleName::Gateway => gateway::run,

@@ -1,8 +1,8 @@
-//! Starts a program of the administrator without any privilege, and waits for its end.
+//! Runs a program of the administrator without privileges, and waits for its end.
 //!
-//! We stay as its parent, for it may be the only process of a namespace beside us: somebody must be process 1
-//! there, wait for what it leaves behind, and leave signals to it as it knows them. Without such a namespace what it
-//! leaves behind stays ours too, so that the supervisor can tell it from others.
+//! This process stays as its parent, as both may be alone in a PID namespace: a process 1 must reap orphans,
+//! and it would ignore signals that it does not handle. Without such a namespace, this process adopts the
+//! orphans, so that the supervisor recognises them as descendants.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -19,13 +19,13 @@ use nix::unistd::Pid;
 
 use crate::sandbox;
 
-/// Becomes the user that the first argument names (`UID:GID`, or `-` to stay who we are), keeps the program apart from
-/// other processes if the second one is `apart`, and runs the others. Gives the exit code of the program, or as
-/// shells do 128 and the signal that has ended it.
+/// The first argument is the user to change to (`UID:GID`, or `-` to keep the user). If the second is
+/// `apart`, the program is isolated from other processes. The rest is the program with its arguments. Returns
+/// the exit status of the program or, as shells do, 128 plus the signal that ended it.
 ///
 /// # Errors
 ///
-/// When privileges can't be given up, or the program can't be started.
+/// Fails if privileges can't be dropped, or if the program can't be started.
 pub fn run(mut arguments: impl Iterator<Item = OsString>) -> io::Result<u8> {
     let wrong = |what: &str| io::Error::new(io::ErrorKind::InvalidInput, what.to_owned());
     let run_as =
@@ -38,7 +38,8 @@ pub fn run(mut arguments: impl Iterator<Item = OsString>) -> io::Result<u8> {
     if apart {
         sandbox::keep_program_apart();
     }
-    // It must not outlive who answers for it. Changing the user would have undone this.
+    // The program must not outlive its parent. This comes after the change of the user, which would have
+    // reset it.
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     prctl::set_child_subreaper(true)?;
     let started = start(&program, arguments, stdin, stdout);
@@ -47,7 +48,8 @@ pub fn run(mut arguments: impl Iterator<Item = OsString>) -> io::Result<u8> {
     wait_for(child)
 }
 
-/// Nothing of its streams stays with us, so that their other ends see when it closes them.
+/// Starts the program. This process keeps none of its streams, so that their other ends notice when the
+/// program closes them.
 fn start(
     program: &OsStr,
     arguments: impl Iterator<Item = OsString>,
@@ -61,7 +63,7 @@ fn start(
     Ok(Pid::from_raw(i32::try_from(child.id()).unwrap_or(0)))
 }
 
-/// Waits for the end of `child`, and meanwhile for what it leaves behind.
+/// Waits for the end of `child`, and reaps orphans meanwhile.
 fn wait_for(child: Pid) -> io::Result<u8> {
     loop {
         let code = match waitpid(None, None) {
@@ -74,7 +76,7 @@ fn wait_for(child: Pid) -> io::Result<u8> {
     }
 }
 
-/// Nothing is wrong with staying who we are; anything else must be two numbers.
+/// Parses the user: `-` for none, or two numbers.
 fn identity(text: &OsStr) -> Option<Option<RunAs>> {
     match text.to_str()? {
         "-" => Some(None),

@@ -1,4 +1,4 @@
-//! The first and last steps of every role.
+//! Steps that all roles have in common.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -11,10 +11,10 @@ use tokio::runtime::LocalOptions;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Names that are resolved at a time.
+/// Maximum number of concurrent name resolutions.
 const MAX_RESOLVERS: usize = 16;
 
-/// Sends log events to the supervisor from now on, faults included.
+/// Sends log events of this process, including faults, to the supervisor.
 pub(crate) fn log_to(log: OwnedFd, verbose: bool) -> Arc<Outgoing> {
     let outgoing = Outgoing::new(log);
     tracing_subscriber::registry().with(RoleLog::new(outgoing.clone(), verbose)).init();
@@ -24,13 +24,13 @@ pub(crate) fn log_to(log: OwnedFd, verbose: bool) -> Arc<Outgoing> {
     outgoing
 }
 
-/// Runs a role on a single-threaded event loop. There are no other threads, except those in which the blocking
-/// getaddrinfo(3) runs.
+/// Runs a role on a single-threaded event loop. There are no other threads, except those for the blocking
+/// getaddrinfo(3).
 pub(crate) fn run<F: Future<Output = io::Result<()>>>(role: F) -> io::Result<()> {
     run_and_rest(role, || ())
 }
 
-/// As [`run`]; calls `rest` each time before the event loop waits.
+/// Like [`run`], but calls `rest` each time before the event loop waits.
 pub(crate) fn run_and_rest<F: Future<Output = io::Result<()>>>(role: F, rest: fn()) -> io::Result<()> {
     let mut event_loop = tokio::runtime::Builder::new_current_thread();
     event_loop.on_thread_park(rest);
@@ -38,14 +38,14 @@ pub(crate) fn run_and_rest<F: Future<Output = io::Result<()>>>(role: F, rest: fn
     event_loop.build_local(LocalOptions::default())?.block_on(role)
 }
 
-/// Lets the cryptographic library open its source of randomness, which the sandbox would forbid later. It also
-/// notices when a virtual machine is cloned, where the system reports that (`/dev/sysgenid`).
+/// Lets the cryptographic library open its source of randomness, which the sandbox would forbid later. The
+/// library also detects when a virtual machine is cloned, if the system reports that (`/dev/sysgenid`).
 pub(crate) fn seed_randomness() {
-    // A failure shows again where randomness is needed, and is reported there.
+    // A failure recurs where randomness is needed, and is reported there.
     let _ = rustls::crypto::aws_lc_rs::default_provider().secure_random.fill(&mut [0; 32]);
 }
 
-/// What the end of the supervisor's channel means: the role is no longer needed, or the supervisor has broken
+/// Interprets the end of the supervisor's channel: the role is no longer needed, or the supervisor has broken
 /// protocol.
 pub(crate) fn ended(error: ChannelError) -> io::Result<()> {
     match error {
@@ -54,7 +54,7 @@ pub(crate) fn ended(error: ChannelError) -> io::Result<()> {
     }
 }
 
-/// What went wrong before the role could report it itself.
+/// An error for a violation of protocol by the supervisor.
 pub(crate) fn unexpected(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("the supervisor sent {what}"))
 }

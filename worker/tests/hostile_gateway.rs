@@ -1,5 +1,5 @@
-//! A gateway in wrong hands against the real connector and the real signer: what it may not do is refused,
-//! the supervisor is told, and other gateways notice nothing.
+//! A hostile gateway against the real connector and the real signer: illegal requests are rejected and
+//! reported to the supervisor, and other gateways are not affected.
 
 #![allow(clippy::unwrap_used, reason = "a test stops at what it does not expect")]
 
@@ -37,10 +37,10 @@ use tokio::time::{sleep, timeout};
 const GOOD: GatewayId = GatewayId(1);
 const EVIL: GatewayId = GatewayId(2);
 
-/// Longest wait for what should come at once.
+/// Maximum wait for an event that should come at once.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A role, with this test as its supervisor. Ends with it.
+/// A role whose supervisor is this test. The role ends with the test.
 struct Role {
     control: Channel,
     child: Child,
@@ -73,7 +73,7 @@ impl Drop for Role {
     }
 }
 
-/// A connector in front of a target that accepts and ends each connection.
+/// A connector in front of a target that accepts and closes each connection.
 struct Connector {
     role: Role,
     mint: Mint,
@@ -91,7 +91,7 @@ impl Connector {
         Self::start_to(TargetAddr::Tcp { host, port }, Duration::from_secs(2), auth).await
     }
 
-    /// A connector in front of another target, which has the time `connect`.
+    /// Starts a connector in front of another target, with `connect` as the time limit.
     async fn start_to(target: TargetAddr, connect: Duration, auth: Vec<AuthTerms>) -> Self {
         let mint = Mint::new(Key::generate().unwrap(), Duration::from_secs(60));
         let role = Role::start("connector");
@@ -116,7 +116,7 @@ impl Connector {
         Self { role, mint }
     }
 
-    /// A gateway's end of a channel to it.
+    /// Introduces a gateway. Returns the gateway's end of its channel.
     async fn introduce(&self, id: GatewayId) -> OwnedFd {
         let (gateway, channel) = Channel::pair().unwrap();
         self.role.control.send(&SupervisorToConnector::Gateway { id, channel }).await.unwrap();
@@ -128,13 +128,13 @@ impl Connector {
         self.mint.ticket(ConnectionId(connection), gateway, client)
     }
 
-    /// Tells it that these connections are over.
+    /// Reports to the connector that these connections have ended.
     async fn forget(&self, ids: &[u64]) {
         let ids = ids.iter().copied().map(ConnectionId).collect();
         self.role.control.send(&SupervisorToConnector::Forget(ids)).await.unwrap();
     }
 
-    /// The same; gives the connections that it has settled.
+    /// Like [`Self::forget`]. Returns the connections that the connector has settled.
     async fn settled(&self, ids: &[u64]) -> Vec<u64> {
         self.forget(ids).await;
         match self.role.hear().await {
@@ -143,7 +143,7 @@ impl Connector {
         }
     }
 
-    /// What it tells the supervisor of a gateway, and nothing but what was dialled before.
+    /// Receives the connector's next report of a violation. Only results of dials may precede it.
     async fn violation(&self) -> Violation {
         loop {
             match self.role.hear().await {
@@ -164,7 +164,7 @@ fn admission(ticket: Ticket) -> GatewayToConnector {
     GatewayToConnector::Admit(AdmissionRequest { ticket, facts: ClientFacts::default() })
 }
 
-/// Asks for a page with a password.
+/// Requests a page with a password.
 async fn browse(
     gateway: &Channel,
     ticket: Ticket,
@@ -190,7 +190,7 @@ async fn is_closed(gateway: &Channel) -> bool {
     matches!(received.expect("not closed"), Err(ChannelError::Closed))
 }
 
-/// Sends `bytes` with any number of descriptors, as no sender of ours can.
+/// Sends `bytes` with any number of descriptors, unlike the real sender.
 fn send_raw(socket: &OwnedFd, bytes: &[u8], fds: usize) {
     let held: Vec<OwnedFd> = (0..fds).map(|_| std::fs::File::open("/dev/null").unwrap().into()).collect();
     let borrowed: Vec<BorrowedFd<'_>> = held.iter().map(AsFd::as_fd).collect();
@@ -202,7 +202,7 @@ fn send_raw(socket: &OwnedFd, bytes: &[u8], fds: usize) {
     sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL).unwrap();
 }
 
-/// What is no message of a gateway, whomever it talks to.
+/// Datagrams that are no messages of a gateway to any role.
 fn no_messages() -> Vec<(&'static str, Vec<u8>, usize)> {
     vec![
         ("one byte", vec![1], 0),
@@ -248,7 +248,7 @@ async fn a_ticket_gives_one_guess_at_a_password() {
     ));
     assert!(browse(&evil, connector.ticket(1, EVIL), "pass").await.is_err());
     assert_eq!(connector.violation().await.what, "a ticket that it has used before");
-    // Nor when it does not wait for the first answer.
+    // Nor if the gateway does not wait for the first answer.
     let evil = Channel::new(connector.introduce(EVIL).await).unwrap();
     for guess in ["wrong", "pass"] {
         let request = with_password(connector.ticket(2, EVIL), guess);
@@ -280,7 +280,7 @@ async fn a_ticket_gives_as_many_pages_as_a_connection_has_requests_and_one_targe
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn forged_and_foreign_tickets_end_the_gateway_and_touch_no_other() {
+async fn forged_and_foreign_tickets_end_their_gateway_and_affect_no_other() {
     let connector = Connector::start().await;
     let good = Channel::new(connector.introduce(GOOD).await).unwrap();
     let mut other_client = connector.ticket(1, EVIL);
@@ -302,7 +302,7 @@ async fn forged_and_foreign_tickets_end_the_gateway_and_touch_no_other() {
         assert!(ask(&evil, ticket).await.is_err(), "{what}");
         assert_eq!(connector.violation().await, Violation { gateway: EVIL, what: what.into() });
     }
-    // What another has tried to use is still good for its owner.
+    // A ticket that another gateway has tried to use stays valid for its owner.
     assert!(matches!(ask(&good, connector.ticket(9, GOOD)).await, Ok(ConnectorToGateway::Connected { .. })));
 }
 
@@ -323,9 +323,9 @@ async fn an_expired_ticket_is_refused_and_no_more() {
     ));
 }
 
-/// An expired ticket can be shown again and again, since it may be nobody's fault.
+/// An expired ticket may be presented repeatedly, since the gateway may not be at fault.
 #[tokio::test(flavor = "current_thread")]
-async fn a_flood_of_expired_tickets_delays_nobody_and_must_be_read() {
+async fn a_flood_of_expired_tickets_delays_no_other_and_must_be_read() {
     let connector = Connector::start().await;
     let evil = Channel::new(connector.introduce(EVIL).await).unwrap();
     let good = Channel::new(connector.introduce(GOOD).await).unwrap();
@@ -337,23 +337,23 @@ async fn a_flood_of_expired_tickets_delays_nobody_and_must_be_read() {
         if !evil.try_send(&stale).unwrap() {
             tokio::task::yield_now().await;
         }
-        // Its answers are read for a while.
+        // The answers are read for a while.
         if round < 10_000 {
             let _ = evil.try_receive::<ConnectorToGateway>().unwrap();
         }
     }
     let answer = timeout(Duration::from_secs(1), ask(&good, connector.ticket(2, GOOD))).await;
     assert!(matches!(answer, Ok(Ok(ConnectorToGateway::Connected { .. }))), "{answer:?}");
-    // It has 5 s to read.
+    // The gateway has 5 s to read.
     tokio::time::sleep(Duration::from_secs(3)).await;
     let violation = connector.violation().await;
     assert_eq!((violation.gateway, violation.what.as_str()), (EVIL, "it does not read its answers"));
 }
 
-/// Whether its ticket was used or not: nobody has a target for a connection that the supervisor says is over. It is no
-/// violation, since the question may have been on its way.
+/// A connection that has ended according to the supervisor gets no target, whether or not its ticket was
+/// spent. This is not a violation, since the request may have been on its way.
 #[tokio::test(flavor = "current_thread")]
-async fn a_connection_that_is_over_gets_no_target() {
+async fn a_connection_that_has_ended_gets_no_target() {
     let connector = Connector::start_with(password()).await;
     let evil = Channel::new(connector.introduce(EVIL).await).unwrap();
     assert!(browse(&evil, connector.ticket(1, EVIL), "pass").await.is_ok());
@@ -371,7 +371,7 @@ async fn a_connection_that_is_over_gets_no_target() {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn a_target_is_told_before_its_connection_is_settled() {
+async fn a_target_is_reported_before_its_connection_is_settled() {
     let connector = Connector::start().await;
     let evil = Channel::new(connector.introduce(EVIL).await).unwrap();
     assert!(matches!(ask(&evil, connector.ticket(1, EVIL)).await, Ok(ConnectorToGateway::Connected { .. })));
@@ -382,7 +382,7 @@ async fn a_target_is_told_before_its_connection_is_settled() {
     assert_eq!(told, ConnectorToSupervisor::Settled(vec![ConnectionId(1)]));
 }
 
-/// The target's queue is full, so that it takes nobody until the deadline.
+/// The target's queue is full, so that it accepts no connection until the time limit.
 #[tokio::test(flavor = "current_thread")]
 async fn a_connection_that_ends_while_its_target_is_dialled_is_settled_at_once() {
     let directory = tempfile::tempdir().unwrap();
@@ -394,7 +394,7 @@ async fn a_connection_that_ends_while_its_target_is_dialled_is_settled_at_once()
     let connector = Connector::start_to(TargetAddr::Unix(path), Duration::from_secs(60), Vec::new()).await;
     let evil = Channel::new(connector.introduce(EVIL).await).unwrap();
     evil.send(&admission(connector.ticket(1, EVIL))).await.unwrap();
-    // Another question's answer shows that the first is under way.
+    // The answer to another request shows that the first one is in progress.
     let other = Channel::new(connector.introduce(GOOD).await).unwrap();
     other.send(&admission(connector.ticket(2, GOOD))).await.unwrap();
     sleep(Duration::from_millis(200)).await;
@@ -406,9 +406,9 @@ async fn a_connection_that_ends_while_its_target_is_dialled_is_settled_at_once()
     assert_eq!(told, ConnectorToSupervisor::Settled(vec![ConnectionId(1)]), "once");
 }
 
-/// It knows the key of the one before, whose tickets are thus still good as far as their seals go.
+/// A connector has the same key as its predecessor, so that the seals of old tickets are valid.
 #[tokio::test(flavor = "current_thread")]
-async fn a_connector_that_follows_another_takes_no_ticket_that_was_used() {
+async fn a_new_connector_rejects_tickets_spent_with_its_predecessor() {
     let connector = Connector::start().await;
     let past = setup::file(&SpentBefore { last: 2, fresh: [ConnectionId(2)].into() }).unwrap();
     connector.role.control.send(&SupervisorToConnector::SpentBefore(past)).await.unwrap();
@@ -424,7 +424,7 @@ async fn a_connector_that_follows_another_takes_no_ticket_that_was_used() {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn what_is_no_message_ends_the_gateway_and_touches_no_other() {
+async fn an_invalid_message_ends_its_gateway_and_affects_no_other() {
     let connector = Connector::start().await;
     let good = Channel::new(connector.introduce(GOOD).await).unwrap();
     for (number, (what, bytes, fds)) in no_messages().into_iter().enumerate() {
@@ -435,16 +435,16 @@ async fn what_is_no_message_ends_the_gateway_and_touches_no_other() {
         let ticket = connector.ticket(number as u64 + 1, GOOD);
         assert!(matches!(ask(&good, ticket).await, Ok(ConnectorToGateway::Connected { .. })), "{what}");
     }
-    // As many as at the beginning: control, log, event loop, one gateway, and no descriptor of ours.
+    // As at the beginning: control, log, event loop, one gateway, and no descriptor of ours.
     let fds = std::fs::read_dir(format!("/proc/{}/fd", connector.role.child.id()));
     if let Ok(fds) = fds {
         assert!(fds.count() < 16, "descriptors were left open");
     }
 }
 
-/// Hundreds of good tickets at once, and none of the answers read.
+/// Hundreds of valid requests at once, none of whose answers is read.
 #[tokio::test(flavor = "current_thread")]
-async fn a_gateway_that_does_not_read_its_answers_delays_nobody_and_is_ended() {
+async fn a_gateway_that_does_not_read_its_answers_delays_no_other_and_is_ended() {
     let connector = Connector::start().await;
     let evil = Channel::new(connector.introduce(EVIL).await).unwrap();
     let good = Channel::new(connector.introduce(GOOD).await).unwrap();
@@ -463,7 +463,7 @@ async fn a_gateway_that_does_not_read_its_answers_delays_nobody_and_is_ended() {
     assert_eq!(accused, Violation { gateway: EVIL, what: "it does not read its answers".into() });
 }
 
-/// A signer with a key of its own making.
+/// Starts a signer with a key of its own.
 async fn signer() -> Role {
     signer_of("ed25519", false).await
 }
@@ -508,7 +508,7 @@ async fn accused_by_signer(signer: &Role) -> GatewayId {
     }
 }
 
-/// What a server signs in TLS 1.3 (RFC 8446 section 4.4.3).
+/// The data that a server signs in TLS 1.3 (RFC 8446 section 4.4.3).
 fn certificate_verify() -> Vec<u8> {
     [&[b' '; 64][..], b"TLS 1.3, server CertificateVerify\0", &[7; 32]].concat()
 }
@@ -550,9 +550,9 @@ async fn the_signer_signs_handshakes_and_nothing_else() {
     }
 }
 
-/// A client can bring about what could be something else, so that nobody is accused of it; but nothing is signed.
+/// A client can cause ambiguous data, so that no gateway is blamed. But it is not signed.
 #[tokio::test(flavor = "current_thread")]
-async fn what_is_more_than_a_handshake_is_refused() {
+async fn ambiguous_data_is_not_signed() {
     const ECDSA: u16 = 0x0403;
     let points = Points::new();
     let exchange = |which: u8, head: &[u8]| {
@@ -585,9 +585,9 @@ async fn what_is_more_than_a_handshake_is_refused() {
     assert_eq!(accused_by_signer(&signer).await, EVIL);
 }
 
-/// A gateway that asks without end and reads nothing.
+/// A gateway sends requests without end, and reads nothing.
 #[tokio::test(flavor = "current_thread")]
-async fn a_flood_of_questions_keeps_no_other_gateway_from_its_signature() {
+async fn a_flood_of_requests_delays_no_other_gateway() {
     let signer = signer().await;
     let evil = Channel::new(introduce_to_signer(&signer, EVIL).await).unwrap();
     let good = Channel::new(introduce_to_signer(&signer, GOOD).await).unwrap();

@@ -1,7 +1,7 @@
-//! Enters the finished sandbox of each role in a process of its own, and tries what must fail there, what
-//! must work, and what must end the process.
+//! Enters the complete sandbox of each role in a process of its own, and tries operations that must fail,
+//! that must succeed, and that must kill the process.
 //!
-//! System calls are made by number: a library would refuse some arguments before the kernel sees them.
+//! System calls are made by number, as a library would reject some arguments before the kernel sees them.
 #![allow(unsafe_code)]
 
 use std::fs::{self, File};
@@ -29,22 +29,23 @@ const GATEWAYS: &[&str] = &["gateway", "web", "walker"];
 const ASKS: &[&str] = &["gateway", "web", "walker", "resolver", "any"];
 const DIALS: &[&str] = &["connector", "resolver", "any", "finder"];
 const RESOLVES: &[&str] = &["resolver", "any"];
-/// What connects to paths; and what resolves names, where that takes a daemon.
+/// Roles that connect to paths, and roles that resolve names where that requires a daemon.
 const PATHS: &[&str] = &["any", "finder"];
 const FINDS: &[&str] = &["resolver", "any", "finder"];
 
-/// A call by its number, and its arguments.
+/// Number and arguments of a system call.
 type Call = (i64, [i64; 6]);
 
-/// A system call whose pointers, if any, lead to memory that lives as long as the process or to none.
+/// Makes a system call. Pointers among its arguments refer to memory that lives as long as the process, or
+/// are invalid.
 fn call((number, a): Call) -> Result<i64, i32> {
-    // SAFETY: the calls of this test read at most what `Prepared` holds, write to none of it, and unmap
-    // and protect only what they are given addresses of, which is what mmap below has made.
+    // SAFETY: the calls of this test read at most the content of `Prepared`, write to none of it, and unmap
+    // and protect only memory that mmap below has created.
     let result = unsafe { c::syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]) };
     if result >= 0 { Ok(result) } else { Err(io::Error::last_os_error().raw_os_error().unwrap_or(0)) }
 }
 
-/// What there was before the sandbox closed.
+/// Resources that are opened before the sandbox is entered.
 struct Prepared {
     directory: tempfile::TempDir,
     web: Beneath,
@@ -110,14 +111,14 @@ impl Prepared {
     }
 }
 
-/// What the kernel must answer.
+/// The expected result.
 #[derive(Debug, PartialEq)]
 enum Want {
-    /// Anything but a refusal.
+    /// Anything but a denial.
     Works,
     /// This error.
     Fails(i32),
-    /// Landlock refuses it, or it is not there, as the root directory is empty.
+    /// Landlock denies it, or it does not exist as the root directory is empty.
     OutOfReach,
 }
 
@@ -126,7 +127,7 @@ fn leak(text: &str) -> i64 {
     terminated.as_ptr() as i64
 }
 
-/// An IPv4 address as connect(2) and bind(2) take it.
+/// An IPv4 address for connect(2) and bind(2).
 fn loopback(port: u16) -> i64 {
     let mut bytes = vec![0; 16];
     bytes[..2].copy_from_slice(&u16::try_from(c::AF_INET).unwrap_or(0).to_ne_bytes());
@@ -135,7 +136,7 @@ fn loopback(port: u16) -> i64 {
     bytes.leak().as_ptr() as i64
 }
 
-/// Each call with its name, and the roles that it works in. Elsewhere it is refused with `EPERM`.
+/// Each call with its name, and the roles in which it succeeds. In other roles it fails with `EPERM`.
 fn calls(p: &Prepared) -> Vec<(&'static str, Call, &'static [&'static str])> {
     let unix = if sandbox::names_need_unix_sockets() { FINDS } else { PATHS };
     let [web, file, fresh, listener] =
@@ -173,7 +174,7 @@ fn calls(p: &Prepared) -> Vec<(&'static str, Call, &'static [&'static str])> {
         ("listen", (c::SYS_listen, [fresh, 1, 0, 0, 0, 0]), NONE),
         ("accept", (c::SYS_accept, [listener, 0, 0, 0, 0, 0]), NONE),
         ("accept4", (c::SYS_accept4, [file, 0, 0, 0, 0, 0]), &["echo", "exporter"]),
-        // Of no socket: which ports there are for whom is tried below.
+        // Without a socket. The permitted ports are tested below.
         ("connect", (c::SYS_connect, [-1, loopback(port), 16, 0, 0, 0]), DIALS),
         ("sendmsg", (c::SYS_sendmsg, [fresh, 0, 0, 0, 0, 0]), DIALS),
         ("sendmmsg", (c::SYS_sendmmsg, [fresh, 0, 1, 0, 0, 0]), RESOLVES),
@@ -183,7 +184,7 @@ fn calls(p: &Prepared) -> Vec<(&'static str, Call, &'static [&'static str])> {
         ("openat for both", (c::SYS_openat, [here, null, i(c::O_RDWR), 0, 0, 0]), NONE),
         ("openat creating", (c::SYS_openat, [here, null, i(c::O_CREAT), 0, 0, 0]), NONE),
         ("openat of a place", (c::SYS_openat, [here, leak("/"), i(c::O_PATH), 0, 0, 0]), FINDS),
-        // In no directory: what there is for whom is tried below.
+        // In no directory. The permitted files are tested below.
         (
             "openat of no link",
             (c::SYS_openat, [-1, inside, no_link, 0, 0, 0]),
@@ -252,7 +253,7 @@ fn calls(p: &Prepared) -> Vec<(&'static str, Call, &'static [&'static str])> {
     calls
 }
 
-/// Each call with its name, the role that it is tried in, and the answer. These need Landlock.
+/// Each call with its name, the role in which it is tried, and the expected result. These require Landlock.
 fn reach(p: &Prepared) -> Vec<(&'static str, Call, &'static str, Want)> {
     let web = i64::from(p.web.as_fd().as_raw_fd());
     let here = i64::from(c::AT_FDCWD);
@@ -298,7 +299,7 @@ fn reach(p: &Prepared) -> Vec<(&'static str, Call, &'static str, Want)> {
     ]
 }
 
-/// What ends the process.
+/// Calls that kill the process.
 fn fatal() -> Vec<(&'static str, i64)> {
     let mut calls = vec![
         ("execve", c::SYS_execve),
@@ -331,7 +332,7 @@ fn fatal() -> Vec<(&'static str, i64)> {
     calls
 }
 
-/// Tries all that does not end the process; says what went wrong.
+/// Tries all calls that do not kill the process. Returns what went wrong.
 fn try_calls(role: &str) -> io::Result<Vec<String>> {
     let prepared = Prepared::new()?;
     let (calls, reach) = (calls(&prepared), reach(&prepared));
@@ -355,7 +356,7 @@ fn try_calls(role: &str) -> io::Result<Vec<String>> {
         let want = if roles.contains(&role) { Want::Works } else { Want::Fails(c::EPERM) };
         expect(name, what, want);
     }
-    // The C library takes clone(2) instead where threads are allowed.
+    // Where threads are permitted, the C library falls back to clone(2).
     let no_threads = if RESOLVES.contains(&role) { c::ENOSYS } else { c::EPERM };
     expect("clone3", (c::SYS_clone3, [0; 6]), Want::Fails(no_threads));
     if level.landlock >= 4 {
@@ -363,7 +364,7 @@ fn try_calls(role: &str) -> io::Result<Vec<String>> {
             expect(name, what, want);
         }
     }
-    // What was made before stays: the directory can't be removed from within.
+    // The directory can't be removed from within the sandbox.
     std::mem::forget(prepared);
     Ok(wrong)
 }
@@ -386,12 +387,12 @@ fn child(role: &str, what: &str) -> io::Result<Vec<String>> {
     }
 }
 
-/// Runs the probe as the supervisor runs a role: as the first process of a PID namespace, if we may. The
-/// kernel treats such a process in its own way when it comes to signals.
+/// Runs the probe like a role: as the first process of a PID namespace, if possible. The kernel treats
+/// signals to such a process differently.
 fn run(role: &str, what: &str, directory: &Path) -> io::Result<Output> {
     let ours = File::open("/proc/self/ns/pid")?;
     let is_apart = unshare(CloneFlags::CLONE_NEWPID).is_ok();
-    // What the child can't remove is removed with this directory.
+    // Files that the child can't remove are removed with this directory.
     let output =
         Command::new(std::env::current_exe()?).args(["probe", role, what]).env("TMPDIR", directory).output();
     if is_apart {

@@ -1,5 +1,5 @@
-//! The signer as an oracle: no structure of ASN.1 is signed, although each of these would pass for a handshake of
-//! TLS 1.2 by its length and by all that stands at fixed places.
+//! The signer as an oracle: no ASN.1 structure is signed, although these pass for a handshake of TLS 1.2 by
+//! their length and by all bytes at fixed positions.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops at what it does not expect")]
 
@@ -21,7 +21,7 @@ proptest! {
         if let Some(message) = structure(&mut Choices(&choices), &POINTS) {
             prop_assert_eq!(judge(&message, false), Verdict::Ambiguous);
             prop_assert_eq!(judge(&message, true), Verdict::Foreign);
-            // Nothing else is the matter with it.
+            // The structure would be signed if it were not ASN.1.
             let mut other = message.clone();
             other[..2].copy_from_slice(b"\x02\x00");
             prop_assert_eq!(judge(&other, false), Verdict::Handshake);

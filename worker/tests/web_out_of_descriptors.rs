@@ -1,4 +1,4 @@
-//! A shortage of file descriptors. The limit holds for the whole process, hence a test of its own.
+//! A shortage of file descriptors. The limit applies to the whole process, so this test has one of its own.
 
 use std::fs::{self, File};
 
@@ -8,7 +8,7 @@ use worker::beneath::Beneath;
 use worker::gateway::web::WebRoot;
 
 #[test]
-fn a_shortage_of_descriptors_passes() {
+fn a_shortage_of_descriptors_is_temporary() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("a.txt"), "a").unwrap();
     let directory = File::open(dir.path()).unwrap();

@@ -1,4 +1,4 @@
-//! The web directory behind a real HTTP/1.1 server on loopback, asked by a client of few words.
+//! The web directory behind a real HTTP/1.1 server on loopback, with a minimal client.
 
 #![allow(clippy::unwrap_used, reason = "a test stops at what it does not expect")]
 
@@ -20,7 +20,7 @@ use worker::gateway::web::WebRoot;
 
 const MIB: usize = 1 << 20;
 
-/// Serves a directory from a thread of its own until the test process ends.
+/// Serves a directory from a thread until the test process ends.
 fn serve(directory: &Path) -> SocketAddr {
     let root = Arc::new(WebRoot::new(Beneath::new(File::open(directory).unwrap().into()), true).unwrap());
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -48,7 +48,7 @@ fn serve(directory: &Path) -> SocketAddr {
     address
 }
 
-/// One connection to the server, kept open over many requests.
+/// A connection to the server, kept open over many requests.
 struct Client(BufReader<TcpStream>);
 
 impl Client {
@@ -58,7 +58,7 @@ impl Client {
         Self(BufReader::new(stream))
     }
 
-    /// Sends a request and reads the status and the headers of its answer.
+    /// Sends a request. Returns status and headers of the response.
     fn ask(&mut self, request_line: &str, headers: &str) -> (u16, HashMap<String, String>) {
         write!(self.0.get_mut(), "{request_line} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n").unwrap();
         let mut lines = Vec::new();
@@ -82,7 +82,7 @@ impl Client {
     }
 }
 
-/// Bytes that show a missing or doubled chunk.
+/// Bytes that reveal a missing or duplicate chunk.
 fn pattern(length: usize) -> Vec<u8> {
     (0..length as u64).map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56).to_le_bytes()[0]).collect()
 }
@@ -134,7 +134,7 @@ fn many_requests_share_a_connection() {
 }
 
 #[test]
-fn a_file_that_shrinks_meanwhile_ends_the_connection() {
+fn a_file_that_shrinks_ends_the_connection() {
     let dir = tempfile::tempdir().unwrap();
     let length = 200 * MIB as u64;
     let file = File::create(dir.path().join("log")).unwrap();
@@ -150,7 +150,7 @@ fn a_file_that_shrinks_meanwhile_ends_the_connection() {
 }
 
 #[test]
-fn a_client_that_does_not_read_keeps_nobody_waiting() {
+fn a_client_that_does_not_read_delays_no_other() {
     let dir = tempfile::tempdir().unwrap();
     File::create(dir.path().join("big")).unwrap().set_len(1 << 30).unwrap();
     fs::write(dir.path().join("small"), "small").unwrap();

@@ -1,4 +1,4 @@
-//! One end of a channel that no event loop watches: its owner reads it when it is awake anyway.
+//! One end of a channel that the event loop does not watch. Its owner reads it at convenient times.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -8,10 +8,10 @@ use super::table::{Conversation, Message};
 use super::wire::WireError;
 use crate::sys::seqpacket;
 
-/// Longest message of such a channel. Its messages are short.
+/// Maximum length of a message in bytes. Messages of such a channel are short.
 const MAX_BYTES: usize = 64;
 
-/// One end. Nothing is sent here before the role serves, so the conversation has a single phase.
+/// One end. Nothing is sent before the role serves, so that the conversation has a single phase.
 #[derive(Debug)]
 pub struct AckChannel(OwnedFd);
 
@@ -22,11 +22,11 @@ impl AckChannel {
         Self(fd)
     }
 
-    /// Sends a message if the channel has room for it; tells whether it had.
+    /// Sends a message if the channel has room for it. Returns whether it had.
     ///
     /// # Errors
     ///
-    /// When the other end is closed or the message can't be sent.
+    /// Fails if the other end is closed or the message can't be sent.
     pub fn try_send<M: Message>(&self, message: &M) -> Result<bool, ChannelError> {
         match seqpacket::send(self.0.as_fd(), message.encode()?.bytes(), None) {
             Ok(()) => Ok(true),
@@ -35,11 +35,11 @@ impl AckChannel {
         }
     }
 
-    /// The next message, if one has arrived.
+    /// Receives the next message, if one has arrived.
     ///
     /// # Errors
     ///
-    /// When the other end is closed or breaks protocol.
+    /// Fails if the other end is closed or breaks protocol.
     pub fn try_receive<M: Message>(&self) -> Result<Option<M>, ChannelError> {
         let mut buffer = [0; MAX_BYTES];
         match seqpacket::receive(self.0.as_fd(), &mut buffer) {

@@ -1,4 +1,4 @@
-//! Between a gateway, which asks for admission, and the connector, which decides and dials.
+//! Messages between a gateway, which asks for admission, and the connector, which decides and dials.
 
 use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
@@ -12,61 +12,61 @@ use crate::config::Secret;
 use crate::ticket::Ticket;
 
 messages! {
-    /// What a gateway asks.
+    /// Requests of a gateway to the connector.
     #[derive(PartialEq, Eq)]
     pub enum GatewayToConnector: "gateway" => "connector" {
-        /// Asks for a target for this connection; at most once for each.
+        /// Requests a target for this connection, at most once for each.
         ADMIT = 1 in Serving: Admit(request: AdmissionRequest),
-        /// Asks for a page for this connection; before each page, until one is denied.
+        /// Requests permission to send a page on this connection. Sent before each page, until one is denied.
         BROWSE = 2 in Serving: Browse(request: AdmissionRequest),
     }
 }
 
 messages! {
-    /// What the connector answers.
+    /// Answers of the connector to a gateway.
     pub enum ConnectorToGateway: "connector" => "gateway" {
-        /// The session's connection to its target.
+        /// A connection to the session's target.
         CONNECTED = 1 in Serving: Connected {
-            /// The connection that gets it.
+            /// The connection to which the target is granted.
             id: ConnectionId,
             /// A connected, non-blocking stream socket.
             target: OwnedFd [fd],
-            /// The target's host name, for TLS; none for a unix socket.
+            /// Host name of the target, for TLS; `None` for a unix socket.
             host: Option<String>,
-            /// Longest duration of the session; unlimited if absent.
+            /// Maximum duration of the session; `None` for unlimited.
             lifetime: Option<Duration>,
         } lost id,
-        /// The page is granted.
+        /// The page may be sent.
         GRANTED = 2 in Serving: Granted(id: ConnectionId),
-        /// The target or page is denied.
+        /// The target or the page is refused.
         REFUSED = 3 in Serving: Refused {
-            /// The connection that is denied.
+            /// The connection that is refused.
             id: ConnectionId,
-            /// The reason, as far as the client may know it.
+            /// The reason, limited to what the client may know.
             refusal: Refusal,
         },
     }
 }
 
-/// What the connector decides about.
+/// A request for admission.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdmissionRequest {
-    /// The ticket of the connection: the only statement about it that the connector trusts.
+    /// The ticket of the connection, the only statement about it that the connector trusts.
     pub ticket: Ticket,
-    /// What the client has presented, as far as the connector has asked for it.
+    /// Facts about the client, as requested by the connector's inquiry.
     pub facts: ClientFacts,
 }
 
-/// What a client has presented in its request, according to its gateway.
+/// Facts about a client's request, according to its gateway.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientFacts {
-    /// Its token, if any.
+    /// The token, if there is one.
     pub token: Option<Secret>,
-    /// Header fields of its request, the first of each name.
+    /// Requested header fields, the first of each name.
     pub headers: Vec<Header>,
-    /// The common name of its certificate, if it has presented a valid one.
+    /// Common name of the client's certificate, if it has presented a valid one.
     pub common_name: Option<String>,
-    /// The head of its request, unless that is longer than [`Head::MAX_BYTES`].
+    /// Head of the request, unless it is longer than [`Head::MAX_BYTES`].
     pub head: Option<Head>,
 }
 
@@ -75,12 +75,12 @@ pub struct ClientFacts {
 pub struct Head {
     /// Path and query, which may contain a token.
     pub path: Secret,
-    /// All header fields but those of the WebSocket handshake, the first of each name.
+    /// All header fields except those of the WebSocket handshake, the first of each name.
     pub headers: Vec<Header>,
 }
 
 impl Head {
-    /// Longest head that is passed on, in bytes. A message is only a little longer.
+    /// Maximum size of a head that is passed on, in bytes. It determines the maximum length of the message.
     pub const MAX_BYTES: usize = 12 << 10;
 }
 
@@ -101,51 +101,51 @@ impl ClientFacts {
     }
 }
 
-/// Why a connection is denied a target. Details are in the connector's log.
+/// The reason why a client is refused. The connector logs the details.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Refusal {
-    /// The target has refused the connection or not answered in time, or its name has no address.
+    /// The target has rejected the connection or not answered in time, or its name has no address.
     Unreachable,
-    /// This service has run out of a resource.
+    /// The service is out of a resource.
     Overloaded,
-    /// The ticket is no longer valid: the client may try again with a new connection.
+    /// The ticket is no longer valid. The client may try again with a new connection.
     Stale,
-    /// The client has not authenticated, or with wrong credentials.
+    /// The client has presented no credentials, or wrong ones.
     Unauthorized,
-    /// The client is not authorized.
+    /// The client is authenticated but not permitted.
     Forbidden,
     /// The client has no token.
     NoToken,
     /// The token is unknown.
     UnknownToken,
-    /// The source of targets can't be asked, or its answer is invalid.
+    /// The token source has failed, or its answer is invalid.
     LookupFailed,
-    /// The client is a page of an origin that is not allowed.
+    /// The client is a page of an origin that is not permitted.
     WrongOrigin,
-    /// The authentication plugin can't be asked, or its answer is invalid.
+    /// The authentication plugin has failed, or its answer is invalid.
     AuthFailed,
-    /// A plugin has rejected the client and says what to answer.
+    /// A plugin has rejected the client and demands this response.
     Answered(Reply),
 }
 
-/// The answer of a plugin to a client that it rejects. The gateway checks that it is valid HTTP.
+/// Response to a client that a plugin has rejected. The gateway checks that it is valid HTTP.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reply {
     /// The status (RFC 9110 section 15), one of [`Self::STATUSES`].
     pub status: u16,
-    /// The reason phrase, if not the usual one.
+    /// Reason phrase, if it is not the usual one.
     pub reason: Option<String>,
     /// Header fields, at most [`Self::MAX_FIELDS`].
     pub headers: Vec<Header>,
 }
 
 impl Reply {
-    /// Redirections and errors.
+    /// Valid statuses: redirections and errors.
     pub const STATUSES: RangeInclusive<u16> = 300..=599;
 
-    /// Largest number of fields.
+    /// Maximum number of header fields.
     pub const MAX_FIELDS: usize = 16;
 
-    /// Largest size of all fields and the reason phrase together, in bytes.
+    /// Maximum size of all header fields and the reason phrase together, in bytes.
     pub const MAX_BYTES: usize = 4 << 10;
 }

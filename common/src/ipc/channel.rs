@@ -14,39 +14,39 @@ use super::wire::{MAX_BYTES, Phase, WireError};
 use crate::sys::reactor::{After, Registered};
 use crate::sys::seqpacket;
 
-/// One end of a channel, registered with the event loop of the thread that owns it.
+/// One end of a channel, registered with the event loop of its thread.
 #[derive(Debug)]
 pub struct Channel {
     socket: Registered,
     buffer: RefCell<Box<[u8]>>,
-    /// The phase of the conversation in the direction towards this end.
+    /// Phase of the incoming direction.
     heard: Cell<Conversation>,
-    /// Held while sending. The event loop wakes one task for each direction of a socket: if several waited for room
-    /// at a time, all but the last would wait for ever.
+    /// Held while sending. The event loop wakes one task for each direction of a socket: if several tasks
+    /// waited for space, all but the last would wait for ever.
     sending: Mutex<()>,
 }
 
-/// What a channel delivers.
+/// A received message.
 #[derive(Debug)]
 pub enum Received<M> {
-    /// A message.
+    /// A complete message.
     Message(M),
-    /// A message whose descriptor the kernel could not install, because this process has too many open.
+    /// A message whose descriptor was lost, because this process has too many open.
     DescriptorLost {
-        /// Its tag.
+        /// Tag of the message.
         tag: u8,
-        /// The connection that it concerned.
+        /// The connection that the message is about.
         id: ConnectionId,
     },
 }
 
-/// Why a channel delivers nothing any more.
+/// The reason why a channel can't be used any more.
 #[derive(Debug, thiserror::Error)]
 pub enum ChannelError {
-    /// The other end is closed: its process has ended.
+    /// The other end is closed, as its process has ended.
     #[error("the other end is closed")]
     Closed,
-    /// The other end breaks protocol.
+    /// The other end has broken protocol.
     #[error("protocol violation: {0}")]
     Violation(#[from] WireError),
     /// A system call has failed.
@@ -68,7 +68,7 @@ impl Channel {
     ///
     /// # Errors
     ///
-    /// The kernel's, when descriptors run out.
+    /// Fails if descriptors run out.
     pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
         seqpacket::pair()
     }
@@ -77,9 +77,9 @@ impl Channel {
     ///
     /// # Errors
     ///
-    /// The kernel's.
+    /// Fails if the event loop can't register the socket.
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
-        // Whoever created the socket may have left it blocking, and a blocking end would stop the event loop.
+        // A blocking socket, which the creator may have left, would block the event loop.
         rustix::io::ioctl_fionbio(&fd, true)?;
         let socket = Registered::new(fd, Interest::READABLE | Interest::WRITABLE)?;
         Ok(Self {
@@ -90,11 +90,11 @@ impl Channel {
         })
     }
 
-    /// Registers an end whose other end is a role that serves already.
+    /// Registers an end whose other end is a role that already serves.
     ///
     /// # Errors
     ///
-    /// The kernel's.
+    /// Fails if the event loop can't register the socket.
     pub fn adopted(fd: OwnedFd) -> io::Result<Self> {
         let channel = Self::new(fd)?;
         channel.heard.set(Conversation::resumed(Phase::Serving));
@@ -105,7 +105,7 @@ impl Channel {
     ///
     /// # Errors
     ///
-    /// When the other end is closed or breaks protocol; the channel is of no more use then.
+    /// Fails if the other end is closed or breaks protocol. The channel can't be used afterwards.
     pub async fn receive<M: Message>(&self) -> Result<M, ChannelError> {
         match self.receive_or_lose().await? {
             Received::Message(message) => Ok(message),
@@ -113,11 +113,11 @@ impl Channel {
         }
     }
 
-    /// Receives the next message, or what is left of one whose descriptor was lost.
+    /// Receives the next message, or the remains of one whose descriptor was lost.
     ///
     /// # Errors
     ///
-    /// As [`Self::receive`].
+    /// The same as those of [`Self::receive`].
     pub async fn receive_or_lose<M: Message>(&self) -> Result<Received<M>, ChannelError> {
         poll_fn(|cx| {
             let mut buffer = self.buffer.borrow_mut();
@@ -130,11 +130,11 @@ impl Channel {
         .unwrap_or(Err(ChannelError::Closed))
     }
 
-    /// The next message, if one has arrived.
+    /// Receives the next message, if one has arrived.
     ///
     /// # Errors
     ///
-    /// As [`Self::receive`].
+    /// The same as those of [`Self::receive`].
     pub fn try_receive<M: Message>(&self) -> Result<Option<M>, ChannelError> {
         let mut buffer = self.buffer.borrow_mut();
         match seqpacket::receive(self.socket.as_fd(), &mut buffer) {
@@ -148,11 +148,11 @@ impl Channel {
         }
     }
 
-    /// Sends a message, waiting while the other end is behind. Senders take turns.
+    /// Sends a message. Waits while the channel is full; senders take turns.
     ///
     /// # Errors
     ///
-    /// When the other end is closed or the message can't be sent.
+    /// Fails if the other end is closed or the message can't be sent.
     pub async fn send<M: Message>(&self, message: &M) -> Result<(), ChannelError> {
         let encoded = message.encode()?;
         let _turn = self.sending.lock().await;
@@ -166,11 +166,11 @@ impl Channel {
         Ok(())
     }
 
-    /// Sends a message if the channel has room for it; tells whether it had.
+    /// Sends a message if the channel has room for it. Returns whether it had.
     ///
     /// # Errors
     ///
-    /// As [`Self::send`].
+    /// The same as those of [`Self::send`].
     pub fn try_send<M: Message>(&self, message: &M) -> Result<bool, ChannelError> {
         let encoded = message.encode()?;
         match seqpacket::send(self.socket.as_fd(), encoded.bytes(), encoded.fd) {

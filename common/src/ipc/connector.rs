@@ -1,4 +1,4 @@
-//! Between the supervisor and the connector.
+//! Messages between the supervisor and the connector.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -12,88 +12,86 @@ use super::wrapper::ProgramState;
 use super::{ConnectionId, GatewayId, Violation};
 
 messages! {
-    /// What a connector is told.
+    /// Messages of the supervisor to the connector.
     pub enum SupervisorToConnector: "supervisor" => "connector" {
-        /// A `ConnectorSetup` as a file in memory. Answered with `Ready`.
+        /// The setup, a `ConnectorSetup` in a memory file. Answered with `Ready`.
         SETUP = 1 in Setup then Serving: Setup(file: OwnedFd [fd]),
-        /// Before any gateway: a `SpentBefore` as a file in memory.
+        /// Tickets to reject, a `SpentBefore` in a memory file. Sent before any gateway.
         SPENT_BEFORE = 2 in Serving: SpentBefore(file: OwnedFd [fd]),
-        /// What the files of tokens hold, in place of what was there before: a `TokenFiles` as a file in memory.
+        /// The content of the token files, a `TokenFiles` in a memory file. Replaces the previous content.
         TOKENS = 3 in Serving: Tokens(file: OwnedFd [fd]),
-        /// The connection to a program that answers questions, in place of any earlier one.
+        /// The connection to a plugin program. Replaces an earlier one.
         PLUGIN = 4 in Serving: Plugin {
-            /// What it decides.
+            /// The decision that the plugin makes.
             kind: PluginKind,
             /// A stream socket.
             socket: OwnedFd [fd],
         },
-        /// How it stands with the wrapped program.
+        /// The state of the wrapped program.
         PROGRAM = 5 in Serving: Program(state: ProgramState),
         /// A channel to a gateway.
         GATEWAY = 6 in Serving: Gateway {
-            /// Which gateway has the other end.
+            /// The gateway at the other end.
             id: GatewayId,
-            /// The connector's end.
+            /// The connector's end of the channel.
             channel: OwnedFd [fd],
         },
-        /// Answered with `Pong` at once, to show that the role does not hang.
+        /// Demands a `Pong` at once, to show that the role does not hang.
         PING = 7 in Serving: Ping,
-        /// These connections are over, at most `MAX_SETTLED` of them: give them no target from now on. Answered with
-        /// `Settled` for each, once.
+        /// These connections have ended, at most `MAX_SETTLED` in a message: give them no target from now on.
+        /// Answered with `Settled` once for each.
         FORGET = 8 in Serving: Forget(ids: Vec<ConnectionId>),
     }
 }
 
 messages! {
-    /// What a connector says.
+    /// Messages of the connector to the supervisor.
     #[derive(PartialEq, Eq)]
     pub enum ConnectorToSupervisor: "connector" => "supervisor" {
-        /// Set up and so far confined, and gateways may ask.
+        /// The role is set up and has this level of confinement. Gateways may send requests.
         READY = 1 in Starting then Serving: Ready(level: Level),
-        /// The setup can't work; a human should read why.
+        /// The setup can't be used; the reason is for the administrator.
         FAILED = 2 in Starting: Failed(reason: String),
-        /// Targets were dialled for connections; at most `Dialled::MAX_BATCH` of them in a message.
+        /// Results of dialling, at most `Dialled::MAX_BATCH` in a message.
         DIALLED = 3 in Serving: Dialled(dialled: Vec<Dialled>),
-        /// A gateway breaks protocol.
+        /// A gateway has broken protocol.
         VIOLATION = 4 in Serving: Violation(violation: Violation),
-        /// The answer to `Ping`.
+        /// Answer to `Ping`.
         PONG = 5 in Serving: Pong,
-        /// The program of `Plugin` with this kind does not answer any more.
+        /// The plugin program of this kind does not answer any more.
         PLUGIN_HANGS = 6 in Serving: PluginHangs(kind: PluginKind),
-        /// The answer to `Forget`, after everything else that is said about these connections; at most `MAX_SETTLED` of
-        /// them in a message.
+        /// Answer to `Forget`, sent after all other messages about these connections; at most `MAX_SETTLED`
+        /// in a message.
         SETTLED = 7 in Serving: Settled(ids: Vec<ConnectionId>),
     }
 }
 
-/// So many connections fit into a `Forget` or a `Settled`.
+/// Maximum number of connections in a `Forget` or a `Settled`.
 pub const MAX_SETTLED: usize = 1024;
 
-/// What came of dialling a target.
+/// Result of dialling a target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dialled {
-    /// For which connection.
+    /// The connection for which it was dialled.
     pub id: ConnectionId,
     /// The target.
     pub target: String,
-    /// The session uses TLS with the target.
+    /// The session uses TLS to the target.
     pub secured: bool,
-    /// Why it can't be reached; otherwise a session begins.
+    /// The reason of a failure. `None` means that a session begins.
     pub failure: Option<String>,
-    /// How long that took, if it is reached.
+    /// Time until the target was connected, if it was.
     pub connect: Option<Duration>,
-    /// Who the client has proved to be.
+    /// The authenticated user.
     pub user: Option<String>,
-    /// What its token becomes under a key of the supervisor's: the same for the same token, and nobody makes a token of
-    /// it.
+    /// Keyed hash of the client's token: equal for equal tokens, and useless as a token.
     pub token: Option<String>,
 }
 
 impl Dialled {
-    /// So many fit into a message, as long as they keep to the lengths below.
+    /// Maximum number in a message, if texts have the lengths below.
     pub const MAX_BATCH: usize = 12;
 
-    /// Longest target, name, or reason of a failure,
-    /// bytes.
+    /// Maximum length of target, user name and reason, in bytes.
     pub const MAX_TEXT: usize = 300;
 }

@@ -1,4 +1,4 @@
-//! All directions of all channels, for tests that concern every message: fuzzing, documents, end-to-end tests.
+//! All directions of all channels, for tests of every message: fuzzing, documents, end-to-end tests.
 
 use std::os::fd::OwnedFd;
 
@@ -16,25 +16,25 @@ use super::wrapper::{SupervisorToWrapper, WrapperToSupervisor};
 /// One direction of a channel.
 #[derive(Debug)]
 pub struct Direction {
-    /// The name of the enum of its messages.
+    /// Name of the enum of its messages.
     pub name: &'static str,
     /// The sender.
     pub from: &'static str,
     /// The receiver.
     pub to: &'static str,
-    /// The table of its messages.
+    /// Table of its messages.
     pub table: &'static [Row],
-    /// Receives any datagram with any descriptor; see [`round_trip`].
+    /// Processes any datagram with any descriptor; see [`round_trip`].
     pub round_trip: fn(&[u8], Option<OwnedFd>) -> Result<(), Fault>,
 }
 
-/// What must never happen to a datagram.
+/// A fault in the processing of a datagram.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
-    /// It decodes to a message that can't be encoded.
+    /// The datagram decodes to a message that can't be encoded.
     #[error("it can be read and not written: {0}")]
     Write(WireError),
-    /// It decodes to a message that encodes to something else.
+    /// The datagram decodes to a message that encodes to something else.
     #[error("it is read as {0} and then as {1}")]
     Changed(String, String),
 }
@@ -64,19 +64,20 @@ const fn of<M: Message>() -> Direction {
     Direction { name: M::NAME, from: M::ENDS.0, to: M::ENDS.1, table: M::TABLE, round_trip: round_trip::<M> }
 }
 
-/// Decodes a datagram, with its descriptor and as if that had been lost; encodes and decodes again what is a message.
+/// Decodes a datagram, both with its descriptor and as if that had been lost. A valid message is encoded and
+/// decoded again.
 ///
 /// # Errors
 ///
-/// When the message does not survive that.
+/// Fails if the message does not survive that.
 fn round_trip<M: Message>(datagram: &[u8], fd: Option<OwnedFd>) -> Result<(), Fault> {
     if let Ok((tag, reader)) = wire::open(datagram, None) {
-        // The result is of no interest.
+        // Only a panic would matter here.
         let _ = M::lost(tag, reader);
     }
     let Ok(message) = decode::<M>(datagram, fd) else { return Ok(()) };
     let encoded = message.encode().map_err(Fault::Write)?;
-    // A copy of the descriptor has another number, which `Debug` shows.
+    // The copied descriptor has another number, which `Debug` shows.
     if encoded.fd.is_some() {
         return Ok(());
     }

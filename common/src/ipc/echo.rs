@@ -1,13 +1,13 @@
-//! Between the supervisor and the echo target of the demo, which sends nothing.
+//! Messages between the supervisor and the echo role, which sends none.
 
 use std::os::fd::OwnedFd;
 
 use super::table::messages;
 
 messages! {
-    /// What the echo target is told.
+    /// Messages of the supervisor to the echo role.
     pub enum SupervisorToEcho: "supervisor" => "echo" {
-        /// An `EchoSetup` as a file in memory.
+        /// The setup, an `EchoSetup` in a memory file.
         SETUP = 1 in Setup then Serving: Setup(file: OwnedFd [fd]),
         /// The listening socket.
         LISTENER = 2 in Serving: Listener(socket: OwnedFd [fd]),

@@ -1,4 +1,4 @@
-//! Between the supervisor and the exporter, which serves metrics over HTTP.
+//! Messages between the supervisor and the exporter, which serves metrics over HTTP.
 
 use std::os::fd::OwnedFd;
 
@@ -8,33 +8,33 @@ use super::level::Level;
 use super::table::messages;
 
 messages! {
-    /// What an exporter is told.
+    /// Messages of the supervisor to the exporter.
     pub enum SupervisorToExporter: "supervisor" => "exporter" {
-        /// An `ExporterSetup` as a file in memory. Answered with `Ready`.
+        /// The setup, an `ExporterSetup` in a memory file. Answered with `Ready`.
         SETUP = 1 in Setup then Serving: Setup(file: OwnedFd [fd]),
         /// The listening socket.
         LISTENER = 2 in Serving: Listener(socket: OwnedFd [fd]),
-        /// The answer to one `Wanted`, in their order.
+        /// Answer to a `Wanted`, in the order of requests.
         PAGE = 3 in Serving: Page {
-            /// All is well with what was asked for.
+            /// For the health page: clients can be served.
             is_well: bool,
-            /// The text as a file in memory.
+            /// The text in a memory file.
             text: OwnedFd [fd],
         },
-        /// Answered with `Pong` at once, to show that the role does not hang.
+        /// Demands a `Pong` at once, to show that the role does not hang.
         PING = 4 in Serving: Ping,
     }
 }
 
 messages! {
-    /// What an exporter says.
+    /// Messages of the exporter to the supervisor.
     #[derive(PartialEq, Eq)]
     pub enum ExporterToSupervisor: "exporter" => "supervisor" {
-        /// Set up and so far confined, and the listener may come.
+        /// The role is set up and has this level of confinement. The listener may be sent.
         READY = 1 in Starting then Serving: Ready(level: Level),
-        /// Somebody asks for a page; at most `Page::MAX_WANTED` at a time.
+        /// A client requests a page; at most `Page::MAX_WANTED` requests are outstanding.
         WANTED = 2 in Serving: Wanted(page: Page),
-        /// The answer to `Ping`.
+        /// Answer to `Ping`.
         PONG = 3 in Serving: Pong,
     }
 }
@@ -49,6 +49,6 @@ pub enum Page {
 }
 
 impl Page {
-    /// How many pages may be outstanding: one for each connection.
+    /// Maximum number of outstanding pages: one for each connection.
     pub const MAX_WANTED: usize = 16;
 }

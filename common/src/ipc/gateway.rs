@@ -1,4 +1,4 @@
-//! Between the supervisor and a gateway.
+//! Messages between the supervisor and a gateway.
 
 use std::os::fd::OwnedFd;
 
@@ -12,129 +12,129 @@ use super::table::messages;
 use crate::ticket::Ticket;
 
 messages! {
-    /// What a gateway is told.
+    /// Messages of the supervisor to a gateway.
     pub enum SupervisorToGateway: "supervisor" => "gateway" {
-        /// A `GatewaySetup` as a file in memory.
+        /// The setup, a `GatewaySetup` in a memory file.
         SETUP = 1 in Setup then Starting: Setup(file: OwnedFd [fd]),
-        /// Where to say `Ack`.
+        /// The channel for `Ack` messages.
         ACKNOWLEDGEMENTS = 2 in Starting: Acknowledgements(channel: OwnedFd [fd]),
-        /// The directory with the web's files.
+        /// The web directory.
         WEB_ROOT = 3 in Starting: WebRoot(directory: OwnedFd [fd]),
-        /// A channel to a connector, in place of any earlier one.
+        /// A channel to the connector. Replaces an earlier one.
         CONNECTOR = 4 in Starting | Serving: Connector(channel: OwnedFd [fd]),
-        /// A certificate chain (list of DER, leaf first) as a file in memory. It comes into force with the next
-        /// `Signer`.
+        /// A `ServerIdentity` in a memory file. It takes effect with the next `Signer`.
         CERTIFICATE = 5 in Starting | Serving: Certificate(file: OwnedFd [fd]),
-        /// A channel to the signer of the last certificate, in place of any earlier one.
+        /// A channel to the signer of the last certificate. Replaces an earlier one.
         SIGNER = 6 in Starting | Serving: Signer(channel: OwnedFd [fd]),
-        /// Everything needed to begin was sent. Answered with `Ready`.
+        /// Everything needed to start has been sent. Answered with `Ready`.
         BEGIN = 7 in Starting then Serving: Begin,
         /// A connection to serve.
         CONNECTION = 8 in Serving: Connection {
-            /// What is known about it, and what lets it have a target.
+            /// Facts about the connection, which also entitle it to a target.
             ticket: Ticket,
             /// Its socket.
             socket: OwnedFd [fd],
         } lost ticket.claims.connection,
         /// The file for the recording of a session.
         RECORDING = 9 in Serving: Recording {
-            /// The session's connection.
+            /// The connection of the session.
             id: ConnectionId,
-            /// Empty, and open for writing.
+            /// An empty file, open for writing.
             file: OwnedFd [fd],
         } lost id,
         /// There is no file for the recording of this session.
         NO_RECORDING = 10 in Serving: NoRecording(id: ConnectionId),
-        /// End the session of this connection with Close 1008, whoever it is: an administrator wants it.
+        /// An administrator disconnects the session of this connection: end it with Close 1008.
         DISCONNECT = 11 in Serving: Disconnect(id: ConnectionId),
-        /// Say how far these connections are, at most `Count::MAX_BATCH` of them. Answered at once with `Counts`;
-        /// without any it only asks whether somebody is there.
+        /// Requests the traffic of these connections, at most `Count::MAX_BATCH` in a message. Answered at
+        /// once with `Counts`; an empty list only checks that the gateway is alive.
         GET_COUNTS = 12 in Serving: GetCounts(ids: Vec<ConnectionId>),
-        /// Say what was counted so far. Answered at once with `Stats`.
+        /// Requests the counters. Answered at once with `Stats`.
         GET_STATS = 13 in Serving: GetStats,
-        /// No connection follows. Sessions go on; connections that have had a request end, as the next one would
-        /// better be served under a newer configuration.
+        /// No further connections will be sent. Sessions continue. Keep-alive ends, so that the next requests
+        /// of clients are served by the newer configuration.
         RETIRE = 14 in Serving: Retire,
-        /// End all sessions with Close 1012 (Service Restart), then the process.
+        /// End all sessions with Close 1012 (Service Restart), then exit.
         RESTART = 15 in Serving: Restart,
-        /// End all sessions with Close 1001, then the process.
+        /// End all sessions with Close 1001, then exit.
         STOP = 16 in Serving: Stop,
     }
 }
 
 messages! {
-    /// What a gateway says.
+    /// Messages of a gateway to the supervisor.
     #[derive(PartialEq, Eq)]
     pub enum GatewayToSupervisor: "gateway" => "supervisor" {
-        /// Set up and so far confined, and connections may come.
+        /// The role is set up and has this level of confinement. Connections may be sent.
         READY = 1 in Starting then Serving: Ready(level: Level),
-        /// The setup can't work; a human should read why.
+        /// The setup can't be used; the reason is for the administrator.
         FAILED = 2 in Starting: Failed(reason: String),
-        /// What has happened to connections since the last report.
+        /// Events of connections since the last report.
         REPORT = 3 in Serving: Report(report: Report),
-        /// The answer to one `GetCounts`: those of the connections that are there.
+        /// Answer to a `GetCounts`, for those of the connections that still exist.
         COUNTS = 4 in Serving: Counts(counts: Vec<Count>),
-        /// A session begins that is to be recorded: asks for a file, once for each.
+        /// Requests a file for the recording of a session, once for each.
         OPEN_RECORDING = 5 in Serving: OpenRecording(id: ConnectionId),
-        /// These connections have become sessions, by these requests; at most `Requested::MAX_BATCH` of them. Said
-        /// only if `GatewaySetup::tell_requests`.
+        /// The requests by which connections have become sessions, at most `Requested::MAX_BATCH` in a
+        /// message. Sent only with `GatewaySetup::tell_requests`.
         REQUESTED = 6 in Serving: Requested(requested: Vec<Requested>),
-        /// The answer to one `GetStats`; and once more before the end, unasked.
+        /// Answer to a `GetStats`. Also sent once before the end of the gateway.
         STATS = 7 in Serving: Stats(stats: Stats),
     }
 }
 
 messages! {
-    /// What a gateway says on a channel of its own, on which the supervisor does not wait: it looks there when it is
-    /// awake anyway, so that a connection costs it one wake-up less.
+    /// Messages of a gateway on a channel that the supervisor polls when it is awake anyway, so that they
+    /// cost no wake-up.
     #[derive(Clone, Copy, PartialEq, Eq)]
     pub enum Ack: "gateway" => "supervisor" {
-        /// The first byte of this connection is about to be read, so that no other gateway can serve it any more.
+        /// The gateway is about to read the first byte of this connection, so that no other gateway can serve
+        /// it any more.
         READING = 1 in Serving: Reading(id: ConnectionId),
     }
 }
 
-/// How far a connection is.
+/// Traffic of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Count {
-    /// Which.
+    /// The session's connection.
     pub id: ConnectionId,
     /// Bytes of payload to the target so far.
     pub to_target: u64,
     /// Bytes of payload to the client so far.
     pub to_client: u64,
-    /// Its frames so far.
+    /// Number of data frames so far.
     pub frames: Frames,
 }
 
-/// Frames of data that a session has relayed. Control frames are none.
+/// Number of data frames in each direction. Control frames don't count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Frames {
-    /// From the client, each fragment of a message for itself.
+    /// From the client. Each fragment of a message counts.
     pub to_target: u64,
     /// To the client.
     pub to_client: u64,
 }
 
 impl Count {
-    /// So many fit into a message, whatever they say.
+    /// Maximum number in a message, whatever the values.
     pub const MAX_BATCH: usize = 256;
 }
 
-/// What has happened to connections. At most [`Report::MAX_ENTRIES`] in each list.
+/// Events of connections, at most [`Report::MAX_ENTRIES`] of each kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// Their socket could not be received: too many descriptors are open.
+    /// Connections whose socket could not be received, as too many descriptors are open.
     pub lost: Vec<ConnectionId>,
-    /// They have ended.
+    /// Connections that have ended.
     pub ended: Vec<Ended>,
 }
 
 impl Report {
-    /// So many entries of each list fit into a message whatever they say.
+    /// Maximum number of entries of each kind in a message, whatever the values.
     pub const MAX_ENTRIES: usize = 64;
 
-    /// Nothing to report.
+    /// Whether there is nothing to report.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.lost.is_empty() && self.ended.is_empty()
@@ -144,56 +144,57 @@ impl Report {
 /// A connection that has ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ended {
-    /// Which.
+    /// The connection.
     pub id: ConnectionId,
-    /// What its session did, if it became one.
+    /// Summary of its session, if it had one.
     pub session: Option<SessionSummary>,
 }
 
-/// What a session did.
+/// Summary of a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionSummary {
     /// Bytes of payload to the target.
     pub to_target: u64,
     /// Bytes of payload to the client.
     pub to_client: u64,
-    /// Who ended it.
+    /// The side that ended the session.
     pub closed_by: ClosedBy,
-    /// Status code of the Close frame that ended it (RFC 6455 section 7.4), 1005 for one without code
-    /// and 1006 for none at all.
+    /// Status code of the Close frame that ended it (RFC 6455 section 7.4): 1005 for a frame without a code,
+    /// 1006 for no frame.
     pub close_code: u16,
-    /// Its reason, at most [`Self::MAX_REASON`] bytes. The client's is the client's.
+    /// Reason of that frame, at most [`Self::MAX_REASON`] bytes. Text from the client is untrusted.
     pub close_reason: String,
-    /// Its frames.
+    /// Number of data frames.
     pub frames: Frames,
 }
 
 impl SessionSummary {
-    /// Longest reason, bytes (RFC 6455 section 5.5); characters that are none take up to three times as many.
+    /// Maximum length of a reason in bytes (RFC 6455 section 5.5). Invalid characters take up to three times
+    /// as many.
     pub const MAX_REASON: usize = 123;
 }
 
-/// Who ended a session.
+/// The side or the cause that ended a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ClosedBy {
-    /// It sent Close or ended its TCP connection.
+    /// The client sent Close or ended its TCP connection.
     Client,
-    /// It ended or broke its connection.
+    /// The target ended or broke its connection.
     Target,
-    /// The client broke RFC 6455.
+    /// The client violated RFC 6455.
     Violation,
-    /// Silence longer than allowed.
+    /// The idle timeout or the heartbeat has expired.
     Timeout,
-    /// The service was stopped, or a reload has replaced the generation that served it.
+    /// The service was stopped, or the generation of the session was ended.
     Shutdown,
-    /// An administrator disconnected it.
+    /// An administrator disconnected the session.
     Admin,
-    /// The time is over that a plugin has given it.
+    /// The lifetime that a plugin has set is over.
     Lifetime,
 }
 
 impl ClosedBy {
-    /// One word for records.
+    /// A word for session records.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! What somebody sends who wants to do harm: any bytes with any descriptors, in every direction.
+//! Tests with hostile input: any bytes with any descriptors, in every direction.
 
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
@@ -22,21 +22,21 @@ fn some_fd() -> OwnedFd {
 /// A file that nothing else in this process opens.
 const MARKER: &str = "/proc/version";
 
-/// The descriptors of this process that lead to [`MARKER`].
+/// Number of descriptors of this process that refer to [`MARKER`].
 fn marked_fds() -> usize {
     let links = std::fs::read_dir("/proc/self/fd").unwrap();
     let links = links.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
     links.filter(|link| link == std::path::Path::new(MARKER)).count()
 }
 
-/// Decodes in each direction in turn: none may panic, whatever becomes of it.
+/// Decodes in each direction in turn. Any result but a panic is acceptable.
 fn decode_all(bytes: &[u8], with_fd: bool) {
     for direction in DIRECTIONS {
         (direction.round_trip)(bytes, with_fd.then(some_fd)).unwrap();
     }
 }
 
-/// Sends `bytes` with any number of descriptors, as no sender of ours can.
+/// Sends `bytes` with any number of descriptors, unlike the real sender.
 fn send(socket: &OwnedFd, bytes: &[u8], fds: usize) {
     let held: Vec<_> = (0..fds).map(|_| std::fs::File::open(MARKER).unwrap()).collect();
     let borrowed: Vec<BorrowedFd<'_>> = held.iter().map(AsFd::as_fd).collect();
@@ -56,7 +56,7 @@ proptest! {
         decode_all(&bytes, with_fd);
     }
 
-    /// With a version and a tag that exist, bodies are reached.
+    /// Bodies are decoded, as the version and the tag are valid.
     #[test]
     fn any_body_is_decoded_or_refused(
         tag in 0u8..20,
@@ -66,7 +66,7 @@ proptest! {
         decode_all(&[&[1, tag], body.as_slice()].concat(), with_fd);
     }
 
-    /// Lengths that promise more than there is: nothing may be reserved for them.
+    /// Lengths that promise more than there is must not cause allocations.
     #[test]
     fn announced_lengths_allocate_nothing(tag in 0u8..20, count in 1usize..4) {
         let huge = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f, 0x01].repeat(count);
@@ -75,7 +75,7 @@ proptest! {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn whatever_comes_is_refused_and_leaks_no_descriptor() {
+async fn invalid_messages_are_rejected_and_leak_no_descriptor() {
     let good = [1, 1];
     for fds in 0..=16 {
         let (theirs, ours) = Channel::pair().unwrap();

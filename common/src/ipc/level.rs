@@ -1,35 +1,36 @@
-//! How far a role is confined.
+//! The level of confinement of a role.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What a role has reached, by its own account after it has tried it out.
+/// The confinement that a role has reached, as reported by the role after it has tested it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Level {
-    /// The user that it became; none when it runs as the supervisor's user.
+    /// User that it has changed to; `None` if it runs as the supervisor's user.
     pub uid: Option<u32>,
-    /// It has no capabilities, and no program that it could start would get more rights.
+    /// It has no capabilities, and executing a program can't gain any.
     pub no_privileges: bool,
-    /// System calls that it has no use for are refused (seccomp(2)).
+    /// System calls that it does not need are rejected (seccomp(2)).
     pub seccomp: bool,
-    /// Version of the Landlock interface that is in force (landlock(7)); 0 for none.
+    /// Landlock ABI version in force (landlock(7)); 0 for none.
     pub landlock: u8,
     /// It sees no process but itself (pid_namespaces(7)).
     pub own_processes: bool,
-    /// Its network has no interface (network_namespaces(7)); none for a role that connects or listens.
+    /// Its network namespace has no interface (network_namespaces(7)); `None` for a role that connects or
+    /// listens.
     pub own_network: Option<bool>,
-    /// Its root directory is empty; none for a role that needs paths.
+    /// Its root directory is empty; `None` for a role that needs paths.
     pub empty_root: Option<bool>,
-    /// It needs paths, and so sees the files of the system as far as it may read them.
+    /// It needs paths, and therefore sees those files of the system that it may read.
     pub sees_files: bool,
-    /// Its key is never written to swap space (mlock(2)); none for a role without one.
+    /// Its key is never written to swap space (mlock(2)); `None` for a role without a key.
     pub locked_key: Option<bool>,
-    /// What was left out since a filter of system calls would have ended the role.
+    /// Parts that were skipped because a system call filter would have killed the role.
     pub deadly: Deadly,
 }
 
-/// A part of the sandbox whose system calls a filter that others have set may not allow.
+/// A part of the sandbox whose system calls a filter set by others may forbid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Part {
@@ -37,30 +38,30 @@ pub enum Part {
     Privileges = 1,
     /// Resource limits.
     Limits = 2,
-    /// Files and addresses.
+    /// Access to files and network addresses.
     Landlock = 4,
-    /// System calls.
+    /// System call filter.
     Seccomp = 8,
-    /// Memory for the key.
+    /// Locked memory for the key.
     LockedKey = 16,
 }
 
-/// Parts of the sandbox that end the process which asks for them: a filter has the action kill for their system calls
-/// (seccomp(2)), as a unit's `SystemCallFilter=` without `SystemCallErrorNumber=` has.
+/// Parts of the sandbox whose system calls kill the process, as a filter has the action kill for them
+/// (seccomp(2)). A unit's `SystemCallFilter=` without `SystemCallErrorNumber=` is such a filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deadly(u8);
 
 impl Deadly {
-    /// None of them.
+    /// No parts.
     pub const NONE: Self = Self(0);
 
-    /// These and one more.
+    /// Adds a part.
     #[must_use]
     pub const fn and(self, part: Part) -> Self {
         Self(self.0 | part as u8)
     }
 
-    /// Whether `part` is one of them.
+    /// Whether `part` is included.
     #[must_use]
     pub const fn has(self, part: Part) -> bool {
         self.0 & part as u8 != 0
@@ -68,7 +69,7 @@ impl Deadly {
 }
 
 impl Level {
-    /// The weaker of two in each respect.
+    /// The weaker level in each respect.
     #[must_use]
     pub fn weakest(self, other: Self) -> Self {
         Self {
@@ -85,9 +86,9 @@ impl Level {
         }
     }
 
-    /// What is missing that this kind of system can have, for humans. `own_user` is whether a user of
-    /// its own was to be had. Namespaces and the empty root are fences behind others, and containers
-    /// seldom allow them: they are told, and not missed.
+    /// Missing parts that this kind of system could have, for humans. `own_user` tells whether a user of its
+    /// own was required. Namespaces and the empty root are only a second line of defence and seldom permitted
+    /// in containers, so they are not listed.
     #[must_use]
     pub fn missing(self, own_user: bool) -> Vec<&'static str> {
         let or = |part, deadly, otherwise| if self.deadly.has(part) { deadly } else { otherwise };
@@ -135,7 +136,7 @@ impl Level {
 }
 
 impl fmt::Display for Level {
-    /// For the log and the status line.
+    /// Formats the level for the log and the status line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.uid {
             Some(uid) => write!(f, "uid {uid}")?,
@@ -161,7 +162,7 @@ impl fmt::Display for Level {
     }
 }
 
-/// The weaker of what two roles have reached, of those that were to reach it.
+/// The weaker of two levels, among those that apply.
 fn weakest(one: Option<bool>, other: Option<bool>) -> Option<bool> {
     one.zip(other).map_or(one.or(other), |(one, other)| Some(one && other))
 }
@@ -183,7 +184,7 @@ mod tests {
         deadly: Deadly::NONE,
     };
 
-    /// What a role has without keys where namespaces are not allowed.
+    /// Level of a role without a key if namespaces are not permitted.
     const BARE: Level = Level {
         own_processes: false,
         own_network: Some(false),
@@ -193,14 +194,14 @@ mod tests {
     };
 
     #[test]
-    fn a_full_level_misses_nothing_and_says_what_it_is() {
+    fn a_full_level_misses_nothing() {
         assert!(FULL.missing(true).is_empty());
         let all = "uid 65534, seccomp, Landlock ABI 6, own processes, own network, empty root, locked key";
         assert_eq!(FULL.to_string(), all);
     }
 
     #[test]
-    fn an_own_user_is_missed_only_where_it_was_to_be_had() {
+    fn a_user_of_its_own_is_missed_only_if_required() {
         let level = Level { uid: None, ..BARE };
         assert_eq!(level.missing(true), ["user of its own"]);
         assert!(level.missing(false).is_empty());
@@ -211,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_filter_forbids_is_told_as_that() {
+    fn parts_that_a_filter_forbids_are_described() {
         let deadly = [Part::Privileges, Part::Limits, Part::Landlock, Part::Seccomp, Part::LockedKey];
         let deadly = deadly.into_iter().fold(Deadly::NONE, Deadly::and);
         let level = Level {
@@ -239,14 +240,14 @@ mod tests {
     }
 
     #[test]
-    fn what_a_role_does_not_need_makes_it_no_weaker() {
+    fn parts_that_do_not_apply_do_not_weaken_a_level() {
         let connector = Level { own_network: None, empty_root: None, locked_key: None, ..FULL };
         assert_eq!(connector.weakest(FULL), FULL);
         assert_eq!(FULL.weakest(connector), FULL);
     }
 
     #[test]
-    fn a_role_that_needs_paths_is_told() {
+    fn a_role_that_needs_paths_is_mentioned() {
         let connector = Level { empty_root: None, sees_files: true, ..FULL };
         for level in [connector.weakest(FULL), FULL.weakest(connector)] {
             assert!(level.to_string().contains(", empty root but for the connector"), "{level}");

@@ -8,51 +8,51 @@ use super::table::messages;
 use crate::role::RoleName;
 
 messages! {
-    /// What a role says on the channel of its log, its standard output.
+    /// Messages of a role on its log channel, which is its standard output.
     #[derive(PartialEq, Eq)]
     pub enum LogMessage: "any role" => "supervisor" {
-        /// What is to be logged.
+        /// Lines and marks.
         LINES = 1 in Serving: Lines(lines: LogLines),
     }
 }
 
-/// One line.
+/// A log line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogLine {
-    /// How much it matters.
+    /// Severity of the line.
     pub severity: Severity,
-    /// The connection that it is about. The supervisor knows its client.
+    /// The connection that the line is about. The supervisor knows its client.
     pub connection: Option<ConnectionId>,
-    /// What happened, or what completes the line of `event`. May hold what clients sent: escape it before a human sees
-    /// it.
+    /// The text of the line, or the variable part of the line of `event`. It may contain text of clients, and
+    /// must be escaped before it is displayed.
     pub text: String,
-    /// The kind of event, for lines that have a form of their own.
+    /// Kind of event, for lines with a fixed format.
     pub event: Option<RoleEvent>,
 }
 
-/// Kinds of events that roles tell of: the field `event` of a `tracing` event, by its name. The supervisor gives the lines
-/// of each kind their form, so that none can be taken for another line.
+/// Kinds of events that roles report, by the field `event` of a `tracing` event. The supervisor formats the
+/// lines of each kind, so that a role can't forge other lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RoleEvent {
-    /// A client has not proved what it must.
+    /// A client has failed authentication.
     AuthDenied,
-    /// A client has no token, or none that leads anywhere.
+    /// A client has no token, or an invalid one.
     TokenDenied,
     /// A TLS handshake has failed.
     TlsFailed,
-    /// A client asks for a WebSocket, without TLS.
+    /// A client requests a WebSocket, without TLS.
     PlainWebSocket,
-    /// A client asks for a WebSocket, with TLS.
+    /// A client requests a WebSocket, with TLS.
     SecureWebSocket,
-    /// It asks for this path.
+    /// Path of a request for a WebSocket.
     Path,
-    /// A request was answered; its first line and the status.
+    /// A request was answered: its request line and the status.
     Answered,
-    /// A request was refused; the status and its reason.
+    /// A request was rejected: the status and its reason.
     Refused,
-    /// A client speaks no TLS, which is required.
+    /// A client does not use TLS, which is required.
     NotSecure,
-    /// A client speaks TLS, and this certificate is missing.
+    /// A client uses TLS, but this certificate is missing.
     NoCertificate,
     /// The wrapped program has written a line.
     Output,
@@ -74,7 +74,7 @@ impl RoleEvent {
         Self::Output,
     ];
 
-    /// The name, as `tracing` has it.
+    /// Name of the kind, as used with `tracing`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -92,7 +92,7 @@ impl RoleEvent {
         }
     }
 
-    /// The role that tells of it.
+    /// The role that reports events of this kind.
     #[must_use]
     pub fn teller(self) -> RoleName {
         match self {
@@ -102,22 +102,22 @@ impl RoleEvent {
         }
     }
 
-    /// The kind of this name.
+    /// Finds a kind by its name.
     pub(crate) fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|one| one.as_str() == name)
     }
 }
 
-/// How much a log line matters.
+/// Severity of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Severity {
     /// Shown with `--verbose`.
     Debug,
     /// Normal events.
     Info,
-    /// Trouble that the service survives and that an administrator may want to end.
+    /// Trouble that the service survives, but that may need an administrator.
     Warning,
-    /// Our own failure.
+    /// A failure of the service.
     Error,
 }
 
@@ -132,13 +132,13 @@ impl From<&Level> for Severity {
     }
 }
 
-/// The log lines of one turn or more of a role's event loop.
+/// A batch of log lines, from one or more turns of a role's event loop.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogLines {
-    /// So many before these were dropped, because nobody read them.
+    /// Number of lines before these that were dropped because the supervisor did not read them in time.
     pub dropped: u32,
-    /// In their order.
+    /// The lines in their order.
     pub lines: Vec<LogLine>,
-    /// Marks of `--traffic`, in their order; a line break for the beginning of a session.
+    /// Marks of `--traffic` in their order. A line break stands for the beginning of a session.
     pub marks: String,
 }

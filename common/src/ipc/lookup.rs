@@ -1,50 +1,50 @@
-//! What the connector asks others for a target: where they are, and how to ask them.
+//! Services and plugins that the connector queries, and how to reach them.
 
 use serde::{Deserialize, Serialize};
 
 use crate::addr::TargetAddr;
 use crate::config::Secret;
 
-/// Where a service is.
+/// Address of a service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Service {
     /// Host and port, or a unix socket.
     pub address: TargetAddr,
-    /// Speak TLS, and trust these authorities (DER).
+    /// Use TLS and trust these authorities (DER); `None` for no TLS.
     pub authorities: Option<Vec<Vec<u8>>>,
 }
 
-/// How to ask Redis.
+/// A lookup in Redis.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RedisLookup {
     /// The server.
     pub service: Service,
     /// Number of the database.
     pub db: i64,
-    /// Its password.
+    /// Password, if there is one.
     pub password: Option<Secret>,
-    /// Stands before each token, with a colon between them.
+    /// Prefix of each key, separated from the token by a colon.
     pub namespace: Option<String>,
 }
 
-/// How to ask an API over HTTP.
+/// A lookup through an HTTP API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApiLookup {
     /// The server.
     pub service: Service,
-    /// For the `Host` header.
+    /// Value of the `Host` header.
     pub authority: String,
     /// `user:password`.
     pub credentials: Option<Secret>,
-    /// Path and query up to the token. May hold a key of the API.
+    /// Path and query before the token. It may contain an API key.
     pub before: Secret,
-    /// What follows the token.
+    /// Path and query after the token.
     pub after: Secret,
-    /// What it answers with.
+    /// Format of the response.
     pub answer: ApiAnswer,
 }
 
-/// The form of an API's answer.
+/// Format of an API's response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ApiAnswer {
     /// `host:port`.
@@ -53,29 +53,29 @@ pub enum ApiAnswer {
     Json,
 }
 
-/// How to ask a plugin of the administrator.
+/// How to reach an external plugin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PluginLink {
-    /// A program, whose connection the supervisor passes.
+    /// A program. The supervisor starts it and passes the connection.
     Program,
-    /// Lines of JSON to a service.
+    /// A service that exchanges lines of JSON.
     Lines(Service),
-    /// POST requests.
+    /// A service that accepts POST requests.
     Http {
         /// The server.
         service: Service,
-        /// For the `Host` header.
+        /// Value of the `Host` header.
         authority: String,
-        /// Path and query. May hold a key.
+        /// Path and query. It may contain a key.
         path: Secret,
     },
 }
 
-/// What a plugin of the administrator decides.
+/// The decision that an external plugin makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PluginKind {
-    /// Where tokens lead.
+    /// The targets of tokens.
     Targets,
-    /// Who is let in: its place among [`super::setup::ConnectorSetup::auth`].
+    /// Admission of clients: index in [`super::setup::ConnectorSetup::auth`].
     Admission(u16),
 }

@@ -1,8 +1,8 @@
 //! Messages between the processes: one enum for each direction of each channel.
 //!
-//! A channel is a `SOCK_SEQPACKET` pair; a message is one datagram of at most [`wire::MAX_BYTES`] with
-//! at most one descriptor, which is a field of its message. Whoever receives treats the other end as
-//! hostile: what can't be decoded is an error, and the channel is given up.
+//! A channel is a `SOCK_SEQPACKET` pair. A message is one datagram of at most [`wire::MAX_BYTES`] with at
+//! most one descriptor, which is a field of the message. The receiver treats the other end as hostile: a
+//! message that can't be decoded is an error, and the channel is given up.
 
 pub mod ack_channel;
 pub mod admission;
@@ -28,26 +28,26 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-/// An accepted connection, counted from 1 since the supervisor has started.
+/// Number of an accepted connection, from 1 since the start of the supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ConnectionId(pub u64);
 
-/// One gateway process, counted from 1 since the supervisor has started.
+/// Number of a gateway process, from 1 since the start of the supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct GatewayId(pub u32);
 
-/// A session as the log and its client know it: 128 bits, of which the first 64 tell this run of the service from
-/// all others. Random, and no secret.
+/// Id of a session in the log and for its client: 128 bits, of which the first 64 identify the run of the
+/// service. Random, but not secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionId {
-    /// Of this run.
+    /// Number of the run.
     pub run: u64,
     /// Its connection.
     pub connection: ConnectionId,
 }
 
 impl SessionId {
-    /// Reads what is written by `Display`.
+    /// Parses the text that `Display` formats.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let number = |part: Option<&str>| u64::from_str_radix(part?, 16).ok();
@@ -63,16 +63,16 @@ impl fmt::Display for SessionId {
     }
 }
 
-/// A gateway has done what none does that is in order: it must not go on.
+/// A violation of protocol by a gateway, which must be ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Violation {
-    /// Which.
+    /// The gateway.
     pub gateway: GatewayId,
-    /// What it has done, for a human: some words of ours, never what it sent.
+    /// Description for humans. It never contains data of the gateway.
     pub what: String,
 }
 
-/// Who a client is: its address and port, or the unix socket that it came through.
+/// Address of a client: IP address and port, or the path of the unix socket that it connected to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ClientAddr {
     /// A TCP client.
@@ -82,7 +82,7 @@ pub enum ClientAddr {
 }
 
 impl fmt::Display for ClientAddr {
-    /// The host alone, as the original's log lines have it.
+    /// Formats the host only, as in the original's log lines.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ip(address) => address.ip().fmt(f),

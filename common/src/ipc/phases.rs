@@ -1,4 +1,4 @@
-//! Messages out of their phase: each is refused, in every direction, before its fields are looked at.
+//! Messages out of phase are rejected in every direction before their fields are decoded.
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
@@ -38,7 +38,7 @@ fn send(end: &OwnedFd, message: &impl Message) {
     seqpacket::send(end.as_fd(), encoded.bytes(), encoded.fd).unwrap();
 }
 
-/// Why the next message is refused.
+/// Returns the error of the next message.
 async fn refusal<M: Message>(channel: &Channel) -> String {
     match channel.receive::<M>().await {
         Err(ChannelError::Violation(error @ WireError::Phase(..))) => error.to_string(),
@@ -73,7 +73,7 @@ async fn no_role_is_heard_before_it_is_ready() {
     send(&theirs, &GatewayToSupervisor::Report(Report::default()));
     let expected = "message Report is not allowed in phase starting";
     assert_eq!(refusal::<GatewayToSupervisor>(&ours).await, expected);
-    // Whatever it has for a body, and whether or not its descriptor came.
+    // Regardless of the body, and of whether the descriptor arrived.
     for tag in [SupervisorToGateway::CONNECTION, SupervisorToGateway::RECORDING] {
         let (theirs, ours) = pair();
         seqpacket::send(theirs.as_fd(), &[VERSION, tag, 0xff], None).unwrap();
@@ -92,7 +92,7 @@ async fn the_supervisor_keeps_to_the_phases_too() {
     assert_eq!(refusal::<SupervisorToGateway>(&ours).await, expected);
 }
 
-/// After an upgrade.
+/// As after an upgrade.
 #[tokio::test(flavor = "current_thread")]
 async fn a_role_that_serves_already_is_not_ready_again() {
     let (theirs, ours) = Channel::pair().unwrap();
@@ -105,7 +105,7 @@ async fn a_role_that_serves_already_is_not_ready_again() {
 }
 
 #[test]
-fn each_message_has_its_time() {
+fn each_message_is_legal_in_some_phase() {
     for Direction { name, table, .. } in DIRECTIONS {
         let mut reached: BTreeSet<Phase> = table[0].phases.iter().copied().collect();
         assert_eq!(reached.len(), 1, "{name} begins in one phase");

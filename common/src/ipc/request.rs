@@ -1,4 +1,4 @@
-//! What a client has asked for, as its gateway tells it for the record of the session.
+//! The request of a client, as reported by its gateway for the session record.
 
 use std::time::Duration;
 
@@ -6,51 +6,51 @@ use serde::{Deserialize, Serialize};
 
 use super::ConnectionId;
 
-/// The request that has opened a session. Clients choose most of this: escape it before a human sees it.
-/// Each text has at most [`Request::MAX_TEXT`] bytes.
+/// The request that has opened a session. Clients choose most of its content, which must be escaped before it
+/// is displayed. Each text has at most [`Request::MAX_TEXT`] bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
     /// `Host`.
     pub host: Option<String>,
-    /// The path without its query, which may hold a token.
+    /// The path without its query, which may contain a token.
     pub path: Option<String>,
     /// `Origin`.
     pub origin: Option<String>,
     /// `User-Agent`.
     pub user_agent: Option<String>,
-    /// The sub-protocol that was chosen.
+    /// The selected sub-protocol.
     pub subprotocol: Option<String>,
-    /// The version of TLS, if it is used.
+    /// Version of TLS, if it is used.
     pub tls_version: Option<String>,
-    /// Its cipher suite.
+    /// Cipher suite of TLS.
     pub tls_cipher: Option<String>,
-    /// The common name of the client's certificate.
+    /// Common name of the client's certificate.
     pub client_certificate: Option<String>,
-    /// From the client's first byte, or before, to the answer.
+    /// Time from the acceptance of the connection to the response.
     pub handshake: Option<Duration>,
 }
 
-/// Which connection has asked for what.
+/// The request of a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Requested {
-    /// Which.
+    /// The connection.
     pub id: ConnectionId,
-    /// For what.
+    /// Its request.
     pub request: Request,
 }
 
 impl Request {
-    /// Longest text, bytes.
+    /// Maximum length of a text in bytes.
     pub const MAX_TEXT: usize = 256;
 
-    /// A text that fits: a longer one is cut between characters.
+    /// Truncates a text to the maximum length, between characters.
     #[must_use]
     pub fn text(text: &str) -> String {
         let fits = |(at, c): &(usize, char)| at + c.len_utf8() <= Self::MAX_TEXT;
         text.char_indices().take_while(fits).map(|(_, c)| c).collect()
     }
 
-    /// Whether every text fits.
+    /// Whether no text exceeds the maximum length.
     #[must_use]
     pub fn fits(&self) -> bool {
         let Self { host, path, origin, user_agent, subprotocol, tls_version, tls_cipher, .. } = self;
@@ -61,7 +61,7 @@ impl Request {
 }
 
 impl Requested {
-    /// So many fit into a message.
+    /// Maximum number in a message.
     pub const MAX_BATCH: usize = 7;
 }
 

@@ -1,4 +1,4 @@
-//! What the roles are told before they begin.
+//! Setups: the configuration of the roles, sent before they begin.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -19,142 +19,144 @@ use crate::config::{Limits, Sandbox, Secret, SuiteNumber, Timeouts};
 use crate::sys::memory_file;
 use crate::ticket::Key;
 
-/// The user and group that a role becomes before it reads a byte from anyone.
+/// User and group that a role changes to before it reads a byte from anyone else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunAs {
-    /// User number, never 0.
+    /// User id, never 0.
     pub uid: u32,
-    /// Group number; supplementary groups are dropped.
+    /// Group id. Supplementary groups are dropped.
     pub gid: u32,
 }
 
-/// What a gateway is told. Every value is in force for the process's life.
+/// Setup of a gateway. It stays in force for the life of the process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GatewaySetup {
-    /// Whom to become; nobody else when the supervisor isn't root.
+    /// User to change to; `None` if the supervisor is not root.
     pub run_as: Option<RunAs>,
-    /// How far to be confined.
+    /// Required confinement.
     pub sandbox: Sandbox,
-    /// What plain requests get.
+    /// Response to requests that are not for a WebSocket.
     pub page: Page,
-    /// TLS towards clients, if any.
+    /// TLS for clients, if configured.
     pub tls: Option<TlsTerms>,
-    /// TLS towards the target, if any.
+    /// TLS to the target, if configured.
     pub target_tls: Option<TargetTlsTerms>,
-    /// What the connector wants to know of a client.
+    /// Facts about clients that the connector needs.
     pub inquiry: Inquiry,
-    /// How clients without a good token are refused.
+    /// How to refuse clients without a valid token.
     pub token_refusal: TokenRefusal,
-    /// Pass text messages on instead of refusing them.
+    /// Forward text messages instead of rejecting them.
     pub accept_text: bool,
     /// Interval of pings.
     pub heartbeat: Option<Duration>,
-    /// Deadlines of each step.
+    /// Time limits of the steps of a connection.
     pub timeouts: Timeouts,
-    /// Bounds on what clients may use.
+    /// Limits on resources that clients use.
     pub limits: Limits,
-    /// Deadline of an answer from the connector: its own deadline and some more.
+    /// Time limit for an answer of the connector. It exceeds the connector's own time limit.
     pub admission: Duration,
-    /// Ask for a file for each session, and record it there.
+    /// Record each session in a file that the supervisor opens.
     pub record: bool,
-    /// Show each piece of data that passes as a mark.
+    /// Send a mark for each piece of forwarded data.
     pub traffic: bool,
-    /// What tells the sessions of this run of the service from those of others.
+    /// Number of this run, a part of session ids.
     pub run: u64,
-    /// Tell what has opened each session, for its record.
+    /// Report the request of each session, for its record.
     pub tell_requests: bool,
-    /// Log more.
+    /// Send debug lines.
     pub verbose: bool,
 }
 
-/// What the connector wants to know of a client that asks for a WebSocket.
+/// Facts about clients that the connector needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inquiry {
-    /// Its token, from where.
+    /// The part of the request with the token, if tokens are used.
     pub token: Option<TokenFrom>,
-    /// The fields of its request with these names, in lower case.
+    /// Lower-case names of header fields.
     pub headers: Vec<String>,
-    /// The common name of its certificate.
+    /// Common name of the client certificate.
     pub common_name: bool,
-    /// The path and all fields of its request.
+    /// Path and all header fields.
     pub head: bool,
-    /// It is to be asked before a page is served, too.
+    /// Requests for pages need admission too.
     pub pages: bool,
 }
 
-/// What plain requests get.
+/// Response to requests that are not for a WebSocket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Page {
-    /// Nothing but a refusal.
+    /// An error for every request.
     None,
     /// Files beneath the directory that is passed as a descriptor.
     Files {
-        /// Show directories without an index as a list.
+        /// List directories that have no index.
         listing: bool,
-        /// Absolute paths of the directory without `.` and `..`, the real one last: links to it are written so.
+        /// Absolute paths of the directory without `.` and `..`, the real path last. They identify absolute
+        /// links that lead inside.
         names: Vec<OsString>,
     },
     /// The built-in demo page.
     Demo,
 }
 
-/// On what terms clients may speak TLS.
+/// Settings of TLS for clients.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TlsTerms {
-    /// Refuse clients that don't.
+    /// Reject clients that do not use TLS.
     pub required: bool,
-    /// Refuse TLS 1.2.
+    /// Reject TLS 1.2.
     pub only_1_3: bool,
-    /// The suites of TLS 1.2 to accept, the preferred one first; all if absent.
+    /// Accepted suites of TLS 1.2, in order of preference; `None` for all.
     pub suites: Option<Vec<SuiteNumber>>,
-    /// Authorities (DER) for clients' certificates; present when these are asked for.
+    /// Authorities (DER) for client certificates, if those are required.
     pub client_authorities: Option<Vec<Vec<u8>>>,
-    /// How to name the certificate's file to a human.
+    /// Name of the certificate file for messages.
     pub certificate_name: String,
 }
 
-/// How the target proves who it is.
+/// Settings of TLS to the target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TargetTlsTerms {
-    /// Authorities (DER) to trust.
+    /// Trusted authorities (DER).
     pub authorities: Vec<Vec<u8>>,
-    /// The name that its certificate must carry, if not that of its host.
+    /// Name that the target's certificate must contain, if it is not the target's host.
     pub server_name: Option<String>,
 }
 
-/// What the connector is told.
+/// Setup of the connector.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectorSetup {
-    /// Whom to become.
+    /// User to change to; `None` if the supervisor is not root.
     pub run_as: Option<RunAs>,
-    /// How far to be confined.
+    /// Required confinement.
     pub sandbox: Sandbox,
-    /// What clients must prove, all of it.
+    /// Authentication methods. Clients must pass all of them.
     pub auth: Vec<AuthTerms>,
-    /// Bounds on what clients may use: a connection may be granted as many pages as it may make requests.
+    /// Limits on resources that clients use. A connection may be granted as many pages as it may send
+    /// requests.
     pub limits: Limits,
-    /// Where sessions go.
+    /// Targets of sessions.
     pub destination: Destination,
-    /// How long clients wait for a target that a program is being started for; whether it is, is told by
-    /// `SupervisorToConnector::Program`.
+    /// How long clients wait for a target that a program is being started for.
+    /// `SupervisorToConnector::Program` tells the state of the program.
     pub startup: Option<Duration>,
-    /// Sessions with the target use TLS, which its log line tells.
+    /// Sessions use TLS to the target, which the log line mentions.
     pub target_tls: bool,
     /// Try IPv6 addresses first.
     pub prefer_ipv6: bool,
-    /// Deadlines of each step.
+    /// Time limits of the steps of a connection.
     pub timeouts: Timeouts,
-    /// Tells the supervisor's tickets from others.
+    /// The key that verifies tickets.
     pub ticket_key: Key,
-    /// How long tickets are good.
+    /// Validity of tickets.
     pub ticket_lifetime: Duration,
-    /// What tokens are told apart by in records.
+    /// The key of token hashes in session records.
     pub token_key: Key,
 }
 
 impl ConnectorSetup {
-    /// Whether deciding about a client may take signatures, ciphers or TLS. Their library takes tens of
-    /// milliseconds to start, which the first client would wait.
+    /// Whether decisions about clients may need cryptography. Its library takes tens of milliseconds to
+    /// initialise, which would delay the first client.
     #[must_use]
     pub fn uses_cryptography(&self) -> bool {
         let auth = self.auth.iter().any(|terms| matches!(terms, AuthTerms::External { .. }));
@@ -170,81 +172,80 @@ impl ConnectorSetup {
     }
 }
 
-/// What clients must prove.
+/// An authentication method.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AuthTerms {
-    /// That they know a user name and password, with a colon between them.
+    /// User name and password, separated by a colon.
     Basic(Secret),
-    /// That they are pages of one of these origins.
+    /// Accepted origins of pages.
     Origin {
-        /// These.
+        /// The accepted origins.
         expected: Vec<String>,
-        /// What a client sends instead is not logged: it may be a token.
+        /// Do not log rejected origins, as they may contain tokens.
         is_secret: bool,
     },
-    /// That they have a certificate with one of these common names.
+    /// Accepted common names of client certificates.
     CommonName(Vec<String>),
-    /// What a plugin of the administrator's own asks for.
+    /// An external plugin.
     External {
-        /// How to ask it.
+        /// How to reach the plugin.
         link: PluginLink,
-        /// It wants to know the target, so that the token is looked up before.
+        /// The plugin is asked after the lookup of the token, and is told the target.
         after_lookup: bool,
     },
 }
 
-/// Where sessions go.
+/// Targets of sessions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Destination {
-    /// All to the same target.
+    /// One target for all sessions.
     Target(TargetAddr),
-    /// Each where its client's token leads.
+    /// The target that the client's token names.
     Tokens(TokenLookup),
-    /// All to the wrapped program.
+    /// The wrapped program.
     Program {
-        /// Its port on loopback. Whether it listens is told by `SupervisorToConnector::Program`.
+        /// Port of the program on loopback. `SupervisorToConnector::Program` tells whether it listens.
         port: u16,
-        /// How long clients wait for it to listen.
+        /// How long clients wait for the program to listen.
         patience: Duration,
     },
 }
 
-/// What knows the target of a token.
+/// A source of targets by token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TokenLookup {
     /// Lines `token: target` of [`TokenFiles`].
     Lines,
-    /// The names of [`TokenFiles`], which hold one target each.
+    /// Names of [`TokenFiles`], each containing a target.
     FileNames,
     /// The unix sockets beneath this directory.
     SocketDirectory(PathBuf),
-    /// The key is the one file of [`TokenFiles`].
+    /// Signed tokens. The key is the one file of [`TokenFiles`].
     Jwt,
-    /// Values in Redis.
+    /// Values stored in Redis.
     Redis(RedisLookup),
-    /// A service over HTTP.
+    /// An HTTP service.
     Api(ApiLookup),
-    /// A plugin of the administrator's own.
+    /// An external plugin.
     External(PluginLink),
 }
 
-/// How long a service or a plugin that is asked about a client may take for its answer. The client waits
-/// meanwhile.
+/// Time limit for an answer of a service or plugin about a client. The client waits meanwhile.
 pub const LOOKUP_DEADLINE: Duration = Duration::from_secs(5);
 
-/// What the files of tokens hold.
+/// Content of the token files.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenFiles {
-    /// They can't be read, so that nothing is known of any token.
+    /// The files can't be read, so that no token is known.
     pub unreadable: bool,
-    /// All of them; where two know the same token, the later one is right.
+    /// All files. If several contain the same token, the last one wins.
     pub files: Vec<TokenFile>,
 }
 
-/// A file of tokens.
+/// A token file.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenFile {
-    /// Its path, for humans, as far as it is text.
+    /// Path of the file for messages.
     pub path: String,
     /// What it holds.
     pub content: Vec<u8>,
@@ -256,20 +257,20 @@ impl fmt::Debug for TokenFile {
     }
 }
 
-/// What the signer is told.
+/// Setup of the signer.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct SignerSetup {
-    /// Whom to become.
+    /// User to change to; `None` if the supervisor is not root.
     pub run_as: Option<RunAs>,
-    /// How far to be confined.
+    /// Required confinement.
     pub sandbox: Sandbox,
     /// The certificate (DER) that the key must belong to.
     pub certificate: Vec<u8>,
-    /// Text of the PEM file with the private key.
+    /// Content of the file with the private key.
     pub key_pem: Vec<u8>,
     /// Pass phrase of the key.
     pub password: Option<String>,
-    /// Sign no handshake of TLS 1.2.
+    /// Do not sign handshakes of TLS 1.2.
     pub only_1_3: bool,
 }
 
@@ -280,30 +281,30 @@ impl Drop for SignerSetup {
     }
 }
 
-/// What clients see of us in a TLS handshake.
+/// The certificate of the instance, for gateways.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerIdentity {
-    /// Certificates (DER), the leaf first.
+    /// Certificates (DER), leaf first.
     pub chain: Vec<Vec<u8>>,
-    /// The leaf's key.
+    /// Public description of the leaf's key.
     pub key: KeyDescription,
-    /// What all gateways derive the keys of session tickets from.
+    /// The secret from which all gateways derive the keys of session tickets.
     pub tickets: TicketSecret,
 }
 
-/// A secret that the gateways of one instance share while a certificate is in force. It is made anew
-/// with each certificate and each start, and no other instance has it.
+/// A secret that the gateways of an instance share while a certificate is in force. It is generated for each
+/// certificate and each start, and never shared with another instance.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TicketSecret([u8; 32]);
 
 impl TicketSecret {
-    /// From random bytes.
+    /// Wraps random bytes.
     #[must_use]
     pub fn new(random: [u8; 32]) -> Self {
         Self(random)
     }
 
-    /// The bytes, for the one place that needs them.
+    /// Returns the secret. Each caller must have a reason to see it.
     #[must_use]
     pub fn reveal(&self) -> &[u8] {
         &self.0
@@ -316,41 +317,42 @@ impl fmt::Debug for TicketSecret {
     }
 }
 
-/// What the demo's echo target is told.
+/// Setup of the echo role.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EchoSetup {
-    /// Whom to become.
+    /// User to change to; `None` if the supervisor is not root.
     pub run_as: Option<RunAs>,
-    /// How far to be confined.
+    /// Required confinement.
     pub sandbox: Sandbox,
 }
 
-/// What the exporter is told.
+/// Setup of the exporter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExporterSetup {
-    /// Whom to become.
+    /// User to change to; `None` if the supervisor is not root.
     pub run_as: Option<RunAs>,
-    /// How far to be confined.
+    /// Required confinement.
     pub sandbox: Sandbox,
 }
 
-/// Writes a setup into a file in memory that can be sent to any number of roles. No copy stays behind.
+/// Serialises a setup to a memory file, which can be sent to any number of roles. No copy of its secrets
+/// stays in this process.
 ///
 /// # Errors
 ///
-/// The kernel's.
+/// Fails if memory or descriptors run out.
 pub fn file(setup: &impl Serialize) -> std::io::Result<OwnedFd> {
-    // With room for all from the start: growing would leave copies behind.
+    // The buffer has its final capacity from the beginning, as growing would leave copies of secrets behind.
     let len = postcard::experimental::serialized_size(setup).map_err(std::io::Error::other)?;
     let bytes = postcard::to_extend(setup, Vec::with_capacity(len)).map_err(std::io::Error::other)?;
     memory_file::sealed(&Zeroizing::new(bytes))
 }
 
-/// Reads a setup from a file that [`file`] made.
+/// Reads a setup from a file of [`file`].
 ///
 /// # Errors
 ///
-/// The kernel's, or that it holds something else.
+/// Fails if the file can't be read or has other content.
 pub fn read<T: DeserializeOwned>(fd: OwnedFd) -> std::io::Result<T> {
     let content = Zeroizing::new(memory_file::content(fd)?);
     Ok(wire::value(&content)?)

@@ -79,7 +79,7 @@ impl Stats {
         add(self.handshakes.entry(result).or_default(), 1);
     }
 
-    /// Whether a gateway that works correctly, and has sent `earlier` before, could send this within `bounds`.
+    /// Whether a correct gateway that has reported `earlier` before can report this within `bounds`.
     #[must_use]
     pub fn is_possible(&self, earlier: &Self, bounds: &Bounds) -> bool {
         let Bounds { connections, requests, age } = *bounds;
@@ -112,23 +112,23 @@ impl Stats {
     }
 }
 
-/// What whoever started a gateway knows of what it can have counted.
+/// Limits of what a gateway can have counted.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Connections that it was sent.
+    /// Number of connections that it received.
     pub connections: u64,
-    /// Requests that it serves on a connection at most.
+    /// Maximum number of requests on one of its connections.
     pub requests: u64,
-    /// The time since its start.
+    /// Time since its start.
     pub age: Duration,
 }
 
-/// The sum, unless there is none or it is too large.
+/// The sum; `None` if a value is missing or the sum overflows.
 fn total(counts: impl IntoIterator<Item = Option<u64>>) -> Option<u64> {
     counts.into_iter().try_fold(0, |sum: u64, count| sum.checked_add(count?))
 }
 
-/// Whether no count is smaller than it was.
+/// Whether no counter is smaller than before.
 fn has_grown<K: Ord>(before: &BTreeMap<K, u64>, now: &BTreeMap<K, u64>) -> bool {
     before.iter().all(|(key, count)| now.get(key).is_some_and(|now| now >= count))
 }
@@ -153,7 +153,7 @@ impl Durations {
         add(&mut self.microseconds, u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
     }
 
-    /// How many were counted, unless that is too large a number.
+    /// Number of durations; `None` if it overflows.
     fn total(&self) -> Option<u64> {
         total(self.counts.map(Some))
     }
@@ -171,7 +171,8 @@ impl Durations {
         add(&mut self.microseconds, other.microseconds);
     }
 
-    /// Durations in seconds up to each bound and above the one before. The last bucket has no bound.
+    /// Number of durations by bucket: those up to each bound in seconds and above the previous one. The last
+    /// bucket is unbounded.
     pub fn buckets(&self) -> impl Iterator<Item = (String, u64)> {
         let bounds = BOUNDS.iter().map(|bound| (f64::from(*bound) / 1000.0).to_string());
         bounds.chain(["+Inf".into()]).zip(self.counts)

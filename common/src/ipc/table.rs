@@ -1,28 +1,30 @@
-//! How messages are declared: one table for each direction of each channel.
+//! The declaration of messages: one table for each direction of each channel.
 //!
-//! A row of a table says everything about a message: its tag, the phases in which it is legal, its fields, and
-//! which of them is a descriptor. The enum, its encoder and decoder, the check of the phase, the rescue of a message
-//! whose descriptor was lost, the fuzz target, `docs/messages.md` and the constants of the end-to-end tests
-//! (`tests/harness/messages.py`) all come from it.
+//! A row of a table declares everything about a message: its tag, the phases in which it is legal, its
+//! fields, and which of them is a descriptor. From the table follow the enum, its encoder and decoder, the
+//! check of the phase, the handling of a lost descriptor, the fuzz target, `docs/messages.md`, and the
+//! constants of the end-to-end tests (`tests/harness/messages.py`).
 //!
 //! # What may change after a release
 //!
-//! Roles of one generation are of one version: messages between gateways, connector and signer, and all that a role
-//! is told before it is ready, may change at will. Only an in-place upgrade makes two versions meet. A supervisor
-//! then goes on with roles that an earlier version has started, so two kinds of messages last:
+//! The roles of a generation have the same version. So messages between gateways, connector and signer, and
+//! all messages to a role before it is ready, may change freely. Only an in-place upgrade brings two versions
+//! together: a supervisor then continues with roles that an earlier version has started. Therefore two kinds
+//! of messages are permanent:
 //!
-//! - What such a role tells the supervisor must be understood by each later version. A row whose tag was released
-//!   keeps its tag, its fields and its meaning. A message that needs other fields is a new row with the next free
-//!   tag, and the old row stays until upgrades from the versions that send it are no longer supported; its tag is
-//!   never used again. An enum in a field may get further variants at its end; nothing else in a field may change,
-//!   since fields are written without names.
-//! - What the supervisor tells such a role must be known to that role. To a role of an earlier version it sends only
-//!   rows that were there in version 0.1.0, unless that role has said that it knows more.
+//! - Messages of such a role to the supervisor must be understood by all later versions. A row whose tag was
+//!   released keeps its tag, its fields and its meaning. A message that needs other fields becomes a new row
+//!   with the next free tag. The old row stays until upgrades from versions that send it are no longer
+//!   supported, and its tag is never reused. An enum in a field may get further variants at its end. Nothing
+//!   else in a field may change, since fields are encoded without names.
+//! - Messages of the supervisor to such a role must be known to the role. A role of an earlier version is
+//!   sent only messages that existed in version 0.1.0, unless it has declared that it supports more.
 //!
-//! A new row is compatible in both directions as long as that is observed. Whoever adds one from a role to the
-//! supervisor also counts up the version of the upgrade's state, so that no earlier version takes over roles whose
-//! words it does not know. A change that can't be made this way counts up [`VERSION`](super::wire::VERSION). An
-//! upgrade between two such versions is rejected while it is rehearsed, and the service must be restarted.
+//! Under these rules a new row is compatible in both directions. A new message from a role to the supervisor
+//! also increments the version of the upgrade's state, so that no earlier version takes over roles whose
+//! messages it does not know. A change that violates these rules increments
+//! [`VERSION`](super::wire::VERSION). The rehearsal of an upgrade between such versions then fails, and the
+//! service must be restarted.
 
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -37,13 +39,13 @@ pub struct Row {
     pub tag: u8,
     /// Its name.
     pub name: &'static str,
-    /// The name of the constant of its tag.
+    /// Name of the constant of its tag.
     pub constant: &'static str,
     /// Its documentation, line by line.
     pub about: &'static [&'static str],
     /// The phases in which it is legal.
     pub phases: &'static [Phase],
-    /// The phase that begins with it, if it begins one.
+    /// The phase that begins with it, if there is one.
     pub then: Option<Phase>,
     /// Its fields, in the order of their encoding.
     pub fields: &'static [Field],
@@ -56,44 +58,44 @@ pub struct Field {
     pub name: &'static str,
     /// Its type, as Rust writes it.
     pub kind: &'static str,
-    /// Whether it travels as a descriptor beside the datagram.
+    /// Whether it is a descriptor, which is sent beside the datagram.
     pub is_descriptor: bool,
 }
 
-/// A message in one direction of a channel. Only [`messages!`] implements it.
+/// A message in one direction of a channel. Implemented by [`messages!`] only.
 pub trait Message: Sized + fmt::Debug {
-    /// The name of its enum.
+    /// Name of the enum.
     const NAME: &'static str;
-    /// Its sender and its receiver.
+    /// Sender and receiver.
     const ENDS: (&'static str, &'static str);
-    /// Its table. The conversation begins in the phase of the first row.
+    /// The table of messages. The conversation begins in the phase of the first row.
     const TABLE: &'static [Row];
-    /// The phase in which the conversation begins.
+    /// The initial phase of the conversation.
     const BEGINS: Phase = Self::TABLE[0].phases[0];
 
-    /// The datagram and the descriptor that accompanies it.
+    /// Encodes the message as a datagram and a descriptor.
     ///
     /// # Errors
     ///
-    /// When the datagram would be longer than [`MAX_BYTES`](super::wire::MAX_BYTES).
+    /// Fails if the datagram would be longer than [`MAX_BYTES`](super::wire::MAX_BYTES).
     fn encode(&self) -> Result<Encoded<'_>, WireError>;
 
-    /// The message with this tag.
+    /// Decodes the message with this tag.
     ///
     /// # Errors
     ///
-    /// When no message has this tag, or its fields and its descriptor are not exactly those of the table.
+    /// Fails if no message has this tag, or if fields and descriptor are not exactly those of the table.
     fn decode(tag: u8, reader: Reader<'_>) -> Result<Self, WireError>;
 
-    /// The connection that a message concerned whose descriptor was lost.
+    /// Decodes the id of the connection from a message whose descriptor was lost.
     ///
     /// # Errors
     ///
-    /// When the table names none for it, or its fields are not those of the table.
+    /// Fails if the table names no such field, or if the fields are not those of the table.
     fn lost(tag: u8, reader: Reader<'_>) -> Result<ConnectionId, WireError>;
 }
 
-/// The phase of the conversation in one direction of a channel, which decides which messages are legal.
+/// The phase of the conversation in one direction of a channel, which determines the legal messages.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Conversation(Option<Phase>);
 
@@ -104,22 +106,23 @@ impl Conversation {
         Self(Some(phase))
     }
 
-    /// Decodes a datagram, and enters the phase that begins with it.
+    /// Decodes a datagram, and enters the phase that it begins.
     ///
     /// # Errors
     ///
-    /// When it is not a message of type `M` that is legal in this phase. The channel must be given up.
+    /// Fails if the datagram is not a message of type `M` that is legal in this phase. The channel must be
+    /// given up.
     pub fn decode<M: Message>(&mut self, datagram: &[u8], fd: Option<OwnedFd>) -> Result<M, WireError> {
         let (tag, reader) = wire::open(datagram, fd)?;
         self.proceed::<M>(tag)?;
         M::decode(tag, reader)
     }
 
-    /// The tag of a message whose descriptor was lost, and the connection that it concerned.
+    /// Decodes the tag and the connection of a message whose descriptor was lost.
     ///
     /// # Errors
     ///
-    /// As [`Self::decode`], and when the table names no connection.
+    /// The same as those of [`Self::decode`]. Also fails if the table names no connection for the message.
     pub fn lost<M: Message>(&mut self, datagram: &[u8]) -> Result<(u8, ConnectionId), WireError> {
         let (tag, reader) = wire::open(datagram, None)?;
         self.proceed::<M>(tag)?;
@@ -141,7 +144,7 @@ impl Conversation {
 ///
 /// # Errors
 ///
-/// When it is not a message of type `M`.
+/// Fails if the datagram is not a message of type `M`.
 pub fn decode<M: Message>(datagram: &[u8], fd: Option<OwnedFd>) -> Result<M, WireError> {
     let (tag, reader) = wire::open(datagram, fd)?;
     M::decode(tag, reader)

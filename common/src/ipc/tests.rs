@@ -32,7 +32,7 @@ fn ticket(client: ClientAddr) -> Ticket {
     )
 }
 
-/// Two ends that serve already.
+/// Two ends that are in the phase of serving.
 fn channel_pair() -> (Channel, Channel) {
     let (a, b) = Channel::pair().unwrap();
     (Channel::adopted(a).unwrap(), Channel::adopted(b).unwrap())
@@ -85,9 +85,9 @@ async fn the_largest_counts_fit_into_a_message() {
     assert_eq!(supervisor.receive::<GatewayToSupervisor>().await.unwrap(), counts);
 }
 
-/// Roles of two versions meet after an upgrade: what was released stays as it is written here.
+/// Roles of two versions meet after an upgrade. The encoding of released messages must not change.
 #[test]
-fn messages_are_written_as_they_were_released() {
+fn the_encoding_of_released_messages_is_unchanged() {
     fn bytes(message: &impl Message) -> Vec<u8> {
         message.encode().unwrap().bytes().to_vec()
     }
@@ -116,7 +116,7 @@ fn messages_are_written_as_they_were_released() {
 }
 
 #[test]
-fn a_lost_descriptor_is_blamed_on_its_connection() {
+fn a_lost_descriptor_names_its_connection() {
     fn lost<M: Message>(message: &M) -> Result<ConnectionId, WireError> {
         let encoded = message.encode().unwrap();
         let (tag, reader) = wire::open(encoded.bytes(), None).unwrap();
@@ -166,7 +166,7 @@ async fn the_largest_answer_of_a_plugin_fits_into_a_message() {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn a_closed_end_is_told() {
+async fn a_closed_end_is_reported() {
     let (gateway, supervisor) = channel_pair();
     drop(gateway);
     assert!(matches!(supervisor.receive::<GatewayToSupervisor>().await, Err(ChannelError::Closed)));
@@ -182,9 +182,9 @@ async fn a_datagram_that_is_too_long_is_refused() {
     assert!(matches!(received, Err(ChannelError::Violation(WireError::Truncated))), "{received:?}");
 }
 
-/// More senders than the kernel has room for: each must get its turn.
+/// More senders than the channel has space for. Each must get its turn.
 #[tokio::test(flavor = "current_thread")]
-async fn many_can_wait_for_room() {
+async fn many_senders_can_wait_for_space() {
     const SENDERS: usize = 2000;
     let (supervisor, gateway) = channel_pair();
     let supervisor = std::rc::Rc::new(supervisor);
@@ -194,7 +194,7 @@ async fn many_can_wait_for_room() {
         sending.spawn_local(async move { supervisor.send(&SupervisorToGateway::Stop).await.unwrap() });
     }
     let received = sending.run_until(async {
-        // Let all of them begin.
+        // Let all of them start.
         tokio::time::sleep(Duration::from_millis(50)).await;
         for _ in 0..SENDERS {
             gateway.receive::<SupervisorToGateway>().await.unwrap();
@@ -204,7 +204,7 @@ async fn many_can_wait_for_room() {
 }
 
 #[test]
-fn what_is_no_message_is_refused() {
+fn invalid_datagrams_are_rejected() {
     let decode = |bytes: &[u8], fd| super::table::decode::<SupervisorToGateway>(bytes, fd).map(|_| ());
     let stop = SupervisorToGateway::Stop.encode().unwrap().bytes().to_vec();
     assert!(decode(&stop, None).is_ok());

@@ -6,17 +6,17 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-/// Longest datagram. Larger values travel as memory files.
+/// Maximum length of a datagram in bytes. Larger values are sent as memory files.
 pub const MAX_BYTES: usize = 16 << 10;
 
-/// Version at the head of each datagram. [`super::table`] says when to increment it.
+/// Version at the beginning of each datagram. [`super::table`] tells when to increment it.
 pub const VERSION: u8 = 1;
 
 /// An encoded message.
 #[derive(Debug)]
 pub struct Encoded<'a> {
     bytes: Vec<u8>,
-    /// The descriptor that accompanies it.
+    /// The descriptor to send with it.
     pub fd: Option<BorrowedFd<'a>>,
 }
 
@@ -31,7 +31,7 @@ impl Encoded<'_> {
 /// The phase of the conversation in one direction of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
-    /// Nothing was sent yet.
+    /// Nothing has been sent yet.
     Setup,
     /// The role is being set up.
     Starting,
@@ -49,10 +49,10 @@ impl fmt::Display for Phase {
     }
 }
 
-/// Why bytes are not a message. All but `Encode` and `TooLong` are the fault of the other end.
+/// The reason why bytes are not a message. All but `Encode` and `TooLong` are faults of the other end.
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
-    /// The other end uses another version.
+    /// The message has another version.
     #[error("message of version {0}, expected {VERSION}")]
     Version(u8),
     /// This direction has no message with this tag.
@@ -61,7 +61,7 @@ pub enum WireError {
     /// The message is not legal in this phase.
     #[error("message {0} is not allowed in phase {1}")]
     Phase(&'static str, Phase),
-    /// The body does not fit the tag.
+    /// The body does not match the tag.
     #[error("malformed body of message {0}")]
     Body(u8),
     /// A descriptor is missing or superfluous.
@@ -93,7 +93,7 @@ pub struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    /// Begins a message.
+    /// Starts a message.
     pub(super) fn new(tag: u8) -> Self {
         Self { tag, bytes: Vec::from([VERSION, tag]), fd: None }
     }
@@ -104,12 +104,12 @@ impl<'a> Writer<'a> {
         Ok(Self { bytes, ..self })
     }
 
-    /// Adds the descriptor.
+    /// Attaches the descriptor.
     pub(super) fn descriptor(self, fd: BorrowedFd<'a>) -> Self {
         Self { fd: Some(fd), ..self }
     }
 
-    /// The encoded message.
+    /// Completes the message.
     pub(super) fn finish(self) -> Result<Encoded<'a>, WireError> {
         if self.bytes.len() > MAX_BYTES {
             return Err(WireError::TooLong(self.tag));
@@ -127,19 +127,19 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// The next field.
+    /// Decodes the next field.
     pub(super) fn field<T: DeserializeOwned>(&mut self) -> Result<T, WireError> {
         let (field, rest) = postcard::take_from_bytes(self.rest).map_err(|_| WireError::Body(self.tag))?;
         self.rest = rest;
         Ok(field)
     }
 
-    /// The descriptor.
+    /// Takes the descriptor.
     pub(super) fn descriptor(&mut self) -> Result<OwnedFd, WireError> {
         self.fd.take().ok_or(WireError::Descriptor)
     }
 
-    /// Makes sure that no bytes and no descriptor are left.
+    /// Checks that no bytes and no descriptor are left.
     pub(super) fn finish(self) -> Result<(), WireError> {
         match (self.rest, self.fd) {
             ([], None) => Ok(()),
@@ -153,7 +153,7 @@ impl<'a> Reader<'a> {
 ///
 /// # Errors
 ///
-/// When it has no tag, or another version.
+/// Fails if it has no tag, or another version.
 pub fn open(datagram: &[u8], fd: Option<OwnedFd>) -> Result<(u8, Reader<'_>), WireError> {
     match *datagram {
         [VERSION, tag, ref rest @ ..] => Ok((tag, Reader { tag, rest, fd })),
@@ -162,11 +162,11 @@ pub fn open(datagram: &[u8], fd: Option<OwnedFd>) -> Result<(u8, Reader<'_>), Wi
     }
 }
 
-/// Decodes a value that is not a message, such as a setup, from all of `bytes`.
+/// Decodes a value that is not a message, such as a setup, from `bytes`.
 ///
 /// # Errors
 ///
-/// When they do not decode, or bytes remain.
+/// Fails if the bytes do not decode, or if some are left.
 pub fn value<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
     match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Ok(value),

@@ -1,4 +1,4 @@
-//! Between the supervisor and the wrapper, the process that starts the wrapped program and ends it.
+//! Messages between the supervisor and the wrapper, the process that starts and ends the wrapped program.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -10,20 +10,20 @@ use serde::{Deserialize, Serialize};
 
 use super::table::messages;
 
-/// The setup of a wrapper, which starts one program once.
+/// Setup of a wrapper, which starts one program once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WrapperSetup {
-    /// The user to become first; none if the program runs as the supervisor's user.
+    /// User to change to first; `None` if the program runs as the supervisor's user.
     pub run_as: Option<ProgramUser>,
-    /// The program and its arguments, never empty.
+    /// The program and its arguments; never empty.
     pub command: Vec<OsString>,
-    /// The whole environment of the program.
+    /// The complete environment of the program.
     pub environment: Vec<(OsString, OsString)>,
-    /// Its working directory: the first of these that can be entered.
+    /// Working directory of the program: the first of these that can be entered.
     pub directories: Vec<PathBuf>,
     /// Soft and hard limit of open files.
     pub open_files: (u64, u64),
-    /// Time between SIGTERM and SIGKILL for its processes.
+    /// Time between SIGTERM and SIGKILL to its processes.
     pub grace: Duration,
 }
 
@@ -39,37 +39,38 @@ pub struct ProgramUser {
 }
 
 messages! {
-    /// What a wrapper is told. When its channel is closed it ends the program.
+    /// Messages of the supervisor to the wrapper. When the channel is closed, the wrapper ends the program.
     pub enum SupervisorToWrapper: "supervisor" => "wrapper" {
-        /// A `WrapperSetup` as a file in memory.
+        /// The setup, a `WrapperSetup` in a memory file.
         SETUP = 1 in Setup then Serving: Setup(file: OwnedFd [fd]),
     }
 }
 
 messages! {
-    /// What a wrapper says. It runs as the program's user, and so may say what the program likes.
+    /// Messages of the wrapper to the supervisor. The wrapper runs as the program's user, so that the program
+    /// may control it.
     #[derive(PartialEq, Eq)]
     pub enum WrapperToSupervisor: "wrapper" => "supervisor" {
-        /// The program runs, as this process.
+        /// The program runs, with this process id.
         STARTED = 1 in Starting then Serving: Started(pid: i32),
-        /// The program can't be started; a human should read why.
+        /// The program can't be started; the reason is for the administrator.
         NOT_STARTED = 2 in Starting: NotStarted(reason: String),
-        /// The program's first process has ended. Others may be left; when none is, the wrapper ends as well.
+        /// The first process of the program has ended. Others may be left; the wrapper exits with the last.
         ENDED = 3 in Serving: Ended(end: ProgramEnd),
     }
 }
 
-/// How the program's first process has ended.
+/// How the first process of the program has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ProgramEnd {
-    /// With this exit status.
+    /// It has exited with this status.
     Exited(u8),
-    /// By this signal.
+    /// It was killed by this signal.
     Killed(u8),
 }
 
 impl ProgramEnd {
-    /// The exit status that stands for this end; for a signal, the one that a shell uses.
+    /// The exit status that represents this end; for a signal, that of a shell.
     #[must_use]
     pub fn status(self) -> u8 {
         match self {
@@ -82,11 +83,11 @@ impl ProgramEnd {
 /// Whether sessions can be connected to the wrapped program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ProgramState {
-    /// It is starting: clients wait.
+    /// It is starting, and clients wait.
     #[default]
     Starting,
     /// It listens at this address.
     Listening(SocketAddr),
-    /// It is not worth waiting for.
+    /// It is not running and not about to. Clients are refused.
     Away,
 }

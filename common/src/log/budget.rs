@@ -1,77 +1,78 @@
-//! How much a role may log. Both ends keep account: the role, so that it never exceeds what it may, whatever its clients
-//! make it log; and the supervisor, with more patience, so that only a role that keeps no account is found out.
+//! The budget of a role's log lines. Both ends keep it: the role, so that it never exceeds its budget
+//! whatever its clients do; and the supervisor, with more tolerance, so that it detects only roles that
+//! ignore the budget.
 //!
-//! A gateway logs what its clients do, so each connection that it is handed raises what it may log. A connection with a
-//! session costs some hundred bytes, and one that asks for a page after the other about 100 for each with `verbose`.
+//! A gateway logs what its clients do, so each connection increases its budget. A connection with a session
+//! costs some hundred bytes. One with many requests for pages costs about 100 bytes for each with `verbose`.
 
 use std::time::Instant;
 
 use super::escaped::Escaped;
 
-/// What a role may log without clients, bytes a second: more than 2000 lines. Eight seconds of a flood at this rate, with
-/// [`PATIENT`] before, are less than 4 MiB.
+/// Budget of a role without clients, in bytes a second: more than 2000 lines. Eight seconds of a flood at
+/// this rate, after [`PATIENT`], are less than 4 MiB.
 const RATE: i64 = 256 << 10;
 
-/// What a connection adds, bytes: the lines of about 300 requests.
+/// Budget of a connection in bytes: the lines of about 300 requests.
 const CONNECTION: i64 = 32 << 10;
 
-/// What may be logged at once after a quiet time, bytes: half a second of 10 000 connections a second.
+/// Maximum burst after a quiet time, in bytes: half a second of 10 000 connections a second.
 const FRUGAL: i64 = 1 << 20;
 
-/// The same by the account of the supervisor, which hears of lines late and all at once.
+/// Maximum burst in the account of the supervisor, which receives lines late and in batches.
 const PATIENT: i64 = FRUGAL + FRUGAL / 2;
 
-/// How far above that a role may be before it is ended. What is above is dropped.
+/// Debt from which a role is ended, in bytes. Lines beyond the budget are dropped.
 const MOST_DEBT: i64 = 1 << 20;
 
-/// What a line costs beside its text, bytes: time, address and label.
+/// Cost of a line beside its text, in bytes: time, address and label.
 const LINE: usize = 64;
 
-/// What a line of this text costs, bytes.
+/// Cost of a line with this text, in bytes.
 #[must_use]
 pub fn cost(text: &str) -> usize {
     LINE.saturating_add(Escaped(text).len())
 }
 
-/// What a role may still log.
+/// The remaining budget of a role.
 #[derive(Debug)]
 pub struct Budget {
-    /// Bytes; negative for what was logged in spite of it.
+    /// Bytes; negative if lines were charged beyond the budget.
     left: i64,
     most: i64,
     as_of: Instant,
 }
 
-/// What becomes of a line.
+/// Verdict on a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is logged.
+    /// The line is logged.
     Logged,
-    /// It is dropped.
+    /// The line is dropped.
     Dropped,
-    /// It is dropped, and so many were before that no role in order logs them.
+    /// The line is dropped, after so many others that the role must be faulty.
     Excessive,
 }
 
 impl Budget {
-    /// That of a role which keeps to it.
+    /// The budget that a role keeps for itself.
     #[must_use]
     pub fn frugal(now: Instant) -> Self {
         Self { left: FRUGAL, most: FRUGAL, as_of: now }
     }
 
-    /// That of the supervisor for a role.
+    /// The budget that the supervisor keeps for a role.
     #[must_use]
     pub fn patient(now: Instant) -> Self {
         Self { left: PATIENT, most: PATIENT, as_of: now }
     }
 
-    /// There is one more connection.
+    /// Adds a connection.
     pub fn add_connection(&mut self) {
         self.left = self.most.min(self.left + CONNECTION);
     }
 
-    /// Takes `cost` for a line that is logged if there is enough; says whether there is.
+    /// Takes `cost` for a line, if the budget suffices. Returns whether it does.
     pub fn take(&mut self, cost: usize, now: Instant) -> bool {
         self.advance(now);
         let cost = i64::try_from(cost).unwrap_or(i64::MAX);
@@ -82,7 +83,7 @@ impl Budget {
         is_enough
     }
 
-    /// Takes `cost` for a line that somebody wants to log, and judges it.
+    /// Charges `cost` for a line and judges it.
     pub fn charge(&mut self, cost: usize, now: Instant) -> Verdict {
         self.advance(now);
         self.left = self.left.saturating_sub(i64::try_from(cost).unwrap_or(i64::MAX));
@@ -129,7 +130,7 @@ mod tests {
         while budget.charge(250, now) == Verdict::Logged {
             logged += 250;
         }
-        // From then on as much as is never ended.
+        // A flood as large as the budget is never ended.
         for _ in 0..8000 {
             now += Duration::from_millis(1);
             if budget.charge(250, now) == Verdict::Logged {
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn who_keeps_account_is_never_found_out() {
+    fn a_role_that_keeps_its_budget_is_never_ended() {
         let mut now = Instant::now();
         let (mut ours, mut theirs) = (Budget::frugal(now), Budget::patient(now));
         for turn in 0..20_000 {
@@ -150,7 +151,7 @@ mod tests {
                 theirs.add_connection();
                 ours.add_connection();
             }
-            // Lines come a little later, and all at once.
+            // Lines arrive late and in batches.
             let lines = (0..40).filter(|_| ours.take(3000, now)).count();
             let late = now + Duration::from_millis(20);
             for _ in 0..lines {

@@ -1,24 +1,24 @@
-//! Text of others, made safe to read.
+//! Escaping of untrusted text.
 
 use std::fmt::{self, Write};
 
-/// Text from somebody else, made safe for a terminal and a log. What is shown as an escape: control characters,
-/// those that change the direction of writing, those that nobody sees, spaces that look like the usual one, and what
+/// Untrusted text, made safe for a terminal and a log. Escaped are control characters, characters that change
+/// the direction of writing, invisible ones, spaces that look like the usual one, and code points that
 /// Unicode has not assigned.
 #[derive(Clone, Copy, Debug)]
 pub struct Escaped<'a>(pub &'a str);
 
 impl Escaped<'_> {
-    /// Its length, bytes.
+    /// Length of the escaped text in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         let mut count = Count(0);
-        // Counting does not fail.
+        // Counting never fails.
         let _ = write!(count, "{self}");
         count.0
     }
 
-    /// Whether there is nothing to show.
+    /// Whether the text is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -50,7 +50,7 @@ impl Write for Count {
     }
 }
 
-/// Whether a character is read as something else than what it is, or changes how others are read.
+/// Whether a character can be mistaken for another or changes how others are displayed.
 fn is_misleading(c: char) -> bool {
     if c.is_ascii() {
         return c.is_ascii_control();
@@ -58,7 +58,7 @@ fn is_misleading(c: char) -> bool {
     is_invisible(c) || !is_printable(c)
 }
 
-/// Letters and marks that are not seen, which count as printable (Unicode's `Default_Ignorable_Code_Point`).
+/// Invisible letters and marks that count as printable (Unicode's `Default_Ignorable_Code_Point`).
 fn is_invisible(c: char) -> bool {
     matches!(
         c,
@@ -67,8 +67,8 @@ fn is_invisible(c: char) -> bool {
     )
 }
 
-/// The standard library's judgement. For a character alone it counts marks that combine with the one before as not
-/// printable; behind a letter it does not.
+/// Whether the standard library considers a character printable. Alone, a combining mark does not count as
+/// printable; after a letter it does.
 fn is_printable(c: char) -> bool {
     let mut behind_letter = String::with_capacity(1 + c.len_utf8());
     behind_letter.extend(['a', c]);
@@ -80,14 +80,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_from_a_client_reaches_the_terminal_raw() {
+    fn control_characters_of_clients_are_escaped() {
         let forged = "a\r\nroot: all is well\u{1b}[2J\u{202e}x ü";
         assert_eq!(Escaped(forged).to_string(), "a\\r\\nroot: all is well\\u{1b}[2J\\u{202e}x ü");
         assert_eq!(Escaped(forged).len(), Escaped(forged).to_string().len());
     }
 
     #[test]
-    fn what_changes_how_text_is_read_is_escaped() {
+    fn characters_that_change_how_text_is_displayed_are_escaped() {
         let invisible = [
             0..=0x1f,
             0x7f..=0xa0,
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn text_of_people_is_left_as_it_is() {
+    fn ordinary_text_is_unchanged() {
         for text in [
             "",
             "C:\\dir \"it's\"",

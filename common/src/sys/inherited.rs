@@ -1,4 +1,4 @@
-//! Descriptors that the process was started with.
+//! Descriptors that the process has inherited.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -7,30 +7,30 @@ use std::sync::{Mutex, PoisonError};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
-/// From <linux/close_range.h>; libc declares it with another type on some platforms.
+/// From <linux/close_range.h>. libc declares it with another type on some platforms.
 const CLOSE_RANGE_CLOEXEC: i32 = 1 << 2;
 
 /// The descriptors that have been taken.
 static TAKEN: Mutex<BTreeSet<RawFd>> = Mutex::new(BTreeSet::new());
 
-/// Makes all descriptors from 3 on close-on-exec (close_range(2)), so that descriptors which the caller has left open
-/// do not reach the processes that this one starts.
+/// Sets close-on-exec for all descriptors from 3 on (close_range(2)), so that descriptors which the caller
+/// has left open do not reach the processes that this one starts.
 ///
 /// # Errors
 ///
-/// The kernel's; it must be Linux 5.11 or later.
+/// Fails before Linux 5.11.
 pub fn close_others_on_exec() -> io::Result<()> {
     // SAFETY: sets a flag of descriptors; no memory is touched, and none is closed in this process.
     let done = unsafe { libc::close_range(3, u32::MAX, CLOSE_RANGE_CLOEXEC) };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Takes ownership of descriptor `number`, which the caller has left open for this process, and makes it
+/// Takes ownership of descriptor `number`, which the parent has left open for this process, and sets
 /// close-on-exec. Each can be taken once, and only before this program opens any descriptor itself.
 ///
 /// # Errors
 ///
-/// `NotFound` when the descriptor is not open or was taken before.
+/// `NotFound` if the descriptor is not open or has been taken before.
 pub fn take(number: RawFd) -> io::Result<OwnedFd> {
     if number < 0 || !TAKEN.lock().unwrap_or_else(PoisonError::into_inner).insert(number) {
         return Err(io::ErrorKind::NotFound.into());

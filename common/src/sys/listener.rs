@@ -1,4 +1,4 @@
-//! Listening sockets: accepting, and checking a passed one.
+//! Listening sockets: accepts connections, and checks passed sockets.
 
 use std::io;
 use std::net::SocketAddr;
@@ -28,7 +28,7 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// The kernel's, when the event loop can't take another descriptor.
+    /// Fails if the event loop can't register the socket.
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&fd, true)?;
         Registered::new(fd, Interest::READABLE).map(Self)
@@ -38,8 +38,8 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// Those of accept(2), among them the ones that concern only the connection that was to be
-    /// accepted, and those that say that descriptors or memory have run out.
+    /// Those of accept(2). Some concern only the connection that was to be accepted; others mean that
+    /// descriptors or memory have run out.
     pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(OwnedFd, Peer)>> {
         self.0.poll_read(cx, |listener| Ok((accept(listener)?, After::Ready)))
     }
@@ -48,7 +48,7 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// `WouldBlock` when none has arrived.
+    /// `WouldBlock` if none has arrived.
     pub fn try_accept(&self) -> io::Result<(OwnedFd, Peer)> {
         accept(self.0.as_fd())
     }
@@ -73,7 +73,7 @@ impl AsFd for Listener {
     }
 }
 
-/// Why a passed socket can't be used for listening.
+/// The reason why a passed socket can't be used for listening.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotAListener {
     /// It is not a socket.
@@ -91,7 +91,7 @@ pub enum NotAListener {
 ///
 /// # Errors
 ///
-/// When it is not.
+/// Fails if it is not.
 pub fn check(fd: BorrowedFd<'_>) -> Result<(), NotAListener> {
     match sockopt::socket_type(fd) {
         Ok(SocketType::STREAM) => {}
@@ -105,7 +105,7 @@ pub fn check(fd: BorrowedFd<'_>) -> Result<(), NotAListener> {
 }
 
 /// Sets options on a listener that its connections inherit, which saves two system calls for each. Errors are
-/// ignored; they show at the first use of the socket. Unix sockets don't have these options.
+/// ignored, as unix sockets lack these options; real ones show at the first use of the socket.
 pub fn set_inherited_options(fd: BorrowedFd<'_>) {
     let _ = sockopt::set_tcp_nodelay(fd, true);
     let _ = sockopt::set_socket_keepalive(fd, true);

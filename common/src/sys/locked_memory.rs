@@ -8,16 +8,16 @@ use std::ptr::NonNull;
 use nix::sys::mman::{MlockAllFlags, mlock, mlockall, munlockall};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 
-/// Memory that the process may still need, in bytes.
+/// Amount of memory that the process may still need, in bytes.
 const GROWTH: u64 = 4 << 20;
 
-/// Locks all memory that this process writes to: heap, stack, variables, and future mappings. Code and constants,
-/// most of what is mapped, are not locked, so that a limit of 8 MiB is enough, the default of Linux and systemd.
-/// is what Linux and systemd give by default.
+/// Locks all memory that this process writes to: heap, stack, variables, and future mappings. Code and
+/// constants, which are most of what is mapped, are not locked, so that a limit of 8 MiB suffices, the
+/// default of Linux and systemd.
 ///
 /// # Errors
 ///
-/// When the limit (`RLIMIT_MEMLOCK`) leaves too little room, or the kernel refuses. Then nothing is locked.
+/// Fails if the limit (`RLIMIT_MEMLOCK`) is too low, or if the kernel refuses. Nothing is locked then.
 pub fn lock_what_is_written() -> io::Result<()> {
     let limit = raise_limit()?;
     mlockall(MlockAllFlags::MCL_FUTURE)?;
@@ -28,17 +28,17 @@ pub fn lock_what_is_written() -> io::Result<()> {
     locked
 }
 
-/// Lets all memory of this process be swapped out again, what it maps later included.
+/// Unlocks all memory of this process, including future mappings.
 ///
 /// # Errors
 ///
-/// The kernel's.
+/// Fails if the kernel refuses.
 pub fn unlock() -> io::Result<()> {
     Ok(munlockall()?)
 }
 
-/// Raises the limit as far as allowed, and gives it. It must suffice without privileges, because a process with
-/// locked memory can allocate no more than that.
+/// Raises the limit as far as permitted, and returns it. It must suffice without privileges, because a
+/// process with locked memory can allocate no more than that.
 fn raise_limit() -> io::Result<u64> {
     let (_, hard) = getrlimit(Resource::RLIMIT_MEMLOCK)?;
     if setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY).is_ok() {
@@ -57,14 +57,14 @@ fn lock_what_is_there(limit: u64) -> io::Result<()> {
         return Err(io::Error::new(io::ErrorKind::OutOfMemory, text));
     }
     for (start, len) in ranges {
-        // SAFETY: mlock(2) changes neither contents nor rights of memory, and an address that is no longer
-        // mapped is an error.
+        // SAFETY: mlock(2) changes neither content nor permissions of memory, and an address that is no
+        // longer mapped is an error.
         unsafe { mlock(start, len) }?;
     }
     Ok(())
 }
 
-/// The length of a private writable mapping in a line of proc_pid_maps(5).
+/// Parses a line of proc_pid_maps(5). Returns the range if it is a private writable mapping.
 fn written(line: &str) -> Option<(NonNull<c_void>, usize)> {
     let (range, rest) = line.split_once(' ')?;
     if !rest.starts_with("rw-p") {

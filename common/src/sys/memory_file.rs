@@ -1,4 +1,4 @@
-//! Values that are too long for a datagram, passed to a role as a sealed memory file (memfd_create(2)).
+//! Memory files (memfd_create(2)): sealed files for values that are too long for a datagram.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
@@ -8,14 +8,14 @@ use std::os::unix::fs::FileExt;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-/// Longest content that is accepted, 4 MiB: the system's bundle of authorities takes a quarter of it.
+/// Maximum size of a file in bytes. The system's bundle of authorities takes a quarter of it.
 pub const MAX_BYTES: usize = 4 << 20;
 
-/// Writes `content` to a file that can no longer be changed.
+/// Writes `content` to a file and seals it.
 ///
 /// # Errors
 ///
-/// The kernel's, when memory or descriptors run out.
+/// Fails if memory or descriptors run out.
 pub fn sealed(content: &[u8]) -> io::Result<OwnedFd> {
     let fd = memfd_create(c"websockify", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
     let mut file = File::from(fd);
@@ -26,11 +26,11 @@ pub fn sealed(content: &[u8]) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// Reads a file that `sealed` has made, from its start, so that one file can serve many roles.
+/// Reads a file of [`sealed`] from its beginning, so that one file can be passed to many roles.
 ///
 /// # Errors
 ///
-/// The kernel's; `InvalidData` when the content is longer than [`MAX_BYTES`].
+/// Fails if the file can't be read; `InvalidData` if it is longer than [`MAX_BYTES`].
 pub fn content(fd: OwnedFd) -> io::Result<Vec<u8>> {
     content_up_to(fd, MAX_BYTES)
 }
@@ -39,10 +39,10 @@ pub fn content(fd: OwnedFd) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 ///
-/// The kernel's; `InvalidData` when the content is longer than `max_bytes`.
+/// Fails if the file can't be read; `InvalidData` if it is longer than `max_bytes`.
 pub fn content_up_to(fd: OwnedFd, max_bytes: usize) -> io::Result<Vec<u8>> {
     let file = File::from(fd);
-    // pread(2) leaves the shared offset alone. A sandbox without stat(2) allows it.
+    // pread(2) does not move the shared offset, and a sandbox without stat(2) allows it.
     let len = usize::try_from((&file).seek(SeekFrom::End(0))?).unwrap_or(usize::MAX);
     if len > max_bytes {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "longer than any configuration"));

@@ -1,5 +1,5 @@
-//! The system calls that need care, behind safe interfaces. All unsafe code outside of `rebind` is
-//! here, each piece with the facts that make it right.
+//! Delicate system calls behind safe interfaces. All unsafe code outside of `rebind` is here, and each block
+//! states the facts that make it sound.
 #![allow(unsafe_code)]
 
 pub mod inherited;

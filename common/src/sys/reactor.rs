@@ -11,13 +11,13 @@ use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 #[derive(Debug)]
 pub struct Registered(AsyncFd<OwnedFd>);
 
-/// What an operation has left in the kernel, which saves a call that would find nothing.
+/// What an operation has left in the kernel. This saves a system call that would find nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum After {
     /// There may be more: try again before waiting.
     Ready,
-    /// Everything was taken: wait for the next event. The event loop is edge-triggered, so later data is reported
-    /// anew.
+    /// Everything was taken: wait for the next event. The event loop is edge-triggered, so that later data is
+    /// reported again.
     Drained,
 }
 
@@ -26,10 +26,10 @@ impl Registered {
     ///
     /// # Errors
     ///
-    /// The kernel's, when the event loop can't take another descriptor.
+    /// Fails if the event loop can't register the descriptor.
     pub fn new(fd: OwnedFd, interest: Interest) -> io::Result<Self> {
-        // SAFETY: `OwnedFd` names the same open descriptor from construction to drop, it is not
-        // handed out for closing while `AsyncFd` holds it, and its `as_raw_fd` always answers alike.
+        // SAFETY: `OwnedFd` refers to the same open descriptor from construction to drop, it can't be closed
+        // elsewhere while `AsyncFd` holds it, and its `as_raw_fd` always returns the same number.
         let registered = unsafe { AsyncFd::register_with_interest(fd, interest) };
         Ok(Self(registered.map_err(io::Error::from)?))
     }
@@ -77,7 +77,7 @@ impl Registered {
     }
 }
 
-/// The result of an operation; none if it has to be repeated, at once or after the next event.
+/// Returns the result of an operation, or `None` if it has to be repeated at once or after the next event.
 fn settle<T>(
     guard: &mut AsyncFdReadyGuard<'_, OwnedFd>,
     outcome: io::Result<(T, After)>,

@@ -1,7 +1,7 @@
-//! Trying a step out in a copy of this process (fork(2)), which it may end.
+//! Rehearsal of a step in a copy of this process (fork(2)), which the step may kill.
 //!
-//! A filter of system calls that others have set, such as `SystemCallFilter=` of systemd.exec(5), may end a process
-//! for a call (`SECCOMP_RET_KILL_PROCESS` of seccomp(2)), and no process can ask for that beforehand.
+//! A system call filter set by others, such as `SystemCallFilter=` of systemd.exec(5), may kill a process for
+//! a call (`SECCOMP_RET_KILL_PROCESS` of seccomp(2)), and no process can query that beforehand.
 
 use std::fs;
 use std::io;
@@ -12,31 +12,32 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
 
-/// How a copy of this process has ended.
+/// How the copy has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// With the status that its step gave.
+    /// It has exited with the status of the step.
     With(u8),
-    /// By a signal.
+    /// It was killed by a signal.
     Killed(Signal),
 }
 
-/// Does `step` in a copy of this process, which ends with the status that it gives. What it changes of the process is
-/// gone with the copy; what it writes is not.
+/// Runs `step` in a copy of this process, which exits with the returned status. Changes of the process are
+/// lost with the copy, but what it writes is not.
 ///
-/// Call it while this process has no other thread, or make only system calls in the step: in the copy, locks that other
-/// threads hold stay locked. The supervisor has threads that write its logs.
+/// Either this process must have no other threads, or the step must make only system calls: in the copy,
+/// locks that other threads hold stay locked. The supervisor has threads that write its logs.
 ///
 /// # Errors
 ///
-/// When there can be no copy, such as for want of processes.
+/// Fails if the process can't be copied, for instance because of a limit.
 pub fn rehearse(step: impl FnOnce() -> u8) -> io::Result<Ended> {
-    // SAFETY: the callers have no other thread, so that the copy may do whatever this process may; or their step makes
-    // only system calls, which take no lock that another thread may have held. The copy ends by _exit(2) below, so that
-    // it drops and flushes nothing that belongs to this process. A panic ends it too, by the hook of `fault`.
+    // SAFETY: either the callers have no other threads, so that the copy may do anything that this process
+    // may; or their step makes only system calls, which take no lock that another thread could hold. The copy
+    // ends by _exit(2) below, so that it drops and flushes nothing that belongs to this process. A panic ends
+    // it too, by the hook of `fault`.
     match unsafe { fork() }? {
         ForkResult::Child => {
-            // It must leave no core file where a signal ends it.
+            // A copy that is killed by a signal must leave no core file.
             let _ = prctl::set_dumpable(false);
             let status = step();
             // SAFETY: ends the process; no memory is touched.
@@ -55,7 +56,7 @@ pub fn rehearse(step: impl FnOnce() -> u8) -> io::Result<Ended> {
     }
 }
 
-/// Whether this process goes on when it does `step`. Only a filter that others have set is a reason to try it out.
+/// Whether this process survives `step`. It is tried only if a filter is in force.
 #[must_use]
 pub fn survives(step: impl FnOnce()) -> bool {
     if !is_filtered() {
@@ -65,11 +66,11 @@ pub fn survives(step: impl FnOnce()) -> bool {
         step();
         0
     });
-    // What can't be tried out is done, as if there were no filter.
+    // If it can't be tried, assume that there is no such filter.
     !matches!(ended, Ok(Ended::Killed(_)))
 }
 
-/// Whether a filter of system calls is in force; assumed where proc(5) does not tell.
+/// Whether a system call filter is in force; assumed if proc(5) does not tell.
 fn is_filtered() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let field = status.lines().find_map(|line| line.strip_prefix("Seccomp:"));
@@ -80,7 +81,7 @@ fn is_filtered() -> bool {
 mod tests {
     use super::*;
 
-    // The tests of a crate run in threads. These copies take no lock.
+    // Tests run in threads. The steps here take no lock.
 
     #[test]
     fn the_status_of_a_step_is_seen_and_its_changes_are_not() {

@@ -13,20 +13,20 @@ use rustix::net::{
 /// One received datagram.
 #[derive(Debug)]
 pub struct Datagram {
-    /// How many bytes of the buffer are its own.
+    /// Length of the datagram in the buffer.
     pub len: usize,
-    /// The descriptor that came with it, already close-on-exec.
+    /// The descriptor that was received with it, with close-on-exec set.
     pub fd: Option<OwnedFd>,
-    /// The kernel dropped something: the datagram was longer than the buffer, or a descriptor could
-    /// not be installed because too many are open. Or there were more descriptors than one.
+    /// The kernel dropped something, as the datagram was longer than the buffer or too many descriptors are
+    /// open; or there was more than one descriptor.
     pub truncated: bool,
 }
 
-/// A connected pair of sockets, both close-on-exec and non-blocking.
+/// Creates a connected pair of sockets, both close-on-exec and non-blocking.
 ///
 /// # Errors
 ///
-/// The kernel's, when too many descriptors are open.
+/// Fails if too many descriptors are open.
 pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(rustix::net::socketpair(
         AddressFamily::UNIX,
@@ -40,7 +40,7 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 ///
 /// # Errors
 ///
-/// `WouldBlock` when the other end has not read enough, `BrokenPipe` when it is gone.
+/// `WouldBlock` if the receive queue of the other end is full, `BrokenPipe` if it is closed.
 pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
     let Some(fd) = fd else {
         rustix::net::send(socket, bytes, SendFlags::NOSIGNAL)?;
@@ -54,27 +54,29 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fd: Option<BorrowedFd<'_>>) ->
     Ok(())
 }
 
-/// Receives one datagram into `buf`. Nothing at the end, when the other end is closed.
+/// Receives one datagram into `buf`. Returns `None` when the other end is closed.
 ///
-/// There is room for one descriptor. The kernel closes what finds no room and says so; a second one may
-/// fit into the padding, and is closed here. Either makes the datagram `truncated`, with the first
-/// descriptor still there, which tells this from one that was lost for want of descriptors.
+/// There is room for one descriptor. The kernel closes descriptors that find no room, and reports that. A
+/// second one may fit into the padding, and is closed here. In both cases the datagram is marked `truncated`
+/// and has the first descriptor, which distinguishes it from one whose descriptor was lost because too many
+/// are open.
 ///
 /// # Errors
 ///
-/// `WouldBlock` when nothing is there.
+/// `WouldBlock` if nothing has arrived.
 pub fn receive(socket: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<Option<Datagram>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let received = loop {
         let buffers = &mut [IoSliceMut::new(buf)];
         match rustix::net::recvmsg(socket.as_fd(), buffers, &mut control, RecvFlags::CMSG_CLOEXEC) {
-            // The other end has left something of ours unread. That is told once, before what it has said itself.
+            // The other end was closed with unread data of ours. This is reported once, before the data that
+            // it has sent itself.
             Err(Errno::CONNRESET) => {}
             received => break received?,
         }
     };
-    // What is not taken out of the iterator here is closed when it is dropped.
+    // Descriptors that are not taken from the iterator here are closed when it is dropped.
     let (mut fd, mut too_many) = (None, false);
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(fds) = message {

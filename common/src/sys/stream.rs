@@ -1,4 +1,4 @@
-//! Byte streams between us and a client or a target: TCP and unix sockets alike.
+//! Stream sockets to clients and targets, TCP and unix alike.
 
 use std::cell::Cell;
 use std::io::{self, IoSlice};
@@ -14,25 +14,25 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
 use super::reactor::{After, Registered};
 
-/// From <asm-generic/ioctls.h>, where it is also called SIOCOUTQ: the bytes of the send queue.
+/// From <asm-generic/ioctls.h>, also known as SIOCOUTQ: number of bytes in the send queue.
 const TIOCOUTQ: Opcode = 0x5411;
 
 /// A connected stream socket in the event loop.
 ///
-/// Made from a descriptor that came from another process, so that it knows nothing of addresses and
-/// makes no system call on the way. A read or write that the kernel served only in part marks the
-/// socket as not ready, which spares the call that would only say `EAGAIN`.
+/// It is made from a descriptor of another process, so that it needs no address and no system call. A read or
+/// write that was served only in part marks the socket as not ready, which saves a call that would only
+/// return `EAGAIN`.
 #[derive(Debug)]
 pub struct StreamSocket {
     socket: Arc<Registered>,
-    /// Bytes that may be received until the stream counts as ended; see [`Self::end_input`]. At first more than
-    /// will ever come.
+    /// Number of bytes that may be received until the stream counts as ended; see [`Self::end_input`].
+    /// Initially more than will ever be received.
     receivable: Cell<u64>,
-    /// Bytes that the kernel has taken.
+    /// Number of bytes that the kernel has accepted.
     sent: Cell<u64>,
 }
 
-/// Tells whether the peer of a socket has gone, while the socket itself is somebody else's.
+/// Detects whether the peer of a socket has hung up, while the socket has another owner.
 #[derive(Clone, Debug)]
 pub struct Hangup(Weak<Registered>);
 
@@ -41,23 +41,23 @@ impl StreamSocket {
     ///
     /// # Errors
     ///
-    /// The kernel's, when the event loop can't take another descriptor.
+    /// Fails if the event loop can't register the descriptor.
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
         let socket = Registered::new(fd, Interest::READABLE | Interest::WRITABLE)?;
         Ok(Self { socket: Arc::new(socket), receivable: Cell::new(u64::MAX), sent: Cell::new(0) })
     }
 
-    /// What tells whether the peer has gone.
+    /// A handle that detects whether the peer has hung up.
     #[must_use]
     pub fn hangup(&self) -> Hangup {
         Hangup(Arc::downgrade(&self.socket))
     }
 
-    /// Reads into `buf`; 0 is the end of the stream.
+    /// Reads into `buf` and returns the number of bytes; 0 is the end of the stream.
     ///
     /// # Errors
     ///
-    /// The connection's.
+    /// Fails on an error of the connection.
     pub fn poll_recv(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let receivable = self.receivable.get();
         let room = usize::try_from(receivable).map_or(buf.len(), |receivable| receivable.min(buf.len()));
@@ -72,28 +72,28 @@ impl StreamSocket {
         })
     }
 
-    /// Ends the stream, for [`Self::poll_recv`], behind the bytes that the kernel has received by now.
+    /// Ends the stream for [`Self::poll_recv`] after the bytes that the kernel has received so far.
     pub fn end_input(&self) {
         let received = rustix::io::ioctl_fionread(&self.socket).unwrap_or(0);
         self.receivable.set(received.min(self.receivable.get()));
     }
 
-    /// Reads up to `scratch.len()` bytes and discards them, those behind [`Self::end_input`] too; 0 is the end
-    /// of the stream. What `scratch` holds afterwards is undefined.
+    /// Reads up to `scratch.len()` bytes and discards them, including those after [`Self::end_input`]; 0 is
+    /// the end of the stream. The content of `scratch` is undefined afterwards.
     ///
     /// # Errors
     ///
-    /// The connection's.
+    /// Fails on an error of the connection.
     pub fn poll_discard(&self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<usize>> {
         self.socket.poll_read(cx, |fd| {
-            // MSG_TRUNC spares the copy with TCP (tcp(7)); unix sockets ignore it.
+            // With TCP, MSG_TRUNC saves the copy (tcp(7)). Unix sockets ignore it.
             let (received, _) = rustix::net::recv(fd, &mut *scratch, RecvFlags::TRUNC)?;
             Ok((received, after(received, scratch.len())))
         })
     }
 
-    /// Bytes that were written and that the peer's system has not acknowledged; with TCP, a FIN counts as one.
-    /// 0 if the kernel can't tell.
+    /// Number of written bytes that the peer's system has not acknowledged. With TCP a FIN counts as one. 0
+    /// if the kernel can't tell.
     #[must_use]
     pub fn unacknowledged(&self) -> u64 {
         // SAFETY: TIOCOUTQ writes one `c_int` (tcp(7), unix(7)).
@@ -101,17 +101,17 @@ impl StreamSocket {
         queued.ok().and_then(|queued| queued.try_into().ok()).unwrap_or(0)
     }
 
-    /// Changes whenever the peer's system has acknowledged something.
+    /// A number that changes whenever the peer's system acknowledges something.
     #[must_use]
     pub fn acknowledged(&self) -> u64 {
         self.sent.get().wrapping_sub(self.unacknowledged())
     }
 
-    /// The first byte that can be read, without taking it; none at the end of the stream.
+    /// Returns the first byte that can be read without taking it; `None` at the end of the stream.
     ///
     /// # Errors
     ///
-    /// The connection's.
+    /// Fails on an error of the connection.
     pub fn poll_peek(&self, cx: &mut Context<'_>) -> Poll<io::Result<Option<u8>>> {
         self.socket.poll_read(cx, |fd| {
             let mut first = [0];
@@ -120,11 +120,11 @@ impl StreamSocket {
         })
     }
 
-    /// Writes from `buf`, as much as the kernel takes.
+    /// Writes from `buf` and returns how much the kernel has accepted.
     ///
     /// # Errors
     ///
-    /// The connection's.
+    /// Fails on an error of the connection.
     pub fn poll_send(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.socket.poll_write(cx, |fd| {
             let sent = rustix::net::send(fd, buf, SendFlags::NOSIGNAL)?;
@@ -133,27 +133,27 @@ impl StreamSocket {
         })
     }
 
-    /// Writes from several buffers with one call, as much as the kernel takes.
+    /// Writes from several buffers with one system call and returns how much the kernel has accepted.
     ///
     /// # Errors
     ///
-    /// The connection's.
+    /// Fails on an error of the connection.
     pub fn poll_send_vectored(&self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let asked = bufs.iter().map(|buf| buf.len()).sum();
         self.socket.poll_write(cx, |fd| {
-            // Not sendmsg(2): a gateway's sandbox refuses it, since it could pass descriptors on.
-            // Nor does this raise SIGPIPE, which Rust programs ignore.
+            // Not sendmsg(2): a gateway's sandbox rejects it, as it could pass descriptors. SIGPIPE is no
+            // concern, as Rust programs ignore it.
             let sent = rustix::io::writev(fd, bufs)?;
             self.count(sent);
             Ok((sent, after(sent, asked)))
         })
     }
 
-    /// Tells the peer that nothing more will be sent (TCP's FIN).
+    /// Sends the end of the stream to the peer (FIN with TCP).
     ///
     /// # Errors
     ///
-    /// The kernel's, when the connection is gone already.
+    /// Fails if the connection is broken already.
     pub fn shutdown_write(&self) -> io::Result<()> {
         Ok(rustix::net::shutdown(&self.socket, Shutdown::Write)?)
     }
@@ -164,7 +164,7 @@ impl StreamSocket {
 }
 
 impl Hangup {
-    /// Whether the peer has ended its side, with or without ours, whatever was left unread, or the socket is closed.
+    /// Whether the peer has hung up: it has ended its side, even with unread data, or the socket is closed.
     #[must_use]
     pub fn has_come(&self) -> bool {
         let Some(socket) = self.0.upgrade() else { return true };
@@ -174,8 +174,8 @@ impl Hangup {
     }
 }
 
-/// Whether the kernel has more room or data behind an operation on `moved` of `asked` bytes. At the
-/// end of a stream it stays ready, so that each further read says so too.
+/// Whether the kernel has more space or data after an operation on `moved` of `asked` bytes. At the end of a
+/// stream the socket stays ready, so that each further read reports the end.
 fn after(moved: usize, asked: usize) -> After {
     if 0 < moved && moved < asked { After::Drained } else { After::Ready }
 }

@@ -1,36 +1,36 @@
-//! Which file of a crate imports which other, as its source says: `use`, and paths that begin with a module.
-//! What is compiled for tests only does not count.
+//! Extracts the imports between the files of a crate from its sources: `use`, and paths that begin with a
+//! module. Code that is compiled for tests only is ignored.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-/// Re-exports that lead to one another, at most.
+/// Maximum number of re-exports that are followed.
 const MAX_STEPS: usize = 8;
 
 /// The path of a module from the root of its crate.
 type Module = Vec<String>;
 
-/// A name that a module takes from another.
+/// A name that a module imports from another.
 struct Use {
     path: Vec<String>,
     name: String,
 }
 
-/// One file.
+/// A source file.
 struct Source {
-    /// Its path below the directory of sources.
+    /// Path below the source directory.
     file: String,
     uses: Vec<Use>,
     paths: Vec<Vec<String>>,
-    /// Modules that are there for tests.
+    /// Modules that are compiled for tests only.
     of_tests: Vec<String>,
 }
 
 /// The sources of a crate.
 pub(crate) struct Sources {
     modules: BTreeMap<Module, Source>,
-    /// The crate's own name, by which its program calls its library.
+    /// Name of the crate, under which its program refers to its library.
     name: String,
 }
 
@@ -46,7 +46,7 @@ impl Sources {
         )
     }
 
-    /// Files by their paths below the directory of sources, and their texts.
+    /// Creates the sources from files, given by their path below the source directory and their text.
     pub(crate) fn new<'a>(name: &str, files: impl IntoIterator<Item = (&'a str, String)>) -> Self {
         let files: Vec<_> = files.into_iter().collect();
         let has_library = files.iter().any(|(file, _)| *file == "lib.rs");
@@ -65,7 +65,7 @@ impl Sources {
         self.modules.values().map(|source| source.file.as_str()).collect()
     }
 
-    /// Each file, and the others that it imports.
+    /// Each file, with the other files that it imports from.
     pub(crate) fn imports(&self) -> BTreeMap<&str, BTreeSet<&str>> {
         let imports = self.modules.iter().map(|(module, source)| {
             let paths = source.uses.iter().map(|one| &one.path).chain(&source.paths);
@@ -75,7 +75,7 @@ impl Sources {
         imports.collect()
     }
 
-    /// The files that a path in a module leads to: that of the item, and those that hand it on.
+    /// The files that a path in a module refers to: that of the item, and those that re-export it.
     fn resolve(&self, from: &Module, path: &[String], steps: usize) -> Vec<&str> {
         let Some((first, rest)) = path.split_first() else { return Vec::new() };
         let parent = || from.split_last().map(|(_, parent)| parent.to_vec());
@@ -92,7 +92,7 @@ impl Sources {
         }
     }
 
-    /// Goes down from a module as far as the path names modules.
+    /// Descends from a module as long as the path names modules.
     fn descend(&self, mut module: Module, mut path: &[String], steps: usize) -> Vec<&str> {
         while let Some((first, rest)) = path.split_first() {
             let below = child(&module, first);
@@ -107,12 +107,12 @@ impl Sources {
         files
     }
 
-    /// Follows a name that the module itself has from elsewhere.
+    /// Follows a name that the module itself has imported.
     fn through_uses(&self, module: &Module, path: &[String], steps: usize) -> Vec<&str> {
         let (Some(source), Some((first, rest))) = (self.modules.get(module), path.split_first()) else {
             return Vec::new();
         };
-        // A name that comes from a crate of the same name leads nowhere.
+        // A name from an external crate of the same name is not followed.
         let named = source.uses.iter().filter(|one| one.name == *first && one.path.first() != Some(first));
         let whole = named.map(|one| [one.path.as_slice(), rest].concat());
         match steps.checked_sub(1) {
@@ -122,7 +122,7 @@ impl Sources {
     }
 }
 
-/// Files of Rust below a directory, named from `root` on.
+/// Collects the Rust files below a directory, with paths relative to `root`.
 fn collect(root: &Path, directory: &Path, files: &mut Vec<String>) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
@@ -136,7 +136,7 @@ fn collect(root: &Path, directory: &Path, files: &mut Vec<String>) {
     }
 }
 
-/// The module that a file is. A `main.rs` beside a library stands above it.
+/// The module of a file. A `main.rs` beside a library is above the library.
 fn module(file: &str, has_library: bool) -> Module {
     let mut module: Module = file.trim_end_matches(".rs").split('/').map(str::to_owned).collect();
     let last = module.last().unwrap().as_str();
@@ -170,12 +170,12 @@ impl Source {
                 .enumerate()
                 .all(|(offset, token)| is(offset, token))
             {
-                // What tests alone derive.
+                // Derived for tests only.
                 at += attribute_length(&tokens[at..]);
             } else if is(0, "mod") && is(2, "{") {
                 panic!("{file}: modules are files here, but for those of tests");
             } else if is(0, "pub") && is(1, "(") && is(2, "in") {
-                // Who may see an item is no import.
+                // A visibility is not an import.
                 at += tokens[at..].iter().position(|token| token == ")").unwrap();
             } else if is(0, "use") && !is(1, "<") {
                 at = source.read_use(&tokens, at + 1, &[]);
@@ -197,7 +197,7 @@ impl Source {
         source
     }
 
-    /// Gives the place behind the item that begins at `at`, whose attribute has been read.
+    /// Skips the item that begins at `at`, whose attribute has been read. Returns the position after it.
     fn skip_item(&mut self, tokens: &[String], mut at: usize) -> usize {
         let has_value = ["use", "const", "static", "type", "let"];
         let begins = (at..).find(|at| {
@@ -226,7 +226,7 @@ impl Source {
         }
     }
 
-    /// Reads one tree of a `use`, and gives the place behind it.
+    /// Parses a tree of a `use`. Returns the position after it.
     fn read_use(&mut self, tokens: &[String], mut at: usize, prefix: &[String]) -> usize {
         let mut path = prefix.to_vec();
         loop {
@@ -269,7 +269,7 @@ fn is_name(token: &str) -> bool {
     token.starts_with(|first: char| first.is_alphabetic() || first == '_')
 }
 
-/// The words and signs of a text, without comments and what stands in quotes.
+/// Splits a text into words and signs, without comments and quoted text.
 fn tokens(text: &str) -> Vec<String> {
     let mut tokens: Vec<String> = Vec::new();
     let mut rest = text;
@@ -316,12 +316,12 @@ fn tokens(text: &str) -> Vec<String> {
     tokens
 }
 
-/// The length of the word at the beginning.
+/// Length of the word at the beginning.
 fn word(text: &str) -> usize {
     text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len())
 }
 
-/// The length of the string at the beginning, its quotes included.
+/// Length of the string at the beginning, including its quotes.
 fn quoted(text: &str) -> usize {
     let mut is_escaped = false;
     let end = text.bytes().skip(1).position(|byte| {
@@ -332,7 +332,7 @@ fn quoted(text: &str) -> usize {
     end.unwrap() + 2
 }
 
-/// How many tokens the attribute has that begins here.
+/// Number of tokens of the attribute at the beginning.
 fn attribute_length(tokens: &[String]) -> usize {
     let mut depth = 0;
     for (place, token) in tokens.iter().enumerate() {

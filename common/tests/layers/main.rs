@@ -1,4 +1,4 @@
-//! Code imports from the layers below it only, and no more than two files import each other in a circle.
+//! Code imports from lower layers only, and circles of imports have at most two files.
 
 #![allow(clippy::unwrap_used, reason = "a test stops at what it does not expect")]
 
@@ -9,11 +9,11 @@ use std::path::Path;
 
 use imports::Sources;
 
-/// Files that may import each other in a circle, at most.
+/// Maximum number of files in a circle of imports.
 const MAX_CIRCLE: usize = 2;
 
-/// A directory, and what it holds, in layers from the top down: each file or directory stands in one. What stands on one
-/// line does not import from each other.
+/// A directory with its files and subdirectories in layers, from top to bottom. Entries on one line do not
+/// import from each other.
 struct House {
     directory: &'static str,
     layers: &'static [&'static str],
@@ -76,7 +76,7 @@ const HOUSES: &[House] = &[
     },
 ];
 
-/// The crates with the programs' sources.
+/// The crates with sources of programs.
 const CRATES: [&str; 6] =
     ["common", "rebind", "supervisor", "supervisor/ctl", "supervisor/generator", "worker"];
 
@@ -85,7 +85,7 @@ fn sources(name: &str) -> Sources {
 }
 
 impl House {
-    /// The file or directory of this house in which a file of the crate stands.
+    /// The entry of this directory that contains a file of the crate.
     fn room<'a>(&self, file: &'a str) -> Option<&'a str> {
         let (_, below) = self.directory.split_once("src").unwrap();
         let below = below.trim_start_matches('/');
@@ -98,7 +98,7 @@ impl House {
         self.layers.iter().position(|layer| layer.split(' ').any(|one| one == room))
     }
 
-    /// What is wrong with the layers of this house.
+    /// Returns violations of the layers in this directory.
     fn mistakes(&self, sources: &Sources) -> Vec<String> {
         let mut wrong = BTreeSet::new();
         let rooms: BTreeSet<_> = sources.files().into_iter().filter_map(|file| self.room(file)).collect();
@@ -124,7 +124,7 @@ impl House {
     }
 }
 
-/// The largest sets of files in which each imports each other, by way of others.
+/// The largest sets of files that import each other, directly or indirectly.
 fn circles<'a>(imports: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> BTreeSet<Vec<&'a str>> {
     let reached = |from: &'a str| {
         let mut reached = BTreeSet::new();
@@ -161,7 +161,7 @@ fn no_more_than_two_files_import_each_other_in_a_circle() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// What `a/b.rs` imports in a crate with this text as that file, and a few others.
+/// The imports of `a/b.rs` with this text, in a crate with a few other files.
 fn imports_of(text: &str) -> Vec<String> {
     let files = [
         ("lib.rs", "pub mod a; pub mod c; mod d;"),
@@ -178,13 +178,13 @@ fn imports_of(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_way_to_import_is_read() {
+fn every_form_of_import_is_recognised() {
     for (text, imported) in [
         ("use crate::c::X;", &["c.rs"][..]),
         ("use crate::{c::{X, y as z}, d::{self, f::{F, G}}};", &["c.rs", "d/f.rs", "d/mod.rs"]),
         ("pub(crate) use house::c;", &["c.rs"]),
         ("use super::super::c::*;", &["c.rs"]),
-        // By way of others.
+        // Through re-exports.
         ("use super::Handed;", &["a/e.rs", "a/mod.rs"]),
         ("use super::Renamed;", &["a/mod.rs", "c.rs"]),
         ("use crate::d::Handed;", &["a/e.rs", "a/mod.rs", "d/mod.rs"]),
@@ -198,7 +198,7 @@ fn every_way_to_import_is_read() {
 }
 
 #[test]
-fn what_is_no_import_is_not_read() {
+fn text_that_is_no_import_is_ignored() {
     for text in [
         "// use crate::c;\n/* crate::c::X */ /// [`crate::c`]\n",
         "const A: &str = \"use crate::c;\"; const B: &str = r#\"\" crate::c::X \"#;",
@@ -214,7 +214,7 @@ fn what_is_no_import_is_not_read() {
 }
 
 #[test]
-fn an_import_from_above_is_a_mistake_and_so_is_a_file_without_a_layer() {
+fn upward_imports_and_files_without_a_layer_are_reported() {
     let house = House { directory: "x/src", layers: &["main", "a b", "c", "d"] };
     let files = [
         ("main.rs", "use c::X;"),
@@ -234,7 +234,7 @@ fn an_import_from_above_is_a_mistake_and_so_is_a_file_without_a_layer() {
 }
 
 #[test]
-fn circles_of_three_are_found_and_those_of_two_are_not() {
+fn circles_of_three_are_reported_and_those_of_two_are_not() {
     let find = |files: &[(&str, &str)]| {
         let sources = Sources::new("x", files.iter().map(|(file, text)| (*file, (*text).to_owned())));
         circles(&sources.imports()).len()

@@ -1,15 +1,15 @@
 //! Lookups that start from a directory and stay beneath it.
 //!
-//! As a rule the kernel keeps them there: `openat2(2)` with `RESOLVE_BENEATH` refuses `..` above the
-//! directory, absolute paths and each symbolic link that leads out, without a moment between check and use
-//! in which a name could be swapped. Links that stay inside are followed, since web directories have them
-//! (Debian's noVNC links `vnc_auto.html` to `vnc.html`). Mounts below the directory count as inside:
-//! whoever could mount there could as well have copied.
+//! Usually the kernel ensures that: `openat2(2)` with `RESOLVE_BENEATH` rejects `..` above the directory,
+//! absolute paths and symbolic links that lead out, without a race between check and use. Links that stay
+//! inside are followed, since web directories contain them (Debian's noVNC links `vnc_auto.html` to
+//! `vnc.html`). Mounts below the directory count as inside: whoever could mount there could as well copy
+//! files.
 //!
-//! What the kernel refuses may still lead inside: a link can be written as an absolute path, or go above the
-//! directory and come back. [`walk`] looks again, one name at a time, and knows the directory by its absolute
-//! paths. It does the whole lookup where there is no such call: on kernels before 5.6, in containers with an old
-//! filter, and in units of systemd with `RestrictSUIDSGID=yes`.
+//! A path that the kernel rejects may still lead inside: a link may be an absolute path, or go above the
+//! directory and come back. [`walk`] looks up such a path again, one name at a time, and recognises the
+//! directory by its absolute paths. It also replaces openat2 where that is missing: on kernels before 5.6, in
+//! containers with an old filter, and in systemd units with `RestrictSUIDSGID=yes`.
 
 pub(crate) mod walk;
 
@@ -25,20 +25,20 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 
 use walk::Links;
 
-/// How often a lookup is tried that was disturbed by a rename elsewhere: openat2 cannot tell then
+/// Maximum number of attempts for a lookup that is disturbed by renames elsewhere: openat2 can't tell then
 /// whether `..` within a symbolic link stayed inside.
 const ATTEMPTS: usize = 8;
 
-/// What keeps lookups beneath the directory.
+/// The mechanism that keeps lookups beneath the directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lookup {
-    /// The kernel, by openat2(2).
+    /// The kernel, with openat2(2).
     Kernel,
-    /// We do, by openat(2) and readlinkat(2).
+    /// This module, with openat(2) and readlinkat(2).
     Walk,
 }
 
-/// A directory as the place that lookups start from and stay in.
+/// A directory in which lookups start and stay.
 #[derive(Debug)]
 pub struct Beneath {
     directory: OwnedFd,
@@ -47,45 +47,44 @@ pub struct Beneath {
 }
 
 impl Beneath {
-    /// Takes an open directory (`O_PATH` is enough), and finds out whether the system has openat2(2). So it is
-    /// to be called outside the sandbox, which then allows what is needed and no more.
+    /// Takes an open directory (`O_PATH` suffices), and detects whether openat2(2) is available. Must be
+    /// called outside the sandbox, which then permits only the required system calls.
     ///
-    /// The descriptor holds on to the directory itself: one that is later put in its place under the
-    /// same name is not seen.
+    /// The descriptor refers to the directory itself: another one that later gets the same name is not used.
     #[must_use]
     pub fn new(directory: OwnedFd) -> Self {
         let by_kernel = Self::by(Lookup::Kernel, directory);
         match by_kernel.open(OsStr::new("."), OFlag::O_PATH | OFlag::O_DIRECTORY) {
-            // Old filters of containers answer unknown calls with EPERM, which this lookup never gives.
+            // Old container filters answer unknown system calls with EPERM, which this lookup never returns.
             Err(Errno::ENOSYS | Errno::EPERM) => Self { lookup: Lookup::Walk, ..by_kernel },
             _ => by_kernel,
         }
     }
 
-    /// The same, in this way whatever the system has.
+    /// Takes an open directory, with the given mechanism.
     #[must_use]
     pub fn by(lookup: Lookup, directory: OwnedFd) -> Self {
         Self { directory, lookup, names: Vec::new() }
     }
 
-    /// Absolute paths of the directory without `.` and `..`, the real one last. A link that leads through one of
-    /// them leads inside; without any, each absolute link leads out.
+    /// Sets the absolute paths of the directory, without `.` and `..`, the real one last. A link through one
+    /// of them leads inside. Without any, all absolute links lead out.
     #[must_use]
     pub fn known_as(self, names: Vec<PathBuf>) -> Self {
         Self { names, ..self }
     }
 
-    /// What keeps lookups inside.
+    /// The mechanism in use.
     #[must_use]
     pub fn lookup(&self) -> Lookup {
         self.lookup
     }
 
-    /// Opens what `path` leads to, following symbolic links as long as they stay inside.
+    /// Opens what `path` leads to, following symbolic links that stay inside.
     ///
     /// # Errors
     ///
-    /// The kernel's; `EXDEV` for what leads out.
+    /// The error of the kernel; `EXDEV` if the path leads out.
     pub(crate) fn open(&self, path: &OsStr, flags: OFlag) -> Result<OwnedFd, Errno> {
         let walk = || walk::open(self.as_fd(), path, flags, Links::Followed(&self.names));
         match self.lookup {

@@ -1,4 +1,4 @@
-//! What both ways of a lookup have in common, which is everything.
+//! Tests that both mechanisms behave alike.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -13,7 +13,7 @@ use super::*;
 const DIRECTORY: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY);
 const READ: OFlag = OFlag::O_RDONLY.union(OFlag::O_NONBLOCK).union(OFlag::O_NOCTTY);
 
-/// A directory `web` with directories, files and links of all kinds in it, and a file `canary` beside it.
+/// Creates a directory `web` with directories, files and links of all kinds, and a file `canary` beside it.
 fn directory() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let web = dir.path().join("web");
@@ -46,17 +46,17 @@ fn directory() -> tempfile::TempDir {
     dir
 }
 
-/// A directory in both ways, without names.
+/// Opens a directory with both mechanisms, without names.
 fn both(directory: &Path) -> [Beneath; 2] {
     [Lookup::Kernel, Lookup::Walk].map(|lookup| Beneath::by(lookup, File::open(directory).unwrap().into()))
 }
 
-/// The same with its name.
+/// Opens a directory with both mechanisms, with its name.
 fn both_by_name(directory: &Path) -> [Beneath; 2] {
     both(directory).map(|beneath| beneath.known_as(vec![directory.to_owned()]))
 }
 
-/// What is found, by its number, or why nothing is.
+/// Looks up a path. Returns the inode number or the error.
 fn find(beneath: &Beneath, path: impl AsRef<OsStr>) -> Result<u64, Errno> {
     find_as(READ, beneath, path.as_ref())
 }
@@ -67,7 +67,7 @@ fn find_as(flags: OFlag, beneath: &Beneath, path: &OsStr) -> Result<u64, Errno> 
 }
 
 #[test]
-fn both_ways_find_and_refuse_the_same() {
+fn both_mechanisms_find_and_reject_the_same() {
     let dir = directory();
     let [kernel, walk] = both(&dir.path().join("web"));
     let long_way = "sub/../".repeat(500) + "file";
@@ -106,8 +106,8 @@ fn both_ways_find_and_refuse_the_same() {
     }
 }
 
-/// What leads out and comes back is found by its names alone, in the same way whoever does the lookup; what stays
-/// inside, and what ends outside, is answered as without them.
+/// A link that leads out and comes back is found by the names of the directory, with both mechanisms. Links
+/// that stay inside or end outside behave as without names.
 #[test]
 fn names_let_links_come_back() {
     let dir = directory();
@@ -146,7 +146,7 @@ fn names_let_links_come_back() {
     }
 }
 
-/// Either way, 40 links are followed, and not one more.
+/// Both mechanisms follow exactly 40 links.
 #[test]
 fn links_are_bounded() {
     let dir = directory();
@@ -163,7 +163,7 @@ fn links_are_bounded() {
     }
 }
 
-/// As the connector looks for sockets: no link leads anywhere, not even one that stays inside.
+/// The connector's lookup of sockets rejects all links, even those that stay inside.
 #[test]
 fn links_can_be_refused() {
     let dir = directory();

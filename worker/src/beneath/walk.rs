@@ -1,12 +1,12 @@
 //! A lookup beneath a directory, one name at a time.
 //!
-//! The kernel is never asked for more than one name in one directory that we hold, and never for `..`,
-//! for which we go back to the directory that we came from. It follows no symbolic link: we read it, and
-//! go on with its names from where it lies. So there is nothing to gain by swapping a name between two
-//! steps: whatever each of them finds lies in the directory before it.
+//! The kernel is only asked for a single name in an open directory, and never for `..`: for that the walk
+//! returns to the directory that it came from. The kernel follows no symbolic links: the walk reads a link,
+//! and continues with its names from the link's directory. So exchanging a name between two steps gains
+//! nothing: each step finds something that is in the directory before it.
 //!
-//! Outside the directory nothing is opened at all. A link that leads there, by `..` or by an absolute path, is
-//! followed as a text, until it arrives at a name of the directory or ends.
+//! Nothing outside the directory is ever opened. A link that leads there, through `..` or an absolute path,
+//! is followed as text until it arrives at a name of the directory or ends.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -17,43 +17,46 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, readlinkat};
 use nix::sys::stat::Mode;
 
-/// As many links as the kernel follows in one lookup (path_resolution(7)).
+/// Maximum number of links in one lookup, as in the kernel (path_resolution(7)).
 const MAX_LINKS: usize = 40;
 
-/// The length of a path with its NUL, as the kernel has it. It bounds the directories that are held, too.
+/// Maximum length of a path including its NUL, as in the kernel. It also bounds the number of open
+/// directories.
 const PATH_MAX: usize = 4096;
 
-/// How often a step is tried whose name was a link when it was opened, and none when it was read.
+/// Maximum number of attempts for a name that was a link when it was opened, but not when it was read.
 const ATTEMPTS: usize = 3;
 
-/// A directory on the way. With `O_DIRECTORY` what is mounted on demand is mounted.
+/// Flags for directories on the way. `O_DIRECTORY` triggers automounts.
 const ON_THE_WAY: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY);
 
-/// What becomes of symbolic links.
+/// Treatment of symbolic links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Links<'a> {
-    /// They are followed, if they lead to what is beneath the directory, which has these names; see
+    /// Links are followed if they lead beneath the directory, which has these names; see
     /// [`known_as`](super::Beneath::known_as).
     Followed(&'a [PathBuf]),
-    /// None leads anywhere.
+    /// Links are rejected.
     Refused,
 }
 
-/// Where a lookup has come to.
+/// The current position of a lookup.
 enum Place {
-    /// The last of the directories that were entered; without any, the one that the lookup starts from.
+    /// The stack of directories that were entered. If it is empty, the position is the directory of the
+    /// lookup.
     Inside(Vec<OwnedFd>),
-    /// A path that may yet lead to the directory. Symbolic links in it are not known: they count as directories.
+    /// A path outside, which may still lead back to the directory. Its symbolic links are unknown and count
+    /// as directories.
     Outside(PathBuf),
 }
 
 impl Place {
-    /// Somewhere else, which may be the directory by one of its names.
+    /// The position at an absolute path, which may be a name of the directory.
     fn at(path: PathBuf, names: &[PathBuf]) -> Self {
         if names.contains(&path) { Self::Inside(Vec::new()) } else { Self::Outside(path) }
     }
 
-    /// One up.
+    /// The parent of this position.
     fn up(self, names: &[PathBuf]) -> Result<Self, Errno> {
         match self {
             Self::Inside(mut entered) => match (entered.pop(), names.last()) {
@@ -69,18 +72,18 @@ impl Place {
     }
 }
 
-/// What there is in a directory by a name.
+/// The result of opening a name in a directory.
 enum Step {
     Opened(OwnedFd),
     Link(OsString),
 }
 
-/// Opens what `path` leads to beneath `directory`, as openat2(2) does with `RESOLVE_BENEATH`. With
-/// `O_PATH` it finds a link itself that the path ends in, unless `O_DIRECTORY` asks for a directory.
+/// Opens what `path` leads to beneath `directory`, like openat2(2) with `RESOLVE_BENEATH`. With `O_PATH` and
+/// without `O_DIRECTORY`, a link at the end of the path is opened itself.
 ///
 /// # Errors
 ///
-/// The kernel's; `EXDEV` for what leads out.
+/// The error of the kernel; `EXDEV` if the path leads out.
 pub(crate) fn open(
     directory: BorrowedFd<'_>,
     path: &OsStr,
@@ -94,7 +97,7 @@ pub(crate) fn open(
         Links::Followed(names) => names,
         Links::Refused => &[],
     };
-    // The names still to go, the next one last.
+    // The remaining names, the next one last.
     let mut ahead = Vec::new();
     let mut place = go_by(path, &mut ahead, Place::Inside(Vec::new()), names)?;
     let mut followed = 0;
@@ -130,11 +133,11 @@ pub(crate) fn open(
         }
     }
     let Place::Inside(entered) = place else { return Err(Errno::EXDEV) };
-    // It ended in a slash, a dot or two, or at the directory itself: that is where we are.
+    // The path ended with a slash, with dots, or at the directory: open the current position.
     open_name(entered.last().map_or(directory, AsFd::as_fd), OsStr::new("."), flags)
 }
 
-/// Puts the names of a path before those that are still to go. Gives the place that they start from.
+/// Prepends the names of a path to the remaining ones. Returns the position that they start from.
 fn go_by(path: &OsStr, ahead: &mut Vec<OsString>, here: Place, names: &[PathBuf]) -> Result<Place, Errno> {
     if path.is_empty() {
         return Err(Errno::ENOENT);
@@ -147,12 +150,12 @@ fn go_by(path: &OsStr, ahead: &mut Vec<OsString>, here: Place, names: &[PathBuf]
     Ok(if is_absolute { Place::at("/".into(), names) } else { here })
 }
 
-/// Opens a name, or reads the link that it is.
+/// Opens a name, or reads the symbolic link of this name.
 fn step(directory: BorrowedFd<'_>, name: &OsStr, flags: OFlag, links: Links<'_>) -> Result<Step, Errno> {
     for _ in 0..ATTEMPTS {
         match open_name(directory, name, flags) {
             Err(Errno::EINTR) => {}
-            // What links are to `O_NOFOLLOW`, with `O_DIRECTORY` and without.
+            // The errors for a link with `O_NOFOLLOW`, with and without `O_DIRECTORY`.
             Err(Errno::ENOTDIR | Errno::ELOOP) if links != Links::Refused => {
                 match readlinkat(directory, name) {
                     Err(Errno::EINVAL) => {}

@@ -20,16 +20,16 @@ use tokio::time::timeout;
 
 use super::questions::Questions;
 
-/// Deadline for the request.
+/// Time limit for the request.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Deadline for the whole connection, including the supervisor's answer and the sending of the response.
+/// Time limit for the whole connection, including the supervisor's answer and the sending of the response.
 const CONNECTION_DEADLINE: Duration = Duration::from_secs(20);
 
-/// Longest request head, in bytes.
+/// Maximum length of a request head in bytes.
 const MAX_HEAD_BYTES: usize = 8 << 10;
 
-/// Largest number of header lines.
+/// Maximum number of header fields.
 const MAX_HEADERS: usize = 64;
 
 /// Media type of the OpenMetrics text format.

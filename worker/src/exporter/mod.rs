@@ -1,7 +1,7 @@
 //! The exporter: serves metrics and health over HTTP.
 //!
-//! It is a role of its own, so that neither the supervisor, which has the counters, nor a gateway, which has
-//! sessions, parses requests to this listener.
+//! It is a role of its own, so that requests to this listener are parsed neither by the supervisor, which has
+//! the counters, nor by a gateway, which has sessions.
 
 mod http;
 mod questions;
@@ -25,17 +25,17 @@ use crate::role;
 use crate::sandbox::{self, Profile};
 use questions::Questions;
 
-/// Connections at a time; further ones wait in the kernel's queue. A connection carries one request.
+/// Maximum number of connections; further ones wait in the kernel's queue. A connection carries one request.
 const MAX_CONNECTIONS: usize = Page::MAX_WANTED;
 
 /// Pause after accept(2) has failed.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Runs the role until its channel is closed.
+/// Runs the role until the supervisor closes its channel.
 ///
 /// # Errors
 ///
-/// When the supervisor breaks protocol, or a system call fails.
+/// Fails if the supervisor breaks protocol, or if a system call fails.
 pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
     role::run(async {
         let supervisor = Rc::new(Channel::new(control)?);
@@ -73,7 +73,7 @@ async fn accept(listener: Listener, questions: &Rc<Questions>) -> io::Result<()>
                     drop(turn);
                 });
             }
-            // The client has closed the connection while it waited.
+            // The client has closed the connection while it was queued.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 tracing::warn!("cannot accept: {error}");

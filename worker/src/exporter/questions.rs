@@ -14,13 +14,13 @@ use tokio::time::timeout;
 
 use crate::role;
 
-/// How long the supervisor may take, which gives each of its gateways a second.
+/// Time limit for an answer of the supervisor, which in turn gives each of its gateways a second.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The answer of the supervisor.
 #[derive(Debug)]
 pub(super) struct PageAnswer {
-    /// Whether the page reports success.
+    /// For the health page: clients can be served.
     pub(super) is_well: bool,
     /// The text of the page.
     pub(super) text: Vec<u8>,
@@ -34,18 +34,18 @@ pub(super) struct Questions {
 }
 
 impl Questions {
-    /// Creates it without requests.
+    /// Creates the state without requests.
     pub(super) fn new(supervisor: Rc<Channel>) -> Self {
         Self { supervisor, waiting: RefCell::default() }
     }
 
-    /// Requests a page and waits for it; none if it does not come in time.
+    /// Requests a page and waits for it. Returns `None` if it does not arrive in time.
     pub(super) async fn ask(&self, page: Page) -> Option<PageAnswer> {
-        // Requests whose clients have given up are outstanding all the same.
+        // Requests whose clients have given up are still outstanding.
         if self.waiting.borrow().len() >= Page::MAX_WANTED {
             return None;
         }
-        // A supervisor that leaves so many requests unread does not answer.
+        // The channel is full: the supervisor is not answering.
         if !self.supervisor.try_send(&ExporterToSupervisor::Wanted(page)).ok()? {
             return None;
         }
@@ -61,7 +61,7 @@ impl Questions {
                 Ok(SupervisorToExporter::Page { is_well, text }) => {
                     let asked = self.waiting.borrow_mut().pop_front();
                     let asked = asked.ok_or_else(|| role::unexpected("an answer that nobody waits for"))?;
-                    // The client has given up.
+                    // Fails if the client has given up.
                     let _ = asked.send(PageAnswer { is_well, text: memory_file::content(text)? });
                 }
                 Ok(SupervisorToExporter::Ping) => {

@@ -7,10 +7,11 @@ use common::ipc::setup::RunAs;
 use nix::sys::prctl;
 use nix::unistd::{Gid, Uid, getgroups, setgroups, setresgid, setresuid};
 
-/// Gives up user, groups and capabilities, and every way to get them back.
+/// Drops user, groups and capabilities, and every way to regain them.
 pub(super) fn drop_privileges(run_as: Option<RunAs>) -> io::Result<()> {
-    // That takes CAP_SETPCAP, which root may lack, and a plain user has in a user namespace of its own. It is a second
-    // bolt: without new privileges no program gets these rights from its file or from being root's.
+    // This requires CAP_SETPCAP, which root may lack, and which a plain user has in a user namespace of its
+    // own. It is a second line of defence: with no_new_privs no program gains capabilities from its file or
+    // from running as root.
     let _ = drop_bounding();
     if let Some(RunAs { uid, gid }) = run_as {
         let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
@@ -29,20 +30,20 @@ pub(super) fn drop_privileges(run_as: Option<RunAs>) -> io::Result<()> {
     keep_privileges()
 }
 
-/// Keeps user and capabilities, and gives up every way to get more.
+/// Keeps user and capabilities, and gives up every way to gain more.
 pub(super) fn keep_privileges() -> io::Result<()> {
     prctl::set_no_new_privs()?;
-    // Neither a core file nor a debugger of the same user may show what a role knows.
+    // Neither a core file nor a debugger of the same user may reveal the role's secrets.
     prctl::set_dumpable(false)?;
     Ok(())
 }
 
-/// No program can give these rights back. The set can be emptied only while CAP_SETPCAP is there.
+/// Empties the bounding set, so that no program can regain capabilities. Possible only with CAP_SETPCAP.
 fn drop_bounding() -> io::Result<()> {
     give_up(CapSet::Bounding)
 }
 
-/// Empties a set, unless it is empty: where nothing was given, not even giving it up may be allowed.
+/// Empties a capability set, unless it is empty: even the system call to do so may be forbidden.
 fn give_up(set: CapSet) -> io::Result<()> {
     let failed = |error| io::Error::other(format!("cannot drop capabilities: {error}"));
     if caps::read(None, set).map_err(failed)?.is_empty() {

@@ -1,4 +1,4 @@
-//! Files and addresses that stay within reach (landlock(7)), as far as the kernel goes.
+//! Restricts files and addresses with Landlock (landlock(7)), as far as the kernel supports it.
 
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -11,13 +11,13 @@ use landlock::{
 use super::profile::{Ports, Profile, Reach};
 use super::resolver;
 
-/// The newest version of the interface that this file makes use of.
+/// The newest ABI version that this file uses.
 ///
-/// From version 9 on, connecting to a unix socket by its path would need a rule too.
+/// From version 9 on, connecting to a unix socket by path would require a rule as well.
 const NEWEST: ABI = ABI::V6;
 
-/// What `getaddrinfo` reads: its configuration and the modules that nsswitch.conf(5) names, with what
-/// these link to. Directories and not the single files, since a resolv.conf(5) that is replaced is another
+/// What `getaddrinfo` reads: its configuration, and the modules that nsswitch.conf(5) names with their
+/// libraries. The rules are for directories and not for files, since a replaced resolv.conf(5) is another
 /// file.
 const RESOLVER_FILES: [&str; 12] = [
     "/etc",
@@ -34,10 +34,10 @@ const RESOLVER_FILES: [&str; 12] = [
     "/var/run/nscd",
 ];
 
-/// The port of DNS, for answers that are too long for UDP (RFC 7766).
+/// Port of DNS, for answers that are too long for UDP (RFC 7766).
 const DNS_PORT: u16 = 53;
 
-/// Confines this process. Gives the version of the interface that is in force, 0 for none.
+/// Confines this process. Returns the ABI version in force; 0 for none.
 pub(super) fn restrict(profile: Profile<'_>) -> u8 {
     let Ok(status) = rules(profile).and_then(RulesetCreated::restrict_self) else { return 0 };
     match (status.ruleset, status.landlock) {
@@ -48,7 +48,8 @@ pub(super) fn restrict(profile: Profile<'_>) -> u8 {
 }
 
 fn rules(profile: Profile<'_>) -> Result<RulesetCreated, RulesetError> {
-    // Handled and not allowed by a rule means refused. All are best effort, the crate's default.
+    // Access that is handled but not allowed by a rule is denied. All of it is best effort, the default of
+    // the crate.
     let rules = Ruleset::default()
         .handle_access(AccessFs::from_all(NEWEST))?
         .handle_access(net(profile))?
@@ -71,7 +72,7 @@ fn readable_directory(rules: RulesetCreated, directory: impl AsFd) -> Result<Rul
     rules.add_rule(PathBeneath::new(directory, readable()))
 }
 
-/// What of TCP needs a rule. Where any port may be connected to, connecting does not.
+/// TCP operations that require a rule. If any port may be connected to, connecting is not handled.
 fn net(profile: Profile<'_>) -> BitFlags<AccessNet> {
     match profile {
         Profile::Connector(Reach { ports: Ports::Any, .. }) => AccessNet::BindTcp.into(),

@@ -1,10 +1,11 @@
-//! What a role gives up before it reads a byte from anyone but the supervisor.
+//! The sandbox of a role, which it enters before it reads a byte from anyone but the supervisor.
 //!
-//! In this order, since each step takes away what the one before it needed: namespaces and the root directory
-//! (`surroundings`), user and capabilities (`identity`), the file system and addresses (`landlock`), resources
-//! (`limits`), and last the system calls (`seccomp`). Then `self_test` tries what must fail.
+//! The order matters, since each step removes what the previous ones needed: namespaces and the root
+//! directory (`surroundings`), user and capabilities (`identity`), files and addresses (`landlock`),
+//! resources (`limits`), and finally system calls (`seccomp`). Then `self_test` tries operations that must
+//! fail.
 //!
-//! The supervisor judges what was reached ([`Level`]); it alone knows whether that is enough.
+//! The supervisor judges the result ([`Level`]); only it knows whether that suffices.
 
 mod identity;
 mod landlock;
@@ -27,13 +28,13 @@ use common::sys::rehearsal::survives;
 pub use name_services::need_unix_sockets as names_need_unix_sockets;
 pub use profile::{Ports, Profile, Reach};
 
-/// Gives up user, groups and capabilities, and every way to get them back, and nothing else: for programs of the
-/// administrator. Says whether that was done: where a filter that others have set ends who does it, the process keeps what
-/// it has.
+/// Drops user, groups and capabilities, and every way to regain them, and nothing else: for programs of the
+/// administrator. Returns whether that was done. If a filter set by others would kill the process for it, the
+/// process keeps its privileges.
 ///
 /// # Errors
 ///
-/// When the kernel refuses. The process must not go on then.
+/// Fails if the kernel refuses. The process must not continue then.
 pub fn drop_privileges(run_as: Option<RunAs>) -> io::Result<bool> {
     if survives(|| _ = identity::drop_privileges(run_as)) {
         return identity::drop_privileges(run_as).map(|()| true);
@@ -44,44 +45,43 @@ pub fn drop_privileges(run_as: Option<RunAs>) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Leaves what other processes there are to see, for programs of the administrator: `apart` is whether they shall be
-/// kept from others at all. It takes privileges.
+/// Hides other processes from a program of the administrator, if `apart` and if privileges permit it.
 pub fn leave_other_processes(apart: bool) {
-    // Without it the domain below still keeps it from looking into others.
+    // Otherwise the Landlock domain below still prevents access to other processes.
     let show = || _ = program::show_own_processes();
     if apart && is_first_process() && survives(show) {
         show();
     }
 }
 
-/// Keeps a program of the administrator, which is to be started, from signalling, limiting, tracing and reading
-/// processes that it has not started, as far as the kernel goes.
+/// Prevents a program of the administrator, which is about to be started, from signalling, limiting, tracing
+/// and reading processes that it has not started, as far as the kernel supports that.
 pub fn keep_program_apart() {
     let enter = || _ = program::enter_domain();
     if survives(enter) {
         enter();
     }
-    // Nobody else can be named in a namespace of its own.
+    // In a PID namespace of its own, the program can't name other processes.
     let refuse = || _ = program::refuse_limits();
     if !is_first_process() && survives(refuse) {
         refuse();
     }
 }
 
-/// Whether we are the first of a PID namespace, which the supervisor makes for us if it may.
+/// Whether this is the first process of a PID namespace, which the supervisor creates if it may.
 fn is_first_process() -> bool {
     std::process::id() == 1
 }
 
-/// Gives up user, groups, capabilities, and, unless that is off, all that the role has no use for. Says
-/// what was reached: the kernel may lack something, and a filter that others have set may end who asks for it, which is
-/// tried out in copies of this process.
+/// Drops user, groups and capabilities and, unless the sandbox is off, everything that the role does not
+/// need. Returns the level that was reached: the kernel may lack a feature, and a filter set by others may
+/// kill the process for a step, which is detected in copies of this process.
 ///
-/// Call it before any thread is started: capabilities and filters belong to threads.
+/// Must be called before any thread is started: capabilities and filters belong to threads.
 ///
 /// # Errors
 ///
-/// When user or capabilities can't be given up. The role must not go on then.
+/// Fails if user or capabilities can't be dropped. The role must not continue then.
 pub fn enter(profile: Profile<'_>, run_as: Option<RunAs>, mode: Sandbox) -> io::Result<Level> {
     let mut deadly = Deadly::NONE;
     if survives(limits::no_core_files) {
@@ -89,7 +89,7 @@ pub fn enter(profile: Profile<'_>, run_as: Option<RunAs>, mode: Sandbox) -> io::
     } else {
         deadly = deadly.and(Part::Limits);
     }
-    // In a user namespace of its own a plain user has capabilities, which must be given up.
+    // In a user namespace of its own, a plain user has capabilities, which must be dropped.
     let leave = || surroundings::leave(profile, run_as, mode);
     let surroundings = if survives(|| _ = (leave(), identity::drop_privileges(run_as))) {
         leave()
@@ -124,7 +124,7 @@ pub fn enter(profile: Profile<'_>, run_as: Option<RunAs>, mode: Sandbox) -> io::
         resolver::begin();
     }
     let confine = || seccomp::install(profile).is_ok() && self_test::calls_fail(profile);
-    // Before there can be no more processes.
+    // Before processes are forbidden.
     let may_confine = survives(|| _ = confine());
     let may_limit = survives(|| _ = limits::no_processes(profile));
     if may_limit {

@@ -1,20 +1,21 @@
-//! What `getaddrinfo` needs beside files and name servers.
+//! Requirements of `getaddrinfo` beside files and name servers.
 
 use std::fs;
 use std::path::Path;
 
-/// The configuration of name services (nsswitch.conf(5)), and the daemon that can stand before them all.
+/// The configuration of name services (nsswitch.conf(5)), and the sockets of the caching daemon that may
+/// precede them all.
 const CONFIGURATION: &str = "/etc/nsswitch.conf";
 const CACHES: [&str; 2] = ["/run/nscd/socket", "/var/run/nscd/socket"];
 
-/// Services that read files and ask name servers, and nothing else. Others, such as `resolve` and `mdns4_minimal`, ask a
-/// daemon over a unix socket.
+/// Services that only read files or query name servers. Others, such as `resolve` and `mdns4_minimal`, query
+/// a daemon over a unix socket.
 const WITHOUT_DAEMON: [&str; 3] = ["files", "dns", "myhostname"];
 
-/// Whether resolving names takes unix sockets.
+/// Whether resolving names requires unix sockets.
 #[must_use]
 pub fn need_unix_sockets() -> bool {
-    // Without a file the C library reads files and asks name servers.
+    // Without this file, the C library reads files and queries name servers.
     let text = fs::read_to_string(CONFIGURATION).unwrap_or_default();
     ask_daemons(&text) || CACHES.iter().any(|socket| Path::new(socket).exists())
 }
@@ -22,7 +23,7 @@ pub fn need_unix_sockets() -> bool {
 fn ask_daemons(configuration: &str) -> bool {
     let lines = configuration.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
     let services = lines.filter_map(|line| line.strip_prefix("hosts:")).flat_map(str::split_whitespace);
-    // What stands in brackets says what follows from an answer.
+    // Actions in brackets follow a service.
     let mut in_brackets = false;
     services
         .filter(|word| {

@@ -1,4 +1,4 @@
-//! What a role needs, and so may keep.
+//! What a role needs and may therefore keep.
 
 use std::net::IpAddr;
 
@@ -9,36 +9,36 @@ use common::ipc::setup::{AuthTerms, ConnectorSetup, Destination, TokenLookup};
 use super::name_services;
 use crate::beneath::Beneath;
 
-/// What a role needs, and so may keep.
+/// What a role needs and may therefore keep.
 #[derive(Clone, Copy, Debug)]
 pub enum Profile<'a> {
-    /// Connections, and files beneath the web directory if there is one.
+    /// A gateway: connections, and the files beneath the web directory if there is one.
     Gateway {
-        /// The directory whose files it serves.
+        /// The web directory.
         web_root: Option<&'a Beneath>,
-        /// Sessions are recorded, in files that the supervisor opens.
+        /// Sessions are recorded in files that the supervisor opens.
         records: bool,
     },
-    /// Connections to targets.
+    /// A connector: connections to targets.
     Connector(&'a Reach),
-    /// Channels, and nothing else.
+    /// A signer: channels only.
     Signer,
-    /// Connections from its listening socket.
+    /// The echo role: connections from its listener.
     Echo,
-    /// Connections from its listening socket, and channels.
+    /// An exporter: connections from its listener, and channels.
     Exporter,
 }
 
-/// What a connector must reach: targets, and who is asked about clients.
+/// What a connector must reach: targets, and the services that it queries about clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reach {
-    /// The TCP ports that it may connect to.
+    /// TCP ports that it may connect to.
     pub ports: Ports,
-    /// Some of them have names that must be resolved.
+    /// Some hosts have names that must be resolved.
     pub resolves: bool,
-    /// Some of them are unix sockets, which it finds by their path.
+    /// Some addresses are unix sockets that are found by path.
     pub connects_by_path: bool,
-    /// It finds unix sockets in a directory. It can't read what it finds.
+    /// It finds unix sockets in a directory, without the permission to read anything.
     pub finds_sockets: bool,
 }
 
@@ -47,12 +47,12 @@ pub struct Reach {
 pub enum Ports {
     /// Only these ports.
     Only(Vec<u16>),
-    /// Any: what tokens lead to is not known before.
+    /// Any port, as the targets of tokens are not known in advance.
     Any,
 }
 
 impl Reach {
-    /// What a connector with this setup must reach, and nothing else.
+    /// What a connector with this setup must reach.
     #[must_use]
     pub fn of(setup: &ConnectorSetup) -> Self {
         let mut reach = Self::targets(&setup.destination);
@@ -64,7 +64,7 @@ impl Reach {
                 } => {
                     reach.add(&service.address);
                 }
-                // The connection to a program is passed.
+                // The connection to a program is passed as a descriptor.
                 AuthTerms::External { link: PluginLink::Program, .. }
                 | AuthTerms::Basic(_)
                 | AuthTerms::Origin { .. }
@@ -74,8 +74,8 @@ impl Reach {
         reach
     }
 
-    /// Whether it makes unix sockets. Their paths may lead to anything of its user, such as a session's D-Bus: there is
-    /// no rule for connecting to a path.
+    /// Whether it creates unix sockets. It can then connect to any socket of its user, such as a session's
+    /// D-Bus: Landlock has no rule for connecting to a path.
     pub(super) fn needs_unix_sockets(&self) -> bool {
         self.connects_by_path || self.finds_sockets || (self.resolves && name_services::need_unix_sockets())
     }
@@ -118,10 +118,10 @@ impl Reach {
 }
 
 impl Profile<'_> {
-    /// Opens files by their path, or connects to sockets by theirs.
+    /// Whether the role opens files by path, or connects to sockets by path.
     pub(super) fn needs_paths(self) -> bool {
         match self {
-            // Named one by one: what is added one day must be thought of here.
+            // All fields are listed, so that a new one must be considered here.
             Self::Connector(Reach { ports: _, resolves, connects_by_path, finds_sockets }) => {
                 *resolves || *connects_by_path || *finds_sockets
             }
@@ -129,7 +129,7 @@ impl Profile<'_> {
         }
     }
 
-    /// Makes no sockets. One to accept from keeps the network that it was made in.
+    /// Whether the role creates no sockets. An inherited listener keeps its network.
     pub(super) fn needs_no_network(self) -> bool {
         matches!(self, Self::Gateway { .. } | Self::Signer | Self::Exporter)
     }
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connector_reaches_its_target_and_who_is_asked_about_clients_and_no_more() {
+    fn a_connector_reaches_its_target_and_services_and_no_more() {
         let only = |ports: &[u16], resolves, connects_by_path| Reach {
             ports: Ports::Only(ports.to_vec()),
             resolves,

@@ -1,9 +1,9 @@
-//! What keeps a program of the administrator from other processes: it may read files, connect and start programs as any
-//! program may, but neither see, signal, limit nor trace a process that it has not started.
+//! Isolation of a program of the administrator from other processes. It may read files, connect and start
+//! programs like any program, but neither see, signal, limit nor trace processes that it has not started.
 //!
-//! A PID namespace does most of it, where we may have one: nobody else can be named. Others of its user could still be
-//! looked into by the host's /proc, which Landlock refuses between domains, from Linux 6.12 on signals too. Where
-//! there is no such namespace, a filter refuses to limit others.
+//! If available, a PID namespace does most of it, as others can't be named in it. Processes of the same user
+//! could still be inspected through the host's /proc. Landlock denies that between domains, and from Linux
+//! 6.12 on signals too. Without a PID namespace, a filter denies setting limits of other processes.
 
 use std::io;
 
@@ -21,11 +21,11 @@ use rustix::mount::{
 
 use super::seccomp;
 
-/// Shows the processes of our namespace alone, if the supervisor has started us as the first of one. Without a /proc of
-/// its own a program would look for its own number among those of the host.
+/// Mounts a /proc that shows only the processes of our PID namespace, if the supervisor has created one. With
+/// the host's /proc a program would look for its own number among the host's processes.
 pub(super) fn show_own_processes() -> io::Result<()> {
     unshare(CloneFlags::CLONE_NEWNS)?;
-    // What is mounted later shows here as well, and what we mount nowhere else.
+    // Later mounts of the host appear here as well, but ours appear nowhere else.
     mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?;
     let filesystem = fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_create(&filesystem)?;
@@ -36,15 +36,15 @@ pub(super) fn show_own_processes() -> io::Result<()> {
     Ok(move_mount(&proc, "", CWD, "/proc", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
 }
 
-/// A Landlock domain of its own, which restricts nothing but what concerns other processes.
+/// Enters a Landlock domain that restricts nothing but access to other processes.
 pub(super) fn enter_domain() -> Result<(), RulesetError> {
     let rules = || Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
     let signals = rules().scope(Scope::Signal).and_then(Ruleset::create);
     if let Ok(signals) = signals {
         return signals.restrict_self().map(drop);
     }
-    // A domain must handle something. Making devices is refused to everybody without privilege, and moving files
-    // from one directory into another, which all domains would refuse, is allowed everywhere.
+    // A domain must handle something. Creating devices is denied to unprivileged processes anyway, and moving
+    // files between directories, which every domain denies by default, is allowed everywhere.
     let everywhere = AccessFs::MakeBlock | AccessFs::Refer;
     let rules = rules().handle_access(everywhere)?.create()?;
     // Without a root directory there is nothing to move either.
@@ -52,7 +52,7 @@ pub(super) fn enter_domain() -> Result<(), RulesetError> {
     rules.add_rule(PathBeneath::new(root, everywhere))?.restrict_self().map(drop)
 }
 
-/// Refuses to set limits of other processes.
+/// Denies setting the limits of other processes.
 pub(super) fn refuse_limits() -> Result<(), seccompiler::Error> {
     seccomp::refuse(SYS_prlimit64, &[0, 2])
 }

@@ -1,9 +1,9 @@
-//! Where `getaddrinfo` finds its configuration.
+//! The locations of the configuration of `getaddrinfo`.
 //!
-//! Each of these files may be a link to anywhere: netconfig, connman, dhcpcd and resolvconf all have places of their
-//! own. The sandbox allows the directories that the files really lie in, as these are when it closes, so that a file
-//! that is replaced there can be read. What moves elsewhere later is out of reach. A lookup fails then, which is when
-//! it is noticed, and the role ends to be started anew.
+//! Each of these files may be a link to anywhere: netconfig, connman, dhcpcd and resolvconf have their own
+//! directories. The sandbox allows the directories that the files are in when the sandbox is entered, so that
+//! a file can be replaced there. A file that moves elsewhere later is out of reach. When a lookup fails, the
+//! role checks for that, and ends in order to be restarted.
 
 use std::cell::RefCell;
 use std::fs::{self, File};
@@ -18,12 +18,12 @@ const FILES: [&str; 5] =
     ["/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/gai.conf", "/etc/host.conf"];
 
 thread_local! {
-    /// What can't be read from the start; none before the sandbox is closed.
+    /// Files that can't be read from the beginning; `None` before the sandbox is entered.
     static OUT_OF_REACH: RefCell<Option<Vec<&'static str>>> = const { RefCell::new(None) };
     static MOVED: Rc<Notify> = Rc::default();
 }
 
-/// The directories of these files; for one in the root directory the file alone.
+/// The directories of these files. For one in the root directory, the file only.
 pub(super) fn places() -> Vec<PathBuf> {
     let mut places: Vec<_> = FILES.iter().filter_map(|file| place(Path::new(file))).collect();
     places.sort();
@@ -33,7 +33,7 @@ pub(super) fn places() -> Vec<PathBuf> {
 
 fn place(file: &Path) -> Option<PathBuf> {
     let Ok(real) = fs::canonicalize(file) else {
-        // A link to what is not there yet.
+        // A link to a file that does not exist yet.
         return fs::canonicalize(file.parent()?.join(fs::read_link(file).ok()?).parent()?)
             .ok()
             .filter(|path| path.parent().is_some());
@@ -42,7 +42,7 @@ fn place(file: &Path) -> Option<PathBuf> {
     Some(directory.unwrap_or(real))
 }
 
-/// Notes what is out of reach now that the sandbox is closed.
+/// Records which files are out of reach after the sandbox was entered.
 pub(super) fn begin() {
     OUT_OF_REACH.set(Some(out_of_reach()));
 }
@@ -53,7 +53,7 @@ fn out_of_reach() -> Vec<&'static str> {
     FILES.into_iter().filter(is_refused).collect()
 }
 
-/// A name could not be resolved: looks whether that is because the configuration has moved.
+/// Called when a name could not be resolved: checks whether the configuration has moved.
 pub(crate) fn failed() {
     let Some(before) = OUT_OF_REACH.take() else { return };
     let now = out_of_reach();

@@ -1,11 +1,11 @@
 //! The system calls that each role may make (seccomp(2)).
 //!
-//! Whatever is not listed fails with `EPERM`, as most code can cope with it: the library behind a call
-//! may be another one tomorrow. What no library of ours would ever do, and what takes a system over,
-//! ends the process instead (`FATAL`).
+//! A call that is not listed fails with `EPERM`, which most code can handle: the implementation of a library
+//! function may change at any time. Calls that no library of ours would ever make, and that serve to take
+//! over a system, kill the process (`FATAL`).
 //!
-//! The calls of the bytes' path have no conditions on their arguments: the kernel then remembers that
-//! they are allowed, and runs no filter for them.
+//! Calls on the path of session data have no conditions on their arguments: the kernel caches that they are
+//! always allowed, and skips the filter for them.
 
 use std::collections::BTreeMap;
 
@@ -20,30 +20,31 @@ use seccompiler::{
 use super::profile::{Profile, Reach};
 use crate::beneath::Lookup;
 
-/// One call with the conditions on its arguments of which one must hold; none for any arguments.
+/// A system call, and the conditions on its arguments of which one must hold; no conditions for any
+/// arguments.
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
-/// From <asm-generic/ioctls.h>; C libraries differ in their type.
+/// From <asm-generic/ioctls.h>. C libraries differ in the type.
 const FIONREAD: u64 = 0x541b;
 const TIOCOUTQ: u64 = 0x5411;
 const FIONBIO: u64 = 0x5421;
 
-/// The flags of open(2) of which none is set when a file is opened for reading.
+/// Flags of open(2), none of which is set when a file is opened for reading.
 const WRITES: i32 = c::O_ACCMODE | c::O_CREAT | c::O_TRUNC;
 
-/// One call whatever its arguments, with the reason in the comment before it.
+/// System calls of every role, with any arguments. The comments give the reasons.
 const EVERY_ROLE: &[i64] = &[
-    // The event loop waits, and registers descriptors. One wakes itself through an eventfd.
+    // The event loop waits, registers descriptors, and wakes itself through an eventfd.
     c::SYS_epoll_pwait,
     c::SYS_epoll_pwait2,
     c::SYS_epoll_ctl,
     #[cfg(target_arch = "x86_64")]
     c::SYS_epoll_wait,
-    // The gateway waits for a signature, the connector for a connection that may be there already.
+    // The gateway waits for a signature, the connector for a connection that may be established already.
     c::SYS_ppoll,
     #[cfg(target_arch = "x86_64")]
     c::SYS_poll,
-    // Streams and channels. recvmsg(2) takes descriptors that the supervisor passes.
+    // Streams and channels. recvmsg(2) receives descriptors from the supervisor.
     c::SYS_read,
     c::SYS_readv,
     c::SYS_recvfrom,
@@ -53,18 +54,18 @@ const EVERY_ROLE: &[i64] = &[
     c::SYS_write,
     c::SYS_writev,
     c::SYS_close,
-    // Why a connection broke, and what kind of socket it is; both tell only about what is there.
+    // The error of a broken connection, and the type of a socket.
     c::SYS_getsockopt,
-    // Files in memory, by which the supervisor passes what is long; and files of the web directory.
+    // Memory files of the supervisor, and files of the web directory.
     c::SYS_lseek,
     c::SYS_pread64,
     c::SYS_fstat,
-    // The allocator. What makes memory executable is refused below.
+    // The allocator. Executable memory is denied below.
     c::SYS_brk,
     c::SYS_madvise,
     c::SYS_mremap,
     c::SYS_munmap,
-    // Locks, clocks where there is no vDSO, and randomness.
+    // Locks, clocks without vDSO, and randomness.
     c::SYS_clock_getres,
     c::SYS_clock_gettime,
     c::SYS_clock_nanosleep,
@@ -75,7 +76,7 @@ const EVERY_ROLE: &[i64] = &[
     c::SYS_restart_syscall,
     #[cfg(target_arch = "x86_64")]
     c::SYS_time,
-    // The end, a panic, and returning from a signal's handler.
+    // Exit, panics, and the return from signal handlers.
     c::SYS_exit,
     c::SYS_exit_group,
     c::SYS_getpid,
@@ -86,19 +87,18 @@ const EVERY_ROLE: &[i64] = &[
     c::SYS_sigaltstack,
 ];
 
-/// The connector passes connected sockets on, and makes them.
+/// The connector creates connected sockets and passes them on.
 const CONNECTOR: &[i64] = &[c::SYS_connect, c::SYS_sendmsg];
 
-/// `getaddrinfo`, its modules, and the threads that it runs in. It only reads; what it may read is
-/// Landlock's part.
+/// `getaddrinfo` with its modules and threads. It only reads; Landlock restricts which files.
 const RESOLVER: &[i64] = &[
-    // Sockets to name servers and services of this system. Landlock refuses to bind TCP sockets.
+    // Sockets to name servers and local services. Landlock denies binding TCP sockets.
     c::SYS_bind,
     c::SYS_getpeername,
     c::SYS_getsockname,
     c::SYS_sendmmsg,
     c::SYS_recvmmsg,
-    // Files and their names; opening has conditions.
+    // Files and their names. Opening has conditions.
     c::SYS_faccessat,
     c::SYS_faccessat2,
     c::SYS_fstatfs,
@@ -116,21 +116,21 @@ const RESOLVER: &[i64] = &[
     c::SYS_readlink,
     #[cfg(target_arch = "x86_64")]
     c::SYS_stat,
-    // What these modules ask about their process and the system.
+    // Queries of these modules about their process and the system.
     c::SYS_getegid,
     c::SYS_geteuid,
     c::SYS_getgid,
     c::SYS_getppid,
     c::SYS_getuid,
     c::SYS_sysinfo,
-    // Events of their own, in libsystemd.
+    // Event loops of libsystemd.
     c::SYS_dup,
     c::SYS_epoll_create1,
     c::SYS_eventfd2,
     c::SYS_timerfd_create,
     c::SYS_timerfd_settime,
-    // Threads. What clone3(2) is asked for stands in memory, where no filter sees it: it is said to be
-    // missing, and the C library takes clone(2).
+    // Threads. The arguments of clone3(2) are in memory, where no filter can check them: it is reported as
+    // missing, and the C library falls back to clone(2).
     c::SYS_clone3,
     c::SYS_membarrier,
     c::SYS_rseq,
@@ -140,7 +140,7 @@ const RESOLVER: &[i64] = &[
     c::SYS_set_tid_address,
 ];
 
-/// What only somebody does who has taken the process over.
+/// Calls that only an intruder makes.
 const FATAL: &[i64] = &[
     // Other programs and processes.
     c::SYS_execve,
@@ -154,7 +154,7 @@ const FATAL: &[i64] = &[
     c::SYS_process_vm_readv,
     c::SYS_process_vm_writev,
     c::SYS_ptrace,
-    // Other users and roots.
+    // Other users and root directories.
     c::SYS_chroot,
     c::SYS_setfsgid,
     c::SYS_setfsuid,
@@ -176,7 +176,7 @@ const FATAL: &[i64] = &[
     c::SYS_open_tree,
     c::SYS_pivot_root,
     c::SYS_umount2,
-    // Large parts of the kernel in which holes were found again and again.
+    // Large parts of the kernel in which vulnerabilities are found again and again.
     c::SYS_add_key,
     c::SYS_bpf,
     c::SYS_io_uring_enter,
@@ -196,15 +196,15 @@ const FATAL: &[i64] = &[
     c::SYS_swapon,
 ];
 
-/// Confines this thread, and those that it starts, for good.
+/// Confines this thread, and those that it starts, permanently.
 ///
 /// # Errors
 ///
-/// When the kernel has no such filters, or knows too few of their actions.
+/// Fails if the kernel does not support such filters or one of their actions.
 pub(super) fn install(profile: Profile<'_>) -> Result<(), seccompiler::Error> {
     let allowed = allowed(profile)?;
     let fatal = FATAL.iter().map(|call| (*call, Vec::new())).collect();
-    // The strictest answer of all filters counts. The last of them no longer lets filters be added.
+    // The strictest result of all filters applies. The last one forbids further filters.
     let missing = [(c::SYS_clone3, Vec::new())].into();
     let answer = SeccompAction::Errno(c::ENOSYS.unsigned_abs());
     apply_filter(&program(missing, SeccompAction::Allow, answer)?)?;
@@ -213,12 +213,12 @@ pub(super) fn install(profile: Profile<'_>) -> Result<(), seccompiler::Error> {
     apply_filter(&program(allowed, refusal, SeccompAction::Allow)?)
 }
 
-/// Refuses one call, whose arguments at these places are all other than 0, to this thread and what it starts. All
-/// else stays allowed.
+/// Denies one system call, if its arguments at all of these positions are nonzero, to this thread and those
+/// that it starts. Everything else stays permitted.
 ///
 /// # Errors
 ///
-/// When the kernel has no such filters.
+/// Fails if the kernel does not support such filters.
 pub(super) fn refuse(call: i64, places: &[u8]) -> Result<(), seccompiler::Error> {
     let conditions: Vec<_> = places.iter().map(|place| (*place, Qword, Ne, 0)).collect();
     let rules = [(call, vec![when(&conditions)?])].into();
@@ -239,7 +239,7 @@ fn allowed(profile: Profile<'_>) -> Result<Rules, BackendError> {
     every_role(&mut rules)?;
     match profile {
         Profile::Gateway { web_root, records } => {
-            // At the end of a session: what has come, and what the peer has not taken.
+            // For the end of a session: unread data, and data that the peer has not acknowledged.
             for question in [FIONREAD, TIOCOUTQ] {
                 rules.entry(c::SYS_ioctl).or_default().push(when(&[(1, Dword, Eq, question)])?);
             }
@@ -257,15 +257,16 @@ fn allowed(profile: Profile<'_>) -> Result<Rules, BackendError> {
     Ok(rules)
 }
 
-/// Calls that every role needs with some arguments only.
+/// Calls that every role needs with certain arguments.
 fn every_role(rules: &mut Rules) -> Result<(), BackendError> {
     let no_code = || when(&[(2, Qword, MaskedEq(flag(c::PROT_EXEC)), 0)]);
     rules.insert(c::SYS_mmap, vec![no_code()?]);
     rules.insert(c::SYS_mprotect, vec![no_code()?]);
-    // Sockets are made non-blocking by it. Others feed a terminal with input (TIOCSTI), for example.
+    // FIONBIO makes sockets non-blocking. Other requests are dangerous, such as TIOCSTI, which injects
+    // terminal input.
     rules.insert(c::SYS_ioctl, vec![when(&[(1, Dword, Eq, FIONBIO)])?]);
-    // What the standard library asks of descriptors that it closes or copies. Owners and locks are not
-    // among it.
+    // Commands that the standard library uses to close and copy descriptors. Owners and locks are not among
+    // them.
     let commands = [c::F_GETFD, c::F_SETFD, c::F_GETFL, c::F_SETFL, c::F_DUPFD_CLOEXEC];
     let commands = commands.map(|command| when(&[(1, Dword, Eq, flag(command))]));
     rules.insert(c::SYS_fcntl, commands.into_iter().collect::<Result<_, _>>()?);
@@ -275,14 +276,14 @@ fn every_role(rules: &mut Rules) -> Result<(), BackendError> {
     Ok(())
 }
 
-/// Files of the web directory, and the lists of directories. Where the kernel keeps lookups inside, what it refuses
-/// is looked up again step by step.
+/// Files and listings of the web directory. With openat2(2), paths that the kernel rejects are looked up
+/// again step by step.
 fn web(rules: &mut Rules, lookup: Lookup) -> Result<(), BackendError> {
     rules.insert(c::SYS_getdents64, Vec::new());
     if lookup == Lookup::Kernel {
         rules.insert(c::SYS_openat2, Vec::new());
     }
-    // Reading only, and no link.
+    // For reading only, and no link.
     let no_link = flag(c::O_NOFOLLOW);
     let reads = when(&[(2, Dword, MaskedEq(flag(WRITES) | no_link), no_link)])?;
     rules.insert(c::SYS_openat, vec![reads]);
@@ -293,7 +294,8 @@ fn web(rules: &mut Rules, lookup: Lookup) -> Result<(), BackendError> {
 fn connector(rules: &mut Rules, reach: &Reach) -> Result<(), BackendError> {
     let Reach { resolves, finds_sockets, .. } = *reach;
     rules.extend(CONNECTOR.iter().map(|call| (*call, Vec::new())));
-    // Closing a socket that lingers waits for its peer. Whoever got such a one from here would stand still.
+    // Closing a socket with SO_LINGER blocks until its peer responds, which would stall whoever receives it
+    // from here.
     let no_lingering =
         [when(&[(1, Dword, Ne, flag(c::SOL_SOCKET))])?, when(&[(2, Dword, Ne, flag(c::SO_LINGER))])?];
     rules.insert(c::SYS_setsockopt, no_lingering.into());
@@ -306,13 +308,13 @@ fn connector(rules: &mut Rules, reach: &Reach) -> Result<(), BackendError> {
         }
     }
     if resolves {
-        // The system's own addresses, by which `getaddrinfo` sorts.
+        // The addresses of the system, which `getaddrinfo` uses for sorting.
         sockets.push(when(&[(0, Dword, Eq, flag(c::AF_NETLINK)), (2, Dword, Eq, flag(c::NETLINK_ROUTE))])?);
         resolver(rules)?;
     }
     rules.insert(c::SYS_socket, sockets);
     if finds_sockets {
-        // The directory, and what is in it. Landlock refuses to read anything.
+        // Opens the directory and its sockets. Landlock denies reading anything.
         let place = flag(c::O_PATH);
         rules.entry(c::SYS_openat).or_default().push(when(&[(2, Dword, MaskedEq(place), place)])?);
     }
@@ -321,39 +323,38 @@ fn connector(rules: &mut Rules, reach: &Reach) -> Result<(), BackendError> {
 
 fn resolver(rules: &mut Rules) -> Result<(), BackendError> {
     rules.extend(RESOLVER.iter().map(|call| (*call, Vec::new())));
-    // Reading only.
+    // For reading only.
     let writes = flag(WRITES);
     rules.insert(c::SYS_openat, vec![when(&[(2, Dword, MaskedEq(writes), 0)])?]);
     #[cfg(target_arch = "x86_64")]
     rules.insert(c::SYS_open, vec![when(&[(1, Dword, MaskedEq(writes), 0)])?]);
-    // Modules are libraries: their code is mapped from files, which nobody here can write.
+    // Modules are libraries: their code is mapped from files, which this process can't write.
     let (code, writable) = (flag(c::PROT_EXEC), flag(c::PROT_WRITE));
     let from_file = when(&[
         (2, Qword, MaskedEq(code | writable), code),
         (3, Qword, MaskedEq(flag(c::MAP_ANONYMOUS)), 0),
     ])?;
     rules.entry(c::SYS_mmap).or_default().push(from_file);
-    // How much is there to be read.
+    // Number of bytes that can be read.
     rules.entry(c::SYS_ioctl).or_default().push(when(&[(1, Dword, Eq, FIONREAD)])?);
-    // Threads and not processes, in no new namespace.
+    // Threads but not processes, in no new namespace.
     let thread = flag(c::CLONE_VM | c::CLONE_THREAD | c::CLONE_SIGHAND);
     let namespaces = flag(c::CLONE_NEWUSER | c::CLONE_NEWNS | c::CLONE_NEWNET | c::CLONE_NEWPID);
     rules.insert(c::SYS_clone, vec![when(&[(0, Qword, MaskedEq(thread | namespaces), thread)])?]);
-    // A thread names itself.
+    // A thread sets its own name.
     rules.insert(c::SYS_prctl, vec![when(&[(0, Dword, Eq, flag(c::PR_SET_NAME))])?]);
-    // Reading a limit, as new threads do for the size of their stack.
+    // Reading a limit, as new threads do to find the size of their stack.
     rules.insert(c::SYS_prlimit64, vec![when(&[(2, Qword, Eq, 0)])?]);
     Ok(())
 }
 
-/// A socket of this family and kind, whatever flags it has.
+/// A socket of this family and type, with any flags.
 fn socket(family: i32, kind: i32) -> Result<SeccompRule, BackendError> {
     const KIND: u64 = 0xf;
     when(&[(0, Dword, Eq, flag(family)), (1, Dword, MaskedEq(KIND), flag(kind))])
 }
 
-/// A rule that holds when all conditions do: number of the argument, its width, the comparison, and the
-/// value.
+/// A rule that matches if all conditions hold: number and width of the argument, comparison, and value.
 fn when(conditions: &[(u8, SeccompCmpArgLen, SeccompCmpOp, u64)]) -> Result<SeccompRule, BackendError> {
     let conditions = conditions
         .iter()
@@ -364,7 +365,7 @@ fn when(conditions: &[(u8, SeccompCmpArgLen, SeccompCmpOp, u64)]) -> Result<Secc
     SeccompRule::new(conditions)
 }
 
-/// Constants of the C library, none of which is negative, as arguments of system calls.
+/// Converts a constant of the C library, none of which is negative, to an argument of a system call.
 fn flag(value: i32) -> u64 {
     u64::from(value.unsigned_abs())
 }

@@ -1,7 +1,7 @@
-//! Tries what must fail, once the sandbox is closed: a kernel, an emulator or a container that accepts
-//! a filter and ignores it would otherwise go unnoticed.
+//! Tries operations that must fail in the sandbox: otherwise a kernel, an emulator or a container that
+//! accepts a filter and ignores it would go unnoticed.
 //!
-//! Only calls that do no harm where they work. What ends the process is left to the tests.
+//! Only calls that are harmless if they succeed are tried. Calls that kill the process are left to the tests.
 
 use std::fs::File;
 use std::io;
@@ -13,7 +13,7 @@ use rustix::net::{AddressFamily, SocketType, socket};
 
 use super::profile::{Profile, Reach};
 
-/// Whether the system calls that the role has no use for are refused by the filter.
+/// Whether the filter denies system calls that the role does not need.
 pub(super) fn calls_fail(profile: Profile<'_>) -> bool {
     let is_closed = refused(nix::sys::utsname::uname())
         && kill(Pid::from_raw(1), None) == Err(nix::Error::EPERM)
@@ -33,14 +33,14 @@ pub(super) fn calls_fail(profile: Profile<'_>) -> bool {
                         refused_io(&File::options().write(true).open("/dev/null"))
                     }
                 };
-                // What names take can't be read any more.
+                // The files that tell whether names need unix sockets can't be read any more.
                 let needs_none = !reach.connects_by_path && !reach.finds_sockets && !reach.resolves;
                 paths && (!needs_none || no_socket(AddressFamily::UNIX))
             }
         }
 }
 
-/// Whether Landlock keeps a file away that anybody can read otherwise. No role has a use for it.
+/// Whether Landlock denies a file that is readable for everybody. No role needs it.
 pub(super) fn files_are_out_of_reach() -> bool {
     File::open("/proc/version").is_err()
 }

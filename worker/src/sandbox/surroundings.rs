@@ -1,7 +1,8 @@
-//! What a role sees of the system around it: namespaces(7) and the root directory.
+//! The surroundings of a role: namespaces(7) and the root directory.
 //!
-//! These are fences behind seccomp and Landlock, which refuse the same. They need rights that root and
-//! most plain users have and most containers have not, so that failing is no error, but told.
+//! These are a second line of defence behind seccomp and Landlock, which deny the same. They need privileges
+//! that root and most plain users have, but most containers lack. So a failure is not an error, but is
+//! reported.
 
 use std::io;
 
@@ -17,7 +18,7 @@ use rustix::process::{chroot, fchdir};
 
 use super::profile::Profile;
 
-/// What was reached, as in [`common::ipc::level::Level`].
+/// The result, as in [`common::ipc::level::Level`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Surroundings {
     pub(super) own_processes: bool,
@@ -25,16 +26,16 @@ pub(super) struct Surroundings {
     pub(super) empty_root: Option<bool>,
 }
 
-/// Leaves the network and the files of the system, as far as the role needs neither. The supervisor has
-/// started it in a PID namespace of its own, if it may.
+/// Leaves the network and the files of the system, if the role does not need them. The supervisor has started
+/// the role in a PID namespace of its own, if possible.
 pub(super) fn leave(profile: Profile<'_>, run_as: Option<RunAs>, mode: Sandbox) -> Surroundings {
     if mode == Sandbox::Off {
         return stay(profile);
     }
     let own_processes = std::process::id() == 1;
     let (network, root) = (profile.needs_no_network(), !profile.needs_paths());
-    // Namespaces and mounts take CAP_SYS_ADMIN, or a user namespace of one's own. It maps no user:
-    // the kernel knows us as before, and nobody can become anybody else.
+    // Namespaces and mounts need CAP_SYS_ADMIN, or a user namespace. This one maps no users: the process
+    // keeps its identity for the kernel, and can't change it.
     if root && run_as.is_none() && !caps::has_cap(None, CapSet::Effective, CAP_SYS_ADMIN).unwrap_or(false) {
         let _ = unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS);
     }
@@ -55,14 +56,14 @@ pub(super) fn stay(profile: Profile<'_>) -> Surroundings {
     }
 }
 
-/// Leaves the network, and what System V and POSIX share between processes. Descriptors that the role is
-/// given keep working: a socket belongs to the network that it was made in.
+/// Leaves the network, and the System V and POSIX IPC of the system. Descriptors that the role gets keep
+/// working: a socket belongs to the network in which it was created.
 fn leave_network() -> nix::Result<()> {
     unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS)
 }
 
-/// Makes an empty file system that is mounted nowhere the root and working directory. Nothing leads out of it
-/// without CAP_SYS_CHROOT, which is given up next.
+/// Makes an empty, unmounted file system the root and working directory. Leaving it requires CAP_SYS_CHROOT,
+/// which is dropped next.
 fn leave_files() -> io::Result<()> {
     let filesystem = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_set_string(&filesystem, "mode", "0555")?;

@@ -1,12 +1,12 @@
-//! The ciphers that encrypt private keys, in CBC mode or, as RC4, without any. All but AES are broken or weak, and keys
-//! that were written with them are still in use.
+//! The ciphers of encrypted private keys: RC4, and others in CBC mode. All but AES are broken or weak, but
+//! old keys are still in use.
 
 use cbc::Decryptor;
 use cbc::cipher::block_padding::Pkcs7;
 use cbc::cipher::{BlockCipherDecrypt, BlockModeDecrypt, BlockSizeUser, InnerIvInit, KeyInit, StreamCipher};
 use zeroize::Zeroizing;
 
-/// A cipher with the length of its key.
+/// A cipher and its key length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cipher {
     Aes128,
@@ -17,14 +17,14 @@ pub(super) enum Cipher {
     TripleDes2,
     /// With three keys.
     TripleDes,
-    /// With a key of so many bits.
+    /// With this effective key length in bits.
     Rc2(u16),
-    /// With a key of so many bits.
+    /// With this key length in bits.
     Rc4(u16),
 }
 
 impl Cipher {
-    /// By its name in `DEK-Info`.
+    /// Finds a cipher by its name in `DEK-Info`.
     pub(super) fn by_name(name: &str) -> Option<Self> {
         Some(match name {
             "AES-128-CBC" => Self::Aes128,
@@ -40,7 +40,7 @@ impl Cipher {
         })
     }
 
-    /// Bytes of the key.
+    /// Length of the key in bytes.
     pub(super) fn key_len(self) -> usize {
         match self {
             Self::Des => 8,
@@ -51,7 +51,7 @@ impl Cipher {
         }
     }
 
-    /// Bytes of the first block, which is no secret.
+    /// Length of the initialisation vector in bytes.
     pub(super) fn iv_len(self) -> usize {
         match self {
             Self::Aes128 | Self::Aes192 | Self::Aes256 => 16,
@@ -60,7 +60,8 @@ impl Cipher {
         }
     }
 
-    /// Decrypts and removes the padding. None if key and padding don't fit, which is what a wrong pass phrase does.
+    /// Decrypts and removes the padding. `None` if the padding is invalid, which indicates a wrong pass
+    /// phrase.
     pub(super) fn decrypt(self, key: &[u8], iv: &[u8], data: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         match self {
             Self::Aes128 => cbc(aes::Aes128Dec::new_from_slice(key).ok()?, iv, data),
@@ -69,7 +70,7 @@ impl Cipher {
             Self::Des => cbc(des::Des::new_from_slice(key).ok()?, iv, data),
             Self::TripleDes2 => cbc(des::TdesEde2::new_from_slice(key).ok()?, iv, data),
             Self::TripleDes => cbc(des::TdesEde3::new_from_slice(key).ok()?, iv, data),
-            // All bits of the key count.
+            // The effective key length is that of the key.
             Self::Rc2(bits) => cbc(rc2::Rc2::new_with_eff_key_len(key, bits.into()), iv, data),
             Self::Rc4(_) => {
                 let mut plain = Zeroizing::new(data.to_vec());

@@ -1,4 +1,4 @@
-//! What makes the key of a cipher out of a pass phrase.
+//! Derivation of keys from pass phrases.
 
 use md5::Md5;
 use pbkdf2::pbkdf2_hmac;
@@ -7,15 +7,15 @@ use sha1::digest::Digest;
 use sha2::{Sha224, Sha256, Sha384, Sha512, Sha512_224, Sha512_256};
 use zeroize::Zeroizing;
 
-/// The most that is done for a pass phrase: iterations, which take seconds, and bytes of memory.
+/// Maximum effort for a pass phrase: iterations, which take seconds, and memory in bytes.
 pub(super) const MAX_ITERATIONS: u32 = 10_000_000;
 pub(super) const MAX_MEMORY: usize = 256 << 20;
 
-/// Bytes of a block of SHA-1, and of its result.
+/// Block and output length of SHA-1 in bytes.
 const SHA1_BLOCK: usize = 64;
 const SHA1_LEN: usize = 20;
 
-/// The hash of PBKDF2.
+/// The hash function of PBKDF2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Prf {
     Md5,
@@ -28,23 +28,23 @@ pub(super) enum Prf {
     Sha512T256,
 }
 
-/// How a key is derived, with all but the pass phrase.
+/// A key derivation with its parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Derivation<'a> {
     /// RFC 8018 section 5.2.
     Pbkdf2 { prf: Prf, salt: &'a [u8], iterations: u32 },
     /// RFC 7914.
     Scrypt { salt: &'a [u8], log_n: u8, r: u32, p: u32 },
-    /// RFC 8018 section 5.1, for key and first block together.
+    /// RFC 8018 section 5.1, for key and initialisation vector together.
     Pbkdf1 { md5: bool, salt: &'a [u8], iterations: u32 },
-    /// RFC 7292 appendix B.2, with SHA-1: `id` 1 for a key, 2 for a first block.
+    /// RFC 7292 appendix B.2 with SHA-1. `id` is 1 for a key and 2 for an initialisation vector.
     Pkcs12 { id: u8, salt: &'a [u8], iterations: u32 },
-    /// What OpenSSL's `EVP_BytesToKey` does once with MD5.
+    /// OpenSSL's `EVP_BytesToKey` with one iteration of MD5.
     Traditional { salt: &'a [u8] },
 }
 
 impl Derivation<'_> {
-    /// `len` bytes; none where parameters make no sense, or memory is short.
+    /// Derives `len` bytes. `None` if the parameters are invalid or memory is short.
     pub(super) fn derive(self, password: &[u8], len: usize) -> Option<Zeroizing<Vec<u8>>> {
         let mut key = Zeroizing::new(vec![0; len]);
         match self {
@@ -77,7 +77,7 @@ impl Derivation<'_> {
         Some(key)
     }
 
-    /// Bytes of memory that it needs; none for more than there can be.
+    /// Required memory in bytes; `None` if it exceeds the address space.
     pub(super) fn memory(self) -> Option<usize> {
         match self {
             Self::Scrypt { log_n, r, p, .. } => {
@@ -109,7 +109,7 @@ fn traditional(password: &[u8], salt: &[u8], key: &mut [u8]) {
     }
 }
 
-/// The pass phrase is taken in UTF-16 with a zero behind it.
+/// The pass phrase is used in UTF-16 with a terminating zero.
 fn pkcs12(id: u8, password: &[u8], salt: &[u8], iterations: u32, key: &mut [u8]) -> Option<()> {
     let password = std::str::from_utf8(password).ok()?;
     let password: Zeroizing<Vec<u8>> =
@@ -126,7 +126,8 @@ fn pkcs12(id: u8, password: &[u8], salt: &[u8], iterations: u32, key: &mut [u8])
         for (byte, derived) in part.iter_mut().zip(hash.iter()) {
             *byte = *derived;
         }
-        // Each block of the input, a number, grows by the hash, repeated, and one.
+        // The hash, repeated to a full block, and 1 are added to each block of the input as big-endian
+        // numbers.
         let added: Zeroizing<Vec<u8>> =
             Zeroizing::new(hash.iter().copied().cycle().take(SHA1_BLOCK).collect());
         for block in input.chunks_mut(SHA1_BLOCK) {

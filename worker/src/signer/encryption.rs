@@ -1,8 +1,8 @@
-//! Encrypted private keys, in every form that `openssl` writes or has written: PKCS #8 with PBES2 and PBES1 (RFC 8018)
-//! or with the schemes of PKCS #12 (RFC 7292 appendix C), and the headers of PEM (RFC 1421).
+//! Encrypted private keys in every form that `openssl` writes or has written: PKCS #8 with PBES2 and PBES1
+//! (RFC 8018) or with the schemes of PKCS #12 (RFC 7292 appendix C), and PEM headers (RFC 1421).
 //!
-//! The primitives are RustCrypto's. Their crate for these forms, `pkcs5`, knows neither PBES1 nor the headers, nor each
-//! hash and cipher.
+//! The primitives are RustCrypto's. Their crate `pkcs5` supports neither PBES1 nor PEM headers, and not all
+//! hashes and ciphers.
 
 use common::pem::Block;
 use der::asn1::{AnyRef, ObjectIdentifier};
@@ -13,16 +13,16 @@ use zeroize::Zeroizing;
 use super::cipher::Cipher;
 use super::derivation::{Derivation, MAX_ITERATIONS, MAX_MEMORY, Prf};
 
-/// Why a key stays encrypted.
+/// The reason why a key can't be decrypted.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Undecrypted {
-    /// It is not what it says.
+    /// The structure is invalid.
     Damaged,
-    /// By a cipher or a derivation that is not known here.
+    /// The cipher or the key derivation is not supported.
     Unknown(String),
-    /// Its derivation needs so many bytes of memory.
+    /// The key derivation needs this much memory, in bytes.
     Memory(usize),
-    /// The pass phrase is another one.
+    /// The pass phrase is wrong.
     WrongPassword,
 }
 
@@ -32,7 +32,7 @@ impl From<der::Error> for Undecrypted {
     }
 }
 
-/// A derivation and a cipher with its first block, derived as well if none stands in the file.
+/// A cipher with its key derivation and initialisation vector.
 struct Scheme<'a> {
     cipher: Cipher,
     key: Derivation<'a>,
@@ -41,37 +41,37 @@ struct Scheme<'a> {
 
 enum Iv<'a> {
     Known(&'a [u8]),
-    /// Derived in its own way.
+    /// Derived separately from the key.
     Derived(Derivation<'a>),
-    /// The bytes behind those of the key.
+    /// The bytes that the derivation returns after the key.
     BehindKey,
 }
 
-/// Decrypts an `EncryptedPrivateKeyInfo`. Gives a `PrivateKeyInfo`.
+/// Decrypts an `EncryptedPrivateKeyInfo` to a `PrivateKeyInfo`.
 pub(super) fn pkcs8(der: &[u8], password: &[u8]) -> Result<Zeroizing<Vec<u8>>, Undecrypted> {
     let (algorithm, data) = parts(der)?;
     scheme(algorithm)?.decrypt(data, password)
 }
 
-/// Whether it takes much memory to decrypt an `EncryptedPrivateKeyInfo`.
+/// Whether decrypting an `EncryptedPrivateKeyInfo` needs much memory.
 pub(super) fn needs_memory(der: &[u8]) -> bool {
     let scheme = parts(der).and_then(|(algorithm, _)| scheme(algorithm));
     scheme.is_ok_and(|scheme| scheme.key.memory() != Some(0))
 }
 
-/// An allocation that fails ends the process.
+/// Whether this much memory is available. A failed allocation later would end the process.
 fn has_memory(needed: usize) -> bool {
     needed <= MAX_MEMORY && Vec::<u8>::new().try_reserve_exact(needed).is_ok()
 }
 
-/// The algorithm and the data.
+/// Splits the structure into algorithm and data.
 fn parts(der: &[u8]) -> Result<(AlgorithmIdentifierRef<'_>, &[u8]), Undecrypted> {
     let parts = AnyRef::from_der(der)?
         .sequence(|reader| Ok::<_, der::Error>((AlgorithmIdentifierRef::decode(reader)?, octets(reader)?)))?;
     Ok(parts)
 }
 
-/// Decrypts a block with the header `DEK-Info`.
+/// Decrypts a PEM block with the header `DEK-Info`.
 pub(super) fn traditional(block: &Block<'_>, password: &[u8]) -> Result<Zeroizing<Vec<u8>>, Undecrypted> {
     let (name, iv) =
         block.header("DEK-Info").and_then(|info| info.split_once(',')).ok_or(Undecrypted::Damaged)?;
@@ -105,7 +105,7 @@ impl Scheme<'_> {
                 self.cipher.decrypt(key, iv, data)
             }
         };
-        // A wrong pass phrase may leave a padding in order by chance, but hardly a structure as well.
+        // A wrong pass phrase may leave valid padding by chance, but hardly a valid structure.
         plain
             .filter(|plain| AnyRef::from_der(plain).is_ok_and(|any| any.tag() == Tag::Sequence))
             .ok_or(Undecrypted::WrongPassword)
@@ -177,7 +177,7 @@ fn pbes2(parameters: AnyRef<'_>) -> Result<Scheme<'_>, Undecrypted> {
     Ok(Scheme { cipher, key, iv: Iv::Known(parameters.value()) })
 }
 
-/// How a key is derived, and its length if that is said.
+/// Parses a key derivation. The key length is optional.
 fn key_derivation(
     algorithm: AlgorithmIdentifierRef<'_>,
 ) -> Result<(Derivation<'_>, Option<u16>), Undecrypted> {

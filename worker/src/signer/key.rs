@@ -1,4 +1,4 @@
-//! The private key.
+//! The private key and its signatures.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use rustls_pki_types::PrivateKeyDer;
 use super::key_file::KeyFileError;
 use super::structure::{self, Verdict};
 
-/// Schemes that are offered, best first (RFC 8446 section 4.2.3).
+/// Supported schemes (RFC 8446 section 4.2.3), in order of preference.
 const SCHEMES: [SignatureScheme; 10] = [
     SignatureScheme::ED25519,
     SignatureScheme::ECDSA_NISTP256_SHA256,
@@ -30,63 +30,63 @@ const SCHEMES: [SignatureScheme; 10] = [
     SignatureScheme::RSA_PKCS1_SHA512,
 ];
 
-/// Those of keys that are for RSA-PSS alone (`rsa_pss_pss_sha256` and so on): TLS's number, the hash, and the scheme for
-/// other keys that makes the same signatures.
+/// Schemes of keys for RSA-PSS only (`rsa_pss_pss_sha256` and so on): the TLS number, the hash, and the
+/// equivalent scheme for general RSA keys.
 const PSS_SCHEMES: [(u16, ObjectIdentifier, SignatureScheme); 3] = [
     (0x0809, ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.1"), SignatureScheme::RSA_PSS_SHA256),
     (0x080a, ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.2"), SignatureScheme::RSA_PSS_SHA384),
     (0x080b, ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.3"), SignatureScheme::RSA_PSS_SHA512),
 ];
 
-/// Kinds of keys (RFC 8017 appendix C, RFC 5480 section 2.1.1).
+/// Key types (RFC 8017 appendix C, RFC 5480 section 2.1.1).
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const RSA_PSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
 const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 
-/// A key that can sign.
+/// A private key.
 #[derive(Debug)]
 pub(super) struct Key {
     key: Arc<dyn SigningKey>,
     public_key: Vec<u8>,
-    /// TLS's numbers of the schemes, and how they sign.
+    /// TLS numbers of the schemes, with the schemes that sign for them.
     schemes: Vec<(u16, SignatureScheme)>,
     only_1_3: bool,
 }
 
-/// What becomes of a question.
+/// Result of a request to sign.
 pub(super) enum Answer {
     Signature(Vec<u8>),
-    /// It is not signed, and nobody may be to blame.
+    /// Not signed, although the gateway may be correct.
     Refused,
-    /// No gateway in order asks for it.
+    /// No correct gateway sends this request.
     Violation,
 }
 
-/// Why a key can't be used.
+/// The reason why a key can't be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum KeyError {
-    /// The file gives none.
+    /// The key can't be read from the file.
     #[error(transparent)]
     File(#[from] KeyFileError),
-    /// Some other kind of key.
+    /// The key type is not supported.
     #[error("the private key is of no kind that can be used: RSA (2048 bits or more), ECDSA or Ed25519")]
     Unsupported,
-    /// For signatures that TLS does not have.
+    /// An RSA-PSS key with a hash that TLS does not support.
     #[error(
         "the private key is for RSA-PSS with hashes that TLS does not have: it needs SHA-256, SHA-384 or SHA-512, and \
          the same for the mask (rsa_pss_keygen_md, rsa_pss_keygen_mgf1_md)"
     )]
     OtherHash,
-    /// No certificate.
+    /// The certificate can't be parsed.
     #[error("the certificate can't be read: no public key is found in it")]
     Certificate,
-    /// The key of another certificate.
+    /// The key belongs to another certificate.
     #[error("the private key does not belong to the certificate")]
     OtherCertificate,
 }
 
 impl Key {
-    /// Takes a key, and makes sure that it belongs to its certificate.
+    /// Loads a key and checks that it belongs to the certificate.
     pub(super) fn load(
         der: PrivateKeyDer<'static>,
         certificate: &[u8],
@@ -109,13 +109,13 @@ impl Key {
         Ok(Self { key, public_key, schemes, only_1_3 })
     }
 
-    /// What everybody may know about it.
+    /// Public description of the key.
     pub(super) fn description(&self) -> KeyDescription {
         let schemes = self.schemes.iter().map(|(number, _)| *number).collect();
         KeyDescription { public_key: self.public_key.clone(), schemes }
     }
 
-    /// Signs `message`, if it is a structure of a TLS handshake and the scheme is one of the key's.
+    /// Signs `message`, if it is a structure of a TLS handshake and the key supports the scheme.
     pub(super) fn sign(&self, scheme: u16, message: &[u8]) -> Answer {
         match structure::judge(message, self.only_1_3) {
             Verdict::Handshake => {}
@@ -129,8 +129,8 @@ impl Key {
     }
 }
 
-/// A key for RSA-PSS alone as one for RSA, which the library knows, and the schemes that it is good for; other keys as
-/// they are.
+/// Converts an RSA-PSS key to a general RSA key, which the library supports, and returns its schemes. Other
+/// keys are returned unchanged.
 #[expect(clippy::type_complexity, reason = "a type for one result would say less")]
 fn for_any_padding(
     der: PrivateKeyDer<'static>,
@@ -155,8 +155,8 @@ fn for_any_padding(
     Ok((PrivateKeyDer::Pkcs1(rsa.into()), Some(schemes)))
 }
 
-/// The hash that the parameters of RSA-PSS prescribe (RFC 8017 appendix A.2.3); none for SHA-1, the default, or if the
-/// mask is made with another one, which TLS does not have.
+/// The hash in RSA-PSS parameters (RFC 8017 appendix A.2.3). `None` for SHA-1, the default, or if the mask
+/// uses another hash, which TLS does not support.
 fn pss_hash(parameters: AnyRef<'_>) -> Option<ObjectIdentifier> {
     type Algorithm<'a> = ContextSpecific<AlgorithmIdentifierRef<'a>>;
     let mut reader = SliceReader::new(parameters.value()).ok()?;
@@ -166,7 +166,7 @@ fn pss_hash(parameters: AnyRef<'_>) -> Option<ObjectIdentifier> {
     (mask_hash.oid == hash).then_some(hash)
 }
 
-/// Whether two public keys are the same, though they may be written in different ways; none if one is no public key.
+/// Whether two public keys are equal, even in different encodings. `None` if either is invalid.
 fn is_same(certified: &[u8], ours: &[u8]) -> Option<bool> {
     let [certified, ours] = [certified, ours].map(|der| SubjectPublicKeyInfoRef::try_from(der).ok());
     let (certified, ours) = (certified?, ours?);
@@ -175,14 +175,14 @@ fn is_same(certified: &[u8], ours: &[u8]) -> Option<bool> {
     Some(if ours.algorithm.oid == RSA {
         (kind == RSA || kind == RSA_PSS) && theirs_bits == ours_bits
     } else if ours.algorithm.oid == EC {
-        // The curve may be written as its parameters, and its name is not compared.
+        // The curve may be encoded as parameters, so that its name is not compared.
         kind == EC && is_same_point(theirs_bits, ours_bits)
     } else {
         kind == ours.algorithm.oid && theirs_bits == ours_bits
     })
 }
 
-/// Whether `theirs` is the point `ours`, which is not compressed (SEC 1 section 2.3.3).
+/// Whether `theirs` is the same point as `ours`, which is uncompressed (SEC 1 section 2.3.3).
 fn is_same_point(theirs: &[u8], ours: &[u8]) -> bool {
     match (theirs, ours) {
         ([sign @ (2 | 3), x @ ..], [4, both @ ..]) => {

@@ -1,4 +1,4 @@
-//! The private key in a PEM file, decrypted.
+//! Reads the private key of a PEM file, and decrypts it.
 
 use common::pem::{self, Block};
 use rustls_pki_types::PrivateKeyDer;
@@ -6,34 +6,34 @@ use zeroize::Zeroizing;
 
 use super::encryption::{self, Undecrypted};
 
-/// Why a file gives no key.
+/// The reason why a file contains no usable key.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum KeyFileError {
-    /// No key in the file.
+    /// The file contains no private key.
     #[error("there is no private key: a PEM block \"BEGIN PRIVATE KEY\" is needed")]
     Missing,
-    /// Not what it says.
+    /// The content is not a key of the declared kind.
     #[error("the private key is damaged: its PEM block can't be read")]
     Damaged,
-    /// A block of another program.
+    /// A format of another program.
     #[error(
         "the private key is of the form \"{0}\", which is not supported; convert it with \
          \"openssl pkcs8 -topk8 -nocrypt -in OLD.key -out NEW.key\", or make another"
     )]
     OtherForm(String),
-    /// Encrypted, and no pass phrase.
+    /// The key is encrypted, and no pass phrase is configured.
     #[error("the private key is encrypted: give its pass phrase (--key-password, key-password-file)")]
     NoPassword,
-    /// Encrypted, and another pass phrase.
+    /// The key is encrypted with another pass phrase.
     #[error("the private key can't be decrypted: the pass phrase is wrong")]
     WrongPassword,
-    /// Encrypted by something else than AES, DES or RC2.
+    /// The encryption is not supported.
     #[error(
         "the private key is encrypted by {0}, which is not supported; convert it with \
          \"openssl pkcs8 -topk8 -in OLD.key -out NEW.key\""
     )]
     UnknownEncryption(String),
-    /// Encrypted so that more memory is needed than there is.
+    /// Decryption needs too much memory, in KiB.
     #[error(
         "to decrypt the private key takes {0} KiB of memory, which is too much; convert it with \
          \"openssl pkcs8 -topk8 -in OLD.key -out NEW.key\""
@@ -52,18 +52,18 @@ impl From<Undecrypted> for KeyFileError {
     }
 }
 
-/// Whether it takes much memory to decrypt the key.
+/// Whether decrypting the key needs much memory.
 pub(super) fn needs_memory(file: &[u8]) -> bool {
     let blocks = pem::blocks(file);
     let encrypted = blocks.iter().find(|block| block.label == b"ENCRYPTED PRIVATE KEY");
     encrypted.and_then(Block::der).is_some_and(|der| encryption::needs_memory(&der))
 }
 
-/// The first private key of a file.
+/// Reads the first private key of a file.
 ///
 /// # Errors
 ///
-/// When there is none, or it can't be decrypted with this pass phrase.
+/// Fails if there is none, or if it can't be decrypted with this pass phrase.
 pub(super) fn read(file: &[u8], password: Option<&str>) -> Result<PrivateKeyDer<'static>, KeyFileError> {
     let blocks = pem::blocks(file);
     let block =
@@ -93,7 +93,7 @@ fn content(block: &Block<'_>) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
     block.der().ok_or(KeyFileError::Damaged)
 }
 
-/// Whether a file has a private key that can be read with this pass phrase.
+/// Whether a file contains a private key that can be read with this pass phrase.
 #[must_use]
 pub fn is_readable(file: &[u8], password: &str) -> bool {
     read(file, Some(password)).is_ok()

@@ -1,4 +1,4 @@
-//! The signer: holds the TLS key, and signs structures of TLS handshakes for gateways, nothing else.
+//! The signer: holds the TLS key, and signs structures of TLS handshakes for gateways and nothing else.
 
 mod cipher;
 mod derivation;
@@ -24,14 +24,14 @@ use crate::role;
 use crate::sandbox::{self, Profile};
 use key::{Answer, Key, KeyError};
 
-/// Runs the role until its channel is closed.
+/// Runs the role until the supervisor closes its channel.
 ///
 /// # Errors
 ///
-/// When the supervisor sends something else than expected, or the kernel refuses what is needed.
+/// Fails if the supervisor sends an unexpected message, or if the kernel refuses a resource.
 pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
     role::run(async {
-        // Before the key comes.
+        // Done before the key is received.
         let may_lock = survives(|| _ = locked_memory::lock_what_is_written());
         let mut locked = if may_lock { locked_memory::lock_what_is_written() } else { Ok(()) };
         let supervisor = Rc::new(Channel::new(control)?);
@@ -43,7 +43,8 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
         let read = || key_file::read(&setup.key_pem, setup.password.as_deref());
         let mut early = None;
         if may_lock && locked.is_ok() && key_file::needs_memory(&setup.key_pem) {
-            // scrypt takes more than an ordinary user may lock, and within the sandbox nothing can be locked again.
+            // scrypt needs more memory than an ordinary user may lock, and memory can't be locked again
+            // within the sandbox.
             locked_memory::unlock()?;
             early = Some(read());
             locked = locked_memory::lock_what_is_written();
@@ -62,7 +63,7 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
             Ok(key) => key,
             Err(error) => {
                 let failed = SignerToSupervisor::Failed(error.to_string());
-                // A supervisor that is gone needs no reason.
+                // Fails only if the supervisor is gone.
                 let _ = supervisor.send(&failed).await;
                 return Ok(());
             }
@@ -96,7 +97,7 @@ async fn serve(supervisor: &Rc<Channel>, level: Level, key: Rc<Key>) -> ChannelE
                 spawn_local(async move {
                     if let Some(what) = serve_gateway(&key, channel).await {
                         let violation = SignerToSupervisor::Violation(Violation { gateway: id, what });
-                        // A supervisor that is gone needs no word.
+                        // Fails only if the supervisor is gone.
                         let _ = supervisor.send(&violation).await;
                     }
                 });
@@ -108,7 +109,7 @@ async fn serve(supervisor: &Rc<Channel>, level: Level, key: Rc<Key>) -> ChannelE
     }
 }
 
-/// Signs for one gateway until it ends, or asks for what no gateway asks; says what that was.
+/// Signs for one gateway until it ends or sends an illegal request. Returns what was illegal.
 async fn serve_gateway(key: &Key, channel: Channel) -> Option<String> {
     loop {
         let (id, scheme, message) = match channel.receive().await {
@@ -120,13 +121,13 @@ async fn serve_gateway(key: &Key, channel: Channel) -> Option<String> {
             Answer::Signature(signature) => SignerToGateway::Signature { id, signature },
             Answer::Refused => SignerToGateway::Refused { id },
             Answer::Violation => {
-                // A gateway that is gone needs no answer.
+                // Fails only if the gateway is gone.
                 let _ = channel.try_send(&SignerToGateway::Refused { id });
                 return Some("it asked to sign what is no TLS handshake".into());
             }
         };
         channel.send(&answer).await.ok()?;
-        // A gateway that asks without end must not keep others waiting for more than one signature.
+        // A gateway that sends requests without end must not delay others by more than one signature.
         yield_now().await;
     }
 }

@@ -1,4 +1,4 @@
-//! The processes of the wrapped program: all descendants of the wrapper, which adopts those whose parent has ended.
+//! The processes of the wrapped program: all descendants of the wrapper, which also adopts orphans.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,10 +10,10 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid};
 use tokio::time::{Instant, sleep};
 
-/// Interval at which the processes are looked for.
+/// Interval at which the processes are polled.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// How long to wait after SIGKILL: a process that the kernel does not release can't be helped.
+/// Time limit after SIGKILL. A process that the kernel does not release can't be helped.
 const KILLED: Duration = Duration::from_secs(2);
 
 /// Ends all processes: sends SIGTERM, and SIGKILL after `grace`.
@@ -30,7 +30,7 @@ pub(super) async fn end(grace: Duration) {
     }
 }
 
-/// Repeatedly, because processes may have started others meanwhile.
+/// Kills all processes, repeatedly because they may have started others meanwhile.
 async fn kill_all() {
     let deadline = Instant::now() + KILLED;
     while !all_reaped() {
@@ -48,7 +48,7 @@ async fn kill_all() {
     }
 }
 
-/// Reaps children that have ended; tells whether none is left.
+/// Reaps children that have ended. Returns whether none is left.
 fn all_reaped() -> bool {
     loop {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
@@ -66,14 +66,14 @@ fn signal_all(signal: Signal) {
     }
 }
 
-/// All visible processes and their parents.
+/// All visible processes with their parents.
 fn parents() -> BTreeMap<Pid, Pid> {
     let Ok(directory) = fs::read_dir("/proc") else { return BTreeMap::new() };
     let numbers = directory.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     numbers.filter_map(|pid: i32| Some((Pid::from_raw(pid), parent(pid)?))).collect()
 }
 
-/// The parent of a process (proc(5), stat). The name in front of it may contain any character.
+/// The parent of a process (proc(5), stat). The name that precedes it may contain any character.
 fn parent(pid: i32) -> Option<Pid> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     let stat = String::from_utf8_lossy(&stat);

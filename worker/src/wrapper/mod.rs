@@ -1,9 +1,9 @@
-//! The wrapper: starts the wrapped program, forwards its output to the log, and makes sure that none of its processes
-//! outlives the service.
+//! The wrapper: starts the wrapped program, forwards its output to the log, and ensures that none of its
+//! processes outlives the service.
 //!
-//! It runs as the program's user, so that it can end the program's processes without privileges, and adopts processes
-//! whose parent has ended (prctl(2), `PR_SET_CHILD_SUBREAPER`), so that it still knows a program that goes to the
-//! background. It is confined no more than the program may be.
+//! It runs as the program's user, so that it can end the program's processes without privileges. It adopts
+//! orphans (prctl(2), `PR_SET_CHILD_SUBREAPER`), so that it still knows a program that goes to the
+//! background. It is not confined, as the program would inherit that.
 
 mod family;
 mod identity;
@@ -27,11 +27,12 @@ use tokio::time::timeout;
 
 use crate::role;
 
-/// Runs the role until no process of the program is left, or until the channel is closed, after which it ends them.
+/// Runs the role until no process of the program is left, or until the supervisor closes the channel, which
+/// ends the program.
 ///
 /// # Errors
 ///
-/// When the supervisor breaks protocol, or a system call fails.
+/// Fails if the supervisor breaks protocol, or if a system call fails.
 pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
     role::run(async {
         let supervisor = Channel::new(control)?;
@@ -46,7 +47,7 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
             Ok((pid, output)) => {
                 let mut output = spawn_local(output::forward(output));
                 let started = WrapperToSupervisor::Started(pid.as_raw());
-                // The end of the supervisor is noticed below.
+                // If the supervisor is gone, that is noticed below.
                 let _ = supervisor.send(&started).await;
                 let stopped = loop {
                     if reap(pid, &supervisor).await == Left::None {
@@ -54,7 +55,7 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
                     }
                     tokio::select! {
                         _ = children.recv() => {}
-                        // The supervisor sends nothing more: this is the end of the channel.
+                        // The supervisor sends no more messages: this is the end of the channel.
                         _ = supervisor.receive::<SupervisorToWrapper>() => break true,
                     }
                 };
@@ -78,7 +79,7 @@ enum Left {
     None,
 }
 
-/// Starts the program. Gives its process and the pipe with its output.
+/// Starts the program. Returns its process id and the pipe with its output.
 fn start(setup: &WrapperSetup) -> Result<(Pid, OwnedFd), String> {
     let Some((program, arguments)) = setup.command.split_first() else {
         return Err("there is no command".into());
@@ -122,7 +123,7 @@ async fn reap(program: Pid, supervisor: &Channel) -> Left {
             Ok(_) | Err(nix::errno::Errno::EINTR) => continue,
             Err(_) => return Left::None,
         };
-        // The end of the supervisor is noticed elsewhere.
+        // If the supervisor is gone, that is noticed elsewhere.
         let _ = supervisor.send(&WrapperToSupervisor::Ended(end)).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Forwards the program's output to the log, line by line.
+//! Forwards the program's output to the log line by line.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -8,14 +8,15 @@ use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
 use tokio::time::sleep;
 
-/// Longest piece of a line that is logged at a time; longer lines are split.
+/// Maximum length of a logged line in bytes. Longer lines are split.
 const MAX_LINE: usize = 1024;
 
-/// After this much output reading pauses: logging it costs processor time of the service.
+/// Amount of output, in bytes, after which reading pauses, as logging it costs processor time of the service.
 const BURST: usize = 16 * 1024;
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// How long output is read after the program's end. A process that could not be ended may keep the pipe open.
+/// Time for which output is read after the program's end. A process that could not be ended may keep the pipe
+/// open.
 pub(super) const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// Logs the lines that arrive on `pipe` until its other end is closed.
@@ -47,7 +48,8 @@ fn log(line: &[u8]) {
 struct Lines(Vec<u8>);
 
 impl Lines {
-    /// Passes on each complete line, and each piece of a line that is too long. Empty lines are skipped.
+    /// Calls `each` for each complete line, and for each part of a line that is too long. Empty lines are
+    /// skipped.
     fn take(&mut self, bytes: &[u8], mut each: impl FnMut(&[u8])) {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             for part in piece.chunks(MAX_LINE) {
@@ -62,7 +64,7 @@ impl Lines {
         }
     }
 
-    /// Passes on the rest.
+    /// Calls `each` for the rest.
     fn end(&mut self, mut each: impl FnMut(&[u8])) {
         let line = std::mem::take(&mut self.0);
         let line = line.trim_ascii_end();
@@ -87,13 +89,13 @@ mod tests {
     }
 
     #[test]
-    fn lines_come_whole_whatever_the_pieces() {
+    fn lines_are_complete_in_any_pieces() {
         assert_eq!(lines(&[b"a\nb", b"c\n", b"\n\r\nd\r\n", b" e"]), ["a", "bc", "d", " e"]);
         assert_eq!(lines(&[]), [""; 0]);
     }
 
     #[test]
-    fn a_line_without_end_is_bounded() {
+    fn an_endless_line_is_split() {
         let long = vec![b'x'; 2500];
         let pieces = lines(&[&long, b"y\nz"]);
         assert_eq!(pieces.iter().map(String::len).collect::<Vec<_>>(), [1024, 1024, 453, 1]);

@@ -1,4 +1,4 @@
-//! One client: plain TCP or WebSocket, with TLS or without.
+//! A client: plain TCP or WebSocket, with or without TLS.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -11,10 +11,10 @@ use rustls_pki_types::{CertificateDer, ServerName};
 
 use crate::frames::{self, Payload};
 
-/// Nothing here takes so long unless it hangs.
+/// Time limit of each operation, which nothing exceeds unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What is read or written at a time.
+/// Size of reads and writes in bytes.
 const CHUNK: usize = 1 << 20;
 
 /// How clients connect.
@@ -25,7 +25,7 @@ pub(crate) struct Terms {
 }
 
 impl Terms {
-    /// Reads them from words of the command line.
+    /// Parses the words of the command line.
     pub(crate) fn new(address: &str, protocol: &str, authority: Option<&str>) -> io::Result<Self> {
         let address = address.parse().map_err(io::Error::other)?;
         let tls = authority.map(trusting).transpose()?;
@@ -33,7 +33,7 @@ impl Terms {
     }
 }
 
-/// TLS that trusts the authority in a file.
+/// A TLS configuration that trusts the authority in a file.
 fn trusting(path: &str) -> io::Result<Arc<ClientConfig>> {
     let mut roots = RootCertStore::empty();
     let certificate = CertificateDer::from_pem_file(path).map_err(io::Error::other)?;
@@ -41,7 +41,7 @@ fn trusting(path: &str) -> io::Result<Arc<ClientConfig>> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let mut config = builder.map_err(io::Error::other)?.with_root_certificates(roots).with_no_client_auth();
-    // Each connection costs a whole handshake.
+    // Each connection performs a full handshake.
     config.resumption = rustls::client::Resumption::disabled();
     Ok(Arc::new(config))
 }
@@ -59,7 +59,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Connects, up to the point where data may be sent.
+    /// Connects, and performs all handshakes.
     pub(crate) fn open(terms: &Terms) -> io::Result<Self> {
         let socket = TcpStream::connect_timeout(&terms.address, PATIENCE)?;
         socket.set_nodelay(true)?;
@@ -80,7 +80,7 @@ impl Client {
         Ok(client)
     }
 
-    /// The opening handshake (RFC 6455 section 4.1). The accept key is for browsers to check.
+    /// The opening handshake (RFC 6455 section 4.1). The accept key is not checked.
     fn shake_hands(&mut self) -> io::Result<()> {
         self.write(frames::OPENING)?;
         let mut head = Vec::new();
@@ -99,12 +99,12 @@ impl Client {
         }
     }
 
-    /// A message of `size` bytes as it is sent.
+    /// Encodes a message of `size` bytes.
     pub(crate) fn message(&self, size: usize) -> Vec<u8> {
         if self.is_websocket { frames::message(size) } else { vec![0; size] }
     }
 
-    /// Sends `count` messages of `size` bytes, as many at a time as fit.
+    /// Sends `count` messages of `size` bytes, in batches.
     pub(crate) fn send_many(&mut self, count: usize, size: usize) -> io::Result<()> {
         let message = self.message(size);
         let at_once = (CHUNK / message.len()).max(1);
@@ -118,7 +118,7 @@ impl Client {
         Ok(())
     }
 
-    /// Reads so many bytes of payload.
+    /// Receives this many bytes of payload.
     pub(crate) fn receive(&mut self, bytes: usize) -> io::Result<()> {
         let mut buffer = vec![0; CHUNK.min(bytes.max(64))];
         let mut received = 0;
@@ -132,13 +132,13 @@ impl Client {
         Ok(())
     }
 
-    /// Sends a message and reads as many bytes of payload.
+    /// Sends a message and receives as many bytes of payload.
     pub(crate) fn echo(&mut self, message: &[u8], size: usize) -> io::Result<()> {
         self.write(message)?;
         self.receive(size)
     }
 
-    /// Says that nothing more comes, and waits until the other end has said so too.
+    /// Sends the end of the stream, and waits for that of the other end.
     pub(crate) fn close(mut self) -> io::Result<()> {
         if self.is_websocket {
             self.write(frames::CLOSE)?;
@@ -156,7 +156,7 @@ impl Client {
             match self.read(&mut rest) {
                 Ok(0) => return Ok(()),
                 Ok(_) => {}
-                // A gateway may leave out the end of TLS.
+                // A gateway may omit the end of TLS.
                 Err(error)
                     if matches!(
                         error.kind(),

@@ -1,4 +1,4 @@
-//! As much of RFC 6455 as a client with a load needs.
+//! The parts of RFC 6455 that a load generator needs.
 
 /// The opening handshake.
 pub(crate) const OPENING: &[u8] =
@@ -8,10 +8,10 @@ Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n
 /// A Close frame with the code 1000, masked.
 pub(crate) const CLOSE: &[u8] = &[0x88, 0x82, KEY[0], KEY[1], KEY[2], KEY[3], 0x03 ^ KEY[0], 0xe8 ^ KEY[1]];
 
-/// Masking with zeros would spare a gateway nothing, but it might be clever about it.
+/// The masking key. It is not zero, so that a gateway can't skip unmasking.
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
-/// A binary message of `size` zeros in one frame.
+/// Encodes a binary message of `size` zeros in one frame.
 pub(crate) fn message(size: usize) -> Vec<u8> {
     let mut frame = vec![0x82];
     match (u8::try_from(size), u16::try_from(size)) {
@@ -30,17 +30,17 @@ pub(crate) fn message(size: usize) -> Vec<u8> {
     frame
 }
 
-/// Counts the payload in what a server sends.
+/// Counts the payload in data of a server.
 #[derive(Default)]
 pub(crate) struct Payload {
-    /// The beginning of a frame, as far as it has come.
+    /// The beginning of an incomplete frame header.
     header: Vec<u8>,
-    /// Bytes of payload of this frame that are still to come.
+    /// Number of payload bytes of this frame still to come.
     left: usize,
 }
 
 impl Payload {
-    /// How many of these bytes, which follow those before, are payload.
+    /// Returns the number of payload bytes in the next piece of the stream.
     pub(crate) fn count(&mut self, mut bytes: &[u8]) -> usize {
         let mut counted = 0;
         while let Some((first, rest)) = bytes.split_first() {
@@ -74,7 +74,7 @@ mod tests {
     fn payload_is_counted_however_it_is_split() {
         for size in [0, 1, 125, 126, 65535, 65536] {
             let mut frame = message(size);
-            // As a server sends it: without a mask.
+            // Unmasked, as from a server.
             frame[1] &= 0x7f;
             frame.drain(frame.len() - size - 4..frame.len() - size);
             let stream = frame.repeat(3);

@@ -1,14 +1,15 @@
-//! Load for measurements: a target behind a gateway, and clients before it. `tests/bench/run` starts both.
+//! Load generator for benchmarks: a target behind a gateway, and clients in front of it. `tests/bench/run`
+//! starts both.
 //!
 //! ```text
 //! websockify-load target sink|source|echo SIZE        prints its port; until standard input ends
 //! websockify-load WORK ADDRESS PROTOCOL CONNECTIONS COUNT SIZE [CA]
 //! ```
 //!
-//! `WORK` is `up` or `down` (`COUNT` messages of `SIZE` bytes on each connection), `echo` (`COUNT` round trips),
-//! `rate` (`COUNT` connections one after the other, each with one round trip), or `idle` (connections that stay
-//! open until standard input ends). `PROTOCOL` is `ws` or `tcp`. With the file of an authority, `CA`, clients speak
-//! TLS.
+//! `WORK` is `up` or `down` (`COUNT` messages of `SIZE` bytes on each connection), `echo` (`COUNT` round
+//! trips), `rate` (`COUNT` consecutive connections, each with one round trip), or `idle` (connections that
+//! stay open until standard input ends). `PROTOCOL` is `ws` or `tcp`. With the file of an authority, `CA`,
+//! clients use TLS.
 
 #![allow(clippy::print_stdout, reason = "it tells its caller what it did")]
 
@@ -50,7 +51,7 @@ fn number(word: &str) -> usize {
     word.parse().unwrap_or_else(|_| panic!("{word:?} is no number\n{USAGE}"))
 }
 
-/// Does the work on all connections at once, and ends when it is done on each.
+/// Does the work on all connections concurrently, and returns when all are done.
 fn run(work: &str, terms: &Terms, connections: usize, count: usize, size: usize) -> io::Result<()> {
     if work == "idle" {
         let open: Vec<_> = (0..connections).map(|_| Client::open(terms)).collect::<io::Result<_>>()?;

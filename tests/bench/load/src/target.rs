@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 
-/// Serves until standard input ends, at a port that is printed. `size` is how much is written at a time.
+/// Serves until standard input ends, at a port that is printed. `size` is the size of writes.
 pub(crate) fn run(kind: &str, size: usize) -> io::Result<()> {
     let serve: fn(TcpStream, usize) -> io::Result<()> = match kind {
         "sink" => sink,
@@ -16,7 +16,7 @@ pub(crate) fn run(kind: &str, size: usize) -> io::Result<()> {
     println!("{}", listener.local_addr()?.port());
     thread::spawn(move || {
         for connection in listener.incoming().flatten() {
-            // It ends with its connection, however that ends.
+            // The thread ends with its connection; errors are ignored.
             thread::spawn(move || connection.set_nodelay(true).and_then(|()| serve(connection, size)));
         }
     });

@@ -1,4 +1,5 @@
-//! One key in each form; `fuzz/seeds/keys` has them, as `openssl` wrote them with the pass phrase `secret`.
+//! One key in each form. The files in `fuzz/seeds/keys` were written by `openssl` with the pass phrase
+//! `secret`.
 
 use std::fs;
 use std::path::Path;
@@ -36,7 +37,7 @@ fn without_the_right_pass_phrase_there_is_no_key() {
 }
 
 #[test]
-fn what_is_no_key_is_called_what_it_is() {
+fn unusable_files_have_specific_errors() {
     let block = |label: &str, text: &str| format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n");
     let error = |file: String| read(file.as_bytes(), Some("secret")).unwrap_err();
     assert_eq!(error(block("CERTIFICATE", "QUJD")), KeyFileError::Missing);
@@ -52,7 +53,7 @@ fn what_is_no_key_is_called_what_it_is() {
 
 proptest! {
     #[test]
-    fn no_changed_file_makes_a_panic(name in prop::sample::select(ENCRYPTED.to_vec()), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+    fn no_modified_file_panics(name in prop::sample::select(ENCRYPTED.to_vec()), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
         let mut file = file(name);
         let at = at.index(file.len());
         file[at] = byte;

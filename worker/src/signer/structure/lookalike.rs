@@ -1,16 +1,19 @@
-//! What the first bytes of a ServerKeyExchange, which a client or a gateway in wrong hands chooses, can make of it.
+//! Detects a ServerKeyExchange whose first bytes, chosen by a client or a compromised gateway, make it
+//! ambiguous.
 
-/// The first of so many bytes of text are text for whoever reads on: of random bytes once in 4 million.
+/// Number of leading bytes that are printable if the message is text. Random bytes are printable once in 4
+/// million.
 const TEXT: usize = 16;
 
-/// What names the purpose of a signature in COSE (RFC 9052 section 4.4), and before which byte it begins.
+/// Purpose of a signature in COSE (RFC 9052 section 4.4), and the position before which it begins.
 const PURPOSE: &[u8] = b"Signature";
 const CBOR_HEAD: usize = 24;
 
-/// Whether `message`, which is longer than 127 bytes, could be a structure of another protocol than TLS.
+/// Whether `message`, which is longer than 127 bytes, could be a structure of another protocol than TLS:
 ///
-/// - X.509, PKCS #10, CMS, OCSP, card verifiable certificates and whatever else is signed as ASN.1: one value of BER.
-/// - JOSE, DSSE, mails, scripts, and whatever else is text.
+/// - X.509, PKCS #10, CMS, OCSP, card verifiable certificates and everything else that is signed as ASN.1: a
+///   BER value.
+/// - JOSE, DSSE, mails, scripts, and everything else that is text.
 /// - SSH (RFC 4251 section 5): strings, which begin with their length, or SSHSIG.
 /// - OpenPGP (RFC 9580 section 5.2.4), which ends with a length.
 /// - COSE.
@@ -22,12 +25,12 @@ pub(super) fn is_other_structure(message: &[u8]) -> bool {
         || message.windows(PURPOSE.len()).take(CBOR_HEAD).any(|part| part == PURPOSE)
 }
 
-/// Whether `message` is one value of BER (X.690 section 8.1) from its first to its last byte, whatever its tag is and
-/// its contents are, and in whatever form its length is written.
+/// Whether `message` is a single BER value (X.690 section 8.1), with any tag, any content, and any encoding
+/// of its length.
 fn is_ber_value(message: &[u8]) -> bool {
     let Some((&tag, mut rest)) = message.split_first() else { return false };
     if tag & 0x1f == 0x1f {
-        // The number of the tag follows; the last byte of it has no highest bit.
+        // A long tag number, whose last byte has its highest bit clear.
         let Some(last) = rest.iter().position(|byte| byte & 0x80 == 0) else { return false };
         rest = rest.get(last + 1..).unwrap_or_default();
     }
@@ -36,7 +39,7 @@ fn is_ber_value(message: &[u8]) -> bool {
         [len @ ..=0x7f, contents @ ..] => contents.len() == usize::from(*len),
         [form @ 0x81..=0xff, rest @ ..] => {
             let Some((len, contents)) = rest.split_at_checked(usize::from(form & 0x7f)) else { return false };
-            // A length that is too long to be counted is not that of the contents.
+            // A length that overflows is not the length of the content.
             let counted = len
                 .iter()
                 .fold(0, |sum: usize, byte| sum.saturating_mul(256).saturating_add(usize::from(*byte)));

@@ -10,7 +10,7 @@ fn point(curve: &'static Algorithm) -> Vec<u8> {
     PrivateKey::generate(curve).unwrap().compute_public_key().unwrap().as_ref().to_vec()
 }
 
-/// What is signed with these parameters behind [`NAMED_CURVE`].
+/// The signed data with these parameters after [`DOWNGRADE_AND_CURVE`].
 fn exchange(parameters: &[u8]) -> Vec<u8> {
     [&[0xff; RANDOMS][..], DOWNGRADE_AND_CURVE, parameters].concat()
 }
@@ -23,7 +23,7 @@ fn on_p384() -> Vec<u8> {
     exchange(&[&[0, 0x18, 97][..], &point(&ECDH_P384)].concat())
 }
 
-/// `message` with other bytes from `at` on.
+/// Returns `message` with other bytes from `at` on.
 fn with(message: &[u8], at: usize, bytes: &[u8]) -> Vec<u8> {
     let mut changed = message.to_vec();
     changed[at..at + bytes.len()].copy_from_slice(bytes);
@@ -38,7 +38,7 @@ fn handshakes_are_signed() {
 }
 
 #[test]
-fn what_is_no_handshake_is_foreign() {
+fn data_that_is_no_handshake_is_foreign() {
     let mut client = verify(32);
     client[73..79].copy_from_slice(b"client");
     let (good, p384) = (on_p256(), on_p384());
@@ -52,13 +52,13 @@ fn what_is_no_handshake_is_foreign() {
         [&good[..], &[0]].concat(),
         exchange(&[0, 0x17, 65]),
         x25519,
-        // No server of TLS 1.3.
+        // A server without TLS 1.3.
         with(&good, 56, b"\xff"),
-        // Another type of curve, another curve, another length.
+        // Another curve type, another curve, another length.
         with(&good, 64, &[1]),
         with(&good, 66, &[0x18]),
         with(&good, 67, &[64]),
-        // A compressed form, a hybrid one, and what is no point of the curve.
+        // A compressed point, a hybrid one, and invalid points.
         with(&good, 68, &[2]),
         with(&good, 68, &[6]),
         with(&good, good.len() - 1, &[good[good.len() - 1] ^ 1]),
@@ -78,7 +78,7 @@ fn no_handshake_of_tls_1_2_is_signed_where_it_is_not_offered() {
     assert_eq!(judge(&verify(32), true), Verdict::Handshake);
 }
 
-/// Every tag of a byte, and every form of a length that is the message's own.
+/// Every single-byte tag, and every encoding of a length that matches the message.
 #[test]
 fn no_value_of_ber_is_signed() {
     for message in [on_p256(), on_p384()] {
@@ -89,7 +89,7 @@ fn no_value_of_ber_is_signed() {
                 let len = u8::try_from(message.len() - head.len()).unwrap();
                 let value = with(&with(&message, 0, &head), head.len() - 1, &[len]);
                 assert_eq!(judge(&value, false), Verdict::Ambiguous, "{value:02x?}");
-                // Of another length it is none.
+                // With another length it is not a BER value.
                 let longer = with(&value, head.len() - 1, &[len + 1]);
                 assert_eq!(judge(&longer, false), Verdict::Handshake, "{longer:02x?}");
             }
@@ -116,9 +116,9 @@ fn nothing_of_another_protocol_is_signed() {
     assert!(lookalike::is_other_structure(&with(&on_p256(), 127, b"\x04\xff\0\0\0\x0c")), "OpenPGP");
 }
 
-/// Clients see a refusal seldom: of random bytes a 16 bit length is right once in 65536.
+/// Clients seldom see a rejection: in random bytes a 16-bit length is correct once in 65536.
 #[test]
-fn hardly_any_handshake_is_refused() {
+fn handshakes_are_hardly_ever_rejected() {
     let message = on_p256();
     let refused = (0..=u16::MAX).filter(|two| {
         lookalike::is_other_structure(&with(&message, 0, &[&[0x69][..], &two.to_be_bytes()].concat()))
