@@ -1,4 +1,4 @@
-//! What clients must prove.
+//! Authentication of clients (`[[auth]]`).
 
 use std::borrow::Cow;
 
@@ -10,55 +10,58 @@ use super::plugin::{Kind, PluginError};
 use super::secret::{HIDDEN, Secret, SecretFile};
 use super::value::{Element, Name, Rejected};
 
-/// Where the original has its plugins: names may be written out in full.
+/// The original's module of plugins. Names may be given with it.
 const MODULE: &str = "websockify.auth_plugins.";
 
-/// What clients must prove to be connected. Several tables `[[auth]]` must all be proved.
+/// What clients must prove to be connected. With several tables `[[auth]]`, all of them must accept the
+/// client.
 #[derive(Clone, Debug, Deserialize, Serialize, clap::Args)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(transform = super::tests::schema::source))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 #[serde(expecting = "a table [auth], or several [[auth]], with `plugin` and `source` or `source-file`")]
 #[command(next_help_heading = "Authentication")]
 pub(super) struct AuthTable {
-    /// Serve only clients that prove who they are: `BasicHTTPAuth`, `ExpectOrigin`, `ClientCertCNAuth`, or an external
+    /// Serve only authenticated clients: `BasicHTTPAuth`, `ExpectOrigin`, `ClientCertCNAuth`, or an external
     /// plugin.
     ///
-    /// `BasicHTTPAuth` asks for a user name and a password, `ExpectOrigin` lets in pages of some origins,
-    /// `ClientCertCNAuth` clients with certificates of some common names, with `verify-client`. External plugins,
-    /// which decide themselves, are `exec:PROGRAM`, `unix:SOCKET`, an http or https URL, or a class of Python,
-    /// `module.Class`.
+    /// `BasicHTTPAuth` asks for a user name and a password. `ExpectOrigin` accepts pages of certain origins.
+    /// `ClientCertCNAuth` accepts client certificates with certain common names, and needs `verify-client`.
+    /// External plugins decide themselves: `exec:PROGRAM`, `unix:SOCKET`, an http or https URL, or a Python
+    /// class, `module.Class`.
     #[arg(id = "auth.plugin", long = "auth-plugin", value_name = "NAME")]
     #[arg(default_value = "", hide_default_value = true)]
     #[cfg_attr(test, schemars(example = &"BasicHTTPAuth"))]
     pub(super) plugin: Name,
-    /// What they must prove: `user:password`, origins, or common names of certificates.
+    /// What clients must prove: `user:password`, origins, or common names of certificates.
     ///
-    /// Origins and common names have blanks between them. An external plugin may do without. Other users of the machine can see what stands on a command line in the
-    /// list of processes; `source-file` in a configuration file hides it.
+    /// Origins and common names are separated by blanks. External plugins may do without a source. Other
+    /// users of the machine can see a command line in the list of processes; `source-file` in a configuration
+    /// file avoids that.
     #[arg(id = "auth.source", long = "auth-source", value_name = "ARG")]
     #[cfg_attr(test, schemars(example = &"user:password"))]
     pub(super) source: Option<Name>,
-    /// A file that holds the source and nothing else. Only the user who starts the service need be able to read it.
+    /// A file that contains the source and nothing else. Only the user who starts the service must be able to
+    /// read it.
     #[arg(skip)]
     #[cfg_attr(test, schemars(example = &"vnc.password"))]
     pub(super) source_file: Option<FilePath>,
-    /// User to run a plugin that is a program or a class of Python as, when started as root.
+    /// User to run the plugin as, if it is a program or a Python class and the service is started as root.
     ///
-    /// Default: `websockify-plugin` if there is such a user, else that of the other processes.
+    /// Default: `websockify-plugin` if that user exists, else the user of the other processes.
     #[arg(skip)]
     #[cfg_attr(test, schemars(example = &"websockify-plugin"))]
     pub(super) user: Option<Name>,
 }
 
-/// Something that clients must prove. Of several each must be.
+/// An authentication method. Clients must pass all that are configured.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "AuthTable", into = "AuthTable")]
 pub struct Auth {
-    /// What.
+    /// The method and its source.
     pub plugin: AuthPlugin,
-    /// The file that the plugin's source was read from, if it was.
+    /// The file that the source was read from, if it was given by `source-file`.
     pub source_file: Option<FilePath>,
-    /// The user that a plugin which is started runs as, if that is said.
+    /// User to run an external plugin as, if configured.
     pub user: Option<Name>,
 }
 
@@ -91,7 +94,8 @@ impl From<Auth> for AuthTable {
             (public, _) => Some(public.unwrap_or(HIDDEN.to_owned())),
         };
         if let (None, AuthPlugin::Basic(_)) = (&source_file, &plugin) {
-            // The table is none without a source, so that it needs a file that somebody has yet to write.
+            // Without a source the table would be invalid. Print a file name, which the administrator has to
+            // fill in.
             source_file = Some(FilePath::from("/path/to/file"));
         }
         Self {
@@ -108,34 +112,34 @@ impl Element for Auth {
         "a table [auth], or several [[auth]], with `plugin` and `source` or `source-file`";
 }
 
-/// What a client must prove.
+/// A method with its source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuthPlugin {
-    /// It knows this user name and password, with a colon between them (RFC 7617).
+    /// User name and password, separated by a colon (RFC 7617).
     Basic(Secret),
-    /// It is a page of one of these origins, as they stand in the `Origin` header (RFC 6454).
+    /// Accepted values of the `Origin` header (RFC 6454).
     Origin(Vec<String>),
-    /// It has a valid certificate with one of these common names.
+    /// Accepted common names of client certificates.
     CommonName(Vec<String>),
-    /// What a plugin that the administrator provides asks for.
+    /// An external plugin.
     External {
-        /// How it is reached.
+        /// How to reach the plugin.
         plugin: ExternalPlugin,
-        /// Handed to it as it is.
+        /// The source, which is passed to the plugin unchanged.
         source: Option<Secret>,
     },
 }
 
 impl AuthPlugin {
-    /// The names, as in the original.
+    /// Names of the built-in methods, as in the original.
     pub const NAMES: [&'static str; 3] = ["BasicHTTPAuth", "ExpectOrigin", "ClientCertCNAuth"];
 
-    /// The plugin of a name, bare or with its module, on a source. Relative paths start where those of the
-    /// configuration do that is being read.
+    /// Creates the method `name`, given with or without its module, from its source. Relative paths start at
+    /// the base directory of the configuration that is being read.
     ///
     /// # Errors
     ///
-    /// When there is no such plugin, or nobody could ever pass with this source.
+    /// Fails if there is no such plugin, or if no client could ever pass with this source.
     pub fn new(name: &str, given: Option<&str>) -> Result<Self, PluginError> {
         let source = given.unwrap_or_default();
         let words = || source.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
@@ -166,7 +170,7 @@ impl AuthPlugin {
         }
     }
 
-    /// Its name, as in the original.
+    /// Name of the method, as in the original.
     #[must_use]
     pub fn name(&self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
@@ -177,7 +181,7 @@ impl AuthPlugin {
         })
     }
 
-    /// Its source, unless that is or may be a secret.
+    /// The source, unless it is or may be a secret.
     #[must_use]
     pub fn public_source(&self) -> Option<String> {
         match self {

@@ -1,5 +1,5 @@
-//! What can be wrong with a configuration that is written correctly: files, directories and users that are
-//! not there. Certificates and keys are only looked at as files here.
+//! Checks of a valid configuration against the machine: missing files, directories and users. Certificates
+//! and keys are checked as files only.
 
 mod wrap;
 
@@ -18,28 +18,28 @@ use super::top::{Config, Target};
 use crate::addr::{ListenAddr, TargetAddr};
 use crate::user::{self, Account};
 
-/// Longest path of a unix socket: `sun_path` of unix(7) less its terminating zero.
+/// Maximum length of a unix socket's path in bytes: `sun_path` of unix(7) without its terminating zero.
 const MAX_SOCKET_PATH_BYTES: usize = 107;
 
-/// Something that [`Config::check`] found.
+/// A finding of [`Config::check`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Whether the instance can't work, or only deserves a second look.
+    /// Whether the finding is an error or a warning.
     pub severity: Severity,
-    /// The key that it is about, with its table: `web.root`.
+    /// The key with its table, such as `web.root`.
     pub key: &'static str,
     /// What is wrong.
     pub text: String,
-    /// What to do.
+    /// What to do about it.
     pub help: &'static str,
 }
 
-/// How bad a problem is.
+/// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// It works, though perhaps not as meant.
+    /// The instance works, but perhaps not as intended.
     Warning,
-    /// It can't work.
+    /// The instance can't work.
     Error,
 }
 
@@ -54,8 +54,8 @@ impl fmt::Display for Problem {
 }
 
 impl Config {
-    /// Looks at what the configuration names. Nothing is changed, and no name is resolved. The answer
-    /// holds for the user who asks and for now.
+    /// Checks the files, directories and users that the configuration names. Nothing is changed, and no host
+    /// name is resolved. The result is valid for the calling user and the moment of the call.
     #[must_use]
     pub fn check(&self) -> Vec<Problem> {
         let mut found = Problems(Vec::new());
@@ -144,7 +144,7 @@ impl Problems {
         }
     }
 
-    /// The directory of something that is made when the service starts.
+    /// Checks the parent directory of a file that the service creates.
     fn parent(&mut self, key: &'static str, path: &Path, what: &str) {
         let parent = path.parent().unwrap_or(Path::new("/"));
         if !parent.is_dir() {
@@ -169,7 +169,8 @@ impl Problems {
         }
     }
 
-    /// As in the original a file or the directory of sockets may come later; until then clients are refused.
+    /// A missing token file or directory of sockets is a warning: it may be created later, as in the
+    /// original. Until then clients are refused.
     fn tokens(&mut self, plugin: &TokenPlugin) {
         const KEY: &str = "token.source";
         match plugin {
@@ -198,7 +199,7 @@ impl Problems {
         }
         let readable = match fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => Err("is a directory".to_owned()),
-            // Opening a pipe would wait for its other end.
+            // Opening a FIFO would block.
             Ok(metadata) if metadata.is_file() => {
                 File::open(path).map(drop).map_err(|error| format!("can't be opened: {error}"))
             }
@@ -229,11 +230,12 @@ impl Problems {
         None
     }
 
-    /// As in the original a certificate may come later; until then clients with TLS are refused.
+    /// A missing certificate is a warning unless TLS is required: it may be created later, as in the
+    /// original. Until then TLS connections are rejected.
     fn tls(&mut self, tls: &Tls) {
         let required = tls.is_required();
         let severity = if required { Severity::Error } else { Severity::Warning };
-        // The command line names this one when nobody else does, and it need not be there.
+        // The default of the command line, which need not exist.
         let unnamed = tls.certificate.ends_with(DEFAULT_CERTIFICATE) && !tls.certificate.exists();
         if required || !unnamed {
             self.file("tls.certificate", &tls.certificate, severity);
@@ -250,8 +252,8 @@ impl Problems {
     }
 }
 
-/// systemd shows the credentials of a service to that service alone (systemd.exec(5)). So the check before its
-/// socket can say nothing of them.
+/// Whether the path is a credential of another service. systemd shows credentials only to the service that
+/// they belong to (systemd.exec(5)), so that a check before the start can't see them.
 fn is_credential_of_another(path: &Path) -> bool {
     let own = env::var_os("CREDENTIALS_DIRECTORY");
     path.starts_with("/run/credentials") && own.is_none_or(|own| !path.starts_with(own))

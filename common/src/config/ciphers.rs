@@ -1,5 +1,5 @@
-//! Cipher suites of TLS 1.2, chosen as OpenSSL does (openssl-ciphers(1)). Those of TLS 1.3 are always
-//! offered, as with OpenSSL's cipher list.
+//! Cipher suites of TLS 1.2, selected in the syntax of OpenSSL (openssl-ciphers(1)). As in OpenSSL, such a
+//! list does not affect the suites of TLS 1.3.
 
 use serde::{Serialize, Serializer};
 use thiserror::Error;
@@ -7,10 +7,10 @@ use thiserror::Error;
 use super::option::OptionError;
 use super::value::{Rejected, Value, quoted, text_value};
 
-/// A suite by its two bytes in a handshake (RFC 5246 section 7.4.1.2).
+/// Number of a suite in the protocol (RFC 5246 section 7.4.1.2).
 pub type SuiteNumber = u16;
 
-/// What a list of ciphers comes to.
+/// A parsed list of ciphers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ciphers {
     text: String,
@@ -18,21 +18,21 @@ pub struct Ciphers {
     dropped: Vec<String>,
 }
 
-/// No suite is left over.
+/// The list selects no suite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("no cipher suite that there is here")]
+#[error("no cipher suite that is supported here")]
 pub struct NoCipher;
 
 struct Suite {
     name: &'static str,
     number: SuiteNumber,
-    /// Names of groups that it is in, beside those of all.
+    /// Groups of the suite, in addition to [`ALL_GROUPS`].
     groups: &'static [&'static str],
-    /// Bits of its key.
+    /// Key length in bits.
     strength: u16,
 }
 
-/// All suites, in OpenSSL's order.
+/// All supported suites, in OpenSSL's order of preference.
 const SUITES: [Suite; 6] = [
     suite(
         "ECDHE-ECDSA-AES256-GCM-SHA384",
@@ -52,7 +52,7 @@ const SUITES: [Suite; 6] = [
     suite("ECDHE-RSA-AES128-GCM-SHA256", 0xc02f, &["aRSA", "AES", "AES128", "AESGCM", "FIPS"], 128),
 ];
 
-/// Groups that all of them are in.
+/// Groups that contain all suites.
 const ALL_GROUPS: [&str; 8] = ["ALL", "HIGH", "TLSv1.2", "ECDH", "ECDHE", "EECDH", "kECDHE", "kEECDH"];
 
 const fn suite(
@@ -65,7 +65,7 @@ const fn suite(
 }
 
 impl Suite {
-    /// Whether `word` means it: its name, or groups that it is in, joined by `+`.
+    /// Whether `word` selects the suite: it is its name, or a combination of its groups with `+`.
     fn is_in(&self, word: &str) -> bool {
         word == self.name
             || word.split('+').all(|group| ALL_GROUPS.contains(&group) || self.groups.contains(&group))
@@ -73,10 +73,11 @@ impl Suite {
 }
 
 impl Ciphers {
-    /// Understands a list.
+    /// Parses a list.
     ///
     /// # Errors
-    /// If no suite remains.
+    ///
+    /// Fails if the list selects no suite.
     pub fn parse(text: &str) -> Result<Self, NoCipher> {
         let mut chosen: Vec<&Suite> = Vec::new();
         let mut excluded: Vec<SuiteNumber> = Vec::new();
@@ -87,7 +88,7 @@ impl Ciphers {
                 Some((sign @ ("!" | "-" | "+" | "@"), name)) => (sign, name),
                 _ => ("", word),
             };
-            // The default stands at the beginning only.
+            // DEFAULT is valid at the beginning only.
             let is_default = index == 0 && (word == "DEFAULT" || word.starts_with("DEFAULT@"));
             let meant = |suite: &Suite| is_default || suite.is_in(name);
             match sign {
@@ -100,7 +101,7 @@ impl Ciphers {
                 "@" if name == "STRENGTH" => {
                     chosen.sort_by_key(|suite| std::cmp::Reverse(suite.strength));
                 }
-                // Levels of security concern what there is not here.
+                // Security levels exclude suites that are not supported here anyway.
                 "@" => {}
                 _ => {
                     let found: Vec<_> = SUITES.iter().filter(|suite| meant(suite)).collect();
@@ -123,7 +124,7 @@ impl Ciphers {
         Ok(Self { text: text.to_owned(), suites, dropped })
     }
 
-    /// The value of `--ssl-ciphers`.
+    /// Parses the value of `--ssl-ciphers`.
     pub(super) fn from_option(text: &str) -> Result<Self, OptionError> {
         Self::parse(text).map_err(|error| {
             let help = format!("for TLS 1.2 there are {}", Self::all_names());
@@ -131,13 +132,13 @@ impl Ciphers {
         })
     }
 
-    /// The suites of TLS 1.2, the preferred one first.
+    /// The selected suites of TLS 1.2, in the order of preference.
     #[must_use]
     pub fn suites(&self) -> &[SuiteNumber] {
         &self.suites
     }
 
-    /// A remark about names that stand for nothing here, if there are any.
+    /// A warning about names that select no supported suite, if there are any.
     #[must_use]
     pub fn remark(&self) -> Option<String> {
         if self.dropped.is_empty() {
@@ -152,7 +153,7 @@ impl Ciphers {
         Some(format!("no cipher suite here is meant by {}{hint}", names.escape_debug()))
     }
 
-    /// The names of all suites that can be chosen.
+    /// Names of all supported suites, separated by commas.
     #[must_use]
     pub fn all_names() -> String {
         SUITES.map(|suite| suite.name).join(", ")
@@ -182,7 +183,8 @@ impl Serialize for Ciphers {
 mod tests {
     use super::*;
 
-    /// The suites that a list comes to, as letter and bits or as `CHA`: `E256` with a key of ECDSA.
+    /// The selected suites in short: letter of the key type and bits or `CHA`, such as `E256` for ECDSA with
+    /// AES256.
     fn chosen(text: &str) -> String {
         let short =
             [(0xc02c, "E256"), (0xc030, "R256"), (0xcca9, "ECHA"), (0xcca8, "RCHA"), (0xc02b, "E128")];
@@ -194,9 +196,9 @@ mod tests {
         names.collect::<Vec<_>>().join(" ")
     }
 
-    /// What OpenSSL 3.0 makes of these lists, without the suites that there are only there.
+    /// The selections of OpenSSL 3.0, less the suites that are not supported here.
     #[test]
-    fn lists_come_to_what_they_do_in_openssl() {
+    fn lists_select_the_suites_that_openssl_does() {
         for (text, expected) in [
             ("HIGH:!aNULL", "E256 R256 ECHA RCHA E128 R128"),
             ("DEFAULT", "E256 R256 ECHA RCHA E128 R128"),
@@ -231,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_for_nothing_is_named() {
+    fn names_without_a_suite_are_listed() {
         let remark = |text: &str| Ciphers::parse(text).unwrap().remark();
         assert_eq!(remark("HIGH:!MD5:!aNULL"), None);
         let expected = "no cipher suite here is meant by AES256-SHA, DHE";

@@ -1,8 +1,8 @@
-//! The command line: that of the original `websockify` 0.13.0, and a few options of our own.
+//! The command line of the original `websockify` 0.13.0, and a few options of our own.
 //!
-//! Parsing has three steps, each in its own file: `expand` settles which option each word means, as
-//! Python's optparse does; `options` is the list of options for clap; `convert` turns what was given
-//! into a [`Config`]. Nothing here prints or ends the process.
+//! Parsing has three steps. `expand` resolves which option each word means, as Python's optparse does.
+//! `options` declares the options for clap. `convert` turns the parsed options into a [`Config`]. Nothing
+//! here prints or ends the process.
 
 mod convert;
 mod error;
@@ -23,48 +23,49 @@ use super::{file, print};
 pub use error::CliError;
 pub(super) use options::{Options, WITHOUT_KEY};
 
-/// What a command line asks for.
+/// A parsed command line.
 #[derive(Debug)]
 pub struct CommandLine {
-    /// What to do.
+    /// The action.
     pub command: Command,
-    /// The file of `--config`, to be read again at a reload.
+    /// The file of `--config`, which a reload reads again.
     pub file: Option<PathBuf>,
-    /// Serve in the background (`-D`).
+    /// Run in the background (`-D`).
     pub daemon: bool,
-    /// Remarks for the log, one line each: what was accepted and has no effect.
+    /// Warnings for the log, one line each, about options that have no effect.
     pub notes: Vec<String>,
 }
 
-/// What to do.
+/// An action that a command line requests.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Serve.
+    /// Run the service.
     Run(Box<Config>),
-    /// Only tell whether [`Config::check`] finds problems (`--check`).
+    /// Only print the findings of [`Config::check`] (`--check`).
     Check(Box<Config>),
-    /// Print this text to standard output: help, version, or a configuration as TOML.
+    /// Print a text to standard output: help, version, or a configuration as TOML.
     Print(String),
 }
 
-/// Reads a command line, the program's name first.
+/// Parses a command line, including the program's name.
 ///
 /// # Errors
-/// With the text for standard error and the exit code: [`crate::exit_code::USAGE`] for what is wrong on
-/// the command line, [`crate::exit_code::CONFIG`] for what is wrong in the file of `--config`.
+///
+/// Fails with a text for standard error and an exit status: [`crate::exit_code::USAGE`] for an invalid
+/// command line, [`crate::exit_code::CONFIG`] for an invalid file of `--config`.
 pub fn from_args(args: impl IntoIterator<Item = OsString>) -> Result<CommandLine, CliError> {
     let definition = Options::command();
     let words = expand::expand(args.into_iter().skip(1), &definition)?;
     let behind_dashes = words.iter().position(|word| word == "--").map(|at| words.len() - at - 1);
-    // Nothing comes after a request for help, and a program's own is not for us.
+    // `expand` stops at a request for help. Words after `--` belong to the wrapped program.
     match words.last().filter(|_| behind_dashes.is_none()) {
         Some(word) if word == "--help" => return Ok(print(long_help(definition))),
         Some(word) if word == "-h" => return Ok(print(short_help(definition))),
         _ => {}
     }
     let program = OsString::from("websockify");
-    // Relative paths start at the current directory. Without one they stay as they are, which is told when they are
-    // opened.
+    // Relative paths start at the current directory. If that can't be determined, they are kept, and opening
+    // them fails.
     let here = std::env::current_dir().unwrap_or_default();
     let (matches, mut options) = relative_to(&here, || {
         let matches = definition.try_get_matches_from(std::iter::once(program).chain(words))?;
@@ -110,7 +111,7 @@ pub fn from_args(args: impl IntoIterator<Item = OsString>) -> Result<CommandLine
     Ok(CommandLine { command, file, daemon, notes })
 }
 
-/// The options as clap knows them, for completions.
+/// The clap definition of the options, for shell completions.
 #[must_use]
 pub fn definition() -> clap::Command {
     Options::command()
@@ -135,7 +136,8 @@ fn long_help(definition: clap::Command) -> String {
         .to_string()
 }
 
-/// A file says everything; options beside it would leave in doubt which of them counts.
+/// Rejects options beside `--config`: the file is the complete configuration, and it would be unclear which
+/// of both wins.
 fn refuse_beside_config(matches: &ArgMatches) -> Result<(), CliError> {
     const ALLOWED: [&str; 5] = ["config", "check", "dump", "verbose", "daemon"];
     let given = matches

@@ -1,4 +1,4 @@
-//! Durations as administrators write them in TOML: a whole number and a unit, `30s`.
+//! Durations in the configuration file: a whole number and a unit, such as `30s`.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use thiserror::Error;
 use super::option::OptionError;
 use super::value::{self, Rejected, Value, quoted};
 
-/// Longer durations are surely mistakes, and sums with them must not overflow.
+/// Longest accepted duration. A longer one is certainly a mistake, and the limit keeps sums from overflowing.
 pub(super) const MAX: Duration = Duration::from_secs(366 * DAY);
 
 const DAY: u64 = 24 * 60 * 60;
@@ -16,7 +16,7 @@ const DAY: u64 = 24 * 60 * 60;
 /// Milliseconds in each unit, largest first.
 const UNITS: [(&str, u64); 5] = [("d", DAY * 1000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
-/// Why a text is no duration.
+/// The reason why a text is not a duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(super) enum DurationError {
     #[error("no unit")]
@@ -29,7 +29,7 @@ pub(super) enum DurationError {
     TooLong,
 }
 
-/// Reads `250ms`, `30s`, `5m`, `2h` or `1d`; a space before the unit is allowed.
+/// Parses `250ms`, `30s`, `5m`, `2h` or `1d`. A space before the unit is allowed.
 pub(super) fn parse(text: &str) -> Result<Duration, DurationError> {
     let text = text.trim();
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
@@ -52,8 +52,8 @@ pub(super) fn parse(text: &str) -> Result<Duration, DurationError> {
     }
 }
 
-/// Writes `duration` in the largest unit that it is a whole multiple of. Parts of a millisecond, which
-/// no configuration can give, are dropped.
+/// Formats a duration in the largest unit of which it is a whole multiple. Fractions of a millisecond, which
+/// no configuration can contain, are dropped.
 pub(super) fn format(duration: Duration) -> String {
     let millis = duration.as_millis();
     let whole = UNITS.iter().find(|(_, scale)| millis > 0 && millis % u128::from(*scale) == 0);
@@ -61,7 +61,7 @@ pub(super) fn format(duration: Duration) -> String {
     format!("{}{unit}", millis / u128::from(*scale))
 }
 
-/// The value of an option: an interval in whole seconds; 0 is none.
+/// Parses the value of an option: an interval in whole seconds, where 0 means none.
 pub(super) fn seconds(text: &str) -> Result<Duration, OptionError> {
     let seconds = integer(text).ok_or_else(|| {
         let text = format!("invalid integer value: '{}'", text.escape_debug());
@@ -74,7 +74,8 @@ pub(super) fn seconds(text: &str) -> Result<Duration, OptionError> {
     })
 }
 
-/// An integer as optparse reads it: decimal, `0x` hexadecimal, `0b` binary, or octal after a zero.
+/// Parses an integer as optparse does: decimal, hexadecimal with `0x`, binary with `0b`, or octal with a
+/// leading zero.
 fn integer(text: &str) -> Option<i64> {
     let text = text.trim();
     let lower = text.to_ascii_lowercase();
@@ -107,7 +108,7 @@ impl Value for Duration {
     }
 }
 
-/// A duration that may be `"off"`.
+/// A duration, or `"off"`.
 impl Value for Option<Duration> {
     const EXPECTED: &'static str = "a duration such as \"30s\", or \"off\"";
 
@@ -125,7 +126,8 @@ impl Value for Option<Duration> {
     }
 }
 
-/// For `#[serde(with = "WithUnit")]` on durations: as text in a file, as they are in binary messages.
+/// Serialises durations as text in human-readable formats, and as they are in binary messages. For
+/// `#[serde(with = "WithUnit")]`.
 pub(super) struct WithUnit;
 
 impl WithUnit {
@@ -146,7 +148,7 @@ impl WithUnit {
     }
 }
 
-/// The same for durations that may be `"off"`.
+/// As [`WithUnit`], for durations that may be `"off"`.
 pub(super) struct WithUnitOrOff;
 
 impl WithUnitOrOff {
@@ -177,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_again() {
+    fn formatted_durations_parse_to_the_same_value() {
         for text in ["1ms", "250ms", "1500ms", "30s", "90s", "5m", "61m", "2h", "1d"] {
             assert_eq!(format(parse(text).unwrap()), text);
         }
@@ -186,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_are_refused() {
+    fn other_texts_are_rejected() {
         use DurationError::{NoUnit, Syntax, TooLong, Zero};
         let wrong = [
             ("30", NoUnit),

@@ -1,4 +1,4 @@
-//! External plugins: programs, services, and classes of Python (`docs/plugins.md`).
+//! External plugins: programs, services, and Python classes (`docs/plugins.md`).
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,40 +9,40 @@ use super::http_url::{HttpUrl, UrlError};
 use super::path::resolve;
 use super::value::{Name, Rejected};
 
-/// A plugin that the administrator provides.
+/// An external plugin and how to reach it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExternalPlugin {
-    /// A program that is started: `exec:/path`.
+    /// A program to start: `exec:/path`.
     Program(PathBuf),
-    /// A class that was written for the original: `module.Class`.
+    /// A Python class written for the original: `module.Class`.
     Python(String),
-    /// A service that takes lines on a unix socket: `unix:/path`.
+    /// A service that reads lines from a unix socket: `unix:/path`.
     Socket(PathBuf),
-    /// A service that takes POST requests: `http://…` or `https://…`.
+    /// A service that accepts POST requests: `http://…` or `https://…`.
     Http(HttpUrl),
 }
 
-/// Why a name that looks like such a plugin is none.
+/// The reason why the name of an external plugin is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ExternalPluginError {
     /// Nothing follows `exec:` or `unix:`.
     #[error("it names no file")]
     NoFile,
-    /// Not a URL that can be asked.
+    /// The URL is invalid.
     #[error("{0}")]
     Url(#[from] UrlError),
-    /// It would be printed with the name.
+    /// The URL contains a password, which would be printed with the name.
     #[error("a user and a password can't stand in its URL")]
     Credentials,
 }
 
 impl ExternalPlugin {
-    /// Reads a plugin's name, if it has one of these forms. Relative paths start where those of the configuration do
-    /// that is being read.
+    /// Parses the name of a plugin. Returns `None` if it has none of these forms. Relative paths start at the
+    /// base directory of the configuration that is being read.
     ///
     /// # Errors
     ///
-    /// When it is meant to be one and makes no sense.
+    /// Fails if the name has one of these forms but is invalid.
     pub fn parse(name: &str) -> Result<Option<Self>, ExternalPluginError> {
         let file = |path: &str| match path {
             "" => Err(ExternalPluginError::NoFile),
@@ -65,7 +65,7 @@ impl ExternalPlugin {
         Ok(is_class(name).then(|| Self::Python(name.to_owned())))
     }
 
-    /// Only what is started runs as a user: `plugin` is what stands beside `user` in a table, if it is external.
+    /// Rejects `user` unless the plugin, if it is external, is one that the service starts.
     pub(super) fn check_user(plugin: Option<&Self>, user: Option<&Name>) -> Result<(), Rejected> {
         match (plugin, user) {
             (_, None) | (Some(Self::Program(_) | Self::Python(_)), _) => Ok(()),
@@ -79,7 +79,7 @@ impl ExternalPlugin {
 }
 
 impl fmt::Display for ExternalPlugin {
-    /// As it is written, but that paths are absolute.
+    /// The name as given, but with an absolute path.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = |prefix, path: &Path| format!("{prefix}{}", path.display());
         f.write_str(&match self {
@@ -94,7 +94,7 @@ impl fmt::Display for ExternalPlugin {
     }
 }
 
-/// Names with dots between them, of which none begins with a digit.
+/// Whether this is a dotted name of Python identifiers.
 fn is_class(name: &str) -> bool {
     let is_name = |part: &str| {
         part.starts_with(|first: char| first.is_alphabetic() || first == '_')
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn external_plugins_are_known_by_their_form() {
+    fn external_plugins_are_recognised_by_their_form() {
         for (name, shown) in [
             ("exec:plugin", "exec:/directory/plugin"),
             ("exec:/bin/a b", "exec:/bin/a b"),

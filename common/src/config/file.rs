@@ -1,7 +1,7 @@
-//! The configuration file: TOML, one instance each.
+//! The configuration file: TOML, one file for each instance.
 //!
-//! serde reads it by the declarations of the tables; `error` shows what is wrong and where; `listeners` reads a few
-//! keys alone. Relative paths start at the file's directory.
+//! serde parses it by the declarations of the tables. `error` formats errors with their place. `listeners`
+//! parses a few keys on their own. Relative paths start at the directory of the file.
 
 mod error;
 mod listeners;
@@ -17,26 +17,28 @@ pub use error::FileError;
 use error::Problem;
 pub use listeners::{ListenKeys, parse_listeners};
 
-/// Largest file that is read: a thousand times what the longest sensible configuration needs.
+/// Maximum file size in bytes, a thousand times what the longest sensible configuration needs.
 pub const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
-/// Reads the configuration file at `path`, and the files that hold secrets of it.
+/// Reads the configuration file at `path`, and the files of secrets that it names.
 ///
 /// # Errors
-/// If a file can't be read, or says something that can't be: always with the file's name, mostly with
-/// line and column.
+///
+/// Fails if a file can't be read or is invalid. The error has the name of the file, and usually line and
+/// column.
 pub fn load(path: &Path) -> Result<Config, FileError> {
     let text = read_text(path, MAX_FILE_BYTES).map_err(|problem| FileError::whole(path, problem))?;
     parse(&text, path)
 }
 
-/// Reads `text` as if it stood in a file at `path`, which names the instance, the errors' place, and the
-/// directory where relative paths start.
+/// Parses `text` as the content of the file at `path`, which determines the name of the instance, the file
+/// name in errors, and the base directory of relative paths.
 ///
 /// # Errors
-/// As [`load`].
+///
+/// The same as those of [`load`].
 pub fn parse(text: &str, path: &Path) -> Result<Config, FileError> {
-    // A file named without a directory stands in the current one, which then is the empty path.
+    // The parent of a file name without a directory is the empty path, which means the current directory.
     let base = path.parent().unwrap_or(Path::new(""));
     let problem = match relative_to(base, || toml::from_str::<Config>(text)) {
         Ok(config) => match rules::conflict(&config) {

@@ -1,4 +1,4 @@
-//! URLs of services that are asked over HTTP (RFC 9110 section 4.2).
+//! URLs of HTTP services (RFC 9110 section 4.2).
 
 use std::fmt;
 
@@ -8,14 +8,14 @@ use thiserror::Error;
 use super::secret::Secret;
 use crate::addr::TargetAddr;
 
-/// Where a service is, and what to ask it for.
+/// A parsed URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpUrl {
-    /// `https`.
+    /// The scheme is `https`.
     pub secured: bool,
-    /// Host and port, by default 80 or 443.
+    /// Host and port; the default port is 80 or 443.
     pub address: TargetAddr,
-    /// Host and port as they were written, for the `Host` header.
+    /// Host and port as given, for the `Host` header.
     pub authority: String,
     /// `user:password`, for Basic authentication.
     pub credentials: Option<Secret>,
@@ -23,42 +23,42 @@ pub struct HttpUrl {
     pub path: String,
 }
 
-/// An URL with a place for a token.
+/// A URL with a placeholder for a token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct UrlTemplate {
-    /// The text that it was read from.
+    /// The URL as given.
     pub text: Secret,
-    /// The service.
+    /// The URL, without a token.
     pub url: HttpUrl,
-    /// Path and query up to the token.
+    /// Path and query before the token.
     pub before: String,
-    /// What follows it.
+    /// Path and query after the token.
     pub after: String,
 }
 
-/// Why a text is no such URL.
+/// The reason why a URL is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum UrlError {
-    /// No URL at all, or of another scheme.
+    /// The text is not a URL, or has another scheme.
     #[error("it is no http:// or https:// URL")]
     Form,
-    /// `%s`.
+    /// There is no `%s`.
     #[error("it needs one %s, where the token goes")]
     NoToken,
-    /// Python's operator `%` takes it for a directive.
+    /// A `%` that is not followed by `s` or `%`: Python's `%` operator would take it for a directive.
     #[error("a percent sign is written %% in it, but for the %s where the token goes")]
     Percent,
-    /// A token must not decide whom we ask.
+    /// `%s` is in the host, but a token must not determine which service is asked.
     #[error("the %s must stand in its path or query")]
     TokenInHost,
 }
 
 impl HttpUrl {
-    /// Reads an URL.
+    /// Parses a URL.
     ///
     /// # Errors
     ///
-    /// When it is none.
+    /// Fails if the text is not an HTTP URL.
     pub fn parse(text: &str) -> Result<Self, UrlError> {
         let uri: Uri = text.parse().map_err(|_| UrlError::Form)?;
         let secured = match uri.scheme_str() {
@@ -88,11 +88,11 @@ impl HttpUrl {
 }
 
 impl UrlTemplate {
-    /// Reads an URL with one `%s`, and `%%` for each percent sign, as the original's operator `%` does.
+    /// Parses a URL with one `%s`, and `%%` for each percent sign, like the `%` operator of the original.
     ///
     /// # Errors
     ///
-    /// When it is none, or the token would decide which service is asked.
+    /// Fails if the text is not such a URL, or if the token would determine which service is asked.
     pub fn parse(text: &str) -> Result<Self, UrlError> {
         let (mut whole, mut token_at) = (String::new(), None);
         let mut rest = text.chars();
@@ -110,7 +110,7 @@ impl UrlTemplate {
         let path_at = whole.get(host_at..).and_then(|rest| Some(host_at + rest.find(['/', '?', '#'])?));
         let path_at = path_at.filter(|path_at| token_at > *path_at).ok_or(UrlError::TokenInHost)?;
         let url = HttpUrl::parse(&whole)?;
-        // What follows a `#` stays with the client (RFC 3986 section 3.5).
+        // The fragment is not sent to the server (RFC 3986 section 3.5).
         let end = whole.find('#').unwrap_or(whole.len());
         let (Some(before), Some(after)) = (whole.get(path_at..token_at), whole.get(token_at..end)) else {
             return Err(UrlError::NoToken);
@@ -126,7 +126,7 @@ impl UrlTemplate {
 }
 
 impl fmt::Debug for UrlTemplate {
-    /// Without what could be a key of the API.
+    /// Omits everything that may be a key of the API.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "UrlTemplate({})", self.url.authority)
     }
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_are_taken_out_and_not_shown() {
+    fn credentials_are_removed_and_not_shown() {
         let url = HttpUrl::parse("http://me:hush@api:81/").unwrap();
         assert_eq!(url.authority, "api:81");
         assert_eq!(url.credentials.as_ref().map(Secret::reveal), Some("me:hush"));

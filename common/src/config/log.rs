@@ -1,4 +1,4 @@
-//! Where log lines go, beside standard error or the journal.
+//! Destinations of log lines, in addition to standard error or the journal.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -12,56 +12,58 @@ use super::option::OptionError;
 use super::path::{FilePath, resolve, utf8};
 use super::value::{Rejected, Value, quoted, text_value};
 
-/// Where log lines go beside standard error or the journal.
+/// Destinations of log lines, in addition to standard error or the journal.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Deserialize, Serialize, clap::Args)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 #[command(next_help_heading = "Log")]
 pub struct Log {
-    /// Add the log's lines to a file as well, which is opened again at SIGUSR1.
+    /// Append log lines to a file as well. SIGUSR1 reopens it.
     #[arg(id = "log.file", long = "log-file", value_name = "FILE")]
     #[cfg_attr(test, schemars(example = &"/var/log/websockify.log"))]
     pub file: Option<FilePath>,
-    /// Send the log's lines to a syslog server as well: a socket such as `/dev/log`, or `host:port` for UDP.
+    /// Send log lines to a syslog server as well: a socket such as `/dev/log`, or `host:port` for UDP.
     #[arg(id = "log.syslog", long = "syslog", value_name = "SERVER", hide_short_help = true)]
     #[arg(value_parser = OsStringValueParser::new().try_map(SyslogServer::from_option))]
     #[cfg_attr(test, schemars(example = &"/dev/log"))]
     pub syslog: Option<SyslogServer>,
-    /// Send to the syslog server in the format that was common before RFC 5424.
+    /// Use the syslog format that was common before RFC 5424.
     #[arg(id = "log.legacy-syslog", long = "legacy-syslog", hide_short_help = true)]
     pub legacy_syslog: bool,
-    /// Show a mark on standard output for each piece of data that passes, with a legend for each session.
+    /// Print a mark on standard output for each piece of data that is forwarded, with a legend for each
+    /// session.
     ///
-    /// Marks that nobody reads are dropped.
+    /// Marks are dropped if standard output is not read.
     #[arg(id = "log.traffic", long = "traffic", hide_short_help = true)]
     pub traffic: bool,
 }
 
-/// Where a syslog server is.
+/// Address of a syslog server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SyslogServer {
     /// A UDP port.
     Udp {
-        /// A host name or an IP address without brackets, resolved at the start.
+        /// Host name or IP address without brackets, resolved when the service starts.
         host: String,
         /// Never 0.
         port: u16,
     },
-    /// A socket of datagrams or a stream in the file system, such as `/dev/log`.
+    /// A datagram or stream socket in the file system, such as `/dev/log`.
     Unix(PathBuf),
 }
 
-/// What follows the last colon is no port.
+/// There is no valid port after the last colon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("no port: a port is a number from 1 to 65535")]
 pub struct NoPort;
 
 impl SyslogServer {
-    /// Reads `host:port`, split at the last colon, or a path, which has no colon, as in the original. A relative path
-    /// starts where those of the configuration do that is being read.
+    /// Parses `host:port`, split at the last colon, or a path without a colon, as in the original. Relative
+    /// paths start at the base directory of the configuration that is being read.
     ///
     /// # Errors
-    /// If there is a colon, and no port from 1 to 65535 behind it.
+    ///
+    /// Fails if there is a colon without a port from 1 to 65535 after it.
     pub fn parse(text: &str) -> Result<Self, NoPort> {
         let Some((host, port)) = text.rsplit_once(':') else { return Ok(Self::Unix(resolve(text))) };
         let port = port.trim().parse().ok().filter(|port| *port != 0).ok_or(NoPort)?;
@@ -69,7 +71,7 @@ impl SyslogServer {
         Ok(Self::Udp { host: if host.is_empty() { "localhost" } else { host }.to_owned(), port })
     }
 
-    /// The value of `--syslog`. An empty one is kept as a path, since it stands for none.
+    /// Parses the value of `--syslog`. An empty value is kept as an empty path, which means none.
     fn from_option(text: OsString) -> Result<Self, OptionError> {
         if text.is_empty() {
             return Ok(Self::Unix(PathBuf::new()));

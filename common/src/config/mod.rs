@@ -1,9 +1,9 @@
-//! The configuration of one instance, whether it came from the command line of the original or from a TOML file.
+//! The configuration of one instance, from a command line like that of the original or from a TOML file.
 //!
-//! Each table of the file is a struct, and each key is declared there once: its name, type, default and help, and its
-//! option if it has one. Reading and printing the file (`file`, `print`), the command line and its `--help` (`cli`),
-//! and the documents (`tests/generate.rs`) follow from these declarations. `rules` has what one key says about
-//! another, `check` what depends on the machine.
+//! Each table of the file is a struct that declares its keys once: name, type, default, help text, and the
+//! option if there is one. Parsing and printing the file (`file`, `print`), the command line and `--help`
+//! (`cli`), and the documents (`tests/generate.rs`) follow from the declarations. `rules` checks keys against
+//! each other, `check` against the machine.
 
 pub mod auth;
 pub mod check;

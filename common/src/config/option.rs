@@ -1,14 +1,14 @@
-//! Values of options as the command line of the original has them, where the file writes them in another way.
+//! Values of options that the file writes in another form.
 
 use thiserror::Error;
 
-/// Why an option's value can't be accepted.
+/// The reason why the value of an option is rejected.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{text}")]
 pub struct OptionError {
     pub(super) text: String,
     pub(super) help: Option<String>,
-    /// The text stands alone, as in the original, without the option's name before it.
+    /// The message is printed without the option's name before it, as in the original.
     pub(super) names_option: bool,
 }
 
@@ -17,7 +17,7 @@ impl OptionError {
         Self { text: text.into(), help: Some(help.into()), names_option: false }
     }
 
-    /// Not one of `choices`.
+    /// The value is not one of `choices`.
     pub(super) fn choice(text: &str, choices: &[&str]) -> Self {
         let choices = choices.join("', '");
         let text = format!("invalid choice: '{}' (choose from '{choices}')", text.escape_debug());

@@ -1,4 +1,4 @@
-//! Paths in a configuration, and reading what they lead to.
+//! Paths in a configuration, and reading files.
 
 use std::cell::RefCell;
 use std::ffi::OsString;
@@ -12,11 +12,11 @@ use serde::{Serialize, Serializer, ser};
 use super::value::{Rejected, Value, quoted, text_value};
 
 thread_local! {
-    /// Where relative paths start while a configuration is read.
+    /// Base directory of relative paths while a configuration is read.
     static BASE: RefCell<PathBuf> = RefCell::default();
 }
 
-/// Calls `read`; the relative paths of the configuration that it reads start at `base`.
+/// Calls `read` with `base` as the base directory of relative paths in the configuration that it reads.
 pub(super) fn relative_to<T>(base: &Path, read: impl FnOnce() -> T) -> T {
     let before = BASE.replace(base.to_owned());
     let result = read();
@@ -24,13 +24,13 @@ pub(super) fn relative_to<T>(base: &Path, read: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Where `path` leads in the configuration that is being read.
+/// Resolves `path` against the base directory of the configuration that is being read.
 pub(super) fn resolve(path: impl AsRef<Path>) -> PathBuf {
     BASE.with_borrow(|base| base.join(path))
 }
 
-/// A path of the configuration: relative ones start at the directory of the file, or at the current directory where
-/// they stand on the command line.
+/// A path in a configuration. A relative path starts at the directory of the file, or at the current
+/// directory if it is given on the command line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FilePath(PathBuf);
 
@@ -61,7 +61,7 @@ impl From<PathBuf> for FilePath {
 }
 
 impl From<OsString> for FilePath {
-    /// An option's value. An empty one is kept, since it stands for none.
+    /// Converts the value of an option. An empty value is kept, as it means none.
     fn from(path: OsString) -> Self {
         Self(if path.is_empty() { PathBuf::new() } else { resolve(path) })
     }
@@ -87,12 +87,12 @@ impl Serialize for FilePath {
     }
 }
 
-/// TOML is UTF-8, file names need not be.
+/// Returns a path as UTF-8, which TOML requires and file names may violate.
 pub(crate) fn utf8<E: ser::Error>(path: &Path) -> Result<&str, E> {
     path.to_str().ok_or_else(|| E::custom(format!("{path:?} can't be written in TOML: it is not UTF-8")))
 }
 
-/// The whole of a file as text, or a sentence on why not.
+/// Reads a whole file as text. The error is a sentence without the file name.
 pub(super) fn read_text(path: &Path, limit: u64) -> Result<String, String> {
     let mut bytes = Vec::new();
     File::open(path)

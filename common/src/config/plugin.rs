@@ -1,4 +1,4 @@
-//! What is said about plugins that can't be used, whether for tokens or for authentication.
+//! Errors of plugins, for tokens or for authentication.
 
 use std::fmt;
 
@@ -9,10 +9,10 @@ use super::http_url::UrlError;
 use super::redis::RedisSourceError;
 use super::value::Rejected;
 
-/// What a plugin is for.
+/// Purpose of a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Targets by token.
+    /// Lookup of targets by token.
     Token,
     /// Authentication.
     Auth,
@@ -27,42 +27,42 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Why a plugin can't be used as it was written.
+/// The reason why a plugin can't be used as configured.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum PluginError {
-    /// Neither one of the original's, nor written like an external one.
+    /// The name is neither that of a built-in plugin nor that of an external one.
     #[error("there is no {kind} plugin '{}'", .name.escape_debug())]
     Unknown {
-        /// What it was to be for.
+        /// Purpose of the plugin.
         kind: Kind,
-        /// As it was written.
+        /// The name as given.
         name: String,
-        /// The names that there are.
+        /// Names of the built-in plugins.
         known: &'static [&'static str],
     },
-    /// It has no source, or not such a one.
+    /// The plugin has no source, or an unsuitable one.
     #[error("the {kind} plugin {name} needs {what}")]
     Source {
-        /// What it is for.
+        /// Purpose of the plugin.
         kind: Kind,
-        /// Its name.
+        /// Name of the plugin.
         name: &'static str,
-        /// What its source must be.
+        /// What the source must be.
         what: &'static str,
     },
-    /// The source of an API is no such URL.
+    /// The source of an API is not a suitable URL.
     #[error("the source of {0} can't be used: {1}")]
     Url(&'static str, UrlError),
-    /// The source of `TokenRedis` makes no sense.
+    /// The source of `TokenRedis` is invalid.
     #[error("the source of TokenRedis can't be used: {0}")]
     Redis(#[from] RedisSourceError),
-    /// Meant to be an external one.
+    /// The name of an external plugin is invalid.
     #[error("the {0} plugin can't be used: {1}")]
     External(Kind, ExternalPluginError),
 }
 
 impl PluginError {
-    /// What to do.
+    /// Instructions for the administrator.
     #[must_use]
     pub fn help(&self) -> String {
         match self {

@@ -1,5 +1,5 @@
-//! Writes a configuration as the TOML that says the same: reading it again gives the same configuration, but for
-//! secrets, which are never printed.
+//! Prints a configuration as TOML. Parsing the output gives the same configuration, except for secrets, which
+//! are never printed.
 
 use std::ops::Range;
 
@@ -12,23 +12,25 @@ use super::top::Config;
 use super::web::Web;
 use super::wrap::Wrap;
 
-/// A path can't be written in TOML, which is UTF-8.
+/// A path is not UTF-8 and can't be written in TOML.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{0}")]
 pub struct PrintError(String);
 
-/// Every key that has a value, those with their default value marked (`--dump`).
+/// Prints every key that has a value, and marks default values (`--dump`).
 ///
 /// # Errors
-/// If a path is not UTF-8.
+///
+/// Fails if a path is not UTF-8.
 pub fn dump(config: &Config) -> Result<String, PrintError> {
     print(config, true)
 }
 
-/// Only the keys that differ from their defaults in TOML (`--print-config`).
+/// Prints the keys that differ from their defaults (`--print-config`).
 ///
 /// # Errors
-/// If a path is not UTF-8.
+///
+/// Fails if a path is not UTF-8.
 pub fn print_config(config: &Config) -> Result<String, PrintError> {
     print(config, false)
 }
@@ -59,12 +61,12 @@ fn print(config: &Config, all: bool) -> Result<String, PrintError> {
     Ok(printed)
 }
 
-/// The configuration in the order of its declaration, on as many lines as its values have.
+/// Serialises the configuration in the order of its declaration.
 fn to_toml(config: &Config) -> Result<String, PrintError> {
     toml::to_string(config).map_err(|error| PrintError(error.to_string()))
 }
 
-/// In place of the line of a secret.
+/// Comment that replaces the line of a secret.
 fn hidden(key: &str) -> String {
     format!(
         "# The {key} is not printed, since others should not see it: put it into a file that only root can\n\
@@ -73,19 +75,19 @@ fn hidden(key: &str) -> String {
     )
 }
 
-/// A key with its value.
+/// A key and its value in the TOML text.
 struct Entry<'a> {
-    /// Where it stands.
+    /// Byte offset of the key.
     at: usize,
-    /// Where its table begins.
+    /// Byte offset of its table.
     table: usize,
-    /// The header of its table.
+    /// Header line of its table.
     header: &'a str,
     key: &'a str,
     line: &'a str,
 }
 
-/// All keys of `text`, from the first to the last.
+/// Lists the keys of `text` in their order.
 fn entries(text: &str) -> Result<Vec<Entry<'_>>, PrintError> {
     fn add<'a>(text: &'a str, header: Range<usize>, table: &DeTable<'_>, found: &mut Vec<Entry<'a>>) {
         for (key, value) in table {

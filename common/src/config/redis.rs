@@ -7,48 +7,48 @@ use thiserror::Error;
 use crate::addr::TargetAddr;
 use crate::config::secret::Secret;
 
-/// The port of Redis where the source has none.
+/// Default port of Redis.
 const DEFAULT_PORT: u16 = 6379;
 
-/// Where Redis is, and where in it the tokens are.
+/// Address of a Redis server, and where its tokens are.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisSource {
-    /// The text that it was read from, which may have the password in it.
+    /// The source as given, which may contain the password.
     text: Secret,
-    /// Speak TLS: the source begins with `rediss://`.
+    /// Use TLS: the source begins with `rediss://`.
     pub secured: bool,
-    /// Host, by default this machine, and port.
+    /// Host and port; the default host is `localhost`.
     pub address: TargetAddr,
-    /// Number of the database, default 0.
+    /// Number of the database. Default: 0.
     pub db: i64,
     /// Password, if there is one.
     pub password: Option<Secret>,
-    /// Stands before each token, with a colon between them.
+    /// Prefix of each key, separated from the token by a colon.
     pub namespace: Option<String>,
 }
 
-/// Why a text is no source.
+/// The reason why a source is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum RedisSourceError {
     /// More than five fields.
     #[error("it has more than five fields")]
     Fields,
-    /// The second field.
+    /// The second field is not a port.
     #[error("its port is no number from 1 to 65535")]
     Port,
-    /// The third field.
+    /// The third field is not a number.
     #[error("its database is no number")]
     Database,
 }
 
 impl RedisSource {
-    /// Reads `host[:port[:db[:password[:namespace]]]]`, as the original: a field that has colons in it stands
-    /// in double quotes, and an empty one is left to its default. `rediss://` before it asks for TLS, and
-    /// `redis://` says nothing more.
+    /// Parses `host[:port[:db[:password[:namespace]]]]` like the original. A field that contains colons is
+    /// written in double quotes, and an empty field has its default. The prefix `rediss://` selects TLS;
+    /// `redis://` has no effect.
     ///
     /// # Errors
     ///
-    /// Which field makes no sense.
+    /// The field that is invalid.
     pub fn parse(text: &str) -> Result<Self, RedisSourceError> {
         let (secured, plain) = match (text.strip_prefix("rediss://"), text.strip_prefix("redis://")) {
             (Some(rest), _) => (true, rest),
@@ -76,7 +76,7 @@ impl RedisSource {
         })
     }
 
-    /// The text that it was read from.
+    /// The source as given.
     #[must_use]
     pub fn text(&self) -> &Secret {
         &self.text
@@ -89,8 +89,8 @@ impl fmt::Debug for RedisSource {
     }
 }
 
-/// The fields between colons. One in quotes ends at the second quote, if a colon or the end follows; else
-/// quotes mean nothing.
+/// Splits a text at colons. A quoted field ends at a quote that is followed by a colon or the end; otherwise
+/// quotes have no meaning.
 fn fields(mut rest: &str) -> Vec<&str> {
     let mut fields = Vec::new();
     loop {
@@ -111,7 +111,7 @@ fn fields(mut rest: &str) -> Vec<&str> {
 mod tests {
     use super::*;
 
-    /// What the original's function makes of the same texts.
+    /// Results of the original's function for the same texts.
     #[test]
     fn fields_are_split_as_in_the_original() {
         for (text, expected) in [

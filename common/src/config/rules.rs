@@ -1,4 +1,4 @@
-//! What one key says about another. A value that is wrong by itself is rejected where its type is declared.
+//! Rules about several keys. A value that is invalid by itself is rejected by its type.
 
 use crate::addr::TargetAddr;
 
@@ -7,18 +7,18 @@ use super::timeouts::Limits;
 use super::tls::Tls;
 use super::top::{Config, Target};
 
-/// Keys that can't be used together.
+/// A violated rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Conflict {
-    /// The key that is wrong, with its table: `web.auth`. Nothing if a key is missing.
+    /// The offending key with its table, such as `web.auth`; `None` if a key is missing.
     pub(super) key: Option<&'static str>,
     /// What is wrong.
     pub(super) text: String,
-    /// What to do.
+    /// What to do about it.
     pub(super) help: &'static str,
 }
 
-/// The first rule that `config` breaks.
+/// Returns the first rule that `config` violates.
 pub(super) fn conflict(config: &Config) -> Option<Conflict> {
     let Config { listen, inetd, target, token, wrap, demo, target_tls, web, auth, tls, limits, log, .. } =
         config;

@@ -1,4 +1,4 @@
-//! Secrets, and files that hold nothing else.
+//! Secrets, and the files that contain them.
 
 use std::fmt;
 
@@ -8,14 +8,14 @@ use zeroize::Zeroize;
 use super::path::{FilePath, read_text};
 use super::value::{Rejected, Value, text_value};
 
-/// Longest file with a pass phrase, a password or a source that is read.
+/// Maximum size of a secret's file in bytes.
 const MAX_FILE_BYTES: u64 = 4096;
 
-/// Stands for a secret in a table that is to be printed.
+/// Placeholder for a secret while a table is printed.
 pub(super) const HIDDEN: &str = "\u{1}hidden";
 
-/// A pass phrase, a password or a token: never printed, not even by `Debug`. It is written only into what roles are
-/// told.
+/// A pass phrase, a password or a token. It is never printed, not even by `Debug`, and is serialised in
+/// messages to roles only.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Secret(String);
 
@@ -26,7 +26,7 @@ impl Secret {
         Self(text)
     }
 
-    /// The secret itself, for the one place that needs it.
+    /// Returns the secret. Each caller must have a reason to see it.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
@@ -45,12 +45,12 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A file that holds a secret and nothing else. It is read with the configuration.
+/// A file that contains a secret and nothing else. It is read together with the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretFile {
-    /// Where it is.
+    /// Path of the file.
     pub path: FilePath,
-    /// What it holds, without the newline at its end.
+    /// Content of the file without the final newline.
     pub secret: Secret,
 }
 
@@ -75,7 +75,7 @@ impl SecretFile {
         Ok(Self { path, secret: Secret::new(text) })
     }
 
-    /// Reads the source of a plugin, which stands in a file, if in one.
+    /// Reads the source of a plugin from `source-file`, if that is given.
     pub(super) fn source(path: Option<&FilePath>) -> Result<Option<Secret>, Rejected> {
         let read = path.map(|path| Self::read(path.clone())).transpose();
         read.map(|file| file.map(|file| file.secret))

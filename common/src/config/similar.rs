@@ -1,9 +1,9 @@
-//! "Did you mean": the known name that a mistyped one resembles.
+//! "Did you mean": finds the known name that a mistyped one resembles.
 
-/// How similar a name must be to be suggested (Jaro-Winkler, 0 to 1): one or two letters wrong.
+/// Minimum similarity of a suggestion (Jaro-Winkler, 0 to 1), which corresponds to one or two wrong letters.
 const SIMILAR: f64 = 0.8;
 
-/// The one of `names` that is most like `name`, if any is like it at all.
+/// Returns the most similar name, if any is similar enough.
 pub(super) fn most_similar<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     names
         .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))

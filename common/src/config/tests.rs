@@ -1,4 +1,4 @@
-//! What holds between the command line, the file, and what is printed.
+//! Properties of the command line, the file and the printed configuration together.
 
 mod generate;
 mod round_trip;
@@ -19,7 +19,7 @@ fn path() -> &'static Path {
     Path::new("/etc/websockify/vnc.toml")
 }
 
-/// The keys that serde knows in a table (`""` for the top), from the help for an unknown one.
+/// The keys of a table (`""` for the top), as listed in the help for an unknown key.
 fn keys_of(table: &str) -> Option<Vec<String>> {
     let header = if table.is_empty() { String::new() } else { format!("[{table}]\n") };
     let error = file::parse(&format!("{header}zzz = 1\n"), path()).unwrap_err().to_string();
@@ -27,7 +27,7 @@ fn keys_of(table: &str) -> Option<Vec<String>> {
     Some(keys.split(", ").map(str::to_owned).collect())
 }
 
-/// Every key of the file with the name of its table before it.
+/// Every key of the file, with its table.
 fn all_keys() -> BTreeSet<String> {
     let mut keys = BTreeSet::new();
     for key in keys_of("").unwrap() {
@@ -36,7 +36,7 @@ fn all_keys() -> BTreeSet<String> {
             None => _ = keys.insert(key),
         }
     }
-    // A key, and a table as well.
+    // `target-tls` is both a key and a table.
     keys.insert("target-tls".to_owned());
     keys
 }
@@ -64,7 +64,7 @@ fn minimal() -> Config {
     file::parse("target = \"localhost:5900\"", path()).unwrap()
 }
 
-/// Many configurations, each different from `minimal` in one part, with names that need quoting.
+/// Configurations that differ from `minimal` in one part each, with names that need quoting.
 fn variations() -> Vec<Config> {
     const ODD: &str = "/a b/\"quoted\"\\n'\u{1}\t\nü#[x]";
     let odd = || PathBuf::from(ODD);
@@ -198,7 +198,7 @@ fn variations() -> Vec<Config> {
 }
 
 #[test]
-fn what_is_printed_can_be_read_again() {
+fn printed_configurations_parse_to_the_same_value() {
     for config in variations() {
         for text in [print::dump(&config).unwrap(), print::print_config(&config).unwrap()] {
             assert_eq!(file::parse(&text, path()).as_ref(), Ok(&config), "{text}");
@@ -236,7 +236,7 @@ fn a_path_that_is_not_utf_8_is_not_printed_wrongly() {
 }
 
 #[test]
-fn the_check_finds_what_is_not_there() {
+fn the_check_finds_missing_files_and_users() {
     assert_eq!(minimal().check(), []);
     let long = PathBuf::from(format!("/{}", "x".repeat(107)));
     let missing = PathBuf::from("/nonexistent/file");
@@ -287,7 +287,7 @@ fn the_check_finds_what_is_not_there() {
 }
 
 #[test]
-fn the_example_is_right() {
+fn the_example_is_valid() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples/vnc.toml");
     let config = file::load(&path).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(config.name, "vnc");

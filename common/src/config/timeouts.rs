@@ -1,4 +1,4 @@
-//! Deadlines and bounds. Roles are told these tables as they are.
+//! The tables `[timeouts]` and `[limits]`, which are sent to roles unchanged.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -7,40 +7,39 @@ use serde::{Deserialize, Serialize};
 
 use super::duration::{WithUnit, WithUnitOrOff};
 
-/// Deadlines of each step of a connection.
+/// Time limits of the steps of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Timeouts {
-    /// From the connection to the first byte of the client.
+    /// From the connection to the client's first byte.
     #[serde(with = "WithUnit")]
     pub first_byte: Duration,
     /// The whole TLS handshake.
     #[serde(with = "WithUnit")]
     pub tls_handshake: Duration,
-    /// A whole HTTP request; also how long a connection without a request is kept.
+    /// A complete HTTP request. Also the time for which a connection without a request is kept open.
     #[serde(with = "WithUnit")]
     pub request_head: Duration,
-    /// Resolving the target's name and connecting, all addresses together.
+    /// Resolving the target's name and connecting, over all of its addresses.
     #[serde(with = "WithUnit")]
     pub connect: Duration,
-    /// How long a session that is closing is kept while neither side takes anything.
+    /// How long a closing session is kept while neither side accepts data.
     ///
-    /// A session that the service ends (an administrator, a lifetime, silence, a violation, a reload) is kept no
-    /// longer than this in all.
+    /// A session that the service itself ends (by order of an administrator, lifetime, idle timeout, protocol
+    /// violation or reload) is kept no longer than this in total.
     #[serde(with = "WithUnit")]
     pub close_handshake: Duration,
-    /// Silence in both directions of a session, after which it is closed. Pings don't count.
+    /// Closes a session after this time without data in either direction. Pings don't count.
     #[cfg_attr(test, schemars(example = &"2h"))]
     #[serde(with = "WithUnitOrOff")]
     pub idle: Option<Duration>,
-    /// From the order to stop to the end of all sessions.
+    /// From the order to stop until all sessions have ended.
     #[serde(with = "WithUnit")]
     pub stop: Duration,
-    /// How long sessions may go on after a reload, under the configuration that they began with.
+    /// How long sessions may continue after a reload with the configuration that they began with.
     ///
-    /// Then they are closed with code 1012. By default they go on as long as they like: a desktop may be open for
-    /// weeks.
+    /// Then they are closed with code 1012. By default there is no limit, as a desktop may be open for weeks.
     #[serde(with = "WithUnitOrOff")]
     pub drain: Option<Duration>,
 }
@@ -48,7 +47,7 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
-            // As the original.
+            // The value of the original.
             first_byte: Duration::from_secs(3),
             tls_handshake: Duration::from_secs(10),
             request_head: Duration::from_secs(10),
@@ -61,35 +60,38 @@ impl Default for Timeouts {
     }
 }
 
-/// Bounds on what clients may use.
+/// Limits on resources that clients use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Limits {
-    /// Connections at a time; further clients wait. Default: as many as the limit of open files allows.
+    /// Maximum number of connections; further clients wait. Default: as many as the limit of open files
+    /// permits.
     #[cfg_attr(test, schemars(example = 500))]
     pub connections: Option<NonZeroU32>,
-    /// Requests on one connection.
+    /// Maximum number of requests on one connection.
     pub keep_alive_requests: NonZeroU32,
-    /// Bytes of a request's head, from its first line to the empty one, at most 1048576.
+    /// Maximum length of a request's head in bytes, from the request line to the empty line, at most 1048576.
     ///
-    /// A longer one is answered with 431. As much memory may be held for each connection until `timeouts.request-head`.
-    // Proxies in front pass on 32 to 60 KiB in their usual settings.
+    /// Longer ones are answered with 431. Each connection may hold this much memory until
+    /// `timeouts.request-head`.
+    // Reverse proxies forward 32 to 60 KiB in their usual settings.
     pub request_head_bytes: NonZeroU32,
-    /// Fields of a request's head, at most 4096. More are answered with 431.
-    // Browsers send about 20, proxies in front let 100 pass.
+    /// Maximum number of header fields of a request, at most 4096. More are answered with 431.
+    // Browsers send about 20, and reverse proxies forward up to 100.
     pub request_fields: NonZeroU32,
-    /// Earlier configurations whose sessions go on after reloads.
+    /// Maximum number of earlier configurations whose sessions continue after reloads.
     ///
-    /// Each has processes of its own, which take some MiB. The sessions of the oldest are closed with code 1012.
+    /// Each has its own processes, which take some MiB. Beyond the limit, the sessions of the oldest are
+    /// closed with code 1012.
     pub generations: NonZeroU32,
 }
 
 impl Limits {
-    /// The most that `request-head-bytes` may be.
+    /// Upper bound of `request-head-bytes`.
     pub(super) const MAX_REQUEST_HEAD_BYTES: u32 = 1 << 20;
 
-    /// The most that `request-fields` may be: the parser reserves 64 bytes for each.
+    /// Upper bound of `request-fields`. The parser reserves 64 bytes for each.
     pub(super) const MAX_REQUEST_FIELDS: u32 = 4096;
 }
 

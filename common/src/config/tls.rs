@@ -1,4 +1,4 @@
-//! TLS, towards clients and towards targets.
+//! TLS for clients and to targets.
 
 use std::fmt;
 
@@ -12,86 +12,88 @@ use super::path::FilePath;
 use super::secret::{HIDDEN, Secret, SecretFile};
 use super::value::{Name, Rejected, Value, quoted, text_value};
 
-/// The certificate of a command line without `--cert`, in the current directory.
+/// Default of `--cert`, in the current directory.
 pub(super) const DEFAULT_CERTIFICATE: &str = "self.pem";
 
-/// TLS towards clients. One port serves clients with and without TLS.
+/// TLS for clients. One port serves clients with and without TLS.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Deserialize, Serialize, clap::Args)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 #[command(next_help_heading = "TLS")]
 pub struct Tls {
-    /// Certificate chain in PEM, leaf first; may hold the key as well.
+    /// Certificate chain in PEM, leaf first. The file may also contain the key.
     ///
-    /// A renewed file is in force for the next connection; while there is no such file, connections with TLS are
-    /// refused. Default on the command line: `self.pem` in the current directory.
+    /// A renewed file takes effect with the next connection. While the file is missing, TLS connections are
+    /// rejected. Default on the command line: `self.pem` in the current directory.
     #[arg(id = "tls.certificate", long = "cert", value_name = "FILE")]
     #[arg(default_value = DEFAULT_CERTIFICATE, hide_default_value = true)]
     #[cfg_attr(test, schemars(example = &"/etc/ssl/vnc/fullchain.pem"))]
     pub certificate: FilePath,
-    /// Private key in PEM, default the certificate's file.
+    /// Private key in PEM. Default: the file of the certificate.
     #[arg(id = "tls.key", long = "key", value_name = "FILE")]
     #[cfg_attr(test, schemars(example = &"/etc/ssl/vnc/privkey.pem"))]
     pub key: Option<FilePath>,
-    /// File with the pass phrase of an encrypted key and nothing else.
+    /// File that contains the pass phrase of an encrypted key and nothing else.
     #[arg(skip)]
     #[cfg_attr(test, schemars(example = &"key.password"))]
     pub key_password_file: Option<SecretFile>,
-    /// The pass phrase itself, which only the command line can give.
+    /// The pass phrase itself, which only the command line accepts.
     #[arg(skip)]
     #[serde(skip_deserializing, rename = "key-password", serialize_with = "hidden")]
     #[cfg_attr(test, schemars(skip))]
     pub(super) key_password: Option<Secret>,
-    /// Refuse connections without TLS. Default: only with `verify-client`.
+    /// Reject connections without TLS. Default: only with `verify-client`.
     ///
-    /// A client without TLS shows no certificate, so that `verify-client` with `required = false` is an error. On the
-    /// command line, as in the original, such clients are served unless this is given.
+    /// A client without TLS presents no certificate, so that `verify-client` with `required = false` is an
+    /// error. On the command line, as in the original, such clients are served unless this option is given.
     #[arg(id = "tls.required", long = "ssl-only", action = clap::ArgAction::SetTrue)]
     #[serde(skip_serializing_if = "is_not_true")]
     #[cfg_attr(test, schemars(example = true))]
     pub(super) required: Option<bool>,
-    /// Lowest version of TLS; on the command line `tlsv1_2`, which is the `default`, or `tlsv1_3`.
+    /// Minimum version of TLS; on the command line `tlsv1_2`, which is the `default`, or `tlsv1_3`.
     #[arg(id = "tls.minimum-version", long = "ssl-version", value_name = "VERSION", hide_short_help = true)]
     #[arg(value_parser = TlsVersion::from_option, default_value = "default", hide_default_value = true)]
     #[serde(default)]
     pub minimum_version: TlsVersion,
-    /// Cipher suites of TLS 1.2, as `openssl ciphers` names them. Default: all that there are.
+    /// Cipher suites of TLS 1.2 in the syntax of `openssl ciphers`. Default: all that are supported.
     ///
-    /// Those of TLS 1.3 are always offered. A warning at the start lists the names that stand for nothing here.
+    /// The suites of TLS 1.3 are always offered. Names without a supported suite cause a warning at the
+    /// start.
     #[arg(id = "tls.ciphers", long = "ssl-ciphers", value_name = "LIST", hide_short_help = true)]
     #[arg(value_parser = Ciphers::from_option)]
     #[cfg_attr(test, schemars(example = &"HIGH:!AES128"))]
     pub ciphers: Option<Ciphers>,
-    /// Refuse clients without a valid certificate. In a file this implies `required`.
+    /// Reject clients without a valid certificate. In a file this implies `required`.
     #[arg(id = "tls.verify-client", long = "verify-client", hide_short_help = true)]
     #[serde(default)]
     pub verify_client: bool,
-    /// Authorities for clients' certificates in PEM, default the system's.
+    /// Authorities in PEM for client certificates. Default: those of the system.
     #[arg(id = "tls.client-ca", long = "cafile", value_name = "FILE", hide_short_help = true)]
     #[cfg_attr(test, schemars(example = &"clients.pem"))]
     pub client_ca: Option<FilePath>,
 }
 
 impl Tls {
-    /// Connections without TLS are refused.
+    /// Whether connections without TLS are rejected.
     #[must_use]
     pub fn is_required(&self) -> bool {
         self.required.unwrap_or(self.verify_client)
     }
 
-    /// A certificate is demanded of clients with TLS, and nothing of those without. Only a command line can say that.
+    /// Whether clients with TLS must present a certificate while clients without TLS are served. Only a
+    /// command line can configure this.
     pub(super) fn verifies_only_some(&self) -> bool {
         self.verify_client && !self.is_required()
     }
 
-    /// Pass phrase of an encrypted key.
+    /// Pass phrase of the private key, from the file or the command line.
     #[must_use]
     pub fn key_password(&self) -> Option<&Secret> {
         self.key_password.as_ref().or(self.key_password_file.as_ref().map(|file| &file.secret))
     }
 }
 
-/// Whether a file need not say so: `required = false` is either the default or rejected.
+/// Whether to omit the key when printing: `required = false` is either the default or invalid.
 fn is_not_true(required: &Option<bool>) -> bool {
     *required != Some(true)
 }
@@ -100,7 +102,7 @@ fn hidden<S: Serializer>(secret: &Option<Secret>, serializer: S) -> Result<S::Ok
     secret.as_ref().map(|_| HIDDEN).serialize(serializer)
 }
 
-/// Versions of TLS that can be offered.
+/// Minimum versions of TLS that can be configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum TlsVersion {
     /// TLS 1.2 (RFC 5246).
@@ -155,23 +157,24 @@ impl Serialize for TlsVersion {
     }
 }
 
-/// TLS to the target, whose certificate is verified. `target-tls = true` at the top of the file is a table without
-/// keys.
+/// TLS to the target, whose certificate is verified. `target-tls = true` at the top of the file is the same
+/// as an empty table.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TargetTls {
-    /// Authorities in PEM to trust instead of the system's.
+    /// Authorities in PEM to trust instead of those of the system.
     #[cfg_attr(test, schemars(example = &"ca.pem"))]
     pub ca_file: Option<FilePath>,
-    /// Name that the target's certificate must carry. Default: the target's host.
+    /// Name that the target's certificate must contain. Default: the host of the target.
     ///
-    /// Needed if the target is a unix socket.
+    /// Required if the target is a unix socket.
     #[cfg_attr(test, schemars(example = &"vnc.example.com"))]
     pub server_name: Option<Name>,
 }
 
-/// For `#[serde(with = "TrueOrTable")]`: `true` is a table without keys, `false` is none.
+/// Serialises an optional table that may be written as `true` (an empty table) or `false` (none). For
+/// `#[serde(with = "TrueOrTable")]`.
 pub(super) struct TrueOrTable;
 
 impl TrueOrTable {

@@ -1,4 +1,4 @@
-//! Targets that depend on the client's token, and the plugins that know them.
+//! Targets by token, and the plugins that provide them.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
@@ -15,80 +15,83 @@ use super::redis::RedisSource;
 use super::secret::{HIDDEN, Secret, SecretFile};
 use super::value::{Name, Rejected, words};
 
-/// Where the original has its plugins: names may be written out in full.
+/// The original's module of plugins. Names may be given with it.
 const MODULE: &str = "websockify.token_plugins.";
 
-/// The plugins that ask a service over HTTP.
+/// Names of the plugins that ask an HTTP service.
 const API_TEXT: &str = "BaseTokenAPI";
 const API_JSON: &str = "JSONTokenApi";
 
-/// In place of `target`: each client is connected to where its token leads.
+/// In place of `target`: connects each client to the target that its token names.
 #[derive(Clone, Debug, Deserialize, Serialize, clap::Args)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(transform = super::tests::schema::source))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 #[command(next_help_heading = "Target")]
 pub(super) struct TokenTable {
-    /// Take the target from the client's token: `TokenFile`, `ReadOnlyTokenFile`, `TokenFileName`,
-    /// `UnixDomainSocketDirectory`, `BaseTokenAPI`, `JSONTokenApi`, `JWTTokenApi`, `TokenRedis`, or an external plugin.
+    /// Look up the target by the client's token: `TokenFile`, `ReadOnlyTokenFile`, `TokenFileName`,
+    /// `UnixDomainSocketDirectory`, `BaseTokenAPI`, `JSONTokenApi`, `JWTTokenApi`, `TokenRedis`, or an
+    /// external plugin.
     ///
-    /// A client says its token in the path, as in `/websockify?token=abc`; without a good one it is refused.
+    /// Clients send the token in the path, as in `/websockify?token=abc`. Clients without a valid token are
+    /// refused.
     ///
-    /// `TokenFile` and `ReadOnlyTokenFile` take a file with lines `token: host:port` or
-    /// `token: unix_socket:/path`, or a directory of such files; `TokenFileName` a directory of files whose name is a
-    /// token and whose content is its target; `UnixDomainSocketDirectory` a directory of unix sockets whose name is a
-    /// token; `JWTTokenApi` a file with the key of JSON Web Tokens, in PEM or as a shared secret in base64url, whose
-    /// claims `host` and `port` say where they lead. Changes are in force for the next connection. `TokenRedis` takes
-    /// a Redis server, as in `host:port:database:password:namespace`; `BaseTokenAPI` and `JSONTokenApi` take a URL
-    /// with `%s` where the token goes, of a service that answers `host:port` or JSON with `host` and `port`.
-    /// `exec:/path`, `unix:/path` and `http://...` are programs and services of your own, `module.Class` a class that
-    /// was written for the original.
+    /// `TokenFile` and `ReadOnlyTokenFile` read a file with lines `token: host:port` or `token:
+    /// unix_socket:/path`, or a directory of such files. `TokenFileName` reads a directory of files, each
+    /// named by its token and containing the target. `UnixDomainSocketDirectory` uses a directory of unix
+    /// sockets, each named by its token. `JWTTokenApi` verifies JSON Web Tokens with the key in a file (PEM,
+    /// or a shared secret in base64url); their claims `host` and `port` are the target. Changes of these
+    /// files take effect with the next connection. `TokenRedis` queries a Redis server, given as
+    /// `host:port:database:password:namespace`. `BaseTokenAPI` and `JSONTokenApi` query a URL, in which `%s`
+    /// is replaced by the token; the service answers `host:port`, or JSON with `host` and `port`. External
+    /// plugins are `exec:/path`, `unix:/path` and `http://...` for programs and services of your own, and
+    /// `module.Class` for a Python class written for the original.
     #[arg(id = "token.plugin", long = "token-plugin", value_name = "NAME")]
     #[arg(default_value = "", hide_default_value = true)]
     #[cfg_attr(test, schemars(example = &"TokenFile"))]
     pub(super) plugin: Name,
-    /// File, directory, URL or server of the plugin.
+    /// File, directory, URL or server that the plugin uses.
     ///
-    /// In a configuration file it or `source-file` must be there, but for an external plugin.
+    /// In a configuration file either this or `source-file` is required, except for external plugins.
     #[arg(id = "token.source", long = "token-source", value_name = "ARG")]
     #[arg(value_parser = OsStringValueParser::new().map(PathBuf::from))]
     #[cfg_attr(test, schemars(example = &"vnc.tokens"))]
     pub(super) source: Option<PathBuf>,
-    /// A file that holds the source and nothing else, if there is a password in it.
+    /// A file that contains the source and nothing else, for a source with a password.
     #[arg(skip)]
     #[cfg_attr(test, schemars(example = &"vnc.source"))]
     pub(super) source_file: Option<FilePath>,
-    /// User to run a plugin that is a program or a class of Python as, when started as root.
+    /// User to run the plugin as, if it is a program or a Python class and the service is started as root.
     ///
-    /// Default: `websockify-plugin` if there is such a user, else that of the other processes.
+    /// Default: `websockify-plugin` if that user exists, else the user of the other processes.
     #[arg(skip)]
     #[cfg_attr(test, schemars(example = &"websockify-plugin"))]
     pub(super) user: Option<Name>,
-    /// Take the token from the Host header without its port instead of the path.
+    /// Take the token from the Host header, without its port, instead of the path.
     #[arg(id = "token.host", long = "host-token", hide_short_help = true)]
     #[serde(default)]
     pub(super) host: bool,
-    /// How clients without a good token are refused.
+    /// How to refuse clients without a valid token.
     ///
-    /// `"http"` answers with the status 403, `"close"` with a WebSocket that is closed at once with 1008 and the
+    /// `"http"` responds with status 403. `"close"` opens a WebSocket and closes it at once with 1008 and the
     /// reason, which pages in a browser can read.
     #[arg(skip)]
     #[serde(default)]
     pub(super) refusal: TokenRefusal,
 }
 
-/// Where the tokens of clients lead.
+/// The configured token plugin.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "TokenTable", into = "TokenTable")]
 pub struct Tokens {
-    /// What knows the target of a token.
+    /// The plugin and its source.
     pub plugin: TokenPlugin,
-    /// The file that the plugin's source was read from, if it was.
+    /// The file that the source was read from, if it was given by `source-file`.
     pub source_file: Option<FilePath>,
-    /// The user that a plugin which is started runs as, if that is said.
+    /// User to run an external plugin as, if configured.
     pub user: Option<Name>,
-    /// Where a client says its token.
+    /// Part of the request that contains the token.
     pub from: TokenFrom,
-    /// How a client without a good token is refused.
+    /// How clients without a valid token are refused.
     pub refusal: TokenRefusal,
 }
 
@@ -134,38 +137,38 @@ impl From<Tokens> for TokenTable {
     }
 }
 
-/// What knows the target of a token, with its source.
+/// A token plugin with its source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TokenPlugin {
-    /// A file with lines `token: host:port`, or a directory of such files. Changes are in force for the next
+    /// A file with lines `token: host:port`, or a directory of such files. Changes take effect with the next
     /// connection.
     File(PathBuf),
-    /// The same. The original reads the file once for each process, and has one process for each
-    /// connection, so that there is no difference to be seen.
+    /// Equivalent to `File`. The original reads this file once for each process, and starts a process for
+    /// each connection.
     ReadOnlyFile(PathBuf),
-    /// A directory of files whose name is a token and whose content is its target.
+    /// A directory of files, each named by its token and containing the target.
     FileName(PathBuf),
-    /// A directory of unix sockets whose name is a token.
+    /// A directory of unix sockets, each named by its token.
     SocketDirectory(PathBuf),
     /// A service that answers `host:port`.
     TextApi(UrlTemplate),
     /// A service that answers with JSON.
     JsonApi(UrlTemplate),
-    /// Tokens say themselves where they lead; this file has the key that they are made with. A change is in
-    /// force for the next connection.
+    /// Signed tokens that contain their target. The file contains the key that verifies them; a change takes
+    /// effect with the next connection.
     Jwt(PathBuf),
-    /// Values in Redis.
+    /// Values stored in Redis.
     Redis(RedisSource),
-    /// One that the administrator provides.
+    /// An external plugin.
     External {
-        /// How it is reached.
+        /// How to reach the plugin.
         plugin: ExternalPlugin,
-        /// Handed to it as it is.
+        /// The source, which is passed to the plugin unchanged.
         source: Option<Secret>,
     },
 }
 
-/// Where a client says its token.
+/// Part of the request that contains the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum TokenFrom {
     /// The parameter `token` of the path.
@@ -176,19 +179,19 @@ pub enum TokenFrom {
 }
 
 words! {
-    /// How a client without a good token is refused.
+    /// How clients without a valid token are refused.
     pub enum TokenRefusal {
         /// With an HTTP status instead of a WebSocket.
         #[default]
         Http = "http",
-        /// With a WebSocket that is closed at once, since pages in a browser can read the code and the reason
-        /// of a Close frame, and no HTTP status.
+        /// With a WebSocket that is closed at once. Scripts in a browser can read the code and the reason of
+        /// a Close frame, but not an HTTP status.
         Close = "close",
     }
 }
 
 impl TokenPlugin {
-    /// The names, as in the original.
+    /// Names of the built-in plugins, as in the original.
     pub const NAMES: [&'static str; 8] = [
         "TokenFile",
         "ReadOnlyTokenFile",
@@ -200,12 +203,12 @@ impl TokenPlugin {
         "TokenRedis",
     ];
 
-    /// The plugin of a name, bare or with its module, on a source. Relative paths start where those of the
-    /// configuration do that is being read.
+    /// Creates the plugin `name`, given with or without its module, from its source. Relative paths start at
+    /// the base directory of the configuration that is being read.
     ///
     /// # Errors
     ///
-    /// When there is no such plugin, or it has no source.
+    /// Fails if there is no such plugin, or if its source is missing or invalid.
     pub fn new(name: &str, source: Option<&OsStr>) -> Result<Self, PluginError> {
         let bare = name.strip_prefix(MODULE).unwrap_or(name);
         let needs = |name, what| PluginError::Source { kind: Kind::Token, name, what };
@@ -247,7 +250,7 @@ impl TokenPlugin {
         }
     }
 
-    /// Its name, as in the original.
+    /// Name of the plugin, as in the original.
     #[must_use]
     pub fn name(&self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
@@ -263,7 +266,7 @@ impl TokenPlugin {
         })
     }
 
-    /// Where it looks.
+    /// The source of the plugin.
     #[must_use]
     pub fn source(&self) -> Option<&OsStr> {
         Some(match self {
@@ -278,7 +281,7 @@ impl TokenPlugin {
         })
     }
 
-    /// Whether a password stands in the source.
+    /// Whether the source contains a password.
     #[must_use]
     pub fn has_secret_source(&self) -> bool {
         match self {
@@ -295,7 +298,7 @@ mod tests {
     use super::*;
     use crate::config::path::relative_to;
 
-    /// Every name with a source that it can use.
+    /// Every built-in plugin with a valid source.
     const SOURCES: [(&str, &str, &str); 8] = [
         ("TokenFile", "x", "/directory/x"),
         ("ReadOnlyTokenFile", "x", "/directory/x"),
@@ -326,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_that_makes_no_sense_is_told_without_repeating_it() {
+    fn an_invalid_source_is_reported_without_its_content() {
         for (name, source) in [("TokenRedis", "h:hush"), ("JSONTokenApi", "http://h/hush")] {
             let error = plugin(name, Some(source)).unwrap_err();
             assert!(error.to_string().contains(name) && !error.to_string().contains("hush"), "{error}");
@@ -335,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn external_plugins_are_told_from_what_there_never_was() {
+    fn external_plugins_are_distinguished_from_unknown_names() {
         for (name, shown) in [("my.module.Class", "my.module.Class"), ("exec:x", "exec:/directory/x")] {
             let external = plugin(name, Some("hush")).unwrap();
             assert_eq!((external.name().as_ref(), external.source()), (shown, Some(OsStr::new("hush"))));

@@ -1,4 +1,4 @@
-//! The top of the file.
+//! Keys at the top of the file.
 
 use std::path::Path;
 use std::str::FromStr;
@@ -19,138 +19,140 @@ use super::web::Web;
 use super::wrap::Wrap;
 use crate::addr::{ListenAddr, TargetAddr};
 
-/// Most gateway processes that may be asked for; more than processors never pay.
+/// Maximum number of gateway processes. More than there are processors never pays.
 pub const MAX_WORKERS: u16 = 1024;
 
-/// One instance: what it listens on, what it connects to, and on what terms.
+/// Configuration of an instance: where it listens, what it connects to, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, clap::Args)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(transform = super::tests::schema::one_target))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 #[group(skip)]
 pub struct Config {
-    /// The instance's name: the file's name without `.toml`, or `websockify` from the command line.
+    /// Name of the instance: the file name without `.toml`, or `websockify` if it was started from a command
+    /// line.
     #[arg(skip)]
     #[serde(skip)]
     pub name: String,
-    /// Where to listen. A port alone, such as `"6080"`, stands for all addresses of the machine.
+    /// Where to listen. A port alone, such as `"6080"`, means all addresses of the machine.
     ///
     /// May be a list of addresses. Sockets that systemd passes are used instead.
     #[arg(skip)]
     #[serde(with = "OneOrMany::<ListenAddr>")]
     #[cfg_attr(test, schemars(example = &"6080"))]
     pub listen: Vec<ListenAddr>,
-    /// Mode of unix sockets in octal digits.
+    /// Permissions of unix sockets in octal digits.
     #[arg(skip = DEFAULT_LISTEN_MODE)]
     #[serde(with = "OctalMode")]
     pub listen_mode: u32,
-    /// Take the listening socket from standard input. Can't be used with `listen`.
+    /// Use standard input as the listening socket. Can't be used with `listen`.
     #[arg(long, help_heading = "Listening", hide_short_help = true)]
     pub inetd: bool,
-    /// Where a name has IPv4 and IPv6 addresses, prefer IPv6.
+    /// Prefer IPv6 if a name has both IPv4 and IPv6 addresses.
     #[arg(short = '6', long, help_heading = "Listening")]
     pub prefer_ipv6: bool,
-    /// What clients are connected to.
+    /// The target that clients are connected to.
     #[arg(skip)]
     #[cfg_attr(test, schemars(example = &"localhost:5901"))]
     pub(super) target: Option<TargetAddr>,
-    /// Serve a built-in page with a built-in target, to try things out.
+    /// Serve a built-in page with a built-in target, for a first try.
     ///
     /// On the command line it listens on 127.0.0.1:6080 if no address is given.
     #[arg(long, help_heading = "Target")]
     pub demo: bool,
-    /// Speak TLS to the target and verify its certificate. A table `[target-tls]` in its place may say more.
+    /// Use TLS to the target and verify its certificate. A table `[target-tls]` in its place has more keys.
     #[arg(skip)]
     #[serde(with = "TrueOrTable")]
     pub target_tls: Option<TargetTls>,
-    /// Processes that serve clients: a number, or `auto`.
+    /// Number of processes that serve clients, or `auto`.
     ///
-    /// `auto`, the default, begins with one and adds more with load, up to the number of processors.
+    /// `auto`, the default, starts one process and adds more under load, up to the number of processors.
     #[arg(long, value_name = "N", help_heading = "Service", hide_short_help = true)]
     #[arg(default_value = "auto", hide_default_value = true)]
     pub workers: Workers,
-    /// User to serve clients as when started as root, by name or number. Default: `websockify` if there is such a user,
-    /// else `nobody`.
+    /// User to serve clients as when started as root, by name or number. Default: `websockify` if that user
+    /// exists, else `nobody`.
     ///
-    /// Where root can become nobody else, as in some containers, clients are served as root, with a warning.
+    /// Where root can't change its user, as in some containers, clients are served as root, with a warning.
     #[arg(long, value_name = "NAME", help_heading = "Service", hide_short_help = true)]
     #[cfg_attr(test, schemars(example = &"websockify"))]
     pub user: Option<Name>,
-    /// Confinement of the processes that clients reach, with seccomp and Landlock.
+    /// Confinement of the processes that handle clients, by seccomp and Landlock.
     ///
-    /// `best-effort`, the default, uses what the kernel has, and warns about what it lacks; `strict` does not start without all of
-    /// it; `off` uses none, and is for finding out whether the sandbox is in the way of something.
+    /// `best-effort`, the default, uses what the kernel supports and warns about the rest. `strict` does not
+    /// start unless all of it is available. `off` disables it, in order to find out whether the sandbox
+    /// causes a problem.
     #[arg(long, value_name = "MODE", help_heading = "Service", hide_short_help = true)]
     #[arg(default_value = "best-effort", hide_default_value = true)]
     pub sandbox: Sandbox,
     /// Interval of pings; on the command line in seconds, default 0: none.
     ///
-    /// A client from which nothing comes for two intervals is dropped. `"off"` sends none.
-    // The default is below the minute after which many middleboxes forget idle connections.
+    /// A client that is silent for two intervals is disconnected. `"off"` disables pings.
     #[arg(long, value_name = "N", help_heading = "Sessions", value_parser = duration::seconds)]
     #[serde(with = "WithUnitOrOff")]
     pub heartbeat: Option<Duration>,
-    /// Record each session to this path with a dot and a number behind it, in the format that noVNC plays back.
+    /// Record each session in a file with this path, followed by a dot and a number, in the format that noVNC
+    /// plays back.
     ///
-    /// Nothing is overwritten: where recordings are from before, the next number that is free is taken. Recordings
-    /// hold all that is shown and typed, passwords too; only their owner can read them.
+    /// Existing files are never overwritten; the next free number is used. Recordings contain everything that
+    /// is shown and typed, including passwords. Only their owner can read them.
     #[arg(long, value_name = "FILE", help_heading = "Sessions", hide_short_help = true)]
     #[cfg_attr(test, schemars(example = &"/var/lib/websockify/vnc"))]
     pub record: Option<FilePath>,
     /// End after the first session.
     #[arg(long, help_heading = "Service", hide_short_help = true)]
     pub run_once: bool,
-    /// Let no more clients in so long after the start, and end with the last session; in seconds on the command line.
+    /// Accept no more clients after this time, and end with the last session; on the command line in seconds.
     #[arg(long, value_name = "N", help_heading = "Service", hide_short_help = true)]
     #[arg(value_parser = duration::seconds)]
     #[serde(with = "WithUnitOrOff")]
     pub timeout: Option<Duration>,
-    /// End after so long without a connection; in seconds on the command line.
+    /// End after this time without a connection; on the command line in seconds.
     ///
-    /// Under systemd the socket stays, and the next client starts the service again.
+    /// With socket activation the socket remains, and the next client starts the service again.
     #[arg(long, value_name = "N", help_heading = "Service", hide_short_help = true)]
     #[arg(value_parser = duration::seconds)]
     #[serde(with = "WithUnitOrOff")]
     pub idle_timeout: Option<Duration>,
-    /// What to do with WebSocket messages of text.
+    /// What to do with WebSocket text messages.
     ///
-    /// `"refuse"` closes the session with 1003, `"accept"` passes them on as if they were binary.
+    /// `"refuse"` closes the session with code 1003, `"accept"` forwards them like binary ones.
     #[arg(skip)]
     pub text: TextMessages,
-    /// Log more.
+    /// Log more details.
     #[arg(short, long, help_heading = "Log")]
     pub verbose: bool,
-    /// Where tokens lead.
+    /// Targets by token.
     #[arg(skip)]
     #[cfg_attr(test, schemars(with = "Option<super::token::TokenTable>"))]
     pub(super) token: Option<Tokens>,
     /// Static files.
     #[arg(skip)]
     pub web: Option<Web>,
-    /// What clients must prove.
+    /// Authentication of clients.
     #[arg(skip)]
     #[serde(with = "OneOrMany::<Auth>")]
     pub auth: Vec<Auth>,
-    /// TLS towards clients. Absent only if a file has no `[tls]`.
+    /// TLS for clients. `None` only for a file without `[tls]`.
     #[arg(skip)]
     pub tls: Option<Tls>,
     /// The wrapped program.
     #[arg(skip)]
     pub(super) wrap: Option<Wrap>,
-    /// Deadlines.
+    /// Time limits.
     #[arg(skip)]
     pub timeouts: Timeouts,
-    /// Bounds.
+    /// Limits on resources.
     #[arg(skip)]
     pub limits: Limits,
-    /// Where what is counted can be read, default nowhere.
+    /// Metrics and health over HTTP. Default: none.
     #[arg(skip)]
     pub metrics: Option<Metrics>,
-    /// Where log lines go.
+    /// Destinations of log lines.
     #[command(flatten)]
     pub log: Log,
 }
 
-/// Mode of unix listeners' sockets where none is given: the owner alone, as the original.
+/// Default permissions of unix listeners: the owner only, as in the original.
 const DEFAULT_LISTEN_MODE: u32 = 0o600;
 
 impl Default for Config {
@@ -188,8 +190,8 @@ impl Default for Config {
 }
 
 impl Config {
-    /// What sessions are connected to. The rules of the file and of the command line let exactly one of these through,
-    /// but for a program that is started beside a target or tokens.
+    /// The target of sessions. The rules ensure that exactly one is configured, except that a program may be
+    /// started beside a target or tokens.
     #[must_use]
     pub fn target(&self) -> Target<'_> {
         match self {
@@ -200,77 +202,79 @@ impl Config {
         }
     }
 
-    /// The program that is started, for sessions that go there or elsewhere.
+    /// The program to start, whether or not sessions are connected to it.
     #[must_use]
     pub fn program(&self) -> Option<&Wrap> {
         self.wrap.as_ref()
     }
 
-    /// When the service ends by itself.
+    /// The conditions under which the service ends by itself.
     #[must_use]
     pub fn lifetime(&self) -> Lifetime {
         let Self { run_once, timeout, idle_timeout, .. } = *self;
         Lifetime { run_once, timeout, idle_timeout }
     }
 
-    /// Clients must prove what `[auth]` asks for static files as well.
+    /// Whether `[auth]` applies to static files too.
     #[must_use]
     pub fn asks_for_pages(&self) -> bool {
         self.web.as_ref().is_some_and(|web| web.auth)
     }
 }
 
-/// `vnc` for `/etc/websockify/vnc.toml`.
+/// Name of the instance of a file: `vnc` for `/etc/websockify/vnc.toml`.
 pub(super) fn instance_name(path: &Path) -> String {
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
     name.strip_suffix(".toml").unwrap_or(&name).to_owned()
 }
 
-/// What sessions are connected to.
+/// The target of sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target<'a> {
-    /// Every session goes to the same address.
+    /// One address for all sessions.
     Static(&'a TargetAddr),
-    /// Each session goes where its client's token leads.
+    /// The target that the client's token names.
     Tokens(&'a Tokens),
     /// The built-in echo behind the demo page.
     Demo,
-    /// A program that we start, and that has been moved to another port.
+    /// The wrapped program, whose port is moved.
     Wrapped(&'a Wrap),
 }
 
-/// When the service ends by itself, default never. Sessions that are open are served to their end.
+/// The conditions under which the service ends by itself; by default there are none. Open sessions are served
+/// to their end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Lifetime {
-    /// After the first session; plain requests don't count.
+    /// After the first session. Requests for pages don't count.
     pub run_once: bool,
-    /// So long after the start no more clients are let in.
+    /// Time after the start from which no more clients are accepted.
     pub timeout: Option<Duration>,
-    /// After so long without any connection.
+    /// Time without any connection.
     pub idle_timeout: Option<Duration>,
 }
 
-/// What is counted, for Prometheus and whatever else reads the OpenMetrics text format: GET `/metrics` over HTTP.
+/// Metrics in the OpenMetrics text format, for Prometheus and compatible collectors: GET `/metrics` over
+/// HTTP.
 ///
-/// `/health` answers 200 as long as clients can be served, else 503 with the reason. Nobody is asked for a password
-/// there: keep it to addresses that only those who monitor can reach.
+/// `/health` responds with 200 while clients can be served, else with 503 and the reason. There is no
+/// authentication: use an address that only monitoring can reach.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Metrics {
-    /// Where that is, such as `"127.0.0.1:9100"` or `"unix:/run/websockify/NAME/metrics.sock"`.
+    /// Where to serve metrics, such as `"127.0.0.1:9100"` or `"unix:/run/websockify/NAME/metrics.sock"`.
     ///
-    /// It is never at a listener of clients. A unix socket has the mode of `listen-mode`.
+    /// This must not be a listener of clients. A unix socket has the permissions of `listen-mode`.
     #[cfg_attr(test, schemars(example = &"127.0.0.1:9100"))]
     pub listen: ListenAddr,
 }
 
-/// How many gateway processes there may be.
+/// Number of gateway processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Workers {
-    /// One at first, more with load, up to the number of processors.
+    /// One at first, and more under load, up to the number of processors.
     Auto,
-    /// This many, from the start.
+    /// This number from the start.
     Fixed(u16),
 }
 
@@ -321,30 +325,30 @@ impl FromStr for Workers {
 }
 
 words! {
-    /// What to do where the kernel can't confine the roles.
+    /// What to do if the kernel can't confine the roles.
     pub enum Sandbox {
-        /// Don't start.
+        /// Refuse to start.
         Strict = "strict",
-        /// Use what there is, and log what is missing.
+        /// Use what is available, and log what is missing.
         #[default]
         BestEffort = "best-effort",
-        /// Give up user and capabilities only: neither seccomp nor Landlock. For looking into problems.
+        /// Drop user and capabilities only, without seccomp and Landlock. For finding causes of problems.
         Off = "off",
     }
 }
 
 words! {
-    /// What to do with text messages, which the original refuses.
+    /// What to do with text messages. The original rejects them.
     pub enum TextMessages {
-        /// Close with 1003.
+        /// Close the session with code 1003.
         #[default]
         Refuse = "refuse",
-        /// Pass their bytes on as if they were binary.
+        /// Forward their bytes like binary messages.
         Accept = "accept",
     }
 }
 
-/// For `#[serde(with = "OctalMode")]`: permissions of a socket.
+/// Serialises the permissions of a socket as octal text. For `#[serde(with = "OctalMode")]`.
 pub(super) struct OctalMode(u32);
 
 impl OctalMode {

@@ -1,5 +1,5 @@
-//! Values that are written as text in the file, with messages that say what would be right. The `toml` crate adds the
-//! place to errors that are raised here.
+//! Values that are written as text in the file, and their error messages. The `toml` crate adds the place to
+//! errors.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -11,18 +11,18 @@ use serde::de::{
 };
 use serde::{Serialize, Serializer};
 
-/// Separates the help from the text in messages that pass through serde, which has room for one string.
+/// Separates the message from the help text. Errors pass through serde as one string.
 pub(super) const HELP: &str = "\nhelp: ";
 
-/// Separates the key of a table that is wrong from what precedes it in such a message.
+/// Precedes the name of the offending key in such a message, if the error is about a table.
 pub(super) const KEY: &str = "\nkey: ";
 
-/// Why a value can't be accepted, and what to write instead.
+/// The reason why a value is rejected, and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Rejected {
     pub(super) text: String,
     pub(super) help: String,
-    /// The key of a table that the value stands at, where the table was read and not its value alone.
+    /// The offending key of a table, if the table was parsed as a whole.
     pub(super) key: Option<&'static str>,
 }
 
@@ -31,7 +31,7 @@ impl Rejected {
         Self { text: text.into(), help: help.into(), key: None }
     }
 
-    /// In a table of a plugin.
+    /// The table of a plugin has both `source` and `source-file`.
     pub(super) fn two_sources() -> Self {
         Self::at("source-file", "`source-file` can't be used with `source`", "leave one of the two out")
     }
@@ -48,31 +48,31 @@ impl fmt::Display for Rejected {
     }
 }
 
-/// A type that is written as a string, and perhaps as a number.
+/// A type that is written as a string, and possibly as a number.
 pub(crate) trait Value: Sized {
-    /// What is expected, after "expected".
+    /// Description of valid values, to follow "expected".
     const EXPECTED: &'static str;
 
-    /// From a string.
+    /// Parses a string.
     fn from_text(text: &str) -> Result<Self, Rejected>;
 
-    /// From a number; `None` if that is no such value.
+    /// Converts a number; `None` if it is not a valid value.
     fn from_number(_number: i64) -> Option<Self> {
         None
     }
 
-    /// What to do about a number that is no such value.
+    /// Help for a number that is not a valid value.
     fn help_for_number(number: &str) -> String {
         format!("write it in quotes: \"{number}\"")
     }
 }
 
-/// Reads a [`Value`] from TOML.
+/// Deserialises a [`Value`] from TOML.
 pub(crate) fn read<'de, T: Value, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
     deserializer.deserialize_any(ValueVisitor(PhantomData))
 }
 
-/// Makes a [`Value`] readable by serde.
+/// Implements `Deserialize` for a [`Value`].
 macro_rules! text_value {
     ($type:ty) => {
         impl<'de> serde::Deserialize<'de> for $type {
@@ -86,7 +86,7 @@ pub(crate) use text_value;
 
 struct ValueVisitor<T>(PhantomData<T>);
 
-/// An error about a number where none can be, or not this one.
+/// An error about a number that is not a valid value.
 fn wrong_number<T: Value, E: Error>(number: Unexpected<'_>, digits: &str) -> E {
     E::custom(format!("expected {}, found {number}{HELP}{}", T::EXPECTED, T::help_for_number(digits)))
 }
@@ -116,7 +116,7 @@ pub(crate) fn quoted(text: &str) -> String {
     format!("\"{}\"", text.escape_debug())
 }
 
-/// A name that is not empty and has no control characters.
+/// A non-empty name without control characters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Name(String);
 
@@ -129,7 +129,7 @@ impl Deref for Name {
 }
 
 impl From<&str> for Name {
-    /// An option's value. An empty one is kept, since it stands for none.
+    /// Converts the value of an option. An empty value is kept, as it means none.
     fn from(name: &str) -> Self {
         Self(name.to_owned())
     }
@@ -149,7 +149,7 @@ impl Value for Name {
 
 text_value!(Name);
 
-/// Declares an enum whose values are words.
+/// Declares an enum whose values are written as words.
 macro_rules! words {
     ($(#[$meta:meta])* pub enum $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $word:literal,)+ }) => {
         $(#[$meta])*
@@ -157,10 +157,10 @@ macro_rules! words {
         pub enum $name { $($(#[$variant_meta])* $variant,)+ }
 
         impl $name {
-            /// All values as they are written.
+            /// All values, as written in the file.
             pub const WORDS: &[&str] = &[$($word),+];
 
-            /// As written in the file and on the command line.
+            /// The value as written in the file and on the command line.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word,)+ }
@@ -193,7 +193,7 @@ macro_rules! words {
 }
 pub(super) use words;
 
-/// Reads one of the `words` of an enum.
+/// Parses one of the `words` of an enum.
 pub(super) fn word<'de, T, D>(deserializer: D, words: &'static [&'static str]) -> Result<T, D::Error>
 where
     T: std::str::FromStr,
@@ -222,7 +222,7 @@ impl<T: std::str::FromStr> Visitor<'_> for WordVisitor<T> {
     }
 }
 
-/// `"a", "b" or "c"`.
+/// Formats alternatives: `"a", "b" or "c"`.
 fn either(words: &[&str]) -> String {
     match words {
         [rest @ .., last] if !rest.is_empty() => format!("\"{}\" or \"{last}\"", rest.join("\", \"")),
@@ -230,12 +230,12 @@ fn either(words: &[&str]) -> String {
     }
 }
 
-/// A value, or a list of such values: for `#[serde(with = "OneOrMany::<T>")]`.
+/// Serialises a list that may be written as a single value. For `#[serde(with = "OneOrMany::<T>")]`.
 pub(crate) struct OneOrMany<T>(PhantomData<T>);
 
-/// What can be written once or as a list.
+/// A type that may be written once or as a list.
 pub(crate) trait Element {
-    /// What is expected, after "expected".
+    /// Description of valid values, to follow "expected".
     const EXPECTED_MANY: &'static str;
 }
 
@@ -275,7 +275,7 @@ impl<'de, T: Deserialize<'de> + Element> Visitor<'de> for OneOrMany<T> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
         let mut all = Vec::new();
-        // `toml` adds the place to errors about an optional element, and not to those about one of the list's type.
+        // `toml` adds the place to errors of an optional element, but not to those of a plain one.
         while let Some(one) = list.next_element::<Option<T>>()? {
             all.extend(one);
         }

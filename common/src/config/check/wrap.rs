@@ -1,4 +1,4 @@
-//! The wrapped program: what can be known before it is started.
+//! Checks of the wrapped program before it is started.
 
 use std::ffi::OsString;
 use std::fs;
@@ -13,11 +13,12 @@ use crate::config::wrap::Wrap;
 use crate::executable::{self, Caller, FindError};
 use crate::user::Account;
 
-/// What is looked at may be hidden from us and not from the program, as a home is under a unit with `ProtectHome=`.
-const HIDDEN: &str = "let the user who asks look there, if it is to be checked";
+/// Help for files that this process can't see. The program itself may see them, for instance a home directory
+/// that the unit hides with `ProtectHome=`.
+const HIDDEN: &str = "run the check as a user who can access it";
 
 impl Problems {
-    /// Whether the program can be started and, if it `moves`, bind another port than it means to.
+    /// Checks that the program can be started. With `moves`, checks that its port can be moved.
     pub(super) fn wrap(&mut self, wrap: &Wrap, moves: bool) {
         let user = wrap.user.as_deref().and_then(|name| self.user("wrap.user", name));
         let here = std::env::current_dir().unwrap_or_else(|_| "/".into());
@@ -81,7 +82,7 @@ impl Problems {
     }
 }
 
-/// Where the program is looked for.
+/// The search path for the program.
 fn search_path(wrap: &Wrap) -> OsString {
     let own = wrap.environment.get("PATH").map(OsString::from);
     own.or_else(|| std::env::var_os("PATH")).unwrap_or_else(|| Wrap::DEFAULT_PATH.into())

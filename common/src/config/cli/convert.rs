@@ -1,4 +1,4 @@
-//! From options as given to a configuration. Checks come in the order of the original, with its words.
+//! Converts options to a configuration. Checks have the order and the messages of the original.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -16,10 +16,10 @@ use crate::config::top::{Config, Target};
 use crate::config::value::Name;
 use crate::config::wrap::Wrap;
 
-/// Where the demo listens where no address is given: reachable from this machine alone.
+/// Default address of the demo, on loopback.
 const DEMO_LISTEN: &str = "127.0.0.1:6080";
 
-/// The configuration of a command line; `certificate` is the value of `--cert` as it was given.
+/// Converts a command line. `certificate` is the value of `--cert` as given.
 pub(super) fn to_config(
     options: Options,
     certificate: &OsStr,
@@ -33,7 +33,7 @@ pub(super) fn to_config(
     if config.log.legacy_syslog && config.log.syslog.is_none() {
         return Err(CliError::usage("You must use --syslog to use --legacy-syslog"));
     }
-    // None of these is, as in the original, what 0 seconds are.
+    // As in the original, 0 seconds means none.
     for interval in [&mut config.heartbeat, &mut config.timeout, &mut config.idle_timeout] {
         interval.take_if(|interval| interval.is_zero());
     }
@@ -59,7 +59,7 @@ pub(super) fn to_config(
     }
     if options.ssl_target {
         match config.target() {
-            // The original says "(using SSL)" here and yet sends plain text.
+            // The original prints "(using SSL)" here, but sends plain text.
             Target::Static(TargetAddr::Unix(_)) => {
                 notes.push("--ssl-target has no effect with --unix-target, as in the original".to_owned());
             }
@@ -73,7 +73,7 @@ pub(super) fn to_config(
     Ok(config)
 }
 
-/// An empty value is none, as in the original.
+/// Removes options with empty values, which mean none as in the original.
 fn without_empty_values(mut options: Options) -> Options {
     let Options { unix_listen, unix_target, target_config, file, tls, token, auth, .. } = &mut options;
     for path in
@@ -95,7 +95,7 @@ fn without_empty_values(mut options: Options) -> Options {
     options
 }
 
-/// Options that mean something beside others only.
+/// Checks options that require another option.
 fn dependencies(options: &Options) -> Result<(), CliError> {
     const TOKENS: &str = "for example: --token-plugin TokenFile --token-source FILE";
     const AUTH: &str = "for example: --auth-plugin BasicHTTPAuth --auth-source USER:PASSWORD";
@@ -140,7 +140,8 @@ fn listen_mode(options: &Options, config: &mut Config, notes: &mut Vec<String>) 
 
 fn tls(options: &Options, certificate: &OsStr, notes: &mut Vec<String>) -> Result<Tls, CliError> {
     let mut tls = options.tls.clone();
-    // Where the option is not given, only `--verify-client` makes a difference between no and no answer.
+    // Unless `--ssl-only` is given, `required` stays undecided, except that with `--verify-client` it is
+    // explicitly false.
     tls.required.take_if(|required| !*required && !tls.verify_client);
     if tls.verifies_only_some() {
         let note = "--verify-client asks nothing of clients without TLS, which are served: add --ssl-only to refuse them";
@@ -188,8 +189,8 @@ fn listen<'a>(
     }
 }
 
-/// The words behind the listening address that stand for themselves, and those that are the program to start. As in the
-/// original that begins before the `--`, unless a target stands there. Nothing is behind a `--` at the end.
+/// Splits the words after the listening address into other arguments and the command to wrap. As in the
+/// original, the command begins before `--` unless a target is there. A trailing `--` has no effect.
 fn split(options: &Options, words: &[OsString]) -> (Vec<OsString>, Option<Vec<OsString>>) {
     let behind = options.behind_dashes.unwrap_or_default().min(words.len());
     if behind == 0 {
@@ -204,7 +205,7 @@ fn split(options: &Options, words: &[OsString]) -> (Vec<OsString>, Option<Vec<Os
     }
 }
 
-/// The program to start. As in the original it runs as whoever starts us, root too.
+/// The wrapped program. As in the original, it runs as the user who starts the service, even root.
 fn program(
     options: &Options,
     config: &Config,
@@ -226,7 +227,7 @@ fn program(
     Ok(Some(Wrap { mode: options.wrap_mode.unwrap_or_default(), user, ..Wrap::new(command) }))
 }
 
-/// What sessions are connected to, if that is not the program behind the dashes.
+/// Determines the target, unless that is the program after the dashes.
 fn target(
     options: &Options,
     config: &mut Config,
@@ -265,7 +266,7 @@ fn target(
             Ok(())
         }
         [_, rest @ ..] => {
-            // What is wrong with the first one comes first, as in the original.
+            // As in the original, an error in the first argument takes precedence.
             if !is_given {
                 target(options, config, &words[..words.len() - rest.len()], is_program_given)?;
             }
@@ -274,7 +275,7 @@ fn target(
     }
 }
 
-/// Targets by token, if that was asked for.
+/// The token plugin, if one is requested.
 fn tokens(options: &Options) -> Result<Option<Tokens>, CliError> {
     let table = match (&options.target_config, &options.token) {
         (Some(path), table) => TokenTable {

@@ -1,4 +1,4 @@
-//! What is said when a command line is refused.
+//! Error messages for command lines.
 
 use std::fmt;
 
@@ -10,8 +10,8 @@ use crate::config::option::OptionError;
 use crate::config::value::Rejected;
 use crate::exit_code;
 
-/// A refused command line or configuration file. `Display` gives the text for standard error, without a
-/// newline at its end.
+/// A rejected command line or configuration file. `Display` formats the text for standard error, without a
+/// final newline.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CliError {
     text: String,
@@ -19,7 +19,7 @@ pub struct CliError {
 }
 
 impl CliError {
-    /// The usage, a blank line and the error, in the shape of the original.
+    /// The usage, a blank line and the error, in the format of the original.
     pub(super) fn usage(text: impl fmt::Display) -> Self {
         Self { text: format!("Usage: {USAGE}\n\nwebsockify: error: {text}"), exit_code: exit_code::USAGE }
     }
@@ -29,8 +29,8 @@ impl CliError {
         Self { text: error.to_string(), exit_code: exit_code::CONFIG }
     }
 
-    /// What clap found. `expand` has seen to names, so that values are left: what an option's type says of them, and
-    /// words that are not UTF-8 where text is needed.
+    /// An error found by clap. `expand` has already checked the names, so that it is about a value that is
+    /// rejected by its type, or about a word that is not UTF-8.
     pub(super) fn from_clap(error: &clap::Error) -> Self {
         use std::error::Error;
         if let Some(problem) = error.source().and_then(|source| source.downcast_ref::<OptionError>()) {
@@ -47,13 +47,13 @@ impl CliError {
         Self::usage(first.trim_start_matches("error: "))
     }
 
-    /// What the type of a table says.
+    /// An error from the type of a table.
     pub(super) fn rejected(rejected: Rejected) -> Self {
         Self::usage(rejected.text).help(rejected.help)
     }
 
-    /// Adds a line that says what to do. The line of the error itself stays as in the original, for
-    /// whoever looks for it.
+    /// Adds a line that says what to do. The error itself remains a line of its own, as in the original, for
+    /// scripts that search for it.
     pub(super) fn help(mut self, text: impl fmt::Display) -> Self {
         use fmt::Write;
         // Writing to a string can't fail.
@@ -61,7 +61,7 @@ impl CliError {
         self
     }
 
-    /// What the process exits with.
+    /// The exit status of the process.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         self.exit_code

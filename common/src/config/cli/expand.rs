@@ -1,9 +1,9 @@
-//! Settles which option each word of a command line means, by the rules of Python's optparse, on which
-//! the command line of the original rests.
+//! Resolves which option each word of a command line means, by the rules of Python's optparse, which the
+//! original uses.
 //!
-//! clap's own rules differ where it counts: an option's value may be any word, even one that begins
-//! with a dash; and an abbreviation that was unique in the original must stay so, whatever options we
-//! add. What comes out has whole names, and values behind `=`; words after `--` stay as they are.
+//! clap's rules differ in two ways that matter: with optparse the value of an option may be any word, even
+//! one that begins with a dash, and an abbreviation that is unique in the original must stay so, whatever
+//! options we add. The result has full names and values after `=`. Words after `--` are unchanged.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -11,7 +11,8 @@ use std::os::unix::ffi::OsStrExt;
 use super::error::CliError;
 use crate::config::similar::most_similar;
 
-/// Options that the original doesn't have: abbreviations mean them only where they meant nothing there.
+/// Options that the original does not have. An abbreviation selects them only if it is not valid in the
+/// original.
 pub(super) const OUR_OPTIONS: [&str; 9] =
     ["config", "check", "dump", "print-config", "version", "workers", "user", "sandbox", "demo"];
 
@@ -21,7 +22,7 @@ struct KnownOption<'a> {
     takes_value: bool,
 }
 
-/// Writes out the names of options in `args` and joins values to them.
+/// Expands the names of options in `args`, and joins values to them.
 pub(super) fn expand(
     args: impl IntoIterator<Item = OsString>,
     definition: &clap::Command,
@@ -42,7 +43,7 @@ pub(super) fn expand(
             };
             let option = find(&String::from_utf8_lossy(name), &known)?;
             words.push(with_value(option, value, &mut args)?);
-            // As in the original, what follows is not looked at.
+            // As in the original, the rest is ignored.
             if matches!(option.name, "help" | "version") {
                 break;
             }
@@ -59,7 +60,7 @@ pub(super) fn expand(
     Ok(words)
 }
 
-/// The options that there are.
+/// All long options of the definition.
 fn known_options(definition: &clap::Command) -> Vec<KnownOption<'_>> {
     let options = definition.get_arguments();
     let takes_value = |arg: &clap::Arg| arg.get_action().takes_values();
@@ -116,7 +117,7 @@ fn with_value(
     Ok(word)
 }
 
-/// `-6v`: none of the short options takes a value.
+/// Expands combined short options such as `-6v`. None of them takes a value.
 fn short_options(letters: &str) -> Result<Vec<OsString>, CliError> {
     letters
         .chars()

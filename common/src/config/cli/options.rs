@@ -1,7 +1,9 @@
-//! The options of this version. Those that a key of the file corresponds to are declared with that key; here are those
-//! that say it in another way, or that no key corresponds to. The id of an option is the key that says the same.
+//! The options of the command line. Options that correspond to a key of the file are declared with that key.
+//! Declared here are those with another form than their key, and those without a key. The id of an option is
+//! the name of its key.
 //!
-//! Comments on the fields are what `--help` shows; `-h` shows the first paragraph of those that are used most.
+//! The doc comments of fields are the text of `--help`. `-h` shows the first paragraph of the most common
+//! options.
 
 use std::ffi::OsString;
 
@@ -15,7 +17,7 @@ use crate::config::top::Config;
 use crate::config::web::Web;
 use crate::config::wrap::WrapMode;
 
-/// The forms of a command line, as shown by help and before each usage error.
+/// Forms of the command line, shown by the help and before each usage error.
 pub(super) const USAGE: &str = "\
 websockify [options] [source_addr:]source_port target_addr:target_port
        websockify [options] --unix-target=FILE [source_addr:]source_port
@@ -24,7 +26,7 @@ websockify [options] [source_addr:]source_port target_addr:target_port
        websockify [options] --config=FILE
        websockify [options] --demo [[source_addr:]source_port]";
 
-/// The end of `--help`.
+/// The end of the text of `--help`.
 pub(super) const EXAMPLES: &str = "\
 Examples:
   websockify --web /usr/share/novnc 6080 localhost:5900
@@ -47,7 +49,7 @@ Long options may be abbreviated as long as they are unique.
 Exit status: 0 after a stop by SIGTERM or SIGINT, 1 on failure, 2 for wrong usage,
 78 for a wrong configuration file; that of a wrapped program that has ended.";
 
-/// Options that no key of the file corresponds to: they say what to do with a configuration, or nothing at all.
+/// Options that correspond to no key: they control what is done with a configuration, or have no effect.
 pub(in crate::config) const WITHOUT_KEY: [&str; 8] =
     ["config", "check", "dump", "print_config", "help", "version", "daemon", "libserver"];
 
@@ -62,19 +64,20 @@ pub(in crate::config) const WITHOUT_KEY: [&str; 8] =
 )]
 #[group(skip)]
 pub(in crate::config) struct Options {
-    /// Where to listen and what to connect to, or what to start.
+    /// Source and target addresses, or the program to wrap.
     #[arg(hide = true)]
     pub(super) addresses: Vec<OsString>,
-    /// How many words stand behind `--`, if there was one: a program is to be started.
+    /// Number of words after `--`, if it was given: a program to wrap.
     #[arg(skip)]
     pub(super) behind_dashes: Option<usize>,
 
     /// Listen on a unix socket instead of a port.
     ///
-    /// A socket at that path on which nobody listens any more is replaced; anything else there is an error.
+    /// A stale socket at that path, on which nobody listens any more, is replaced. Any other file there is an
+    /// error.
     #[arg(id = "listen", long = "unix-listen", value_name = "FILE", help_heading = "Listening")]
     pub(super) unix_listen: Option<FilePath>,
-    /// Mode of the unix socket in octal digits, default 0600.
+    /// Permissions of the unix socket in octal digits. Default: 0600.
     #[arg(
         id = "listen-mode",
         long = "unix-listen-mode",
@@ -87,9 +90,10 @@ pub(in crate::config) struct Options {
     /// Connect to a unix socket instead of an address.
     #[arg(id = "target", long = "unix-target", value_name = "FILE", help_heading = "Target")]
     pub(super) unix_target: Option<FilePath>,
-    /// Speak TLS to the target, and verify its certificate.
+    /// Use TLS to the target, and verify its certificate.
     ///
-    /// It must be for the host name on the command line and from an authority that the system knows.
+    /// The certificate must be valid for the host name on the command line and issued by an authority that
+    /// the system trusts.
     #[arg(id = "target-tls", long = "ssl-target", help_heading = "Target")]
     pub(super) ssl_target: bool,
     #[command(flatten)]
@@ -120,7 +124,7 @@ pub(in crate::config) struct Options {
     #[command(flatten)]
     pub(super) tls: Tls,
     /// Pass phrase of the private key. Other users of this machine can see it in the list of processes;
-    /// `key-password-file` in a configuration file hides it.
+    /// `key-password-file` in a configuration file avoids that.
     #[arg(
         id = "tls.key-password-file",
         long = "key-password",
@@ -139,8 +143,8 @@ pub(in crate::config) struct Options {
 
     /// Go to the background once clients can be served.
     ///
-    /// What goes wrong before that is told to the caller, with the exit status. Units of systemd are better off
-    /// without it.
+    /// Errors before that are printed, and the exit status reports them. Units of systemd should not use this
+    /// option.
     #[arg(short = 'D', long, help_heading = "Service")]
     pub(super) daemon: bool,
     /// Accepted for compatibility, without effect.
@@ -150,19 +154,19 @@ pub(in crate::config) struct Options {
     /// Take the whole configuration from a TOML file; see websockify.toml(5).
     #[arg(long, value_name = "FILE", help_heading = "Configuration")]
     pub(super) config: Option<FilePath>,
-    /// Check the configuration and exit: quietly with 0, or with a message.
+    /// Check the configuration and exit with status 0, or print what is wrong.
     ///
-    /// The exit status for a configuration that can't work is 78.
+    /// The exit status is 78 if the configuration can't work.
     #[arg(long, help_heading = "Configuration")]
     pub(super) check: bool,
     /// Print the effective configuration with all defaults as TOML and exit.
     #[arg(long, help_heading = "Configuration")]
     pub(super) dump: bool,
-    /// Print the shortest TOML file that equals this command line and exit.
+    /// Print the shortest equivalent TOML file and exit.
     #[arg(long, help_heading = "Configuration")]
     pub(super) print_config: bool,
 
-    /// Print help: a screen for -h, everything for --help.
+    /// Print help: one screen with -h, everything with --help.
     #[arg(short, long, help_heading = "Help")]
     pub(super) help: bool,
     /// Print the version.

@@ -1,4 +1,4 @@
-//! The tables were compared with the original 0.13.0, run with the same words.
+//! The expected results are those of the original 0.13.0 with the same words.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -28,7 +28,7 @@ fn config(words: &str) -> Config {
     run(words).0
 }
 
-/// The error and the help of a refused command line.
+/// The error and the help text of a rejected command line.
 fn refused(words: &str) -> (String, Option<String>) {
     let error = from_words(words).expect_err(words);
     assert_eq!(error.exit_code(), exit_code::USAGE);
@@ -97,7 +97,7 @@ fn options_stand_anywhere_and_may_be_abbreviated() {
         assert_eq!(config.web, web("/w", false), "{words}");
         assert!(config.verbose && config.prefer_ipv6, "{words}");
     }
-    // The next word is the value, whatever it looks like.
+    // The next word is the value, even if it looks like an option.
     let found = config("--web --verbose 6080 localhost:5900").web;
     assert_eq!(found, web(absolute("--verbose"), true));
     let found = config("--web=a=b 6080 localhost:5900").web;
@@ -142,7 +142,7 @@ fn every_option_reaches_the_configuration() {
 }
 
 #[test]
-fn clients_without_tls_are_told_of_where_certificates_are_demanded() {
+fn a_note_warns_of_clients_without_tls_if_certificates_are_required() {
     let note = "--verify-client asks nothing of clients without TLS, which are served: add --ssl-only to refuse them";
     for (words, is_required, noted) in [
         ("1 a:1", false, false),
@@ -157,7 +157,7 @@ fn clients_without_tls_are_told_of_where_certificates_are_demanded() {
 }
 
 #[test]
-fn a_file_that_is_printed_serves_no_client_without_tls_where_certificates_are_demanded() {
+fn a_printed_file_serves_no_client_without_tls_if_certificates_are_required() {
     for print in [print::print_config, print::dump] {
         let printed = print(&config("1 a:1 --verify-client")).unwrap();
         let read = file::parse(&printed, Path::new("/etc/websockify/vnc.toml")).unwrap();
@@ -166,7 +166,7 @@ fn a_file_that_is_printed_serves_no_client_without_tls_where_certificates_are_de
 }
 
 #[test]
-fn the_background_is_asked_for_on_the_command_line_alone() {
+fn only_the_command_line_selects_the_background() {
     for words in ["-D 6080 a:1", "-vD 6080 a:1", "--d 6080 a:1", "-D -D 6080 a:1 --daemon"] {
         assert!(from_words(words).unwrap().daemon, "{words}");
     }
@@ -320,7 +320,7 @@ fn each_abbreviation_means_what_it_means_in_the_original() {
                 true => vec![prefix],
                 false => ORIGINALS.into_iter().filter(|name| name.starts_with(prefix)).collect(),
             };
-            // The answer to a value names the option, whether it takes one or not.
+            // The error about a value names the option, whether it takes one or not.
             let word = OsString::from(format!("--{prefix}=x"));
             let answer = match expand::expand([word], &Options::command()) {
                 Ok(words) => words[0].to_string_lossy().into_owned(),
@@ -346,7 +346,7 @@ fn a_program_stands_behind_two_dashes() {
         ("5901 -- vncserver :1", "vncserver :1", WrapMode::Exit),
         ("5901 --wrap-mode=ignore -- vncserver :1", "vncserver :1", WrapMode::Ignore),
         ("--wrap respawn 2023 -- telnetd -debug 2023", "telnetd -debug 2023", WrapMode::Respawn),
-        // Only the first two dashes count, and nothing behind them is an option.
+        // Only the first two dashes count. Options after them belong to the program.
         ("1 -- sh -c -- --help", "sh -c -- --help", WrapMode::Exit),
         ("-- 1 a:1", "a:1", WrapMode::Exit),
         ("--inetd -- a", "a", WrapMode::Exit),
@@ -389,7 +389,7 @@ fn a_program_may_be_started_for_a_target_that_is_named() {
 }
 
 #[test]
-fn what_has_no_effect_is_noted() {
+fn options_without_effect_are_noted() {
     for (words, note) in [
         ("--libserver 1 a:1", "--libserver has no effect: there is only one kind of server"),
         ("--file-only 1 a:1", "--file-only has no effect without --web"),
@@ -415,7 +415,7 @@ fn printed(words: &str) -> String {
 }
 
 #[test]
-fn help_and_version_end_the_reading() {
+fn help_and_version_end_the_parsing() {
     assert_eq!(printed("--version --foo"), "websockify 0.1.0\n");
     let short = printed("-vh --foo");
     assert!(short.starts_with("Usage: websockify [options] [source_addr:]source_port target_addr"));

@@ -1,4 +1,4 @@
-//! Shows what is wrong in a configuration file, and where.
+//! Errors in configuration files, with their place.
 
 use std::fmt;
 use std::ops::Range;
@@ -11,11 +11,11 @@ use crate::config::rules::Conflict;
 use crate::config::similar::most_similar;
 use crate::config::value::{HELP, KEY};
 
-/// Longest part of an offending line that is shown, in characters.
+/// Maximum number of characters that are shown of an offending line.
 const MAX_SHOWN: usize = 100;
 
-/// What is wrong in a configuration file. `Display` gives the text for the administrator, without a
-/// newline at its end: `error: FILE:LINE:COLUMN: text`, the line with a caret, and what to do.
+/// An error in a configuration file. `Display` formats it for the administrator, without a final newline:
+/// `error: FILE:LINE:COLUMN: text`, the line with a caret, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileError {
     file: PathBuf,
@@ -26,17 +26,17 @@ pub struct FileError {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Place {
-    /// From 1.
+    /// Counts from 1.
     line: usize,
-    /// From 1, in characters.
+    /// Counts characters from 1.
     column: usize,
-    /// The line, unless it must not be shown.
+    /// The text of the line, unless it may contain a secret.
     shown: Option<String>,
-    /// How many characters are wrong, at least 1.
+    /// Number of characters to mark, at least 1.
     width: usize,
 }
 
-/// What is wrong, with a range of bytes in place of line and column.
+/// An error with a byte range in place of line and column.
 #[derive(Debug)]
 pub(super) struct Problem {
     span: Option<Range<usize>>,
@@ -45,13 +45,14 @@ pub(super) struct Problem {
 }
 
 impl Problem {
-    /// What the `toml` crate and the types of values say, in our words.
+    /// Converts an error of the `toml` crate or of a value's type, and rewords it.
     pub(super) fn from_toml(error: &toml::de::Error, text: &str) -> Self {
         let (message, key) = match error.message().split_once(KEY) {
             Some((message, key)) => (message, Some(key)),
             None => (error.message(), None),
         };
-        // Where a table was read as a whole, its place is known, and that of the key in it is looked up.
+        // For an error in a table that was parsed as a whole, only the range of the table is known. Find the
+        // key in it.
         let span =
             error.span().map(|table| key.and_then(|key| key_below(text, &table, key)).unwrap_or(table));
         let (text, help) = match message.split_once(HELP) {
@@ -61,7 +62,7 @@ impl Problem {
         Self { span, text, help }
     }
 
-    /// Keys of `text` that can't be used together.
+    /// Creates the error of a rule about several keys of `text`.
     pub(super) fn from_conflict(conflict: Conflict, text: &str) -> Self {
         let span = conflict.key.and_then(|key| {
             let document = DeTable::parse(text).ok()?;
@@ -78,7 +79,7 @@ impl Problem {
     }
 }
 
-/// The place of the value of `key` in the table at `table`.
+/// Range of the value of `key` in the table at `table`.
 fn key_below(text: &str, table: &Range<usize>, key: &str) -> Option<Range<usize>> {
     fn find<'a, 'i>(value: &'a Spanned<DeValue<'i>>, place: &Range<usize>) -> Option<&'a DeTable<'i>> {
         match value.get_ref() {
@@ -93,7 +94,7 @@ fn key_below(text: &str, table: &Range<usize>, key: &str) -> Option<Range<usize>
     table.get(key).map(Spanned::span)
 }
 
-/// Rewrites serde's messages: "unknown field `a`, expected one of `b`, `c`", "missing field `a`", and
+/// Rewords the messages of serde: "unknown field `a`, expected one of `b`, `c`", "missing field `a`", and
 /// "invalid type: string "a", expected a boolean".
 fn in_our_words(message: &str) -> (String, Option<String>) {
     let found_and_expected = message
@@ -142,7 +143,7 @@ impl Place {
         let line_text = text[line_start..].lines().next().unwrap_or_default();
         let line_end = line_start + line_text.len();
         let wrong = text.get(span.start..span.end.min(line_end)).unwrap_or_default();
-        // What is meant to be hidden in another file must not get into logs when it is not.
+        // The line may hold a secret that should be in a file of its own. It must not get into logs.
         let holds = |key: &str, file: &str| line_text.contains(key) && !line_text.contains(file);
         let secret = holds("password", "password-file") || holds("source", "source-file");
         let printable = |c: char| if c.is_control() { ' ' } else { c };
@@ -157,7 +158,7 @@ impl Place {
 }
 
 impl FileError {
-    /// Something is wrong with the file as a whole.
+    /// Creates an error about the file as a whole.
     pub(super) fn whole(file: &Path, text: String) -> Self {
         Self { file: file.to_owned(), place: None, text, help: None }
     }

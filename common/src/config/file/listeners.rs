@@ -1,4 +1,4 @@
-//! The part of the file that says where to listen, for whoever opens the sockets in our place.
+//! The keys about listeners, for a process that opens the sockets in place of the service.
 
 use std::path::Path;
 
@@ -9,11 +9,11 @@ use crate::addr::ListenAddr;
 use crate::config::top::{Config, OctalMode};
 use crate::config::value::OneOrMany;
 
-/// Where an instance listens. Other keys are not looked at: who starts the service hears of them.
+/// The keys about listeners. All other keys are ignored, and left to the start of the service.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub struct ListenKeys {
-    /// `listen`; empty if the file leaves it to somebody else.
+    /// `listen`; empty if the sockets are provided by another program.
     #[serde(with = "OneOrMany::<ListenAddr>")]
     pub listen: Vec<ListenAddr>,
     /// `listen-mode`.
@@ -21,7 +21,7 @@ pub struct ListenKeys {
     pub listen_mode: u32,
     /// `prefer-ipv6`.
     pub prefer_ipv6: bool,
-    /// `listen` of `[metrics]`, which the service opens itself.
+    /// `listen` of `[metrics]`, a socket that the service opens itself.
     #[serde(deserialize_with = "listen_of_table")]
     pub metrics: Option<ListenAddr>,
 }
@@ -41,13 +41,14 @@ impl Default for ListenKeys {
     }
 }
 
-/// Reads where an instance listens from the text of a file at `path`, which is not opened.
+/// Parses these keys from the text of the file at `path`, which is not opened.
 ///
-/// A mistake somewhere behind `listen` does no harm: a service that runs must keep its sockets while
-/// somebody edits its file.
+/// An error after `listen` is ignored: a running service must keep its sockets while its file is being
+/// edited.
 ///
 /// # Errors
-/// If these keys are wrong, or the file is broken where or before they stand.
+///
+/// Fails if one of these keys is invalid, or if the file has a syntax error before or at them.
 pub fn parse_listeners(text: &str, path: &Path) -> Result<ListenKeys, FileError> {
     toml::from_str(text).or_else(|error| {
         let before = error.span().map_or("", |wrong| before_line_of(text, wrong.start));
@@ -58,7 +59,7 @@ pub fn parse_listeners(text: &str, path: &Path) -> Result<ListenKeys, FileError>
     })
 }
 
-/// The lines before the one that byte `at` is in.
+/// The lines before the one that contains byte `at`.
 fn before_line_of(text: &str, at: usize) -> &str {
     let before = text.get(..at).unwrap_or_default();
     before.get(..before.rfind('\n').map_or(0, |newline| newline + 1)).unwrap_or_default()
@@ -83,13 +84,13 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_behind_the_listeners_does_no_harm() {
+    fn a_mistake_after_the_listeners_is_ignored() {
         assert_eq!(listen("listen = \"6080\"\ntarget = \"localhost:5900").unwrap(), [":6080"]);
         assert_eq!(listen("listen = [\n\"6080\",\n]\nlisten-mode = \"660\"\n[web").unwrap(), [":6080"]);
     }
 
     #[test]
-    fn a_mistake_in_or_before_them_does() {
+    fn a_mistake_in_or_before_them_is_an_error() {
         for text in ["listen = \"vnc\"", "target =\nlisten = \"6080\"", "listen = \"6080\" x", "= 1", "\0"] {
             assert!(listen(text).unwrap_err().starts_with("error: /etc/websockify/vnc.toml:"), "{text:?}");
         }

@@ -14,8 +14,7 @@ fn read(text: &str) -> Config {
     parse(text, Path::new("/etc/websockify/vnc.toml")).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// The message for `text` after a line with the target: the first line without the file's name, and the
-/// help.
+/// The error for `text` after a line with a target: its first line without the file name, and its help.
 fn wrong(text: &str) -> (String, String) {
     let error = parse(&format!("{TARGET}{text}"), Path::new("vnc.toml")).expect_err(text).to_string();
     let first = error.lines().next().unwrap().trim_start_matches("error: vnc.toml:");
@@ -24,7 +23,7 @@ fn wrong(text: &str) -> (String, String) {
 }
 
 #[test]
-fn every_key_is_understood() {
+fn every_key_is_accepted() {
     let config = read(
         r#"
         listen = [6080, "[::1]:6081", "unix:/run/x"]
@@ -330,7 +329,7 @@ fn tls_to_a_unix_socket_needs_a_name() {
     assert!(error.contains("2:14: `target-tls` needs `server-name`"), "{error}");
 }
 
-/// A directory of this process that is removed at the end.
+/// A temporary directory, which is removed when dropped.
 struct Directory(PathBuf);
 
 impl Directory {
@@ -367,7 +366,7 @@ fn the_pass_phrase_comes_from_its_file() {
 }
 
 #[test]
-fn files_that_are_no_text_of_sensible_size_are_refused() {
+fn files_that_are_too_long_or_no_text_are_rejected() {
     let directory = Directory::new("files");
     let message = |path: &Path| load(path).unwrap_err().to_string();
     let big = directory.write("big.toml", "#".repeat(1024 * 1024 + 1));

@@ -1,11 +1,9 @@
-//! The documents that follow from the declarations of keys and options: schema, example, and the lists in the manual
-//! pages. They are committed; after a change
+//! Generates the documents that follow from the declarations: the schema, the example, and lists in the
+//! manual pages. They are committed. To update them after a change, run:
 //!
 //! ```sh
 //! GENERATE=1 cargo test -p websockify-common generate
 //! ```
-//!
-//! writes them anew.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,7 +16,7 @@ use serde_json::{Map, Value};
 use super::super::{Config, cli};
 use super::keys_of;
 
-/// The keys that the example uses; it shows the others as comments.
+/// The keys that the example sets. It shows the others as comments.
 const USED_IN_EXAMPLE: [&str; 7] =
     ["listen", "target", "heartbeat", "web.root", "web.listing", "timeouts.idle", "limits.connections"];
 
@@ -31,7 +29,7 @@ const EXAMPLE_HEAD: &str = "\
 # websockify.toml(5) says more of each key.
 ";
 
-/// What the manual page says of all options below a heading.
+/// Introductions of groups of options in the manual page.
 const HEADINGS: [(&str, &str); 3] = [
     (
         "Wrapped program",
@@ -43,7 +41,7 @@ const HEADINGS: [(&str, &str); 3] = [
     ("Log", "Lines go to standard error; under systemd they go to the journal, with fields."),
 ];
 
-/// Compares a document with what it should be, or writes it.
+/// Compares a document with the generated one, or writes it.
 fn document(name: &str, generate: impl FnOnce(&str) -> String) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name);
     let committed = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -56,7 +54,7 @@ fn document(name: &str, generate: impl FnOnce(&str) -> String) {
     }
 }
 
-/// Replaces a section of a manual page, but for its heading.
+/// Replaces the text of a section in a manual page.
 fn section(page: &str, name: &str, text: &str) -> String {
     let (before, rest) = page.split_once(&format!(".SH {name}\n")).unwrap();
     let (_, after) = rest.split_once(".SH ").unwrap();
@@ -158,7 +156,7 @@ impl Key {
         self.schema["description"].as_str().unwrap_or_else(|| panic!("{} needs a help", self.name))
     }
 
-    /// The help, and the default.
+    /// The help text, followed by the default.
     fn doc(&self) -> String {
         let remark = match &self.schema["default"] {
             _ if self.is_required => " Must be there.".to_owned(),
@@ -172,12 +170,12 @@ impl Key {
         }
     }
 
-    /// An example, or the default.
+    /// An example value, or the default.
     fn value(&self) -> Option<&Value> {
         self.schema["examples"].get(0).or(self.schema.get("default"))
     }
 
-    /// What kind of value it is, in a word that the manual page explains.
+    /// The type of the value, in a word that the manual page explains.
     fn kind(&self) -> &str {
         match reference(&self.schema) {
             Some("listener" | "listeners") => "address",
@@ -203,7 +201,7 @@ fn reference(schema: &Value) -> Option<&str> {
     below["$ref"].as_str()?.strip_prefix("#/definitions/")
 }
 
-/// The table in a schema, also where it is one of several choices.
+/// The table in a schema, possibly as one of several alternatives.
 fn table_in<'a>(schema: &'a Value, definitions: &'a Value) -> Option<&'a Value> {
     let schema = reference(schema).map_or(schema, |name| &definitions[name]);
     if schema["properties"].is_object() {
@@ -212,7 +210,7 @@ fn table_in<'a>(schema: &'a Value, definitions: &'a Value) -> Option<&'a Value> 
     schema["anyOf"].as_array()?.iter().find_map(|choice| table_in(choice, definitions))
 }
 
-/// All tables of the file in the order of their declarations.
+/// All tables of the file, in the order of declaration.
 fn tables() -> Vec<Table> {
     let schema = schema();
     let definitions = &schema["definitions"];
@@ -241,13 +239,13 @@ fn tables() -> Vec<Table> {
     below
 }
 
-/// The schema of the file. An absent key is absent there, and not null.
+/// The schema of the file. An optional key may be absent, but not null.
 fn schema() -> Value {
     let schema = SchemaSettings::draft07().into_generator().into_root_schema_for::<Config>();
     let mut schema = serde_json::to_value(schema).unwrap();
     without_null(&mut schema);
     for value in schema["properties"].as_object_mut().unwrap().values_mut() {
-        // The defaults of tables stand at their keys.
+        // Defaults of tables are documented at their keys.
         value.as_object_mut().unwrap().retain(|name, value| name != "default" || !value.is_object());
     }
     schema["title"] = "websockify".into();
@@ -283,7 +281,7 @@ fn without_null(value: &mut Value) {
     schema.values_mut().for_each(without_null);
 }
 
-/// A doc comment as text of a manual page: each sentence on a line, what stands in backticks bold.
+/// Converts a doc comment to roff: one sentence a line, and code in bold.
 fn roff(doc: &str, paragraphs: &str) -> String {
     let mut text = String::new();
     for (number, paragraph) in doc.split("\n\n").enumerate() {
@@ -313,7 +311,7 @@ fn roff(doc: &str, paragraphs: &str) -> String {
     text
 }
 
-/// The first paragraph of a doc comment as comments of TOML.
+/// Converts the first paragraph of a doc comment to TOML comments.
 fn comment(doc: &str) -> String {
     let words = doc.split("\n\n").next().unwrap_or_default().split_whitespace();
     let mut lines = vec!["#".to_owned()];

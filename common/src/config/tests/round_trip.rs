@@ -1,4 +1,4 @@
-//! What is printed for a command line says the same as that command line, whatever options it has.
+//! The configuration that is printed for a command line is equivalent to it, for all options.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -9,7 +9,7 @@ use clap::CommandFactory;
 use super::super::cli::{self, Command};
 use super::super::{file, print};
 
-/// Together these have every option that has a key.
+/// Command lines that together contain every option with a key.
 const LINES: &[&str] = &[
     "6080 localhost:5900",
     "[::1]:6080 [fe80::1]:5900 --prefer-ipv6 --heartbeat=90 --verbose",
@@ -30,7 +30,7 @@ const LINES: &[&str] = &[
     "--demo",
 ];
 
-/// Pass phrases are never printed.
+/// Options whose values are secrets and never printed.
 const NOT_PRINTED: [&str; 1] = ["key-password"];
 
 #[test]

@@ -1,5 +1,4 @@
-//! What a value of each type looks like in JSON Schema (draft 7). The name of a schema is what the manual page calls
-//! its values.
+//! JSON Schema (draft 7) of each value type. The names of the schemas are those that the manual page uses.
 
 use std::borrow::Cow;
 
@@ -67,7 +66,7 @@ schema! {
     };
 }
 
-/// Variables by their names.
+/// Environment variables by name.
 pub(in crate::config) struct Environment;
 
 impl JsonSchema for OneOrMany<ListenAddr> {
@@ -102,7 +101,7 @@ impl JsonSchema for TrueOrTable {
     }
 }
 
-/// Exactly one of the keys that say what sessions are connected to.
+/// Requires exactly one of the keys that select the target.
 pub(in crate::config) fn one_target(schema: &mut Schema) {
     let choices = json!([
         {"required": ["target"], "not": {"required": ["token"]}},
@@ -113,7 +112,7 @@ pub(in crate::config) fn one_target(schema: &mut Schema) {
     schema.insert("anyOf".to_owned(), choices);
 }
 
-/// A plugin has a source, or a file that holds it, or is an external one.
+/// Requires a source or a source file, unless the plugin is external.
 pub(in crate::config) fn source(schema: &mut Schema) {
     let external = json!({"properties": {"plugin": {"pattern": "^(exec:|unix:|https?:|[^:]+\\.)"}}});
     let choices = json!([{"required": ["source"]}, {"required": ["source-file"]}, external]);
