@@ -1,4 +1,4 @@
-# For the scripts beside this: what a package is called, where its files come from and how old they are.
+# Sourced by the scripts in this directory: name, files and dates of packages.
 #
 #   . packaging/release.sh        in the top directory of the sources
 #
@@ -19,7 +19,7 @@ done
   exit 2
 }
 if [ -z "$binaries" ]; then
-  # What metrics say was built. Sources without git say nothing, unless the variable does.
+  # The revision that metrics report. Without git it is empty, unless the variable is set.
   : "${WEBSOCKIFY_REVISION=$(git describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null)}"
   export WEBSOCKIFY_REVISION
   packaging/build >&2
@@ -30,7 +30,7 @@ mkdir -p "$out"
 name=websockify-rs
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
 
-# The time that every file in a package gets: that of the last change of the sources.
+# The modification time of every file in a package: the time of the last change of the sources.
 : "${SOURCE_DATE_EPOCH:=$(git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)}"
 export SOURCE_DATE_EPOCH
 
@@ -38,7 +38,7 @@ stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
 umask 022
 
-# The files of the package, ready to go into it, and which of them are programs.
+# The files of the package in their final layout, and which of them are programs.
 packaging/documents "$binaries"
 packaging/install --destdir "$stage/root" --prefix "${prefix-/usr}" --libdir "${libdir-}" --binaries "$binaries"
 root=$stage/root
