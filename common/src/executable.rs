@@ -70,7 +70,7 @@ pub enum FindError {
     #[error("there is no such program")]
     Missing,
     /// The directory can't be searched, so that the file may exist.
-    #[error("{} can't be looked at: {source}", path.display())]
+    #[error("{} can't be accessed: {source}", path.display())]
     Hidden {
         /// The path that was tried.
         path: PathBuf,

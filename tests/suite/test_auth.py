@@ -239,7 +239,7 @@ def test_a_file_that_would_let_clients_in_without_tls_is_rejected(directory, cer
 
 def test_a_command_line_serves_clients_without_tls_and_warns(echo_target, authority, certificate):
     options = ["--cert", certificate, "--verify-client", "--cafile", authority.certificate]
-    warning = "--verify-client asks nothing of clients without TLS, which are served: add --ssl-only to refuse them"
+    warning = "--verify-client does not apply to clients without TLS, which are served: add --ssl-only to reject them"
     with gateway.start(echo_target.port, *options) as running:
         assert status(running) == 101
         if gateway.IS_OURS:

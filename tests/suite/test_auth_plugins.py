@@ -142,7 +142,7 @@ def test_an_answer_can_not_say_what_concerns_the_connection_or_the_body(running)
         ({"target": "localhost:5900"}, 'neither "allow" nor "refuse"'),
         ({"allow": 1}, "not the JSON object"),
         ({"allow": True, "error": "hush"}, "it says that it failed"),
-        ({"allow": True, "lifetime": 0}, '"lifetime" is no number of seconds above 0'),
+        ({"allow": True, "lifetime": 0}, '"lifetime" is not a number of seconds above 0'),
         ({"refuse": "no", "status": 101}, '"status" can\'t be sent'),
         ({"refuse": "no", "status": 200}, '"status" can\'t be sent'),
         ({"refuse": "no", "message": "x\r\nSet-Cookie: a=b"}, '"message" can\'t be sent'),

@@ -68,4 +68,4 @@ def test_a_choice_that_leaves_nothing_serves_nobody(echo_target, authority, cert
 def test_what_is_dropped_is_named(echo_target, certificate):
     options = ["--cert", certificate, "--ssl-ciphers", f"{AES_128}:DHE-RSA-AES128-SHA"]
     with gateway.start(echo_target.port, *options) as running:
-        running.wait_log(r"--ssl-ciphers: no cipher suite here is meant by DHE-RSA-AES128-SHA$")
+        running.wait_log(r"--ssl-ciphers: no supported cipher suite is named by DHE-RSA-AES128-SHA$")

@@ -100,7 +100,7 @@ def test_a_reload_that_hangs_changes_nothing_and_keeps_nobody(instance, place):
                 before.expect_echo()
                 assert instance.opening_time() < 3
                 time.sleep(0.1)
-            instance.running.wait_log("reload failed, what was in force stays so: the file system does not answer", 15)
+            instance.running.wait_log("reload failed, the previous configuration stays in force: the file system does not answer", 15)
         before.expect_echo()
     instance.running.process.send_signal(signal.SIGHUP)
     instance.running.wait_log("reloaded: new connections go to generation")

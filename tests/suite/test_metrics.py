@@ -127,7 +127,7 @@ def test_health_tells_when_nobody_is_let_in(instance, port):
         websocket.expect_echo()
         instance.wait_sessions(1)
         instance.ctl("drain", "vnc")
-        assert get(port, "/health")[::2] == (503, "nobody is let in any more\n")
+        assert get(port, "/health")[::2] == (503, "no more clients are accepted\n")
 
 
 def test_a_unix_socket_serves_as_well_and_goes_with_the_service(echo_target, directory):
@@ -206,7 +206,7 @@ def test_who_says_nothing_keeps_nobody_from_asking_for_ever(instance, port):
 def test_the_port_of_clients_can_not_be_that_of_metrics(instance):
     instance.write(table(f"127.0.0.1:{instance.port}"))
     instance.reload("reload failed")
-    assert "is where clients come" in instance.log
+    assert "is a listener of clients" in instance.log
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a role's state is for root to see")

@@ -133,7 +133,7 @@ def test_a_program_that_dies_is_started_again(program, target):
 def test_a_program_that_speaks_nonsense_is_started_again(program, target):
     with start(f"exec:{program}") as running:
         assert status(assert_refused(running, "babble")) == 503
-        running.wait_log("answers no more; starting it again")
+        running.wait_log("does not answer any more; restarting it")
         assert reached(running, f"to-{target.port}") == b"here"
 
 
@@ -162,7 +162,7 @@ def test_a_program_that_hangs_is_killed_and_started_again(program, target):
             thread.start()
         for thread in threads:
             thread.join(9)
-        running.wait_log("answers no more; starting it again")
+        running.wait_log("does not answer any more; restarting it")
         assert reached(running, f"to-{target.port}") == b"here"
 
 

@@ -303,4 +303,4 @@ def test_what_is_no_answer_costs_its_own_client_only(hostile, word):
     assert_refused(hostile, word)
     thread.join(9)
     assert status(answers[0]) == 403
-    assert "answers no more" not in hostile.log and "is gone" not in hostile.log
+    assert "does not answer any more" not in hostile.log and "is gone" not in hostile.log

@@ -182,10 +182,10 @@ def test_a_filter_that_kills_costs_a_part_of_the_sandbox_and_not_the_start(echo_
             return
         assert "other end" not in running.log and "trying again" not in running.log
         if calls in ["@sandbox", "all of them"]:
-            running.wait_log("less confinement: .*ends who calls landlock_create_ruleset")
-            running.wait_log("less confinement: .*ends who calls seccomp")
+            running.wait_log("less confinement: .*kills a process that calls landlock_create_ruleset")
+            running.wait_log("less confinement: .*kills a process that calls seccomp")
         if calls == "@memlock" and user == "root":
-            running.wait_log("less confinement: .*ends who calls mlock")
+            running.wait_log("less confinement: .*kills a process that calls mlock")
         if calls == "@setuid" and user == "root":
             running.wait_log("user of their own for the roles .*SIGSYS ends a process that calls setgroups")
 
@@ -221,7 +221,7 @@ def test_strict_names_what_a_filter_forbids(echo_target):
     words = [*prefix, gateway.command(), "--sandbox", "strict", "127.0.0.1:0", f"127.0.0.1:{echo_target.port}"]
     ended = subprocess.run(words, capture_output=True, text=True, timeout=20)
     assert ended.returncode == 1
-    assert "a filter of system calls ends who calls landlock_create_ruleset" in ended.stderr
+    assert "a system call filter kills a process that calls landlock_create_ruleset" in ended.stderr
 
 
 @pytest.mark.ours_only("roles in processes of their own")

@@ -209,7 +209,7 @@ def test_connections_are_kept(target):
     "code, body, fields, reason",
     [
         (500, "hush", (), "the token API answers with status 500"),
-        (200, "hush", (), "the token API's answer is no JSON object"),
+        (200, "hush", (), "the token API's answer is not a JSON object"),
         (200, "x" * 100_000, (), "its answer is longer than"),
         (302, "", [("Location", "http://localhost:1/hush")], "redirects to another service"),
         (302, "", [("Location", "/json/round")], "redirects to another service, or too often"),

@@ -128,7 +128,7 @@ def test_user_directory_environment_and_mode_are_looked_at(wrap, directory):
     wrap.write(["true"], f'directory = "{directory}/none"')
     wrap.refused(f"wrap.directory: there is no directory {directory}/none")
     wrap.write(["true"], f'directory = "{wrap.file}"')
-    wrap.refused("wrap.toml is no directory")
+    wrap.refused("wrap.toml is not a directory")
     wrap.write(["true"], 'environment = { "A=B" = "c" }')
     wrap.refused('"A=B" can\'t be set as a variable')
     wrap.write(["true"], 'mode = "sometimes"')

@@ -134,5 +134,5 @@ def test_without_the_right_to_make_one_the_start_says_so(directory):
     words = ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin", gateway.command(), "--config", file]
     done = subprocess.run(words, capture_output=True, text=True, timeout=10)
     assert done.returncode == 1
-    assert "cannot make a network for the wrapped program, which takes CAP_SYS_ADMIN" in done.stderr
+    assert "cannot create a network for the wrapped program, which requires CAP_SYS_ADMIN" in done.stderr
     assert "wrap.conf" in done.stderr

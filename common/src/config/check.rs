@@ -134,7 +134,7 @@ impl Problems {
             self.add(
                 Severity::Error,
                 "metrics.listen",
-                format!("{metrics} is where clients come"),
+                format!("{metrics} is a listener of clients"),
                 "give metrics a port of their own, such as \"127.0.0.1:9100\"",
             );
         }

@@ -20,7 +20,7 @@ pub struct Ciphers {
 
 /// The list selects no suite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("no cipher suite that is supported here")]
+#[error("no supported cipher suite")]
 pub struct NoCipher;
 
 struct Suite {
@@ -127,7 +127,7 @@ impl Ciphers {
     /// Parses the value of `--ssl-ciphers`.
     pub(super) fn from_option(text: &str) -> Result<Self, OptionError> {
         Self::parse(text).map_err(|error| {
-            let help = format!("for TLS 1.2 there are {}", Self::all_names());
+            let help = format!("the supported suites of TLS 1.2 are {}", Self::all_names());
             OptionError::new(format!("'{}' names {error}", text.escape_debug()), help)
         })
     }
@@ -150,7 +150,7 @@ impl Ciphers {
         } else {
             ""
         };
-        Some(format!("no cipher suite here is meant by {}{hint}", names.escape_debug()))
+        Some(format!("no supported cipher suite is named by {}{hint}", names.escape_debug()))
     }
 
     /// Names of all supported suites, separated by commas.
@@ -165,7 +165,7 @@ impl Value for Ciphers {
 
     fn from_text(text: &str) -> Result<Self, Rejected> {
         Self::parse(text).map_err(|error| {
-            let help = format!("for TLS 1.2 there are {}", Self::all_names());
+            let help = format!("the supported suites of TLS 1.2 are {}", Self::all_names());
             Rejected::new(format!("{} names {error}", quoted(text)), help)
         })
     }
@@ -236,7 +236,7 @@ mod tests {
     fn names_without_a_suite_are_listed() {
         let remark = |text: &str| Ciphers::parse(text).unwrap().remark();
         assert_eq!(remark("HIGH:!MD5:!aNULL"), None);
-        let expected = "no cipher suite here is meant by AES256-SHA, DHE";
+        let expected = "no supported cipher suite is named by AES256-SHA, DHE";
         assert_eq!(remark("ALL:AES256-SHA:DHE").as_deref(), Some(expected));
         assert!(remark("ALL:TLS_AES_128_GCM_SHA256").unwrap().contains("all suites of TLS 1.3 stay"));
     }

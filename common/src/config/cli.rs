@@ -106,7 +106,7 @@ pub fn from_args(args: impl IntoIterator<Item = OsString>) -> Result<CommandLine
         Command::Run(Box::new(config))
     };
     if daemon && matches!(command, Command::Print(_)) {
-        notes.push("-D is no part of a configuration: give it beside --config".to_owned());
+        notes.push("-D can't be part of a configuration file: give it beside --config".to_owned());
     }
     Ok(CommandLine { command, file, daemon, notes })
 }

@@ -99,7 +99,7 @@ impl Value for Duration {
             } else {
                 "write a number above zero and a unit: \"250ms\", \"30s\", \"5m\", \"2h\"".to_owned()
             };
-            Rejected::new(format!("{} is no duration: {error}", quoted(text)), help)
+            Rejected::new(format!("{} is not a duration: {error}", quoted(text)), help)
         })
     }
 

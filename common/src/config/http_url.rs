@@ -40,13 +40,13 @@ pub struct UrlTemplate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum UrlError {
     /// The text is not a URL, or has another scheme.
-    #[error("it is no http:// or https:// URL")]
+    #[error("it is not an http:// or https:// URL")]
     Form,
     /// There is no `%s`.
     #[error("it needs one %s, where the token goes")]
     NoToken,
     /// A `%` that is not followed by `s` or `%`: Python's `%` operator would take it for a directive.
-    #[error("a percent sign is written %% in it, but for the %s where the token goes")]
+    #[error("percent signs must be written as %%, except in the %s where the token goes")]
     Percent,
     /// `%s` is in the host, but a token must not determine which service is asked.
     #[error("the %s must stand in its path or query")]

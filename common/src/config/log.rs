@@ -105,7 +105,10 @@ impl Value for SyslogServer {
     fn from_text(text: &str) -> Result<Self, Rejected> {
         const HELP: &str = "write \"/dev/log\" or \"localhost:514\"";
         if text.is_empty() || text.contains('\0') {
-            return Err(Rejected::new(format!("{} is no syslog server", quoted(text)), HELP));
+            return Err(Rejected::new(
+                format!("{} is not the address of a syslog server", quoted(text)),
+                HELP,
+            ));
         }
         Self::parse(text).map_err(|error| Rejected::new(format!("{} has {error}", quoted(text)), HELP))
     }

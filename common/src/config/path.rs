@@ -73,7 +73,7 @@ impl Value for FilePath {
     fn from_text(text: &str) -> Result<Self, Rejected> {
         if text.is_empty() || text.contains('\0') {
             let help = "write the path of a file, or leave the key out";
-            return Err(Rejected::new(format!("{} is no path", quoted(text)), help));
+            return Err(Rejected::new(format!("{} is not a path", quoted(text)), help));
         }
         Ok(Self(resolve(text)))
     }

@@ -34,10 +34,10 @@ pub enum RedisSourceError {
     #[error("it has more than five fields")]
     Fields,
     /// The second field is not a port.
-    #[error("its port is no number from 1 to 65535")]
+    #[error("its port is not a number from 1 to 65535")]
     Port,
     /// The third field is not a number.
-    #[error("its database is no number")]
+    #[error("its database is not a number")]
     Database,
 }
 

@@ -285,7 +285,7 @@ impl Value for Workers {
         match text {
             "auto" => Ok(Self::Auto),
             _ => Err(Rejected::new(
-                format!("{} is no number of processes", quoted(text)),
+                format!("{} is not a number of processes", quoted(text)),
                 format!("write \"auto\", or a number from 1 to {MAX_WORKERS} without quotes"),
             )),
         }
@@ -368,7 +368,7 @@ impl Value for OctalMode {
         match u32::from_str_radix(text, 8) {
             Ok(mode) if mode <= 0o777 => Ok(Self(mode)),
             _ => Err(Rejected::new(
-                format!("{} is no mode of a socket", quoted(text)),
+                format!("{} is not the mode of a socket", quoted(text)),
                 "write octal digits from \"0000\" to \"0777\", such as \"0660\"",
             )),
         }

@@ -141,7 +141,7 @@ impl Value for Name {
     fn from_text(text: &str) -> Result<Self, Rejected> {
         if text.is_empty() || text.contains(char::is_control) {
             let help = "write the name, or leave the key out";
-            return Err(Rejected::new(format!("{} is no name", quoted(text)), help));
+            return Err(Rejected::new(format!("{} is not a name", quoted(text)), help));
         }
         Ok(Self::from(text))
     }

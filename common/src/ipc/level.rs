@@ -98,19 +98,19 @@ impl Level {
                 !self.no_privileges,
                 or(
                     Part::Privileges,
-                    "giving up privileges (a filter of system calls ends who calls setresuid, capset or prctl)",
+                    "giving up privileges (a system call filter kills a process that calls setresuid, capset or prctl)",
                     "giving up privileges",
                 ),
             ),
             (
                 self.deadly.has(Part::Limits),
-                "limits of resources (a filter of system calls ends who calls prlimit64)",
+                "limits of resources (a system call filter kills a process that calls prlimit64)",
             ),
             (
                 !self.seccomp,
                 or(
                     Part::Seccomp,
-                    "seccomp filters (a filter of system calls ends who calls seccomp)",
+                    "seccomp filters (a system call filter kills a process that calls seccomp)",
                     "seccomp filters (CONFIG_SECCOMP_FILTER)",
                 ),
             ),
@@ -118,7 +118,7 @@ impl Level {
                 self.landlock == 0,
                 or(
                     Part::Landlock,
-                    "Landlock (a filter of system calls ends who calls landlock_create_ruleset and its like)",
+                    "Landlock (a system call filter kills a process that calls landlock_create_ruleset and its like)",
                     "Landlock (Linux 5.13, enabled by lsm=)",
                 ),
             ),
@@ -126,7 +126,7 @@ impl Level {
                 self.locked_key == Some(false),
                 or(
                     Part::LockedKey,
-                    "memory for the key that is not swapped (a filter of system calls ends who calls mlock)",
+                    "memory for the key that is not swapped (a system call filter kills a process that calls mlock)",
                     "memory for the key that is not swapped (RLIMIT_MEMLOCK, 8 MiB)",
                 ),
             ),

@@ -29,18 +29,18 @@ pub(super) async fn to(intake: &Intake, request: Request) -> Response {
             let is_ours = run.is_none_or(|run| run == intake.state.connections.borrow().run().number());
             match is_ours {
                 true => disconnect(intake, ConnectionId(session)).await,
-                false => Answer::Failed("that session was one of an earlier run".into()),
+                false => Answer::Failed("that session belongs to an earlier run".into()),
             }
         }
         Request::Drain => {
             intake.drain();
-            Answer::Done("nobody is let in any more; the service ends with its last connection".into())
+            Answer::Done("no more clients are accepted; the service ends with its last connection".into())
         }
         Request::Metrics => Answer::Metrics(metrics::text(intake).await),
         Request::Reload { wait: true } => return Response::AfterReload(reloads.ask(Kind::Reload)),
         Request::Reload { wait: false } => {
             reloads.ask(Kind::Reload);
-            Answer::Done("a reload was asked for; the log tells how it ends".into())
+            Answer::Done("a reload was requested; see the log for its outcome".into())
         }
         Request::Upgrade => return Response::AfterReload(reloads.ask(Kind::Upgrade)),
     })
@@ -99,7 +99,7 @@ async fn disconnect(intake: &Intake, id: ConnectionId) -> Answer {
             if Some(gateway.id) == place {
                 return match gateway.tell(&SupervisorToGateway::Disconnect(id)).await {
                     Ok(()) => Answer::Done(format!("session {id} is being closed")),
-                    Err(error) => Answer::Failed(format!("its gateway can't be told: {error}")),
+                    Err(error) => Answer::Failed(format!("its gateway can't be reached: {error}")),
                 };
             }
         }

@@ -232,9 +232,9 @@ impl Host for Pages {
 /// Whether clients can be served, and the text of the health page.
 fn health(intake: &Intake) -> (bool, &'static str) {
     if intake.state.draining.get() || intake.state.stopping.get() {
-        (false, "nobody is let in any more\n")
+        (false, "no more clients are accepted\n")
     } else if !intake.can_serve() {
-        (false, "a process that clients need is being started again\n")
+        (false, "a process that clients need is being restarted\n")
     } else {
         (true, "ok\n")
     }

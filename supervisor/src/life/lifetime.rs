@@ -24,7 +24,7 @@ pub(crate) async fn over(intake: &Intake) -> String {
             (connections.is_empty(), connections.totals().opened > 0)
         };
         if intake.state.draining.get() {
-            return "letting nobody in any more, as an administrator wants".into();
+            return "accepting no more clients, as an administrator has ordered".into();
         }
         if run_once && begun {
             return "exiting due to --run-once".into();

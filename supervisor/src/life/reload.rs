@@ -75,7 +75,7 @@ fn tell(kind: Kind, outcome: &Outcome) {
         Err(error) => {
             tracing::error!(
                 message_id = log::message_id::RELOAD_FAILED,
-                "{} failed, what was in force stays so: {error}",
+                "{} failed, the previous configuration stays in force: {error}",
                 kind.as_str()
             );
         }

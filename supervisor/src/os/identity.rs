@@ -19,7 +19,7 @@ const UNKNOWN: u8 = 8;
 /// copy of this process.
 pub(crate) fn obstacle(uid: u32, gid: u32) -> Option<String> {
     if !may(CapabilitySet::KILL) {
-        return Some("CAP_KILL is missing, by which they could be ended".into());
+        return Some("CAP_KILL is missing, by which they could be killed".into());
     }
     let ended = rehearse(|| match become_user(uid, gid) {
         Ok(()) => 0,

@@ -229,7 +229,7 @@ impl Generation {
     /// Starts another gateway.
     pub(crate) async fn grow(self: Rc<Self>) {
         if let Err(error) = self.add_gateway().await {
-            tracing::warn!("going on without a further gateway: {error}");
+            tracing::warn!("continuing without a further gateway: {error}");
         }
         self.pool.has_grown();
     }

@@ -62,7 +62,7 @@ impl Endpoint {
         let tls = match (&service.authorities, &service.address) {
             (Some(authorities), TargetAddr::Tcp { host, .. }) => {
                 let name = ServerName::try_from(host.clone())
-                    .map_err(|_| format!("{host:?} is no name for a certificate"))?;
+                    .map_err(|_| format!("{host:?} can't be the name in a certificate"))?;
                 Some((TlsConnector::from(Arc::new(client(authorities)?)), name))
             }
             _ => None,

@@ -69,7 +69,7 @@ pub(super) enum KeyError {
     #[error(transparent)]
     File(#[from] KeyFileError),
     /// The key type is not supported.
-    #[error("the private key is of no kind that can be used: RSA (2048 bits or more), ECDSA or Ed25519")]
+    #[error("the private key is of an unsupported kind: RSA (2048 bits or more), ECDSA or Ed25519")]
     Unsupported,
     /// An RSA-PSS key with a hash that TLS does not support.
     #[error(
@@ -78,7 +78,7 @@ pub(super) enum KeyError {
     )]
     OtherHash,
     /// The certificate can't be parsed.
-    #[error("the certificate can't be read: no public key is found in it")]
+    #[error("the certificate can't be read: it contains no public key")]
     Certificate,
     /// The key belongs to another certificate.
     #[error("the private key does not belong to the certificate")]

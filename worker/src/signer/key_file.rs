@@ -35,7 +35,7 @@ pub(super) enum KeyFileError {
     UnknownEncryption(String),
     /// Decryption needs too much memory, in KiB.
     #[error(
-        "to decrypt the private key takes {0} KiB of memory, which is too much; convert it with \
+        "decrypting the private key takes {0} KiB of memory, which is too much; convert it with \
          \"openssl pkcs8 -topk8 -in OLD.key -out NEW.key\""
     )]
     Memory(usize),

@@ -67,11 +67,11 @@ impl Problems {
         match fs::metadata(directory) {
             Ok(metadata) if metadata.is_dir() => {}
             Ok(_) => {
-                let text = format!("{} is no directory", directory.display());
+                let text = format!("{} is not a directory", directory.display());
                 self.add(Severity::Error, KEY, text, "name a directory");
             }
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                let text = format!("{} can't be looked at: {error}", directory.display());
+                let text = format!("{} can't be accessed: {error}", directory.display());
                 self.add(Severity::Warning, KEY, text, HIDDEN);
             }
             Err(_) => {

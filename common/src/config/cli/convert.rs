@@ -53,7 +53,7 @@ pub(super) fn to_config(
     if let Some(table) = &options.auth {
         let auth = Auth::try_from(table.clone()).map_err(CliError::rejected)?;
         if matches!(auth.plugin, AuthPlugin::CommonName(_)) && !options.tls.verify_client {
-            notes.push("ClientCertCNAuth lets nobody in without --verify-client".to_owned());
+            notes.push("ClientCertCNAuth rejects all clients without --verify-client".to_owned());
         }
         config.auth = vec![auth];
     }
@@ -144,7 +144,7 @@ fn tls(options: &Options, certificate: &OsStr, notes: &mut Vec<String>) -> Resul
     // explicitly false.
     tls.required.take_if(|required| !*required && !tls.verify_client);
     if tls.verifies_only_some() {
-        let note = "--verify-client asks nothing of clients without TLS, which are served: add --ssl-only to refuse them";
+        let note = "--verify-client does not apply to clients without TLS, which are served: add --ssl-only to reject them";
         notes.push(note.to_owned());
     }
     if tls.is_required() && !Path::new(certificate).exists() {
@@ -214,13 +214,13 @@ fn program(
 ) -> Result<Option<Wrap>, CliError> {
     let Some(command) = command else {
         if options.wrap_mode.is_some() {
-            notes.push("--wrap-mode has no effect without a program behind --".to_owned());
+            notes.push("--wrap-mode has no effect without a program after --".to_owned());
         }
         return Ok(None);
     };
     let moves = config.target.is_none() && config.token.is_none();
     if moves && !options.file.inetd && options.unix_listen.is_some() {
-        return Err(CliError::usage("--unix-listen does not tell which port the program behind -- binds")
+        return Err(CliError::usage("--unix-listen does not tell which port the program after -- binds")
             .help("use a configuration file, and name the port as `wrap.port`"));
     }
     let user = nix::unistd::Uid::effective().is_root().then(|| Name::from("root"));
@@ -240,7 +240,7 @@ fn target(
         (Some(_), _) if config.demo => return Err(beside_demo("--unix-target", "target")),
         (None, Some(_)) if config.demo => return Err(beside_demo("--token-plugin", "target")),
         (None, None) if config.demo && is_program_given => {
-            return Err(CliError::usage("--demo can't be used with a program behind --")
+            return Err(CliError::usage("--demo can't be used with a program after --")
                 .help("the program is the target; leave one of the two out"));
         }
         (Some(_), Some(_)) => {

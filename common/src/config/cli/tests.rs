@@ -133,7 +133,7 @@ fn every_option_reaches_the_configuration() {
 
     let (ciphers, notes) = run("1 a:1 --ssl-ciphers ECDHE+AES256:AES256-SHA");
     assert_eq!(ciphers.tls.unwrap().ciphers.unwrap().suites(), [0xc02c, 0xc030]);
-    assert_eq!(notes, ["--ssl-ciphers: no cipher suite here is meant by AES256-SHA"]);
+    assert_eq!(notes, ["--ssl-ciphers: no supported cipher suite is named by AES256-SHA"]);
 
     let inetd = self::config("--inetd localhost:5900");
     assert!(inetd.inetd && inetd.listen.is_empty());
@@ -143,7 +143,7 @@ fn every_option_reaches_the_configuration() {
 
 #[test]
 fn a_note_warns_of_clients_without_tls_if_certificates_are_required() {
-    let note = "--verify-client asks nothing of clients without TLS, which are served: add --ssl-only to refuse them";
+    let note = "--verify-client does not apply to clients without TLS, which are served: add --ssl-only to reject them";
     for (words, is_required, noted) in [
         ("1 a:1", false, false),
         ("1 a:1 --verify-client", false, true),
@@ -173,7 +173,7 @@ fn only_the_command_line_selects_the_background() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples/vnc.toml");
     assert!(from_words(&format!("--config {file} -D")).unwrap().daemon);
     let printing = from_words("--print-config -D 6080 a:1").unwrap();
-    assert_eq!(printing.notes, ["-D is no part of a configuration: give it beside --config"]);
+    assert_eq!(printing.notes, ["-D can't be part of a configuration file: give it beside --config"]);
 }
 
 #[test]
@@ -252,8 +252,8 @@ fn our_own_errors_say_what_to_do() {
         ),
         (
             "--ssl-ciphers RC4 1 a:1",
-            "option --ssl-ciphers: 'RC4' names no cipher suite that there is here",
-            &format!("for TLS 1.2 there are {}", crate::config::Ciphers::all_names()),
+            "option --ssl-ciphers: 'RC4' names no supported cipher suite",
+            &format!("the supported suites of TLS 1.2 are {}", crate::config::Ciphers::all_names()),
         ),
         ("--sssl-only 1 a:1", "no such option: --sssl-only", "did you mean --ssl-only?"),
         ("99999 a:1", "Error parsing listen port", "'99999' has no port: a port is a number from 0 to 65535"),
@@ -354,8 +354,8 @@ fn a_program_stands_behind_two_dashes() {
         assert_eq!(wrapped(words), (shown.to_owned(), mode), "{words}");
     }
     assert_eq!(refused("5901 --").0, "Too few arguments");
-    assert_eq!(refused("1 --demo -- a").0, "--demo can't be used with a program behind --");
-    let port = "--unix-listen does not tell which port the program behind -- binds";
+    assert_eq!(refused("1 --demo -- a").0, "--demo can't be used with a program after --");
+    let port = "--unix-listen does not tell which port the program after -- binds";
     assert_eq!(refused("--unix-listen /l -- a").0, port);
     assert!(refused("1 --wrap-mode no -- a").0.starts_with("option --wrap-mode: invalid choice: 'no'"));
 }
@@ -401,7 +401,7 @@ fn options_without_effect_are_noted() {
             "--ssl-target has no effect with --unix-target, as in the original",
         ),
         ("--demo --ssl-target", "--ssl-target has no effect with --demo"),
-        ("--wrap-mode ignore 1 a:1", "--wrap-mode has no effect without a program behind --"),
+        ("--wrap-mode ignore 1 a:1", "--wrap-mode has no effect without a program after --"),
     ] {
         assert_eq!(run(words).1, [note], "{words}");
     }

@@ -148,13 +148,13 @@ fn each_wrong_value_gives_one_message_with_what_to_do() {
         ),
         (
             "heartbeat = \"30\"",
-            "2:13: \"30\" is no duration: no unit",
+            "2:13: \"30\" is not a duration: no unit",
             "add a unit (ms, s, m, h, d): \"30s\", or \"off\"",
         ),
-        ("[timeouts]\nstop = \"0s\"", "3:8: \"0s\" is no duration: zero", durations),
+        ("[timeouts]\nstop = \"0s\"", "3:8: \"0s\" is not a duration: zero", durations),
         (
             "[timeouts]\nstop = \"off\"",
-            "3:8: \"off\" is no duration: not a whole number and a unit",
+            "3:8: \"off\" is not a duration: not a whole number and a unit",
             durations,
         ),
         (
@@ -179,7 +179,7 @@ fn each_wrong_value_gives_one_message_with_what_to_do() {
         ),
         (
             "listen-mode = \"888\"",
-            "2:15: \"888\" is no mode of a socket",
+            "2:15: \"888\" is not the mode of a socket",
             "write octal digits from \"0000\" to \"0777\", such as \"0660\"",
         ),
         (
@@ -199,11 +199,11 @@ fn each_wrong_value_gives_one_message_with_what_to_do() {
         ),
         (
             "workers = \"2\"",
-            "2:11: \"2\" is no number of processes",
+            "2:11: \"2\" is not a number of processes",
             "write \"auto\", or a number from 1 to 1024 without quotes",
         ),
         ("text = \"on\"", "2:8: unknown value \"on\"", "write \"refuse\" or \"accept\""),
-        ("user = \"\"", "2:8: \"\" is no name", "write the name, or leave the key out"),
+        ("user = \"\"", "2:8: \"\" is not a name", "write the name, or leave the key out"),
         ("verbose = \"yes\"", "2:11: expected true or false without quotes, found string \"yes\"", ""),
         (
             "[tls]\ncertificate = \"a\"\nminimum-version = 1.3",

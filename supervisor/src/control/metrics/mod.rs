@@ -57,18 +57,18 @@ fn write_sessions(text: &mut Text, intake: &Intake, sessions: &[Session]) {
     text.counter("websockify_relayed_frames", "Frames of data; each fragment of a message is one.");
     text.total(&[("direction", "to_target")], sum(ended.frames.to_target, |session| session.frames_in));
     text.total(&[("direction", "to_client")], sum(ended.frames.to_client, |session| session.frames_out));
-    let help = "How long sessions took that have ended.";
+    let help = "Durations of sessions that have ended.";
     text.histogram("websockify_session_duration_seconds", help, ended.buckets(), ended.seconds);
 }
 
 /// Metrics of connections without a session.
 fn write_handshakes(text: &mut Text, intake: &Intake, stats: &Stats) {
-    text.counter("websockify_handshakes", "Requests for a WebSocket, by what came of them.");
+    text.counter("websockify_handshakes", "Requests for a WebSocket, by outcome.");
     for (result, count) in &stats.handshakes {
         text.total(&[("result", result.as_str())], *count);
     }
     let denied = |result| stats.handshakes.get(&result).copied().unwrap_or_default();
-    text.counter("websockify_auth_denied", "Requests for a WebSocket that were denied, by who was asked.");
+    text.counter("websockify_auth_denied", "Requests for a WebSocket that were denied, by stage.");
     text.total(&[("stage", "auth")], denied(Handshake::AuthDenied));
     text.total(&[("stage", "token")], denied(Handshake::TokenDenied));
     text.counter("websockify_http_requests", "Requests, by the status of the answer.");
@@ -76,9 +76,9 @@ fn write_handshakes(text: &mut Text, intake: &Intake, stats: &Stats) {
         text.total(&[("code", &code.to_string())], *count);
     }
     let connects = intake.state.counters.connects.borrow();
-    let help = "How long it took to reach targets that were reached, their names resolved.";
+    let help = "Times to resolve and connect to targets, of successful attempts.";
     text.histogram("websockify_target_connect_seconds", help, connects.buckets(), connects.seconds());
-    let help = "How long TLS handshakes with clients took that have succeeded.";
+    let help = "Durations of successful TLS handshakes with clients.";
     text.histogram("websockify_tls_handshake_seconds", help, stats.tls.buckets(), stats.tls.seconds());
     text.counter("websockify_tls_handshake_failures", "TLS handshakes with clients that have failed.");
     text.total(&[], stats.tls_failures);
@@ -93,18 +93,21 @@ fn write_roles(text: &mut Text, intake: &Intake) {
     text.gauges("websockify_workers", "Gateways, by whether they get new connections.");
     text.value(&[("state", "ready")], gateways(false));
     text.value(&[("state", "draining")], gateways(true));
-    text.counter("websockify_worker_restarts", "Gateways that were started in place of dead ones.");
+    text.counter("websockify_worker_restarts", "Gateways that were started to replace dead ones.");
     text.total(&[], intake.state.counters.restarts.get());
-    text.counter("websockify_worker_violations", "Roles that were killed for breaking protocol.");
+    text.counter("websockify_worker_violations", "Roles that were killed because they broke protocol.");
     text.total(&[], intake.state.counters.violations.get());
 }
 
 fn write_log(text: &mut Text) {
-    text.counter("websockify_log_dropped", "Log entries that were dropped, as nobody took them, by the log.");
+    text.counter(
+        "websockify_log_dropped",
+        "Log entries that were dropped because a destination was too slow, by destination.",
+    );
     for (log, count) in log::dropped() {
         text.total(&[("log", log)], count);
     }
-    let help = "Log lines that were dropped, as a role had too many of them, by the role.";
+    let help = "Log lines that were dropped because a role exceeded its budget, by role.";
     text.counter("websockify_role_log_dropped", help);
     for (role, count) in log::role_line::dropped() {
         text.total(&[("role", role.as_str())], count);
@@ -112,16 +115,16 @@ fn write_log(text: &mut Text) {
 }
 
 fn write_configuration(text: &mut Text, intake: &Intake) {
-    let help = "Whether the last reload has succeeded.";
+    let help = "Whether the last reload succeeded.";
     let is_well = intake.state.reload_requests.last_failure().is_none();
     text.gauge("websockify_config_last_reload_successful", help, u8::from(is_well));
     if let Some(when) = intake.state.reload_requests.last_success() {
-        let help = "When a reload has succeeded last, seconds since 1970.";
+        let help = "Time of the last successful reload, in seconds since 1970.";
         text.gauge("websockify_config_reload_success_timestamp_seconds", help, when);
     }
     let expires = intake.generations.current().and_then(|generation| generation.expires());
     if let Some(Ok(expires)) = expires.map(|expires| expires.duration_since(UNIX_EPOCH)) {
-        let help = "When the certificate in force expires, seconds since 1970.";
+        let help = "Expiry of the current certificate, in seconds since 1970.";
         text.gauge("websockify_tls_certificate_not_after_timestamp_seconds", help, expires.as_secs());
     }
 }

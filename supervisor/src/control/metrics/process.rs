@@ -32,11 +32,15 @@ pub(super) fn write(text: &mut Text, intake: &Intake) {
         text.gauge("process_open_fds", "Descriptors that the supervisor has open.", count);
     }
     if let Ok((soft, _)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        text.gauge("process_max_fds", "How many it may have open.", soft);
+        text.gauge(
+            "process_max_fds",
+            "Maximum number of descriptors that the supervisor may have open.",
+            soft,
+        );
     }
     let began = SystemTime::now().checked_sub(intake.state.began().elapsed());
     if let Some(Ok(began)) = began.map(|began| began.duration_since(UNIX_EPOCH)) {
-        let help = "When the service has started, seconds since 1970; upgrades don't count.";
+        let help = "Start of the service, in seconds since 1970; upgrades don't count.";
         text.gauge("process_start_time_seconds", help, format_args!("{:.3}", began.as_secs_f64()));
     }
 }

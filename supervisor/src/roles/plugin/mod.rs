@@ -108,7 +108,7 @@ impl Plugin {
 
     /// Restarts the program because it does not answer.
     pub(crate) fn hangs(&self) {
-        tracing::error!("{} answers no more; starting it again", self.name);
+        tracing::error!("{} does not answer any more; restarting it", self.name);
         self.restart();
     }
 

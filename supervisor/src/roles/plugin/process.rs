@@ -159,7 +159,7 @@ impl Started {
                 Err(if said.is_empty() { crate::roles::supervise::describe(status) } else { said })
             }
             Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("it is not loaded in time".into()),
+            Err(_) => Err("it was not loaded in time".into()),
         }
     }
 }

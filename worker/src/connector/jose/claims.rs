@@ -35,7 +35,7 @@ enum Port {
 pub(crate) enum ClaimsError {
     /// The payload is not JSON, or a claim has the wrong type.
     #[error(
-        "its claims are no JSON object whose \"host\" is a string, whose \"port\" is a string or a number, \
+        "its claims are not a JSON object whose \"host\" is a string, whose \"port\" is a string or a number, \
          and whose \"nbf\" and \"exp\" are numbers"
     )]
     Form,

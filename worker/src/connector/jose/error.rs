@@ -9,7 +9,7 @@ pub(crate) enum JoseError {
     #[error("it is neither a JWS nor a JWE in compact serialization")]
     Form,
     /// The header, which is the first part, can't be parsed.
-    #[error("its header is no JSON object with an \"alg\" that is a string")]
+    #[error("its header is not a JSON object with an \"alg\" that is a string")]
     Header,
     /// A header parameter changes the meaning of the rest.
     #[error("its header has {0:?}, which is not supported")]

@@ -95,12 +95,12 @@ pub(crate) enum KeyError {
     Point,
     /// DER, but not of a supported key.
     #[error(
-        "it is DER, or contains a part of a key, and is no key that can be used: RSA (2048 bits or more), P-256, P-384, P-521, secp256k1 or Ed25519"
+        "it is DER, or contains a part of a key, but not a supported key: RSA (2048 bits or more), P-256, P-384, P-521, secp256k1 or Ed25519"
     )]
     UnsupportedDer,
     /// PEM without a supported key. It is never taken for a shared secret.
     #[error(
-        "it is PEM without a key that can be used: RSA (2048 bits or more), P-256, P-384, P-521, secp256k1 or Ed25519"
+        "it is PEM without a supported key: RSA (2048 bits or more), P-256, P-384, P-521, secp256k1 or Ed25519"
     )]
     Unsupported,
 }

@@ -71,7 +71,7 @@ pub(in crate::connector) enum AnswerError {
     #[error("its answer's \"user\" is longer than {MAX_USER} bytes")]
     User,
     /// `lifetime` is not a positive number of seconds.
-    #[error("its answer's \"lifetime\" is no number of seconds above 0")]
+    #[error("its answer's \"lifetime\" is not a number of seconds above 0")]
     Lifetime,
     /// `status`, `message` or `headers` can't be sent in HTTP.
     #[error("its answer's {0} can't be sent to the client")]

@@ -106,7 +106,7 @@ impl ExternalPlugin {
             PluginLink::Http { service, authority, path } => {
                 let endpoint = Endpoint::new(service, prefer_ipv6, deadline)?;
                 let host = HeaderValue::from_str(authority);
-                let host = host.map_err(|_| "the URL of the plugin has no proper host".to_owned())?;
+                let host = host.map_err(|_| "the URL of the plugin has no valid host".to_owned())?;
                 let client = Client::new(endpoint, host, deadline);
                 Transport::Http { client, path: path.reveal().to_owned() }
             }

@@ -45,7 +45,7 @@ enum ApiLookupError {
     #[error("the token API answers with status {0}")]
     Status(StatusCode),
     /// The answer has the wrong form.
-    #[error("the token API's answer is no {0}")]
+    #[error("the token API's answer is not a {0}")]
     Content(&'static str),
     /// The service redirects to another service, or too often.
     #[error("the token API redirects to another service, or too often")]
@@ -63,7 +63,7 @@ impl Api {
     /// The setting that can't be used, for the administrator.
     pub(super) fn new(endpoint: Endpoint, lookup: &ApiLookup, deadline: Duration) -> Result<Self, String> {
         let value = |text: &str| {
-            HeaderValue::from_str(text).map_err(|_| "the URL of the token API has no proper host".to_owned())
+            HeaderValue::from_str(text).map_err(|_| "the URL of the token API has no valid host".to_owned())
         };
         let host = value(&lookup.authority)?;
         let authorization = match &lookup.credentials {

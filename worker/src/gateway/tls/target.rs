@@ -70,5 +70,5 @@ impl TargetTls {
 }
 
 fn name(host: &str) -> Result<ServerName<'static>, String> {
-    ServerName::try_from(host.to_owned()).map_err(|_| format!("{host:?} is no name for a certificate"))
+    ServerName::try_from(host.to_owned()).map_err(|_| format!("{host:?} can't be the name in a certificate"))
 }
