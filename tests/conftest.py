@@ -20,7 +20,7 @@ def pytest_report_header():
 
 
 def make_directory():
-    """A directory that a gateway without root's rights can enter."""
+    """A directory that an unprivileged gateway can enter."""
     directory = pathlib.Path(tempfile.mkdtemp(prefix="websockify-test-"))
     directory.chmod(0o755)
     return directory
@@ -42,7 +42,7 @@ def shared_directory():
 
 @pytest.fixture(scope="module")
 def module_directory():
-    """For fixtures of a module. They may be made more than once, since workers steal cases from each other."""
+    """For module-scoped fixtures. They may be created more than once, since workers steal cases from each other."""
     directory = make_directory()
     yield directory
     shutil.rmtree(directory, ignore_errors=True)

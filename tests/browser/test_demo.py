@@ -1,4 +1,4 @@
-"""The demo page, as someone sees who runs the program for the first time."""
+"""The demo page, as a first-time user sees it."""
 
 import pytest
 from harness import gateway, processes
@@ -23,7 +23,7 @@ def wait_text(browser, name, wanted, seconds=10):
     assert shown, f"#{name} shows {text(browser, name)!r}, not {wanted!r}"
 
 
-def test_the_demo_echoes_measures_and_tells_of_the_end(browser, demo):
+def test_the_demo_echoes_measures_and_shows_the_end(browser, demo):
     port = demo.listen[1]
     assert f"http://127.0.0.1:{port}/" in demo.log
     browser.get(f"http://127.0.0.1:{port}/")
@@ -42,7 +42,7 @@ def test_the_demo_echoes_measures_and_tells_of_the_end(browser, demo):
     start.click()
     wait_text(browser, "throughput-verdict", "MiB, intact")
 
-    # Nothing was refused by the page's security policy.
+    # The page's security policy blocked nothing.
     assert [entry["message"] for entry in browser.get_log("browser")] == []
 
     demo.stop()

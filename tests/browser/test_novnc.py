@@ -13,7 +13,7 @@ from selenium.webdriver.common.keys import Keys
 
 
 def assert_controls(browser, desktop):
-    """A whole visit: see the desktop, see it change, point and type."""
+    """One complete visit: see the desktop, see it change, move the pointer and type."""
     desktop.paint("#204060")
     assert_shows(browser, (0x20, 0x40, 0x60), 30)
     desktop.paint("#c02010")
@@ -40,7 +40,7 @@ def near(one, other):
 
 @pytest.fixture
 def running(desktop, certificate):
-    """The gateway the way Debian's users start it, with a certificate."""
+    """The gateway as Debian's users start it, with a certificate."""
     port = gateway.free_port()
     arguments = ["--web", NOVNC, "--cert", certificate, port, f"localhost:{desktop.port}"]
     with gateway.Gateway(*arguments, listen=("127.0.0.1", port)) as running:
@@ -64,7 +64,7 @@ def test_no_file_of_novnc_is_missing_or_of_the_wrong_type(browser, desktop, runn
     assert not bad
 
 
-def test_novnc_tells_when_the_gateway_ends(browser, desktop, running):
+def test_novnc_shows_that_the_gateway_has_ended(browser, desktop, running):
     open_novnc(browser, f"http://localhost:{running.listen[1]}")
     desktop.paint("#308030")
     assert_shows(browser, (0x30, 0x80, 0x30), 30)

@@ -14,7 +14,7 @@ PAGE = pathlib.Path(__file__).with_name("playback.html")
 
 @pytest.fixture
 def recorded(browser, desktop, directory):
-    """A gateway with a session open in which the desktop changed its colour."""
+    """A gateway with an open session during which the desktop changed its colour."""
     port = gateway.free_port()
     words = ["--web", NOVNC, "--record", directory / "rec", port, f"localhost:{desktop.port}"]
     with gateway.Gateway(*words, listen=("127.0.0.1", port)) as running:
@@ -27,7 +27,7 @@ def recorded(browser, desktop, directory):
 
 
 def play(browser, recording, directory):
-    """Opens the page with a recording; gives its title at the end."""
+    """Opens the page with a recording; returns its title at the end."""
     web = directory / "web"
     web.mkdir(mode=0o755)
     for part in ("core", "vendor"):

@@ -1,4 +1,4 @@
-"""noVNC shows the desktop of a `vncserver` that we have started, and that has gone to the background."""
+"""noVNC shows the desktop of a `vncserver` that we started and that went to the background."""
 
 import pytest
 from harness import gateway, processes
@@ -15,7 +15,7 @@ def display(directory):
 
 @pytest.fixture
 def running(directory, display):
-    """As in the original's example, with what keeps the desktop apart from others on this machine."""
+    """As in the original's example, with options that separate the desktop from others on this machine."""
     session = directory / "session"
     session.write_text("#!/bin/sh\nexec sleep 600\n")
     session.chmod(0o755)

@@ -11,7 +11,7 @@ from .gateway import IS_OURS, command, connect, free_port, limits
 
 
 class Background:
-    """Starts the program with `-D` and waits, as its callers do, until its output has ended."""
+    """Starts the program with `-D` and, as its callers do, waits for the end of its output."""
 
     def __init__(self, *words, port=None, cwd=None, **options):
         self.port = port or free_port()
@@ -27,7 +27,7 @@ class Background:
         return connect(self.port)
 
     def pid(self):
-        """The process in the background, known by the port in its command line."""
+        """The background process, identified by the port in its command line."""
         others = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if pid != os.getpid()]
         port = str(self.port).encode()
         found = [

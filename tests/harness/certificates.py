@@ -1,4 +1,4 @@
-"""Certificates for the cases, made by the openssl command."""
+"""Certificates for the cases, created with the openssl command."""
 
 import pathlib
 import ssl
@@ -8,7 +8,7 @@ import subprocess
 CONFIG = "[req]\ndistinguished_name = name\n[name]\n"
 
 
-# By the kind of key, what `openssl req -newkey` takes.
+# The argument of `openssl req -newkey` for each kind of key.
 ALGORITHMS = {
     "ec": ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"],
     "p384": ["ec", "-pkeyopt", "ec_paramgen_curve:P-384"],
@@ -44,11 +44,11 @@ class Authority:
             "req", "-config", self.config, "-x509", "-newkey", *algorithm, "-nodes", "-days", "2", "-subj", f"/CN={name}",
             "-keyout", key, "-out", certificate, *signed, *added,
         )  # fmt: skip
-        # The private key must be readable for a gateway that has dropped root.
+        # The gateway reads the private key after it has dropped root.
         key.chmod(0o644)
 
     def client(self, *, certificate=None, maximum=None):
-        """A client's context that trusts this authority and checks everything."""
+        """A client context that trusts this authority and verifies everything."""
         context = ssl.create_default_context(cafile=str(self.certificate))
         if certificate:
             context.load_cert_chain(str(certificate))
@@ -57,13 +57,13 @@ class Authority:
         return context
 
     def server(self):
-        """A server's context with a new certificate."""
+        """A server context with a new certificate."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(str(self.issue_joined()))
         return context
 
     def issue(self, name="localhost", *, kind="ec", usage="serverAuth"):
-        """A certificate for localhost and loopback addresses: `(certificate, key)`."""
+        """A certificate for localhost and the loopback addresses: `(certificate, key)`."""
         self.count += 1
         key = self.directory / f"{self.count}.key"
         certificate = self.directory / f"{self.count}.pem"
@@ -76,7 +76,7 @@ class Authority:
         return certificate, key
 
     def sign_request(self, directory, extensions):
-        """A certificate as old recipes make them, with its name as CN alone; without extensions of version 1."""
+        """A certificate as old recipes create it: its name is only in the CN, and without extensions it is version 1."""
         key, request, certificate = (directory / f"old.{suffix}" for suffix in ("key", "csr", "crt"))
         _openssl(
             "req", "-config", self.config, "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost",
@@ -91,7 +91,7 @@ class Authority:
         return certificate, key
 
     def issue_joined(self, name="localhost", **options):
-        """Certificate and key in one file, as `--cert` alone expects it."""
+        """Certificate and key in one file, for `--cert` without `--key`."""
         certificate, key = self.issue(name, **options)
         joined = certificate.with_suffix(".joined.pem")
         joined.write_bytes(certificate.read_bytes() + key.read_bytes())
@@ -99,7 +99,7 @@ class Authority:
 
 
 def encrypt_key(key, password):
-    """An encrypted PKCS #8 copy of a key."""
+    """Returns an encrypted PKCS #8 copy of a key."""
     encrypted = key.with_suffix(".encrypted.key")
     _openssl(
         "pkcs8", "-topk8", "-in", key, "-out", encrypted, "-passout", f"pass:{password}",

@@ -7,7 +7,7 @@ import tempfile
 
 from selenium import webdriver
 
-# Nothing that would look for a network, a graphics card or an update.
+# Disables everything that would use a network, a graphics card or an update service.
 ARGUMENTS = [
     "--headless=new",
     "--disable-gpu",
@@ -27,7 +27,7 @@ ARGUMENTS = [
 
 @contextlib.contextmanager
 def chromium():
-    """A Chromium with a new profile, until the end of the block."""
+    """A Chromium with a new profile, for the duration of the block."""
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium")
     options.accept_insecure_certs = True

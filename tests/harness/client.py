@@ -1,4 +1,4 @@
-"""A WebSocket client that leaves every byte to the case."""
+"""A WebSocket client with which a case controls every byte."""
 
 import base64
 import hashlib
@@ -22,7 +22,7 @@ def new_key():
 
 
 def upgrade_fields(key, version="13", protocol=None):
-    """The header fields of an opening handshake; `None` leaves one out."""
+    """The header fields of an opening handshake; those that are `None` are omitted."""
     fields = [("Upgrade", "websocket"), ("Connection", "Upgrade")]
     if key is not None:
         fields.append(("Sec-WebSocket-Key", key))
@@ -42,7 +42,7 @@ class WebSocket(http.Connection):
 
     @classmethod
     def open(cls, sock, path="/websockify", *, protocol=None, early=b"", timeout=None, fields=(), host="127.0.0.1"):
-        """Upgrades a connected socket; `early` follows the head in one write."""
+        """Upgrades a connected socket; `early` is sent in the same write as the request head."""
         websocket = cls(sock, timeout)
         key = new_key()
         fields = [*upgrade_fields(key, protocol=protocol), *fields]
@@ -59,7 +59,7 @@ class WebSocket(http.Connection):
         self.send(frames.close(code, reason))
 
     def read_frame(self, timeout=None):
-        """The next frame; raises `Closed` at the end of the stream."""
+        """Returns the next frame; raises `Closed` at the end of the stream."""
         deadline = time.monotonic() + (timeout or self.timeout)
         while (frame := frames.decode(self.buffer)) is None:
             if not self.fill(deadline):
@@ -69,7 +69,7 @@ class WebSocket(http.Connection):
         return frame
 
     def read_data(self, count, timeout=None):
-        """`count` bytes of payload from binary frames, which must fit exactly."""
+        """Reads `count` bytes of payload from binary frames, the last of which must end there."""
         deadline = time.monotonic() + (timeout or self.timeout)
         parts, total = [], 0
         while total < count:
@@ -81,7 +81,7 @@ class WebSocket(http.Connection):
         return b"".join(parts)
 
     def read_close(self, timeout=None):
-        """Expects a Close frame next; gives its code (or `None`) and reason."""
+        """Expects a Close frame next; returns its code (or `None`) and reason."""
         frame = self.read_frame(timeout)
         assert (frame.opcode, frame.fin) == (frames.CLOSE, True), f"not a Close: {frame}"
         if not frame.payload:
@@ -90,7 +90,7 @@ class WebSocket(http.Connection):
         return code, frame.payload[2:].decode("utf-8")
 
     def read_until_close(self, timeout=None):
-        """All data up to the Close frame, then the Close frame's code and reason."""
+        """Returns all data before the Close frame, and the frame's code and reason."""
         deadline = time.monotonic() + (timeout or self.timeout)
         data = bytearray()
         while True:
@@ -102,18 +102,18 @@ class WebSocket(http.Connection):
             data += frame.payload
 
     def expect_echo(self, payload=b"is anybody there?"):
-        """Sends data and expects an echo target to send it back."""
+        """Sends data and expects an echo target to return it."""
         self.send_binary(payload)
         assert self.read_data(len(payload)) == payload
 
     def expect_refusal(self, *codes):
-        """Expects a Close frame of one of `codes` for what was sent."""
+        """Expects a Close frame with one of `codes` in response to what was sent."""
         code, reason = self.read_close()
         assert code in codes, f"{code} {reason!r}"
         assert len(reason.encode()) <= 123
 
     def expect_end(self, timeout=None):
-        """Expects that the gateway ends the TCP connection without more bytes."""
+        """Expects the gateway to end the TCP connection without sending more."""
         deadline = time.monotonic() + (timeout or self.timeout)
         try:
             while self.fill(deadline):
@@ -123,7 +123,7 @@ class WebSocket(http.Connection):
         assert not self.buffer, f"bytes before the end: {bytes(self.buffer[:64])!r}"
 
     def expect_silence(self, seconds):
-        """Expects neither bytes nor an end for a while."""
+        """Expects neither data nor the end of the stream for some seconds."""
         assert not self.buffer, f"unread bytes: {bytes(self.buffer[:64])!r}"
         try:
             self.fill(time.monotonic() + seconds)
@@ -138,7 +138,7 @@ class WebSocket(http.Connection):
 
 
 def upgrade(gateway, fields, *, path="/websockify", **options):
-    """Sends one request; gives its response and the connection."""
+    """Sends one request; returns the response and the connection."""
     connection = WebSocket(gateway.connect())
     connection.send(http.request(path, fields=fields, **options))
     response = connection.read_head()

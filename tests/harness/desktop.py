@@ -11,13 +11,13 @@ WIDTH, HEIGHT = 640, 480
 
 
 def free_display():
-    """The number of a display that nobody has at this moment."""
+    """The number of a display that is currently unused."""
     taken = {path.name[1:] for path in pathlib.Path("/tmp/.X11-unix").glob("X*")}
     return next(number for number in range(170 + os.getpid() % 100, 1000) if str(number) not in taken)
 
 
 class Display:
-    """A display of 640x480 that somebody else has started, with tools to look at it."""
+    """A display of 640x480 that somebody else has started, with tools to inspect it."""
 
     def __init__(self, number, **environment):
         self.directory = tempfile.TemporaryDirectory(prefix="desktop-")
@@ -31,23 +31,23 @@ class Display:
         return process
 
     def run(self, *words):
-        """Runs an X client to its end and gives what it wrote."""
+        """Runs an X client to completion and returns its output."""
         return subprocess.run(
             [*map(str, words)], env=self.environment, check=True, timeout=10,
             stdin=subprocess.DEVNULL, capture_output=True, text=True,
         ).stdout  # fmt: skip
 
     def paint(self, colour):
-        """Fills the root window, such as `#ff0000`."""
+        """Fills the root window with a colour, such as `#ff0000`."""
         self.run("xsetroot", "-solid", colour)
 
     def pointer(self):
-        """Where the pointer is."""
+        """Returns the position of the pointer."""
         words = dict(word.split(":") for word in self.run("xdotool", "getmouselocation").split())
         return int(words["x"]), int(words["y"])
 
     def terminal(self):
-        """A terminal in the upper left corner; gives the file that gets what is typed."""
+        """Opens a terminal in the upper left corner; returns the file that receives what is typed."""
         typed = pathlib.Path(self.directory.name) / "typed"
         if not typed.exists():
             script = f"echo ready >> {typed}; exec cat >> {typed}"
@@ -86,7 +86,7 @@ class Desktop(Display):
         self.port = gateway.free_port()
         log = open(pathlib.Path(self.directory.name) / "log", "wb")
         reader, writer = os.pipe()
-        # The server picks a free display and writes its number to the pipe.
+        # The server picks an unused display and writes its number to the pipe.
         self._start(
             "Xtigervnc", "-displayfd", writer, "-rfbport", self.port, "-SecurityTypes", "None",
             "-localhost", "-geometry", f"{WIDTH}x{HEIGHT}", "-depth", "24", "-AlwaysShared",

@@ -1,9 +1,9 @@
-"""Runs a program under a filter of system calls, as a unit with `SystemCallFilter=` does.
+"""Runs a program under a system call filter, as a unit with `SystemCallFilter=` does.
 
     filter_calls.py kill|eperm|enosys [~]CALL,CALL,… PROGRAM [ARGUMENT]...
 
-Of the calls, given by number, all others are denied, or with `~` these. `kill` is what systemd does unless
-`SystemCallErrorNumber=EPERM` is set; `enosys` is a kernel that lacks them.
+Denies the calls with these numbers after `~`, and all other calls without it. `kill` is what systemd does unless
+`SystemCallErrorNumber=EPERM` is set; `enosys` simulates a kernel that lacks them.
 """
 
 import ctypes

@@ -10,7 +10,7 @@ CLOSE, PING, PONG = 0x8, 0x9, 0xA
 
 @dataclasses.dataclass
 class Frame:
-    """One frame as it was received."""
+    """One received frame."""
 
     opcode: int
     payload: bytes
@@ -32,7 +32,7 @@ def mask(payload, key):
 
 
 def pattern(size):
-    """Bytes that show a shift, or a mask that lost its place."""
+    """Bytes in which a shift, or a mask that is applied at the wrong offset, is visible."""
     return (bytes(range(251)) * (size // 251 + 1))[:size]
 
 
@@ -52,7 +52,7 @@ def header(opcode, length, *, fin=True, rsv=0, key=None, form=None):
 
 
 def encode(opcode, payload=b"", *, fin=True, rsv=0, masked=True, key=None, form=None):
-    """A whole frame, masked as a client has to unless told otherwise."""
+    """A complete frame, masked as required of clients unless `masked` is false."""
     if masked:
         key = key or os.urandom(4)
         body = mask(payload, key)
@@ -74,7 +74,7 @@ def close(code=None, reason=b"", **options):
 
 
 def decode(buffer):
-    """Takes the first whole frame out of a bytearray; `None` if there is none."""
+    """Removes the first complete frame from a bytearray and returns it; `None` if there is none."""
     if len(buffer) < 2:
         return None
     first, second = buffer[0], buffer[1]

@@ -1,4 +1,4 @@
-"""Starts the gateway under test, the same way for the original and for ours."""
+"""Starts the gateway under test, in the same way for the original and for ours."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ if UNDER_TEST not in ("ours", "original"):
     sys.exit(f"WEBSOCKIFY_UNDER_TEST must be ours or original, not {UNDER_TEST!r}")
 IS_OURS = UNDER_TEST == "ours"
 
-# The original queues without a bound; this keeps it from filling the machine.
+# The original's queues are unbounded; this keeps it from using all memory of the machine.
 ORIGINAL_ADDRESS_SPACE = 1024 * 1024 * 1024
 
 START_SECONDS = 10.0
@@ -44,7 +44,7 @@ GIVEN_PORTS = set()
 
 
 def free_port(host="127.0.0.1"):
-    """A port that nothing listens on at this moment, and that was not given to anyone before."""
+    """A port that is currently unused and that was not returned before."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for _ in range(100):
         with socket.socket(family) as probe:
@@ -57,12 +57,12 @@ def free_port(host="127.0.0.1"):
 
 
 def connect(port):
-    """A socket that is connected to a port of this machine."""
+    """Returns a socket that is connected to a port of this machine."""
     return socket.create_connection(("127.0.0.1", port), http.patience)
 
 
 def run(*arguments, cwd=None, timeout=None):
-    """Runs the program to its end, for cases about the command line."""
+    """Runs the program to completion, for cases about the command line."""
     try:
         return subprocess.run(
             [command(), *map(str, arguments)],
@@ -74,14 +74,14 @@ def run(*arguments, cwd=None, timeout=None):
 
 
 class GatewayFailed(Exception):
-    """The gateway could not be started, or did not end as it should."""
+    """The gateway could not be started, or did not end as expected."""
 
 
 class Gateway:
     """One running gateway.
 
-    `listen` is how clients reach it: a `(host, port)` pair or a socket's path.
-    Only with `may_print` may it write to standard output.
+    `listen` is the address for clients: a `(host, port)` pair or the path of a socket.
+    The gateway may write to standard output only with `may_print`.
     `prefix` is a command to run it under, such as `prlimit`, and `program` a
     script that starts it in its own way."""
 
@@ -114,7 +114,7 @@ class Gateway:
 
     @property
     def root(self):
-        """The file system as the gateway sees it."""
+        """The root directory as the gateway sees it."""
         return pathlib.Path(f"/proc/{self.pid}/root")
 
     @property
@@ -124,7 +124,7 @@ class Gateway:
         return self.log_path.read_text(errors="replace")
 
     def wait_log(self, pattern, seconds=5.0):
-        """Waits for a regular expression in the log and gives its match."""
+        """Waits until the log matches a regular expression and returns the match."""
         match = processes.wait_for(lambda: re.search(pattern, self.log, re.MULTILINE), seconds)
         assert match, f"not in the log: {pattern!r}\n{self.log}"
         return match
@@ -144,7 +144,7 @@ class Gateway:
                 time.sleep(0.02)
 
     def connect(self, timeout=None, receive_buffer=None, tls=None, server_name="localhost"):
-        """A connected socket, with TLS when given a context."""
+        """Returns a connected socket, with TLS if a context is given."""
         is_path = isinstance(self.listen, (str, os.PathLike))
         family = socket.AF_UNIX if is_path else socket.AF_INET6 if ":" in self.listen[0] else socket.AF_INET
         sock = socket.socket(family, socket.SOCK_STREAM)
@@ -166,7 +166,7 @@ class Gateway:
         return http.Connection(self.connect(timeout, tls=tls), timeout)
 
     def get(self, path="/", method="GET", fields=()):
-        """The response to one request on a connection of its own."""
+        """Returns the response to one request, sent on a new connection."""
         with self.http() as connection:
             return connection.get(path, method, fields)
 
@@ -182,14 +182,14 @@ class Gateway:
         return processes.tree(self.pid)
 
     def kill(self):
-        """Ends every process of the gateway at once."""
+        """Kills every process of the gateway at once."""
         members = self.tree()
         processes.kill(members)
         self.process.wait(5)
         processes.kill(processes.wait_gone(members, 2))
 
     def stop(self, seconds=STOP_SECONDS):
-        """Ends the gateway by SIGTERM and checks that it goes as it should."""
+        """Ends the gateway by SIGTERM and checks that it ends as expected."""
         if self.stopped:
             return
         self.stopped = True
@@ -223,7 +223,7 @@ class Gateway:
             raise GatewayFailed(f"standard output must stay empty: {output!r}")
 
     def end_original(self, members):
-        """The original loses a SIGTERM that comes while it forks."""
+        """Repeats SIGTERM, which the original loses when it arrives during a fork."""
         for _ in range(3):
             self.process.send_signal(signal.SIGTERM)
             try:
@@ -240,14 +240,14 @@ class Gateway:
     def __exit__(self, kind, *_):
         if kind:
             print(f"log of the gateway:\n{self.log[-4000:]}", file=sys.stderr)
-        # A failed case should show its own error, not that of the end.
+        # If the case failed, its own error is reported instead of one at the end.
         with contextlib.suppress(GatewayFailed) if kind else contextlib.nullcontext():
             self.stop()
 
 
 def start(target, *options, host="127.0.0.1", **settings):
-    """A gateway on a free port of `host`, in front of a TCP port of 127.0.0.1
-    (a number) or of any address (a string)."""
+    """Starts a gateway on an unused port of `host`, with a target that is a port of
+    127.0.0.1 (a number) or any address (a string)."""
     port = free_port(host)
     shown = f"[{host}]" if ":" in host else host
     if isinstance(target, int):

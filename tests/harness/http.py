@@ -1,4 +1,4 @@
-"""HTTP/1.1 requests written byte by byte, and responses read strictly."""
+"""HTTP/1.1 requests written byte by byte, and strictly parsed responses."""
 
 import dataclasses
 import time
@@ -29,7 +29,7 @@ class Response:
 
 
 def request(path="/", *, method="GET", version="HTTP/1.1", fields=(), host="127.0.0.1"):
-    """The bytes of a request head; `path` and fields go in as they are."""
+    """The bytes of a request head; `path` and fields are not escaped."""
     lines = [f"{method} {path} {version}".encode("latin-1")]
     if host is not None:
         lines.append(f"Host: {host}".encode("latin-1"))
@@ -56,7 +56,7 @@ class Closed(OSError):
 
 
 class Connection:
-    """Reads responses from a socket, with one deadline for each of them."""
+    """Reads responses from a socket, with a deadline for each of them."""
 
     def __init__(self, sock, timeout=None):
         self.sock = sock
@@ -68,7 +68,7 @@ class Connection:
         self.sock.sendall(data)
 
     def fill(self, deadline):
-        """Reads once; `False` at the end of the stream."""
+        """Reads once; returns `False` at the end of the stream."""
         left = deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError("nothing came in time")
@@ -138,7 +138,7 @@ class Connection:
         return data
 
     def read_to_end_or_silence(self, quiet=0.5):
-        """What comes until the end, or until nothing came for a while."""
+        """Reads until the end of the stream, or until nothing has arrived for `quiet` seconds."""
         try:
             while self.fill(time.monotonic() + quiet):
                 pass

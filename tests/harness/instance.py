@@ -1,4 +1,4 @@
-"""An instance with a configuration file, which a case changes while it runs."""
+"""An instance with a configuration file, which a case can change while it runs."""
 
 import re
 import signal
@@ -7,7 +7,7 @@ from . import gateway, processes
 
 
 class Instance(gateway.Gateway):
-    """`settings` is TOML beside `listen` and `target`; tables come last."""
+    """`settings` is TOML that is added to `listen` and `target`; tables come last."""
 
     def __init__(self, directory, target, settings="", *, name="vnc", listen=None, **options):
         self.config = directory / f"{name}.toml"
@@ -26,7 +26,7 @@ class Instance(gateway.Gateway):
         self.process.send_signal(signal.SIGHUP)
 
     def reloads(self):
-        """How many reloads have ended, by the log, and how."""
+        """The outcomes of all reloads that have ended, from the log."""
         return re.findall(r"^(reloaded|reload failed)", self.log, re.MULTILINE)
 
     def reload(self, expected="reloaded"):

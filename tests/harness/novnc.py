@@ -21,18 +21,18 @@ def open_novnc(browser, address):
 
 
 def pixel(browser, x, y, size=SIZE):
-    """The red, green and blue of a pixel of the desktop that noVNC shows, or `None`."""
+    """The red, green and blue of a pixel of the desktop in noVNC, or `None`."""
     found = browser.execute_script(PIXEL, x, y, *size)
     return found and tuple(found[:3])
 
 
 def is_close(colour, expected):
-    """Lossy encodings may change a colour a little."""
+    """Whether two colours are close: lossy encodings may change a colour slightly."""
     return colour is not None and all(abs(a - b) <= 8 for a, b in zip(colour, expected))
 
 
 def assert_shows(browser, expected, seconds=15, size=SIZE):
-    """That a desktop of this size has this colour in its lower right corner."""
+    """Asserts that a desktop of this size has this colour in its lower right corner."""
     x, y = size[0] - 50, size[1] - 50
     shown = processes.wait_for(lambda: is_close(pixel(browser, x, y, size), expected), seconds, 0.1)
     assert shown, f"{pixel(browser, x, y, size)} instead of {expected}"

@@ -1,4 +1,4 @@
-"""What /proc tells about the gateway's processes."""
+"""What /proc contains about the gateway's processes."""
 
 import os
 import pathlib
@@ -9,7 +9,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def _stat(pid):
-    """The fields of /proc/PID/stat after the command's name, or `None`."""
+    """The fields of /proc/PID/stat after the name of the command, or `None`."""
     try:
         text = pathlib.Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -18,7 +18,7 @@ def _stat(pid):
 
 
 def status(pid):
-    """The lines of /proc/PID/status by their names; nothing once the process has gone."""
+    """The fields of /proc/PID/status by name; empty if the process no longer exists."""
     try:
         lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
@@ -27,13 +27,13 @@ def status(pid):
 
 
 def is_alive(pid):
-    """Whether a process runs; a zombie does not."""
+    """Whether a process runs; false for a zombie."""
     fields = _stat(pid)
     return fields is not None and fields[0] not in ("Z", "X")
 
 
 def tree(pid):
-    """`pid` and all of its living descendants."""
+    """`pid` and all its living descendants."""
     children = {}
     for name in os.listdir("/proc"):
         if name.isdigit() and (fields := _stat(name)) and fields[0] not in ("Z", "X"):
@@ -55,7 +55,7 @@ def arguments(pid):
 
 
 def with_role(pid, role):
-    """The workers of one role (`gateway`, `connector`, …) beneath `pid`."""
+    """The processes below `pid` with this role (`gateway`, `connector`, …)."""
     found = []
     for member in tree(pid):
         words = arguments(member)
@@ -65,7 +65,7 @@ def with_role(pid, role):
 
 
 def memory(pid):
-    """Bytes that the tree holds, shared pages counted once (PSS)."""
+    """The memory of the process tree in bytes, with shared pages counted once (PSS)."""
     total = 0
     for member in tree(pid):
         try:
@@ -79,7 +79,7 @@ def memory(pid):
 
 
 def cpu_seconds(pid):
-    """Processor time of the tree, user and system."""
+    """The processor time of the process tree, user and system."""
     total = 0
     for member in tree(pid):
         if fields := _stat(member):
@@ -88,7 +88,7 @@ def cpu_seconds(pid):
 
 
 def descriptors(pid):
-    """The number of open descriptors of each process of the tree."""
+    """The number of open descriptors of each process in the tree."""
     counts = {}
     for member in tree(pid):
         try:
@@ -99,7 +99,7 @@ def descriptors(pid):
 
 
 def wait_gone(pids, seconds):
-    """Those of `pids` that still run after a while."""
+    """Waits for processes to end; returns those that still run after `seconds`."""
     deadline = time.monotonic() + seconds
     while left := [pid for pid in pids if is_alive(pid)]:
         if time.monotonic() > deadline:
@@ -117,7 +117,7 @@ def kill(pids):
 
 
 def wait_for(condition, seconds=5.0, step=0.02):
-    """Waits until `condition()` is true; gives its last value."""
+    """Waits until `condition()` is true; returns its last value."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         if time.monotonic() > deadline:

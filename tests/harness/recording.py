@@ -1,4 +1,4 @@
-"""Reads recordings the way noVNC's playback page does."""
+"""Parses recordings as noVNC's playback page does."""
 
 import ast
 import pathlib
@@ -8,7 +8,7 @@ TAIL = "'EOF'];\n"
 
 
 def parse(path):
-    """The pieces of a recording: `(mark, milliseconds, data)`, with `{` for data to the client."""
+    """The entries of a recording: `(mark, milliseconds, data)`; the mark is `{` for data to the client."""
     text = pathlib.Path(path).read_text("ascii")
     assert text.startswith(HEAD), text[:80]
     lines = text.removeprefix(HEAD).rstrip("\n").split("\n")
@@ -16,7 +16,7 @@ def parse(path):
     found = []
     for line in lines:
         assert line.endswith(","), line
-        # Strings of JavaScript and Python agree on what is written here.
+        # For these characters the string syntax of JavaScript is valid Python.
         frame = ast.literal_eval(line[:-1])
         mark, time, data = frame[0], *frame[1:].split(frame[0], 1)
         found.append((mark, int(time), data.encode("latin-1")))
@@ -24,5 +24,5 @@ def parse(path):
 
 
 def joined(path, mark):
-    """All data of one direction."""
+    """All data of one direction, joined."""
     return b"".join(data for direction, _, data in parse(path) if direction == mark)

@@ -9,7 +9,7 @@ from . import gateway, processes
 
 
 class Redis:
-    """A Redis server of its own, empty, on loopback, and on further addresses of this machine."""
+    """An empty Redis server on loopback and on further addresses of this machine."""
 
     def __init__(self, *addresses, password=None, port=None, certificate=None):
         self.directory = tempfile.TemporaryDirectory(prefix="redis-")
@@ -48,7 +48,7 @@ class Redis:
             client.set(key, value)
 
     def connections(self):
-        """How many others are connected."""
+        """The number of other connections."""
         with self.client() as client:
             return client.info("clients")["connected_clients"] - 1
 

@@ -1,8 +1,8 @@
-"""A gateway in wrong hands, beside the real supervisor, connector and signer.
+"""A compromised gateway, beside the real supervisor, connector and signer.
 
-`install` makes a directory with a copy of the program under test and, in the place
-of its worker, this file. As the first gateway it does what the case wants; as
-anything else it becomes the real worker."""
+`install` creates a directory with a copy of the program under test and, in place
+of its worker, this file. As the first gateway it performs the act that the case
+chose; in any other role it executes the real worker."""
 
 import fcntl
 import os
@@ -22,7 +22,7 @@ def message(tag, fields=b""):
     return bytes([VERSION, tag]) + fields
 
 
-# It lies about its level: user 1, no privileges, seccomp, Landlock 6, and nothing of what comes behind.
+# A false report of its level: user 1, no privileges, seccomp, Landlock 6, and none of the fields that follow.
 READY = message(GatewayToSupervisor.READY, b"\x01\x01" + b"\x01\x01\x06" + bytes(6))
 REPORT = message(GatewayToSupervisor.REPORT)
 COUNTS = message(GatewayToSupervisor.COUNTS)
@@ -30,7 +30,7 @@ ADMIT = message(GatewayToConnector.ADMIT)
 NOTHING_SHOWN = b"\x00\x00\x00\x00"
 STATS = message(GatewayToSupervisor.STATS)
 
-# Ended by the client (1000) after one byte to the target and two to the client.
+# Ended by the client (1000), after one byte to the target and two to the client.
 SUMMARY = b"\x01\x02" + b"\x00" + b"\xe8\x07" + b"\x00" + b"\x00\x00"
 # The largest count.
 MOST = b"\xff" * 9 + b"\x01"
@@ -39,7 +39,7 @@ SOME_ID = b"\xc0\x84\x3d"  # 1,000,000
 
 
 class Ends:
-    """What a gateway holds once it has a connection."""
+    """The channels of a gateway, and what it has received."""
 
     def __init__(self):
         self.supervisor = socket.socket(fileno=0)
@@ -51,7 +51,7 @@ class Ends:
 
     @property
     def id(self):
-        """The number of the last connection, which its ticket begins with."""
+        """The id of the last connection, with which its ticket begins."""
         return self.ticket[: next(at for at, byte in enumerate(self.ticket) if byte < 0x80) + 1]
 
     def lost(self):
@@ -62,27 +62,27 @@ class Ends:
         self.supervisor.send(REPORT + b"\x00\x01" + self.id + session)
 
     def next_client(self):
-        """Takes connections up to one whose client speaks; the others have ended."""
+        """Accepts connections until a client sends something; earlier ones are reported as ended."""
         while not self.client.recv(1, socket.MSG_PEEK):
             self.ended()
             self.until(SupervisorToGateway.CONNECTION)
 
     def take_target(self):
-        """Has the client's target. The supervisor hears of that from the connector, a few milliseconds later."""
+        """Obtains a target for the client. The connector reports it to the supervisor some milliseconds later."""
         self.next_client()
         self.connector.send(ADMIT + self.ticket + NOTHING_SHOWN)
         _, fds, _, _ = socket.recv_fds(self.connector, 1 << 14, 1)
         self.target = fds[0]
 
     def until(self, wanted):
-        """Takes messages up to one with this tag."""
+        """Receives messages until one has this tag."""
         while True:
             datagram, fds, _, _ = socket.recv_fds(self.supervisor, 1 << 14, 1)
             if not datagram:
                 sys.exit()
             tag = datagram[1]
             if tag == SupervisorToGateway.GET_COUNTS:
-                # It answers, so that nobody takes it for hung.
+                # Answered, so that this gateway is not considered hung.
                 self.supervisor.send(COUNTS + b"\x00")
             if tag in (
                 SupervisorToGateway.CONNECTOR,
@@ -210,7 +210,7 @@ def varint(number):
 
 
 def line(text, connection=None, event=None, severity=2):
-    """A log line. `connection` is a number as it is encoded."""
+    """A log line. `connection` is an encoded id."""
     encoded = text if isinstance(text, bytes) else text.encode()
     about = b"\x00" if connection is None else b"\x01" + connection
     kind = b"\x00" if event is None else b"\x01" + varint(event)
@@ -238,7 +238,7 @@ def noise_for_the_log(ends):
 
 
 def log_without_end(ends):
-    """As much as the channel takes, of what takes most room in the log."""
+    """Fills the channel with the lines that take the most space in the log."""
     many = lines(*[line("\x1b" * 40)] * 300)
     big = lines(line("\x1b" * 16000))
     until = time.monotonic() + 8
@@ -266,14 +266,14 @@ def standard_error_without_end(_):
             time.sleep(0.001)
 
 
-# What ends with the gateway's death, after some thousand lines at most.
+# Acts that end with the gateway's death, after some thousand lines at most.
 FLOODS = [
     log_without_end, empty_log_messages_without_end, dropped_lines_without_end, standard_error_without_end,
 ]  # fmt: skip
 
 
 def forge_log_lines(ends):
-    """Lines that are not its own, by their looks."""
+    """Sends lines that look like those of others."""
     for text in FORGED:
         for connection in (None, ends.id):
             ends.log.send(lines(line(text, connection)))
@@ -292,7 +292,7 @@ FORGED = [
 
 
 def attack_standard_error(_):
-    """Whatever may be done to a descriptor, to the one that the log might be."""
+    """Applies every operation on descriptors to standard error, which might be the log."""
     attacks = [
         lambda: fcntl.fcntl(2, fcntl.F_SETFL, 0),
         lambda: os.lseek(2, 0, os.SEEK_SET),
@@ -313,7 +313,7 @@ def last_words(_):
     os._exit(1)
 
 
-# What ends with the gateway's death.
+# Acts that end with the gateway's death.
 VIOLATIONS = [
     forge, reuse, noise_for_the_connector, descriptors_for_the_connector, noise, unknown_message, too_long,
     descriptors, ready_again, report_of_nothing, end_of_another_connection, loss_of_another_connection,
@@ -325,8 +325,8 @@ VIOLATIONS = [
 
 
 def leave(ends, how, is_late):
-    """Says that a connection with a target has left it, before or after the connector has told of the target; and
-    goes on with both."""
+    """Reports the end of a connection that has a target, before or after the connector has reported the target; and
+    continues to use both."""
     ends.take_target()
     if is_late:
         time.sleep(0.3)
@@ -359,19 +359,19 @@ def session_ended_late(ends):
     leave(ends, lambda ends: ends.ended(SUMMARY), True)
 
 
-# What must leave one session behind that has ended, and nothing else.
+# Acts that must leave one ended session behind, and nothing else.
 LEAVING = [lost_early, lost_late, ended_early, ended_late, session_ended_early, session_ended_late]
 
 
 def hold_unread(ends):
-    """Neither acknowledges a connection nor ends it."""
+    """Neither acknowledges a connection nor closes it."""
     ends.next_client()
     while True:
         ends.until(None)
 
 
 def attract(ends):
-    """Says of each connection that it has ended, and keeps it."""
+    """Reports each connection as ended, and keeps it."""
     held = []
     while True:
         ends.ended()
@@ -381,7 +381,7 @@ def attract(ends):
 
 
 def ignore_the_end(ends):
-    """Has no connection, and goes on when it is told to end."""
+    """Has no connection, and continues when it is asked to end."""
     ends.ended()
     while True:
         ends.until(SupervisorToGateway.CONNECTION)
@@ -393,7 +393,7 @@ def acknowledge_without_end(ends):
         ends.acknowledgements.send(message(Ack.READING, SOME_ID))
 
 
-# What does not wait for a client.
+# Acts that do not wait for a client.
 AT_ONCE = [attract.__name__, ignore_the_end.__name__]
 
 
@@ -402,7 +402,7 @@ def read_nothing(ends):
 
 
 def install(directory, program, act):
-    """Gives the program that starts the service with such a gateway."""
+    """Returns the program that starts the service with such a gateway."""
     worker = pathlib.Path(program).resolve().parent / "websockify-worker"
     copy = directory / "websockify"
     shutil.copy(program, copy)
@@ -415,8 +415,8 @@ def install(directory, program, act):
 
 
 def install_ready_twice(directory, program, rogue):
-    """Gives the program that starts the service with roles of the name `rogue` the first of which says twice that it
-    is ready. It is the real one, whose messages pass through ours."""
+    """Returns the program that starts the service with roles named `rogue`, the first of which reports twice that it
+    is ready. It is the real one, whose messages are relayed by this script."""
     worker = pathlib.Path(program).resolve().parent / "websockify-worker"
     copy = directory / "websockify"
     shutil.copy(program, copy)
@@ -429,7 +429,7 @@ def install_ready_twice(directory, program, rogue):
 
 
 def install_failing(directory, program, role, flag):
-    """Gives the program that starts the service with roles of this name that end at once while `flag` is there."""
+    """Returns the program that starts the service with roles of this name that exit at once while `flag` exists."""
     worker = pathlib.Path(program).resolve().parent / "websockify-worker"
     copy = directory / "websockify"
     shutil.copy(program, copy)
@@ -441,9 +441,9 @@ def install_failing(directory, program, role, flag):
 
 
 def install_late_connector(directory, program, seconds):
-    """Gives the program that starts the service with a connector whose clock is ahead.
+    """Returns the program that starts the service with a connector whose clock is ahead.
 
-    It is the real one, in a time namespace."""
+    It is the real connector, in a time namespace."""
     worker = pathlib.Path(program).resolve().parent / "websockify-worker"
     copy = directory / "websockify"
     shutil.copy(program, copy)
@@ -458,7 +458,7 @@ def replace(path, script):
 
 
 def become_the_real_one(worker, marker, rogue):
-    """Comes back only as the first role of the name `rogue`."""
+    """Executes the real worker, except as the first role named `rogue`."""
     role = sys.argv[1]
     try:
         if role != rogue:
@@ -484,7 +484,7 @@ def double(worker, marker, rogue):
                 ours.close()
                 real.wait()
                 return
-            # It is the first message of each role.
+            # The first message of each role reports that it is ready.
             times = 2 if end is ours and datagram[1] == GatewayToSupervisor.READY else 1
             for _ in range(times):
                 socket.send_fds(ends[end], [datagram], fds)
@@ -500,7 +500,7 @@ def play(worker, marker, act):
     if act != read_nothing.__name__:
         ends.until(SupervisorToGateway.CONNECTION)
         if act not in AT_ONCE:
-            # The case says when, by the client's first byte.
+            # The client's first byte chooses the time.
             ends.client.recv(1, socket.MSG_PEEK)
         globals()[act](ends)
     time.sleep(60)

@@ -1,10 +1,10 @@
-"""Writes to a socket beside the case, which reads meanwhile."""
+"""Writes to a socket in another thread while the case reads."""
 
 import threading
 
 
 class Sender(threading.Thread):
-    """Sends pieces one after the other, and then closes the socket if asked to."""
+    """Sends pieces in order, and then closes the socket if `close` is set."""
 
     def __init__(self, sock, pieces, *, close=False):
         super().__init__(daemon=True)

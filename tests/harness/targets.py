@@ -11,9 +11,9 @@ from . import http
 
 
 class Target:
-    """Listens and hands each accepted connection to the case by `accept`.
+    """Listens and gives each accepted connection to the case by `accept`.
 
-    `address` is a `(host, port)` pair or a path of a unix socket."""
+    `address` is a `(host, port)` pair or the path of a unix socket."""
 
     def __init__(self, address=("127.0.0.1", 0), *, tls=None, receive_buffer=None):
         self.tls = tls
@@ -67,7 +67,7 @@ class Target:
         self.accepted.put(connection)
 
     def accept(self, timeout=None):
-        """The next connection that the gateway made."""
+        """Returns the next connection from the gateway."""
         try:
             connection = self.accepted.get(timeout=timeout or http.patience)
         except queue.Empty:
@@ -76,7 +76,7 @@ class Target:
         return connection
 
     def close(self):
-        # A blocked accept() only wakes up by shutdown.
+        # A blocked accept() is only woken by shutdown.
         with contextlib.suppress(OSError):
             self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
@@ -95,7 +95,7 @@ class Target:
 
 
 class EchoTarget(Target):
-    """Sends back what it gets, and closes when the gateway has closed."""
+    """Returns what it receives, and closes when the gateway has closed."""
 
     def serve(self, connection):
         with connection:
@@ -104,7 +104,7 @@ class EchoTarget(Target):
 
 
 class SourceTarget(Target):
-    """Sends as fast as it can, for ever, the way a busy desktop does."""
+    """Sends as fast as possible without end, like a busy desktop."""
 
     def serve(self, connection):
         block = bytes(65536)
@@ -114,7 +114,7 @@ class SourceTarget(Target):
 
 
 class SinkTarget(Target):
-    """Reads and counts."""
+    """Reads, counts and discards data."""
 
     def __init__(self, *args, **options):
         self.received = 0
@@ -127,7 +127,7 @@ class SinkTarget(Target):
 
 
 def read_exactly(connection, count):
-    """`count` bytes from a target's connection."""
+    """Reads `count` bytes from a target's connection."""
     parts, left = [], count
     while left:
         data = connection.recv(min(left, 262144))
@@ -139,7 +139,7 @@ def read_exactly(connection, count):
 
 
 def read_to_end(connection):
-    """Everything until the gateway's FIN."""
+    """Reads everything until the gateway's FIN."""
     parts = []
     while data := connection.recv(262144):
         parts.append(data)
@@ -147,8 +147,8 @@ def read_to_end(connection):
 
 
 def fill(sock, *, quiet=0.3, limit=32 * 1024 * 1024):
-    """Writes zeros until nothing was taken for a while, or up to `limit`;
-    gives their number."""
+    """Writes zeros until nothing was accepted for `quiet` seconds, or up to `limit`;
+    returns the number of bytes."""
     sock.settimeout(quiet)
     block, sent = bytes(65536), 0
     try:

@@ -1,4 +1,4 @@
-"""Runs a program as root of a user namespace with 65536 users, as rootless containers have it. Needs root.
+"""Runs a program as root of a user namespace with 65536 users, as in rootless containers. Needs root.
 
 user_namespace.py PROGRAM [ARGUMENT]...
 """

@@ -1,5 +1,5 @@
-"""A program to be wrapped: an echo server that listens in the way that a case
-asks for. Run as a script, with the port first."""
+"""A program to be wrapped: an echo server that listens in the way that its
+options choose. Runs as a script, with the port as the first argument."""
 
 import argparse
 import os

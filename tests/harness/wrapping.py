@@ -1,4 +1,4 @@
-"""Gateways that start a program and take its port."""
+"""Gateways that start a program and take over its port."""
 
 import sys
 
@@ -8,7 +8,7 @@ PROGRAM = [sys.executable, wrapped.__file__]
 
 
 def start(*options, mode=None, host="127.0.0.1", program=PROGRAM, before=(), **settings):
-    """A gateway that wraps the echo server, with these options of the latter."""
+    """Starts a gateway that wraps the echo server; `options` are those of the latter."""
     port = gateway.free_port(host)
     before = [*before, *([f"--wrap-mode={mode}"] if mode else [])]
     arguments = [*before, f"{host}:{port}", "--", *program, port, *options]
@@ -16,19 +16,19 @@ def start(*options, mode=None, host="127.0.0.1", program=PROGRAM, before=(), **s
 
 
 def wait_exit(running, seconds=5):
-    """The exit status of a gateway that ends by itself."""
+    """Returns the exit status of a gateway that ends by itself."""
     status = running.process.wait(seconds)
     running.stopped = True
     return status
 
 
 def program_pids(running):
-    """The program's processes, without those that only start it."""
+    """The processes of the program, without those that only start it."""
     return [pid for pid in running.tree() if wrapped.__file__.encode() in processes.arguments(pid)]
 
 
 def session(running, seconds=5):
-    """A session with the program. The original lets no client wait for it: there, come again."""
+    """Opens a session with the program. With the original, whose clients don't wait for the program, retries."""
     found = []
 
     def reach():

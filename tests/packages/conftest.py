@@ -16,24 +16,24 @@ BINARIES = pathlib.Path(gateway.command()).parent
 
 
 def build(kind, directory):
-    """What `packaging/build-KIND` makes of the programs under test."""
+    """Returns the package that `packaging/build-KIND` builds from the programs under test."""
     command = [PACKAGING / f"build-{kind}", "--binaries", BINARIES, directory]
-    # A quarter of a minute of a processor, which others may want as well.
+    # Takes 15 seconds of processor time, which other cases may need as well.
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     return [pathlib.Path(line) for line in done.stdout.splitlines()]
 
 
 def needs(*programs):
-    """Skips where a program is not installed."""
+    """Skips the case if a program is not installed."""
     absent = [program for program in programs if not shutil.which(program)]
     return pytest.mark.skipif(bool(absent), reason=f"not installed: {', '.join(absent)}")
 
 
 @pytest.fixture(scope="session")
 def base():
-    """Layers of a Debian that boots and has packages to install. From here on this process has a network of
-    its own, without a way out."""
+    """Layers of a Debian that boots and has packages to install. From now on this process has a network of
+    its own, without access to others."""
     if reason := machines.missing():
         pytest.skip(reason)
     base = machines.base()
@@ -58,7 +58,7 @@ def deb(packages):
 def machine(base):
     directory = pathlib.Path(tempfile.mkdtemp(prefix="machine-"))
     machine = debian.Debian(base, directory)
-    # An installer writes it.
+    # Usually written by an installer.
     machine.write("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n")
     yield machine
     machine.stop()
@@ -68,7 +68,7 @@ def machine(base):
 
 @pytest.fixture
 def clean(machine):
-    """The machine without ours."""
+    """The machine without our package."""
     machine.run("dpkg", "--purge", debian.NAME)
     return machine
 

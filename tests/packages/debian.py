@@ -12,7 +12,7 @@ import machine as machines
 from harness import gateway, processes
 
 NAME = "websockify-rs"
-# What cases install beside ours.
+# What cases install in addition to our package.
 AVAILABLE = [
     "novnc", "tigervnc-standalone-server", "tigervnc-tools", "websockify", "python3-websockify", "ca-certificates",
     "curl", "openssl", "procps", "rpm",
@@ -29,7 +29,7 @@ numbers = itertools.count(1)
 
 
 def layer(base):
-    """A directory that, laid over `base`, has the files of all packages that cases install."""
+    """A directory that, as an overlay of `base`, has the files of all packages that cases install."""
     version = hashlib.sha256(" ".join(AVAILABLE).encode()).hexdigest()[:12]
     layer = gateway.ROOT / f"target/archives-{version}-{base.name}"
     if layer.is_dir():
@@ -55,7 +55,7 @@ def layer(base):
 
 
 class Debian(machines.Machine):
-    """The machine, with what cases do with packages."""
+    """The machine, with operations on packages."""
 
     def apt(self, *words):
         return self.run(*APT, *words, timeout=APT_SECONDS)
@@ -75,13 +75,13 @@ class Debian(machines.Machine):
         return self.run(*query, check=False).stdout == "installed"
 
     def shell(self, script, directory="/root"):
-        """Runs commands as written for people, who need sudo."""
+        """Runs commands as documented, with sudo."""
         script = f"set -e\nexport DEBIAN_FRONTEND=noninteractive\ncd {directory}\n{script.replace('sudo ', '')}"
         return self.run("bash", "-c", script, timeout=APT_SECONDS)
 
     @contextlib.contextmanager
     def started(self, command, directory="/root"):
-        """A command that runs until the end of the block; gives a function for what it has written."""
+        """A command that runs until the end of the block; yields a function that returns its output."""
         unit = f"started{next(numbers)}"
         settings = [f"--unit={unit}", f"--working-directory={directory}", "--setenv=HOME=/root"]
         self.run("systemd-run", *settings, "bash", "-c", command)
@@ -96,7 +96,7 @@ class Debian(machines.Machine):
         return [line for line in lines if "websockify" in line]
 
     def files(self):
-        """All paths but those that any package manager, manager of services or program may change."""
+        """All paths except those that package managers, service managers and programs may change at any time."""
         elsewhere = "proc sys dev run tmp root source var/cache var/log var/tmp var/lib/dpkg var/lib/apt".split()
         prune = " -o ".join(f"-path /{directory}" for directory in [*elsewhere, "var/lib/systemd"])
         listing = self.run("sh", "-c", rf"find / \( {prune} \) -prune -o ! -name '*.pyc' -print")

@@ -1,4 +1,4 @@
-"""The commands and configurations that README.md and the manual pages show."""
+"""The commands and configurations in README.md and the manual pages."""
 
 import dataclasses
 import re
@@ -7,7 +7,7 @@ import textwrap
 from harness import gateway
 
 PAGES = sorted((gateway.ROOT / "docs/man").iterdir())
-# What begins like this within the text is a command, and no name, key or value.
+# Text in backticks that begins like this is a command, not a name, key or value.
 COMMAND = re.compile(
     r"(sudo|systemctl|systemd-\S+|journalctl|websockify(ctl)?|rebind|podman|openssl|pkill|chmod|curl|man) [\w-]"
     r"|\./run\b|(packaging|tests)/\S+"
@@ -16,7 +16,7 @@ COMMAND = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """Lines that are set off from the text, below a heading."""
+    """A block of lines that is set apart from the text, and the heading above it."""
 
     document: str
     heading: str
@@ -28,7 +28,7 @@ class Block:
 
     @property
     def commands(self):
-        """What a person enters, one by one. A script is one command."""
+        """The commands as a user enters them, one by one. A script is one command."""
         if self.text.startswith("#!"):
             return [self.text]
         return re.findall(r"(?:.*\\\n)*.+", self.text)
@@ -66,12 +66,12 @@ def every_block():
 
 
 def blocks(language):
-    """All blocks of a language: `sh` are commands."""
+    """All blocks of a language; those of `sh` are commands."""
     return [block for block in every_block() if block.language == language]
 
 
 def in_text():
-    """The commands within the text, each once, of the instance `vnc`."""
+    """The commands within the text, without duplicates, for the instance `vnc`."""
     readme = re.sub(r"^ *```.*?^ *```", "", (gateway.ROOT / "README.md").read_text(), flags=re.MULTILINE | re.DOTALL)
     found = re.findall(r"`([^`]+)`", readme.replace("\n", " "))
     for page in PAGES:

@@ -1,4 +1,4 @@
-"""Renewed certificates of Let's Encrypt, in files as certbot(1) keeps them."""
+"""Certificates that certbot(1) renews, in its directory layout."""
 
 import os
 import socket
@@ -26,7 +26,7 @@ pytestmark = needs("dpkg-deb", "dpkg-shlibdeps")
 
 
 class Certbot:
-    """What certbot leaves on the machine: `live` has links to the newest files in `archive`."""
+    """Certbot's files on the machine: `live` has links to the newest files in `archive`."""
 
     def __init__(self, machine, authority):
         self.machine = machine
@@ -38,7 +38,7 @@ class Certbot:
             (self.directory / name).chmod(0o700)
 
     def renew(self):
-        """Gives the new certificate."""
+        """Returns the new certificate."""
         self.count += 1
         certificate, key = self.authority.issue()
         for name, file, mode in (("fullchain", certificate, 0o644), ("privkey", key, 0o600)):
@@ -51,7 +51,7 @@ class Certbot:
         return ssl.PEM_cert_to_DER_cert(certificate.read_text())
 
     def run_hook(self):
-        """As certbot does after a renewal."""
+        """Runs the deploy hook, as certbot does after a renewal."""
         variables = [f"RENEWED_LINEAGE={DIRECTORY}/{LINEAGE}", "RENEWED_DOMAINS=vnc.example.com"]
         self.machine.run("env", *variables, HOOK)
 
@@ -66,7 +66,7 @@ def certbot(machine, tmp_path):
 
 @pytest.fixture
 def instance(clean, deb, certbot):
-    """The instance `vnc` with the configuration of README.md; gives a function that connects to it."""
+    """The instance `vnc` with the configuration from README.md; yields a function that connects to it."""
     certbot.renew()
     clean.install(deb)
     with targets.EchoTarget() as target:

@@ -1,6 +1,6 @@
-"""Every command that README.md and the manual pages show, run as written on a booted Debian.
+"""Every command in README.md and the manual pages, run as documented on a booted Debian.
 
-Those of a block run in their order. One that stays is a server, whose answer to a client is looked at."""
+The commands of a block run in order. A command that does not end is a server, whose response to a client is checked."""
 
 import contextlib
 import dataclasses
@@ -18,16 +18,16 @@ from harness.client import WebSocket
 DIRECTORY = "/root/commands"
 RFB = b"RFB 003.008\n"
 
-# Who looks at blocks of other languages than commands.
+# The cases that check blocks of other languages.
 LANGUAGES = {
-    "toml": "test_configurations_are_in_order",
+    "toml": "test_configurations_are_valid",
     "text": "Place.make_files",
     "nginx": "test_proxies.py",
     "haproxy": "test_proxies.py",
     "dockerfile": "test_image.py",
 }
 
-# Where commands run that need more than a machine with the package.
+# The fixtures of commands that need more than a machine with the package.
 ELSEWHERE = {
     r"packaging/build-\w+ OUTDIR": "conftest.py, test_rpm.py and test_image.py run them",
     r"podman ": "test_image.py runs them",
@@ -51,8 +51,8 @@ pytestmark = needs("dpkg-deb", "dpkg-shlibdeps")
 
 @dataclasses.dataclass(frozen=True)
 class Server:
-    """How a client reaches what a command starts: by a port or a socket's path. Behind a WebSocket there is an echo,
-    unless something greets; other servers have pages if they don't."""
+    """How a client reaches what a command starts: by a port or the path of a socket. Behind a WebSocket there is an echo,
+    or a server that greets; other servers have pages or greet."""
 
     address: int | str = 6080
     path: str = "/websockify"
@@ -77,7 +77,7 @@ SERVERS = {
 }
 
 
-# What those must write that write something.
+# The expected output of commands.
 OUTPUT = {
     r"websockify .*--dump": r"request-head = ",
     r"websockify .*--print-config": r"root = \"/usr/share/novnc\"",
@@ -89,13 +89,13 @@ OUTPUT = {
 
 
 def way(table, command):
-    """What a table says of a command, by the first pattern that fits."""
+    """Looks up a command in a table, by the first pattern that matches."""
     plain = re.sub(r"\s+#.*", "", command)
     return next((value for pattern, value in table.items() if re.match(pattern, plain)), None)
 
 
 class Place:
-    """A machine with the package and what the commands name: targets, files, users."""
+    """A machine with the package and what the commands refer to: targets, files, users."""
 
     def __init__(self, machine):
         self.machine = machine
@@ -127,7 +127,7 @@ class Place:
 
     @contextlib.contextmanager
     def echoes(self):
-        """Targets where the commands say: in clear, on sockets, and with TLS under a name."""
+        """Starts targets where the commands expect them: without TLS, on sockets, and with TLS for a name."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         directory = self.machine.root / DIRECTORY.lstrip("/")
         context.load_cert_chain(directory / "fullchain.pem", directory / "privkey.pem")
@@ -149,7 +149,7 @@ class Place:
                     if "--web " in command:
                         assert self.page(server, "/vnc.html") == 200
             return
-        # Who watches has seen enough after a while.
+        # Commands that watch something are stopped after a while.
         command = re.sub(r"^(.*--watch)", r"timeout 2 \1 || [ $? = 124 ]", command.replace("NAME", "vnc").replace(" UNIT", " websockify@vnc.service"))
         written = self.machine.shell(command, DIRECTORY).stdout
         assert re.search(way(OUTPUT, command.removeprefix("timeout 2 ")) or "", written), written
@@ -202,7 +202,7 @@ def place(machine, deb):
 
 @pytest.fixture
 def vnc(place):
-    """The instance of that name with metrics and sessions 1 to 7; gives the last."""
+    """The instance of that name with metrics and sessions 1 to 7; returns the last session."""
     text = documents.below("A configuration file", "toml")[0].text
     place.machine.write("/etc/websockify/vnc.toml", f'{text}\n[metrics]\nlisten = "127.0.0.1:9100"\n')
     place.machine.systemctl("enable", "--now", "websockify@vnc.socket")
@@ -247,19 +247,19 @@ def test_commands_within_the_text_work_as_written(place, command, request):
         place.stop()
 
 
-def test_every_block_is_looked_at():
+def test_every_block_is_checked():
     assert {block.language for block in documents.every_block()} == {"sh", *LANGUAGES}
 
 
 @pytest.mark.parametrize("table", [ELSEWHERE, SERVERS, OUTPUT], ids=["ELSEWHERE", "SERVERS", "OUTPUT"])
-def test_what_is_said_of_commands_is_said_of_some(table):
+def test_every_entry_of_a_table_matches_a_command(table):
     commands = [*documents.in_text(), *(command for block in documents.blocks("sh") for command in block.commands)]
     plain = [re.sub(r"\s+#.*", "", command) for command in commands]
     assert [pattern for pattern in table if not any(re.match(pattern, command) for command in plain)] == []
 
 
 @pytest.mark.parametrize("block", documents.blocks("toml"), ids=str)
-def test_configurations_are_in_order(place, block):
+def test_configurations_are_valid(place, block):
     where = "" if "listen" in block.text else 'listen = "6080"\ntarget = "localhost:5901"\n'
     place.machine.write(f"{DIRECTORY}/block.toml", where + block.text)
     done = place.machine.run("websockify", "--config", f"{DIRECTORY}/block.toml", "--check")

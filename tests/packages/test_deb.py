@@ -15,8 +15,8 @@ def unpacked(deb, packages):
     return directory
 
 
-def test_lintian_has_nothing_to_say(deb):
-    # Bytes of code may look like misspelt words; which ones do changes with each build, so that no override fits.
+def test_lintian_reports_nothing(deb):
+    # Bytes of machine code may look like misspelt words; they differ in each build, so that no override matches them.
     command = ["lintian", "--allow-root", "-I", "--pedantic", "--suppress-tags", "spelling-error-in-binary", deb]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.stdout == ""
@@ -27,19 +27,19 @@ def test_two_builds_are_equal(deb, packages):
     assert again.read_bytes() == deb.read_bytes()
 
 
-def test_it_takes_the_place_of_the_python_command(deb):
+def test_it_replaces_the_python_command(deb):
     fields = subprocess.check_output(["dpkg-deb", "--field", deb], text=True).splitlines()
     assert {"Provides: websockify (= 0.13.0)", "Conflicts: websockify", "Replaces: websockify"} <= {*fields}
     # nova and ironic need it.
     assert not any("python3-websockify" in field for field in fields)
 
 
-def test_there_are_no_instances_in_it(unpacked):
+def test_it_contains_no_instances(unpacked):
     assert list((unpacked / "etc/websockify").iterdir()) == []
     assert (unpacked / "etc/websockify").stat().st_mode & 0o7777 == 0o750
 
 
-def test_texts_that_must_go_along_are_there(unpacked):
+def test_texts_that_licences_require_are_included(unpacked):
     documents = unpacked / "usr/share/doc/websockify"
     for name in ("THIRD-PARTY-LICENSES.gz", "sbom.cdx.json", "examples/vnc.toml"):
         assert (documents / name).stat().st_size > 1000, name
@@ -57,7 +57,7 @@ def test_programs_run_with_an_old_c_library(unpacked, tmp_path):
         assert done.returncode == 1 and f", newer than {newest}" in done.stderr
 
 
-def test_what_is_preloaded_lies_where_programs_look_for_it(unpacked):
+def test_the_preloaded_library_is_where_programs_look_for_it(unpacked):
     words = [unpacked / "usr/bin/rebind", "1", "2", "sh", "-c", "echo $LD_PRELOAD"]
     shown = subprocess.check_output(words, text=True, timeout=30)
     assert shown == f"{unpacked}/usr/lib/websockify/rebind.so\n"

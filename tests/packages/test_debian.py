@@ -18,7 +18,7 @@ from harness.client import WebSocket
 from harness.novnc import assert_shows, open_novnc
 from instance import Instance
 
-# useradd's and groupadd's own backups and locks; the user itself stays.
+# Backups and locks of useradd and groupadd; the user itself is kept.
 OF_THE_USER = {"/etc/passwd-", "/etc/shadow-", "/etc/group-", "/etc/gshadow-", "/etc/.pwd.lock"}
 
 pytestmark = needs("dpkg-deb", "dpkg-shlibdeps")
@@ -41,7 +41,7 @@ def newer(deb, packages):
 
 @pytest.fixture(scope="session")
 def previous(deb):
-    """The package that is upgraded: that of an earlier version, if one is given."""
+    """The package to upgrade from: that of an earlier version, if one is given."""
     return pathlib.Path(os.environ.get("WEBSOCKIFY_PREVIOUS_DEB", deb))
 
 
@@ -55,7 +55,7 @@ def enabled_instance(machine, target):
 
 @pytest.fixture
 def instance(machine, deb, echo_target):
-    """An enabled instance in front of an echo."""
+    """An enabled instance with an echo target."""
     machine.install(deb)
     with enabled_instance(machine, echo_target) as instance:
         yield instance
@@ -115,7 +115,7 @@ def test_a_desktop_that_the_service_starts(machine, deb):
 
 
 def told_of(instance):
-    """The numbers of sessions whose gateways say how far they are."""
+    """The ids of sessions whose progress was reported by their gateways."""
     sessions = json.loads(instance.machine.run("websockifyctl", "sessions", instance.name, "--json").stdout)
     return {session["id"] for session in sessions if session["bytes_in"]}
 
@@ -128,10 +128,10 @@ def test_an_upgrade_cuts_no_session(machine, earlier_instance, newer):
         old.expect_echo()
         with instance.websocket() as new:
             new.expect_echo()
-            # Processes of both versions tell of their sessions, of a new one a moment later.
+            # Processes of both versions report their sessions, those of new sessions with a short delay.
             assert processes.wait_for(lambda: told_of(instance) == {1, 2}, 5, 0.1)
         old.expect_echo()
-        # Who runs is the version that is installed by now, and no deleted file.
+        # The running program is the installed version, not a deleted file.
         program = machine.root / "usr/libexec/websockify/websockify"
         running = pathlib.Path(f"/proc/{instance.pid}/exe")
         assert processes.wait_for(lambda: running.stat().st_ino == program.stat().st_ino, 10, 0.1)
@@ -169,7 +169,7 @@ def test_purging_leaves_nothing(clean, deb, echo_target):
     assert clean.systemctl("list-units", "--all", "--no-legend", "websockify*").stdout == ""
 
 
-def test_the_python_command_steps_aside_and_comes_back(clean, deb):
+def test_the_python_command_is_diverted_and_restored(clean, deb):
     def version():
         return clean.run("websockify", "--version", check=False).stdout
 
@@ -181,7 +181,7 @@ def test_the_python_command_steps_aside_and_comes_back(clean, deb):
     assert version() == f"websockify {deb.name.split('_')[1]}\n"
     assert (clean.root / "usr/bin/websockify.python").read_bytes() == python
     clean.run("websockify.python", "--help")
-    # Theirs may come, go and change meanwhile.
+    # Files of other packages may be created, changed and removed meanwhile.
     clean.apt("install", "--reinstall", "python3-websockify")
     assert version().startswith("websockify 0.")
     clean.apt("remove", NAME)

@@ -1,4 +1,4 @@
-"""Manual pages without warnings, and completions that complete."""
+"""Manual pages without warnings, and completions that work."""
 
 import subprocess
 
@@ -19,7 +19,7 @@ WORDS = {
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 class TestPage:
     @needs("man", "groff")
-    def test_groff_has_nothing_to_say(self, page):
+    def test_groff_reports_nothing(self, page):
         done = subprocess.run(
             ["man", "--local-file", "--warnings=w", "-Tutf8", page], capture_output=True, text=True, timeout=30
         )
@@ -27,13 +27,13 @@ class TestPage:
         assert page.stem.lower() in done.stdout.lower()
 
     @needs("mandoc")
-    def test_mandoc_has_nothing_to_say(self, page):
+    def test_mandoc_reports_nothing(self, page):
         done = subprocess.run(
             ["mandoc", "-Tlint", "-Wwarning", page], capture_output=True, text=True, timeout=30
         )
         assert done.stdout == ""
 
-    def test_pages_that_it_names_are_there(self, page):
+    def test_pages_that_it_refers_to_exist(self, page):
         lines = page.read_text().split(".SH SEE ALSO", 1)[1].splitlines()
         for line in lines:
             match line.replace("\\-", "-").split():

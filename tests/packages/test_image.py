@@ -1,5 +1,5 @@
-"""The container image: what it promises, run by podman as people do, and by what a container is made of (its files as
-root directory, and a process namespace), to look at its processes."""
+"""The container image. Tested with podman, and with unshare (the image as root directory, and a process namespace),
+which gives access to its processes."""
 
 import contextlib
 import json
@@ -20,20 +20,20 @@ from harness import certificates, processes, targets
 from harness.client import WebSocket
 from harness.redis import Redis
 
-# What Docker gives a container where nothing else is said.
+# Docker's defaults.
 CAPABILITIES = (
     "chown dac_override fowner fsetid kill setgid setuid setpcap net_bind_service net_raw sys_chroot mknod "
     "audit_write setfcap"
 )
 
-# The lines of the original's README.
+# The commands in the README of the original.
 ORIGINAL_LINES = [
     "docker run -it --rm -p 7000:80 novnc/websockify 80 10.1.1.1:5902",
     "docker run -it --rm -p 443:443 -v websockify-data:/data novnc/websockify --cert /data/self.pem --web /data/noVNC "
     ":443 --token-plugin TokenRedis --token-source myredis.local:6379 --ssl-only --ssl-version tlsv1_2",
 ]
 
-# podman must neither raise limits nor find a user's containers.
+# Keeps podman from raising limits and from seeing the containers of a user.
 LIMITS = '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=4096:4096", "memlock=65536:65536"]\n'
 STORAGE = '[storage]\ndriver = "vfs"\ngraphroot = "{0}/storage"\nrunroot = "{0}/run"\n'
 
@@ -60,7 +60,7 @@ class Image:
             (self.root / name).mkdir()
 
     def start(self, *words, user=None):
-        """`docker run` with these words behind the image's name."""
+        """`docker run`; `words` are the arguments after the name of the image."""
         prepare = 'mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && exec "$@"'
         allowed = ",".join(f"+{name}" for name in CAPABILITIES.split())
         identity = [f"--setgid={user}", f"--setuid={user}"] if user else []
@@ -73,7 +73,7 @@ class Image:
 
 
 class Container:
-    """A running image; its process number 1 is `init` here."""
+    """A running image; `init` is its process number 1 in our namespace."""
 
     def __init__(self, command):
         self.process = subprocess.Popen(
@@ -93,7 +93,7 @@ class Container:
         assert processes.wait_for(is_open, 10), self.stop()
 
     def stop(self, number=signal.SIGTERM):
-        """Ends process number 1 by a signal; gives the status and what was written."""
+        """Ends process number 1 by a signal; returns the status and the output."""
         if self.process.poll() is None:
             os.kill(self.init, number)
         try:
@@ -107,7 +107,7 @@ class Container:
         return self
 
     def __exit__(self, *_):
-        # Whatever happens to unshare: with process number 1 all others go.
+        # When process number 1 is killed, the kernel kills all others, even if unshare has failed.
         with contextlib.suppress(OSError, IndexError):
             os.kill(self.init, signal.SIGKILL)
         self.process.communicate(timeout=10)
@@ -136,7 +136,7 @@ def image(archive, packages):
 
 @pytest.fixture(scope="module")
 def target(base):
-    """An echo at the address that the original's README has."""
+    """An echo target at the address in the original's README."""
     subprocess.run(["ip", "address", "add", "10.1.1.1/32", "dev", "lo"], check=True)
     with targets.EchoTarget(("10.1.1.1", 5902)) as target:
         yield target
@@ -186,7 +186,7 @@ def test_it_ends_by_signals_as_process_number_1(image, target, number):
 def test_orphans_are_reaped_by_process_number_1(image, target):
     with image.start("8082", "10.1.1.1:5902") as container:
         container.wait_port(8082)
-        # As `docker exec` leaves them.
+        # As left behind by `docker exec`.
         script = "sleep 60 & true"
         subprocess.run(["nsenter", "--pid", f"--target={container.init}", "sh", "-c", script], check=True)
         children = pathlib.Path(f"/proc/{container.init}/task/{container.init}/children")
@@ -195,14 +195,14 @@ def test_orphans_are_reaped_by_process_number_1(image, target):
             names = {pid: processes.status(pid).get("Name") for pid in children.read_text().split()}
             return next((int(pid) for pid, name in names.items() if name == "sleep"), None)
 
-        # It is a copy of the shell until it runs.
+        # Until exec(2) it is a copy of the shell.
         assert processes.wait_for(orphan, 5)
         os.kill(orphan(), signal.SIGKILL)
         assert processes.wait_for(lambda: not orphan(), 5)
 
 
 class Podman:
-    """podman, with containers of its own."""
+    """podman, with a storage of its own."""
 
     def __init__(self, directory):
         (directory / "containers.conf").write_text(LIMITS)
@@ -212,12 +212,12 @@ class Podman:
             "CONTAINERS_CONF": str(directory / "containers.conf"),
             "CONTAINERS_STORAGE_CONF": str(directory / "storage.conf"),
         }
-        # crun works with control groups of one version only. The mounts are this process's own.
+        # crun supports control groups of one version only. The mounts belong to this process alone.
         if os.path.ismount("/sys/fs/cgroup/unified"):
             subprocess.run(["umount", "/sys/fs/cgroup/unified"], check=True)
 
     def run(self, line, cwd="/"):
-        """Runs a line as written to its end; gives what it wrote."""
+        """Runs a documented command to completion; returns its output."""
         done = subprocess.run(
             ["sh", "-c", line], env=self.environment, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True,
             timeout=60,
@@ -227,7 +227,7 @@ class Podman:
 
     @contextlib.contextmanager
     def started(self, line):
-        """A container that a line starts, on a terminal, until the end of the block. Ctrl-C ends it."""
+        """Starts a container by a documented command, on a terminal; stops it by Ctrl-C at the end of the block."""
         line = line.replace("docker ", "podman ")
         ours, theirs = os.openpty()
         process = subprocess.Popen(
@@ -253,7 +253,7 @@ class Podman:
 
 
 def reached(port, context=None, path="/websockify"):
-    """Waits for a container that answers."""
+    """Waits until a container accepts sessions."""
     def answers():
         with contextlib.suppress(OSError, AssertionError):
             return echoes(port, context, path)
@@ -265,7 +265,7 @@ def reached(port, context=None, path="/websockify"):
 def podman(base, archive):
     directory = pathlib.Path(tempfile.mkdtemp(prefix="podman-"))
     podman = Podman(directory)
-    # As name servers would say it.
+    # Replaces DNS.
     hosts = directory / "hosts"
     hosts.write_text("127.0.0.1 localhost\n10.1.1.1 myredis.local\n")
     subprocess.run(["mount", "--bind", hosts, "/etc/hosts"], check=True)
@@ -304,7 +304,7 @@ def test_podman_runs_the_second_line_of_the_original(podman, target, tmp_path):
 
 
 @needs("podman")
-def test_a_container_can_be_asked_for_its_health(podman, target, tmp_path):
+def test_the_health_of_a_container_can_be_checked(podman, target, tmp_path):
     (tmp_path / "vnc.toml").write_text('listen = "80"\ntarget = "10.1.1.1:5902"\n')
     line = f"podman run --rm --name asked --volume {tmp_path}:/etc/websockify --publish 7000:80 novnc/websockify"
     with podman.started(f"{line} --config /etc/websockify/vnc.toml"):
@@ -313,14 +313,14 @@ def test_a_container_can_be_asked_for_its_health(podman, target, tmp_path):
 
 
 @needs("podman")
-def test_the_healthcheck_of_the_readme_tells_whether_the_target_is_reached(podman, target, tmp_path):
+def test_the_healthcheck_of_the_readme_shows_whether_the_target_is_reached(podman, target, tmp_path):
     (check,) = documents.below("Monitoring", "dockerfile")
     (tmp_path / "Dockerfile").write_text(f"FROM novnc/websockify\n{check.text}\n")
     podman.run(f"podman build --quiet --pull=never --format docker --tag checked {tmp_path}")
     (tmp_path / "vnc.toml").write_text('listen = "80"\n[token]\nplugin = "TokenFile"\nsource = "tokens"\n')
     (tmp_path / "tokens").write_text("health: 10.1.1.1:5902\n")
     (tmp_path / "health").write_text("health\n")
-    # There may be no systemd here whose timers would run it.
+    # systemd, whose timers would run it, may be missing here.
     line = (
         f"podman run --rm --name checked --health-interval disable --volume {tmp_path}:/etc/websockify "
         f"--volume {tmp_path}/health:/run/secrets/health:ro --publish 7000:80 checked --config /etc/websockify/vnc.toml"
@@ -332,7 +332,7 @@ def test_the_healthcheck_of_the_readme_tells_whether_the_target_is_reached(podma
         podman.run("! podman healthcheck run checked")
 
 
-# An echo server, as small as programs come.
+# A minimal echo server.
 ECHO = """
 #include <arpa/inet.h>
 #include <stdlib.h>
@@ -352,7 +352,7 @@ int main(int count, char **words) {
 """
 
 
-def test_a_program_that_was_added_is_wrapped(image, tmp_path):
+def test_a_program_that_was_added_to_the_image_can_be_wrapped(image, tmp_path):
     (tmp_path / "echo.c").write_text(ECHO)
     command = ["gcc", "-o", image.root / "usr/local/bin/echo", tmp_path / "echo.c"]
     subprocess.run(command, check=True, timeout=60)

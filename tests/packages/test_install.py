@@ -1,4 +1,4 @@
-"""`packaging/install` on a machine, without any package, as README.md has it."""
+"""`packaging/install` on a machine without any package, as documented in README.md."""
 
 import shutil
 
@@ -7,7 +7,7 @@ from conftest import BINARIES
 from harness import gateway
 from instance import Instance
 
-# What it copies from, beside the programs.
+# The files that it copies, besides the programs.
 SOURCES = ["packaging", "systemd", "docs", "supervisor/libexec", "rebind/rebind"]
 TEXTS = ["README.md", "CHANGELOG.md", "LICENSE"]
 PROGRAMS = ["websockify", "websockifyctl", "websockify-worker", "websockify-generator", "librebind.so"]
@@ -40,7 +40,7 @@ def test_an_instance_runs_after_an_installation_without_a_package(clean, echo_ta
         preloaded = clean.run("/usr/local/bin/rebind", "1", "2", "sh", "-c", "echo $LD_PRELOAD").stdout
         assert preloaded == "/usr/local/lib/websockify/rebind.so\n"
     finally:
-        # The user stays, and what its making has left.
+        # The user is kept, and what was created with it.
         clean.run("rm", "-rf", *(path for path in clean.files() - before if not path.endswith("-")))
         clean.remove("/root/sources")
         clean.systemctl("daemon-reload")

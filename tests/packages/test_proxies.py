@@ -12,7 +12,7 @@ from harness import gateway, processes, targets
 from harness.client import WebSocket
 
 HEADING = "Behind nginx or HAProxy"
-# What Debian's own files say, with a second where they say a minute.
+# Debian's own configurations, with timeouts of a second instead of a minute.
 NGINX = """
 pid {directory}/pid;
 error_log stderr;
@@ -48,7 +48,7 @@ frontend web
 
 @pytest.fixture
 def behind(base, directory):
-    """Starts a proxy in front of a gateway at the address that the configuration names; gives its port."""
+    """Starts a proxy in front of a gateway at the address that the configuration names; yields the proxy's port."""
     with contextlib.ExitStack() as stack:
         target = stack.enter_context(targets.EchoTarget())
         words = ["127.0.0.1:6080", f"127.0.0.1:{target.port}"]
@@ -76,7 +76,7 @@ def is_open(port):
 def silent_session(port):
     with WebSocket.open(socket.create_connection(("127.0.0.1", port), 10), timeout=10) as websocket:
         websocket.expect_echo()
-        # Longer than the proxy would wait if the configuration did not say so.
+        # Longer than the proxy's default timeout.
         time.sleep(1.6)
         websocket.expect_echo(bytes(100_000))
 

@@ -1,4 +1,4 @@
-"""The RPM packages: checked, compared, and installed in a root directory by rpm itself."""
+"""The RPM packages: checked, compared, and installed by rpm in a root directory."""
 
 import pathlib
 import shutil
@@ -20,7 +20,7 @@ def rpms(packages):
 
 @pytest.fixture(scope="module")
 def root(base, rpms):
-    """A Debian with the packages on top; its C library serves as well as Fedora's."""
+    """A Debian with the packages on top; its C library is as good as Fedora's."""
     directory = pathlib.Path(tempfile.mkdtemp(prefix="rpm-"))
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", directory], check=True)
     for name in ("root", "upper", "work"):
@@ -35,7 +35,7 @@ def root(base, rpms):
 
 
 def rpm(root, *words):
-    # Debian's rpm knows of no package that Debian's dpkg has installed.
+    # Debian's rpm does not know the packages that dpkg has installed.
     done = subprocess.run(["rpm", "--root", root, "--nodeps", *words], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and "failed" not in done.stderr, done.stderr
     return done.stdout
@@ -46,7 +46,7 @@ def chroot(root, *words):
 
 
 @needs("rpmlint")
-def test_rpmlint_has_nothing_to_say(rpms):
+def test_rpmlint_reports_nothing(rpms):
     done = subprocess.run(
         ["rpmlint", "-c", PACKAGING / "rpmlint.toml", *rpms], capture_output=True, text=True, timeout=60
     )
@@ -88,8 +88,8 @@ def test_they_can_be_installed_and_removed(root, rpms):
     assert not list((root / "usr").rglob("*websockify*"))
 
 
-def test_scriptlets_look_after_instances(clean, rpms, echo_target):
-    """On a booted system: an upgrade cuts no session, removal stops what runs."""
+def test_scriptlets_upgrade_and_stop_instances(clean, rpms, echo_target):
+    """On a booted system: an upgrade keeps sessions, removal stops instances."""
     clean.install("rpm")
     service, _ = rpms
     file = clean.root / "root" / service.name

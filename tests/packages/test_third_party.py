@@ -1,4 +1,4 @@
-"""What goes along with the programs of others, and what must not be among it."""
+"""The third-party notices that are shipped with the programs, and licences that must not be among them."""
 
 import importlib.machinery
 import importlib.util
@@ -39,7 +39,7 @@ def crates(third_party):
         ("GPL-3.0-only WITH GCC-exception-3.1", False),
     ],
 )
-def test_licences_are_understood(third_party, expression, allowed):
+def test_licence_expressions_are_parsed(third_party, expression, allowed):
     assert third_party.is_allowed(expression) == allowed
 
 

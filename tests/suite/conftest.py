@@ -1,4 +1,4 @@
-"""Fixtures that all cases share, and how known differences are treated."""
+"""Fixtures that all cases share, and the handling of known differences."""
 
 import os
 import random
@@ -8,7 +8,7 @@ import web_root
 from differences import DIFFERENCES, PENDING, RACES
 from harness import gateway, http, targets
 
-# What may fail in a case because of what the gateway does. Anything else is a
+# Failures that the gateway's behaviour can cause. Any other exception is a
 # mistake in the case or the harness and fails the run even where a difference
 # is listed.
 GATEWAY_ERRORS = (AssertionError, OSError)
@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture(autouse=True)
 def little_patience_with_differences(request, monkeypatch):
-    """Where the original never answers, there is no need to wait long for it."""
+    """Shortens waits for answers where the original is known not to give them."""
     if request.node.get_closest_marker("xfail"):
         monkeypatch.setattr(http, "patience", 1.0)
 
@@ -50,7 +50,7 @@ def echo_target():
 
 
 class Shared:
-    """A gateway for many cases, started again should one of them end it."""
+    """A gateway for many cases, started again if a case ends it."""
 
     def __init__(self, start):
         self.start = start
@@ -75,7 +75,7 @@ def shared_echo(echo_target):
 
 @pytest.fixture
 def echo(shared_echo):
-    """A gateway in front of an echo target, without any option."""
+    """A gateway with an echo target and without options."""
     return shared_echo.get()
 
 
@@ -101,10 +101,10 @@ def shared_manual(manual_target):
 
 @pytest.fixture
 def pair(shared_manual, manual_target):
-    """Opens a session and gives both of its ends: `(websocket, target)`.
+    """Returns a function that opens a session: `(websocket, target)`.
 
     All sessions of that gateway are made here, so that each case gets the
-    target's end of its own session."""
+    target's side of its own session."""
     opened = []
 
     def open_pair(**options):
@@ -121,13 +121,13 @@ def pair(shared_manual, manual_target):
 
 @pytest.fixture
 def session(pair):
-    """Both ends of one session: `(websocket, target)`."""
+    """Both sides of one session: `(websocket, target)`."""
     return pair()
 
 
 @pytest.fixture(scope="session")
 def root(shared_directory):
-    """A web root with a secret beside it."""
+    """A web root, with a secret file outside of it."""
     return web_root.make(shared_directory / "web")
 
 
@@ -146,7 +146,7 @@ def web(shared_web):
 
 @pytest.fixture(scope="session")
 def client(authority):
-    """A TLS client's context that trusts the authority of the cases."""
+    """A TLS client context that trusts the authority of the cases."""
     return authority.client()
 
 
@@ -169,5 +169,5 @@ def shared_secure(echo_target, certificate, tls_root):
 
 @pytest.fixture
 def secure(shared_secure):
-    """A gateway with a certificate, and its key in the same file, and a web root."""
+    """A gateway with a web root and a certificate, whose key is in the same file."""
     return shared_secure.get()

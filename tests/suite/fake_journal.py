@@ -1,8 +1,8 @@
-"""Runs a command in front of a journal of its own: `fake_journal.py FILE COMMAND…`.
+"""Runs a command with a fake journal: `fake_journal.py FILE COMMAND…`.
 
-In a mount namespace, puts a socket where the journal's is and writes what
-arrives to FILE, and tells the command that its standard error is the journal.
-While a file is there that `$JOURNAL_STUCK` names, nothing is read."""
+In a mount namespace, replaces the journal's socket and writes what arrives to
+FILE, and makes the command believe that its standard error is the journal.
+Reads nothing while the file that `$JOURNAL_STUCK` names exists."""
 
 import os
 import socket
@@ -21,7 +21,7 @@ if os.fork() == 0:
     os.setsid()
     for number in (0, 1, 2):
         os.dup2(os.open(os.devnull, os.O_RDWR), number)
-    # Ends with the command, at the latest a second after it.
+    # Ends at most a second after the command.
     journal.settimeout(1)
     while os.path.exists(f"/proc/{command}"):
         if os.path.exists(os.environ.get("JOURNAL_STUCK", "")):

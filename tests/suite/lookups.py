@@ -1,10 +1,10 @@
-"""What the cases about token plugins that compute or ask have in common."""
+"""Helpers for cases about token plugins that compute or query."""
 
 from harness import gateway, targets
 
 
 class NamedTarget(targets.EchoTarget):
-    """Says who it is, and echoes then."""
+    """Sends its name, and then echoes."""
 
     def __init__(self, name=b"here", address=("127.0.0.1", 0)):
         self.name = name
@@ -20,13 +20,13 @@ def start(plugin, source, *options, **settings):
 
 
 def reached(running, token, **options):
-    """What the token's target says of itself."""
+    """Returns the name that the token's target sends."""
     with running.websocket(f"/websockify?token={token}", **options) as websocket:
         return websocket.read_data(4)
 
 
 def assert_refused(running, token, timeout=None):
-    """No WebSocket, by whatever answer, which is given back."""
+    """Asserts that the client gets no WebSocket; returns the response."""
     request = (
         f"GET /websockify?token={token} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
         "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"

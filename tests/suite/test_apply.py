@@ -1,4 +1,4 @@
-"""`websockifyctl apply`, with a systemctl that plays systemd."""
+"""`websockifyctl apply`, with a fake systemctl."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ fi
 
 
 class Machine:
-    """The configuration, and what systemd says and is told."""
+    """The configuration, and the state and log of the fake systemctl."""
 
     def __init__(self, instance, directory):
         self.instance = instance
@@ -40,7 +40,7 @@ class Machine:
         (self.directory / f"websockify@{name}.socket").write_text("\n".join(lines) + "\n")
 
     def apply(self, *words, status=0):
-        """What is said, and what systemd is told beside the questions."""
+        """Returns the output, and the commands of systemctl that change something."""
         (self.directory / "said").write_text("")
         program = os.path.join(os.path.dirname(gateway.command()), "websockifyctl")
         directories = ["--run", self.instance.run_directory, "--config", self.instance.config.parent]
@@ -72,7 +72,7 @@ def test_what_has_changed_is_reloaded_and_nothing_else(machine):
     assert machine.apply()[0] == "vnc: up to date\n"
 
 
-def test_sockets_are_made_anew_where_listen_has_changed(machine):
+def test_sockets_are_recreated_where_listen_has_changed(machine):
     port = machine.instance.port
     machine.listens("vnc", f"127.0.0.1:{port}")
     assert machine.apply()[0] == "vnc: up to date\n"
@@ -99,7 +99,7 @@ def test_instances_that_do_not_run_and_broken_files(machine):
     )
 
 
-def test_what_systemd_refuses_is_told(machine):
+def test_errors_of_systemd_are_reported(machine):
     (machine.directory / "fails").touch()
     machine.instance.write('heartbeat = "10s"')
     program = os.path.join(os.path.dirname(gateway.command()), "websockifyctl")
@@ -111,7 +111,7 @@ def test_what_systemd_refuses_is_told(machine):
     assert done.returncode == 1 and "there is no systemd here" in done.stderr
 
 
-def test_check_tells_what_the_service_does_not_see(machine):
+def test_check_reports_changes_that_the_service_does_not_see(machine):
     machine.instance.config.write_text('target = "a:1"\n[web]\nroot = "/tmp"\n')
     (machine.directory / "websockify@vnc.service").write_text("LoadState=loaded\nProtectHome=yes\nPrivateTmp=yes\n")
     program = os.path.join(os.path.dirname(gateway.command()), "websockifyctl")

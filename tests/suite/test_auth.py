@@ -18,7 +18,7 @@ def basic(credentials, scheme="Basic"):
 
 
 def upgrade(running, fields=(), *, path="/websockify", tls=None):
-    """The answer to an opening handshake; `None` if there is none."""
+    """The response to an opening handshake; `None` if there is none."""
     with running.http(tls=tls) as connection:
         wanted = [*client.upgrade_fields(client.new_key()), *fields]
         try:
@@ -52,7 +52,7 @@ def test_the_right_password_opens_a_session(with_password):
         assert websocket.read_data(5) == b"hello"
 
 
-def test_without_a_password_the_client_is_asked_for_one(with_password):
+def test_without_a_password_the_client_is_prompted_for_one(with_password):
     answer = upgrade(with_password)
     assert answer.status == 401
     assert answer["WWW-Authenticate"] == 'Basic realm="Websockify"'
@@ -60,7 +60,7 @@ def test_without_a_password_the_client_is_asked_for_one(with_password):
 
 
 @pytest.mark.parametrize("credentials", ["user:pa:s", "user:pa:sss", "User:pa:ss", ":", "user:", "other:pa:ss"])
-def test_a_wrong_password_is_asked_for_again(with_password, credentials):
+def test_after_a_wrong_password_the_client_is_prompted_again(with_password, credentials):
     assert status(with_password, [basic(credentials)]) == 401
 
 
@@ -98,7 +98,7 @@ def test_the_connection_ends_with_a_refusal(with_password):
         connection.read_to_end()
 
 
-def test_a_refusal_is_logged_without_what_was_said(echo_target):
+def test_a_refusal_is_logged_without_the_credentials(echo_target):
     with start("BasicHTTPAuth", "user:s3cr3t", echo_target) as running:
         header = basic("user:wr0ng")
         assert status(running, [header]) == 401
@@ -180,16 +180,16 @@ def test_a_session_of_tls_that_is_offered_again_keeps_its_name(with_names, autho
 
 
 @pytest.mark.parametrize("field", ["SSL_CLIENT_S_DN_CN", "ssl_client_s_dn_cn", "Ssl-Client-S-Dn-Cn"])
-def test_a_client_can_not_name_itself(with_names, field):
+def test_a_client_can_not_set_its_name(with_names, field):
     assert status(with_names, [(field, "alice")]) == 403
 
 
-def test_a_client_with_a_certificate_can_not_name_itself_otherwise(with_names, authority):
+def test_a_client_with_a_certificate_can_not_set_another_name(with_names, authority):
     own = authority.client(certificate=authority.issue_joined("mallory", usage="clientAuth"))
     assert status(with_names, [("ssl_client_s_dn_cn", "alice")], tls=own) == 403
 
 
-# A condition that only TLS can carry
+# Certificates, which only clients with TLS can present
 
 
 PLAIN_IS_REFUSED = "non-SSL connection received but disallowed"
@@ -198,7 +198,7 @@ PLAIN_IS_REFUSED = "non-SSL connection received but disallowed"
 @pytest.mark.ours_only("a configuration file")
 @pytest.mark.parametrize("web", ["", "auth = false", "auth = true"], ids=["no pages", "open pages", "pages"])
 @pytest.mark.parametrize("by_name", [False, True], ids=["verify-client", "ClientCertCNAuth"])
-def test_where_certificates_are_demanded_nobody_gets_in_without_tls(echo_target, directory, authority, certificate, root, by_name, web):
+def test_where_certificates_are_required_no_client_gets_in_without_tls(echo_target, directory, authority, certificate, root, by_name, web):
     settings = ['[[auth]]\nplugin = "ClientCertCNAuth"\nsource = "alice"'] if by_name else []
     if web == "auth = true" and not by_name:
         settings.append('[[auth]]\nplugin = "ExpectOrigin"\nsource = "https://a.example"')
@@ -261,19 +261,19 @@ def with_pages(echo_target, root):
         yield running
 
 
-def test_web_auth_asks_before_files_are_served(with_pages):
+def test_web_auth_requires_a_password_for_files(with_pages):
     for method in ["GET", "HEAD"]:
         answer = with_pages.get("/text.txt", method)
         assert answer.status == 401
         assert answer["WWW-Authenticate"] == 'Basic realm="Websockify"'
 
 
-def test_web_auth_asks_before_it_tells_what_there_is(with_pages):
+def test_web_auth_reveals_nothing_without_a_password(with_pages):
     for path in ["/", "/missing.txt", "/sub/"]:
         assert with_pages.get(path).status == 401
 
 
-def test_web_auth_serves_who_knows_the_password(with_pages):
+def test_web_auth_serves_files_with_the_password(with_pages):
     with with_pages.http() as connection:
         for _ in range(3):
             assert connection.get("/text.txt", fields=[basic("user:pass")]).status == 200
@@ -281,18 +281,18 @@ def test_web_auth_serves_who_knows_the_password(with_pages):
         assert connection.read_head().status == 101
 
 
-def test_web_auth_tells_who_knows_the_password_what_there_is(with_pages):
+def test_web_auth_lists_directories_with_the_password(with_pages):
     assert with_pages.get("/missing.txt", fields=[basic("user:pass")]).status == 404
 
 
-def test_web_auth_ends_the_connection_of_who_does_not(with_pages):
+def test_web_auth_ends_the_connection_after_a_refusal(with_pages):
     with with_pages.http() as connection:
         assert connection.get("/text.txt", fields=[basic("user:pass")]).status == 200
         assert connection.get("/text.txt", fields=[basic("user:wrong")]).status == 401
         assert connection.read_to_end() == b""
 
 
-def test_without_web_auth_files_are_for_everybody(echo_target, root):
+def test_without_web_auth_files_need_no_password(echo_target, root):
     with start("BasicHTTPAuth", "user:pass", echo_target, "--web", root) as running:
         assert running.get("/text.txt").status == 200
         assert status(running) == 401
@@ -321,7 +321,7 @@ def test_a_token_does_not_replace_a_password(echo_target, directory):
         assert status(running, [basic("user:pass")], path="/?token=x") != 101
 
 
-def test_who_may_not_in_does_not_learn_which_tokens_there_are(echo_target, directory):
+def test_a_client_without_the_password_does_not_learn_which_tokens_exist(echo_target, directory):
     tokens = directory / "tokens"
     tokens.write_text(f"t: 127.0.0.1:{echo_target.port}\n")
     options = ["--token-plugin", "TokenFile", "--token-source", tokens]
@@ -344,7 +344,7 @@ def test_who_may_not_in_does_not_learn_which_tokens_there_are(echo_target, direc
         ("--auth-plugin NoSuchPlugin --auth-source x", "there is no auth plugin 'NoSuchPlugin'"),
     ],
 )
-def test_a_plugin_that_nobody_could_pass_is_refused_at_the_start(words, text, directory):
+def test_a_plugin_that_rejects_every_client_is_refused_at_the_start(words, text, directory):
     result = gateway.run(*words.split(), gateway.free_port(), "localhost:5900", cwd=directory)
     assert result.returncode == 2
     assert text in result.stderr
@@ -385,7 +385,7 @@ source-file = "password"
 
 @ours_only
 @pytest.mark.skipif(os.geteuid() != 0, reason="the roles' files in /proc are for root to see")
-def test_a_password_in_a_file_is_in_no_list_of_processes(echo_target, directory):
+def test_a_password_in_a_file_is_in_no_process_list(echo_target, directory):
     (directory / "password").write_text("user:s3cr3t\n")
     text = '[auth]\nplugin = "BasicHTTPAuth"\nsource-file = "password"\n'
     with start_file(directory, text, echo_target) as running:
@@ -421,7 +421,7 @@ def test_a_password_on_the_command_line_is_not_printed():
         ("auth = 1", "expected a table [auth], or several [[auth]]"),
     ],
 )
-def test_what_is_wrong_in_the_file_is_said(directory, text, message):
+def test_errors_in_the_file_are_reported(directory, text, message):
     (directory / "x.toml").write_text(f"target = 'a:1'\n{text}" if text[0] == "[" else f"{text}\ntarget = 'a:1'")
     result = gateway.run("--config", directory / "x.toml", "--check")
     assert result.returncode == 78

@@ -1,4 +1,4 @@
-"""Auth plugins of the administrator's own: programs, services and classes of Python."""
+"""Custom auth plugins: programs, services and Python classes."""
 
 import base64
 import contextlib
@@ -40,7 +40,7 @@ def answering(said):
 
 
 def upgrade(running, fields=(), *, path="/websockify", tls=None, timeout=None):
-    """The answer to an opening handshake; `None` if there is none."""
+    """The response to an opening handshake; `None` if there is none."""
     with running.http(timeout, tls=tls) as connection:
         connection.send(requests.request(path, fields=[*client.upgrade_fields(client.new_key()), *fields]))
         with contextlib.suppress(requests.Closed, ConnectionResetError):
@@ -81,7 +81,7 @@ def running(program, echo_target, root):
 
 @pytest.fixture
 def questions(directory):
-    """A file that a program without privilege can write."""
+    """A file that an unprivileged program can write."""
     kept = directory / "questions"
     kept.touch()
     kept.chmod(0o666)
@@ -95,17 +95,17 @@ def last(questions):
 ours = pytest.mark.ours_only("the original takes classes of Python only")
 
 
-# What a program answers
+# Answers of programs
 
 
 @ours
-def test_whom_a_program_allows_gets_a_session(running):
+def test_a_client_that_a_program_allows_gets_a_session(running):
     with running.websocket(fields=[answering({"allow": True})]) as websocket:
         websocket.expect_echo()
 
 
 @ours
-def test_whom_a_program_refuses_gets_403_and_the_log_the_reason(running):
+def test_a_refusal_by_a_program_is_403_and_its_reason_is_logged(running):
     answer = upgrade(running, [answering({"refuse": "not\x1b today"})])
     assert (answer.status, answer.reason, answer["WWW-Authenticate"]) == (403, "Forbidden", None)
     running.wait_log(r"127\.0\.0\.1: the plugin refuses: not\\.* today$")
@@ -122,7 +122,7 @@ def test_status_reason_and_fields_of_an_answer_reach_the_client(running):
 
 
 @ours
-def test_an_answer_can_not_say_what_concerns_the_connection_or_the_body(running):
+def test_an_answer_can_not_set_fields_of_the_connection_or_the_body(running):
     fields = {"Content-Length": "9999", "Transfer-Encoding": "chunked", "Connection": "upgrade", "X-Kept": "1"}
     said = {"refuse": "no", "headers": fields}
     with running.http() as connection:
@@ -151,7 +151,7 @@ def test_an_answer_can_not_say_what_concerns_the_connection_or_the_body(running)
     ],
     ids=lambda value: None if isinstance(value, dict) else "-",
 )
-def test_an_answer_that_makes_no_sense_is_503_and_costs_nobody_else(running, said, reason):
+def test_an_invalid_answer_is_503_and_affects_no_other_client(running, said, reason):
     answer = upgrade(running, [answering(said)])
     assert answer.status == 503 and answer["Set-Cookie"] is None
     running.wait_log(f"cannot ask whether a client is let in: the plugin: .*{reason}")
@@ -160,13 +160,13 @@ def test_an_answer_that_makes_no_sense_is_503_and_costs_nobody_else(running, sai
 
 
 @ours
-def test_an_answer_that_has_expired_is_no_yes(running):
+def test_an_answer_that_has_expired_allows_nothing(running):
     assert status(running, [answering({"allow": True, "expires": time.time() - 1})]) == 403
     assert status(running, [answering({"allow": True, "expires": time.time() + 60})]) == 101
 
 
 @ours
-def test_a_program_that_dies_is_started_again(program, echo_target):
+def test_a_program_that_dies_is_restarted(program, echo_target):
     with start(f"exec:{program}", echo_target) as running:
         for _ in range(2):
             assert status(running, [answering("crash")]) == 503
@@ -175,7 +175,7 @@ def test_a_program_that_dies_is_started_again(program, echo_target):
 
 
 @ours
-def test_a_program_that_does_not_answer_costs_its_own_client_only(running):
+def test_a_program_that_does_not_answer_affects_only_its_own_client(running):
     answers = []
     thread = threading.Thread(target=lambda: answers.append(status(running, [answering("hang")], timeout=9)))
     thread.start()
@@ -187,7 +187,7 @@ def test_a_program_that_does_not_answer_costs_its_own_client_only(running):
 
 
 @ours
-def test_pages_are_asked_about_and_may_lead_to_a_login(running):
+def test_requests_for_pages_are_checked_and_may_be_redirected_to_a_login(running):
     assert running.get("/text.txt", fields=[answering({"allow": True})]).status == 200
     said = {"refuse": "no session", "status": 302, "headers": {"Location": "https://login.example/"}}
     answer = running.get("/text.txt", fields=[answering(said)])
@@ -195,11 +195,11 @@ def test_pages_are_asked_about_and_may_lead_to_a_login(running):
     assert running.get("/missing.txt", fields=[answering({"refuse": "no"})]).status == 403
 
 
-# What a program is asked
+# Questions to programs
 
 
 @ours
-def test_a_program_is_told_all_that_is_known_of_a_client(program, echo_target, questions, authority, certificate):
+def test_a_program_receives_all_that_is_known_of_a_client(program, echo_target, questions, authority, certificate):
     options = ["--auth-source", questions, "--cert", certificate, "--verify-client"]
     with start(f"exec:{program}", echo_target, *options, "--cafile", authority.certificate) as running:
         own = authority.client(certificate=authority.issue_joined("alice", usage="clientAuth"))
@@ -218,7 +218,7 @@ def test_a_program_is_told_all_that_is_known_of_a_client(program, echo_target, q
 
 
 @ours
-def test_a_program_is_told_what_a_client_wants(program, echo_target, questions, root):
+def test_a_program_receives_the_request_of_a_client(program, echo_target, questions, root):
     options = ["--auth-source", questions, "--web", root, "--web-auth"]
     with start(f"exec:{program}", echo_target, *options) as running:
         running.get("/text.txt", fields=[answering({"allow": True})])
@@ -228,7 +228,7 @@ def test_a_program_is_told_what_a_client_wants(program, echo_target, questions, 
 
 
 @ours
-def test_of_several_each_is_asked_and_told_who_it_is(program, echo_target, questions, directory):
+def test_each_of_several_plugins_is_queried_and_learns_the_user(program, echo_target, questions, directory):
     (directory / "password").write_text("alice:secret\n")
     text = f"""
         [[auth]]
@@ -260,7 +260,7 @@ for line in sys.stdin:
 
 
 @ours
-def test_a_program_is_asked_before_the_token_is_looked_up_which_then_is_told_the_user(
+def test_the_token_lookup_follows_the_authentication_and_receives_the_user(
     program, echo_target, questions, directory
 ):
     tokens = directory / "tokens"
@@ -291,7 +291,7 @@ def test_a_program_is_asked_before_the_token_is_looked_up_which_then_is_told_the
 def test_a_session_ends_with_its_lifetime(running):
     with running.websocket(fields=[answering({"allow": True, "lifetime": 0.3})]) as websocket:
         began = time.monotonic()
-        # Traffic makes it no longer.
+        # Traffic does not extend it.
         while time.monotonic() - began < 0.2:
             websocket.expect_echo()
         assert websocket.read_close() == (1008, "Session lifetime is over")
@@ -355,7 +355,7 @@ def test_a_service_over_http_decides(echo_target):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        # A name, for the sandbox to let it be resolved beside a target that is an address.
+        # A name, so that the sandbox allows resolving it although the target is an address.
         with start(f"http://localhost:{server.server_address[1]}/ask", echo_target) as running:
             assert status(running, [answering({"allow": True})]) == 101
             assert status(running, [answering({"refuse": "no"})]) == 403
@@ -363,7 +363,7 @@ def test_a_service_over_http_decides(echo_target):
         server.shutdown()
 
 
-# Classes of Python, which the original takes too
+# Python classes, which the original accepts too
 
 
 MODULE = """
@@ -419,17 +419,17 @@ def python(modules, echo_target):
 
 
 @pytest.mark.parametrize("word", ["source", "yes", "fields"])
-def test_whom_a_class_of_python_lets_in_gets_a_session(python, word):
+def test_a_client_that_a_python_class_allows_gets_a_session(python, word):
     with python.websocket(fields=says(word)) as websocket:
         websocket.expect_echo()
 
 
-def test_whom_a_class_refuses_gets_403(python):
+def test_a_refusal_by_a_class_is_403(python):
     answer = upgrade(python)
     assert (answer.status, answer.reason) == (403, "Forbidden")
 
 
-def test_a_class_says_status_reason_and_fields(python):
+def test_a_class_chooses_status_reason_and_fields(python):
     answer = upgrade(python, says("ask"))
     assert (answer.status, answer.reason) == (401, "Name Yourself")
     assert answer["WWW-Authenticate"] == 'Basic realm="mine"'
@@ -437,12 +437,12 @@ def test_a_class_says_status_reason_and_fields(python):
     python.wait_log("401 a line for the log$")
 
 
-def test_a_class_is_told_the_target(python, echo_target):
+def test_a_class_receives_the_target(python, echo_target):
     answer = upgrade(python, says("target"))
     assert (answer.status, answer["X-Host"], answer["X-Port"]) == (418, "'127.0.0.1'", str(echo_target.port))
 
 
-def test_a_class_is_told_the_target_of_a_token(modules, echo_target, directory):
+def test_a_class_receives_the_target_of_a_token(modules, echo_target, directory):
     tokens = directory / "tokens"
     tokens.write_text(f"t: 127.0.0.1:{echo_target.port}\nu: unix_socket:/run/x\n")
     options = ["--token-plugin", "TokenFile", "--token-source", tokens]
@@ -453,11 +453,11 @@ def test_a_class_is_told_the_target_of_a_token(modules, echo_target, directory):
         answer = upgrade(running, says("target"), path="/?token=u")
         assert (answer["X-Host"], answer["X-Port"]) == ("None", "None")
         assert status(running, says("yes"), path="/?token=t") == 101
-        # Who has no good token is refused before, as nobody can say where it leads.
+        # A client without a valid token is rejected before, since the target is unknown.
         assert status(running, says("yes"), path="/?token=x") in (None, 403)
 
 
-def test_a_class_guards_pages_and_is_told_the_target_there_too(modules, echo_target, root):
+def test_a_class_protects_pages_and_receives_the_target_there_too(modules, echo_target, root):
     with start_python(modules, echo_target, "--web", root, "--web-auth") as running:
         assert running.get("/text.txt", fields=says("yes")).status == 200
         assert upgrade_less(running).status == 403
@@ -481,7 +481,7 @@ def test_a_class_finds_the_name_in_a_clients_certificate(modules, echo_target, a
 
 
 @pytest.mark.parametrize("word", ["raise", "exit", "die"])
-def test_a_class_that_fails_lets_nobody_in_and_costs_its_own_client_only(python, word):
+def test_a_class_that_fails_rejects_only_its_own_client(python, word):
     assert status(python, says(word)) in (None, 503)
     assert status(python, says("yes")) == 101
 
@@ -504,14 +504,14 @@ def test_a_class_in_the_current_directory_is_found_without_the_original(director
 
 @ours
 @pytest.mark.parametrize("plugin", ["exec:", "unix:", "http://", "http://me:hush@localhost/"])
-def test_a_plugin_that_makes_no_sense_is_told_at_the_start(plugin):
+def test_an_invalid_plugin_is_reported_at_the_start(plugin):
     result = gateway.run("--auth-plugin", plugin, "6080", "localhost:5900")
     assert result.returncode == 2 and "auth plugin" in result.stderr
     assert "hush" not in result.stderr
 
 
 @ours
-def test_a_program_that_is_not_there_is_told_by_the_check(directory):
+def test_a_missing_program_is_reported_by_the_check(directory):
     (directory / "x.toml").write_text("target = 'a:1'\n[auth]\nplugin = 'exec:nothing'\n")
     result = gateway.run("--config", directory / "x.toml", "--check")
     assert f"auth.plugin: {directory}/nothing can't be opened" in result.stderr
@@ -519,7 +519,7 @@ def test_a_program_that_is_not_there_is_told_by_the_check(directory):
 
 
 @ours
-def test_a_source_is_printed_by_nobody(program):
+def test_a_source_is_never_printed(program):
     options = ["--auth-plugin", f"exec:{program}", "--auth-source", "hush", "6080", "a:1"]
     printed = gateway.run("--print-config", *options)
     assert printed.returncode == 0 and f'plugin = "exec:{program}"' in printed.stdout
@@ -527,7 +527,7 @@ def test_a_source_is_printed_by_nobody(program):
 
 
 @ours
-def test_a_connector_that_dies_gets_its_programs_anew(program, echo_target):
+def test_a_new_connector_gets_new_programs(program, echo_target):
     with start(f"exec:{program}", echo_target) as running:
         assert status(running, [answering({"allow": True})]) == 101
         processes.kill(processes.with_role(running.pid, "connector"))

@@ -1,4 +1,4 @@
-"""Lines by which other programs call this one, and what they expect of it."""
+"""Command lines by which other programs start this one, and what they expect of it."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ exit 1
 def test_open_ondemand_finds_its_line_and_the_process_that_it_started(echo_target, directory):
     port = gateway.free_port()
     words = [gateway.command(), str(port), str(echo_target.port)]
-    # What it leaves behind would hold pipes of ours.
+    # The process that it leaves behind would inherit our pipes.
     with open(directory / "output", "wb") as output:
         script = subprocess.run(
             ["bash", "-c", OPEN_ONDEMAND, "bash", *words], cwd=directory, timeout=20, start_new_session=True,
@@ -54,12 +54,12 @@ def test_foreman_reads_both_outputs_to_their_end(echo_target, certificate):
         assert background.status == 0
         assert "Address already in use" not in background.errors
         background.echo()
-        # The same once more, as when two ask at a time.
+        # Once more, as with two requests at a time.
         again = gateway.run(*options, background.port, addresses[1])
         assert "[Errno 98] Address already in use" in again.stderr
 
 
-def test_qemu_web_desktop_asks_for_the_background_twice(echo_target, directory):
+def test_qemu_web_desktop_requests_the_background_twice(echo_target, directory):
     (directory / "vnc.html").write_text("noVNC")
     words = ["-D", "--web", directory, "{port}", f"127.0.0.1:{echo_target.port}", "-D"]
     with Background(*words) as background:
@@ -103,7 +103,7 @@ def test_a_unix_target_behind_an_address(directory):
 
 
 @pytest.mark.parametrize("word", ["--heartbeat=30", "--idle-timeout 120", "--timeout 120", "--record {}/rec"])
-def test_novnc_proxy_puts_options_behind_the_addresses(echo_target, directory, word):
+def test_novnc_proxy_puts_options_after_the_addresses(echo_target, directory, word):
     (directory / "vnc.html").write_text("noVNC")
     port = gateway.free_port()
     words = f"--web {directory} {port} localhost:{echo_target.port} {word.format(directory)}".split()

@@ -11,13 +11,13 @@ from harness.client import WebSocket
 
 
 def served_name(running, context):
-    """The common name of the certificate that a new connection gets."""
+    """The common name of the certificate that a new connection receives."""
     with running.connect(tls=context) as sock:
         return dict(pair for part in sock.getpeercert()["subject"] for pair in part)["commonName"]
 
 
 def assert_refused(running, context, *errors):
-    """No session comes about; with TLS 1.3 a client may see it only later."""
+    """Asserts that no session is established; with TLS 1.3 a client may notice only later."""
     with pytest.raises(errors or (OSError, AssertionError)):
         with running.websocket(tls=context) as websocket:
             websocket.expect_echo()
@@ -30,7 +30,7 @@ def assert_refused(running, context, *errors):
 def test_openssl_does_a_handshake_with_each_kind_of_key(echo_target, authority, kind):
     with gateway.start(echo_target.port, "--cert", authority.issue_joined(kind=kind)) as running:
         for version, shown in [("-tls1_2", "TLSv1.2"), ("-tls1_3", "TLSv1.3")]:
-            # The curve of the key must be among them.
+            # The client must offer the curve of the key.
             for groups in ["P-256:P-384", "P-384:P-256", "X25519:P-256:P-384"]:
                 words = ["-brief", "-verify_return_error", "-CAfile", authority.certificate, version, "-groups", groups]
                 client = ["openssl", "s_client", "-connect", f"127.0.0.1:{running.listen[1]}", *map(str, words)]
@@ -66,7 +66,7 @@ def test_the_key_may_precede_the_certificate(echo_target, authority, client, dir
 
 
 def test_a_chain_is_sent_whole(echo_target, authority, directory):
-    """The client knows the root alone."""
+    """The client knows only the root."""
     between = certificates.Authority(directory / "between", "Intermediate", issuer=authority)
     certificate, key = between.issue()
     chain = directory / "chain.pem"
@@ -86,7 +86,7 @@ def test_an_encrypted_key_is_opened_with_its_password(echo_target, authority, cl
         assert "s3cret" not in running.log
 
 
-def test_relative_paths_are_those_of_the_start(echo_target, authority, client, directory, tls_root):
+def test_relative_paths_are_resolved_in_the_initial_directory(echo_target, authority, client, directory, tls_root):
     joined = directory / "relative.pem"
     joined.write_bytes(authority.issue_joined().read_bytes())
     options = ["--cert", "relative.pem", "--web", tls_root]
@@ -226,7 +226,7 @@ def test_verify_client_lets_a_client_with_a_certificate_in(verifying, authority)
 @pytest.mark.ours_only("gateways that share the secret of session tickets")
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_verify_client_sees_the_certificate_in_each_handshake(echo_target, certificate, authority, version):
-    """What is resumed takes it from a ticket, which each gateway could make."""
+    """A resumed session takes the certificate from its ticket, which any gateway could forge."""
     own = authority.issue_joined("client", usage="clientAuth")
     client = authority.client(certificate=own, maximum=version)
     options = ["--workers", "2", "--cert", certificate, "--verify-client", "--cafile", authority.certificate]
@@ -248,14 +248,14 @@ def test_verify_client_refuses_a_certificate_of_another_authority(verifying, aut
     assert_refused(verifying, authority.client(certificate=own), OSError)
 
 
-def test_without_verify_client_no_certificate_is_asked_for(secure, authority, directory):
+def test_without_verify_client_no_certificate_is_requested(secure, authority, directory):
     other = certificates.Authority(directory / "other", "Other CA")
     own = other.issue_joined("client", usage="clientAuth")
     with secure.websocket(tls=authority.client(certificate=own)) as websocket:
         websocket.expect_echo()
 
 
-def test_a_key_that_can_not_be_read_is_told_once_and_plain_clients_are_served(echo_target, authority, client, directory):
+def test_an_unreadable_key_is_reported_once_and_plain_clients_are_served(echo_target, authority, client, directory):
     certificate, _ = authority.issue()
     unreadable = directory / "a directory"
     unreadable.mkdir()

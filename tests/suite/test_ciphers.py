@@ -19,7 +19,7 @@ def context(authority, version, suites=None):
 
 
 def negotiated(running, context):
-    """The suite that a client gets, or `None`."""
+    """The suite that a client negotiates, or `None`."""
     try:
         with running.websocket(tls=context) as websocket:
             websocket.expect_echo()
@@ -46,14 +46,14 @@ def test_only_chosen_suites_of_tls_1_2_are_accepted(echo_target, authority, cert
             assert found == (suite if suite in expected else None)
 
 
-def test_tls_1_3_is_not_touched(echo_target, authority, certificate):
+def test_tls_1_3_is_not_affected(echo_target, authority, certificate):
     with gateway.start(echo_target.port, "--cert", certificate, "--ssl-ciphers", AES_128) as running:
         assert negotiated(running, context(authority, ssl.TLSVersion.TLSv1_3)).startswith("TLS_")
 
 
 @pytest.mark.parametrize("choice", ["RC4", "TLS_AES_128_GCM_SHA256", "nonsense", "ALL:!ALL"])
-def test_a_choice_that_leaves_nothing_serves_nobody(echo_target, authority, certificate, choice):
-    """The original finds out with each client; ours does not start."""
+def test_a_choice_without_any_suite_serves_no_client(echo_target, authority, certificate, choice):
+    """The original fails with each client; ours does not start."""
     options = ["--cert", certificate, "--ssl-ciphers", choice]
     if gateway.IS_OURS:
         result = gateway.run(*options, gateway.free_port(), f"127.0.0.1:{echo_target.port}")
@@ -65,7 +65,7 @@ def test_a_choice_that_leaves_nothing_serves_nobody(echo_target, authority, cert
 
 
 @pytest.mark.ours_only("the original says nothing")
-def test_what_is_dropped_is_named(echo_target, certificate):
+def test_dropped_suites_are_named(echo_target, certificate):
     options = ["--cert", certificate, "--ssl-ciphers", f"{AES_128}:DHE-RSA-AES128-SHA"]
     with gateway.start(echo_target.port, *options) as running:
         running.wait_log(r"--ssl-ciphers: no supported cipher suite is named by DHE-RSA-AES128-SHA$")

@@ -1,4 +1,4 @@
-"""How sessions end: nothing is lost, both sides hear of it, nobody waits for ever."""
+"""How sessions end: no data is lost, both sides are notified, nothing waits without a limit."""
 
 import random
 import signal
@@ -98,7 +98,7 @@ def test_a_refusing_target_is_reported_with_1011_after_the_upgrade():
 # The client ends
 
 
-def test_what_precedes_a_close_reaches_the_target_which_then_sees_the_end(session):
+def test_data_before_a_close_reaches_the_target_which_then_sees_the_end(session):
     websocket, target = session
     websocket.send(frames.binary(b"last ") + frames.binary(b"words") + frames.close(1000))
     assert targets.read_to_end(target) == b"last words"
@@ -124,7 +124,7 @@ def test_the_echo_of_what_precedes_a_fin_still_arrives(websocket):
     assert code == 1000
 
 
-def test_a_clients_fin_reaches_the_target_behind_its_data(session):
+def test_a_clients_fin_reaches_the_target_after_its_data(session):
     websocket, target = session
     websocket.send_binary(b"data")
     websocket.sock.shutdown(socket.SHUT_WR)
@@ -172,7 +172,7 @@ def test_a_client_that_resets_under_load_ends_the_target(session):
             target.sendall(bytes(65536))
 
 
-def test_a_close_from_both_sides_at_once_ends_in_order(session):
+def test_a_close_from_both_sides_at_once_ends_cleanly(session):
     websocket, target = session
     websocket.send_close(1000, b"bye")
     target.close()
@@ -182,7 +182,7 @@ def test_a_close_from_both_sides_at_once_ends_in_order(session):
 
 
 def test_a_close_while_the_target_floods_is_answered(session):
-    """The data that was on its way may come first, but not for ever."""
+    """Data in transit may come first, but with a limit."""
     websocket, target = session
     target.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
     targets.fill(target)
@@ -191,7 +191,7 @@ def test_a_close_while_the_target_floods_is_answered(session):
     assert (code, reason) == (1000, "enough")
 
 
-# Nobody waits for ever
+# Time limits
 
 
 def test_a_violation_ends_the_target_at_once(session):
@@ -233,8 +233,8 @@ def test_after_its_close_the_gateway_does_not_wait_for_the_clients_fin(websocket
 
 
 def end_by(running, number):
-    """Sends a signal and gives the seconds until every process is gone."""
-    time.sleep(0.2)  # The original loses a signal that comes while it forks.
+    """Sends a signal and returns the seconds until every process has ended."""
+    time.sleep(0.2)  # The original loses a signal that arrives during a fork.
     members = running.tree()
     began = time.monotonic()
     running.process.send_signal(number)
@@ -262,7 +262,7 @@ def test_sigterm_ends_an_unread_session_within_3_seconds():
             assert end_by(running, signal.SIGTERM) < 3
 
 
-def test_sigterm_says_1001_to_every_session(echo_target):
+def test_sigterm_closes_every_session_with_1001(echo_target):
     running = gateway.start(echo_target.port)
     sessions = [running.websocket() for _ in range(5)]
     running.process.send_signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""The command as it is installed: a script that sh and Python can be given, and that becomes the program."""
+"""The installed command: a script for sh and for Python that executes the program."""
 
 import os
 import pathlib
@@ -15,7 +15,7 @@ PROGRAMS = ["websockify", "websockify-worker"]
 
 @pytest.fixture(scope="module")
 def command(module_directory):
-    """The command of an installation in a directory of its own."""
+    """The command of an installation in a separate directory."""
     if not gateway.IS_OURS:
         return gateway.command()
     place = module_directory / "usr"
@@ -33,7 +33,7 @@ if gateway.IS_OURS:
 
 
 @pytest.mark.parametrize("interpreter", INTERPRETERS)
-def test_it_can_be_given_to_an_interpreter_and_keeps_the_process(echo_target, command, interpreter):
+def test_it_can_be_run_by_an_interpreter_and_keeps_the_process(echo_target, command, interpreter):
     with gateway.start(echo_target.port, prefix=interpreter, program=command) as running:
         with running.websocket() as websocket:
             websocket.expect_echo()
@@ -83,7 +83,7 @@ def test_a_program_that_is_missing_is_named(directory):
 
 @pytest.mark.ours_only("builds from source")
 @pytest.mark.parametrize("interpreter", [["sh"], ["bash"], [sys.executable]])
-def test_the_script_of_the_sources_shows_how_the_build_goes(directory, interpreter):
+def test_the_script_in_the_sources_explains_how_to_build(directory, interpreter):
     script = shutil.copy(gateway.ROOT / "run", directory / "run")
     built = directory / "target/release"
     built.mkdir(parents=True)

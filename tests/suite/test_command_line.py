@@ -75,7 +75,7 @@ def test_the_last_of_repeated_options_wins(port, echo_target, directory):
             assert connection.get("/").body == b"page"
 
 
-# What is refused, with what text
+# What is rejected, and the messages
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def assert_usage_error(words, text, directory):
     assert result.stdout == ""
 
 
-def test_an_ambiguous_prefix_names_what_it_could_be(directory):
+def test_an_ambiguous_prefix_lists_the_candidates(directory):
     result = gateway.run("--unix", "6080", cwd=directory)
     assert result.returncode == USAGE_ERROR
     assert "--unix-listen" in result.stderr
@@ -208,7 +208,7 @@ def help_text():
     return gateway.run("--help").stdout.replace("=", " ").replace(",", " ")
 
 
-def test_version_is_told():
+def test_version_is_printed():
     result = gateway.run("--version")
     assert result.returncode == 0
     assert "websockify" in result.stdout
@@ -216,7 +216,7 @@ def test_version_is_told():
 
 
 def test_the_program_may_be_started_through_a_link(directory, port, echo_target):
-    """As noVNC does it, with a `websockify` of its own in PATH."""
+    """As noVNC does it, with its own `websockify` in PATH."""
     link = directory / "websockify"
     link.symlink_to(gateway.command())
     process = subprocess.Popen(

@@ -28,7 +28,7 @@ class Controlled(Instance):
         return str(self.runtime / "control")
 
     def ask(self, request, timeout=15):
-        """One request as it stands on the wire, and the answer."""
+        """Sends one request as raw bytes and returns the answer."""
         line = request if isinstance(request, bytes) else json.dumps(request).encode() + b"\n"
         with socket.socket(socket.AF_UNIX) as control:
             control.settimeout(timeout)
@@ -38,7 +38,7 @@ class Controlled(Instance):
         return json.loads(answer) if answer else None
 
     def wait_sessions(self, count):
-        """The connector tells of sessions a moment after they have begun."""
+        """The connector reports sessions with a short delay."""
         status = {"request": "status"}
         assert processes.wait_for(lambda: self.ask(status)["status"]["sessions"] == count), self.log
 
@@ -74,7 +74,7 @@ def test_status_sessions_and_the_end_of_one(instance):
         assert "no session" in instance.ctl("disconnect", "vnc", str(sessions[0]["id"]), status=1)
 
 
-def test_tables_for_people(instance):
+def test_tables_are_readable(instance):
     with instance.websocket() as websocket:
         websocket.expect_echo()
         instance.wait_sessions(1)
@@ -94,7 +94,7 @@ def test_status_without_a_name_shows_all(instance, directory):
     assert (cold, vnc["running"], vnc["listens_elsewhere"]) == ({"name": "cold", "running": False}, True, None)
 
 
-def test_the_outcome_of_a_reload_is_told(instance):
+def test_the_outcome_of_a_reload_is_reported(instance):
     assert "generation 2" in instance.ctl("reload", "vnc", "--wait")
     instance.write("nonsense")
     assert "nonsense" in instance.ctl("reload", "vnc", "--wait", status=1)
@@ -104,7 +104,7 @@ def test_the_outcome_of_a_reload_is_told(instance):
     assert processes.wait_for(lambda: len(instance.reloads()) == 3)
 
 
-def test_the_outcome_of_an_upgrade_is_told_by_the_next_version(instance):
+def test_the_outcome_of_an_upgrade_is_reported_by_the_new_version(instance):
     with instance.websocket() as websocket:
         waiting = []
         thread = threading.Thread(target=lambda: waiting.append(instance.ask({"request": "upgrade"})))
@@ -116,7 +116,7 @@ def test_the_outcome_of_an_upgrade_is_told_by_the_next_version(instance):
         assert "takes over" in instance.log
 
 
-def test_draining_lets_nobody_in_and_ends_with_the_last(instance):
+def test_draining_rejects_new_clients_and_ends_with_the_last_session(instance):
     with instance.websocket() as websocket:
         instance.ctl("drain", "vnc")
         with pytest.raises(ConnectionRefusedError):
@@ -152,7 +152,7 @@ def test_metrics(instance):
 
 
 @pytest.mark.parametrize("request_bytes", [b"\n", b"nonsense\n", b'{"request":"halt"}\n', b"x" * 5000, b"[" * 4000 + b"\n", b'["status"]\n'])
-def test_what_is_no_request_is_refused_and_no_more(instance, request_bytes):
+def test_an_invalid_request_is_rejected_without_an_effect(instance, request_bytes):
     try:
         assert "failed" in instance.ask(request_bytes)
     except (BrokenPipeError, ConnectionResetError):
@@ -160,7 +160,7 @@ def test_what_is_no_request_is_refused_and_no_more(instance, request_bytes):
     assert instance.ask({"request": "status"})["status"]["name"] == "vnc"
 
 
-def test_who_says_nothing_keeps_nobody_from_asking_for_ever(instance):
+def test_a_silent_peer_does_not_block_others_for_ever(instance):
     silent = []
     for _ in range(16):
         silent.append(socket.socket(socket.AF_UNIX))
@@ -199,7 +199,7 @@ def test_files_are_checked_shown_and_written(instance, directory):
     instance.ctl("check", status=78, config=written)
 
 
-def test_check_tells_of_certificates_and_keys(directory, authority, echo_target):
+def test_check_reports_on_certificates_and_keys(directory, authority, echo_target):
     with Controlled(directory, echo_target.port) as instance:
         files = directory / "files"
         files.mkdir()

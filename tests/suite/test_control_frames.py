@@ -35,7 +35,7 @@ def test_an_unasked_pong_is_ignored(websocket):
 
 
 def test_a_flood_of_pings_is_answered_in_order_up_to_the_last(websocket):
-    """An answer to the last of several pings is enough (section 5.5.3)."""
+    """It is enough to answer the last of several pings (section 5.5.3)."""
     websocket.send(b"".join(frames.encode(PING, b"%d" % number) for number in range(3000)))
     last = -1
     while last < 2999:

@@ -17,7 +17,7 @@ def target(echo_target):
 
 
 @pytest.mark.parametrize("option", ["-D", "--daemon", "--da", "-vD"])
-def test_the_caller_goes_on_when_clients_can_be_served(target, option):
+def test_the_caller_continues_when_clients_can_be_served(target, option):
     with Background(option, "{port}", target) as background:
         assert background.status == 0
         assert background.output == ""
@@ -31,7 +31,7 @@ def test_the_background_process_has_left_its_caller(target, directory):
     with Background("-D", "{port}", target, cwd=directory) as background:
         pid = background.pid()
         assert pid != background.process.pid
-        # The original's does so a moment after its caller goes on.
+        # The original's does so shortly after its caller continues.
         for number in (0, 1, 2):
             stream = f"/proc/{pid}/fd/{number}"
             assert processes.wait_for(lambda: os.readlink(stream) == "/dev/null", 2), os.readlink(stream)
@@ -59,7 +59,7 @@ def test_the_log_file_stays_open(target, directory):
             "WebSocket server settings:", "Backgrounding (daemon)", "proxying from", "connecting to:"
         ]  # fmt: skip
         assert processes.wait_for(lambda: all(text in log.read_text() for text in expected)), log.read_text()
-        # The caller has gone by then.
+        # The caller has ended by then.
         assert "proxying from" not in background.errors
 
 
@@ -85,13 +85,13 @@ def test_descriptors_of_the_caller_are_not_kept(target):
         background.echo()
 
 
-def test_a_wrong_option_is_told_to_the_caller():
+def test_a_wrong_option_is_reported_to_the_caller():
     result = gateway.run("-D", "--no-such-option", "6080", "localhost:5900")
     assert result.returncode == 2
     assert "no such option: --no-such-option" in result.stderr
 
 
-def test_a_port_in_use_is_told_to_the_caller(target):
+def test_a_port_in_use_is_reported_to_the_caller(target):
     with socket.socket() as busy:
         busy.bind(("127.0.0.1", 0))
         busy.listen()
@@ -101,13 +101,13 @@ def test_a_port_in_use_is_told_to_the_caller(target):
         assert result.returncode == (1 if gateway.IS_OURS else 0)
 
 
-def test_a_log_file_that_can_not_be_opened_is_told_to_the_caller(target, directory):
+def test_a_log_file_that_can_not_be_opened_is_reported_to_the_caller(target, directory):
     result = gateway.run("-D", "--log-file", directory, gateway.free_port(), target)
     assert result.returncode != 0
     assert str(directory) in result.stderr
 
 
-def test_options_of_time_count_in_the_background(target):
+def test_time_limits_apply_in_the_background(target):
     with Background("--daemon", "--idle-timeout=1", "--timeout=120", "{port}", target) as background:
         pid = background.pid()
         assert not processes.wait_gone([pid], 5)

@@ -1,4 +1,4 @@
-"""Nobody's share of what all need is taken by somebody else."""
+"""No client takes another's share of common resources."""
 
 import contextlib
 import socket
@@ -11,13 +11,13 @@ from harness import gateway, http, processes, targets
 
 pytestmark = pytest.mark.ours_only("the original has a process for each client")
 
-# More than may be dialled at a time.
+# More than the connector dials at a time.
 CROWD = 300
 
 
 @contextlib.contextmanager
 def switched_off():
-    """A target that does not answer: its queue is full, so that the kernel drops what comes."""
+    """A target that does not answer: its queue is full, so that the kernel drops connections."""
     with socket.socket() as listener, contextlib.ExitStack() as held:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -38,7 +38,7 @@ def request(token):
 
 
 def crowd(running, tokens, count=CROWD):
-    """Clients that have asked for a WebSocket each."""
+    """Clients that each have requested a WebSocket."""
     clients = []
     for number in range(count):
         client = running.connect()
@@ -78,7 +78,7 @@ def test_targets_that_are_switched_off_delay_no_session_with_another(directory, 
             client.close()
 
 
-def test_the_wait_for_others_counts(directory, echo_target):
+def test_the_wait_for_others_counts_towards_the_limit(directory, echo_target):
     config = directory / "vnc.toml"
     with switched_off() as off:
         source = directory / "tokens"
@@ -102,7 +102,7 @@ def test_the_wait_for_others_counts(directory, echo_target):
                 client.close()
 
 
-def test_whoever_has_gone_is_no_longer_connected(directory):
+def test_a_client_that_has_gone_is_no_longer_connected(directory):
     with switched_off() as off, start(directory, {"off": off}) as running:
         clients = crowd(running, ["off"], 20)
         time.sleep(0.3)
@@ -111,7 +111,7 @@ def test_whoever_has_gone_is_no_longer_connected(directory):
         assert processes.wait_for(lambda: running.log.count("the client has gone") == 20, 3), running.log
 
 
-# Handshakes with the longest usual key: each signature takes some milliseconds.
+# Handshakes with a key of the longest common size: each signature takes some milliseconds.
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +134,7 @@ def insecure():
 
 
 def client_hello():
-    """The first flight of a client, which costs the server a signature whoever sends it."""
+    """The first flight of a client, for which the server computes a signature."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     with contextlib.suppress(ssl.SSLWantReadError):
         insecure().wrap_bio(incoming, outgoing).do_handshake()
@@ -157,8 +157,8 @@ def wait_for_all(clients):
         client.close()
 
 
-# Machines differ in how long a signature takes, and at times in that as well: what counts is that all of a burst take
-# far longer than anything else has to wait.
+# The duration of a signature differs between machines, and over time on the same machine. It only matters that all
+# signatures of a burst together take far longer than anything else may be delayed.
 
 
 def test_a_burst_of_handshakes_delays_no_keystroke(echo_target, long_key):
@@ -176,7 +176,7 @@ def test_a_burst_of_handshakes_delays_no_keystroke(echo_target, long_key):
             assert longest < (time.monotonic() - began) / 6
 
 
-def test_a_burst_of_handshakes_delays_no_handshake_of_somebody_else(echo_target, long_key):
+def test_a_burst_of_handshakes_delays_no_handshake_of_another_client(echo_target, long_key):
     with gateway.start(echo_target.port, "--cert", long_key, "--workers", "1") as running:
         began = time.monotonic()
         clients = burst(running, 250)

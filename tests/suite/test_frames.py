@@ -30,7 +30,7 @@ def test_an_answer_has_the_shortest_length_form(session, size):
         received += length
 
 
-def test_an_empty_frame_sends_nothing_and_hurts_nobody(session):
+def test_an_empty_frame_has_no_effect(session):
     websocket, target = session
     websocket.send_binary(b"")
     websocket.send_binary(b"behind")
@@ -43,7 +43,7 @@ def test_a_hundred_empty_frames_are_passed_over(websocket):
 
 
 @pytest.mark.parametrize("key", [b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x01\x02\x03\x04"])
-def test_any_masking_key_is_undone(websocket, key):
+def test_every_masking_key_is_removed(websocket, key):
     websocket.send_binary(frames.pattern(1000), key=key)
     assert websocket.read_data(1000) == frames.pattern(1000)
 
@@ -153,7 +153,7 @@ def test_a_fragment_reaches_the_target_before_the_message_ends(session):
     assert target.recv(100) == b"first"
 
 
-def test_a_ping_between_fragments_is_answered_and_disturbs_nothing(websocket):
+def test_a_ping_between_fragments_is_answered(websocket):
     websocket.send(
         frames.binary(b"one ", fin=False)
         + frames.encode(PING, b"between")

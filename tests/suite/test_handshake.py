@@ -167,7 +167,7 @@ def test_without_a_sub_protocol_none_is_chosen(echo):
 
 
 @pytest.mark.parametrize("name", ["Origin", "Cookie", "Authorization", "X-Forwarded-For"])
-def test_a_field_without_a_meaning_here_is_ignored(echo, name):
+def test_an_unknown_field_is_ignored(echo, name):
     response, connection = upgrade(echo, upgrade_fields(new_key()) + [(name, "null")])
     with connection:
         assert response.status == 101

@@ -1,4 +1,4 @@
-"""A file system that hangs keeps nobody but those who need what is new in it."""
+"""A file system that hangs delays only those who need new data from it."""
 
 import contextlib
 import ctypes
@@ -22,7 +22,7 @@ MNT_DETACH = 2
 
 @contextlib.contextmanager
 def hanging(directory):
-    """Has whoever looks at `directory` wait: it is a file system of FUSE that nobody serves. Ends with the block."""
+    """Makes every access to `directory` hang: it is a FUSE file system without a server. Ends with the block."""
     device = os.open("/dev/fuse", os.O_RDWR)
     options = f"fd={device},rootmode=40000,user_id=0,group_id=0,allow_other".encode()
     try:
@@ -79,20 +79,20 @@ def instance(directory, echo_target, certificate):
 def test_clients_get_what_was_read_before(instance, place):
     with instance.running.websocket("/?token=known") as before:
         with hanging(getattr(instance, place)):
-            # One client finds out, for a second.
+            # The first client after it waits a second.
             assert instance.opening_time() < 3
             took = [instance.opening_time() for _ in range(5)]
             assert max(took) < 0.7, took
             before.expect_echo()
             instance.running.wait_log("the file system of the (tokens|certificate) does not answer")
         instance.running.wait_log("the file system of the (tokens|certificate) answers again")
-    # What is new then is in force again.
+    # New contents are in force again.
     (instance.tokens / "list").write_text(f"known: {instance.echo}\nnew: {instance.echo}\n")
     assert processes.wait_for(lambda: instance.opening_time("new") < 5)
 
 
 @pytest.mark.parametrize("place", ["tokens", "tls", "web"])
-def test_a_reload_that_hangs_changes_nothing_and_keeps_nobody(instance, place):
+def test_a_reload_that_hangs_changes_nothing_and_delays_no_client(instance, place):
     with instance.running.websocket("/?token=known") as before:
         with hanging(getattr(instance, place)):
             instance.running.process.send_signal(signal.SIGHUP)
@@ -114,11 +114,11 @@ def test_the_service_ends_in_time_while_a_file_system_hangs(instance):
         assert instance.running.process.wait(5) == 0
 
 
-def test_a_pipe_in_place_of_the_certificate_hangs_nobody(instance):
+def test_a_pipe_in_place_of_the_certificate_blocks_nothing(instance):
     path = instance.tls / "both.pem"
     path.unlink()
     os.mkfifo(path)
     assert instance.opening_time() < 3
     assert max(instance.opening_time() for _ in range(3)) < 0.7
-    # Whoever reads it is let go.
+    # Releases the process that reads it.
     os.close(os.open(path, os.O_WRONLY))

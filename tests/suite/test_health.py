@@ -1,4 +1,4 @@
-"""`websockifyctl health`: a session like a client's, and what came of it."""
+"""`websockifyctl health`: opens a session like a client and reports the outcome."""
 
 import os
 import re
@@ -23,7 +23,7 @@ def health(instance, *words, status=0, stdin=None):
     return said
 
 
-def test_a_target_that_is_reached_is_in_order(echo_target, directory):
+def test_a_reachable_target_is_healthy(echo_target, directory):
     with Controlled(directory, echo_target.port) as instance:
         said = health(instance)
         assert re.fullmatch(r"vnc: in order, 127\.0\.0\.1:\d+ reaches its target \(\d+ ms\)\n", said), said
@@ -38,24 +38,24 @@ class Desktop(targets.Target):
         connection.recv(1)
 
 
-def test_a_target_that_speaks_first_is_in_order(directory):
+def test_a_target_that_speaks_first_is_healthy(directory):
     with Desktop() as target, Controlled(directory, target.port) as instance:
         health(instance)
 
 
-def test_a_target_that_is_away_is_told(directory):
+def test_an_unreachable_target_is_reported(directory):
     with Controlled(directory, gateway.free_port()) as instance:
         said = health(instance, status=1)
         assert "closed with 1011: Failed to connect to downstream server" in said
 
 
-def test_an_instance_that_does_not_run_is_told(echo_target, directory):
+def test_an_instance_that_does_not_run_is_reported(echo_target, directory):
     with Controlled(directory, echo_target.port) as instance:
         pass
     assert "cannot connect to 127.0.0.1:" in health(instance, status=1)
 
 
-def test_one_that_hangs_is_told_in_time(echo_target, directory):
+def test_an_instance_that_hangs_is_reported_in_time(echo_target, directory):
     with Controlled(directory, echo_target.port, "workers = 1") as instance:
         (pid,) = processes.with_role(instance.pid, "gateway")
         os.kill(pid, 19)
@@ -67,19 +67,19 @@ def test_one_that_hangs_is_told_in_time(echo_target, directory):
             os.kill(pid, 18)
 
 
-def test_with_tls_the_certificate_is_that_of_the_file(echo_target, directory, authority):
+def test_with_tls_the_certificate_is_the_one_in_the_file(echo_target, directory, authority):
     settings = '[tls]\ncertificate = "joined.pem"\nrequired = true'
     certificate, other = authority.issue_joined(), authority.issue_joined("other.example")
     (directory / "joined.pem").write_bytes(open(certificate, "rb").read())
     with Controlled(directory, echo_target.port, settings) as instance:
         health(instance)
-        # What is shown is not what the file says any more.
+        # The certificate that is served is no longer the one in the file.
         instance.write(settings.replace("joined.pem", "other.pem"))
         (directory / "other.pem").write_bytes(open(other, "rb").read())
         assert "another certificate" in health(instance, status=1)
 
 
-def test_a_unix_socket_and_one_that_only_the_service_knows(echo_target, directory):
+def test_unix_sockets_also_those_that_only_the_service_knows(echo_target, directory):
     path = directory / "web.sock"
     with Controlled(directory, echo_target.port) as instance:
         instance.write(listen=f'"unix:{path}"')
@@ -106,7 +106,7 @@ def test_a_token_comes_from_a_file_or_standard_input(echo_target, directory):
         assert "se&cret" not in instance.log
 
 
-def test_a_password_and_an_origin_are_shown(echo_target, directory):
+def test_a_password_and_an_origin_are_sent(echo_target, directory):
     (directory / "password").write_text("alice:word\n")
     auth = '[[auth]]\nplugin = "BasicHTTPAuth"\nsource = "alice:word"\n' \
            '[[auth]]\nplugin = "ExpectOrigin"\nsource = "https://a.example"\n'  # fmt: skip

@@ -1,4 +1,4 @@
-"""`--heartbeat`: pings that show a peer to be alive, or not to be."""
+"""`--heartbeat`: pings that detect dead peers."""
 
 import time
 
@@ -13,7 +13,7 @@ def beating(echo_target):
 
 
 def answer_pings(websocket, seconds):
-    """Answers pings for a while and gives how many came."""
+    """Answers pings for a while and returns their number."""
     pings, deadline = 0, time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:
         try:
@@ -27,7 +27,7 @@ def answer_pings(websocket, seconds):
 
 
 def assert_dropped(websocket, seconds):
-    """Pings come, then the end, within `seconds`."""
+    """Expects pings, and then the end of the connection within `seconds`."""
     deadline = time.monotonic() + seconds
     try:
         while True:
@@ -74,5 +74,5 @@ def test_data_counts_as_a_sign_of_life(beating):
         assert received == b"x" * 16 + b"end"
 
 
-def test_without_the_option_nobody_is_pinged(websocket):
+def test_without_the_option_no_pings_are_sent(websocket):
     websocket.expect_silence(1.5)

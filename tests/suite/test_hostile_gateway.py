@@ -1,4 +1,4 @@
-"""A gateway that was taken over: what breaks protocol ends it, and nobody else is touched."""
+"""A compromised gateway: it is killed when it breaks protocol, and no other is affected."""
 
 import json
 import os
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.ours_only("roles in processes of their own")
 
 
 def start(directory, target, act, **settings):
-    """A service whose first gateway is in wrong hands, and whose second is not."""
+    """A service whose first gateway is compromised, and whose second is not."""
     program = rogue.install(directory, gateway.command(), act)
     return gateway.start(target.port, "--workers", "2", program=program, **settings)
 
@@ -30,9 +30,9 @@ def serves(running):
 
 
 @pytest.mark.parametrize("act", rogue.VIOLATIONS, ids=lambda act: act.__name__)
-def test_a_gateway_that_breaks_protocol_is_killed_and_touches_no_other(directory, echo_target, act):
+def test_a_gateway_that_breaks_protocol_is_killed_and_affects_no_other(directory, echo_target, act):
     with start(directory, echo_target, act) as running:
-        # The case that looks whether it listens was the first client, and is gone by now.
+        # The first client was the check that the service listens, which has ended.
         with running.connect() as bait, running.connect() as other_bait, running.websocket() as websocket:
             websocket.expect_echo()
             for client in (bait, other_bait):
@@ -63,7 +63,7 @@ def test_a_role_that_is_ready_twice_is_killed_and_replaced(directory, echo_targe
 
 
 class Watched(Instance):
-    """An instance that can be asked how it is, with a gateway in wrong hands and no other."""
+    """An instance with a control socket, whose only gateway is compromised."""
 
     def __init__(self, directory, target, act, settings="workers = 1", **options):
         self.control = directory / "run" / "control"
@@ -88,7 +88,7 @@ class Watched(Instance):
 
 
 @pytest.mark.parametrize("act", rogue.LEAVING, ids=lambda act: act.__name__)
-def test_a_target_has_one_session_whatever_is_said_of_it(directory, echo_target, act):
+def test_a_target_has_one_session_whatever_is_reported(directory, echo_target, act):
     with Watched(directory, echo_target, act) as running:
         with running.connect() as bait:
             bait.sendall(b"G")
@@ -100,14 +100,14 @@ def test_a_target_has_one_session_whatever_is_said_of_it(directory, echo_target,
             assert running.counted("websockify_sessions_active") == 0
             assert running.counted("websockify_sessions_total") == 1
             assert running.log.count(" closed by ") == 1
-            # Who says that it never had what it has is found out.
+            # Denying a session that exists is a violation that is detected.
             assert ("killed gateway 1 " in running.log) == act.__name__.startswith("lost")
-            # Nothing of it is waited for.
+            # No process or session is left over.
             assert "error" not in running.ask("drain")
             assert running.process.wait(8) == 0
 
 
-def test_a_connection_that_nobody_reads_goes_to_another_gateway(directory, echo_target):
+def test_an_unread_connection_is_given_to_another_gateway(directory, echo_target):
     settings = 'workers = 1\n[timeouts]\nfirst-byte = "500ms"'
     with Watched(directory, echo_target, rogue.hold_unread, settings) as running:
         with running.connect() as client:
@@ -126,11 +126,11 @@ def test_a_gateway_attracts_little_more_than_its_share(directory, echo_target):
             client.close()
 
 
-def test_a_gateway_that_ignores_its_end_is_killed_and_has_no_key_meanwhile(directory, echo_target, authority):
+def test_a_gateway_that_ignores_the_order_to_end_has_no_key_and_is_killed(directory, echo_target, authority):
     certificate, key = authority.issue()
     settings = f'workers = 1\n[tls]\ncertificate = "{certificate}"\nkey = "{key}"'
     with Watched(directory, echo_target, rogue.ignore_the_end, settings) as running:
-        # The rogue is a program of Python's.
+        # The rogue is a Python program.
         [rogue_pid] = [pid for pid in running.tree() if processes.arguments(pid)[-1:] == [b"gateway"]]
         servants = [pid for role in ["signer", "connector"] for pid in processes.with_role(running.pid, role)]
         assert len(servants) == 2
@@ -143,7 +143,7 @@ def test_a_gateway_that_ignores_its_end_is_killed_and_has_no_key_meanwhile(direc
 
 
 @pytest.mark.parametrize("order", ["reload", "end"])
-def test_no_role_that_stands_still_outlives_its_end(directory, echo_target, authority, order):
+def test_no_stopped_role_outlives_the_order_to_end(directory, echo_target, authority, order):
     certificate, key = authority.issue()
     settings = (
         f'workers = 2\n[tls]\ncertificate = "{certificate}"\nkey = "{key}"\n'
@@ -182,7 +182,7 @@ def test_a_gateway_that_reads_nothing_is_killed(directory, echo_target):
     with gateway.start(echo_target.port, "--workers", "1", program=program) as running:
         clients = [running.connect() for _ in range(400)]
         running.wait_log(r"gateway 1 \(pid \d+\) hangs", 10)
-        # Nothing was begun, so nobody has lost anything.
+        # No session was open, so none was lost.
         clients[0].sendall(b"GET / HTTP/1.0\r\n\r\n")
         clients[0].settimeout(5)
         assert clients[0].recv(7) == b"HTTP/1."
@@ -191,7 +191,7 @@ def test_a_gateway_that_reads_nothing_is_killed(directory, echo_target):
         assert processes.wait_for(lambda: serves(running), 5)
 
 
-def test_the_status_line_counts_what_broke_protocol(directory, echo_target):
+def test_the_status_line_counts_violations_of_protocol(directory, echo_target):
     path = directory / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifications:
         notifications.bind(str(path))
@@ -219,12 +219,12 @@ def test_a_client_with_an_expired_ticket_may_come_again(directory, echo_target, 
             return
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert b"\r\nRetry-After: " in answer
-        # It is nobody's fault.
+        # That is not a violation by anyone.
         assert "killed gateway" not in running.log
 
 
 def play(running):
-    """Lets the gateway in wrong hands act, by two clients of which it gets one."""
+    """Triggers the act of the compromised gateway, by two clients of which it gets one."""
     clients = [running.connect(), running.connect()]
     for client in clients:
         client.sendall(b"G")
@@ -232,7 +232,7 @@ def play(running):
 
 
 @pytest.mark.parametrize("flood", rogue.FLOODS, ids=lambda flood: flood.__name__)
-def test_a_gateway_that_fills_the_log_is_stopped_and_told(directory, echo_target, flood):
+def test_a_gateway_that_fills_the_log_is_limited_and_reported(directory, echo_target, flood):
     with start(directory, echo_target, flood) as running:
         until = time.monotonic() + 8
         play(running)
@@ -245,7 +245,7 @@ def test_a_gateway_that_fills_the_log_is_stopped_and_told(directory, echo_target
         assert re.search(r"^\d+ log lines of gateway 1 were dropped$", running.log, re.MULTILINE)
 
 
-def test_a_gateway_can_write_no_line_but_its_own(directory, echo_target):
+def test_a_gateway_can_not_forge_log_lines(directory, echo_target):
     with start(directory, echo_target, rogue.forge_log_lines) as running:
         play(running)
         processes.wait_for(lambda: running.log.count("gateway 1: ") >= 3 * len(rogue.FORGED) + 1, 5)
@@ -259,11 +259,11 @@ def test_a_gateway_can_write_no_line_but_its_own(directory, echo_target):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root looks into the supervisor")
-def test_no_gateway_can_touch_the_log_by_its_standard_error(directory, echo_target):
+def test_no_gateway_can_affect_the_log_by_its_standard_error(directory, echo_target):
     with start(directory, echo_target, rogue.attack_standard_error) as running:
         before = running.log
         play(running)
-        running.wait_log(f"^gateway 1: {'X' * 60}$")  # It is no secret that it can write there.
+        running.wait_log(f"^gateway 1: {'X' * 60}$")  # Lines under its own name are allowed.
         with running.websocket("/afterwards") as websocket:
             websocket.expect_echo()
             running.wait_log("/afterwards")
@@ -274,7 +274,7 @@ def test_no_gateway_can_touch_the_log_by_its_standard_error(directory, echo_targ
         assert all(place.startswith("pipe:") for place in roles)
 
 
-def test_the_last_words_of_a_role_are_in_the_log_before_its_end(directory, echo_target):
+def test_the_last_output_of_a_role_is_logged_before_its_end(directory, echo_target):
     with start(directory, echo_target, rogue.last_words) as running:
         play(running)
         running.wait_log(
@@ -284,8 +284,8 @@ def test_the_last_words_of_a_role_are_in_the_log_before_its_end(directory, echo_
 
 
 @pytest.mark.parametrize("path", ["/there.txt", "/missing.txt"])
-def test_a_gateway_in_order_is_never_taken_for_one_that_fills_the_log(directory, echo_target, path):
-    """Each request is a line, or two."""
+def test_a_proper_gateway_never_exceeds_its_log_budget(directory, echo_target, path):
+    """Each request logs one or two lines."""
     (directory / "there.txt").write_text("x")
     request = f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
     with gateway.start(echo_target.port, "--verbose", "--web", directory) as running:

@@ -1,4 +1,4 @@
-"""Every byte arrives, once and in order, in both directions at once."""
+"""Every byte arrives once and in order, in both directions at once."""
 
 import hashlib
 import random
@@ -36,7 +36,7 @@ def digest(data):
 
 
 def exchange(websocket, target, upward, downward, up_pieces, down_pieces=None):
-    """Sends both ways at once and checks both ends."""
+    """Sends in both directions at once and checks both ends."""
     websocket.sock.settimeout(20)
     target.settimeout(20)
     received = []
@@ -71,7 +71,7 @@ def test_frames_of_random_sizes_in_both_directions(session, seed):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_writes_that_ignore_the_frames_borders(session, seed):
+def test_writes_that_ignore_frame_boundaries(session, seed):
     upward, downward = random_bytes(MIB, seed), random_bytes(MIB, ~seed)
     stream = b"".join(frames.binary(piece) for piece in cut(upward, draw(seed, 1, 20, 126, 3000, 70000)))
     pieces = list(cut(stream, draw(~seed, 1, 7, 14, 100, 1448, 16384, 50000)))

@@ -1,4 +1,4 @@
-"""Certificates and keys as `openssl` writes them or has written them; and what is said of those that can't be used."""
+"""Certificates and keys as `openssl` writes them or used to write them, and messages about unusable ones."""
 
 import os
 import ssl
@@ -16,7 +16,7 @@ def openssl(*arguments):
 
 
 def offers(*arguments):
-    """Whether this openssl can do it."""
+    """Whether this openssl supports a command."""
     return subprocess.run(["openssl", *map(str, arguments)], capture_output=True, timeout=60).returncode == 0
 
 
@@ -38,7 +38,7 @@ def rsa(module_directory):
 
 
 def any_client(minimum=None, maximum=None):
-    """A client that trusts everybody, and that takes old certificates."""
+    """A client that trusts every server and accepts old certificates."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_ciphers("ALL:@SECLEVEL=0")
@@ -59,7 +59,7 @@ def assert_served(echo_target, certificate, key, *options, client=None):
 
 
 def assert_refused(echo_target, certificate, key, reason, *options):
-    """Neither the start nor `--check` lets it pass."""
+    """Both the start and `--check` reject it."""
     with gateway.start(echo_target.port, "--cert", certificate, "--key", key, *options) as running:
         with pytest.raises((OSError, AssertionError)):
             with running.websocket(tls=any_client()) as websocket:
@@ -80,7 +80,7 @@ def assert_refused(echo_target, certificate, key, reason, *options):
         assert check.returncode == 78 and reason in check.stderr, check.stderr
 
 
-# Keys that are encrypted. The first are what openssl 3 and 1 write by default.
+# Encrypted keys. The first forms are the defaults of openssl 3 and 1.
 
 PKCS8 = {
     "default": [],
@@ -135,7 +135,7 @@ def test_an_encrypted_ec_key_with_headers_is_decrypted(echo_target, directory):
 
 
 @pytest.mark.parametrize("form", ["pkcs8", "headers"])
-def test_another_pass_phrase_is_called_wrong(echo_target, rsa, directory, form):
+def test_a_wrong_pass_phrase_is_reported(echo_target, rsa, directory, form):
     certificate, key = directory / "server.crt", directory / "server.key"
     certificate.write_bytes(rsa[0].read_bytes())
     kind = ["rsa", "-aes256", "-traditional"] if form == "headers" else ["pkcs8", "-topk8"]
@@ -146,7 +146,7 @@ def test_another_pass_phrase_is_called_wrong(echo_target, rsa, directory, form):
 
 
 @pytest.mark.ours_only("the original reads it")
-def test_a_cipher_that_is_not_known_is_named(echo_target, rsa, directory):
+def test_an_unknown_cipher_is_named(echo_target, rsa, directory):
     certificate, key = directory / "server.crt", directory / "server.key"
     certificate.write_bytes(rsa[0].read_bytes())
     openssl("rsa", "-camellia256", "-traditional", "-in", rsa[1], "-out", key, "-passout", f"pass:{PASSWORD}")
@@ -159,7 +159,7 @@ def test_a_cipher_that_is_not_known_is_named(echo_target, rsa, directory):
 
 @pytest.mark.ours_only("openssl finds no block behind the mark")
 @pytest.mark.parametrize("mark", [b"\xef\xbb\xbf"])
-def test_a_byte_order_mark_is_passed_over(echo_target, rsa, directory, mark):
+def test_a_byte_order_mark_is_skipped(echo_target, rsa, directory, mark):
     certificate, key = directory / "server.crt", directory / "server.key"
     certificate.write_bytes(mark + rsa[0].read_bytes())
     key.write_bytes(mark + rsa[1].read_bytes())
@@ -173,7 +173,7 @@ def test_a_trusted_certificate_is_read(echo_target, rsa, directory):
     assert_served(echo_target, trusted, rsa[1])
 
 
-def test_a_damaged_certificate_is_called_damaged(echo_target, rsa, directory):
+def test_a_damaged_certificate_is_reported_as_such(echo_target, rsa, directory):
     certificate = directory / "server.crt"
     certificate.write_bytes(rsa[0].read_bytes().replace(b"\nMI", b"\n!I", 1) + rsa[0].read_bytes())
     if not gateway.IS_OURS:
@@ -188,7 +188,7 @@ def version_1(directory, name="v1"):
     key, request, certificate = (directory / f"{name}.{suffix}" for suffix in ("key", "csr", "crt"))
     openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-keyout", key, "-out", request)
     options = ["-req", "-in", request, "-signkey", key, "-days", 2, "-out", certificate]
-    # Since OpenSSL 3.2 it has to be asked for.
+    # Since OpenSSL 3.2 version 1 must be requested.
     if not offers("x509", "-x509v1", *options):
         openssl("x509", *options)
     text = subprocess.run(["openssl", "x509", "-in", certificate, "-noout", "-text"], capture_output=True, text=True)
@@ -200,7 +200,7 @@ def test_a_certificate_of_version_1_is_served(echo_target, directory):
     assert_served(echo_target, *version_1(directory))
 
 
-def test_the_key_of_another_certificate_is_called_so(echo_target, rsa, directory):
+def test_the_key_of_another_certificate_is_reported_as_such(echo_target, rsa, directory):
     certificate, _ = version_1(directory)
     assert_refused(echo_target, certificate, rsa[1], "does not belong to the certificate")
 
@@ -219,7 +219,7 @@ def test_a_key_for_rsa_pss_alone_is_served(echo_target, directory, options):
 
 
 @pytest.mark.ours_only("the original serves clients that take it")
-def test_a_key_for_rsa_pss_with_hashes_that_tls_lacks_is_called_so(echo_target, directory):
+def test_a_key_for_rsa_pss_with_hashes_that_tls_lacks_is_reported_as_such(echo_target, directory):
     options = ["-pkeyopt", "rsa_keygen_bits:2048", "-pkeyopt", "rsa_pss_keygen_md:sha384"]
     options += ["-pkeyopt", "rsa_pss_keygen_mgf1_md:sha1"]
     assert_refused(echo_target, *self_signed(directory, "rsa-pss", options=options), "hashes that TLS does not have")
@@ -233,7 +233,7 @@ def test_a_key_for_rsa_pss_alone_is_served_by_tls_1_3_alone(echo_target, directo
             running.websocket(tls=any_client(maximum=ssl.TLSVersion.TLSv1_2))
 
 
-def test_a_key_that_is_too_short_is_called_so(echo_target, directory):
+def test_a_key_that_is_too_short_is_reported_as_such(echo_target, directory):
     if not gateway.IS_OURS:
         pytest.skip("the original serves clients that take it")
     assert_refused(echo_target, *self_signed(directory, "rsa:1024"), "2048 bits or more")
@@ -249,7 +249,7 @@ def client_with(certificate, key):
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_a_client_whose_certificate_is_listed_itself_is_let_in_and_no_other_of_its_name(
+def test_a_listed_client_certificate_is_accepted_and_no_other_of_its_name(
     echo_target, rsa, directory, version
 ):
     listed = self_signed(directory, "rsa:2048", name="listed")
@@ -266,7 +266,7 @@ def test_a_client_whose_certificate_is_listed_itself_is_let_in_and_no_other_of_i
 
 
 @pytest.mark.ours_only("the original lets it in")
-def test_what_is_in_the_way_of_a_client_of_version_1_is_told(echo_target, rsa, directory):
+def test_the_problem_with_a_client_certificate_of_version_1_is_logged(echo_target, rsa, directory):
     listed = version_1(directory)
     options = ["--cert", rsa[0], "--key", rsa[1], "--verify-client", "--cafile", listed[0]]
     with gateway.start(echo_target.port, *options) as running:

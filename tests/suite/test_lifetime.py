@@ -14,7 +14,7 @@ def wait_exit(running, seconds):
     return status
 
 
-def test_timeout_lets_no_more_clients_in_and_serves_those_who_are_there(echo_target):
+def test_after_the_timeout_only_existing_clients_are_served(echo_target):
     with gateway.start(echo_target.port, "--timeout", "1") as running:
         with running.websocket() as websocket:
             running.wait_log("listener exit due to --timeout 1")
@@ -31,7 +31,7 @@ def test_after_the_timeout_new_clients_are_refused(echo_target):
             socket.create_connection(running.listen, 2).close()
 
 
-def test_idle_timeout_ends_the_program_when_nobody_came(echo_target):
+def test_idle_timeout_ends_the_program_without_clients(echo_target):
     with gateway.start(echo_target.port, "--idle-timeout", "1") as running:
         running.wait_log("listener exit due to --idle-timeout 1", 5)
         assert wait_exit(running, 3) == 0

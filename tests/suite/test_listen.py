@@ -70,14 +70,14 @@ def test_a_unix_socket_is_listened_on(echo_target, directory):
         running.wait_log(rf"- Listen on unix socket {path}")
 
 
-def test_a_unix_socket_is_for_its_owner_alone_by_default(echo_target, directory):
+def test_a_unix_socket_is_accessible_only_to_its_owner_by_default(echo_target, directory):
     path = directory / "listen.sock"
     with gateway.Gateway("--unix-listen", path, target_of(echo_target), listen=path):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize("mode", ["660", "0666", "777"])
-def test_a_unix_socket_has_the_mode_that_was_asked_for(echo_target, directory, mode):
+def test_a_unix_socket_has_the_configured_mode(echo_target, directory, mode):
     path = directory / "listen.sock"
     arguments = ["--unix-listen", path, "--unix-listen-mode", mode, target_of(echo_target)]
     with gateway.Gateway(*arguments, listen=path):
@@ -101,7 +101,7 @@ def can_connect(running):
     return True
 
 
-def test_a_file_that_is_no_socket_is_not_replaced_by_one(echo_target, directory):
+def test_a_file_that_is_not_a_socket_is_not_replaced(echo_target, directory):
     path = directory / "precious"
     path.write_bytes(b"do not delete")
     arguments = ["--unix-listen", path, target_of(echo_target)]
@@ -130,7 +130,7 @@ def test_a_unix_socket_that_is_in_use_is_not_taken_over(echo_target, directory):
         assert_echoes(first)
 
 
-# Sockets from others
+# Sockets that are passed in
 
 
 def listening_socket(address=("127.0.0.1", 0)):
@@ -150,7 +150,7 @@ def test_inetd_takes_a_listening_socket_from_standard_input(echo_target):
 
 
 @pytest.mark.parametrize("kind", ["connected", "no socket", "datagram"])
-def test_inetd_refuses_what_is_no_listening_socket(echo_target, kind):
+def test_inetd_rejects_anything_but_a_listening_socket(echo_target, kind):
     ends = []
     if kind == "connected":
         ends = socket.socketpair()
@@ -172,7 +172,7 @@ def test_inetd_refuses_what_is_no_listening_socket(echo_target, kind):
             end.close()
 
 
-# What systemd does: descriptor 3 onwards, and the number in LISTEN_FDS.
+# systemd's protocol: descriptors from 3, and their number in LISTEN_FDS.
 ACTIVATE = ["sh", "-c", 'export LISTEN_PID=$$; exec 3<&0 0</dev/null; exec "$@"', "activate"]
 
 
@@ -235,7 +235,7 @@ def test_a_port_in_use_makes_the_exit_status_a_failure(echo_target):
 
 
 @pytest.mark.parametrize("form", ["{port}", "*:{port}"])
-def test_a_port_that_another_has_on_ipv6_alone_is_served_on_ipv4(echo_target, form):
+def test_a_port_that_is_in_use_on_ipv6_only_is_served_on_ipv4(echo_target, form):
     with socket.socket(socket.AF_INET6) as other:
         other.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         other.bind(("::1", 0))
@@ -247,7 +247,7 @@ def test_a_port_that_another_has_on_ipv6_alone_is_served_on_ipv4(echo_target, fo
                 running.wait_log(rf"another program listens on port {port} of an IPv6 address")
 
 
-def test_a_library_that_is_to_redirect_connections_is_told_to_have_no_effect(echo_target, directory):
+def test_a_preloaded_library_for_proxies_is_reported_as_ineffective(echo_target, directory):
     source, library = directory / "library.c", directory / "library.so"
     source.write_text("int websockify_test;")
     if subprocess.run(["cc", "-shared", "-o", library, source], capture_output=True).returncode != 0:

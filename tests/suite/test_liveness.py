@@ -1,4 +1,4 @@
-"""Roles that hang are noticed and replaced."""
+"""Roles that hang are detected and replaced."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.ours_only("roles in processes of their own")
 
 
 def test_roles_that_hang_are_replaced(echo_target, directory):
-    """One of each, all at once, since each takes its time."""
+    """One of each role, all at once, since each detection takes some time."""
     authority = certificates.Authority(directory / "authority")
     joined = authority.issue_joined()
     with gateway.start(echo_target.port, "--cert", joined) as running:
@@ -31,8 +31,8 @@ def test_roles_that_hang_are_replaced(echo_target, directory):
         assert "closed by crash (1006)" in running.log
 
 
-def test_a_service_that_was_stopped_as_a_whole_goes_on(echo_target):
-    """Time that nobody had must not count against anybody."""
+def test_a_service_that_was_stopped_as_a_whole_continues(echo_target):
+    """Time in which nothing ran must not count as a hang."""
     with gateway.start(echo_target.port) as running, running.websocket() as websocket:
         websocket.expect_echo()
         members = running.tree()
@@ -40,7 +40,7 @@ def test_a_service_that_was_stopped_as_a_whole_goes_on(echo_target):
         for pid in reversed(members):
             os.kill(pid, signal.SIGSTOP)
         time.sleep(7)
-        # The supervisor first: it must not take the others' silence for a hang.
+        # The supervisor first: it must not take the silence of the others for a hang.
         for pid in members:
             os.kill(pid, signal.SIGCONT)
             time.sleep(0.1)
@@ -48,7 +48,7 @@ def test_a_service_that_was_stopped_as_a_whole_goes_on(echo_target):
         assert sorted(running.tree()) == sorted(members)
 
 
-def test_without_clients_nobody_wakes_up(echo_target):
+def test_without_clients_no_process_wakes_up(echo_target):
     with gateway.start(echo_target.port) as running:
         with running.websocket() as websocket:
             websocket.expect_echo()
@@ -60,13 +60,13 @@ def test_without_clients_nobody_wakes_up(echo_target):
 
 
 def wakeups(pid):
-    """How often a process has waited for something by itself."""
+    """The number of voluntary context switches of a process."""
     with open(f"/proc/{pid}/status") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("voluntary_ctxt_switches"))
 
 
-def test_the_watchdog_starves_when_a_role_can_not_be_replaced(echo_target, directory):
-    """Nothing but a new start of everything can help then."""
+def test_the_watchdog_is_not_notified_when_a_role_can_not_be_replaced(echo_target, directory):
+    """Only a restart of the whole service can help then."""
     path = directory / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifications:
         notifications.bind(str(path))
@@ -79,7 +79,7 @@ def test_the_watchdog_starves_when_a_role_can_not_be_replaced(echo_target, direc
             receive_until(notifications, "WATCHDOG=1", 2)
             (programs / "websockify-worker").chmod(0o644)
             processes.kill(processes.with_role(running.pid, "gateway"))
-            # The queue is read all the time, since one that is full holds its writer up.
+            # The queue is read continuously, since a full one blocks the sender.
             end = time.monotonic() + 12
             while (left := end - time.monotonic()) > 0:
                 notifications.settimeout(left)

@@ -1,4 +1,4 @@
-"""What is logged: lines that people and their scripts look for."""
+"""The log: lines that people and their scripts look for."""
 
 import re
 import time
@@ -18,7 +18,7 @@ def test_the_settings_are_logged_at_the_start(echo_target):
         running.wait_log(rf"^  - proxying from 127\.0\.0\.1:{port} to 127\.0\.0\.1:{echo_target.port}$")
 
 
-def test_a_port_alone_is_logged_the_way_open_ondemand_looks_for_it(echo_target):
+def test_a_port_alone_is_logged_as_open_ondemand_expects_it(echo_target):
     port = gateway.free_port()
     arguments = [port, f"localhost:{echo_target.port}", "--heartbeat=30"]
     with gateway.Gateway(*arguments, listen=("127.0.0.1", port)) as running:
@@ -30,7 +30,7 @@ def test_the_web_root_is_logged(echo_target, directory):
         running.wait_log(rf"^  - Web server\. Web root: {directory}$")
 
 
-def test_the_missing_listings_are_logged(echo_target, directory):
+def test_disabled_listings_are_logged(echo_target, directory):
     with gateway.start(echo_target.port, "--web", directory, "--file-only") as running:
         running.wait_log(rf"^  - Web server \(no directory listings\)\. Web root: {directory}$")
 
@@ -125,7 +125,7 @@ def test_without_verbose_requests_are_not_logged(echo_target, directory):
 
 def test_the_end_is_logged(echo_target):
     running = gateway.start(echo_target.port)
-    time.sleep(0.2)  # The original loses a signal that comes while it forks.
+    time.sleep(0.2)  # The original loses a signal that arrives during a fork.
     running.process.terminate()
     running.process.wait(5)
     running.wait_log(r"^In exit")
@@ -133,7 +133,7 @@ def test_the_end_is_logged(echo_target):
 
 @pytest.mark.parametrize("path", ["/\x1b[31mred", "/a\x07b", "/x?\x9b31m"], ids=["escape", "bell", "csi"])
 def test_control_characters_of_a_client_do_not_reach_the_log(echo_target, path):
-    """A terminal that shows the log must not obey a client."""
+    """A client must not control the terminal that shows the log."""
     with gateway.start(echo_target.port) as running:
         try:
             running.websocket(path).close()

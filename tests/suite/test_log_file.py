@@ -1,4 +1,4 @@
-"""The log in a file, beside standard error."""
+"""The log in a file, in addition to standard error."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ def test_log_file_gets_the_same_lines(echo_target, directory):
     assert f"connecting to: 127.0.0.1:{echo_target.port}" in text
 
 
-def test_a_log_file_is_added_to(echo_target, directory):
+def test_a_log_file_is_appended_to(echo_target, directory):
     log = directory / "gateway.log"
     log.write_text("from before\n")
     with gateway.start(echo_target.port, "--log-file", log) as running:
@@ -28,7 +28,7 @@ def test_a_log_file_is_added_to(echo_target, directory):
     assert log.read_text().startswith("from before\nWebSocket server settings:")
 
 
-def test_a_relative_log_file_is_in_the_directory_of_the_start(echo_target, directory):
+def test_a_relative_log_file_is_in_the_initial_directory(echo_target, directory):
     (directory / "web").mkdir()
     port = gateway.free_port()
     words = ["--log-f", "my.log", "--web=web", f"127.0.0.1:{port}", f"127.0.0.1:{echo_target.port}"]
@@ -45,7 +45,7 @@ def test_verbose_lines_are_in_the_file_too(echo_target, directory):
         assert processes.wait_for(lambda: '"GET / HTTP/1.1" 405' in log.read_text())
 
 
-def test_a_full_disk_beneath_the_log_does_not_stop_the_service(echo_target):
+def test_a_full_disk_of_the_log_does_not_stop_the_service(echo_target):
     with gateway.start(echo_target.port, "--log-file", "/dev/full") as running:
         for _ in range(3):
             with running.websocket() as websocket:
@@ -61,7 +61,7 @@ def test_a_log_file_that_can_not_be_opened_ends_the_start_with_its_name(director
 
 
 @pytest.mark.ours_only("the original can't be told that its log was moved away")
-def test_sigusr1_opens_the_log_file_again(echo_target, directory):
+def test_sigusr1_reopens_the_log_file(echo_target, directory):
     log, old = directory / "gateway.log", directory / "gateway.log.1"
     with gateway.start(echo_target.port, "--log-file", log) as running:
         assert processes.wait_for(lambda: "proxying from" in log.read_text())
@@ -75,7 +75,7 @@ def test_sigusr1_opens_the_log_file_again(echo_target, directory):
             websocket.expect_echo()
         assert processes.wait_for(lambda: "/after" in log.read_text())
         assert "/after" not in old.read_text()
-        # What can't be opened again changes nothing.
+        # If it can't be reopened, nothing changes.
         log.unlink()
         log.mkdir()
         running.process.send_signal(signal.SIGUSR1)
@@ -93,7 +93,7 @@ def test_sigusr1_without_a_log_file_does_nothing(echo_target):
 
 @pytest.mark.ours_only("the original follows any link")
 @pytest.mark.skipif(os.geteuid() != 0, reason="a link of somebody else takes root to make")
-def test_a_link_of_somebody_else_is_not_followed(directory):
+def test_a_link_of_another_user_is_not_followed(directory):
     precious = directory / "precious"
     precious.write_text("mine\n")
     link = directory / "gateway.log"

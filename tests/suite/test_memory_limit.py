@@ -1,4 +1,4 @@
-"""What it costs when the kernel takes a gateway that needs too much memory: its own sessions."""
+"""The cost when the kernel kills a gateway that uses too much memory: only that gateway's sessions."""
 
 import contextlib
 import os
@@ -12,19 +12,19 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="limiting memory takes root"),
 ]
 
-# Controllers of both versions: where they are, and their files.
+# The controllers of both versions: their directories and files.
 VERSIONS = [
     ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.oom_control"),
     ("/sys/fs/cgroup", "memory.max", "memory.events"),
 ]
-# A gateway without sessions fits in. What clients leave unread does not.
+# Enough for a gateway without sessions, but not for data that clients leave unread.
 LIMIT = 8 << 20
 MOST_SESSIONS = 100
 
 
 @contextlib.contextmanager
 def limited(pids):
-    """Puts processes into a group that gets so much memory. Yields what counts the kernel's kills there."""
+    """Moves processes to a group with this memory limit. Yields the file that counts the kernel's kills there."""
     for place, limit, events in VERSIONS:
         group = pathlib.Path(place) / f"websockify-test-{os.getpid()}"
         with contextlib.suppress(OSError):
@@ -40,14 +40,14 @@ def limited(pids):
             (group / "cgroup.procs").write_text(str(pid))
         yield group / events
     finally:
-        # Whoever was spared goes back, as only an empty group can be removed.
+        # The survivors are moved back, as only an empty group can be removed.
         for pid in filter(processes.is_alive, pids):
             (group.parent / "cgroup.procs").write_text(str(pid))
         assert processes.wait_for(lambda: removed(group))
 
 
 def removed(group):
-    """Removes a group as soon as nothing is in it."""
+    """Removes a group as soon as it is empty."""
     with contextlib.suppress(OSError):
         group.rmdir()
     return not group.exists()
@@ -57,7 +57,7 @@ def kills(events):
     return dict(line.split() for line in events.read_text().splitlines())["oom_kill"]
 
 
-def test_a_gateway_without_memory_costs_its_own_sessions():
+def test_a_gateway_out_of_memory_costs_only_its_own_sessions():
     with contextlib.ExitStack() as stack:
         target = stack.enter_context(targets.SourceTarget())
         running = stack.enter_context(gateway.start(target.port))

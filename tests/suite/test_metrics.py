@@ -1,4 +1,4 @@
-"""What is counted, over HTTP at a listener of its own, by a role of its own."""
+"""Metrics over HTTP, on a separate listener and by a separate role."""
 
 import http.client
 import os
@@ -29,7 +29,7 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 def get(place, path="/metrics", method="GET"):
-    """The status, the content type and the text."""
+    """Returns the status, the content type and the text."""
     if isinstance(place, int):
         connection = http.client.HTTPConnection("127.0.0.1", place, timeout=10)
     else:
@@ -43,7 +43,7 @@ def get(place, path="/metrics", method="GET"):
 
 
 def parsed(text):
-    """Every sample by its name and its labels, as a library that is not ours reads them."""
+    """Every sample by name and labels, as parsed by a third-party library."""
     samples = {}
     for family in parser.text_string_to_metric_families(text):
         for sample in family.samples:
@@ -73,7 +73,7 @@ def exporter(running):
     return pid
 
 
-def test_metrics_are_what_a_parser_takes(instance, port):
+def test_metrics_can_be_parsed(instance, port):
     with instance.websocket() as open_session:
         with instance.websocket() as websocket:
             websocket.expect_echo(b"12345")
@@ -104,14 +104,14 @@ def test_metrics_are_what_a_parser_takes(instance, port):
     assert abs(samples["process_start_time_seconds",] - time.time()) < 60
 
 
-def test_the_certificate_in_force_is_told(echo_target, directory, port, certificate):
+def test_the_certificate_in_force_is_shown(echo_target, directory, port, certificate):
     settings = f'[tls]\ncertificate = "{certificate}"\n{table(f"127.0.0.1:{port}")}'
     with Controlled(directory, echo_target.port, settings):
         expires = parsed(get(port)[2])["websockify_tls_certificate_not_after_timestamp_seconds",]
         assert expires > time.time()
 
 
-def test_metrics_have_their_own_listener_and_nothing_else_is_there(instance, port):
+def test_metrics_have_a_listener_that_serves_nothing_else(instance, port):
     with instance.connect() as sock:
         connection = clients.Connection(sock)
         connection.send(clients.request("/metrics"))
@@ -122,7 +122,7 @@ def test_metrics_have_their_own_listener_and_nothing_else_is_there(instance, por
     assert get(port, "/health") == (200, "text/plain; charset=utf-8", "ok\n")
 
 
-def test_health_tells_when_nobody_is_let_in(instance, port):
+def test_health_shows_that_no_client_is_accepted(instance, port):
     with instance.websocket() as websocket:
         websocket.expect_echo()
         instance.wait_sessions(1)
@@ -130,7 +130,7 @@ def test_health_tells_when_nobody_is_let_in(instance, port):
         assert get(port, "/health")[::2] == (503, "no more clients are accepted\n")
 
 
-def test_a_unix_socket_serves_as_well_and_goes_with_the_service(echo_target, directory):
+def test_a_unix_socket_serves_as_well_and_is_removed_with_the_service(echo_target, directory):
     path = directory / "metrics.sock"
     with Controlled(directory, echo_target.port, f'listen-mode = "660"\n{table(f"unix:{path}")}'):
         assert parsed(get(path)[2])["websockify_sessions_active",] == 0
@@ -138,7 +138,7 @@ def test_a_unix_socket_serves_as_well_and_goes_with_the_service(echo_target, dir
     assert not path.exists()
 
 
-def test_a_reload_leaves_the_exporter_or_moves_it_and_a_failing_one_changes_nothing(instance, port):
+def test_a_reload_keeps_or_moves_the_exporter_and_a_failed_one_changes_nothing(instance, port):
     before = exporter(instance)
     instance.reload()
     assert exporter(instance) == before
@@ -160,7 +160,7 @@ def test_a_reload_leaves_the_exporter_or_moves_it_and_a_failing_one_changes_noth
     assert get(port)[0] == 200
 
 
-def test_an_upgrade_takes_the_listener_along(echo_target, directory, port):
+def test_an_upgrade_keeps_the_listener(echo_target, directory, port):
     with Installed(directory, echo_target.port, table(f"127.0.0.1:{port}")) as installed:
         before = exporter(installed)
         installed.install()
@@ -175,12 +175,12 @@ def test_an_upgrade_takes_the_listener_along(echo_target, directory, port):
         assert get(port)[0] == 200
 
 
-def test_a_killed_exporter_is_replaced_and_no_session_notices(instance, port):
+def test_a_killed_exporter_is_replaced_without_an_effect_on_sessions(instance, port):
     with instance.websocket() as websocket:
         websocket.expect_echo()
         before = exporter(instance)
         os.kill(before, signal.SIGKILL)
-        # Whoever asks meanwhile waits for the next one.
+        # Requests in between wait for the next exporter.
         assert get(port)[0] == 200
         assert exporter(instance) != before
         websocket.expect_echo()
@@ -194,7 +194,7 @@ def test_an_exporter_that_hangs_is_replaced_without_any_client(instance, port):
     assert get(port)[0] == 200
 
 
-def test_who_says_nothing_keeps_nobody_from_asking_for_ever(instance, port):
+def test_a_silent_peer_does_not_block_others_for_ever(instance, port):
     silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(16)]
     assert get(port)[0] == 200
     for one in silent:
@@ -203,7 +203,7 @@ def test_who_says_nothing_keeps_nobody_from_asking_for_ever(instance, port):
         one.close()
 
 
-def test_the_port_of_clients_can_not_be_that_of_metrics(instance):
+def test_a_listener_of_clients_can_not_be_that_of_metrics(instance):
     instance.write(table(f"127.0.0.1:{instance.port}"))
     instance.reload("reload failed")
     assert "is a listener of clients" in instance.log

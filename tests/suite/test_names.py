@@ -1,4 +1,4 @@
-"""Names of targets, wherever the files lie that the resolver reads."""
+"""Names of targets, wherever the resolver's files are."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from harness import gateway, targets
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="takes mounts")
 
-# A copy of /etc with what the case wants, in a mount namespace of the gateway's own.
+# A copy of /etc with changes for the case, in a mount namespace of the gateway.
 WITH_ETC = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc && exec "$@"']
 
 
@@ -28,7 +28,7 @@ def etc(directory):
 
 
 def write(elsewhere, name):
-    """Puts another file in the place of hosts, as programs do that care for it."""
+    """Replaces the hosts file, as programs that maintain it do."""
     new = elsewhere / "new"
     new.write_text(f"127.0.0.1 localhost {name}.test\n")
     new.rename(elsewhere / "hosts")
@@ -53,7 +53,7 @@ def test_hosts_may_be_a_link_to_anywhere(running):
     expect(running, "first")
 
 
-def test_what_is_put_in_its_place_counts(running, directory):
+def test_a_replaced_hosts_file_is_read(running, directory):
     expect(running, "first")
     write(directory / "elsewhere", "second")
     expect(running, "second")
@@ -61,7 +61,7 @@ def test_what_is_put_in_its_place_counts(running, directory):
 
 @pytest.mark.parametrize("change", ["directory made anew", "link to another place"])
 def test_it_may_move_to_another_directory(running, etc, directory, change):
-    """The client that finds it out may be refused; others are served."""
+    """The first client after the change may be rejected; others are served."""
     expect(running, "first")
     if change == "directory made anew":
         (directory / "elsewhere").rename(directory / "before")

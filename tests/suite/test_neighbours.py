@@ -1,4 +1,4 @@
-"""An instance without root: what other processes of its user, and its own, can do to the supervisor."""
+"""An instance without root: what its own processes and others of the same user can do to the supervisor."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ USER = 65534
 
 
 def as_user():
-    """What runs a command as the instance's user, who is ours unless we are root."""
+    """A prefix that runs a command as the instance's user, which is our own unless we are root."""
     if os.geteuid():
         return []
     return ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
@@ -52,12 +52,12 @@ with socket.socket(socket.AF_UNIX) as control:
 
 
 def ask(running, request):
-    """What another process of the user is answered."""
+    """The answer to another process of the user."""
     command = [*as_user(), "/usr/bin/python3", "-c", ASK, running.control, request]
     return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
 
 
-# Looks for a secret wherever a process of the same user may look.
+# Searches for a secret everywhere that a process of the same user can read.
 READER = """
 import ctypes, os, sys
 pid, found = sys.argv[1], []
@@ -91,10 +91,10 @@ def reads(pid):
 SECRETS = "[auth]\nplugin = 'BasicHTTPAuth'\nsource = 'alice:hunter2'\n"
 
 
-def test_nobody_reads_the_supervisor(directory, target):
+def test_no_process_can_read_the_supervisor(directory, target):
     with started(directory, f"target = '127.0.0.1:{target.port}'\n{SECRETS}") as running:
         assert reads(running.pid) == "[]"
-        # Another image of the program is no other.
+        # The program that was executed by an upgrade is protected in the same way.
         assert "new connections go to generation" in ask(running, "upgrade")
         assert reads(running.pid) == "[]"
 
@@ -110,7 +110,7 @@ def files_in_memory(pid):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root looks into the supervisor")
 @pytest.mark.parametrize("upgraded", [False, True])
-def test_what_was_handed_over_is_in_no_file_in_memory(directory, target, certificate, upgraded):
+def test_the_state_of_an_upgrade_is_in_no_file_in_memory(directory, target, certificate, upgraded):
     (directory / "tokens").write_text(f"hunter3: 127.0.0.1:{target.port}\n")
     certificate_for_user = directory / "certificate.pem"
     certificate_for_user.write_bytes(pathlib.Path(certificate).read_bytes())
@@ -123,11 +123,11 @@ def test_what_was_handed_over_is_in_no_file_in_memory(directory, target, certifi
         for pid in running.tree():
             for content in files_in_memory(pid):
                 assert b"hunter" not in content
-                # Ticket keys and secrets have no form; what is told beside them has.
+                # Ticket keys and secrets have no recognizable form; the fields next to them do.
                 assert b"BEGIN" not in content and b"localhost" not in content
 
 
-# Asks the control socket: itself, as a child, and as a child whose parents are gone.
+# Sends a request to the control socket: directly, as a child, and as a child whose parents have ended.
 PLUGIN = """#!/usr/bin/env python3
 import json, os, subprocess, sys
 ASK = {ask!r}
@@ -158,7 +158,7 @@ for line in sys.stdin:
 """
 
 
-def test_the_control_socket_answers_nobody_of_the_instance(directory):
+def test_the_control_socket_answers_no_process_of_the_instance(directory):
     program, shown = directory / "plugin", directory / "shown"
     program.write_text(PLUGIN.format(ask=ASK))
     program.chmod(0o755)
@@ -174,7 +174,7 @@ def test_the_control_socket_answers_nobody_of_the_instance(directory):
 
 
 @pytest.mark.parametrize("target_name", ["127.0.0.1:1", "localhost:1"])
-def test_the_level_says_what_is_missing(directory, target_name):
+def test_the_reported_level_names_what_is_missing(directory, target_name):
     with started(directory, f"target = '{target_name}'\n") as running:
         level = running.wait_log("^  - Sandbox: (.*)$")[1]
         assert "no own processes" in level

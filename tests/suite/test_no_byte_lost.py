@@ -1,4 +1,4 @@
-"""No byte is lost at a close: one side sends much and ends, the other talks all the time and reads slowly."""
+"""No byte is lost at a close: one side sends much and ends, the other sends continuously and reads slowly."""
 
 import random
 import socket
@@ -17,7 +17,7 @@ WAITS = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class Talker:
-    """One side of a session in one thread: before each read it sends a piece of what it has to say."""
+    """One side of a session in one thread: it sends a piece of its data before each read."""
 
     def __init__(self, sock, talk=b"", *, chunk=16384, pause=0.004):
         self.sock, self.talk, self.chunk, self.pause = sock, talk, chunk, pause
@@ -26,7 +26,7 @@ class Talker:
         sock.setblocking(False)
 
     def step(self):
-        """Says whether more can come; an error of the connection is the case's."""
+        """Returns whether more can arrive; raises errors of the connection."""
         try:
             if not self.pending:
                 self.pending = self.talk
@@ -42,14 +42,14 @@ class Talker:
         return bool(data)
 
     def read_to_end(self, until=lambda: False, seconds=15):
-        """Reads up to the other side's FIN, or up to what the case waits for."""
+        """Reads until the other side's FIN, or until the condition of the case is met."""
         deadline = time.monotonic() + seconds
         while not until() and self.step():
             assert time.monotonic() < deadline, f"no end after {len(self.received)} bytes"
             time.sleep(self.pause)
 
     def is_closed(self):
-        """Takes whole frames; whether the Close frame is among them."""
+        """Parses complete frames; returns whether the Close frame is among them."""
         while frame := frames.decode(self.received):
             if frame.opcode == frames.CLOSE:
                 self.close = frame.payload
@@ -96,7 +96,7 @@ def running_to_tls(module_directory, tls_target, authority):
 
 @pytest.fixture(params=["plain", "tls", "target tls"])
 def open_pair(request, client):
-    """Opens a session: its client's end and its target's."""
+    """Opens a session: the client's side and the target's side."""
     target = request.getfixturevalue("tls_target" if request.param == "target tls" else "target")
     name = "running_to_tls" if request.param == "target tls" else "running"
     running = request.getfixturevalue(name)
@@ -118,7 +118,7 @@ talks = pytest.mark.parametrize("talk", TALK.values(), ids=TALK)
 
 
 def finish(sock):
-    """The end of what one side sends: TLS says it before TCP does."""
+    """Ends the sending side: with TLS by a close_notify first, then by TCP."""
     sock.shutdown(socket.SHUT_WR)
 
 
@@ -155,7 +155,7 @@ def test_a_slow_target_gets_all_before_the_clients_end(open_pair, talk, end, cli
 
 @talks
 def test_a_slow_client_gets_all_before_the_targets_end(open_pair, talk):
-    """Reading takes longer than the closing handshake may take while nothing moves."""
+    """Reading takes longer than the time limit of a closing handshake without progress."""
     websocket, target = open_pair(receive_buffer=65536)
     talker = Talker(websocket.sock, talk and frames.binary(talk), pause=0.02)
     talker.received += websocket.buffer
@@ -171,7 +171,7 @@ def test_a_slow_client_gets_all_before_the_targets_end(open_pair, talk):
     talker.data = bytearray()
 
     def until():
-        # The target has ended its side, and reads what the client says.
+        # The target has closed its sending side, and reads what the client sends.
         try:
             target.recv(1 << 20)
         except WAITS:
@@ -184,7 +184,7 @@ def test_a_slow_client_gets_all_before_the_targets_end(open_pair, talk):
     assert time.monotonic() - began > CLOSE_HANDSHAKE
 
 
-def test_what_a_vanished_client_has_sent_reaches_its_target(open_pair):
+def test_data_of_a_vanished_client_reaches_the_target(open_pair):
     """Its system resets the connection as soon as something is sent to it."""
     websocket, target = open_pair()
     sent = SENT[: 256 << 10]
@@ -200,7 +200,7 @@ def test_what_a_vanished_client_has_sent_reaches_its_target(open_pair):
     assert talker.received == sent
 
 
-def test_a_target_that_talks_for_ever_ends_with_the_handshakes_time(open_pair):
+def test_a_target_that_sends_for_ever_is_ended_by_the_time_limit(open_pair):
     websocket, target = open_pair()
     websocket.send_close(1000)
     began = time.monotonic()
@@ -211,7 +211,7 @@ def test_a_target_that_talks_for_ever_ends_with_the_handshakes_time(open_pair):
     assert time.monotonic() - began < CLOSE_HANDSHAKE + 1
 
 
-def test_what_is_discarded_takes_no_memory_and_keeps_nobody(running, target):
+def test_discarded_data_takes_no_memory_and_delays_no_client(running, target):
     """The target floods, and reads nothing."""
     with running.websocket() as websocket, running.websocket() as other:
         flooding, echoing = target.accept(), target.accept()

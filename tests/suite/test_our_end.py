@@ -1,5 +1,5 @@
-"""An end that is ours ends both directions: nothing that a client sends after it reaches the target, what came before
-does, and the session is gone by a deadline whatever either side does."""
+"""An end by the gateway ends both directions: data that a client sends after it does not reach the target, earlier data
+does, and the session has ended by a deadline whatever either side does."""
 
 import socket
 import threading
@@ -47,7 +47,7 @@ class Ending(Controlled):
         super().__init__(directory, target, settings)
 
     def end(self):
-        """Ends the only session, and returns when that has been said."""
+        """Ends the only session, and returns when the end was reported."""
         if self.how == "disconnect":
             assert "done" in self.ask({"request": "disconnect", "session": self.sessions()[0]["id"]})
         elif self.how == "stop":
@@ -62,7 +62,7 @@ class Ending(Controlled):
         return self.ask({"request": "sessions"})["sessions"]
 
     def wait_end(self):
-        """The session is gone by the deadline, and its record says how."""
+        """The session ends by the deadline, and its record has the reason."""
         gone = f"closed by {CODES[self.how]}"
         assert processes.wait_for(lambda: gone in self.log, DEADLINE + SLACK), self.log
         if self.how == "stop":
@@ -106,7 +106,7 @@ class Pourer(threading.Thread):
 
 
 class Reader(threading.Thread):
-    """Reads at some pace, and counts."""
+    """Reads at a given pace, and counts."""
 
     def __init__(self, sock, chunk, pause):
         super().__init__(daemon=True)
@@ -134,7 +134,7 @@ PACES = {"fast": (1 << 20, 0), "slow": (65536, 0.05), "drip": (1, 0.05), "stoppe
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("pace", ["fast", "slow", "drip", "stopped"])
 @ends("disconnect", "lifetime", "reload", "stop")
-def test_a_client_that_pours_ends_with_the_session(how, pace, tls, directory, certificate, client):
+def test_a_client_that_floods_ends_with_the_session(how, pace, tls, directory, certificate, client):
     settings = f'[tls]\ncertificate = "{certificate}"' if tls else ""
     with targets.Target(receive_buffer=65536) as target, Ending(directory, target.port, how, settings) as running:
         websocket = running.websocket(tls=client if tls else None)
@@ -147,7 +147,7 @@ def test_a_client_that_pours_ends_with_the_session(how, pace, tls, directory, ce
         time.sleep(0.3)
         sent = pourer.sent
         running.wait_end()
-        # The kernel may still have some of it for the target.
+        # The kernel may still hold some of it for the target.
         if pace == "fast":
             received = reader.received
             time.sleep(0.5)
@@ -161,8 +161,8 @@ def test_a_client_that_pours_ends_with_the_session(how, pace, tls, directory, ce
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("size", [1000, 600_000])
 @ends(*ALL)
-def test_what_came_before_reaches_a_slow_target_and_nothing_else(how, size, tls, directory, certificate, client):
-    """The target reads when the client has gone on to send behind the end."""
+def test_only_data_before_the_end_reaches_a_slow_target(how, size, tls, directory, certificate, client):
+    """The target reads when the client has continued to send after the end."""
     before = frames.pattern(size)
     settings = f'[tls]\ncertificate = "{certificate}"' if tls else ""
     with targets.Target(receive_buffer=32768) as target, Ending(directory, target.port, how, settings) as running:
@@ -201,7 +201,7 @@ def test_a_client_that_reads_slowly_ends_with_the_session(how, pace, directory):
 
 
 def pour_half_closed(websocket):
-    """Nothing more comes from the client, which goes on to take what the target sends."""
+    """The client has half-closed, but continues to read from the target."""
     websocket.sock.shutdown(socket.SHUT_WR)
 
 
@@ -211,8 +211,8 @@ def pour_closed(websocket):
 
 @pytest.mark.parametrize("ended", [pour_half_closed, pour_closed], ids=["FIN", "Close"])
 @ends("disconnect", "lifetime", "reload", "stop")
-def test_an_end_of_the_clients_puts_ours_off_no_further(how, ended, directory):
-    """The client has ended first, and the other side keeps the session moving."""
+def test_an_end_by_the_client_does_not_delay_ours(how, ended, directory):
+    """The client has ended first, and the other side keeps the session busy."""
 
     class Busy(targets.Target):
         def serve(self, connection):
@@ -239,7 +239,7 @@ def test_an_end_of_the_clients_puts_ours_off_no_further(how, ended, directory):
         reader.going = False
 
 
-def test_a_client_that_violates_the_protocol_and_reads_drop_by_drop_is_gone_soon(directory):
+def test_a_client_that_violates_the_protocol_and_reads_slowly_is_soon_dropped(directory):
     with targets.SourceTarget() as target, Ending(directory, target.port, "violation") as running:
         websocket = running.websocket(receive_buffer=4096)
         reader = Reader(websocket.sock, 1, 0.02)

@@ -1,4 +1,4 @@
-"""What we made by its path stays the only thing that we change or remove there."""
+"""What we created by path is the only thing that we change or remove there."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ RELOADED = "reloaded: new connections go to generation"
 
 
 class Set:
-    """An instance with three sockets of its own in a directory that somebody else may write to, and a victim."""
+    """An instance with three sockets in a directory that another user may write to, and a victim file."""
 
     def __init__(self, directory, target):
         self.run = directory / "run"
@@ -77,7 +77,7 @@ SWAPS = [link, hard_link, file, other_socket, directory_]
 
 @pytest.mark.parametrize("step", ["reload", "upgrade"])
 @pytest.mark.parametrize("swap", SWAPS)
-def test_what_takes_the_place_of_a_socket_is_left_alone(directory, echo_target, swap, step):
+def test_a_file_that_replaced_a_socket_is_left_alone(directory, echo_target, swap, step):
     instance = Set(directory, echo_target.port)
     with instance.running as running:
         for path in instance.sockets:
@@ -111,7 +111,7 @@ def test_in_a_directory_that_was_renamed_the_sockets_are_still_known(directory, 
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="root alone works under such an umask")
-def test_no_umask_keeps_a_socket_from_its_mode(directory, echo_target):
+def test_the_mode_of_a_socket_does_not_depend_on_the_umask(directory, echo_target):
     path = directory / "listener"
     words = ["--unix-listen", path, "--unix-listen-mode", "666", f"127.0.0.1:{echo_target.port}"]
     before = os.umask(0o777)
@@ -124,7 +124,7 @@ def test_no_umask_keeps_a_socket_from_its_mode(directory, echo_target):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a directory of somebody else takes root to make")
-def test_a_directory_that_others_may_write_to_is_warned_of(directory, echo_target):
+def test_a_directory_that_others_can_write_to_causes_a_warning(directory, echo_target):
     for number, (owner, mode, warned) in enumerate([
         ((0, 0), 0o755, None),
         ((0, 0), 0o1777, None),
@@ -144,7 +144,7 @@ def test_a_directory_that_others_may_write_to_is_warned_of(directory, echo_targe
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a link of somebody else takes root to make")
-def test_a_link_of_ours_that_leads_to_one_of_somebody_else_ends_there(directory):
+def test_a_link_of_ours_to_one_of_another_user_is_not_followed(directory):
     precious, theirs, ours = directory / "precious", directory / "theirs", directory / "ours"
     precious.write_text("mine\n")
     theirs.symlink_to(precious)
@@ -156,7 +156,7 @@ def test_a_link_of_ours_that_leads_to_one_of_somebody_else_ends_there(directory)
     assert precious.read_text() == "mine\n"
 
 
-def test_recordings_stay_in_the_directory_where_the_first_one_is(directory, echo_target):
+def test_recordings_stay_in_the_directory_of_the_first_one(directory, echo_target):
     before, after, victim = directory / "before", directory / "after", directory / "victim"
     before.mkdir(), victim.mkdir()
     with gateway.start(echo_target.port, "--record", before / "rec") as running:

@@ -1,4 +1,4 @@
-"""What a plugin that was taken over can do to other processes: to roles, to other plugins, and to other instances."""
+"""What a compromised plugin can do to other processes: to roles, to other plugins, and to other instances."""
 
 import contextlib
 import json
@@ -90,7 +90,7 @@ for line in sys.stdin:
                      {"id": question["id"], "allow": True}), flush=True)
 """
 
-# What a process that may make no namespaces has, as under our unit.
+# The restrictions of a process that may not create namespaces, as under our unit.
 WITHOUT_NAMESPACES = ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin"]
 
 
@@ -117,7 +117,7 @@ def started(directory, name, text, **settings):
 
 
 def report(running, directory, others=()):
-    """What the plugin of `running` says it can do."""
+    """What the plugin of `running` reports that it can do."""
     shown = directory / "shown"
     shown.touch()
     shown.chmod(0o666)
@@ -131,10 +131,10 @@ def is_root():
 
 
 @pytest.mark.parametrize("namespaces", [True, False])
-def test_a_plugin_can_do_nothing_to_roles_and_other_plugins_of_any_instance(
+def test_a_plugin_can_not_affect_roles_and_other_plugins_of_any_instance(
     directory, program, target, certificate, namespaces
 ):
-    """Even where it has the user of the others, as where nobody has made one for it."""
+    """Even if it runs as the same user as the others, as without a separate user."""
     settings = {"prefix": WITHOUT_NAMESPACES if is_root() and not namespaces else []}
     tls = f"[tls]\ncertificate = '{certificate}'\nrequired = false\n"
     tokens = f"[token]\nplugin = 'exec:{program}'\n"
@@ -149,7 +149,7 @@ def test_a_plugin_can_do_nothing_to_roles_and_other_plugins_of_any_instance(
 
 
 @pytest.mark.skipif(not is_root(), reason="only root has namespaces to give")
-def test_a_plugin_sees_its_own_processes_only(directory, program):
+def test_a_plugin_sees_only_its_own_processes(directory, program):
     with started(directory, "one", f"[token]\nplugin = 'exec:{program}'\n") as running:
         plugin = plugin_of(running, program)
         numbers = pathlib.Path(f"/proc/{plugin}/status").read_text().split("NSpid:")[1].splitlines()[0].split()
@@ -182,14 +182,14 @@ def test_a_plugin_runs_as_the_user_of_its_table(directory, program, target):
 
 @pytest.mark.skipif(not is_root(), reason="only root becomes somebody else")
 @pytest.mark.parametrize("name", ["root", "nobody-of-this-name"])
-def test_a_user_that_a_plugin_can_not_have_ends_the_start(directory, program, name):
+def test_an_invalid_user_of_a_plugin_ends_the_start(directory, program, name):
     file = directory / "x.toml"
     file.write_text(f"listen = '{gateway.free_port()}'\n[token]\nplugin = 'exec:{program}'\nuser = '{name}'\n")
     result = gateway.run("--config", file)
     assert result.returncode == 1 and name in result.stderr.splitlines()[-1]
 
 
-def test_a_user_is_for_what_is_started(directory):
+def test_a_user_is_only_accepted_for_programs(directory):
     file = directory / "x.toml"
     for plugin in ["unix:/x", "TokenFile"]:
         file.write_text(f"listen = '1'\n[token]\nplugin = '{plugin}'\nsource = '/x'\nuser = 'games'\n")

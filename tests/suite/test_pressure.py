@@ -1,4 +1,4 @@
-"""One who does not read is not read for: memory stays flat and others run on."""
+"""Backpressure: the gateway does not read for a peer that does not read; memory stays flat and others are served."""
 
 import socket
 import time
@@ -11,7 +11,7 @@ GROWTH = 8 * MIB
 
 
 def round_trip(running, data=b"quick"):
-    """Seconds for a new session and one echo."""
+    """Returns the seconds that a new session and one echo take."""
     began = time.monotonic()
     with running.websocket() as websocket:
         websocket.send_binary(data)
@@ -21,8 +21,8 @@ def round_trip(running, data=b"quick"):
 
 @pytest.fixture
 def two_faced():
-    """A gateway whose target obeys the first byte: `F` floods, `E` echoes,
-    `S` is silent and never reads again."""
+    """A gateway whose target is controlled by the first byte: `F` floods, `E` echoes,
+    `S` sends nothing and never reads again."""
 
     class TwoFaced(targets.Target):
         def serve(self, connection):
@@ -41,7 +41,7 @@ def two_faced():
 
 
 def push(websocket, data, quiet=0.5, limit=256 * MIB):
-    """Writes `data` over and over until nothing was taken for a while."""
+    """Writes `data` repeatedly until nothing was accepted for `quiet` seconds."""
     sent, at = 0, 0
     view = memoryview(data)
     websocket.sock.settimeout(quiet)
@@ -85,7 +85,7 @@ def test_a_target_that_never_reads_keeps_memory_flat_and_others_quick(two_faced)
 
 
 def test_a_target_that_never_reads_does_not_stop_its_own_answers(pair):
-    """Both directions are apart: a full way up leaves the way down open."""
+    """The directions are independent: a full buffer towards the target does not stop data towards the client."""
     websocket, target = pair()
     push(websocket, frames.binary(bytes(65536)) * 4)
     target.sendall(b"still talking")
@@ -106,14 +106,14 @@ def test_a_client_that_reads_again_gets_everything(pair):
     assert websocket.read_data(sent, timeout=10) == bytes(sent)
 
 
-def test_unread_answers_to_pings_do_not_gather(two_faced):
+def test_unread_answers_to_pings_do_not_accumulate(two_faced):
     with two_faced.websocket(receive_buffer=4096) as stuck:
         assert round_trip(two_faced, b"E") < 1
         before = processes.memory(two_faced.pid)
         try:
             push(stuck, frames.encode(frames.PING, b"p" * 125) * 500)
         except ConnectionError:
-            return  # Ending such a client is a good answer as well.
+            return  # Ending such a client is acceptable as well.
         assert processes.memory(two_faced.pid) - before < GROWTH
         assert round_trip(two_faced, b"E") < 1
 
@@ -156,12 +156,12 @@ def test_a_silent_client_is_dropped_after_3_seconds_and_others_are_served(echo):
 
 
 def head_deadline():
-    """Seconds in which a client must have made its request: 15."""
+    """The time limit for a client's request in seconds: 15."""
     return 3 * http.patience
 
 
-def test_unfinished_requests_and_handshakes_are_dropped_in_the_end(certificate, echo_target):
-    """Every wait for a client has an end: request head, TLS, keep-alive."""
+def test_unfinished_requests_and_handshakes_time_out(certificate, echo_target):
+    """Every wait for a client has a limit: request head, TLS, keep-alive."""
     with gateway.start(echo_target.port, "--cert", certificate) as running:
         waiting = []
         for start in [b"G", b"GET / HTTP/1.1\r\nHost:", b"\x16", b"\x16\x03\x01\x02\x00\x01"]:
@@ -180,7 +180,7 @@ def test_unfinished_requests_and_handshakes_are_dropped_in_the_end(certificate, 
 
 
 def test_a_client_that_trickles_its_request_is_dropped(echo):
-    """One byte per second must not hold a place for ever."""
+    """One byte per second must not keep a connection open without a limit."""
     with echo.http() as slow:
         deadline = time.monotonic() + head_deadline()
         slow.send(b"GET / HTTP/1.1\r\nX: ")

@@ -1,4 +1,4 @@
-"""Classes of Python that were written for the original: what they may do, and what one question can do to others."""
+"""Python classes that were written for the original: what they may do, and what one question can do to others."""
 
 import os
 import re
@@ -97,14 +97,14 @@ def test_a_class_sees_the_environment(running, target):
 
 
 @ours
-def test_what_of_the_environment_is_ours_is_not_the_classes(running, target):
+def test_our_part_of_the_environment_is_hidden_from_classes(running, target):
     assert reached(running, f"ours-{target.port}") == b"here"
 
 
 @pytest.mark.parametrize(
     "what", ["print", "flush", "write", "run", "system", "shell", "read", "background", "fork", "move", "number"]
 )
-def test_a_class_does_what_any_program_does(running, target, what):
+def test_a_class_can_use_the_features_of_python(running, target, what):
     for _ in range(3):
         assert reached(running, f"{what}-{target.port}") == b"here"
 
@@ -114,12 +114,12 @@ def lines_of(running):
 
 
 @ours
-def test_what_a_class_prints_is_in_the_log(running, target):
+def test_output_of_a_class_is_logged(running, target):
     for what in ["print", "flush", "write", "run", "system", "shell"]:
         before = lines_of(running)
         assert reached(running, f"{what}-{target.port}") == b"here"
         assert processes.wait_for(lambda before=before: lines_of(running) > before), running.log
-    # As it was written, once.
+    # Unchanged, and once.
     assert running.log.count("settings.Settings: imported\n") == running.log.count("settings.Settings: ready\n") == 1
 
 
@@ -134,7 +134,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("kind", BROKEN)
 @pytest.mark.parametrize("duty", ["token", "auth"])
-def test_what_keeps_a_class_from_being_loaded_ends_the_start(modules, kind, duty, monkeypatch):
+def test_a_class_that_can_not_be_loaded_ends_the_start(modules, kind, duty, monkeypatch):
     (modules / "broken.py").write_text("class Lookup(:\n")
     (modules / "unset.py").write_text("import os\nos.environ['NO_SUCH_SETTING']\n")
     (modules / "unwilling.py").write_text("class Lookup:\n    def __init__(self, source):\n        raise RuntimeError('not today')\n")
@@ -151,7 +151,7 @@ def test_what_keeps_a_class_from_being_loaded_ends_the_start(modules, kind, duty
 
 
 @ours
-def test_a_reload_that_can_not_load_a_class_leaves_the_one_before_in_force(modules, directory, target):
+def test_a_reload_that_can_not_load_a_class_keeps_the_previous_one(modules, directory, target):
     (directory / "coming.py").write_text(MODULE)
     file, port = directory / "x.toml", gateway.free_port()
     file.write_text(f"listen = '127.0.0.1:{port}'\n[token]\nplugin = 'coming.Settings'\nsource = 'the source'\n")
@@ -164,8 +164,8 @@ def test_a_reload_that_can_not_load_a_class_leaves_the_one_before_in_force(modul
         assert reached(running, f"x-{target.port}") == b"here"
 
 
-# What a question can do that has taken its process over. It writes answers of its own to whatever it finds open, looks
-# for what others have said, and reaches for the processes around it.
+# What a question can do that has compromised its process. It writes answers to every open descriptor, searches for
+# what others have sent, and attacks the processes around it.
 HOSTILE = r'''
 import ctypes, fcntl, glob, json, os, re, select, signal, sys, time
 from websockify.token_plugins import BasePlugin
@@ -276,7 +276,7 @@ def hostile(modules, target):
 
 
 @ours
-def test_a_question_answers_and_reads_for_itself_alone(hostile):
+def test_a_compromised_question_can_not_read_or_answer_others(hostile):
     assert_refused(hostile, "another-one-said")
     answers = []
     waiting = [
@@ -288,7 +288,7 @@ def test_a_question_answers_and_reads_for_itself_alone(hostile):
     assert_refused(hostile, "attack", timeout=9)
     for thread in waiting:
         thread.join(9)
-    # What the class says itself, and nothing that the attacker has said.
+    # Output of the class, and none of the attacker.
     assert [status(answer) for answer in answers] == [403] * 3
     hostile.wait_log(r"report: \[\]$")
     assert status(assert_refused(hostile, "none")) == 403
@@ -296,7 +296,7 @@ def test_a_question_answers_and_reads_for_itself_alone(hostile):
 
 @ours
 @pytest.mark.parametrize("word", ["answer", "deep"])
-def test_what_is_no_answer_costs_its_own_client_only(hostile, word):
+def test_an_invalid_answer_affects_only_its_own_client(hostile, word):
     answers = []
     thread = threading.Thread(target=lambda: answers.append(assert_refused(hostile, "slow", timeout=9)))
     thread.start()

@@ -1,4 +1,4 @@
-"""What stands in the status line of a refusal, and in the log, for people and for `grep`."""
+"""The reason of a refusal in the status line and in the log, for people and for `grep`."""
 
 import pytest
 from harness import gateway, http
@@ -37,13 +37,13 @@ def test_an_unknown_version_is_repeated(echo):
 
 
 @pytest.mark.parametrize("path", ["/missing.txt", "/sub/missing/", "/text.txt/"])
-def test_a_missing_file_is_said_to_be_one(web, path):
+def test_the_reason_of_a_missing_file_is_shown(web, path):
     response = web.get(path)
     assert (response.status, response.reason) == (404, "File not found")
     web.wait_log("code 404, message File not found$")
 
 
-def test_a_directory_that_is_not_listed_is_no_missing_file(echo_target, root):
+def test_the_reason_of_a_directory_without_listing_is_shown(echo_target, root):
     with gateway.start(echo_target.port, "--web", root, "--file-only") as running:
         for path, reason in [("/", "Not Found"), ("/sub/", "Not Found"), ("/sub/missing/", "File not found")]:
             response = running.get(path)
@@ -58,7 +58,7 @@ def test_a_directory_that_is_not_listed_is_no_missing_file(echo_target, root):
         ("--auth-plugin ExpectOrigin --auth-source https://a.example", 403, "Invalid Origin"),
     ],
 )
-def test_who_is_not_let_in_is_told_why(echo_target, options, status, reason):
+def test_the_reason_of_a_rejection_is_shown(echo_target, options, status, reason):
     with gateway.start(echo_target.port, *options.split()) as running:
         with running.http() as connection:
             connection.send(http.request(fields=upgrade_fields(new_key())))

@@ -1,4 +1,4 @@
-"""rebind.so, which moves the port that a program binds, without a gateway."""
+"""rebind.so, which changes the port that a program binds, without a gateway."""
 
 import os
 import pathlib
@@ -31,7 +31,7 @@ def run(*words, timeout=60, **environment):
 
 
 def bound(port, **environment):
-    """Where Python ends up when it binds a port."""
+    """The address that Python gets when it binds a port."""
     done = run(sys.executable, "-c", SHOW, port, **environment)
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
@@ -53,10 +53,10 @@ def ports():
     return {"REBIND_OLD_PORT": gateway.free_port(), "REBIND_NEW_PORT": gateway.free_port()}
 
 
-# What it does.
+# Behaviour
 
 
-def test_it_moves_its_port_and_touches_nothing_else(binds, ports):
+def test_it_moves_its_port_and_nothing_else(binds, ports):
     done = run(binds, *ports.values(), LD_PRELOAD=LIBRARY, **ports)
     assert (done.returncode, done.stdout) == (0, "ok\n"), done.stderr
 
@@ -66,11 +66,11 @@ def test_it_makes_no_call_that_a_confined_program_may_have_forbidden(binds, port
     assert (done.returncode, done.stdout) == (0, "ok\n"), done.stderr
 
 
-def test_valgrind_has_nothing_to_say(binds, ports):
+def test_valgrind_reports_nothing(binds, ports):
     words = ["valgrind", "-q", "--error-exitcode=9", "--leak-check=full", "--trace-children=yes"]
     done = run(*words, binds, *ports.values(), LD_PRELOAD=LIBRARY, **ports)
     assert (done.returncode, done.stdout) == (0, "ok\n"), done.stderr
-    # Its only words are about what the case does wrong on purpose.
+    # It only reports what the case does wrong on purpose.
     assert "ERROR SUMMARY" not in done.stderr, done.stderr
 
 
@@ -94,7 +94,7 @@ int bind(int fd, const void *address, unsigned length) {
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_another_interposer_is_called_as_well(directory, ports, first):
+def test_another_interposer_is_called_too(directory, ports, first):
     source = directory / "other.c"
     source.write_text(INTERPOSER)
     other = compile(directory, "other.so", source, "-shared", "-fPIC")
@@ -103,7 +103,7 @@ def test_another_interposer_is_called_as_well(directory, ports, first):
     assert words == ["interposed", "127.0.0.1", str(ports["REBIND_NEW_PORT"])]
 
 
-# How it is built.
+# The library file
 
 
 def symbols(*options):
@@ -111,14 +111,14 @@ def symbols(*options):
     return [line.split()[-2:] for line in done.stdout.splitlines()]
 
 
-def test_it_exports_bind_alone():
+def test_it_exports_only_bind():
     assert symbols("-D", "--defined-only") == [["T", "bind"]]
 
 
-def test_it_needs_little_and_of_an_old_c_library():
+def test_it_needs_few_functions_of_an_old_c_library():
     names = {name.partition("@")[0] for _, name in symbols("-D", "--undefined-only")}
     ours = {"__errno_location", "dlsym", "getenv", "getsockopt", "setsockopt", "syscall"}
-    # What the compiler makes of copies, and what its start files bring along.
+    # Functions that the compiler calls for copies, and those of its start files.
     builtin = {"memcpy", "memmove", "memset", "memcmp", "bcmp", "strlen", "abort"}
     start = {"__cxa_finalize", "__gmon_start__", "_ITM_deregisterTMCloneTable", "_ITM_registerTMCloneTable"}
     assert names - builtin - start <= ours
@@ -138,7 +138,7 @@ def test_it_is_small():
     assert LIBRARY.stat().st_size < 32 * 1024
 
 
-# The command.
+# The command
 
 
 def test_the_command_moves_the_port_of_what_it_runs():
@@ -155,7 +155,7 @@ def test_the_command_adds_to_what_is_preloaded():
 
 
 @pytest.mark.parametrize("words", [[], [1, 2], [0, 2, "true"], [1, 65536, "true"], ["a", 2, "true"], [1, "", "true"]])
-def test_the_command_says_what_is_wrong(words):
+def test_the_command_reports_errors(words):
     done = run(SCRIPT, *words)
     assert done.returncode == 2
     assert done.stderr.startswith(("rebind: ", "Usage: rebind "))

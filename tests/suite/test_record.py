@@ -18,7 +18,7 @@ def end(websocket):
 
 
 def whole(path):
-    """Waits until the end of a recording is written."""
+    """Waits until the end of a recording has been written."""
     ends = processes.wait_for(lambda: path.exists() and path.read_text().endswith(recording.TAIL))
     assert ends, f"{path} has no end"
     return path
@@ -64,7 +64,7 @@ def test_the_number_is_that_of_the_connection(echo_target, directory):
     assert sorted(path.name for path in directory.iterdir()) == ["rec.2", "rec.3"]
 
 
-def test_a_relative_path_is_in_the_directory_of_the_start(echo_target, directory):
+def test_a_relative_path_is_resolved_in_the_initial_directory(echo_target, directory):
     (directory / "web").mkdir()
     port = gateway.free_port()
     words = ["--record=rec", "--web=web", f"127.0.0.1:{port}", f"127.0.0.1:{echo_target.port}"]
@@ -86,7 +86,7 @@ def test_large_data_is_recorded_whole(echo_target, directory):
     assert recording.joined(path, "{") == data
 
 
-def test_what_was_recorded_before_is_not_overwritten(echo_target, directory):
+def test_earlier_recordings_are_not_overwritten(echo_target, directory):
     (directory / "rec.4").write_text("precious")
     for _ in range(2):
         with gateway.start(echo_target.port, "--record", directory / "rec") as running:
@@ -98,7 +98,7 @@ def test_what_was_recorded_before_is_not_overwritten(echo_target, directory):
     assert len(list(directory.glob("rec.*"))) == 7
 
 
-def test_recordings_are_for_their_owner_alone(echo_target, directory):
+def test_recordings_are_accessible_only_to_their_owner(echo_target, directory):
     with gateway.start(echo_target.port, "--record", directory / "rec") as running:
         end(running.websocket())
         (path,) = processes.wait_for(lambda: list(directory.glob("rec.*")))
@@ -107,7 +107,7 @@ def test_recordings_are_for_their_owner_alone(echo_target, directory):
 
 
 @pytest.mark.parametrize("victim", ["gateway", "all"])
-def test_a_recording_is_whole_after_a_crash(echo_target, directory, victim):
+def test_a_recording_is_complete_after_a_crash(echo_target, directory, victim):
     with gateway.start(echo_target.port, "--record", directory / "rec") as running:
         with running.websocket() as websocket:
             for number in range(50):
@@ -123,7 +123,7 @@ def test_a_recording_is_whole_after_a_crash(echo_target, directory, victim):
 
 
 @pytest.mark.ours_only("the original has one process for each session")
-def test_sessions_at_a_time_have_their_own_recordings(echo_target, directory):
+def test_concurrent_sessions_have_separate_recordings(echo_target, directory):
     with gateway.start(echo_target.port, "--record", directory / "rec") as running:
         open_ones = [running.websocket() for _ in range(8)]
         for number, websocket in enumerate(open_ones):
@@ -144,7 +144,7 @@ def test_a_session_goes_on_without_a_file_for_its_recording(echo_target, directo
             running.wait_log(r"cannot record session \d+: ")
 
 
-def test_a_missing_directory_is_told(echo_target, directory):
+def test_a_missing_directory_is_reported(echo_target, directory):
     missing = directory / "missing" / "rec"
     if gateway.IS_OURS:
         result = gateway.run("--record", missing, gateway.free_port(), "localhost:5900")

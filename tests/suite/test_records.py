@@ -1,4 +1,4 @@
-"""What the journal gets of sessions and of what keeps them from beginning, and how they are named."""
+"""Journal records of sessions and of requests that failed to open one, and the ids in them."""
 
 import base64
 import os
@@ -23,7 +23,7 @@ AUTH_DENIED, TOKEN_DENIED, TLS_FAILED, STARTED, RELOADED, LIMIT_HIT = (
 
 
 class Recorded(Controlled):
-    """An instance whose log goes to a journal of its own."""
+    """An instance whose log goes to a fake journal."""
 
     def __init__(self, directory, target, settings="", **options):
         self.records_file = directory / "records"
@@ -33,18 +33,18 @@ class Recorded(Controlled):
         )
 
     def records(self, **wanted):
-        """Those with these fields."""
+        """The records with these fields."""
         found = [journal_fields(record) for record in split_records(self.records_file.read_bytes())]
         return [record for record in found if wanted.items() <= record.items()]
 
     def record(self, **wanted):
-        """The one with these fields, which may come a moment later."""
+        """The one record with these fields, which may come with a delay."""
         assert processes.wait_for(lambda: self.records(**wanted), 5), self.records()
         (record,) = self.records(**wanted)
         return record
 
 
-def test_a_session_is_named_to_its_client_and_its_end_is_recorded(echo_target, directory):
+def test_a_client_learns_the_id_of_its_session_and_the_end_is_recorded(echo_target, directory):
     with Recorded(directory, echo_target.port) as instance:
         with instance.websocket() as websocket:
             session = websocket.response["Websockify-Session"]
@@ -60,7 +60,7 @@ def test_a_session_is_named_to_its_client_and_its_end_is_recorded(echo_target, d
     assert "WEBSOCKIFY_USER" not in record and "WEBSOCKIFY_TOKEN_HASH" not in record
 
 
-def test_a_session_can_be_ended_by_the_name_that_its_client_knows(echo_target, directory):
+def test_a_session_can_be_ended_by_the_id_that_its_client_knows(echo_target, directory):
     with Recorded(directory, echo_target.port) as instance, instance.websocket() as websocket:
         session = websocket.response["Websockify-Session"]
         websocket.expect_echo()
@@ -77,7 +77,7 @@ def test_a_session_can_be_ended_by_the_name_that_its_client_knows(echo_target, d
         assert record["WEBSOCKIFY_CLOSE_REASON"] == "Disconnected by an administrator"
 
 
-def test_who_was_let_in_by_what_and_with_which_token(echo_target, directory):
+def test_records_have_the_user_the_plugin_and_the_token(echo_target, directory):
     (directory / "tokens").write_text(f"one: 127.0.0.1:{echo_target.port}\ntwo: 127.0.0.1:{echo_target.port}\n")
     password = [("Authorization", "Basic " + base64.b64encode(b"alice:pa55phrase").decode())]
     with Recorded(directory, echo_target.port) as instance:
@@ -122,7 +122,7 @@ def refused(instance, path, headers=()):
         return connection.read_response().status
 
 
-def test_failed_and_good_tls_handshakes_are_counted_and_recorded(echo_target, directory, authority, certificate):
+def test_failed_and_successful_tls_handshakes_are_counted_and_recorded(echo_target, directory, authority, certificate):
     with Recorded(directory, echo_target.port, f'[tls]\ncertificate = "{certificate}"') as instance:
         with instance.websocket(tls=authority.client()) as websocket:
             websocket.expect_echo()
@@ -152,8 +152,8 @@ def test_counts_outlast_gateways_reloads_and_upgrades(echo_target, directory):
                 assert processes.wait_for(lambda: len(processes.with_role(instance.pid, "gateway")) == 1, 5)
             elif number == 2:
                 assert "generation" in instance.ctl("upgrade", "vnc")
-            # A gateway of the version before tells when it ends.
+            # A gateway of the previous version reports when it ends.
             assert processes.wait_for(lambda: f"{opened}{number}\n" in instance.ctl("metrics", "vnc"), 5)
-            # The connector tells a moment later than the client has its session.
+            # The connector reports a session shortly after it has opened.
             reached = f'websockify_target_connect_seconds_count{{instance_name="vnc"}} {number}\n'
             assert processes.wait_for(lambda: reached in instance.ctl("metrics", "vnc"), 5)

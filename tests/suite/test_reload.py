@@ -1,4 +1,4 @@
-"""A reload changes everything for the next connection, and nothing for those that are there."""
+"""A reload changes everything for new connections, and nothing for open ones."""
 
 import os
 import random
@@ -80,7 +80,7 @@ def test_a_kept_connection_is_served_and_then_ended(instance, directory):
     with instance.http() as idle, instance.http() as fresh:
         assert idle.get("/index.html")["Connection"] is None
         assert idle.get("/index.html").status == 200, "it is kept"
-        # Its first byte has come, so that the gateway of the time has it.
+        # The first byte has arrived, so that the current gateway owns it.
         fresh.send(b"GET /index.html HTTP/1.1\r\nHo")
         time.sleep(0.2)
         instance.reload()
@@ -92,7 +92,7 @@ def test_a_kept_connection_is_served_and_then_ended(instance, directory):
 
 
 def test_certificates_change_at_a_reload_from_the_command_line(echo_target, directory):
-    """There is no file to read again, but what the options name."""
+    """There is no configuration file, but the files that the options name are read again."""
     authority = certificates.Authority(directory / "authority")
     joined = authority.issue_joined()
     with gateway.start(echo_target.port, "--cert", joined) as running:
@@ -106,7 +106,7 @@ def test_certificates_change_at_a_reload_from_the_command_line(echo_target, dire
         wait_roles(running, signer=1)
 
 
-def test_listeners_of_our_own_come_and_go(instance, directory):
+def test_our_own_listeners_are_added_and_removed(instance, directory):
     first, added = instance.port, gateway.free_port()
     instance.write(listen=f'["127.0.0.1:{first}", "127.0.0.1:{added}", "unix:{directory}/ws.sock"]')
     instance.reload()
@@ -139,7 +139,7 @@ def test_a_listener_may_take_the_port_of_the_one_that_it_replaces(instance):
 
 @pytest.mark.parametrize("broken", ["this is not TOML", '[tls]\ncertificate = "/none.pem"\nrequired = true',
                                     '[web]\nroot = "/nowhere"', 'user = "nobody-of-this-name"'])  # fmt: skip
-def test_what_was_in_force_stays_if_the_configuration_is_broken(instance, broken):
+def test_the_previous_state_stays_if_the_configuration_is_broken(instance, broken):
     with instance.websocket() as before:
         instance.write(broken)
         instance.reload("reload failed")
@@ -149,7 +149,7 @@ def test_what_was_in_force_stays_if_the_configuration_is_broken(instance, broken
     wait_roles(instance)
 
 
-def test_what_was_in_force_stays_if_a_certificate_is_broken(echo_target, directory):
+def test_the_previous_state_stays_if_a_certificate_is_broken(echo_target, directory):
     authority = certificates.Authority(directory / "authority")
     joined = authority.issue_joined()
     (directory / "broken.pem").write_text("nothing")
@@ -162,7 +162,7 @@ def test_what_was_in_force_stays_if_a_certificate_is_broken(echo_target, directo
         wait_roles(instance, signer=1)
 
 
-def test_what_was_in_force_stays_if_a_port_is_taken(instance):
+def test_the_previous_state_stays_if_a_port_is_in_use(instance):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -173,7 +173,7 @@ def test_what_was_in_force_stays_if_a_port_is_taken(instance):
         websocket.expect_echo()
 
 
-# How much
+# Limits
 
 
 def test_the_oldest_generation_ends_when_there_are_too_many(echo_target, directory):
@@ -203,7 +203,7 @@ def test_an_old_generation_ends_when_its_time_is_over(echo_target, directory):
         wait_roles(instance)
 
 
-def test_a_generation_whose_gateway_can_not_be_started_again_ends(echo_target, directory):
+def test_a_generation_whose_gateway_can_not_be_restarted_ends(echo_target, directory):
     flag = directory / "failing"
     program = rogue.install_failing(directory, gateway.command(), "gateway", flag)
     with Instance(directory, echo_target.port, program=program) as instance:
@@ -218,7 +218,7 @@ def test_a_generation_whose_gateway_can_not_be_started_again_ends(echo_target, d
             websocket.expect_echo()
 
 
-def test_a_storm_of_reloads_is_few_reloads(instance):
+def test_a_storm_of_reloads_is_coalesced(instance):
     with instance.websocket() as websocket:
         for _ in range(100):
             instance.hang_up()
@@ -233,7 +233,7 @@ def test_a_storm_of_reloads_is_few_reloads(instance):
     wait_roles(instance)
 
 
-def test_an_end_during_a_reload_is_an_end(echo_target, directory):
+def test_sigterm_during_a_reload_ends_the_service(echo_target, directory):
     for _ in range(3):
         with Instance(directory, echo_target.port) as instance:
             instance.hang_up()
@@ -267,7 +267,7 @@ class Clients(threading.Thread):
 
 
 def slowly(data):
-    """Pieces of data that take some seconds."""
+    """Yields pieces of data over some seconds."""
     for at in range(0, len(data), 32768):
         time.sleep(0.04)
         yield data[at : at + 32768]
@@ -315,10 +315,10 @@ def test_neither_bytes_nor_clients_are_lost_through_fifty_reloads(echo_target, d
         wait_roles(instance)
 
 
-# What is told
+# Notifications
 
 
-def test_the_service_manager_is_told_of_reloads(echo_target, directory):
+def test_the_service_manager_is_notified_of_reloads(echo_target, directory):
     path = directory / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifications:
         notifications.bind(str(path))

@@ -1,4 +1,4 @@
-"""The opening handshake as bytes: in pieces, with frames behind, too big, broken."""
+"""The opening handshake as bytes: in pieces, followed by frames, too big, malformed."""
 
 import time
 
@@ -73,7 +73,7 @@ def test_fifty_fields_are_accepted(echo):
 
 
 def test_ninety_nine_fields_are_accepted(echo):
-    """As many as the original takes."""
+    """As many as the original accepts."""
     more = [(f"X-{number}", "value") for number in range(94)]
     response, connection = upgrade(echo, upgrade_fields(new_key()) + more)
     with connection:
@@ -90,7 +90,7 @@ def test_a_head_as_long_as_proxies_pass_on_is_accepted(echo, length):
 
 
 def head_of(bytes, fields):
-    """A request with as many bytes and fields, and the offset of a frame behind it."""
+    """A request with this many bytes and fields, and the offset of a frame after it."""
     own = [*upgrade_fields(new_key()), *[(f"X-{number}", "v") for number in range(fields - 6)]]
     head = http.request("/", fields=[*own, ("Cookie", "")])
     return http.request("/", fields=[*own, ("Cookie", "c" * (bytes - len(head)))])
@@ -113,7 +113,7 @@ def head_of(bytes, fields):
     ],
 )
 @pytest.mark.parametrize("pace", ["at once", "in pieces"])
-def test_what_is_too_large_is_answered_and_logged(echo_target, directory, limits, bytes, fields, status, line, pace):
+def test_a_request_that_is_too_large_is_answered_and_logged(echo_target, directory, limits, bytes, fields, status, line, pace):
     with Instance(directory, echo_target.port, f"[limits]\n{limits}") as instance:
         head = head_of(bytes, fields)
         assert len(head) == bytes and head.count(b"\r\n") == fields + 2
@@ -140,7 +140,7 @@ def test_a_target_that_is_too_long_is_414(echo_target, directory):
 
 
 @pytest.mark.ours_only("a deadline")
-def test_a_large_head_that_does_not_end_is_given_up(echo_target, directory):
+def test_a_large_head_that_does_not_end_times_out(echo_target, directory):
     settings = '[timeouts]\nrequest-head = "1s"'
     for sent in [b"GET / HTTP/1.1\r\nA: " + b"x" * 60_000, b"GET / HTTP/1.1\r\nA: " + b"x" * 100_000]:
         with Instance(directory, echo_target.port, settings) as instance, instance.http() as connection:
@@ -151,7 +151,7 @@ def test_a_large_head_that_does_not_end_is_given_up(echo_target, directory):
 
 @pytest.mark.ours_only("memory")
 def test_idle_connections_cost_no_more_for_larger_heads(echo_target, directory):
-    """A connection that waits for its next request, and a session, hold no buffer for the longest head."""
+    """A connection that waits for its next request, and a session, hold no buffer of the maximum size of a head."""
     def growth(limit, open_one):
         name = directory / str(limit)
         name.mkdir(exist_ok=True)
@@ -211,7 +211,7 @@ def test_a_head_of_2_mib_is_refused(echo, shape):
     ],
     ids=["binary", "short", "version", "spaces", "no colon", "space in name", "h2", "ssl2", "ssh"],
 )
-def test_what_is_not_http_is_never_upgraded(echo, head):
+def test_malformed_http_is_never_upgraded(echo, head):
     with WebSocket(echo.connect(), timeout=2) as connection:
         connection.send(head)
         try:
@@ -227,7 +227,7 @@ def test_what_is_not_http_is_never_upgraded(echo, head):
 @pytest.mark.parametrize("others", [["other"], ["127.0.0.1"], ["other", "third"], [""]])
 @pytest.mark.parametrize("is_upgrade", [True, False], ids=["upgrade", "page"])
 def test_several_host_fields_are_refused(echo, is_upgrade, others):
-    """RFC 9112 section 3.2. A proxy before us may believe another one of them."""
+    """RFC 9112 section 3.2. A proxy in front might use a different one of them."""
     fields = [*(upgrade_fields(new_key()) if is_upgrade else []), *(("host", other) for other in others)]
     with echo.http() as connection:
         response = connection.get("/websockify", fields=fields)
@@ -235,15 +235,15 @@ def test_several_host_fields_are_refused(echo, is_upgrade, others):
 
 
 def test_a_request_without_host_is_served(echo):
-    """As by the original, whose clients may rely on it."""
+    """As with the original, whose clients may rely on it."""
     response, connection = upgrade(echo, upgrade_fields(new_key()), host=None)
     with connection:
         assert response.status == 101
         connection.expect_echo()
 
 
-def test_a_second_request_behind_the_upgrade_is_no_second_request(echo):
-    """What follows the head are frames; here, one with reserved bits."""
+def test_a_second_request_after_the_upgrade_is_not_served(echo):
+    """The bytes after the head are frames; here, one with reserved bits."""
     with echo.websocket(early=http.request("/")) as connection:
         data, code, _ = connection.read_until_close()
         assert data == b""

@@ -1,4 +1,4 @@
-"""What a death or a shortage costs: as little as possible."""
+"""The cost of crashes and of exhausted resources is as small as possible."""
 
 import os
 import signal
@@ -38,7 +38,7 @@ def test_the_roles_are_processes_of_their_own(running):
     assert processes.with_role(running.pid, "connector")
 
 
-def test_a_killed_gateway_costs_its_sessions_and_the_service_goes_on(running):
+def test_a_killed_gateway_costs_its_sessions_and_the_service_continues(running):
     with running.websocket() as websocket:
         websocket.expect_echo()
         kill_role(running, "gateway")
@@ -60,14 +60,14 @@ def test_a_killed_gateway_ends_the_targets_connections():
 
 
 def test_a_client_that_comes_while_a_gateway_starts_is_served(running):
-    """No connection is lost that no gateway has begun to read."""
+    """No connection is lost unless a gateway has begun to read it."""
     for _ in range(3):
         kill_role(running, "gateway")
         with running.websocket(timeout=10) as websocket:
             websocket.expect_echo()
 
 
-def test_a_killed_connector_costs_no_session_and_the_service_goes_on(running):
+def test_a_killed_connector_costs_no_session_and_the_service_continues(running):
     with running.websocket() as websocket:
         websocket.expect_echo()
         kill_role(running, "connector")
@@ -76,7 +76,7 @@ def test_a_killed_connector_costs_no_session_and_the_service_goes_on(running):
         websocket.expect_echo()
 
 
-def test_roles_that_die_again_and_again_do_not_end_the_service(running):
+def test_roles_that_die_repeatedly_do_not_end_the_service(running):
     for _ in range(4):
         kill_role(running, "gateway")
         kill_role(running, "connector")
@@ -151,7 +151,7 @@ def test_few_descriptors_neither_end_nor_spin_the_gateway(echo_target):
 
 
 def test_a_frozen_client_does_not_delay_the_end(echo_target):
-    """SIGTERM with sessions in every state is over within 3 seconds."""
+    """SIGTERM with sessions in every state takes at most 3 seconds."""
     running = gateway.start(echo_target.port)
     idle = running.websocket()
     silent = running.connect()

@@ -1,4 +1,4 @@
-"""Starts with less than root usually may: in containers, user namespaces, and units that were hardened by hand."""
+"""Starts with fewer rights than root usually has: in containers, user namespaces, and units that were hardened by hand."""
 
 import os
 import platform
@@ -18,7 +18,7 @@ CAPABILITIES = (
     "net_raw ipc_lock sys_chroot sys_ptrace sys_admin sys_resource"
 ).split()
 
-# What becoming another user takes, and ending its processes.
+# What switching to another user requires, and killing its processes.
 FOR_A_USER = {"setuid", "setgid", "kill"}
 
 PLAIN_USER = ["setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups", "--inh-caps=-all"]
@@ -46,7 +46,7 @@ def check(running):
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_any_capabilities_will_do(echo_target, seed):
+def test_any_set_of_capabilities_is_sufficient(echo_target, seed):
     chosen = random.Random(seed)
     kept = chosen.sample(CAPABILITIES, chosen.randrange(len(CAPABILITIES)))
     with serve(echo_target.port, only(*kept)) as running:
@@ -58,7 +58,7 @@ def test_any_capabilities_will_do(echo_target, seed):
     [[], ["net_bind_service"], ["setuid"], ["setgid"], ["setuid", "setgid"], sorted(FOR_A_USER), ["sys_admin"]],
     ids="+".join,
 )
-def test_root_serves_with_these_capabilities_alone(echo_target, kept):
+def test_root_serves_with_only_these_capabilities(echo_target, kept):
     with serve(echo_target.port, only(*kept)) as running:
         check(running)
         if not gateway.IS_OURS:
@@ -73,7 +73,7 @@ def test_root_serves_with_these_capabilities_alone(echo_target, kept):
 
 
 @pytest.mark.ours_only("roles in processes of their own")
-def test_roles_get_a_user_of_their_own_wherever_there_is_one(echo_target):
+def test_roles_get_a_separate_user_if_there_is_one(echo_target):
     with serve(echo_target.port, only(*FOR_A_USER)) as running:
         for pid in set(processes.tree(running.pid)) - {running.pid}:
             with open(f"/proc/{pid}/status") as status:
@@ -83,7 +83,7 @@ def test_roles_get_a_user_of_their_own_wherever_there_is_one(echo_target):
 
 @pytest.mark.ours_only("strict")
 @pytest.mark.parametrize("kept, reason", [([], "CAP_KILL"), (["kill", "setgid"], "CAP_SETUID"), (["kill"], "CAP_SETGID")])
-def test_strict_refuses_to_serve_as_root_and_says_why(echo_target, kept, reason):
+def test_strict_refuses_to_serve_as_root_and_gives_the_reason(echo_target, kept, reason):
     words = [*only(*kept), gateway.command(), "--sandbox", "strict", "127.0.0.1:0", f"127.0.0.1:{echo_target.port}"]
     ended = subprocess.run(words, capture_output=True, text=True, timeout=20)
     assert ended.returncode == 1
@@ -112,7 +112,7 @@ def test_root_of_a_user_namespace_serves(echo_target, name):
         elif gateway.IS_OURS and name == "65536 users":
             assert "user of their own" not in running.log
         if "bwrap" in name:
-            # It does not hand signals on.
+            # It does not forward signals.
             running.kill()
             running.stopped = True
 
@@ -146,12 +146,12 @@ def test_a_user_may_be_a_number(echo_target, user, without_users):
 
 @pytest.mark.ours_only("--user")
 @pytest.mark.parametrize("user", ["4294967295", "65x34", "-1"])
-def test_what_is_neither_name_nor_number_is_no_user(user):
+def test_a_user_must_be_a_name_or_a_number(user):
     ended = gateway.run(f"--user={user}", "127.0.0.1:0", "127.0.0.1:1")
     assert ended.returncode != 0 and f"no user '{user}'" in ended.stderr
 
 
-# By their numbers on x86-64, as systemd has them in its sets.
+# By their numbers on x86-64, as in the sets of systemd.
 CALLS = {
     "@privileged": "92,93,94,260,126,161,116,105,113,117,122,155,163,164,227,159,305,304,321",
     "@resources": "251,237,256,279,203,314,142,144,238,450,141,160",
@@ -172,7 +172,7 @@ needs_numbers = pytest.mark.skipif(platform.machine() != "x86_64", reason="calls
 @needs_numbers
 @pytest.mark.parametrize("user", ["root", "plain user"])
 @pytest.mark.parametrize("calls", CALLS)
-def test_a_filter_that_kills_costs_a_part_of_the_sandbox_and_not_the_start(echo_target, certificate, user, calls):
+def test_a_filter_that_kills_disables_a_part_of_the_sandbox_and_not_the_start(echo_target, certificate, user, calls):
     prefix = PLAIN_USER if user == "plain user" else []
     prefix = [*prefix, sys.executable, filter_calls.__file__, "kill", f"~{CALLS[calls]}"]
     options = ["--cert", certificate] if user == "root" else []
@@ -201,7 +201,7 @@ for line in sys.stdin:
 @needs_numbers
 @pytest.mark.ours_only("plugins that are programs")
 @pytest.mark.parametrize("calls", CALLS)
-def test_a_filter_that_kills_ends_no_program_that_is_started(echo_target, directory, calls):
+def test_a_filter_that_kills_ends_no_started_program(echo_target, directory, calls):
     plugin = directory / "plugin"
     plugin.write_text(PLUGIN)
     plugin.chmod(0o755)
@@ -234,13 +234,13 @@ def test_strict_names_what_a_filter_forbids(echo_target):
         ("exec sleep 60 <&- >&-", "it is closed and does not end"),
     ],
 )
-def test_a_role_that_dies_at_its_start_is_asked_for_its_end(echo_target, directory, end, told):
+def test_the_exit_status_of_a_role_that_dies_at_its_start_is_reported(echo_target, directory, end, told):
     program = directory / "websockify"
     shutil.copy(gateway.command(), program)
     worker = directory / "websockify-worker"
     worker.write_text(f"#!/bin/sh\n{end}\n")
     worker.chmod(0o755)
-    # In a PID namespace of its own a process can't end itself by a signal.
+    # As process number 1 of a PID namespace it can't kill itself by a signal.
     words = [program, "--sandbox", "off", "127.0.0.1:0", f"127.0.0.1:{echo_target.port}"]
     ended = subprocess.run(words, capture_output=True, text=True, timeout=20)
     assert ended.returncode == 1
@@ -249,7 +249,7 @@ def test_a_role_that_dies_at_its_start_is_asked_for_its_end(echo_target, directo
 
 
 @pytest.mark.ours_only("roles in processes of their own")
-def test_the_last_word_of_a_role_is_not_lost(echo_target, directory):
+def test_the_last_output_of_a_role_is_not_lost(echo_target, directory):
     closed = directory / "closed"
     closed.mkdir(mode=0o700)
     for _ in range(8):

@@ -1,4 +1,4 @@
-"""What a role that was taken over could reach, seen from outside."""
+"""What a compromised role could reach, seen from outside."""
 
 import collections
 import contextlib
@@ -14,7 +14,7 @@ from harness import gateway, mode, processes
 pytestmark = pytest.mark.ours_only("roles in processes of their own")
 
 def part(feature, there):
-    """What the log says of a part of the sandbox."""
+    """What the log reports about a part of the sandbox."""
     return f"no {feature}" if mode.WITHOUT == feature else there
 
 
@@ -22,10 +22,10 @@ LEVEL = ", ".join([part("seccomp", "seccomp"), part("Landlock", r"Landlock ABI \
 
 ROLES = ["gateway", "connector", "signer"]
 
-# The event loop has an epoll instance twice and an eventfd.
+# The event loop has two descriptors of an epoll instance and one of an eventfd.
 EVENT_LOOP = {"eventpoll": 2, "eventfd": 1}
 
-# If it was built with the supervisor's features, it also has a pair of sockets for signals, one twice.
+# If built with the supervisor's features, it also has a socket pair for signals, with a duplicate of one end.
 SIGNALS = 3
 
 
@@ -75,7 +75,7 @@ def test_a_role_has_no_environment_and_leaves_no_core(confined, role):
         assert pathlib.Path(f"/proc/{pid}/environ").read_bytes() == b""
     limits = pathlib.Path(f"/proc/{pid}/limits").read_text()
     assert re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE)
-    # Whoever has no dumpable process can't be looked into by others of the same user.
+    # Other processes of the same user can't inspect a process that is not dumpable.
     assert os.stat(f"/proc/{pid}/mem").st_uid == 0
 
 
@@ -85,7 +85,7 @@ def test_a_role_has_these_descriptors_and_no_others(confined, role, channels):
     """Standard input is the channel to the supervisor, standard output that for the log, and standard
     error a pipe. A gateway also has channels to the connector, to the signer, and for acknowledgements."""
     pid = one(confined, role)
-    # A descriptor of a connection that has ended may be about to be closed.
+    # The descriptor of a connection that has ended may not be closed yet.
     expected = [collections.Counter(EVENT_LOOP, pipe=1, socket=2 + channels + extra) for extra in [0, SIGNALS]]
     assert processes.wait_for(lambda: kinds(pid) in expected, 3), kinds(pid)
     assert os.readlink(f"/proc/{pid}/fd/2").startswith("pipe:")
@@ -98,7 +98,7 @@ def kinds(pid):
 
 
 def has_namespaces():
-    """Whether this system lets us have namespaces; containers often don't."""
+    """Whether this system allows namespaces; containers often don't."""
     words = ["unshare", *([] if is_root() else ["--user"]), "--mount", "--net", "true"]
     return subprocess.run(words, capture_output=True, timeout=10).returncode == 0
 
@@ -116,10 +116,10 @@ def test_a_role_that_opens_no_sockets_is_in_a_network_of_its_own(confined, role)
 
 @needs_namespaces
 @pytest.mark.parametrize("role", ROLES)
-def test_a_role_is_the_only_process_that_it_sees(confined, role):
+def test_a_role_sees_only_its_own_process(confined, role):
     pid = one(confined, role)
     assert status(pid)["NSpid"].split() == [str(pid), "1"]
-    # The supervisor's own children are not there for others.
+    # The supervisor's own children are not visible to others.
     assert os.readlink(f"/proc/{confined.pid}/ns/pid_for_children") == os.readlink("/proc/self/ns/pid")
 
 
@@ -140,7 +140,7 @@ def test_a_connector_that_resolves_names_keeps_the_root_directory(echo_target):
 
 
 @needs_namespaces
-def test_off_leaves_out_namespaces_too(echo_target):
+def test_off_disables_namespaces_too(echo_target):
     with gateway.start(echo_target.port, "--sandbox", "off") as running:
         pid = one(running, "gateway")
         assert os.listdir(f"/proc/{pid}/root") != []
@@ -148,7 +148,7 @@ def test_off_leaves_out_namespaces_too(echo_target):
             assert os.readlink(f"/proc/{pid}/ns/{kind}") == os.readlink(f"/proc/self/ns/{kind}")
 
 
-def test_what_the_signer_writes_is_never_swapped_out(confined):
+def test_memory_of_the_signer_is_never_swapped_out(confined):
     pid = one(confined, "signer")
     assert int(status(pid)["VmLck"].split()[0]) > 0
     if is_root():
@@ -160,7 +160,7 @@ def test_what_the_signer_writes_is_never_swapped_out(confined):
 
 
 def locked_memory(limit):
-    # Root must be kept from raising the limit and from passing it.
+    # Takes from root the capabilities to raise the limit and to exceed it.
     rights = ["setpriv", "--bounding-set=-ipc_lock,-sys_resource"] if is_root() else []
     return [*rights, "prlimit", f"--memlock={limit * 1024}"]
 
@@ -176,7 +176,7 @@ def test_the_limit_of_linux_and_systemd_is_enough_for_a_locked_key(echo_target, 
                 websocket.expect_echo()
 
 
-def test_a_signer_that_may_not_lock_its_memory_says_so(echo_target, certificate):
+def test_a_signer_that_may_not_lock_its_memory_is_logged(echo_target, certificate):
     with gateway.start(
         echo_target.port, "--sandbox", "best-effort", "--cert", certificate, prefix=locked_memory(64)
     ) as running:
@@ -188,14 +188,14 @@ def test_a_signer_that_may_not_lock_its_memory_says_so(echo_target, certificate)
 
 
 @pytest.mark.skipif(mode.LESS_CONFINED, reason="strict does not even start")
-def test_strict_has_no_key_that_may_be_swapped_out(echo_target, certificate):
+def test_strict_requires_that_the_key_is_never_swapped_out(echo_target, certificate):
     with gateway.start(
         echo_target.port, "--sandbox", "strict", "--cert", certificate, prefix=locked_memory(64)
     ) as running:
         running.wait_log(r"can't be confined: this system lacks .*memory for the key")
 
 
-def test_the_log_says_how_far_roles_are_confined(confined):
+def test_the_confinement_of_roles_is_logged(confined):
     user = r"uid \d+" if is_root() else "same user"
     processes_and_network = ("own processes, " if is_root() else "no own processes, ") + "own network, empty root, "
     surroundings = processes_and_network if has_namespaces() else ""
@@ -203,7 +203,7 @@ def test_the_log_says_how_far_roles_are_confined(confined):
 
 
 def test_sessions_work_under_strict_with_a_name_to_resolve(echo_target):
-    """The resolver's threads, files and sockets must all be allowed."""
+    """The sandbox must allow the resolver's threads, files and sockets."""
     with gateway.start(f"localhost:{echo_target.port}", "--sandbox", mode.STRICTEST) as running:
         for _ in range(3):
             with running.websocket() as websocket:
@@ -211,10 +211,10 @@ def test_sessions_work_under_strict_with_a_name_to_resolve(echo_target):
         assert "lost" not in running.log
 
 
-def test_off_leaves_out_filters_but_not_the_loss_of_rights(echo_target):
+def test_off_disables_filters_but_still_drops_rights(echo_target):
     with gateway.start(echo_target.port, "--sandbox", "off") as running:
         seen = status(processes.with_role(running.pid, "gateway")[0])
-        # A kernel that seems to lack something is made by a filter.
+        # The simulation of a kernel without a feature is a filter itself.
         filters = "2" if mode.WITHOUT else "0"
         assert (seen["NoNewPrivs"], seen["Seccomp"], int(seen["CapEff"], 16)) == ("1", filters, 0)
         running.wait_log(r"^  - Sandbox: off$")
@@ -223,7 +223,7 @@ def test_off_leaves_out_filters_but_not_the_loss_of_rights(echo_target):
 
 
 def private_numbers(key):
-    """The secret numbers of a key: what must not leave the signer. Of long ones the last 32 bytes."""
+    """The secret numbers of a key, which must not leave the signer. Of long ones the last 32 bytes."""
     text = subprocess.run(
         ["openssl", "pkey", "-in", key, "-noout", "-text"], check=True, capture_output=True, text=True, timeout=10
     ).stdout  # fmt: skip
@@ -232,7 +232,7 @@ def private_numbers(key):
 
 
 def secrets_of(key):
-    """These numbers in either order of bytes, and the last lines of the file, which hold parts of them."""
+    """These numbers in both byte orders, and the last lines of the file, which contain parts of them."""
     numbers = private_numbers(key)
     assert numbers
     lines = key.read_bytes().split(b"-----BEGIN PRIVATE KEY-----")[1].splitlines()[1:-1]
@@ -240,7 +240,7 @@ def secrets_of(key):
 
 
 def memory(pid):
-    """All that a process has mapped and can be read."""
+    """All mapped memory of a process that can be read."""
     with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb") as content:
         for line in maps:
             span, rights = line.split()[:2]
@@ -268,7 +268,7 @@ def test_the_private_key_is_in_the_signer_alone(echo_target, authority, version)
             assert websocket.sock.version() == version.name.replace("_", ".")
             for role in ["gateway", "connector"]:
                 assert not holds(one(running, role), numbers + lines), role
-            # The search itself works.
+            # Shows that the search works.
             assert holds(one(running, "signer"), numbers)
             websocket.expect_echo()
 
@@ -287,7 +287,7 @@ def test_the_supervisor_keeps_nothing_of_the_private_key(echo_target, authority,
     with started(echo_target.port, *options) as running:
         for again in [False, True]:
             if again:
-                # A renewed certificate is read anew.
+                # A renewed certificate is read again.
                 os.utime(key)
             with running.websocket(tls=authority.client()) as websocket:
                 websocket.expect_echo()
@@ -340,7 +340,7 @@ def test_strict_does_not_start_without_a_part_of_the_sandbox(echo_target, featur
 
 
 @pytest.mark.parametrize("feature", mode.PARTS)
-def test_best_effort_goes_on_and_says_what_is_missing(echo_target, feature):
+def test_best_effort_continues_and_logs_what_is_missing(echo_target, feature):
     with gateway.start(echo_target.port, "--sandbox", "best-effort", prefix=mode.without(feature)) as running:
         running.wait_log(rf"^  - Sandbox: .*no {feature}")
         running.wait_log(rf"less confinement: no .*{feature}")

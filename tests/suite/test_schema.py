@@ -1,5 +1,5 @@
-"""docs/websockify.schema.json takes what the program takes. That it names every
-key, and no other, is a unit test."""
+"""docs/websockify.schema.json accepts what the program accepts. A unit test
+checks that it has exactly the keys of the program."""
 
 import json
 import pathlib
@@ -54,7 +54,7 @@ def test_examples_are_valid(schema, example):
         ["--run-once", "--timeout", "10", "--idle-timeout", "20", "--sandbox", "off", "-v", "1", "a:2"],
     ],
 )
-def test_what_the_program_prints_is_valid(schema, words):
+def test_printed_configurations_are_valid(schema, words):
     schema.validate(tomllib.loads(dump(*words)))
 
 
@@ -90,7 +90,7 @@ def test_what_the_program_prints_is_valid(schema, words):
         "target = 'a:1'\n[target-tls]\nzzz = 1",
     ],
 )
-def test_what_the_program_refuses_is_not_valid(schema, text, directory):
+def test_rejected_configurations_are_not_valid(schema, text, directory):
     file = directory / "x.toml"
     file.write_text(text)
     run = subprocess.run([gateway.command(), "--config", file, "--check"], capture_output=True, timeout=10)

@@ -1,4 +1,4 @@
-"""No way of giving a token or a password leaves it anywhere but where it is needed."""
+"""A token or password, however a client sends it, is stored and logged nowhere that does not need it."""
 
 import base64
 import contextlib
@@ -28,7 +28,7 @@ BY_ORIGIN = '[[auth]]\nplugin = "ExpectOrigin"\nsource = "https://expected.examp
 BY_PLUGIN = '[token]\nplugin = "exec:{directory}/plugin"\n'
 WEB = '[web]\nroot = "{directory}/web"\n'
 
-# Lets everybody in, wherever the token is.
+# Allows every client, wherever the token is.
 PLUGIN = """#!/usr/bin/env python3
 import json, sys
 for line in sys.stdin:
@@ -71,7 +71,7 @@ WAYS = {
 
 
 class NoTarget(Recorded):
-    """An instance whose settings say where sessions go."""
+    """An instance whose settings contain its target."""
 
     def write(self, settings="", listen=None, target=None):
         self.config.write_text(f'listen = "127.0.0.1:{self.port}"\n{settings}\n')
@@ -88,7 +88,7 @@ def prepare(directory, target):
 
 
 def leaks(instance, directory, answers):
-    """Where the canary is that it should not be."""
+    """All places with the canary where it should not be."""
     places = {"log": instance.log.encode(), "journal": instance.records_file.read_bytes(), "answers": answers}
     places |= {words: instance.ctl(*words.split()).encode() for words in ["sessions vnc", "status vnc", "metrics vnc"]}
     places["register"] = b"".join(path.read_bytes() for path in instance.runtime.rglob("*") if path.is_file())
@@ -105,7 +105,7 @@ def leaks(instance, directory, answers):
 
 @pytest.mark.parametrize("verbose", [False, True], ids=["", "verbose"])
 @pytest.mark.parametrize("way", WAYS)
-def test_what_a_client_gives_is_found_nowhere(echo_target, directory, way, verbose):
+def test_a_secret_of_a_client_is_found_nowhere(echo_target, directory, way, verbose):
     settings, path, fields, host, opens = WAYS[way]
     prepare(directory, echo_target)
     settings = settings.format(directory=directory, target=echo_target.port)
@@ -138,8 +138,8 @@ def socket_targets(directory):
         yield
 
 
-def test_a_canary_is_found_where_it_is_shown(echo_target, directory):
-    """The search finds what it looks for: what is no secret here is logged and recorded."""
+def test_a_canary_that_is_not_secret_is_found(echo_target, directory):
+    """Shows that the search works: a value that is not secret here is logged and recorded."""
     prepare(directory, echo_target)
     settings = f'target = "127.0.0.1:{echo_target.port}"\n'
     with NoTarget(directory, None, settings) as instance:

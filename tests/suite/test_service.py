@@ -28,7 +28,7 @@ def one_role(running, role):
 
 
 def receive_until(notifications, wanted, seconds=5):
-    """Reads notifications until one has `wanted`, and gives all lines so far."""
+    """Reads notifications until one contains `wanted`, and returns all lines so far."""
     lines = []
     notifications.settimeout(seconds)
     while not any(line.startswith(wanted) for line in lines):
@@ -36,7 +36,7 @@ def receive_until(notifications, wanted, seconds=5):
     return lines
 
 
-def test_the_service_manager_is_told_of_begin_sessions_watchdog_and_end(echo_target, directory):
+def test_the_service_manager_is_notified_of_start_sessions_watchdog_and_end(echo_target, directory):
     path = directory / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifications:
         notifications.bind(str(path))
@@ -52,8 +52,8 @@ def test_the_service_manager_is_told_of_begin_sessions_watchdog_and_end(echo_tar
         assert "STOPPING=1" in receive_until(notifications, "STOPPING=1")
 
 
-def test_a_service_manager_that_does_not_read_keeps_nobody_waiting(echo_target, directory):
-    """systemd's queue holds ten messages by default, those of other services among them."""
+def test_a_service_manager_that_does_not_read_delays_nothing(echo_target, directory):
+    """systemd's queue holds ten messages by default, including those of other services."""
     path = directory / "notify"
     with (
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifications,
@@ -68,7 +68,7 @@ def test_a_service_manager_that_does_not_read_keeps_nobody_waiting(echo_target, 
         with gateway.start(echo_target.port, env=environment) as running:
             with running.websocket() as websocket:
                 websocket.expect_echo()
-                # The line of status is at most a second old.
+                # The status line is at most a second old.
                 time.sleep(1.3)
                 lines = receive_until(notifications, "STATUS=1 sessions, 1 total")
             assert lines.count("READY=1") == 1 and "WATCHDOG=1" in lines
@@ -76,7 +76,7 @@ def test_a_service_manager_that_does_not_read_keeps_nobody_waiting(echo_target, 
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a role's environment is for root to see")
-def test_roles_are_not_told_of_the_service_manager(echo_target, directory):
+def test_roles_do_not_know_the_service_manager(echo_target, directory):
     with gateway.start(echo_target.port, env={"NOTIFY_SOCKET": str(directory / "none")}) as running:
         for pid in set(running.tree()) - {running.pid}:
             assert pathlib.Path(f"/proc/{pid}/environ").read_bytes() == b""
@@ -84,7 +84,7 @@ def test_roles_are_not_told_of_the_service_manager(echo_target, directory):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a journal of its own needs a mount namespace")
 def test_the_journal_gets_records_with_fields(echo_target, directory):
-    """With standard error leading to the journal, records go to its socket."""
+    """With standard error connected to the journal, records go to its socket."""
     records = directory / "records"
     port = gateway.free_port()
     running = gateway.Gateway(
@@ -111,7 +111,7 @@ def test_the_journal_gets_records_with_fields(echo_target, directory):
 
 
 def split_records(data):
-    """The datagrams, which the fake journal writes behind their lengths."""
+    """The datagrams, before each of which the fake journal writes its length."""
     while data:
         length = int.from_bytes(data[:4], "little")
         yield data[4 : 4 + length]
@@ -132,7 +132,7 @@ def journal_fields(record):
     return fields
 
 
-def test_a_session_is_recorded_however_soon_the_end_comes(echo_target):
+def test_a_session_is_recorded_even_if_the_service_ends_at_once(echo_target):
     for _ in range(5):
         with gateway.start(echo_target.port) as running:
             with running.websocket() as websocket:
@@ -177,7 +177,7 @@ def test_keep_alive_ends_after_the_configured_number_of_requests(echo_target, di
             assert [answer["Connection"] for answer in answers] == [None, None, "close"]
 
 
-def test_a_text_message_is_passed_on_where_that_is_configured(echo_target, directory):
+def test_a_text_message_is_forwarded_if_configured(echo_target, directory):
     port = gateway.free_port()
     (directory / "vnc.toml").write_text(
         f'listen = "127.0.0.1:{port}"\ntarget = "127.0.0.1:{echo_target.port}"\ntext = "accept"\n'
@@ -249,12 +249,12 @@ def test_a_tls_session_is_resumed_with_any_gateway(echo_target, directory, versi
     client = authority.client(maximum=version)
     with gateway.start(echo_target.port, "--workers", "2", "--cert", joined) as running:
         session, resumed, held = None, [], []
-        # Connections that stay open spread over both gateways.
+        # Connections that stay open are distributed over both gateways.
         for _ in range(4):
             raw = running.connect()
             secured = client.wrap_socket(raw, server_hostname="localhost", session=session)
             websocket = WebSocket.open(secured)
-            # Tickets of TLS 1.3 come behind the handshake.
+            # Tickets of TLS 1.3 are sent after the handshake.
             websocket.expect_echo()
             resumed.append(secured.session_reused)
             session = secured.session
@@ -265,7 +265,7 @@ def test_a_tls_session_is_resumed_with_any_gateway(echo_target, directory, versi
 
 
 def test_a_tls_session_is_not_resumed_after_a_gateway_has_died(secure):
-    """What it knew of session tickets may be in wrong hands."""
+    """The ticket keys that it knew may be compromised."""
     session, resumed = None, []
     for _ in range(3):
         if len(resumed) == 2:

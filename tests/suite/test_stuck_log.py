@@ -1,4 +1,4 @@
-"""Nothing waits for a log that nobody reads: not the start, not a client, not the service manager."""
+"""A log destination that does not read delays nothing: not the start, not a client, not the service manager."""
 
 import contextlib
 import os
@@ -23,18 +23,18 @@ WEB = '[web]\nroot = "{}"\n'
 
 
 def dropped(instance, log):
-    """How many entries this log has dropped, by the metrics."""
+    """The number of entries that this log has dropped, from the metrics."""
     text = instance.ctl("metrics", "vnc")
     return int(re.search(rf'^websockify_log_dropped_total{{.*log="{log}"}} (\d+)$', text, re.MULTILINE)[1])
 
 
 def told(notify):
-    """Has what follows serve a service manager with a watchdog."""
+    """Makes the service use a service manager with a watchdog."""
     return [f"NOTIFY_SOCKET={notify}", "WATCHDOG_USEC=400000"]
 
 
 def refuse(running, count):
-    """Has the service log more than a pipe or a socket takes, by clients that ask for what is not there."""
+    """Makes the service log more than a pipe or a socket takes, by requests for missing files."""
     for _ in range(count // 100):
         with running.connect(10) as client:
             client.sendall(b"GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n" * 100)
@@ -44,7 +44,7 @@ def refuse(running, count):
 
 
 class Reader(threading.Thread):
-    """Reads all that comes, from now on."""
+    """Reads everything from now on."""
 
     def __init__(self, fd):
         super().__init__(daemon=True)
@@ -76,13 +76,13 @@ def test_a_journal_that_does_not_read_delays_nothing(echo_target, directory):
         )  # fmt: skip
         with instance:
             receive_until(notifications, "READY=1")
-            # One entry or two for each.
+            # One or two entries for each request.
             for _ in range(100):
                 with instance.websocket(timeout=2) as websocket:
                     websocket.expect_echo()
             for _ in range(3):
                 receive_until(notifications, "WATCHDOG=1", 1)
-            # More than may wait: entries are some hundred bytes long.
+            # More than the queue holds: entries are some hundred bytes long.
             assert processes.wait_for(lambda: refuse(instance, 100) or dropped(instance, "journal") > 0, 20)
             with instance.websocket(timeout=2) as websocket:
                 websocket.expect_echo()
@@ -106,7 +106,7 @@ class Pipe:
 
 
 class Terminal(Pipe):
-    """One that is stopped: what is written waits until somebody goes on."""
+    """A stopped terminal: writes block until it is resumed."""
 
     def __init__(self, _):
         self.reader, self.writer = pty.openpty()
@@ -119,7 +119,7 @@ class Socket(Pipe):
 
 
 class LogFile(Pipe):
-    """A named pipe that somebody has opened to read and does not."""
+    """A named pipe that was opened for reading and is not read."""
 
     name = "file"
 
@@ -146,7 +146,7 @@ def test_a_log_that_nobody_reads_delays_nothing(echo_target, directory, kind):
                 receive_until(notifications, "WATCHDOG=1", 1)
             with instance.websocket(timeout=2) as websocket:
                 websocket.expect_echo()
-            # Nobody says anything any more, and yet the log tells what it lacks as soon as somebody reads.
+            # Without further events, the log reports what was dropped as soon as somebody reads.
             reader = Reader(log.reader)
             assert processes.wait_for(lambda: b"log lines were dropped" in reader.text, 5)
             with instance.websocket("/after", timeout=2) as websocket:

@@ -16,7 +16,7 @@ USER_DEBUG = str(1 << 3 | 7)
 
 
 class Server:
-    """Keeps what arrives: datagrams, or what a stream gives."""
+    """Records what arrives, as datagrams or as a stream."""
 
     def __init__(self, family, kind, address):
         self.socket = socket.socket(family, kind)
@@ -31,7 +31,7 @@ class Server:
         return self.socket.getsockname()[1]
 
     def receive(self, wanted, seconds=5):
-        """Messages up to one with `wanted`."""
+        """Returns the messages up to one with `wanted`."""
         deadline, messages = time.monotonic() + seconds, []
         while True:
             assert time.monotonic() < deadline, f"{wanted!r} is not in {messages}"
@@ -61,7 +61,7 @@ def udp():
 
 
 def priority_of(text):
-    """The priority of a line at the start."""
+    """The priority of a line of the start."""
     is_warning = "less confinement" in text or "clients are served as the user nobody" in text
     return USER_WARNING if is_warning else USER_INFO
 
@@ -94,7 +94,7 @@ def test_verbose_messages_are_of_severity_debug(echo_target, udp):
         with running.websocket() as websocket:
             websocket.send_close(1000)
             websocket.read_close()
-        # The original logs this line with the others of its kind.
+        # The original logs this line like the others of its kind.
         expected = USER_DEBUG if gateway.IS_OURS else USER_INFO
         assert re.match(RFC_5424, udp.receive("Client closed connection")[-1])[1] == expected
 
@@ -126,7 +126,7 @@ def test_a_server_may_come_later(echo_target, directory):
             server.receive("connecting to:")
 
 
-def test_a_server_that_was_started_again_gets_what_follows(echo_target, directory):
+def test_a_restarted_server_gets_later_messages(echo_target, directory):
     path = directory / "log"
     with Server(socket.AF_UNIX, socket.SOCK_DGRAM, str(path)) as server:
         running = gateway.start(echo_target.port, "--syslog", path)
@@ -139,7 +139,7 @@ def test_a_server_that_was_started_again_gets_what_follows(echo_target, director
 
 
 @pytest.mark.ours_only("the original waits for its syslog server")
-def test_a_server_that_takes_nothing_stops_nobody(echo_target, directory):
+def test_a_server_that_does_not_read_delays_nothing(echo_target, directory):
     path = directory / "log"
     with Server(socket.AF_UNIX, socket.SOCK_DGRAM, str(path)) as server:
         with gateway.start(echo_target.port, "--syslog", path) as running:
@@ -149,7 +149,7 @@ def test_a_server_that_takes_nothing_stops_nobody(echo_target, directory):
             assert processes.wait_for(lambda: len(re.findall("connecting to", running.log)) == 200)
             for _ in range(100):
                 server.socket.recv(65536)
-            # What was dropped is told with the next line that finds room.
+            # The number of dropped lines is reported with the next line that fits.
             with running.websocket() as websocket:
                 websocket.expect_echo()
             dropped = server.receive("log lines were dropped")[-1]
@@ -157,7 +157,7 @@ def test_a_server_that_takes_nothing_stops_nobody(echo_target, directory):
 
 
 @pytest.mark.ours_only("the original goes on and shows tracebacks")
-def test_a_server_that_is_away_is_told_once(echo_target, directory):
+def test_an_unreachable_server_is_reported_once(echo_target, directory):
     with gateway.start(echo_target.port, "--syslog", directory / "log") as running:
         told = r"the syslog server \S+ can't be reached"
         running.wait_log(told)
@@ -169,7 +169,7 @@ def test_a_server_that_is_away_is_told_once(echo_target, directory):
 
 
 @pytest.mark.parametrize("port", ["", "x", "0x1"])
-def test_a_port_that_is_none_is_refused(port):
+def test_an_invalid_port_is_rejected(port):
     result = gateway.run("--syslog", f"localhost:{port}", "6080", "localhost:5900")
     assert result.returncode == 2
     assert "Error parsing syslog port" in result.stderr

@@ -63,7 +63,7 @@ def test_a_refusing_target_is_logged_with_its_reason():
         running.wait_log(rf"Failed to connect to 127\.0\.0\.1:{port}: .*Connection refused")
 
 
-def test_a_target_that_comes_up_later_is_reached():
+def test_a_target_that_starts_later_is_reached():
     port = gateway.free_port()
     with gateway.start(port) as running:
         with running.websocket() as websocket:
@@ -102,7 +102,7 @@ def test_each_session_has_a_connection_of_its_own():
 
 
 def test_small_writes_are_sent_at_once(session):
-    """TCP_NODELAY both ways: a key press must not wait for an acknowledgement."""
+    """TCP_NODELAY in both directions: a key press must not wait for an acknowledgement."""
     websocket, target = session
     target.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     slowest = 0
@@ -117,7 +117,7 @@ def test_small_writes_are_sent_at_once(session):
     assert slowest < 0.2
 
 
-# A name with two addresses, which needs a hosts file of its own.
+# A name with two addresses requires a private hosts file.
 
 
 def can_have_own_hosts():
@@ -129,7 +129,7 @@ def can_have_own_hosts():
 
 @pytest.fixture
 def two_addresses(directory):
-    """A command prefix under which `two.test` is 127.0.0.1 and ::1."""
+    """A command prefix with which `two.test` resolves to 127.0.0.1 and ::1."""
     if os.geteuid() or not can_have_own_hosts():
         pytest.skip("needs root and mount namespaces for a hosts file of its own")
     hosts = directory / "hosts"

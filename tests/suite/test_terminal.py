@@ -1,4 +1,4 @@
-"""The terminal is closed that a process was started in."""
+"""The terminal in which a process was started is closed."""
 
 import os
 import pty
@@ -14,7 +14,7 @@ FOREGROUND = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 
 
 
 class Terminal:
-    """A terminal, and a command in its foreground, into which may be typed. `words` may have {line} in them."""
+    """A terminal with a command in its foreground, and input that is typed. `words` may contain {line}."""
 
     def __init__(self, words, typed, target):
         self.port = gateway.free_port()
@@ -64,13 +64,13 @@ class Terminal:
     ],
     ids=["foreground", "shell", "background of a shell", "script"],
 )
-def test_who_was_started_in_a_terminal_ends_with_it(echo_target, words, typed):
+def test_a_process_in_a_terminal_ends_with_it(echo_target, words, typed):
     with Terminal(words, typed, echo_target) as terminal:
         terminal.close()
         assert processes.wait_for(lambda: not terminal.listens(), 5)
 
 
-def test_who_was_started_under_nohup_goes_on_and_can_be_told_to_reload(echo_target):
+def test_a_process_under_nohup_continues_and_can_be_reloaded(echo_target):
     with Terminal(["sh", "-c", "exec nohup {line}"], "", echo_target) as terminal:
         terminal.close()
         time.sleep(1)
@@ -81,7 +81,7 @@ def test_who_was_started_under_nohup_goes_on_and_can_be_told_to_reload(echo_targ
 
 
 @pytest.mark.ours_only("SIGHUP ends the original")
-def test_a_hangup_that_somebody_sends_is_an_order_to_reload(echo_target):
+def test_a_hangup_signal_is_an_order_to_reload(echo_target):
     with Terminal([], "", echo_target) as terminal:
         reload(terminal.leader.pid)
         assert terminal.listens()
@@ -90,7 +90,7 @@ def test_a_hangup_that_somebody_sends_is_an_order_to_reload(echo_target):
 
 
 def reload(pid):
-    """A reload replaces the roles."""
+    """Sends SIGHUP: a reload replaces the roles."""
     (before,) = processes.with_role(pid, "connector")
     os.kill(pid, signal.SIGHUP)
     assert processes.wait_for(lambda: set(processes.with_role(pid, "connector")) - {before}, 10)

@@ -69,7 +69,7 @@ def test_another_server_name_gets_the_same_certificate(secure, authority):
         websocket.expect_echo()
 
 
-def test_http_1_1_is_agreed_on_by_alpn_or_nothing_is(secure, authority):
+def test_alpn_selects_http_1_1_or_nothing(secure, authority):
     context = authority.client()
     context.set_alpn_protocols(["h2", "http/1.1"])
     with secure.websocket(tls=context) as websocket:
@@ -77,7 +77,7 @@ def test_http_1_1_is_agreed_on_by_alpn_or_nothing_is(secure, authority):
         websocket.expect_echo()
 
 
-def test_a_session_over_tls_is_resumed_or_made_anew(secure, authority):
+def test_a_tls_session_is_resumed_or_renegotiated(secure, authority):
     context = authority.client()
     with secure.connect(tls=context) as sock:
         websocket = WebSocket.open(sock)
@@ -91,7 +91,7 @@ def test_a_session_over_tls_is_resumed_or_made_anew(secure, authority):
 def test_1_mib_there_and_back(secure, client):
     data = random.Random(3).randbytes(MIB)
     with secure.websocket(tls=client, timeout=10) as websocket:
-        # A batch at a time: one thread only may use a TLS object of Python.
+        # One batch at a time: only one thread may use a TLS object of Python.
         for at in range(0, MIB, 65536):
             batch = data[at : at + 65536]
             websocket.send(frames.binary(batch[:5000]) + frames.binary(batch[5000:]))
@@ -120,7 +120,7 @@ def test_1_mib_to_a_slow_target(authority, certificate):
                 sender.finish()
 
 
-def test_frames_behind_the_request_within_tls_reach_the_target(secure, client):
+def test_frames_after_the_request_within_tls_reach_the_target(secure, client):
     with secure.websocket(tls=client, early=frames.binary(b"early")) as websocket:
         assert websocket.read_data(5) == b"early"
 
@@ -136,7 +136,7 @@ def test_a_close_over_tls_is_answered_and_the_stream_ends(secure, client):
 
 
 def test_the_gateway_ends_tls_with_a_close_notify(secure, client):
-    """Else a client can't tell an end from a cut (RFC 8446 section 6.1)."""
+    """Otherwise a client can't distinguish an end from a truncation (RFC 8446 section 6.1)."""
     sock = secure.connect()
     tls = client.wrap_socket(sock, server_hostname="localhost", suppress_ragged_eofs=False)
     with WebSocket.open(tls) as websocket:
@@ -188,7 +188,7 @@ def test_a_handshake_that_comes_byte_by_byte_is_understood(secure, client):
     [b"\x16", b"\x16\x03\x01", b"\x16" * 100, b"\x16\x03\x01\xff\xff" + b"\0" * 1000, b"\x80\x2e\x01"],
     ids=["one byte", "three", "repeated", "zeros", "ssl2"],
 )
-def test_what_only_begins_like_tls_hurts_nobody(secure, client, data):
+def test_data_that_only_begins_like_tls_has_no_effect_on_others(secure, client, data):
     with secure.connect() as sock:
         sock.sendall(data)
         sock.shutdown(socket.SHUT_WR)

@@ -33,7 +33,7 @@ def tls_echo_target(target_context):
 
 @pytest.fixture(scope="module")
 def to_tls(tls_echo_target, authority):
-    """A gateway in front of a target with TLS 1.3."""
+    """A gateway whose target speaks TLS 1.3."""
     trust = {"SSL_CERT_FILE": str(authority.certificate)}
     with gateway.start(f"localhost:{tls_echo_target.port}", "--ssl-target", env=trust) as running:
         yield running
@@ -85,7 +85,7 @@ def test_ssl_target_that_closes_ends_the_session(authority, target_context):
                     connection.settimeout(0.2)
                     connection.unwrap()
                 except OSError:
-                    pass  # The answer to the end is not what matters here.
+                    pass  # The answer to the end does not matter here.
                 connection.close()
                 data, code, reason = websocket.read_until_close()
                 assert (data, code, reason) == (b"last words", 1000, "Target closed")
@@ -124,7 +124,7 @@ RECIPES = {
 
 @pytest.mark.ours_only("the original takes both")
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_what_the_certificate_of_a_target_lacks_is_told(authority, directory, recipe):
+def test_the_problem_with_a_targets_certificate_is_logged(authority, directory, recipe):
     extensions, reason = RECIPES[recipe]
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*authority.sign_request(directory, extensions))

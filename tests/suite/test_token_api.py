@@ -1,4 +1,4 @@
-"""Tokens that an HTTP service knows."""
+"""Tokens that are looked up at an HTTP service."""
 
 import gzip
 import http.server
@@ -14,7 +14,7 @@ from lookups import NamedTarget, assert_refused, reached, start, status
 
 
 class Api:
-    """A service that answers each path as it is told, and keeps what it was asked."""
+    """A service with a configurable answer for each path, which records requests."""
 
     def __init__(self, certificate=None):
         api = self
@@ -47,7 +47,7 @@ class Api:
         if certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(str(certificate))
-            # The handshake is for the connection's own thread.
+            # The handshake is done by the connection's own thread.
             self.server.socket = context.wrap_socket(
                 self.server.socket, server_side=True, do_handshake_on_connect=False
             )
@@ -121,7 +121,7 @@ def test_an_answer_without_a_target_refuses_the_client(api, running, target, cod
     assert reached(running, "right") == b"here"
 
 
-def test_a_service_that_is_not_there_is_logged_and_asked_again(target):
+def test_an_unreachable_service_is_logged_and_retried(target):
     port = gateway.free_port()
     with start("JSONTokenApi", f"http://127.0.0.1:{port}/%s") as running:
         assert_refused(running, "t")
@@ -135,7 +135,7 @@ def test_a_redirect_within_the_service_is_followed(api, running, target):
     assert reached(running, "moved") == b"here"
 
 
-def test_https_is_spoken_with_who_proves_its_name(authority, certificate, target):
+def test_https_requires_a_certificate_of_the_name(authority, certificate, target):
     with Api(certificate) as api:
         api.answer("/t", json_target(target))
         source = f"https://localhost:{api.port}/%s"
@@ -150,7 +150,7 @@ def test_https_is_spoken_with_who_proves_its_name(authority, certificate, target
 
 @pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
 @pytest.mark.parametrize("kind", ["file", "directory"])
-def test_the_authorities_of_the_environment_count(authority, certificate, target, directory, name, kind):
+def test_authorities_from_the_environment_are_used(authority, certificate, target, directory, name, kind):
     trusted = authority.certificate
     if kind == "directory":
         command = ["openssl", "x509", "-in", trusted, "-noout", "-subject_hash"]
@@ -165,7 +165,7 @@ def test_the_authorities_of_the_environment_count(authority, certificate, target
 
 
 @pytest.mark.ours_only("the original unpacks it")
-def test_an_answer_that_is_compressed_is_named_so(api, running, target):
+def test_a_compressed_answer_is_reported_as_such(api, running, target):
     api.answer("/json/packed", gzip.compress(json_target(target).encode()), 200, ("Content-Encoding", "gzip"))
     assert status(assert_refused(running, "packed")) == 503
     running.wait_log(r"its answer is compressed \(gzip\)")
@@ -188,7 +188,7 @@ def test_credentials_in_the_url_are_sent_and_not_logged(api, target):
         ("%C3%BC%0D%0AX%3A1", "/json/%C3%BC%0D%0AX%3A1"),
     ],
 )  # fmt: skip
-def test_a_token_stays_one_segment_whatever_is_in_it(api, running, target, token, path):
+def test_a_token_stays_one_segment_whatever_it_contains(api, running, target, token, path):
     api.answer(path, json_target(target))
     assert reached(running, token) == b"here"
     assert api.asked[-1].path == path
@@ -215,7 +215,7 @@ def test_connections_are_kept(target):
         (302, "", [("Location", "/json/round")], "redirects to another service, or too often"),
     ],
 )
-def test_trouble_of_the_service_is_one_line_and_503(api, running, code, body, fields, reason):
+def test_a_failure_of_the_service_is_one_line_and_503(api, running, code, body, fields, reason):
     api.answer("/json/round", body, code, *fields)
     assert status(assert_refused(running, "round")) == 503
     running.wait_log(f"connector: cannot look up the target of a token: .*{reason}")
@@ -223,7 +223,7 @@ def test_trouble_of_the_service_is_one_line_and_503(api, running, code, body, fi
 
 
 @pytest.mark.ours_only("the original waits without a deadline")
-def test_a_service_that_hangs_costs_its_own_clients_only(api, running, target):
+def test_a_service_that_hangs_affects_only_its_own_clients(api, running, target):
     release = threading.Event()
     api.answers["/json/hang"] = (200, lambda _: release.wait(8))
     api.answer("/json/t", json_target(target))
@@ -241,6 +241,6 @@ def test_a_service_that_hangs_costs_its_own_clients_only(api, running, target):
 
 @pytest.mark.ours_only("the original finds out with the first client")
 @pytest.mark.parametrize("source", ["http://localhost/", "http://%s/", "ftp://localhost/%s", "http://h/%20%s"])
-def test_a_source_that_makes_no_sense_is_told_at_the_start(source):
+def test_an_invalid_source_is_reported_at_the_start(source):
     result = gateway.run("--token-plugin", "JSONTokenApi", "--token-source", source, "6080")
     assert result.returncode == 2 and "the source of JSONTokenApi can't be used" in result.stderr

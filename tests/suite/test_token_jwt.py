@@ -1,4 +1,4 @@
-"""Tokens that are JSON Web Tokens, made by the library that the original reads them with."""
+"""Tokens that are JSON Web Tokens, created with the library that the original uses to read them."""
 
 import base64
 import json
@@ -22,7 +22,7 @@ SIGNATURES = {
     "EdDSA": "Ed25519",
 }  # fmt: skip
 
-# Each way to the content's key, and a key for it; with `dir` it depends on the content.
+# Each algorithm for the content's key, and a key for it; with `dir` the key depends on the content's algorithm.
 KEY_MANAGEMENTS = {
     "RSA-OAEP": "rsa", "RSA-OAEP-256": "rsa",
     "A128KW": "secret-128", "A192KW": "secret-192", "A256KW": "secret-256", "dir": None,
@@ -40,14 +40,14 @@ def new_key(name):
 
 
 def key_file(key, *, private=True):
-    """A key as it stands in the file that both versions read."""
+    """A key in the file format that both versions read."""
     if key["kty"] == "oct":
         return key.export(as_dict=True)["k"].encode()
     return key.export_to_pem(private_key=private, password=None)
 
 
-# The original's library used to take encrypted tokens, and secrets that are shorter than the hash. Later versions
-# have to be told to, which the original does not do.
+# The original's library used to accept encrypted tokens, and secrets that are shorter than the hash. Later versions
+# do so only with options that the original does not set.
 AS_EVER = """
 import jwcrypto.jwa, jwcrypto.jwt
 jwcrypto.jwa.default_enforce_hmac_key_length = False
@@ -56,7 +56,7 @@ jwcrypto.jwt.JWT_expect_type = False
 
 
 class Keys:
-    """Keys by their name, and a gateway for each, made when they are first asked for."""
+    """Keys by name, and a gateway for each, created on first use."""
 
     def __init__(self, directory):
         self.directory = directory
@@ -128,17 +128,17 @@ def test_a_signed_token_leads_to_its_target(keys, target, alg):
 @pytest.mark.parametrize("enc", ENCRYPTIONS)
 @pytest.mark.parametrize("alg", KEY_MANAGEMENTS)
 def test_an_encrypted_token_leads_to_its_target(keys, target, alg, enc, monkeypatch):
-    """Signed and encrypted with the same key, which both need."""
+    """Signed and encrypted with the same key, which both require."""
     name = KEY_MANAGEMENTS[alg] or f"secret-{CONTENT_KEY_BITS[enc]}"
     key = keys.key(name)
-    # The library itself no longer signs with secrets as short as some of the ciphers' keys.
+    # The library no longer signs with secrets as short as the keys of some ciphers.
     monkeypatch.setattr(jwa, "default_enforce_hmac_key_length", False)
     inner = signed(key, claims(target), "RS256" if name == "rsa" else "HS256")
     assert reached(keys.gateway(name), encrypted(key, inner, alg, enc)) == b"here"
 
 
 @pytest.mark.parametrize("form", ["private", "public", "certificate", "PKCS #1", "SEC 1"])
-def test_the_key_may_come_in_every_form_of_pem(directory, target, form):
+def test_the_key_may_have_every_form_of_pem(directory, target, form):
     path = directory / "key.pem"
     kind = "ec" if form == "SEC 1" else "rsa"
     certificate, private = certificates.Authority(directory / "ca").issue(kind=kind)
@@ -155,7 +155,7 @@ def test_the_key_may_come_in_every_form_of_pem(directory, target, form):
 
 
 def tampered(token, at):
-    """The token with another bit in one of its parts."""
+    """The token with one bit flipped in one of its parts."""
     parts = token.split(".")
     content = bytearray(base64.urlsafe_b64decode(parts[at] + "=="))
     content[len(content) // 2] ^= 1
@@ -196,7 +196,7 @@ def test_a_token_that_proves_nothing_is_refused(keys, target, fault):
     assert reached(running, token) == b"here"
 
 
-def test_a_time_that_is_near_has_no_leeway(keys, target):
+def test_times_are_compared_without_leeway(keys, target):
     running, key = keys.gateway("rsa"), keys.key("rsa")
     now = time.time()
     assert reached(running, signed(key, claims(target, nbf=now - 1, exp=now + 20), "RS256")) == b"here"
@@ -205,8 +205,8 @@ def test_a_time_that_is_near_has_no_leeway(keys, target):
 
 
 @pytest.mark.parametrize("file", ["public", "certificate"])
-def test_a_public_key_is_no_secret(directory, target, file):
-    """The classic confusion: the text of the key that everybody has, as the secret of an HMAC."""
+def test_a_public_key_is_not_used_as_a_secret(directory, target, file):
+    """The classic confusion: the public key's text as the secret of an HMAC."""
     certificate, private = certificates.Authority(directory / "ca").issue(kind="rsa")
     key = jwk.JWK.from_pem(private.read_bytes())
     text = certificate.read_bytes() if file == "certificate" else key_file(key, private=False)
@@ -220,7 +220,7 @@ def test_a_public_key_is_no_secret(directory, target, file):
 
 
 def test_encryption_alone_proves_nothing(keys, target):
-    """Whoever has the public key can encrypt."""
+    """Anyone who has the public key can encrypt."""
     key = keys.key("rsa")
     public = jwk.JWK.from_pem(key_file(key, private=False))
     content = json.dumps(claims(target))
@@ -250,7 +250,7 @@ def test_a_new_key_is_in_force_for_the_next_client(directory, target):
         assert reached(running, tokens[1]) == b"here"
 
 
-def test_a_missing_key_is_logged_and_may_come_later(directory, target):
+def test_a_missing_key_is_logged_and_may_be_created_later(directory, target):
     path = directory / "key"
     key = new_key("secret-256")
     token = signed(key, claims(target), "HS256")
@@ -265,7 +265,7 @@ def test_a_missing_key_is_logged_and_may_come_later(directory, target):
 @pytest.mark.parametrize(
     "content", [b"not a key", b"", b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"]
 )
-def test_a_key_that_is_none_is_named_in_the_log(directory, content):
+def test_an_invalid_key_is_named_in_the_log(directory, content):
     path = directory / "key"
     path.write_bytes(content)
     with start("JWTTokenApi", path) as running:
@@ -290,7 +290,7 @@ def test_the_log_has_the_reason_and_no_token(keys, target):
     assert key is keys.key("rsa")
 
 
-# What is public is no secret
+# Public keys as secrets
 
 
 def certificate_of(key):
@@ -301,7 +301,7 @@ def certificate_of(key):
 
 
 def public_forms(key):
-    """Each form of a public key with the bytes that it becomes in HMAC where it is taken for a secret."""
+    """Each form of a public key, with the bytes that an HMAC would use if the form were taken for a secret."""
     pem = key.export_to_pem()
     bare = b"".join(line for line in pem.splitlines() if b"-----" not in line)
     der = base64.b64decode(bare)

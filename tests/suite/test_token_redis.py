@@ -1,4 +1,4 @@
-"""Tokens that a real Redis knows."""
+"""Tokens that are looked up in a real Redis."""
 
 import json
 import signal
@@ -72,7 +72,7 @@ def test_password_database_and_namespace_are_used(target, db, namespace, source,
             assert_refused(running, "other")
 
 
-def test_a_wrong_password_is_logged_and_costs_no_other_client(target):
+def test_a_wrong_password_is_logged_and_affects_no_other_client(target):
     with Redis(password=PASSWORD) as server:
         server.set("t", f"127.0.0.1:{target.port}")
         with start("TokenRedis", f"127.0.0.1:{server.port}::wrong-one") as running:
@@ -83,7 +83,7 @@ def test_a_wrong_password_is_logged_and_costs_no_other_client(target):
             assert running.process.poll() is None
 
 
-def test_an_unreachable_server_is_logged_and_asked_again_when_it_is_there(target):
+def test_an_unreachable_server_is_logged_and_retried(target):
     port = gateway.free_port()
     with start("TokenRedis", f"127.0.0.1:{port}") as running:
         assert_refused(running, "t")
@@ -105,14 +105,14 @@ def test_one_connection_is_kept(target):
             for _ in range(5):
                 assert reached(running, "t") == b"here"
             assert server.connections() == 1
-            # A server that closes it is nobody's misfortune.
+            # A connection that the server has closed causes no failure.
             with server.client() as client:
                 client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
             assert reached(running, "t") == b"here"
 
 
 @pytest.mark.ours_only("the original waits without a deadline")
-def test_a_server_that_hangs_costs_its_own_clients_only(target):
+def test_a_server_that_hangs_affects_only_its_own_clients(target):
     with Redis() as server:
         server.set("t", f"127.0.0.1:{target.port}")
         with start("TokenRedis", f"127.0.0.1:{server.port}") as running:
@@ -130,7 +130,7 @@ def test_a_server_that_hangs_costs_its_own_clients_only(target):
 
 
 @pytest.mark.ours_only("the original has no TLS for Redis")
-def test_rediss_speaks_tls_to_who_proves_its_name(authority, certificate, target):
+def test_rediss_requires_a_certificate_of_the_name(authority, certificate, target):
     with Redis(certificate=certificate, password=PASSWORD) as server:
         server.set("t", f"127.0.0.1:{target.port}")
         source = f'rediss://localhost:{server.port}::"{PASSWORD}"'
@@ -143,7 +143,7 @@ def test_rediss_speaks_tls_to_who_proves_its_name(authority, certificate, target
 
 @pytest.mark.ours_only("the original ends with status 0")
 @pytest.mark.parametrize("source", ["h:port", "h:1:db", "h:1:2:3:4:5:6"])
-def test_a_source_that_makes_no_sense_is_told_at_the_start(source):
+def test_an_invalid_source_is_reported_at_the_start(source):
     result = gateway.run("--token-plugin", "TokenRedis", "--token-source", source, "6080")
     assert result.returncode == 2 and "the source of TokenRedis can't be used" in result.stderr
     assert source not in result.stderr

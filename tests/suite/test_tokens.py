@@ -1,4 +1,4 @@
-"""Tokens: which target a client gets by what it says in its request."""
+"""Tokens: which target a client gets by its request."""
 
 import os
 
@@ -8,7 +8,7 @@ from harness import gateway, targets
 
 @pytest.fixture(scope="module")
 def here():
-    """A target that says who it is, and echoes then."""
+    """A target that sends its name, and then echoes."""
     with named_target(b"here") as target:
         yield target
 
@@ -33,13 +33,13 @@ def start(plugin, source, *options, **settings):
 
 
 def reached(running, path="/websockify?token=t", **options):
-    """What the target of this path says."""
+    """Returns the name that the target of this path sends."""
     with running.websocket(path, **options) as websocket:
         return websocket.read_data(4)
 
 
 def assert_refused(running, path="/websockify?token=t", fields=()):
-    """No WebSocket, by whatever answer."""
+    """Asserts that the client gets no WebSocket, whatever the response."""
     with running.connect() as sock:
         sock.sendall(upgrade(path, fields))
         answer = sock.recv(65536)
@@ -166,7 +166,7 @@ def test_a_token_is_read_from_the_path_as_a_form_field(directory, here, token, s
             assert_refused(running, f"/?token={sent}")
 
 
-def test_ipv6_targets_have_brackets_or_not(directory):
+def test_brackets_of_ipv6_targets_are_optional(directory):
     with named_target(b"six!", ("::1", 0)) as six:
         (directory / "tokens").write_text(f"bare: ::1:{six.port}\nbrackets: [::1]:{six.port}\n")
         with start("TokenFile", directory / "tokens") as running:
@@ -182,7 +182,7 @@ def test_a_target_may_be_a_unix_socket(directory):
             running.wait_log(rf"connecting to unix socket: {directory}/target\.sock$")
 
 
-def test_a_target_that_refuses_is_told_within_the_websocket(directory):
+def test_a_refusing_target_is_reported_within_the_websocket(directory):
     (directory / "tokens").write_text(f"t: 127.0.0.1:{gateway.free_port()}\n")
     with start("TokenFile", directory / "tokens") as running, running.websocket("/?token=t") as websocket:
         assert websocket.read_close() == (1011, "Failed to connect to downstream server")
@@ -246,7 +246,7 @@ def test_a_session_outlives_its_token(directory, echo_target):
         assert websocket.read_data(5) == b"hello"
 
 
-def test_a_file_may_come_later_and_go(directory, here):
+def test_a_file_may_be_created_later_and_removed(directory, here):
     tokens = directory / "tokens"
     with start("TokenFile", tokens) as running:
         assert_refused(running)
@@ -270,7 +270,7 @@ LINES = {
 
 
 @pytest.mark.parametrize("line", LINES.values(), ids=LINES)
-def test_a_broken_line_costs_only_itself_and_a_line_in_the_log(directory, here, line):
+def test_an_invalid_line_is_skipped_and_logged(directory, here, line):
     (directory / "tokens").write_text(f"a: 127.0.0.1:{here.port}\n{line}\nb: 127.0.0.1:{here.port}\n")
     with start("TokenFile", directory / "tokens") as running:
         assert reached(running, "/?token=a") == b"here"
@@ -298,7 +298,7 @@ def test_a_broken_target_is_logged_with_file_line_and_reason(directory, here, ta
         assert reached(running, "/?token=a") == b"here"
 
 
-def test_bytes_that_are_no_text_cost_only_their_line(directory, here):
+def test_a_line_that_is_not_text_is_skipped(directory, here):
     (directory / "tokens").write_bytes(b"\xff\xfe: x:1\nt: 127.0.0.1:%d\n" % here.port)
     with start("TokenFile", directory / "tokens") as running:
         assert reached(running) == b"here"
@@ -313,7 +313,7 @@ def test_many_broken_lines_do_not_fill_the_log(directory, here):
         assert running.log.count("Syntax error in") == 20
 
 
-def test_what_is_wrong_is_logged_once(directory, here):
+def test_errors_are_logged_once(directory, here):
     (directory / "tokens").write_text(f"broken\nt: 127.0.0.1:{here.port}\n")
     with start("TokenFile", directory / "tokens") as running:
         for _ in range(5):
@@ -321,7 +321,7 @@ def test_what_is_wrong_is_logged_once(directory, here):
         assert running.log.count("Syntax error in") == 1
 
 
-def test_a_missing_file_is_said_once_and_told_as_our_fault(directory):
+def test_a_missing_file_is_logged_once_and_is_a_server_error(directory):
     with start("TokenFile", directory / "missing") as running:
         for _ in range(3):
             assert assert_refused(running).startswith(b"HTTP/1.1 503 ")
@@ -329,14 +329,14 @@ def test_a_missing_file_is_said_once_and_told_as_our_fault(directory):
         assert running.log.count("cannot read the tokens") == 1
 
 
-def test_a_fifo_does_not_hold_the_service(directory):
+def test_a_fifo_does_not_block_the_service(directory):
     os.mkfifo(directory / "fifo")
     with start("TokenFile", directory / "fifo") as running:
         assert_refused(running)
         running.wait_log("it is neither a file nor a directory")
 
 
-def test_a_file_that_is_too_large_is_not_taken(directory):
+def test_a_file_that_is_too_large_is_rejected(directory):
     (directory / "tokens").write_bytes(b"# many\n" * 400_000)
     with start("TokenFile", directory / "tokens") as running:
         assert_refused(running)
@@ -354,7 +354,7 @@ def test_ten_thousand_tokens_are_found(directory, here):
 # Directories of files
 
 
-def test_a_directory_of_files_is_read_whole(directory, here, there):
+def test_all_files_of_a_directory_are_read(directory, here, there):
     tokens = directory / "tokens.d"
     tokens.mkdir()
     (tokens / "1").write_text(f"a: 127.0.0.1:{here.port}\n")
@@ -368,7 +368,7 @@ def test_a_directory_of_files_is_read_whole(directory, here, there):
         assert_refused(running, "/?token=a")
 
 
-def test_what_is_no_file_in_a_directory_is_not_looked_at(directory, here):
+def test_other_entries_of_a_directory_are_ignored(directory, here):
     tokens = directory / "tokens.d"
     (tokens / "directory").mkdir(parents=True)
     os.mkfifo(tokens / "fifo")
@@ -425,7 +425,7 @@ def test_of_a_path_the_last_part_is_the_token(names, here):
         assert reached(running, "/?token=x/y/a") == b"here"
 
 
-def test_a_file_without_a_target_costs_only_itself(names, here):
+def test_a_file_without_a_target_affects_only_its_token(names, here):
     (names / "a").write_text(f"127.0.0.1:{here.port}\n")
     (names / "broken").write_text("no target")
     with start("TokenFileName", names) as running:
@@ -442,7 +442,7 @@ def test_ipv6_and_unix_targets_have_files_too(names, directory):
             assert reached(running, "/?token=unix") == b"unix"
 
 
-def test_a_directory_of_names_must_be_there(directory):
+def test_a_directory_of_names_must_exist(directory):
     result = gateway.run(
         "--token-plugin", "TokenFileName", "--token-source", directory / "missing", gateway.free_port()
     )
@@ -504,7 +504,7 @@ def test_no_symbolic_link_leads_to_a_socket(sockets, directory):
 
 
 @pytest.mark.parametrize("token", ["file", "fifo", "sub", ".", "", "a%00b", "x" * 300])
-def test_what_is_no_socket_is_not_found(sockets, token):
+def test_only_sockets_are_found(sockets, token):
     (sockets / "file").write_bytes(b"")
     (sockets / "sub").mkdir()
     os.mkfifo(sockets / "fifo")
@@ -512,7 +512,7 @@ def test_what_is_no_socket_is_not_found(sockets, token):
         assert_refused(running, f"/?token={token}")
 
 
-def test_a_directory_of_sockets_may_be_made_anew(directory, sockets):
+def test_a_directory_of_sockets_may_be_recreated(directory, sockets):
     """As services do with theirs in /run."""
     with start("UnixDomainSocketDirectory", sockets) as running:
         assert_refused(running, "/?token=a")
@@ -523,7 +523,7 @@ def test_a_directory_of_sockets_may_be_made_anew(directory, sockets):
             assert reached(running, "/?token=a") == b"here"
 
 
-def test_a_socket_without_a_listener_is_told_within_the_websocket(sockets):
+def test_a_socket_without_a_listener_is_reported_within_the_websocket(sockets):
     named_target(b"here", sockets / "a").close()
     with start("UnixDomainSocketDirectory", sockets) as running:
         with running.websocket("/?token=a") as websocket:
@@ -531,7 +531,7 @@ def test_a_socket_without_a_listener_is_told_within_the_websocket(sockets):
 
 
 def test_a_path_that_is_longer_than_a_socket_address_leads_to_its_socket(directory):
-    """Which is why it is not connected to by its path."""
+    """The reason why sockets are not connected to by their path."""
     deep = directory / ("x" * 60) / ("y" * 60)
     deep.mkdir(parents=True)
     here = os.getcwd()
@@ -607,7 +607,7 @@ def test_a_refusal_may_be_a_close_with_the_reason(directory, path, tokens, close
 @pytest.mark.ours_only("the original serves clients as root")
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 @pytest.mark.parametrize("plugin", ["TokenFile", "ReadOnlyTokenFile", "TokenFileName"])
-def test_tokens_may_be_readable_by_root_alone(directory, here, there, plugin):
+def test_tokens_may_be_readable_only_by_root(directory, here, there, plugin):
     tokens = directory / "tokens.d"
     tokens.mkdir(mode=0o700)
     key = "" if plugin == "TokenFileName" else "t: "

@@ -54,10 +54,10 @@ def test_without_it_nothing_is_printed(echo_target):
 
 
 @pytest.mark.ours_only("the original waits for whoever reads its output")
-def test_marks_that_nobody_reads_stop_no_session(echo_target, directory):
+def test_unread_marks_stop_no_session(echo_target, directory):
     pipe = directory / "output"
     os.mkfifo(pipe)
-    # It is open at both ends and nobody reads.
+    # Both of its ends are open and nothing reads.
     with open(pipe, "r+b", buffering=0) as unread:
         fcntl.fcntl(unread, fcntl.F_SETPIPE_SZ, 4096)
         with gateway.start(echo_target.port, "--traffic", stdout=unread) as running:

@@ -1,4 +1,4 @@
-"""Another version takes over in the same process, and nobody notices."""
+"""Another version takes over in the same process, without an effect on clients."""
 
 import os
 import random
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.ours_only("upgrade in place")
 
 
 class Installed(Instance):
-    """An instance whose programs are copies, which a case replaces."""
+    """An instance with copies of our programs, which a case replaces."""
 
     def __init__(self, directory, target, settings="", **options):
         self.bin = directory / "bin"
@@ -26,7 +26,7 @@ class Installed(Instance):
         super().__init__(directory, target, settings, program=self.bin / "websockify", **options)
 
     def install(self):
-        """Puts new files in place of the old, as packages are installed."""
+        """Puts new files in place of the old ones, as the installation of a package does."""
         source = os.path.dirname(gateway.command())
         for name in ["websockify", "websockify-worker"]:
             shutil.copy2(os.path.join(source, name), self.bin / f"{name}.new")
@@ -57,7 +57,7 @@ def installed(echo_target, directory):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the roles' files in /proc are for root to see")
-def test_a_session_goes_on_and_the_next_is_served_by_the_new_version(installed):
+def test_a_session_continues_and_the_next_is_served_by_the_new_version(installed):
     with installed.websocket() as before:
         before.expect_echo(b"before")
         installed.install()
@@ -77,7 +77,7 @@ def test_a_session_goes_on_and_the_next_is_served_by_the_new_version(installed):
 
 
 def test_roles_that_die_are_replaced_by_their_own_version(installed):
-    """What is installed meanwhile fits nothing that runs."""
+    """The version that was installed meanwhile is incompatible with the running one."""
     installed.replace("websockify-worker", "#!/bin/sh\nexit 1\n")
     processes.kill(processes.with_role(installed.pid, "gateway"))
     with installed.websocket(timeout=10) as websocket:
@@ -143,14 +143,14 @@ def test_the_configuration_changes_with_an_upgrade(installed):
             assert targets.read_exactly(other.accept(), 13) == b"for the other"
 
 
-def test_a_start_by_a_program_that_runs_within_a_service_is_a_fresh_one(echo_target):
+def test_a_start_from_within_a_service_is_independent(echo_target):
     for value in ["7", "0", "nonsense"]:
         with gateway.start(echo_target.port, env={"WEBSOCKIFY_TAKE_OVER": value}) as running:
             with running.websocket() as websocket:
                 websocket.expect_echo()
 
 
-def test_signals_that_come_with_an_upgrade_are_not_lost_and_end_nothing(installed):
+def test_signals_during_an_upgrade_are_not_lost_and_end_nothing(installed):
     with installed.websocket() as websocket:
         for round in range(12):
             installed.process.send_signal(signal.SIGUSR2 if round % 4 == 0 else signal.SIGHUP)

@@ -1,4 +1,4 @@
-"""What a client must not send, and how it is told (RFC 6455 section 7.4.1)."""
+"""What a client must not send, and the status code of the close (RFC 6455 section 7.4.1)."""
 
 import struct
 
@@ -82,7 +82,7 @@ def test_a_header_that_announces_a_huge_frame_allocates_nothing(echo, power):
         waiting.send(frames.header(BINARY, 1 << power, key=b"abcd"))
         with echo.websocket() as other:
             other.expect_echo()
-        # A forked process for each session is what the original needs.
+        # The original needs a forked process for each session.
         assert processes.memory(echo.pid) - before < 32 * 1024 * 1024
 
 

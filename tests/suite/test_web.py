@@ -1,4 +1,4 @@
-"""Static files and directories with `--web`, and what is answered without it."""
+"""Static files and directories with `--web`, and the responses without it."""
 
 import html
 import os
@@ -18,7 +18,7 @@ def file_only(echo_target, root):
 
 
 def links(body):
-    """Where the links of a listing lead, as names."""
+    """The names to which the links of a listing lead."""
     found = re.findall(r'href="([^"]*)"', body.decode())
     return {urllib.parse.unquote(html.unescape(link)).removeprefix("./") for link in found}
 
@@ -80,7 +80,7 @@ def test_a_missing_file_is_404(web):
     assert response.status == 404
 
 
-def test_a_file_with_a_slash_behind_is_404(web):
+def test_a_file_with_a_trailing_slash_is_404(web):
     assert web.get("/text.txt/").status == 404
 
 
@@ -110,7 +110,7 @@ def test_a_file_of_20_mib_arrives_intact(web, root):
         assert connection.get("/big.bin").body == (root / "big.bin").read_bytes()
 
 
-def test_a_client_that_never_reads_a_big_file_hurts_nobody(web):
+def test_a_client_that_never_reads_a_big_file_delays_no_other(web):
     with web.http() as stuck:
         stuck.send(http.request("/big.bin"))
         time.sleep(0.2)
@@ -122,7 +122,7 @@ def test_a_client_that_never_reads_a_big_file_hurts_nobody(web):
         assert time.monotonic() - began < 1
 
 
-def test_a_client_that_aborts_a_big_file_hurts_nobody(web):
+def test_a_client_that_aborts_a_big_file_affects_no_other(web):
     with web.http() as connection:
         connection.send(http.request("/big.bin"))
         connection.read_head()
@@ -213,7 +213,7 @@ def test_file_only_still_serves_files_and_indexes(file_only):
 
 @pytest.mark.ours_only("the original serves as whoever has started it")
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root serves as somebody else")
-def test_files_that_the_user_who_serves_can_not_read_are_named(echo_target, directory):
+def test_files_that_the_user_of_the_service_can_not_read_are_named(echo_target, directory):
     for name, mode in [("open.html", 0o644), ("secret.html", 0o600)]:
         (directory / name).write_text(name)
         (directory / name).chmod(mode)

@@ -1,11 +1,11 @@
-"""Symbolic links in the web's directory: where one leads decides, not how it is written."""
+"""Symbolic links in the web root: what matters is where a link leads, not how it is written."""
 
 import os
 
 import pytest
 from harness import gateway, mode
 
-# The name of a link, and where it leads; {web} is the directory, {other} a link to it, and {top} what it lies in.
+# The name of a link, and its destination; {web} is the web root, {other} a link to it, and {top} its parent.
 INSIDE = {
     "index.html": "{web}/vnc_lite.html",
     "relative.html": "sub/../vnc_lite.html",
@@ -23,7 +23,7 @@ PAGE, SECRET = b"<p>lite", b"<p>secret"
 
 
 def make(top):
-    """A web directory in `top`."""
+    """Creates a web root in `top`."""
     web, other = top / "web", top / "other"
     (web / "sub").mkdir(parents=True)
     other.symlink_to("web")
@@ -41,7 +41,7 @@ def make(top):
 
 @pytest.fixture(scope="module", params=["openat2", "steps"])
 def prefix(request):
-    """With the call that keeps a lookup inside a directory, and without."""
+    """With openat2(2), which confines a lookup to a directory, and without it."""
     if request.param == "openat2":
         return []
     return mode.without("openat2") if gateway.IS_OURS else pytest.skip("the original does not use openat2")
@@ -49,7 +49,7 @@ def prefix(request):
 
 @pytest.fixture(scope="module", params=["configured", "real"])
 def links(request, prefix, echo_target, module_directory):
-    """A gateway that was given its web's directory by a link, or by its real path."""
+    """A gateway whose web root is given by a link, or by its real path."""
     top = module_directory / f"links-{request.param}-{bool(prefix)}"
     web = make(top)
     root = top / "other" if request.param == "configured" else web
@@ -72,14 +72,14 @@ def test_a_link_to_a_directory_inside_is_followed(links, path):
 
 
 @pytest.mark.parametrize("path", [*(f"/{name}" for name in OUTSIDE), "/out/secret.html", "/out/"])
-def test_a_link_that_leads_out_is_refused_and_told(links, path):
+def test_a_link_that_leads_out_is_refused_and_logged(links, path):
     response = links.get(path)
     assert SECRET not in response.body and b"secret" not in response.body
     assert response.status == 404
     links.wait_log(f'"{path[1:]}[^"]*" is not served: a symbolic link leads out of the web directory')
 
 
-def test_an_index_that_leads_out_is_passed_over_and_told(directory, echo_target):
+def test_an_index_that_leads_out_is_skipped_and_logged(directory, echo_target):
     web = make(directory / "top")
     (web / "index.html").unlink()
     (web / "index.html").symlink_to("../secret.html")
@@ -97,7 +97,7 @@ def test_links_are_followed_where_only_root_can_walk(directory, echo_target):
         assert running.get("/app/ui.js").body == b"ui"
 
 
-def test_a_relative_directory_is_known_by_its_real_path_and_by_that_of_the_shell(directory, echo_target):
+def test_links_to_a_relative_directory_may_use_its_real_path_or_that_of_the_shell(directory, echo_target):
     web = make(directory / "top")
     shell = {"PWD": str(directory / "top" / "other")}
     with gateway.start(echo_target.port, "--web", ".", cwd=web, env=shell) as running:

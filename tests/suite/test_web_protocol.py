@@ -1,4 +1,4 @@
-"""HTTP around the files: conditions, ranges, connections, bodies and fields."""
+"""HTTP for files: conditions, ranges, connections, bodies and fields."""
 
 import email.utils
 import time
@@ -29,7 +29,7 @@ def test_a_modified_file_is_sent_again(web):
 
 
 @pytest.mark.parametrize("value", ["yesterday", "", "Sat, 99 Foo 2000 00:00:00 GMT"])
-def test_a_condition_that_is_no_date_is_ignored(web, value):
+def test_a_condition_that_is_not_a_date_is_ignored(web, value):
     assert web.get("/text.txt", fields=[("If-Modified-Since", value)]).status == 200
 
 
@@ -60,12 +60,12 @@ def test_a_range_in_the_middle_of_a_big_file_is_right(web, root):
     assert response.body == (root / "big.bin").read_bytes()[10000000:10100000]
 
 
-def test_a_range_behind_the_end_is_416(web):
+def test_a_range_after_the_end_is_416(web):
     assert web.get("/text.txt", fields=[("Range", "bytes=1000-")]).status == 416
 
 
 @pytest.mark.parametrize("value", ["bytes=x", "lines=1-2", "bytes=5-1", "bytes"])
-def test_a_range_that_is_none_does_no_harm(web, value):
+def test_an_invalid_range_is_ignored(web, value):
     response = web.get("/text.txt", fields=[("Range", value)])
     assert response.status in (200, 400, 416)
     if response.status == 200:
@@ -103,7 +103,7 @@ def test_an_upgrade_follows_a_file_on_the_same_connection(web):
         assert websocket.read_data(8) == b"upgraded"
 
 
-def test_an_upgrade_pipelined_behind_a_file_is_served_with_its_frame(web):
+def test_an_upgrade_pipelined_after_a_file_is_served_with_its_frame(web):
     early = http.request("/websockify", fields=upgrade_fields(new_key())) + frames.binary(b"early")
     with WebSocket(web.connect()) as connection:
         connection.send(http.request("/text.txt") + early)
@@ -140,7 +140,7 @@ def test_a_method_that_would_change_something_is_refused(web, method):
 
 
 def test_a_request_body_is_never_taken_for_a_request(web):
-    """Else a proxy before us could be made to mix up its clients."""
+    """Otherwise a proxy in front could be made to confuse its clients."""
     inner = http.request("/page.html")
     with web.http() as connection:
         connection.send(http.request("/text.txt", fields=[("Content-Length", str(len(inner)))]) + inner)
@@ -165,12 +165,12 @@ def test_an_endless_request_body_is_refused(web):
 
 
 @pytest.mark.parametrize("path", ["/text.txt", "/", "/missing.txt"])
-def test_a_response_forbids_to_guess_its_type(web, path):
+def test_a_response_forbids_guessing_its_type(web, path):
     assert (web.get(path)["X-Content-Type-Options"] or "").lower() == "nosniff"
 
 
 @pytest.mark.parametrize("path", ["/text.txt", "/missing.txt"])
-def test_the_server_field_tells_no_version(web, path):
+def test_the_server_field_has_no_version(web, path):
     server = web.get(path)["Server"] or ""
     assert not any(letter.isdigit() for letter in server), server
 

@@ -1,4 +1,4 @@
-"""Nothing outside of the web root is served, however it is spelled."""
+"""Nothing outside of the web root is served, however the path is spelled."""
 
 import pytest
 from harness import http
@@ -68,7 +68,7 @@ def test_no_path_redirects_to_another_host(web, path):
     assert not location.startswith(("//", "/\\")), location
 
 
-def test_a_fifo_in_the_root_does_not_hold_the_client(web):
+def test_a_fifo_in_the_root_does_not_block_the_client(web):
     assert web.get("/fifo").status in (403, 404)
 
 

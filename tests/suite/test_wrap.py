@@ -1,4 +1,4 @@
-"""Programs that the gateway starts, and whose port it takes."""
+"""Programs that the gateway starts, and whose port it takes over."""
 
 import os
 import pathlib
@@ -43,7 +43,7 @@ def test_a_program_in_the_background_is_served():
             assert running.process.poll() is None
 
 
-def test_the_program_listens_on_loopback_alone():
+def test_the_program_listens_only_on_loopback():
     with wrapping.start() as running:
         wrapping.session(running).close()
         port = int(running.wait_log(r"proxying from .* \(port (\d+)\)")[1])
@@ -60,8 +60,8 @@ def test_clients_that_come_before_it_listens_wait_for_it():
             client.close()
 
 
-def test_a_program_that_is_not_there_is_named():
+def test_a_missing_program_is_named():
     run = gateway.run(f"127.0.0.1:{gateway.free_port()}", "--", "/nonexistent/no-such-program")
-    # A configuration that can't work has an exit status of its own.
+    # An invalid configuration has a separate exit status.
     assert run.returncode == (78 if gateway.IS_OURS else 1)
     assert "no-such-program" in run.stderr

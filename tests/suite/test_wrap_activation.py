@@ -1,4 +1,4 @@
-"""A wrapped program behind a socket that systemd holds: the first client starts program and proxy."""
+"""A wrapped program with a socket that systemd holds: the first client starts program and proxy."""
 
 import os
 import socket
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.ours_only("socket activation")
 
 
 def activated(listener, directory, *options, mode="exit"):
-    """What systemd does with a client: it starts the service, which finds the socket."""
+    """Does what systemd does on a connection: starts the service, which finds the socket."""
     host, port = listener.getsockname()
     command = ", ".join(f'"{word}"' for word in [*wrapping.PROGRAM, port, *options])
     user = 'user = "root"' if os.geteuid() == 0 else ""
@@ -34,7 +34,7 @@ def test_the_first_client_starts_program_and_proxy(directory):
             assert len(wrapping.program_pids(running)) == 1
 
 
-def test_the_program_has_the_socket_s_port_and_nothing_of_systemd(directory):
+def test_the_program_has_the_port_of_the_socket_and_nothing_of_systemd(directory):
     with listening_socket() as listener:
         with socket.create_connection(listener.getsockname(), 20) as early:
             with activated(listener, directory, "--environment") as running:
@@ -47,7 +47,7 @@ def test_the_program_has_the_socket_s_port_and_nothing_of_systemd(directory):
 
 
 def test_a_client_that_comes_when_the_service_has_ended_starts_both_again(directory):
-    """The program ends with its connection, and the service with it."""
+    """The program ends with its connection, and the service with the program."""
     with listening_socket() as listener:
         for number in range(3):
             with socket.create_connection(listener.getsockname(), 20) as early:

@@ -1,4 +1,4 @@
-"""What is known of a wrapped program before it is started: `--check`, and a start that is refused at once."""
+"""Checks of a wrapped program before it is started: by `--check`, and at the start."""
 
 import os
 import pathlib
@@ -40,7 +40,7 @@ class Wrapping:
         return gateway.run("--config", self.file, *words)
 
     def refused(self, *texts):
-        """It is, by the check and at the start, with the same words."""
+        """Asserts that both the check and the start reject it with the same words."""
         check = self.check("--check")
         start = self.check()
         assert (check.returncode, start.returncode) == (78, 78), check.stderr + start.stderr
@@ -53,7 +53,7 @@ def wrap(directory):
     return Wrapping(directory)
 
 
-def test_what_can_be_wrapped_is_in_order(wrap, directory):
+def test_programs_that_can_be_wrapped_are_accepted(wrap, directory):
     wrap.write(["sh", "-c", "true"], f'directory = "{directory}"', 'mode = "respawn"', 'environment = { A = "b" }')
     check = wrap.check("--check")
     assert (check.returncode, check.stderr) == (0, "")
@@ -66,7 +66,7 @@ def test_a_static_program_is_refused(wrap, static_program):
     assert run.returncode == 78 and "is statically linked" in run.stderr
 
 
-def test_a_script_is_what_its_interpreter_is(wrap, static_program, directory):
+def test_a_script_is_checked_by_its_interpreter(wrap, static_program, directory):
     script = directory / "script"
     script.write_text(f"#! {static_program}\n")
     script.chmod(0o755)
@@ -112,19 +112,19 @@ def test_a_program_with_capabilities_is_refused_unless_root_runs_it(wrap, direct
     assert wrap.check("--check").returncode == 0
 
 
-def test_a_program_that_is_not_there_or_is_none_is_named(wrap, directory):
+def test_a_missing_or_invalid_program_is_named(wrap, directory):
     (directory / "text").write_text("")
-    # Not every directory of the variable that the cases run with can be looked into.
+    # Some directories of the PATH of the cases may be inaccessible.
     wrap.write(["no-such-program"], 'environment = { PATH = "/usr/bin" }')
     wrap.refused('wrap.command: "no-such-program": there is no such program')
     wrap.write(["./text"], f'directory = "{directory}"')
     wrap.refused("text can't be executed")
-    # The program's own variable says where to look.
+    # The PATH of the program itself applies.
     wrap.write(["sh"], f'environment = {{ PATH = "{directory}" }}')
     wrap.refused('"sh": there is no such program')
 
 
-def test_user_directory_environment_and_mode_are_looked_at(wrap, directory):
+def test_user_directory_environment_and_mode_are_checked(wrap, directory):
     wrap.write(["true"], f'directory = "{directory}/none"')
     wrap.refused(f"wrap.directory: there is no directory {directory}/none")
     wrap.write(["true"], f'directory = "{wrap.file}"')
@@ -138,7 +138,7 @@ def test_user_directory_environment_and_mode_are_looked_at(wrap, directory):
 
 
 @pytest.mark.skipif(IS_ROOT, reason="root sees everything")
-def test_what_can_t_be_looked_at_is_only_told(wrap, directory):
+def test_an_inaccessible_program_is_only_a_note(wrap, directory):
     (directory / "hidden").mkdir(mode=0)
     wrap.write([f"{directory}/hidden/program"], f'directory = "{directory}/hidden/directory"')
     check = wrap.check("--check")

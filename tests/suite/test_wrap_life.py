@@ -1,4 +1,4 @@
-"""The life of a wrapped program: its ends, what is left of it, and what it is given."""
+"""The life of a wrapped program: how it ends, its remaining processes, and its environment."""
 
 import os
 import re
@@ -11,11 +11,11 @@ from harness import processes, wrapping
 pytestmark = pytest.mark.ours_only("the original neither waits for its program nor ends what that started")
 
 
-# The end of the program.
+# The end of the program
 
 
 @pytest.mark.parametrize("status", [0, 3, 255])
-def test_its_exit_status_becomes_ours(status):
+def test_the_exit_status_of_the_program_becomes_ours(status):
     with wrapping.start("--linger", "0.3", "--status", status) as running:
         assert wrapping.wait_exit(running) == status
         assert f"exit status {status}" in running.log
@@ -33,7 +33,7 @@ def test_sessions_get_what_was_sent_when_it_ends():
         assert wrapping.wait_exit(running) == 0
 
 
-def test_after_its_end_an_ignored_program_is_not_waited_for():
+def test_clients_do_not_wait_for_an_ignored_program_that_has_ended():
     with wrapping.start("--linger", "0.2", mode="ignore") as running:
         running.wait_log("has ended")
         time.sleep(0.2)
@@ -52,18 +52,18 @@ def test_a_program_that_serves_one_connection_is_started_for_each():
         assert "too fast" not in running.log
 
 
-def test_a_program_that_flaps_is_started_more_and_more_slowly():
+def test_a_program_that_flaps_is_restarted_with_growing_delays():
     with wrapping.start("--linger", "0", "--status", "4", mode="respawn") as running:
         running.wait_log("Command respawning too fast: .* has ended 3 times soon after its start")
         time.sleep(1)
         assert running.log.count("Starting '") < 8
 
 
-# What is left behind.
+# Remaining processes
 
 
 @pytest.mark.parametrize("options", [[], ["--children", "3"], ["--daemonize"], ["--stubborn", "--children", "1"]])
-def test_after_a_stop_no_process_of_it_is_left(options):
+def test_after_a_stop_no_process_of_the_program_is_left(options):
     with wrapping.start(*options, mode="ignore") as running:
         with running.websocket() as websocket:
             websocket.expect_echo()
@@ -82,10 +82,10 @@ def test_a_killed_gateway_leaves_no_process_behind():
         assert processes.wait_gone(members, 5) == []
 
 
-# What it is given.
+# Environment and output
 
 
-def test_it_gets_nothing_that_is_ours(directory):
+def test_the_program_inherits_nothing_of_ours(directory):
     settings = {"env": {"NOTIFY_SOCKET": "/nonexistent", "DISPLAY": ":9"}, "cwd": directory}
     with wrapping.start("--environment", **settings) as running:
         running.wait_log(": NoNewPrivs:|: descriptors ")
@@ -100,7 +100,7 @@ def test_it_gets_nothing_that_is_ours(directory):
         assert "descriptors [0, 1, 2]" in log
 
 
-def test_its_output_is_logged_line_by_line_and_escaped():
+def test_output_of_the_program_is_logged_line_by_line_and_escaped():
     with wrapping.start("--say", "one\ntwo", "--say", "\x1b[2J", "--say", "x" * 5000) as running:
         running.wait_log("^python.*: one$")
         running.wait_log("^python.*: two$")

@@ -1,4 +1,4 @@
-"""A wrapped program with a network of its own, where nobody else on the machine reaches it."""
+"""A wrapped program with a private network, in which no other user of the machine reaches it."""
 
 import os
 import pathlib
@@ -32,14 +32,14 @@ def moved_port(running):
 
 
 def listeners(pid):
-    """The ports that somebody listens on in the network of a process."""
+    """The listening ports in the network of a process."""
     tables = [pathlib.Path(f"/proc/{pid}/net/{name}").read_text().splitlines()[1:] for name in ("tcp", "tcp6")]
     lines = [line.split() for table in tables for line in table]
     return {int(fields[1].rpartition(":")[2], 16) for fields in lines if fields[3] == "0A"}
 
 
 @pytest.mark.parametrize("family", ["4", "6", "dual"])
-def test_sessions_reach_the_program_and_nobody_else_does(directory, family):
+def test_only_sessions_reach_the_program(directory, family):
     with start(directory, "--family", family) as running, wrapping.session(running) as websocket:
         websocket.expect_echo(os.urandom(100_000))
         port = moved_port(running)
@@ -51,13 +51,13 @@ def test_sessions_reach_the_program_and_nobody_else_does(directory, family):
                 socket.create_connection((host, port), 5).close()
 
 
-def test_without_it_everybody_reaches_the_program(directory):
+def test_without_a_network_of_its_own_every_user_reaches_the_program(directory):
     with start(directory, lines=()) as running:
         wrapping.session(running).close()
         socket.create_connection(("127.0.0.1", moved_port(running)), 5).close()
 
 
-def test_there_is_loopback_and_nothing_else(directory):
+def test_the_network_has_only_loopback(directory):
     with start(directory) as running:
         wrapping.session(running).close()
         (program,) = wrapping.program_pids(running)
@@ -70,7 +70,7 @@ def test_there_is_loopback_and_nothing_else(directory):
             assert os.readlink(f"/proc/{pid}/ns/net") != there
 
 
-def test_another_user_can_t_enter_it(directory):
+def test_another_user_can_not_enter_the_network(directory):
     with start(directory) as running:
         wrapping.session(running).close()
         (program,) = wrapping.program_pids(running)
@@ -85,7 +85,7 @@ def test_the_strict_sandbox_has_all_of_its_parts(directory):
         wrapping.session(running).close()
 
 
-def test_connectors_and_programs_that_follow_are_there_as_well(directory):
+def test_later_connectors_and_programs_share_the_network(directory):
     with start(directory, "--once", lines=(PRIVATE, 'mode = "respawn"')) as running:
         for _ in range(3):
             with running.websocket(timeout=10) as websocket:
@@ -104,7 +104,7 @@ def echoes(running):
         return False
 
 
-def test_it_stays_through_upgrades(directory):
+def test_the_network_is_kept_by_upgrades(directory):
     with Installed(directory, "--once", mode="respawn") as running:
         text = running.config.read_text()
         running.config.write_text(text + PRIVATE + "\n")
@@ -128,7 +128,7 @@ def test_it_stays_through_upgrades(directory):
             assert os.readlink(f"/proc/{program}/ns/net") == os.readlink("/proc/self/ns/net")
 
 
-def test_without_the_right_to_make_one_the_start_says_so(directory):
+def test_without_the_right_to_create_a_network_the_start_fails(directory):
     file = directory / "wrap.toml"
     file.write_text(f'listen = "127.0.0.1:{gateway.free_port()}"\n[wrap]\ncommand = ["true"]\nuser = "root"\n{PRIVATE}\n')
     words = ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin", gateway.command(), "--config", file]

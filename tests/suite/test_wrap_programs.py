@@ -15,7 +15,7 @@ pytestmark = pytest.mark.ours_only("the original lets no client wait for its pro
 
 
 def start(words, *, mode=None, env=None):
-    """A gateway for a program whose words tell the port as `{port}`."""
+    """A gateway for a program whose arguments contain the port as `{port}`."""
     port = gateway.free_port()
     words = [str(word).replace("{port}", str(port)) for word in words]
     before = [f"--wrap-mode={mode}"] if mode else []
@@ -24,7 +24,7 @@ def start(words, *, mode=None, env=None):
 
 
 def read_until(websocket, wanted, seconds=10):
-    """All data until `wanted` has come."""
+    """Reads until `wanted` has arrived, and returns all data."""
     deadline = time.monotonic() + seconds
     data = b""
     while wanted not in data:
@@ -41,7 +41,7 @@ def fetch(running, path="/"):
         return websocket.read_until_close(20)[0]
 
 
-# VNC servers.
+# VNC servers
 
 
 def see_desktop(running):
@@ -81,11 +81,11 @@ def test_the_script_vncserver_goes_to_the_background_and_shows_its_desktop(direc
         assert processes.wait_gone(desktop, 0) == []
 
 
-# A telnet server that ends with its connection.
+# A telnet server that ends with its connection
 
 
 def telnet(websocket, line, wanted):
-    """Refuses whatever the server offers, and sends a line once a shell is there."""
+    """Refuses all options that the server offers, and sends a line once the shell has started."""
     deadline = time.monotonic() + 10
     text = b""
     sent = False
@@ -106,7 +106,7 @@ def telnet(websocket, line, wanted):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="telnetd needs root for its login")
 def test_telnetd_is_started_again_for_each_connection(directory):
-    # In place of login(1), which it starts with words of its own.
+    # Replaces login(1), which it starts with arguments of its own.
     login = directory / "login"
     login.write_text("#!/bin/sh\nPS1='# ' exec /bin/sh -i\n")
     login.chmod(0o755)
@@ -118,7 +118,7 @@ def test_telnetd_is_started_again_for_each_connection(directory):
         assert "too fast" not in running.log
 
 
-# Web servers.
+# Web servers
 
 
 def test_python_serves_files(directory):
@@ -151,7 +151,7 @@ def test_nginx_serves_with_several_processes(directory, background):
         assert processes.wait_gone(members, 0) == []
 
 
-# A program of which only time tells that it can't be moved. test_wrap_check.py has the others.
+# A program that turns out to be unsupported only after it was started. test_wrap_check.py has the others.
 
 CALLS_THE_KERNEL_ITSELF = """
 #include <arpa/inet.h>
@@ -187,18 +187,18 @@ def test_a_program_that_binds_without_the_c_library_is_named(directory):
         running.wait_log(
             rf"stubborn-program did not bind {port} within 0\.5 s; it may be statically linked or setuid"
         )
-        # Clients wait no longer for what will not come.
+        # Clients no longer wait for it.
         began = time.monotonic()
         with running.websocket() as websocket:
             assert websocket.read_close()[0] == 1011
         assert time.monotonic() - began < 0.4
 
 
-# Many starts.
+# Many starts
 
 
 def test_no_start_of_200_loses_its_port_or_a_client():
-    """8 gateways side by side; each client finds a program that was just started, or has to wait for it."""
+    """8 gateways in parallel; each client either finds a program that was just started, or waits for it."""
     failed = []
 
     def use(running):

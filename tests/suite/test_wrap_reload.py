@@ -1,4 +1,4 @@
-"""A wrapped program of a configuration file, through reloads."""
+"""Reloads with a wrapped program in the configuration file."""
 
 import os
 import pathlib
@@ -65,7 +65,7 @@ def test_a_reload_starts_a_program_whose_settings_have_changed_anew(instance):
         assert processes.wait_gone(before, 0) == []
 
 
-def test_a_program_that_is_gone_from_the_file_is_ended(instance, echo_target):
+def test_a_program_that_was_removed_from_the_file_is_ended(instance, echo_target):
     instance.write()
     with instance.start() as running:
         wrapping.session(running).close()
@@ -77,11 +77,11 @@ def test_a_program_that_is_gone_from_the_file_is_ended(instance, echo_target):
         assert processes.wait_gone(before, 1) == []
 
 
-# Whom it runs as.
+# The user of the program
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root must say so")
-def test_root_must_say_whom_the_program_runs_as(instance):
+def test_root_must_choose_the_user_of_the_program(instance):
     instance.write()
     instance.file.write_text(instance.file.read_text().replace('user = "root"', ""))
     run = gateway.run("--config", instance.file)

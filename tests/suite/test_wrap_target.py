@@ -1,4 +1,4 @@
-"""Programs that are started for targets which are named: how they are started and where sessions go are two questions."""
+"""Programs that are started for named targets: how a program is started does not depend on where sessions go."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def start(options, place, delay, positionals=(), **settings):
 
 def check(running):
     if not gateway.IS_OURS:
-        # There, clients don't wait.
+        # Clients of the original don't wait.
         processes.wait_for(lambda: "preloaded" in running.output_path.read_text(), 5)
     with running.websocket() as websocket:
         websocket.expect_echo()
@@ -98,7 +98,7 @@ def test_a_file_may_name_both(directory, to_tokens):
 
 
 @pytest.mark.ours_only("clients wait")
-def test_nobody_waits_for_ever_for_a_target_that_does_not_come(directory):
+def test_clients_do_not_wait_for_ever_for_a_target_that_does_not_start(directory):
     port, target = gateway.free_port(), gateway.free_port()
     file = directory / "late.toml"
     user = 'user = "root"\n' if os.geteuid() == 0 else ""
@@ -113,12 +113,12 @@ def test_nobody_waits_for_ever_for_a_target_that_does_not_come(directory):
 
 
 @pytest.mark.ours_only("the end of the program is ours")
-def test_we_end_with_the_program():
+def test_the_service_ends_with_the_program():
     words = [gateway.command(), f"127.0.0.1:{gateway.free_port()}", "127.0.0.1:1", "--", "sh", "-c", "exit 7"]
     assert subprocess.run(words, capture_output=True, timeout=20).returncode == 7
 
 
-def test_dashes_at_the_end_are_no_program(echo_target, directory):
+def test_dashes_at_the_end_do_not_start_a_program(echo_target, directory):
     tokens = directory / "tokens"
     tokens.write_text(f"vm: 127.0.0.1:{echo_target.port}\n")
     port = gateway.free_port()

@@ -1,4 +1,4 @@
-"""Another version takes over while a wrapped program runs: the program stays, whatever becomes of it later."""
+"""Another version takes over while a wrapped program runs, which is kept and remains under control."""
 
 import os
 import pathlib
@@ -40,7 +40,7 @@ class Installed(gateway.Gateway):
         return self.log.count("Starting '")
 
 
-def test_the_program_and_its_sessions_go_on_and_new_clients_are_served(directory):
+def test_the_program_and_its_sessions_continue_and_new_clients_are_served(directory):
     with Installed(directory) as running, running.websocket() as before:
         before.expect_echo(b"before")
         pids = wrapping.program_pids(running)
@@ -51,12 +51,12 @@ def test_the_program_and_its_sessions_go_on_and_new_clients_are_served(directory
             with running.websocket() as after:
                 after.expect_echo(b"after")
         assert wrapping.program_pids(running) == pids and running.starts() == 1
-        # The next upgrade is another image's; the end is still ours.
+        # The next upgrade starts from the new version; the program still ends with the service.
         running.stop(8)
         assert processes.wait_gone(pids, 0) == []
 
 
-def test_its_exit_status_still_becomes_ours(directory):
+def test_the_exit_status_of_the_program_still_becomes_ours(directory):
     with Installed(directory, "--linger", "4", "--status", "7") as running:
         with running.websocket() as websocket:
             websocket.expect_echo()
@@ -113,7 +113,7 @@ def test_a_program_whose_settings_change_with_the_upgrade_is_started_anew(direct
         assert processes.wait_gone(before, 0) == []
 
 
-def test_clients_that_wait_for_the_program_are_served_behind_an_upgrade(directory):
+def test_clients_that_wait_for_the_program_are_served_after_an_upgrade(directory):
     with Installed(directory, "--delay", "3") as running:
         clients = [running.websocket(timeout=15) for _ in range(3)]
         running.upgrade()
@@ -124,7 +124,7 @@ def test_clients_that_wait_for_the_program_are_served_behind_an_upgrade(director
         assert running.starts() == 1
 
 
-def test_reloads_behind_an_upgrade_keep_the_program(directory):
+def test_reloads_after_an_upgrade_keep_the_program(directory):
     with Installed(directory) as running, running.websocket() as websocket:
         websocket.expect_echo()
         pids = wrapping.program_pids(running)
@@ -137,7 +137,7 @@ def test_reloads_behind_an_upgrade_keep_the_program(directory):
         assert wrapping.program_pids(running) == pids
 
 
-def test_its_end_in_the_moment_of_an_upgrade_is_not_lost(directory):
+def test_an_end_of_the_program_during_an_upgrade_is_not_lost(directory):
     with Installed(directory, "--linger", "0.3", "--status", "9") as running:
         deadline = time.monotonic() + 10
         while running.process.poll() is None and time.monotonic() < deadline:

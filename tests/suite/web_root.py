@@ -1,4 +1,4 @@
-"""What the web root of the cases holds, and what lies beside it."""
+"""The contents of the web root of the cases, and the files next to it."""
 
 import os
 import random
@@ -33,7 +33,7 @@ NAMES = {
 
 
 def make(outside):
-    """Fills a new directory; gives the web root within."""
+    """Fills a new directory; returns the web root in it."""
     outside.mkdir()
     (outside / "secret.txt").write_bytes(SECRET)
     root = outside / "root"

@@ -1,4 +1,4 @@
-"""Clients that come while something happens to the service."""
+"""Clients that connect while something happens to the service."""
 
 import threading
 import time
@@ -7,13 +7,13 @@ from harness import http
 
 
 class Clients:
-    """Come one after the other. None may be refused, and whoever gets a WebSocket and is not cut off gets its
+    """Connect one after the other. None may be refused, and each that gets a WebSocket and is not cut off gets its
     echo."""
 
     def __init__(self, instance, tls=None, path="/websockify"):
         self.instance, self.tls, self.path = instance, tls, path
         self.cut, self.refused = [], []
-        # When each that was served came, and when it had its echo.
+        # The times at which each served client connected and received its echo.
         self.times = []
         self.stopping = threading.Event()
         self.thread = threading.Thread(target=self.run, daemon=True)
@@ -28,7 +28,7 @@ class Clients:
             except ConnectionRefusedError as error:
                 self.refused.append(error)
             except (OSError, http.Closed, AssertionError) as error:
-                # Its connection was being served by who was killed.
+                # The killed process was serving its connection.
                 self.cut.append(error)
             time.sleep(0.01)
 
@@ -38,11 +38,11 @@ class Clients:
 
     @property
     def last_began(self):
-        """When the last one came that was served."""
+        """When the last client that was served connected."""
         return self.times[-1][0] if self.times else 0.0
 
     def waited(self, since):
-        """How long it took from a moment on until a client was served that came after it."""
+        """The seconds from `since` until a client was served that connected after it."""
         return next(end for began, end in self.times if began > since) - since
 
     def __enter__(self):

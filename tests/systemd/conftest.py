@@ -16,7 +16,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def bases():
-    """What machines are booted from. From here on this process has a network of its own."""
+    """The directories from which machines are booted. From now on this process has a network of its own."""
     bases = {release: machines.base(release) for release in machines.RELEASES}
     machines.leave_host()
     return bases
@@ -42,7 +42,7 @@ def echo_target():
 
 @pytest.fixture
 def instance(machine, echo_target, request):
-    """An instance in front of an echo, with the default settings and not yet enabled."""
+    """An instance with an echo target and default settings, not yet enabled."""
     with Instance(machine, echo_target.port) as instance:
         yield instance
         report = getattr(request.node, "call_report", None)

@@ -1,4 +1,4 @@
-"""One instance of the service, as an administrator has it."""
+"""One instance of the service, as on an administrator's machine."""
 
 import itertools
 import socket
@@ -11,9 +11,9 @@ numbers = itertools.count(1)
 
 
 class Instance:
-    """`/etc/websockify/NAME.toml` and its two units; or those of a user, if `machine` is one.
+    """`/etc/websockify/NAME.toml` and its two units, or those of a user if `machine` is one.
 
-    Reached through `connect` and `websocket` as the gateways of the other cases."""
+    `connect` and `websocket` work like those of the gateways of other cases."""
 
     def __init__(self, machine, target_port, *, name=None):
         self.machine = machine
@@ -26,7 +26,7 @@ class Instance:
         self.configure()
 
     def configure(self, text="", listen=None, target=None):
-        """Writes the file; `text` is added to where it listens and connects to."""
+        """Writes the file; `text` is added to `listen` and `target`."""
         listen = listen or f'"127.0.0.1:{self.port}"'
         target = target or f"127.0.0.1:{self.target_port}"
         self.machine.write(self.path, f'listen = {listen}\ntarget = "{target}"\n{text}')
@@ -39,7 +39,7 @@ class Instance:
         return self.in_host(int(self.machine.show(self.service, "MainPID")))
 
     def in_host(self, pid):
-        """The number that a process of the machine has here."""
+        """The pid in our namespace of a process of the machine."""
         if pid == 0:
             return 0
         for member in processes.tree(self.machine.pid):
@@ -79,7 +79,7 @@ class Instance:
         return self.machine.journal(f"_SYSTEMD_UNIT={self.service}", *matches)
 
     def drop_in(self, text):
-        """Settings of an administrator for the service; gives their directory, which is to be removed again."""
+        """Adds a drop-in to the service; returns its directory, which the caller removes."""
         directory = f"/etc/systemd/system/{self.service}.d"
         self.machine.write(f"{directory}/override.conf", text)
         return directory
@@ -97,7 +97,7 @@ class Instance:
 
 
 def remove(*instances):
-    """Leaves nothing of instances, which are of the same machine."""
+    """Removes all traces of instances, which belong to the same machine."""
     machine = instances[0].machine
     units = [unit for instance in instances for unit in (instance.socket, instance.service)]
     machine.systemctl("disable", "--now", *units, check=False)

@@ -1,7 +1,7 @@
 """A Debian with its systemd, booted in a container that shares this process's network.
 
-The first use takes half a minute for debootstrap(8); its result is kept in `target/`. Each boot works on an
-overlay of it in memory, so that nothing of one run is seen by the next."""
+The first use takes half a minute for debootstrap(8); its result is kept in `target/`. Each boot uses an
+overlay of it in memory, so that runs don't affect each other."""
 
 import contextlib
 import ctypes
@@ -20,7 +20,7 @@ import tempfile
 from harness import gateway, processes
 
 PACKAGES = ["systemd", "systemd-sysv", "dbus", "dbus-user-session", "libpam-systemd"]
-# The first is for all cases, the other for those about a newer systemd, which there keeps services from listening.
+# The first is for all cases, the other for those about a newer systemd, which confines the ports of services.
 RELEASES = {"bookworm": PACKAGES, "trixie": [*PACKAGES, "libbpf1"]}
 
 CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
@@ -41,8 +41,8 @@ def missing():
 
 
 def leave_host():
-    """Gives this process a network and a table of mounts of its own. The machine inherits the network, so
-    that cases reach its ports as 127.0.0.1, and no port of the host is in the way."""
+    """Gives this process a private network and mount table. The machine inherits the network, so that
+    cases reach its ports as 127.0.0.1, and they don't conflict with ports of the host."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(CLONE_NEWNS | CLONE_NEWNET) != 0:
         raise OSError(ctypes.get_errno(), "unshare")
@@ -55,7 +55,7 @@ def leave_host():
 
 
 def mirror():
-    """Where this host gets its Debian packages from; nothing for debootstrap's default."""
+    """The mirror from which this host gets Debian packages; empty for debootstrap's default."""
     found = subprocess.run(
         ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Codename: bookworm", "Created-By: Packages"],
         capture_output=True, text=True,
@@ -64,7 +64,7 @@ def mirror():
 
 
 def base(release="bookworm"):
-    """The directory with an installed Debian, made if there is none."""
+    """The directory with an installed Debian, which is created on first use."""
     packages = RELEASES[release]
     version = hashlib.sha256(" ".join(packages).encode()).hexdigest()[:12]
     name = "" if release == "bookworm" else f"-{release}"
@@ -84,10 +84,10 @@ def base(release="bookworm"):
 
 
 class Manager:
-    """Whoever runs units: the system or a user."""
+    """A manager of units: the system's or a user's."""
 
     def status(self, unit):
-        """What `systemctl status` shows."""
+        """The output of `systemctl status`."""
         return self.systemctl("status", "--full", "--lines=50", unit, check=False).stdout
 
     def show(self, unit, name):
@@ -100,7 +100,7 @@ class Manager:
 
 
 class Machine(Manager):
-    """A booted machine over what `base` made. `root` is its file system, to read and to write."""
+    """A machine booted from the result of `base`. `root` is its file system, for reading and writing."""
 
     configurations = "/etc/websockify"
 
@@ -112,12 +112,12 @@ class Machine(Manager):
             self.container = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", "systemd-nspawn", "--quiet", "--directory", self.root,
                  "--boot", "--register=no", "--keep-unit", "--console=pipe", "--machine=test", "--hostname=test",
-                 # Filters of addresses, which systemd makes with bpf(2), and what containers lack by default.
+                 # Address filters, which systemd sets with bpf(2), and capabilities that containers lack by default.
                  "--capability=CAP_NET_ADMIN,CAP_BPF,CAP_PERFMON",
                  "--system-call-filter=bpf @memlock landlock_create_ruleset landlock_add_rule landlock_restrict_self",
                  f"--bind-ro={gateway.ROOT}:/source"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                # The host may still have the older control groups.
+                # The host may still have control groups of version 1.
                 env={**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
             )  # fmt: skip
         self.pid = processes.wait_for(self.find_init, BOOT_SECONDS)
@@ -161,7 +161,7 @@ class Machine(Manager):
         return [json.loads(line) for line in lines]
 
     def write(self, path, text, mode=0o644):
-        """A file in the machine, whose directory is made as well."""
+        """Writes a file in the machine, and creates its directory."""
         file = self.root / path.lstrip("/")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
@@ -175,7 +175,7 @@ class Machine(Manager):
             file.unlink(missing_ok=True)
 
     def stop(self):
-        """Shuts the machine down, and ends it if it stays."""
+        """Shuts the machine down, and kills it if that takes too long."""
         self.container.send_signal(signal.SIGTERM)
         try:
             self.container.wait(20)
@@ -185,7 +185,7 @@ class Machine(Manager):
 
 
 class User(Manager):
-    """A user of a machine whose units run without anybody being logged in."""
+    """A user of a machine whose units run without a login."""
 
     def __init__(self, machine, name):
         self.machine, self.name, self.pid = machine, name, machine.pid
@@ -212,7 +212,7 @@ class User(Manager):
 
 
 def wait_for(condition, seconds=10.0):
-    """As that of `processes`, with less haste: each look starts commands."""
+    """Like `processes.wait_for`, with longer intervals, since each check starts commands."""
     return processes.wait_for(condition, seconds, 0.1)
 
 

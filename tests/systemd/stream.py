@@ -1,4 +1,4 @@
-"""Sessions whose every byte is checked, while something happens to the service."""
+"""Sessions of which every byte is checked while something happens to the service."""
 
 import contextlib
 import random
@@ -7,20 +7,20 @@ import time
 
 from harness import frames
 
-# What is sent, over and over; its length is no multiple of that of a piece, so that no two pieces are alike.
+# Sent repeatedly; its length is not a multiple of that of a piece, so that no two consecutive pieces are equal.
 PATTERN = random.Random(1).randbytes((1 << 20) + 7)
 PIECE = 4096
 PAUSE_SECONDS = 0.01
 
 
 def pattern(start, count):
-    """`count` bytes from place `start` of a stream."""
+    """`count` bytes at offset `start` of a stream."""
     start %= len(PATTERN)
     return (PATTERN + PATTERN)[start : start + count] if start + count > len(PATTERN) else PATTERN[start : start + count]
 
 
 class Stream:
-    """A session with an echo: a piece is always on its way, and each byte that comes back is the expected one."""
+    """A session with an echo: a piece is always in transit, and each byte that returns is checked."""
 
     def __init__(self, websocket):
         self.websocket = websocket
@@ -38,7 +38,7 @@ class Stream:
                 self.check(self.sent - PIECE)
                 time.sleep(PAUSE_SECONDS)
             self.check(self.sent)
-        except Exception as error:  # noqa: BLE001: whatever it is, the case reports it.
+        except Exception as error:  # noqa: BLE001: the case reports every exception.
             self.error = error
 
     def send(self):
@@ -46,7 +46,7 @@ class Stream:
         self.sent += PIECE
 
     def check(self, until):
-        """Reads the echo up to place `until`, or somewhat further."""
+        """Reads the echo at least up to offset `until`."""
         while self.checked < until:
             frame = self.websocket.read_frame(20)
             if frame.opcode == frames.PING:
@@ -57,7 +57,7 @@ class Stream:
             self.checked += len(frame.payload)
 
     def finish(self):
-        """The number of bytes that came back, all of which were right."""
+        """Returns the number of bytes that returned, all of which were correct."""
         self.stopping.set()
         self.thread.join(30)
         assert not self.thread.is_alive(), "the echo does not end"

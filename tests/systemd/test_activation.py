@@ -1,10 +1,10 @@
-"""From nothing to a session: enable, the first client, stop."""
+"""Activation: enable, the first client, stop."""
 
 from harness import processes
 from machine import wait_for
 
 
-def test_enable_is_all_that_is_needed(instance):
+def test_enable_is_sufficient(instance):
     instance.enable()
     assert instance.state(instance.socket) == "active"
     assert instance.state() == "inactive", "nothing runs until the first client"
@@ -14,7 +14,7 @@ def test_enable_is_all_that_is_needed(instance):
         assert wait_for(lambda: instance.status_line().startswith("1 sessions"), 3)
 
 
-def test_everything_is_gone_after_a_stop(instance):
+def test_a_stop_removes_everything(instance):
     instance.enable()
     with instance.websocket() as websocket:
         websocket.expect_echo()

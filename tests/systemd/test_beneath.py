@@ -1,4 +1,4 @@
-"""What clients find in a directory under the units, which hide openat2(2): elsewhere it keeps lookups inside."""
+"""What clients find in a directory under the units, which hide openat2(2), by which lookups are confined elsewhere."""
 
 import contextlib
 
@@ -9,7 +9,7 @@ SANDBOX = pytest.mark.parametrize("sandbox", ["best-effort", "strict"])
 
 
 def get(instance, path, fields=()):
-    """The answer to a request."""
+    """Returns the response to a request."""
     with instance.connect() as sock:
         connection = http.Connection(sock, 10)
         connection.send(http.request(path, fields=fields))
@@ -22,7 +22,7 @@ def link(machine, directory, links):
 
 
 def pages(machine, name):
-    """A web directory with files and links in it, and a file beside it."""
+    """A web root with files and links, and a file next to it."""
     directory = f"/srv/{name}/pages"
     machine.write(f"/srv/{name}/secret.html", "not for clients")
     machine.write(f"{directory}/sub/page.html", "the page")

@@ -1,4 +1,4 @@
-"""The same units with the systemd of Debian 13, and what only that has."""
+"""The same units with the systemd of Debian 13, and features that only it has."""
 
 import pytest
 from harness import certificates, gateway
@@ -40,7 +40,7 @@ def test_a_reload_that_systemd_follows_ends_with_its_outcome(instance, shared_di
             machine.systemctl("reload", instance.service)
             with instance.websocket() as after:
                 assert after.read_frame(5).opcode == 0x9, "a ping, as configured now"
-            # What a check of the file alone does not find.
+            # An error that a check of the file alone does not find.
             machine.write("/etc/ssl/broken.pem", "nothing")
             joined = certificates.Authority(shared_directory / instance.name).issue_joined()
             machine.write("/etc/ssl/whole.pem", joined.read_text(), mode=0o600)
@@ -64,7 +64,7 @@ def test_the_service_listens_where_its_file_says_and_nowhere_else(instance):
     with instance.websocket() as websocket:
         websocket.expect_echo()
         instance.configure(f'[metrics]\nlisten = "127.0.0.1:{port}"\n')
-        # systemd has not heard of the port yet, and forbids it.
+        # systemd does not know the port yet, and forbids it.
         assert machine.systemctl("reload", instance.service, check=False).returncode != 0
         assert "systemctl daemon-reload lets the service listen" in instance.log()
         machine.systemctl("daemon-reload")

@@ -1,4 +1,4 @@
-"""Sessions and new clients through many reloads and upgrades, and what is left of it in the service."""
+"""Sessions and new clients through many reloads and upgrades, and what the service leaks."""
 
 import json
 import os
@@ -15,14 +15,14 @@ RELOADS = 50
 UPGRADES = 10
 SIGNALS = 100
 
-# What a supervisor may have more than at first: room that the allocator keeps.
+# How far a supervisor may grow, for memory that the allocator keeps.
 MEMORY_BYTES = 1 << 20
 
 PATH = "/websockify?token=everybody"
 
 
 class Rounds:
-    """Configurations of which each differs from the one before, and how to see that it is in force."""
+    """A series of configurations, each different from the previous one, and checks that each is in force."""
 
     def __init__(self, instance, other, authority):
         self.instance, self.other, self.authority = instance, other, authority
@@ -41,7 +41,7 @@ class Rounds:
         self.instance.configure(text, target=target)
 
     def run(self, number):
-        """Changes something, reloads, and looks."""
+        """Changes something, reloads, and checks the effect."""
         self.kinds[number % len(self.kinds)](number)
 
     def reload(self):
@@ -59,7 +59,7 @@ class Rounds:
         address = f"127.0.0.1:{self.instance.target_port}"
         tokens = f"everybody: {address}\nround{number}: {address}\n"
         self.instance.machine.write("/etc/websockify/tokens", tokens)
-        # A token takes the place of the target.
+        # A token replaces the target.
         port = self.instance.port
         self.instance.machine.write(
             self.instance.path,
@@ -107,7 +107,7 @@ class CountingTarget(targets.EchoTarget):
 
 
 class Footprint:
-    """How many processes a service has, and descriptors and bytes its supervisor."""
+    """The number of processes of a service, and of descriptors and bytes of its supervisor."""
 
     def __init__(self, pid):
         self.processes = len(processes.tree(pid))
@@ -164,7 +164,7 @@ def test_no_byte_and_no_client_is_lost_through_reloads_and_upgrades(instance, sh
         with Clients(instance, rounds.context, PATH) as clients:
             for number in range(UPGRADES):
                 if number % 5 == 0:
-                    # As a package does.
+                    # As the installation of a package does.
                     instance.machine.run("/source/packaging/install", "--prefix", "/usr")
                 upgrade(instance)
         assert_returns_to(baseline, pid)

@@ -1,4 +1,4 @@
-"""What an administrator writes, and what is said about it."""
+"""Configuration files of an administrator, and the messages about them."""
 
 import pytest
 from machine import wait_for
@@ -27,7 +27,7 @@ def test_an_instance_without_a_file_fails_at_enable(machine):
     assert "/etc/websockify/typo.toml" in machine.status("websockify@typo.socket")
 
 
-def test_status_tells_of_a_changed_file(instance):
+def test_status_shows_that_the_file_has_changed(instance):
     instance.enable()
     with instance.websocket() as websocket:
         websocket.expect_echo()
@@ -40,13 +40,13 @@ def test_status_tells_of_a_changed_file(instance):
         websocket.expect_echo()
 
 
-def test_a_mistake_while_it_runs_takes_no_socket_away(instance):
+def test_a_mistake_in_the_file_closes_no_socket(instance):
     instance.enable()
     instance.configure('target = "half a li\n')
     instance.machine.systemctl("daemon-reload")
     assert instance.state(instance.socket) == "active"
     instance.connect().close()
-    # Nothing could start yet; then the file is put right.
+    # Nothing could start yet; then the file is corrected.
     with instance.connect() as waiting:
         reason = f"{instance.path}:3:20: invalid basic string"
         assert wait_for(lambda: reason in instance.machine.status(instance.service))
@@ -56,7 +56,7 @@ def test_a_mistake_while_it_runs_takes_no_socket_away(instance):
 
 
 def edit(machine, unit, text):
-    """What `systemctl edit` does when somebody writes `text` in the editor, for which it wants a terminal."""
+    """Does what `systemctl edit`, which requires a terminal, does when `text` is entered in the editor."""
     machine.write("/root/text", text)
     command = f"SYSTEMD_EDITOR='cp /root/text' systemctl edit {unit}"
     machine.run("script", "--quiet", "--return", "--command", command, "/dev/null")

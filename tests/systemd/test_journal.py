@@ -1,4 +1,4 @@
-"""What journalctl and systemctl tell of sessions."""
+"""What journalctl and systemctl show about sessions."""
 
 import base64
 import os
@@ -13,7 +13,7 @@ CLOSED = "MESSAGE_ID=fc77f236b2134c5ebe566b99a21d4728"
 
 
 def records(instance, kind, count):
-    """The entries of one kind, when so many are there."""
+    """Waits for `count` entries of one kind and returns them."""
     found = wait_for(lambda: len(entries := instance.journal(kind)) >= count and entries)
     assert found and len(found) == count, found
     return found
@@ -62,7 +62,7 @@ def test_a_session_has_one_opened_and_one_closed_record(instance, shared_directo
     assert 0 < int(closed["WEBSOCKIFY_DURATION_USEC"]) < 60_000_000
     everything = instance.journal()
     assert not any("s3cr3t" in str(value) for record in everything for value in record.values())
-    # The certificate of the case is valid for a few days or years, which the status line tells.
+    # The certificate of the case expires in some days or years, which the status line shows.
     assert wait_for(lambda: "TLS until 2" in instance.status_line(), 3), instance.status_line()
 
 
@@ -94,7 +94,7 @@ def test_sessions_of_a_killed_gateway_are_recorded_once_each(instance):
         websocket.sock.close()
 
 
-def test_the_record_of_a_killed_supervisors_session_names_its_user(instance):
+def test_the_record_of_a_session_of_a_killed_supervisor_names_its_user(instance):
     instance.configure('[[auth]]\nplugin = "BasicHTTPAuth"\nsource = "alice:secret"\n')
     instance.enable()
     login = base64.b64encode(b"alice:secret").decode()
@@ -120,7 +120,7 @@ def test_the_catalog_explains_entries(instance):
     assert catalog.count("websockify: ") == len((instance.machine.root / "usr/lib/systemd/catalog/websockify.catalog").read_text().split("\n-- ")) - 1
 
 
-def test_the_status_line_says_what_there_is(instance):
+def test_the_status_line_shows_sessions_and_certificate(instance):
     instance.enable()
     with instance.websocket() as websocket:
         websocket.expect_echo(bytes(2048))
@@ -129,7 +129,7 @@ def test_the_status_line_says_what_there_is(instance):
     assert not processes.with_role(instance.pid, "signer")
 
 
-def test_a_changed_address_is_told_until_the_socket_is_restarted(instance):
+def test_a_changed_address_is_shown_until_the_socket_is_restarted(instance):
     instance.enable()
     with instance.websocket() as websocket:
         websocket.expect_echo()

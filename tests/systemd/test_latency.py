@@ -33,8 +33,8 @@ def cold_start(instance):
     return took
 
 
-def test_a_client_waits_little(instance):
-    """Also for the first one, whom nothing waits for but systemd's socket."""
+def test_clients_wait_only_shortly(instance):
+    """Also the first one, which waits only for systemd's socket."""
     instance.enable()
     for _ in range(ROUNDS):
         cold = [cold_start(instance) for _ in range(COLD_STARTS)]

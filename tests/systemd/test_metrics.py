@@ -1,4 +1,4 @@
-"""Metrics of an instance under systemd, at a listener of their own that the service opens itself."""
+"""Metrics of an instance under systemd, on a separate listener that the service opens itself."""
 
 import urllib.request
 
@@ -7,7 +7,7 @@ from machine import wait_for
 
 
 def shown(port):
-    """What the listener shows; nothing if there is none."""
+    """The response of the listener; empty if there is none."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
             return response.read().decode()
@@ -27,7 +27,7 @@ def test_metrics_are_shown_where_the_file_says_and_never_to_clients(instance):
             assert http.Connection(sock, 10).get("/metrics").status in (404, 405)
 
 
-def test_metrics_come_and_go_by_a_reload(instance):
+def test_a_reload_adds_and_removes_metrics(instance):
     instance.enable()
     port = gateway.free_port()
     with instance.websocket() as websocket:

@@ -1,4 +1,4 @@
-"""What is killed or hangs, and that nobody is turned away meanwhile."""
+"""Processes that are killed or hang, while no client is turned away."""
 
 import contextlib
 import os
@@ -30,7 +30,7 @@ def secure(instance, shared_directory):
 
 
 @pytest.mark.parametrize("role", ["supervisor", "gateway", "connector", "signer"])
-def test_a_killed_process_is_replaced_and_nobody_is_refused(secure, role):
+def test_a_killed_process_is_replaced_and_no_client_is_refused(secure, role):
     streams = [Stream(secure.websocket(tls=secure.tls)) for _ in range(3)]
     with Clients(secure, secure.tls) as clients:
         assert wait_for(lambda: clients.served and all(stream.checked for stream in streams))
@@ -42,7 +42,7 @@ def test_a_killed_process_is_replaced_and_nobody_is_refused(secure, role):
         print(f"{role}: served again after {clients.waited(killed) * 1000:.0f} ms, {len(clients.cut)} cut off")
         time.sleep(0.2)
     assert not clients.refused
-    # Upgrades wait for the connector and handshakes for the signer, but not for another one.
+    # Upgrades wait for the connector and handshakes for the signer, but neither for another process.
     assert len(clients.cut) <= (3 if role in ("supervisor", "gateway") else 30), clients.cut
     for stream in streams:
         if role in ("connector", "signer"):
@@ -53,7 +53,7 @@ def test_a_killed_process_is_replaced_and_nobody_is_refused(secure, role):
     def are_complete():
         records[:] = [[one["WEBSOCKIFY_SESSION"] for one in secure.journal(kind)] for kind in (OPENED, CLOSED)]
         opened, closed = records
-        # Each session has its two, whoever has died.
+        # Each session has both of its records, whichever process was killed.
         return sorted(opened) == sorted(set(closed)) == sorted(closed) and len(closed) >= clients.served + 3
 
     assert wait_for(are_complete), [len(some) for some in records]
@@ -61,8 +61,8 @@ def test_a_killed_process_is_replaced_and_nobody_is_refused(secure, role):
     assert len(crashed) >= 3 if role in ("supervisor", "gateway") else not crashed
 
 
-def test_a_gateway_that_is_killed_for_its_memory_takes_its_own_sessions_along(instance):
-    """The kernel does so with SIGKILL; systemd then leaves the others alone."""
+def test_a_gateway_that_is_killed_for_its_memory_ends_only_its_own_sessions(instance):
+    """The kernel does so with SIGKILL; systemd then leaves the other processes alone."""
     instance.configure("workers = 2\n")
     instance.enable()
     with instance.websocket() as one, instance.websocket() as other:
@@ -86,7 +86,7 @@ def has_echo(websocket):
 
 
 def test_a_service_that_cannot_start_keeps_its_socket_and_its_clients(instance):
-    """However often: without a limit of our own, systemd's would take the socket away after five."""
+    """However often: without our own limit, systemd's would close the socket after five."""
     directory = instance.drop_in("[Service]\nRestartSec=10ms\n")
     try:
         instance.enable()
@@ -102,7 +102,7 @@ def test_a_service_that_cannot_start_keeps_its_socket_and_its_clients(instance):
         instance.machine.remove(directory)
 
 
-def test_a_supervisor_that_is_killed_again_and_again_is_started_each_time(instance):
+def test_a_supervisor_that_is_killed_repeatedly_is_restarted_each_time(instance):
     directory = instance.drop_in("[Service]\nRestartSec=10ms\n")
     try:
         instance.enable()
@@ -134,7 +134,7 @@ def test_the_watchdog_ends_a_supervisor_that_hangs(instance):
         instance.machine.remove(directory)
 
 
-def test_processes_that_hang_are_replaced_and_sessions_go_on(secure):
+def test_processes_that_hang_are_replaced_and_sessions_continue(secure):
     secure.configure('workers = 2\n[tls]\ncertificate = "/etc/ssl/joined.pem"\n')
     secure.machine.systemctl("restart", secure.service)
     with secure.websocket(tls=secure.tls) as one, secure.websocket(tls=secure.tls) as other:
@@ -145,7 +145,7 @@ def test_processes_that_hang_are_replaced_and_sessions_go_on(secure):
         assert not processes.wait_gone(hung, 20)
         assert wait_for(lambda: all(secure.roles(role) for role in ("gateway", "connector", "signer")))
         assert sorted(has_echo(websocket) for websocket in (one, other)) == [False, True]
-        # A handshake in the moment that the signer ends, ends with it.
+        # A handshake fails if the signer ends during it.
         another = wait_for(lambda: served(secure))
         assert another, "a new client is served"
         with another:
@@ -154,14 +154,14 @@ def test_processes_that_hang_are_replaced_and_sessions_go_on(secure):
 
 
 def served(instance):
-    """A session, or nothing."""
+    """A session, or `None`."""
     try:
         return instance.websocket(tls=instance.tls)
     except OSError:
         return None
 
 
-def test_no_client_is_lost_when_the_service_ends_for_idleness(instance):
+def test_no_client_is_lost_when_the_service_ends_while_idle(instance):
     instance.configure('idle-timeout = "500ms"\n')
     instance.enable()
     starts = set()
@@ -169,7 +169,7 @@ def test_no_client_is_lost_when_the_service_ends_for_idleness(instance):
         with instance.websocket() as websocket:
             websocket.expect_echo()
             starts.add(instance.pid)
-        # Around the moment when the service ends.
+        # Connects around the time at which the service ends.
         time.sleep(0.44 + step * 0.02)
     instance.wait_state("inactive")
     assert instance.machine.show(instance.service, "Result") == "success"
@@ -178,7 +178,7 @@ def test_no_client_is_lost_when_the_service_ends_for_idleness(instance):
 
 
 def test_twenty_instances_side_by_side(machine, shared_directory):
-    """Each has a port, a certificate and a target of its own."""
+    """Each has its own port, certificate and target."""
     with contextlib.ExitStack() as stack:
         instances = []
         stack.callback(lambda: remove(*instances))

@@ -1,4 +1,4 @@
-"""How far the units confine the service, and that it works all the same."""
+"""How far the units confine the service, which still works."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from machine import wait_for
 
 CAPABILITIES = {"kill": 5, "setgid": 6, "setuid": 7, "setpcap": 8}
 
-# What `systemd-analyze security` finds open in the service, and what needs it.
+# What `systemd-analyze security` reports as exposed, and what needs it.
 OPEN = {
     "User=/DynamicUser=": "keys of certificates belong to root",
     "CapabilityBoundingSet=~CAP_SET(UID|GID|PCAP)": "processes become another user, and lose what is left",
@@ -32,13 +32,13 @@ def exposure(machine, unit):
 
 
 def left_open(machine, unit):
-    """What counts for the score."""
+    """The findings that count for the score."""
     shown = machine.run("systemd-analyze", "security", "--json=short", unit, check=False).stdout
     return {entry["name"] for entry in json.loads(shown) if entry["exposure"] is not None}
 
 
 def mistakes_in_units(machine):
-    """What systemd says about our units."""
+    """The messages of systemd about our units."""
     found = []
     units = ["websockify@x.socket", "websockify@x.service", "websockify.target", "system-websockify.slice"]
     for place, scope in [("system", "--system"), ("user", "--user")]:
@@ -48,7 +48,7 @@ def mistakes_in_units(machine):
 
 
 def locked_instance(instance, directory):
-    """Configures an instance that takes a locked key."""
+    """Configures an instance that requires a locked key."""
     joined = certificates.Authority(directory / instance.name).issue_joined()
     instance.machine.write("/etc/ssl/locked.pem", joined.read_text(), mode=0o600)
     instance.configure('sandbox = "strict"\n[tls]\ncertificate = "/etc/ssl/locked.pem"\n')
@@ -74,7 +74,7 @@ def test_the_service_is_confined_and_works(instance):
 
 
 def test_the_key_is_locked_by_the_unit_alone(instance, shared_directory):
-    """Also where systemd gives little memory to lock, as older versions do."""
+    """Even with a low limit of locked memory, as in older versions of systemd."""
     machine = instance.machine
     locked_instance(instance, shared_directory)
     small = "/etc/systemd/system.conf.d/small.conf"
@@ -90,8 +90,8 @@ def test_the_key_is_locked_by_the_unit_alone(instance, shared_directory):
         machine.remove(small)
 
 
-def test_the_connector_goes_on_without_a_policy_of_its_own(instance):
-    """The unit refuses what changes the scheduling, without a word in the log."""
+def test_the_connector_continues_without_a_policy_of_its_own(instance):
+    """The unit denies changes of the scheduling, and the log does not mention it."""
     instance.enable()
     with instance.websocket() as websocket:
         websocket.expect_echo()
@@ -101,7 +101,7 @@ def test_the_connector_goes_on_without_a_policy_of_its_own(instance):
 
 
 def test_a_hung_role_can_be_killed(instance):
-    """Killing what runs as another user takes a capability."""
+    """Killing a process of another user takes a capability."""
     instance.enable()
     with instance.websocket() as websocket:
         websocket.expect_echo()

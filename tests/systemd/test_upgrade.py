@@ -13,7 +13,7 @@ def ctl(instance, *words, check=True):
     return instance.machine.run("websockifyctl", *words, check=check)
 
 
-def test_an_instance_is_asked_and_told(instance):
+def test_an_instance_is_queried_and_controlled(instance):
     instance.enable()
     with instance.websocket() as websocket:
         websocket.expect_echo()

@@ -1,4 +1,4 @@
-"""Instances of a user, whose manager runs without anybody being logged in."""
+"""Instances of a user, whose manager runs without a login."""
 
 import pytest
 from harness import processes
@@ -32,7 +32,7 @@ def test_an_instance_of_a_user_starts_with_its_first_client(mine):
             assert status["CapEff"] == "0" * 16 and status["NoNewPrivs"] == "1"
 
 
-def test_it_is_reloaded_and_told_what_is_wrong(mine):
+def test_a_reload_reports_errors(mine):
     mine.enable()
     with mine.websocket() as before:
         before.expect_echo()
@@ -59,7 +59,7 @@ def test_pages_are_served_and_nothing_beside_them(machine, mine):
     expect_pages_and_no_more(mine)
 
 
-def test_it_ends_for_idleness_and_comes_back(mine):
+def test_it_ends_while_idle_and_is_started_again(mine):
     mine.configure('idle-timeout = "300ms"\n')
     mine.enable()
     for _ in range(2):

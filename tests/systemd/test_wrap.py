@@ -1,10 +1,10 @@
-"""A program that the service starts, within the unit's confinement and with the drop-in that is meant for it."""
+"""A program that the service starts, within the unit's confinement and with the drop-in for such programs."""
 
 import pytest
 from harness import processes
 from machine import wait_for
 
-# Serves a shell command for each connection. Debian's smallest system has Perl.
+# Serves a shell command for each connection. Debian's minimal system has Perl.
 PROGRAM = """#!/usr/bin/perl
 use IO::Socket::INET;
 my $listener = IO::Socket::INET->new(LocalPort => $ARGV[0], Listen => 9, ReuseAddr => 1) or die "bind: $!\\n";
@@ -18,7 +18,7 @@ PATH = "/usr/local/bin/serve-commands"
 
 SMALL = "[Service]\nSocketBindDeny=\n"
 
-# What programs of a desktop do, each of which a line of the drop-in is for.
+# Actions of desktop programs, each of which needs a line of the drop-in.
 NEEDS = {
     "a file at home": "touch ~/file",
     "the other /tmp": "test -e /tmp/of-the-machine",
@@ -68,7 +68,7 @@ class Wrapped:
             return data.decode()
 
     def can(self):
-        """What of NEEDS works."""
+        """The elements of NEEDS that work."""
         script = "; ".join(f"{{ {command}; }} >/dev/null 2>&1 && echo {name!r}" for name, command in NEEDS.items())
         return set(self.run(script).splitlines())
 
@@ -112,7 +112,7 @@ def test_a_reload_and_an_upgrade_keep_the_program(wrapping_machine, instance):
         assert wrapped.run("echo $PPID") == pid
 
 
-def test_the_drop_in_gives_back_what_a_desktop_needs_and_each_line_is_needed(wrapping_machine, instance):
+def test_the_drop_in_permits_what_a_desktop_needs_and_each_line_is_needed(wrapping_machine, instance):
     with Wrapped(instance, SMALL) as wrapped:
         assert wrapped.can() == set()
     with Wrapped(instance, example(wrapping_machine)) as wrapped:
@@ -122,7 +122,7 @@ def test_the_drop_in_gives_back_what_a_desktop_needs_and_each_line_is_needed(wra
         assert {processes.status(pid)["Seccomp"] for pid in confined if b"wrapper" not in processes.arguments(pid)} == {"2"}
 
 
-def test_a_network_of_its_own_takes_the_drop_in(wrapping_machine, instance):
+def test_a_network_of_its_own_requires_the_drop_in(wrapping_machine, instance):
     with Wrapped(instance, example(wrapping_machine)) as wrapped:
         wrapped.write(PRIVATE)
         assert wrapped.run("tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '") == "lo\n"
