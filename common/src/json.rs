@@ -15,6 +15,7 @@ use serde::{Deserialize, Deserializer};
 /// # Errors
 ///
 /// Fails if the text is anything else, or if the object does not match `T`.
+#[expect(clippy::disallowed_methods, reason = "`Object` rejects arrays")]
 pub fn object<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
     serde_json::from_slice(text).map(|Object(value)| value)
 }

@@ -270,7 +270,7 @@ fn a_table_survives_an_upgrade() {
     let text = serde_json::to_string(&connections.snapshot(|_| Ok(0)).unwrap()).unwrap();
     let mut next = Connections::default();
     let take = |_| Some(std::fs::File::open("/dev/null").unwrap().into());
-    let todo = next.adopt(serde_json::from_str(&text).unwrap(), take);
+    let todo = next.adopt(common::json::object(text.as_bytes()).unwrap(), take);
     assert_eq!(todo.offers, [(waiting, None)]);
     assert!(todo.settle, "the connector was not asked yet");
     nothing(&settle(&mut next));
