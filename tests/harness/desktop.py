@@ -41,6 +41,10 @@ class Display:
         """Fills the root window with a colour, such as `#ff0000`."""
         self.run("xsetroot", "-solid", colour)
 
+    def show(self, *words):
+        """Starts an X client that stays."""
+        self._start(*words, env=self.environment)
+
     def pointer(self):
         """Returns the position of the pointer."""
         words = dict(word.split(":") for word in self.run("xdotool", "getmouselocation").split())
@@ -79,9 +83,9 @@ class Display:
 
 
 class Desktop(Display):
-    """A VNC desktop of 640x480 without a password."""
+    """A VNC desktop without a password."""
 
-    def __init__(self):
+    def __init__(self, size=(WIDTH, HEIGHT)):
         super().__init__(None)
         self.port = gateway.free_port()
         log = open(pathlib.Path(self.directory.name) / "log", "wb")
@@ -89,7 +93,7 @@ class Desktop(Display):
         # The server picks an unused display and writes its number to the pipe.
         self._start(
             "Xtigervnc", "-displayfd", writer, "-rfbport", self.port, "-SecurityTypes", "None",
-            "-localhost", "-geometry", f"{WIDTH}x{HEIGHT}", "-depth", "24", "-AlwaysShared",
+            "-localhost", "-geometry", f"{size[0]}x{size[1]}", "-depth", "24", "-AlwaysShared",
             pass_fds=[writer], stdout=log, stderr=log,
         )  # fmt: skip
         os.close(writer)
