@@ -190,6 +190,22 @@ mod tests {
     }
 
     #[test]
+    fn the_reference_shows_requests_and_answers_as_they_are() {
+        let page = include_str!("../../docs/reference/control.md");
+        let (requests, answers) = page.split_once("## Answers").unwrap();
+        let lines = |text: &'static str| text.lines().filter(|line| line.starts_with('{'));
+        for line in lines(requests) {
+            let request: Request = json::object(line.as_bytes()).unwrap();
+            assert_eq!(serde_json::to_string(&request).unwrap(), line);
+        }
+        for line in lines(answers) {
+            let answer: Answer = json::object(line.as_bytes()).unwrap();
+            assert_eq!(serde_json::to_string(&answer).unwrap(), line);
+        }
+        assert_eq!((lines(requests).count(), lines(answers).count()), (7, 5));
+    }
+
+    #[test]
     fn an_answer_of_another_version_is_understood() {
         let status: Status = json::object(br#"{"name":"vnc","colour":"green"}"#).unwrap();
         assert_eq!((status.name.as_str(), status.pid), ("vnc", 0));

@@ -35,7 +35,7 @@ fn documents_list_all_messages() {
             writeln!(text, "| {tag} | `{name}` | {phase} | {} | {about} |", fields.join(", ")).unwrap();
         }
     }
-    compare("docs/messages.md", &text);
+    compare("docs/development/messages.md", &text);
 }
 
 fn field(field: &Field) -> String {

@@ -1,4 +1,4 @@
-//! Each promise in `docs/threat-model.md` names tests, and these exist.
+//! Each promise in `docs/development/threat-model.md` names tests, and these exist.
 
 #![allow(clippy::unwrap_used, reason = "a test stops at what it does not expect")]
 
@@ -65,7 +65,7 @@ fn mistakes(cell: &str) -> Vec<String> {
 
 #[test]
 fn each_promise_names_tests_that_exist() {
-    let text = fs::read_to_string(root().join("docs/threat-model.md")).unwrap();
+    let text = fs::read_to_string(root().join("docs/development/threat-model.md")).unwrap();
     let promises = promises(&text);
     assert!(promises.len() > 20, "only {} promises were found", promises.len());
     let wrong: Vec<_> = promises

@@ -1,4 +1,4 @@
-"""The commands and configurations in README.md and the manual pages."""
+"""The commands and configurations in README.md, the guide, the reference and the manual pages."""
 
 import dataclasses
 import re
@@ -7,6 +7,10 @@ import textwrap
 from harness import gateway
 
 PAGES = sorted((gateway.ROOT / "docs/man").iterdir())
+TEXTS = ["README.md"] + sorted(
+    str(path.relative_to(gateway.ROOT)) for place in ("guide", "reference") for path in (gateway.ROOT / "docs" / place).iterdir()
+)
+FENCED = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)
 # Text in backticks that begins like this is a command, not a name, key or value.
 COMMAND = re.compile(
     r"(sudo|systemctl|systemd-\S+|journalctl|websockify(ctl)?|rebind|podman|openssl|pkill|chmod|curl|man) [\w-]"
@@ -34,13 +38,13 @@ class Block:
         return re.findall(r"(?:.*\\\n)*.+", self.text)
 
 
-def of_readme():
+def of_text(name):
     heading = language = None
     lines = []
-    for line in (gateway.ROOT / "README.md").read_text().splitlines():
+    for line in (gateway.ROOT / name).read_text().splitlines():
         fence = re.fullmatch(r" *```(\w*)", line)
         if fence and language is not None:
-            yield Block("README.md", heading, language, textwrap.dedent("\n".join(lines)))
+            yield Block(name, heading, language, textwrap.dedent("\n".join(lines)))
             language = None
         elif fence:
             language, lines = fence.group(1), []
@@ -62,7 +66,8 @@ def of_page(page):
 
 
 def every_block():
-    return [*of_readme(), *(block for page in PAGES for block in of_page(page))]
+    texts = [block for name in TEXTS for block in of_text(name)]
+    return [*texts, *(block for page in PAGES for block in of_page(page))]
 
 
 def blocks(language):
@@ -72,8 +77,10 @@ def blocks(language):
 
 def in_text():
     """The commands within the text, without duplicates, for the instance `vnc`."""
-    readme = re.sub(r"^ *```.*?^ *```", "", (gateway.ROOT / "README.md").read_text(), flags=re.MULTILINE | re.DOTALL)
-    found = re.findall(r"`([^`]+)`", readme.replace("\n", " "))
+    found = []
+    for name in TEXTS:
+        text = FENCED.sub("", (gateway.ROOT / name).read_text())
+        found += re.findall(r"`([^`]+)`", text.replace("\n", " "))
     for page in PAGES:
         text = re.sub(r"^\.EX\n.*?^\.EE$", "", page.read_text().replace("\\-", "-"), flags=re.MULTILINE | re.DOTALL)
         found += re.findall(r'^\.(?:B|BI|BR|I|IR) "?([^"\n]+)', text, re.MULTILINE)
@@ -81,6 +88,6 @@ def in_text():
     return sorted({command for command in commands if COMMAND.match(command)})
 
 
-def below(heading, language="sh"):
-    """The blocks of a language below a heading of README.md."""
-    return [block for block in of_readme() if (block.heading, block.language) == (heading, language)]
+def below(name, heading, language="sh"):
+    """The blocks of a language below a heading of a document."""
+    return [block for block in of_text(name) if (block.heading, block.language) == (heading, language)]

@@ -12,7 +12,7 @@ from harness import certificates, targets
 from harness.client import WebSocket
 from machine import wait_for
 
-HEADING = "Certificates of Let's Encrypt"
+PAGE, HEADING = "docs/guide/tls.md", "Let's Encrypt"
 DIRECTORY = "/etc/letsencrypt"
 LINEAGE = "live/vnc.example.com"
 HOOK = f"{DIRECTORY}/renewal-hooks/deploy/websockify"
@@ -66,11 +66,11 @@ def certbot(machine, tmp_path):
 
 @pytest.fixture
 def instance(clean, deb, certbot):
-    """The instance `vnc` with the configuration from README.md; yields a function that connects to it."""
+    """The instance `vnc` with the configuration from the guide; yields a function that connects to it."""
     certbot.renew()
     clean.install(deb)
     with targets.EchoTarget() as target:
-        (block,) = documents.below(HEADING, "toml")
+        (block,) = documents.below(PAGE, HEADING, "toml")
         where = f'listen = "6080"\ntarget = "127.0.0.1:{target.port}"\n'
         clean.write("/etc/websockify/vnc.toml", where + block.text)
         yield lambda: connect(certbot.authority)
@@ -103,7 +103,7 @@ def test_without_root_the_hook_brings_it_into_force(clean, instance, certbot):
     example = clean.root / "usr/share/doc/websockify/examples/unprivileged.conf"
     directory = "/etc/systemd/system/websockify@vnc.service.d"
     clean.write(f"{directory}/unprivileged.conf", example.read_text() + UNPRIVILEGED)
-    clean.write(HOOK, documents.below(HEADING)[0].text, 0o755)
+    clean.write(HOOK, documents.below(PAGE, HEADING)[0].text, 0o755)
     file = clean.root / "etc/websockify/vnc.toml"
     text = file.read_text()
     for name, credential in (("fullchain", "cert"), ("privkey", "key")):

@@ -1,4 +1,4 @@
-"""Every command in README.md and the manual pages, run as documented on a booted Debian.
+"""Every command in README.md, the guide, the reference and the manual pages, run as documented on a booted Debian.
 
 The commands of a block run in order. A command that does not end is a server, whose response to a client is checked."""
 
@@ -22,14 +22,23 @@ RFB = b"RFB 003.008\n"
 LANGUAGES = {
     "toml": "test_configurations_are_valid",
     "text": "Place.make_files",
+    "python": "Place.make_files",
+    "json": "common/src/control.rs for the control protocol; test_documents.py",
+    "yaml": "test_documents.py; Debian has no package of Traefik",
     "nginx": "test_proxies.py",
     "haproxy": "test_proxies.py",
+    "apache": "test_proxies.py",
+    "caddy": "test_proxies.py",
     "dockerfile": "test_image.py",
 }
 
+# The configuration of the instance `vnc`, and where the commands ask it.
+CONFIGURATION = ("docs/guide/configuration.md", "A configuration file", "toml")
+MONITORING = [f"docs/guide/{page}.md" for page in ("logging", "monitoring", "troubleshooting")]
+
 # The fixtures of commands that need more than a machine with the package.
 ELSEWHERE = {
-    r"packaging/build-\w+ OUTDIR": "conftest.py, test_rpm.py and test_image.py run them",
+    r"packaging/build-\w+ (OUTDIR|\.)": "conftest.py, test_rpm.py and test_image.py run them",
     r"podman ": "test_image.py runs them",
     r"\./run$": "builds; `websockify --demo` runs here",
     r"tests/run$": "runs this",
@@ -37,13 +46,15 @@ ELSEWHERE = {
     r"#!/bin/sh": "test_a_renewed_certificate runs it",
     r".* telnetd ": "Debian's program has another name: suite/test_wrap_programs.py",
     r"\./run --help$|tests/run (prepare packages|reproducible)$|tests/bench/run$": "they build",
-    r"packaging/(build|install .*)$": "build-deb and others run them",
+    r"packaging/(build|install( .*)?)$": "build-deb and others run them",
     r"systemctl --user\b": "systemd/test_user.py runs it",
     r"systemctl edit\b": "opens an editor",
     r"man ": "test_documents.py has each page shown",
+    r"tests/suite/": "files",
+    r"websockify 6080 --unix-target /run/user": "as the user 1000, who has a session: suite/test_wrap_target.py",
     r"rebind OLD NEW COMMAND$": "a form, below which is an example",
-    r"(systemctl enable|systemctl enable --now|websockify --config|websockifyctl disconnect|openssl req -x509"
-    r"|chmod -R o\+rX)$": "short for one that runs, or that names what is one's own",
+    r"(systemctl enable( --now)?|websockify --config|websockifyctl (new( vnc --)?|health|sessions)|openssl req -x509"
+    r"|chmod -R o\+rX|journalctl WEBSOCKIFY_SESSION=)$": "short for one that runs, or that names what is one's own",
 }
 
 pytestmark = needs("dpkg-deb", "dpkg-shlibdeps")
@@ -66,6 +77,7 @@ SERVERS = {
     r"Xtigervnc ": Server(5901, greeting=RFB, websocket=False),
     r"rebind 8000 40001 python3": Server(40001, "/", websocket=False),
     r"websockify 5901 .* vncserver": Server(5901, greeting=RFB),
+    r"websockify 6080 .* vncserver": Server(greeting=RFB),
     r"rebind 5901 40001 vncserver": Server(40001, greeting=RFB, websocket=False),
     r".*--unix-listen /run/vnc/web.sock": Server("/run/vnc/web.sock"),
     r".*--token-plugin": Server(path="/websockify?token=vm1"),
@@ -83,7 +95,8 @@ OUTPUT = {
     r"websockify .*--print-config": r"root = \"/usr/share/novnc\"",
     r"websockifyctl (list|status|sessions)": r"\bvnc\b|127\.0\.0\.1",
     r"websockifyctl metrics|curl .*/metrics": r"# EOF",
-    r"journalctl .* MESSAGE_ID": r"WEBSOCKIFY_CLIENT=127",
+    r"journalctl .* MESSAGE_ID=fc77": r"WEBSOCKIFY_CLIENT=127",
+    r"journalctl .* MESSAGE_ID=": r"",
     r"journalctl ": r"websockify",
 }
 
@@ -106,9 +119,11 @@ class Place:
         name = machine.run("hostname").stdout.strip()
         hosts = ["127.0.0.1 localhost", "::1 localhost", f"127.0.1.1 {name}.localdomain {name}", "127.0.0.2 vnc.example.com"]
         machine.write("/etc/hosts", "\n".join(hosts) + "\n")
-        machine.write(f"{DIRECTORY}/tokens.cfg", documents.below("Many targets", "text")[0].text)
-        machine.write("/etc/websockify/vnc.toml", documents.below("A configuration file", "toml")[0].text)
-        machine.write(f"{DIRECTORY}/vnc.toml", documents.below("A configuration file", "toml")[0].text)
+        machine.write(f"{DIRECTORY}/tokens.cfg", documents.below("docs/guide/tokens.md", "Many targets by token", "text")[0].text)
+        for file in ("/etc/websockify/vnc.toml", f"{DIRECTORY}/vnc.toml"):
+            machine.write(file, documents.below(*CONFIGURATION)[0].text)
+        (plugin,) = documents.below("docs/reference/plugins.md", "Programs", "python")
+        machine.write("/usr/local/lib/find-desktop", plugin.text, 0o755)
         machine.write(f"{DIRECTORY}/vnc.password", "user:password", 0o600)
         machine.shell(
             "mkdir -p /run/vnc ~/.vnc\n"
@@ -121,7 +136,7 @@ class Place:
             "cp fullchain.pem ca.pem && cp fullchain.pem /usr/local/share/ca-certificates/vnc.crt\n"
             "update-ca-certificates\n"
             "mkdir -p /etc/letsencrypt/live/vnc.example.com && cp *.pem /etc/letsencrypt/live/vnc.example.com\n"
-            "useradd alice",
+            "useradd alice && useradd desktops",
             DIRECTORY,
         )
 
@@ -150,7 +165,8 @@ class Place:
                         assert self.page(server, "/vnc.html") == 200
             return
         # Commands that watch something are stopped after a while.
-        command = re.sub(r"^(.*--watch)", r"timeout 2 \1 || [ $? = 124 ]", command.replace("NAME", "vnc").replace(" UNIT", " websockify@vnc.service"))
+        command = command.replace("NAME", "vnc").replace(" UNIT", " websockify@vnc.service")
+        command = re.sub(r"^(.*--watch)", r"timeout 2 \1 || [ $? = 124 ]", command)
         written = self.machine.shell(command, DIRECTORY).stdout
         assert re.search(way(OUTPUT, command.removeprefix("timeout 2 ")) or "", written), written
 
@@ -197,13 +213,14 @@ def place(machine, deb):
     place.make_files()
     yield place
     machine.apt("purge", NAME)
-    machine.run("userdel", "alice")
+    for user in ("alice", "desktops"):
+        machine.run("userdel", user)
 
 
 @pytest.fixture
 def vnc(place):
     """The instance of that name with metrics and sessions 1 to 7; returns the last session."""
-    text = documents.below("A configuration file", "toml")[0].text
+    text = documents.below(*CONFIGURATION)[0].text
     place.machine.write("/etc/websockify/vnc.toml", f'{text}\n[metrics]\nlisten = "127.0.0.1:9100"\n')
     place.machine.systemctl("enable", "--now", "websockify@vnc.socket")
     with contextlib.ExitStack() as stack:
@@ -219,12 +236,12 @@ def test_commands_work_as_written(place, block, request):
     reasons = [way(ELSEWHERE, command) for command in block.commands]
     if all(reasons):
         pytest.skip("; ".join(dict.fromkeys(reasons)))
-    seventh = request.getfixturevalue("vnc") if block.heading in ("Looking after instances", "Monitoring") else None
+    seventh = request.getfixturevalue("vnc") if block.document in MONITORING else None
     try:
         for command, reason in zip(block.commands, reasons, strict=True):
             if not reason:
                 place.run(command)
-        if block.heading == "Looking after instances":
+        if "websockifyctl disconnect" in block.text:
             assert seventh.read_close()[0] == 1008
         elif block.commands[-1].startswith("systemctl enable"):
             with place.echoes():
@@ -260,7 +277,8 @@ def test_every_entry_of_a_table_matches_a_command(table):
 
 @pytest.mark.parametrize("block", documents.blocks("toml"), ids=str)
 def test_configurations_are_valid(place, block):
-    where = "" if "listen" in block.text else 'listen = "6080"\ntarget = "localhost:5901"\n'
+    is_whole = re.search(r"^(target =|\[token\]|\[wrap\])", block.text, re.MULTILINE)
+    where = "" if is_whole else 'listen = "6080"\ntarget = "localhost:5901"\n'
     place.machine.write(f"{DIRECTORY}/block.toml", where + block.text)
     done = place.machine.run("websockify", "--config", f"{DIRECTORY}/block.toml", "--check")
     assert done.stdout + done.stderr == ""

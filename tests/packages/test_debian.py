@@ -72,7 +72,7 @@ def earlier_instance(clean, previous, echo_target):
 @needs("chromium", "chromedriver", "xsetroot")
 def test_a_desktop_in_three_commands(clean, deb, browser):
     shutil.copy(deb, clean.root / "root" / deb.name)
-    three, desktop = documents.below("A desktop in the browser")
+    three, desktop = documents.below("README.md", "A desktop in the browser")
     assert len(three.commands) == 3
     try:
         clean.shell(three.text)

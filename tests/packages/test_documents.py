@@ -1,7 +1,9 @@
-"""Manual pages without warnings, and completions that work."""
+"""Manual pages without warnings, completions that work, and the examples of Prometheus and JSON."""
 
+import json
 import subprocess
 
+import documents
 import pytest
 from conftest import BINARIES, needs
 from harness import gateway
@@ -76,3 +78,21 @@ def test_fish_completes(completions, line):
     script = f"source {completions}/{line.split()[0]}.fish; complete -C '{line}'"
     done = subprocess.run(["fish", "--no-config", "-c", script], capture_output=True, text=True, timeout=30)
     assert WORDS[line] in [line.split("\t")[0] for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("block", documents.blocks("json"), ids=str)
+def test_each_line_of_json_is_an_object(block):
+    assert all(isinstance(json.loads(line), dict) for line in block.text.splitlines())
+
+
+@needs("promtool")
+def test_prometheus_takes_its_configuration(tmp_path):
+    (block,) = documents.below("docs/guide/monitoring.md", "Metrics", "yaml")
+    (tmp_path / "prometheus.yml").write_text(block.text)
+    subprocess.run(["promtool", "check", "config", tmp_path / "prometheus.yml"], check=True, timeout=30)
+
+
+@needs("promtool")
+def test_prometheus_takes_the_alert_rules():
+    rules = gateway.ROOT / "docs/examples/prometheus-alerts.yml"
+    subprocess.run(["promtool", "check", "rules", rules], check=True, timeout=30)

@@ -269,7 +269,7 @@ def podman(base, archive):
     hosts = directory / "hosts"
     hosts.write_text("127.0.0.1 localhost\n10.1.1.1 myredis.local\n")
     subprocess.run(["mount", "--bind", hosts, "/etc/hosts"], check=True)
-    load, _ = documents.below("A container")[0].commands
+    load, _ = documents.below("docs/guide/containers.md", "Containers")[0].commands
     podman.run(load, archive.parent)
     podman.run("podman tag novnc/websockify:0.1.0 novnc/websockify")
     yield podman
@@ -279,8 +279,8 @@ def podman(base, archive):
 
 @needs("podman")
 @pytest.mark.parametrize("options", ["", "--user 65532 --sysctl net.ipv4.ip_unprivileged_port_start=80 "])
-def test_podman_runs_the_line_of_the_readme(podman, target, options):
-    _, line = documents.below("A container")[0].commands
+def test_podman_runs_the_line_of_the_guide(podman, target, options):
+    _, line = documents.below("docs/guide/containers.md", "Containers")[0].commands
     with podman.started(line.replace("--rm ", f"--rm {options}")):
         assert reached(7000)
 
@@ -313,8 +313,8 @@ def test_the_health_of_a_container_can_be_checked(podman, target, tmp_path):
 
 
 @needs("podman")
-def test_the_healthcheck_of_the_readme_shows_whether_the_target_is_reached(podman, target, tmp_path):
-    (check,) = documents.below("Monitoring", "dockerfile")
+def test_the_healthcheck_of_the_guide_shows_whether_the_target_is_reached(podman, target, tmp_path):
+    (check,) = documents.below("docs/guide/containers.md", "Health", "dockerfile")
     (tmp_path / "Dockerfile").write_text(f"FROM novnc/websockify\n{check.text}\n")
     podman.run(f"podman build --quiet --pull=never --format docker --tag checked {tmp_path}")
     (tmp_path / "vnc.toml").write_text('listen = "80"\n[token]\nplugin = "TokenFile"\nsource = "tokens"\n')

@@ -1,4 +1,4 @@
-"""`packaging/install` on a machine without any package, as documented in README.md."""
+"""`packaging/install` on a machine without any package, as documented in docs/guide/install.md."""
 
 import shutil
 
@@ -9,7 +9,7 @@ from instance import Instance
 
 # The files that it copies, besides the programs.
 SOURCES = ["packaging", "systemd", "docs", "supervisor/libexec", "rebind/rebind"]
-TEXTS = ["README.md", "CHANGELOG.md", "LICENSE"]
+TEXTS = ["README.md", "CHANGELOG.md", "LICENSE", "CONTRIBUTING.md", "SECURITY.md"]
 PROGRAMS = ["websockify", "websockifyctl", "websockify-worker", "websockify-generator", "librebind.so"]
 
 

@@ -1,6 +1,7 @@
-"""The configurations for nginx and HAProxy in README.md, with sessions through both."""
+"""The configurations of docs/guide/proxies.md, with a session through each proxy."""
 
 import contextlib
+import os
 import socket
 import subprocess
 import time
@@ -11,7 +12,7 @@ from conftest import needs
 from harness import gateway, processes, targets
 from harness.client import WebSocket
 
-HEADING = "Behind nginx or HAProxy"
+PAGE = "docs/guide/proxies.md"
 # Debian's own configurations, with timeouts of a second instead of a minute.
 NGINX = """
 pid {directory}/pid;
@@ -46,6 +47,28 @@ frontend web
 """
 
 
+APACHE = """
+ServerName localhost
+PidFile {directory}/pid
+ErrorLog {directory}/errors
+Listen 127.0.0.1:{port}
+Timeout 1
+LoadModule mpm_event_module {modules}/mod_mpm_event.so
+LoadModule authz_core_module {modules}/mod_authz_core.so
+LoadModule proxy_module {modules}/mod_proxy.so
+LoadModule proxy_http_module {modules}/mod_proxy_http.so
+{block}
+"""
+APACHE_MODULES = "/usr/lib/apache2/modules"
+CADDY = """
+{{
+    admin off
+    auto_https off
+}}
+{block}
+"""
+
+
 @pytest.fixture
 def behind(base, directory):
     """Starts a proxy in front of a gateway at the address that the configuration names; yields the proxy's port."""
@@ -54,18 +77,30 @@ def behind(base, directory):
         words = ["127.0.0.1:6080", f"127.0.0.1:{target.port}"]
         stack.enter_context(gateway.Gateway("--heartbeat", "30", *words, listen=("127.0.0.1", 6080)))
 
-        def start(text, language, *command):
-            (block,) = documents.below(HEADING, language)
+        def start(text, heading, *command):
+            (block,) = documents.below(PAGE, heading, heading.lower())
             port = gateway.free_port()
+            # Caddy would want a certificate for the name.
+            block = block.text.replace("vnc.example.com", f"http://127.0.0.1:{port}")
             file = directory / "configuration"
-            file.write_text(text.format(directory=directory, port=port, block=block.text))
-            process = subprocess.Popen([*command, file], stdin=subprocess.DEVNULL)
-            stack.callback(process.wait, 10)
-            stack.callback(process.terminate)
+            file.write_text(text.format(directory=directory, port=port, modules=APACHE_MODULES, block=block))
+            environment = {**os.environ, "HOME": str(directory)}
+            process = subprocess.Popen([*command, file], stdin=subprocess.DEVNULL, env=environment)
+            stack.callback(end, process)
             assert processes.wait_for(lambda: is_open(port), 10)
             return port
 
         yield start
+
+
+def end(process):
+    process.terminate()
+    try:
+        process.wait(3)
+    except subprocess.TimeoutExpired:
+        # Apache may wait for connections that are idle.
+        process.kill()
+        process.wait(5)
 
 
 def is_open(port):
@@ -88,4 +123,14 @@ def test_sessions_through_nginx(behind):
 
 @needs("haproxy")
 def test_sessions_through_haproxy(behind):
-    silent_session(behind(HAPROXY, "haproxy", "haproxy", "-f"))
+    silent_session(behind(HAPROXY, "HAProxy", "haproxy", "-f"))
+
+
+@needs("apache2")
+def test_sessions_through_apache(behind):
+    silent_session(behind(APACHE, "Apache", "apache2", "-X", "-f"))
+
+
+@needs("caddy")
+def test_sessions_through_caddy(behind):
+    silent_session(behind(CADDY, "Caddy", "caddy", "run", "--adapter", "caddyfile", "--config"))

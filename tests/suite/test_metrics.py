@@ -3,6 +3,7 @@
 import http.client
 import os
 import pathlib
+import re
 import signal
 import socket
 import time
@@ -109,6 +110,56 @@ def test_the_certificate_in_force_is_shown(echo_target, directory, port, certifi
     with Controlled(directory, echo_target.port, settings):
         expires = parsed(get(port)[2])["websockify_tls_certificate_not_after_timestamp_seconds",]
         assert expires > time.time()
+
+
+REFERENCE = gateway.ROOT / "docs/reference/metrics.md"
+ALERTS = gateway.ROOT / "docs/examples/prometheus-alerts.yml"
+
+
+def documented():
+    """Each metric in the tables of the reference: its type, and its labels with the text behind each."""
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.*?) \|", REFERENCE.read_text(), re.MULTILINE)
+    return {name: (kind, dict(re.findall(r"`(\w+)`([^`]*)", labels))) for name, kind, labels in rows}
+
+
+def served(text):
+    """Each metric as it is served, by the name that a query has: its type, and its labels with their values."""
+    found = {}
+    for family in parser.text_string_to_metric_families(text):
+        ends = {"counter": "_total", "info": "_info"}
+        labels = {}
+        for sample in family.samples:
+            for label, value in sample.labels.items():
+                labels.setdefault(label, set()).add(value)
+        labels = {label: values for label, values in labels.items() if label not in ("instance_name", "le")}
+        found[family.name + ends.get(family.type, "")] = family.type, labels
+    return found
+
+
+def test_the_reference_says_what_is_served(echo_target, directory, port, certificate):
+    settings = f'[tls]\ncertificate = "{certificate}"\n{table(f"127.0.0.1:{port}")}'
+    with Controlled(directory, echo_target.port, settings) as instance:
+        with instance.websocket() as websocket:
+            websocket.expect_echo()
+        instance.reload()
+        assert processes.wait_for(lambda: 'websockify_http_requests_total{' in get(port)[2], 5)
+        found = served(get(port)[2])
+    pages = documented()
+    assert {name: (kind, set(labels)) for name, (kind, labels) in found.items()} == {
+        # What only a build for a package knows is not told here.
+        name: (kind, set(labels) - {"revision"}) for name, (kind, labels) in pages.items()
+    }
+    for name, (_, labels) in found.items():
+        for label, values in labels.items():
+            told = pages[name][1][label].strip(": ,")
+            assert not told or values <= set(told.split(", ")), f"{name}: {label}"
+
+
+def test_alert_rules_and_advice_name_metrics_that_there_are():
+    known = documented()
+    for text in (ALERTS.read_text(), REFERENCE.read_text().split("## What to alert on")[1]):
+        names = re.findall(r"\b(websockify_\w+)\b", text)
+        assert names and [name for name in names if name not in known] == []
 
 
 def test_metrics_have_a_listener_that_serves_nothing_else(instance, port):

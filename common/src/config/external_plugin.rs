@@ -1,4 +1,4 @@
-//! External plugins: programs, services, and Python classes (`docs/plugins.md`).
+//! External plugins: programs, services, and Python classes (`docs/reference/plugins.md`).
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -2,7 +2,7 @@
 //!
 //! A row of a table declares everything about a message: its tag, the phases in which it is legal, its
 //! fields, and which of them is a descriptor. From the table follow the enum, its encoder and decoder, the
-//! check of the phase, the handling of a lost descriptor, the fuzz target, `docs/messages.md`, and the
+//! check of the phase, the handling of a lost descriptor, the fuzz target, `docs/development/messages.md`, and the
 //! constants of the end-to-end tests (`tests/harness/messages.py`).
 //!
 //! # What may change after a release

@@ -138,9 +138,26 @@ pub(crate) fn closed(subject: &Subject<'_>, summary: Option<&SessionSummary>, la
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use common::ipc::gateway::Frames;
 
     use super::*;
+
+    #[test]
+    fn the_reference_explains_each_field() {
+        let (here, _) = include_str!("session_records.rs").split_once("#[cfg(test)]").unwrap();
+        let names =
+            here.lines().filter_map(|line| line.trim().strip_prefix("websockify_")?.split(" =").next());
+        let written: BTreeSet<_> = names.map(|name| format!("WEBSOCKIFY_{}", name.to_uppercase())).collect();
+        let page = include_str!("../../../docs/reference/journal.md");
+        let words = page.split('`').skip(1).step_by(2);
+        let explained: BTreeSet<_> =
+            words.filter(|word| word.starts_with("WEBSOCKIFY_")).map(ToOwned::to_owned).collect();
+        // The instance is in every entry (`os/log/journal.rs`).
+        let instance = BTreeSet::from(["WEBSOCKIFY_INSTANCE".to_owned()]);
+        assert_eq!(&written | &instance, explained);
+    }
 
     #[test]
     fn each_kind_of_end_has_its_letters() {

@@ -1,9 +1,11 @@
 //! Generates the documents that follow from the declarations: the schema, the example, and lists in the
-//! manual pages. They are committed. To update them after a change, run:
+//! manual pages and in the reference. They are committed. To update them after a change, run:
 //!
 //! ```sh
 //! GENERATE=1 cargo test -p websockify-common generate
 //! ```
+
+mod markdown;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -29,7 +31,7 @@ const EXAMPLE_HEAD: &str = "\
 # websockify.toml(5) says more of each key.
 ";
 
-/// Introductions of groups of options in the manual page.
+/// Introductions of groups of options in the manual page and in the reference.
 const HEADINGS: [(&str, &str); 3] = [
     (
         "Wrapped program",
@@ -87,21 +89,29 @@ fn the_list_of_keys_is_generated() {
 fn the_list_of_options_is_generated() {
     let mut definition = cli::Options::command();
     definition.build();
-    let listed: Vec<_> = definition.get_arguments().filter(|arg| arg.get_help_heading().is_some()).collect();
-    let mut headings: Vec<_> = listed.iter().filter_map(|arg| arg.get_help_heading()).collect();
-    let mut seen = BTreeSet::new();
-    headings.retain(|heading| seen.insert(*heading));
     let mut text = String::new();
-    for heading in headings {
+    for heading in headings_of(&definition) {
         text += &format!(".SS {heading}\n");
-        let intro = HEADINGS.iter().find(|(name, _)| *name == heading);
-        text += &intro.map(|(_, intro)| roff(intro, ".PP")).unwrap_or_default();
-        listed
-            .iter()
+        text += &intro_of(heading).map(|intro| roff(intro, ".PP")).unwrap_or_default();
+        definition
+            .get_arguments()
             .filter(|arg| arg.get_help_heading() == Some(heading))
             .for_each(|arg| text += &option(arg));
     }
     document("man/websockify.1", |page| section(page, "OPTIONS", &text));
+}
+
+/// The headings of the options, in their order.
+fn headings_of(definition: &clap::Command) -> Vec<&str> {
+    let mut headings: Vec<_> = definition.get_arguments().filter_map(|arg| arg.get_help_heading()).collect();
+    let mut seen = BTreeSet::new();
+    headings.retain(|heading| seen.insert(*heading));
+    headings
+}
+
+/// What is said of all options below a heading.
+fn intro_of(heading: &str) -> Option<&'static str> {
+    HEADINGS.iter().find(|(name, _)| *name == heading).map(|(_, intro)| *intro)
 }
 
 fn option(arg: &clap::Arg) -> String {
@@ -156,13 +166,21 @@ impl Key {
         self.schema["description"].as_str().unwrap_or_else(|| panic!("{} needs a help", self.name))
     }
 
+    /// The default, if it is worth telling.
+    fn default(&self) -> Option<&Value> {
+        match &self.schema["default"] {
+            Value::Null | Value::Bool(false) => None,
+            Value::Object(table) if table.is_empty() => None,
+            value => Some(value),
+        }
+    }
+
     /// The help text, followed by the default.
     fn doc(&self) -> String {
-        let remark = match &self.schema["default"] {
+        let remark = match self.default() {
             _ if self.is_required => " Must be there.".to_owned(),
-            Value::Null | Value::Bool(false) => String::new(),
-            Value::Object(table) if table.is_empty() => String::new(),
-            value => format!(" Default: `{value}`."),
+            None => String::new(),
+            Some(value) => format!(" Default: `{value}`."),
         };
         match self.help().split_once("\n\n") {
             Some((first, rest)) => format!("{first}{remark}\n\n{rest}"),

@@ -41,13 +41,24 @@ pub(crate) const RELOADED: &str = "ae73266f3ec34262ba5748631b1f4c92";
 mod tests {
     use std::collections::BTreeSet;
 
+    fn ids() -> BTreeSet<&'static str> {
+        let lines = include_str!("message_id.rs").lines();
+        lines.filter_map(|line| line.strip_prefix("pub(crate) const ")?.split('"').nth(1)).collect()
+    }
+
+    #[test]
+    fn the_reference_lists_each_event_once() {
+        let page = include_str!("../../../../docs/reference/journal.md");
+        let listed: Vec<_> =
+            page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+        let listed: Vec<_> = listed.into_iter().filter(|id| id.len() == 32).collect();
+        assert_eq!(listed.len(), ids().len());
+        assert_eq!(listed.into_iter().collect::<BTreeSet<_>>(), ids());
+    }
+
     #[test]
     fn the_catalog_explains_each_event_once() {
-        let here = include_str!("message_id.rs");
-        let ids: BTreeSet<_> = here
-            .lines()
-            .filter_map(|line| line.strip_prefix("pub(crate) const ")?.split('"').nth(1))
-            .collect();
+        let ids = ids();
         let catalog = include_str!("../../../../systemd/websockify.catalog");
         let explained: Vec<_> = catalog.lines().filter_map(|line| line.strip_prefix("-- ")).collect();
         assert_eq!(explained.len(), ids.len());

@@ -1,4 +1,4 @@
-//! External plugins that are programs of the administrator (`docs/plugins.md`).
+//! External plugins that are programs of the administrator (`docs/reference/plugins.md`).
 //!
 //! Each runs as a user of its own, without privileges, and has one end of a socket pair. The connector has
 //! the other end: questions and answers do not pass through the supervisor. Its standard error goes to the

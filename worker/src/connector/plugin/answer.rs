@@ -55,7 +55,7 @@ pub(in crate::connector) enum Verdict {
 /// The reason why an answer is invalid. The text contains nothing of the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(in crate::connector) enum AnswerError {
-    /// Not the JSON object described in `docs/plugins.md`.
+    /// Not the JSON object described in `docs/reference/plugins.md`.
     #[error("its answer is not the JSON object that it should be")]
     Form,
     /// Neither `target` nor `refuse`.

@@ -1,5 +1,5 @@
 //! External plugins: programs and services of the administrator that look up tokens or authenticate clients.
-//! `docs/plugins.md` describes the protocol.
+//! `docs/reference/plugins.md` describes the protocol.
 //!
 //! A plugin is trusted with its decision only. Whatever it does affects the clients that wait for its answer,
 //! and no others.

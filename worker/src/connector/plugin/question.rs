@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use crate::connector::client_request::{ClientRequest, RequestKind};
 use crate::connector::target::Target;
 
-/// A question. `docs/plugins.md` describes its fields.
+/// A question. `docs/reference/plugins.md` describes its fields.
 #[derive(Clone, Serialize)]
 pub(in crate::connector) struct Question<'a> {
     /// Number that the answer repeats. It is not reused on a connection.
