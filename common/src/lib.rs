@@ -16,4 +16,5 @@ pub mod pem;
 pub mod role;
 pub mod sys;
 pub mod ticket;
+pub mod tokens;
 pub mod user;

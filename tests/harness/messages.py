@@ -49,6 +49,9 @@ class SupervisorToConnector:
     GATEWAY = 6
     PING = 7
     FORGET = 8
+    SOCKET_FOUND = 9
+    SOCKET = 10
+    NO_SOCKET = 11
 
 
 class ConnectorToSupervisor:
@@ -59,6 +62,8 @@ class ConnectorToSupervisor:
     PONG = 5
     PLUGIN_HANGS = 6
     SETTLED = 7
+    FIND_SOCKET = 8
+    CONNECT_SOCKET = 9
 
 
 class GatewayToConnector:

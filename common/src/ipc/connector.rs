@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::level::Level;
 use super::lookup::PluginKind;
+use super::sockets::{NoSocket, SocketName};
 use super::table::messages;
 use super::wrapper::ProgramState;
 use super::{ConnectionId, GatewayId, Violation};
@@ -41,6 +42,22 @@ messages! {
         /// These connections have ended, at most `MAX_SETTLED` in a message: give them no target from now on.
         /// Answered with `Settled` once for each.
         FORGET = 8 in Serving: Forget(ids: Vec<ConnectionId>),
+        /// An answer to `FindSocket`: there is such a socket.
+        SOCKET_FOUND = 9 in Serving: SocketFound(id: ConnectionId),
+        /// An answer to `ConnectSocket`.
+        SOCKET = 10 in Serving: Socket {
+            /// The connection that was asked for.
+            id: ConnectionId,
+            /// Connected to the socket.
+            socket: OwnedFd [fd],
+        },
+        /// The other answer to `FindSocket` or `ConnectSocket`.
+        NO_SOCKET = 11 in Serving: NoSocket {
+            /// The connection that was asked for.
+            id: ConnectionId,
+            /// Why there is none.
+            why: NoSocket,
+        },
     }
 }
 
@@ -63,6 +80,22 @@ messages! {
         /// Answer to `Forget`, sent after all other messages about these connections; at most `MAX_SETTLED`
         /// in a message.
         SETTLED = 7 in Serving: Settled(ids: Vec<ConnectionId>),
+        /// Asks whether a socket is there that the connector may not see. For each connection one question at a time, and
+        /// at most `MAX_SOCKET_QUESTIONS` in all.
+        FIND_SOCKET = 8 in Serving: FindSocket {
+            /// For which connection.
+            id: ConnectionId,
+            /// Which socket.
+            name: SocketName,
+        },
+        /// Asks for a connection to a socket that the connector may not connect to; bounded as `FindSocket`, and of no
+        /// use for a connection that has had one.
+        CONNECT_SOCKET = 9 in Serving: ConnectSocket {
+            /// For which connection.
+            id: ConnectionId,
+            /// Which socket.
+            name: SocketName,
+        },
     }
 }
 

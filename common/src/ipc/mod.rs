@@ -18,6 +18,7 @@ pub mod lookup;
 pub mod request;
 pub mod setup;
 pub mod signer;
+pub mod sockets;
 pub mod stats;
 pub mod table;
 pub mod wire;

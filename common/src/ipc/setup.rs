@@ -1,5 +1,6 @@
 //! Setups: the configuration of the roles, sent before they begin.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -240,6 +241,9 @@ pub struct TokenFiles {
     pub unreadable: bool,
     /// All files. If several contain the same token, the last one wins.
     pub files: Vec<TokenFile>,
+    /// The unix sockets in them that the supervisor connects to on request, each with its number. A number is never used
+    /// again for another path.
+    pub sockets: BTreeMap<PathBuf, u64>,
 }
 
 /// A token file.
@@ -249,6 +253,8 @@ pub struct TokenFile {
     pub path: String,
     /// What it holds.
     pub content: Vec<u8>,
+    /// Why the supervisor does not connect to unix sockets that it names, if they are not in [`TokenFiles::sockets`].
+    pub distrust: Option<String>,
 }
 
 impl fmt::Debug for TokenFile {

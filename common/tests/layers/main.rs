@@ -70,7 +70,7 @@ const HOUSES: &[House] = &[
             "auth token",
             "plugin",
             "http target",
-            "endpoint program",
+            "endpoint program by_root",
             "dial grant jose client_request turns under_way",
         ],
     },

@@ -2,6 +2,7 @@
 
 pub(crate) mod certificate;
 pub(crate) mod recordings;
+pub(crate) mod sockets;
 pub(crate) mod stamp;
 pub(crate) mod tokens;
 pub(crate) mod unreadable;

@@ -6,6 +6,7 @@
 //! process.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -15,15 +16,20 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use common::addr::TargetAddr;
 use common::config::token::TokenPlugin;
 use common::config::{Config, Target};
 use common::ipc::setup::{self, TokenFile, TokenFiles};
 use common::sys::memory_file::MAX_BYTES;
+use common::tokens;
 use nix::fcntl::OFlag;
 use nix::time::{ClockId, clock_gettime};
+use rustix::fs::{Stat, fstat};
 
+use crate::files::sockets::TargetSockets;
 use crate::files::stamp::Stamp;
 use crate::os::off_loop::{OffLoop, OffLoopError};
+use crate::os::trust::Walk;
 
 /// Maximum size of all files together, in bytes. The other half of the limit is room for the encoding.
 const MAX_TOTAL_BYTES: usize = MAX_BYTES / 2;
@@ -49,6 +55,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) struct TokenSource {
     /// The thread that looks at the files, and its state; `None` without token files.
     files: Option<(OffLoop, Arc<Mutex<Look>>)>,
+    /// Knows the sockets that the files name.
+    sockets: Rc<TargetSockets>,
     next_look: Cell<Option<Instant>>,
     in_force: RefCell<Option<Arc<FileContent>>>,
     /// New content is in force that [`TokenSource::refresh`] has not reported yet.
@@ -61,8 +69,23 @@ struct Look {
     /// Kind of content, for the log.
     what: &'static str,
     path: PathBuf,
+    /// Where targets are in the files, if their sockets are offered to the connector.
+    targets: Option<Form>,
+    /// The sockets that root may connect to, and their numbers.
+    numbers: BTreeMap<PathBuf, u64>,
+    /// The first number that no socket has had.
+    next_number: u64,
     stamps: Option<Stamps>,
     known: Option<Arc<FileContent>>,
+}
+
+/// Where targets are in token files.
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    /// In each line, behind a token.
+    Lines,
+    /// In each file, whose name is the token.
+    Files,
 }
 
 /// Result of a look.
@@ -84,8 +107,8 @@ struct FileContent {
 }
 
 impl TokenSource {
-    /// Creates the source of a configuration. Nothing is read yet.
-    pub(crate) fn new(config: &Config) -> Self {
+    /// Creates the source of a configuration. Nothing is read yet. `sockets` receives the sockets that the files name.
+    pub(crate) fn new(config: &Config, sockets: Rc<TargetSockets>) -> Self {
         let path = match config.target() {
             Target::Tokens(tokens) => match &tokens.plugin {
                 TokenPlugin::File(path)
@@ -104,9 +127,22 @@ impl TokenSource {
         let is_key =
             matches!(config.target(), Target::Tokens(tokens) if matches!(tokens.plugin, TokenPlugin::Jwt(_)));
         let what = if is_key { "key" } else { "tokens" };
-        let look = |path| Arc::new(Mutex::new(Look { what, path, stamps: None, known: None }));
+        let look = |path| {
+            let named = sockets.named();
+            Arc::new(Mutex::new(Look {
+                what,
+                path,
+                targets: form(config).filter(|_| named.are_offered),
+                numbers: named.numbers(),
+                next_number: named.next,
+                stamps: None,
+                known: None,
+            }))
+        };
+        let files = path.map(|path| (OffLoop::of(what, PATIENCE, vec![path.clone()]), look(path)));
         Self {
-            files: path.map(|path| (OffLoop::of(what, PATIENCE, vec![path.clone()]), look(path))),
+            files,
+            sockets,
             next_look: Cell::default(),
             in_force: RefCell::default(),
             is_new: Cell::default(),
@@ -143,6 +179,7 @@ impl TokenSource {
         for complaint in &known.complaints {
             tracing::error!("{complaint}");
         }
+        self.sockets.list(&known.files.sockets);
         self.in_force.replace(Some(known));
         self.is_new.set(true);
     }
@@ -163,7 +200,8 @@ impl Look {
         if self.stamps.as_ref() == Some(&stamps) {
             return None;
         }
-        let known = FileContent::read(self.what, &self.path, &stamps);
+        let mut known = FileContent::read(self.what, &self.path, &stamps, self.targets);
+        self.number(&mut known.files.sockets);
         self.stamps = (!may_change_unseen(&stamps)).then_some(stamps);
         if self.known.as_deref() == Some(&known) {
             return None;
@@ -171,6 +209,52 @@ impl Look {
         self.known = Some(Arc::new(known));
         self.known.clone()
     }
+
+    /// Gives each socket that root connects to its number: the one that it has, or a new one.
+    fn number(&mut self, sockets: &mut BTreeMap<PathBuf, u64>) {
+        for (path, number) in &mut *sockets {
+            *number = self.numbers.get(path).copied().unwrap_or(self.next_number);
+            self.next_number = self.next_number.max(*number + 1);
+        }
+        self.numbers.clone_from(sockets);
+    }
+}
+
+/// Where targets are in the token files of a configuration.
+fn form(config: &Config) -> Option<Form> {
+    let Target::Tokens(tokens) = config.target() else { return None };
+    match &tokens.plugin {
+        TokenPlugin::File(_) | TokenPlugin::ReadOnlyFile(_) => Some(Form::Lines),
+        TokenPlugin::FileName(_) => Some(Form::Files),
+        TokenPlugin::Jwt(_)
+        | TokenPlugin::SocketDirectory(_)
+        | TokenPlugin::TextApi(_)
+        | TokenPlugin::JsonApi(_)
+        | TokenPlugin::Redis(_)
+        | TokenPlugin::External { .. } => None,
+    }
+}
+
+/// The unix sockets that a token file names.
+fn sockets_in(content: &[u8], form: Form) -> Vec<PathBuf> {
+    let targets: Vec<_> = match form {
+        Form::Lines => tokens::lines(content).filter_map(|line| Some(line.ok()??.1)).collect(),
+        Form::Files => tokens::whole(content).into_iter().collect(),
+    };
+    let path = |target| match target {
+        TargetAddr::Unix(path) => Some(path),
+        TargetAddr::Tcp { .. } => None,
+    };
+    targets.into_iter().filter_map(path).collect()
+}
+
+/// Why what a file says is not root's word, if others than root can have written it.
+fn distrust(path: &Path, file: &Stat) -> Option<String> {
+    let why = match std::path::absolute(path).and_then(|path| Walk::to(&path)) {
+        Ok(walk) => walk.distrust(file)?.to_string(),
+        Err(error) => error.to_string(),
+    };
+    Some(format!("root does not connect to sockets that the file {path:?} names: {why}"))
 }
 
 /// Processor time that the calling thread has used.
@@ -206,7 +290,7 @@ fn may_change_unseen(stamps: &Stamps) -> bool {
 }
 
 impl FileContent {
-    fn read(what: &str, path: &Path, stamps: &Stamps) -> Self {
+    fn read(what: &str, path: &Path, stamps: &Stamps, targets: Option<Form>) -> Self {
         let mut known = Self::default();
         let found = match stamps {
             Ok(found) => found,
@@ -219,9 +303,17 @@ impl FileContent {
         let mut room = MAX_TOTAL_BYTES;
         for (path, _) in found {
             match read(path, room) {
-                Ok(content) => {
-                    room -= content.len();
-                    known.files.files.push(TokenFile { path: path.to_string_lossy().into_owned(), content });
+                Ok((content, stat)) => {
+                    let sockets = targets.map_or_else(Vec::new, |form| sockets_in(&content, form));
+                    let distrust = if sockets.is_empty() { None } else { distrust(path, &stat) };
+                    if distrust.is_none() {
+                        known.files.sockets.extend(sockets.into_iter().map(|path| (path, 0)));
+                    }
+                    let path = path.to_string_lossy().into_owned();
+                    // Everything that is sent counts, but for sockets, which take less room than their lines.
+                    let taken = content.len() + path.len() + distrust.as_ref().map_or(0, String::len);
+                    room = room.saturating_sub(taken);
+                    known.files.files.push(TokenFile { path, content, distrust });
                 }
                 Err(error) => known.complaints.push(cannot_read(what, path, error)),
             }
@@ -235,13 +327,14 @@ fn cannot_read(what: &str, path: &Path, why: impl std::fmt::Display) -> String {
     format!("cannot read the {what} in {path:?}: {why}")
 }
 
-/// Reads a whole file of at most `room` bytes.
-fn read(path: &Path, room: usize) -> io::Result<Vec<u8>> {
+/// Reads a whole file of at most `room` bytes. Returns its content and its status.
+fn read(path: &Path, room: usize) -> io::Result<(Vec<u8>, Stat)> {
     // Opening a FIFO without a writer must not block.
     let file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is neither a file nor a directory"));
     }
+    let stat = fstat(&file)?;
     let mut content = Vec::new();
     file.take(room as u64 + 1).read_to_end(&mut content)?;
     if content.len() > room {
@@ -250,5 +343,5 @@ fn read(path: &Path, room: usize) -> io::Result<Vec<u8>> {
             MAX_TOTAL_BYTES >> 10
         )));
     }
-    Ok(content)
+    Ok((content, stat))
 }

@@ -61,7 +61,8 @@ fn become_user(uid: u32, gid: u32) -> Result<(), (u8, Errno)> {
     setresuid(uid, uid, uid).map_err(|errno| (UID, errno))
 }
 
-fn may(capability: CapabilitySet) -> bool {
+/// Whether this process has a right of root's (capabilities(7)).
+pub(crate) fn may(capability: CapabilitySet) -> bool {
     capabilities(None).is_ok_and(|sets| sets.effective.contains(capability))
 }
 

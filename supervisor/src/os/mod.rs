@@ -13,3 +13,4 @@ pub(crate) mod place;
 pub(crate) mod process;
 pub(crate) mod program;
 pub(crate) mod socket_file;
+pub(crate) mod trust;

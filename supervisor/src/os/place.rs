@@ -27,11 +27,11 @@ pub(crate) struct Place {
 
 /// The file at a place.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(crate) struct Found {
     /// Opened with `O_PATH`. It refers to the same file even if its name changes. While it is open, no other
     /// file gets its inode.
     pub(super) file: OwnedFd,
-    pub(super) stat: Stat,
+    pub(crate) stat: Stat,
 }
 
 /// Other users who can make the names of a directory lead to other files.
@@ -151,12 +151,12 @@ impl Found {
         (self.stat.st_dev, self.stat.st_ino) == (other.stat.st_dev, other.stat.st_ino)
     }
 
-    pub(super) fn is(&self, kind: FileType) -> bool {
+    pub(crate) fn is(&self, kind: FileType) -> bool {
         FileType::from_raw_mode(self.stat.st_mode) == kind
     }
 
     /// A path that leads to exactly this file (proc(5)), for system calls that require a path.
-    pub(super) fn link(&self) -> PathBuf {
+    pub(crate) fn link(&self) -> PathBuf {
         format!("/proc/self/fd/{}", self.file.as_raw_fd()).into()
     }
 }

@@ -7,6 +7,7 @@ use std::rc::{Rc, Weak};
 use std::time::{Duration, SystemTime};
 
 use common::config::{Config, Target};
+use common::ipc::ConnectionId;
 use common::ipc::gateway::SupervisorToGateway;
 use common::ipc::setup::Destination;
 use common::ticket::{Key, Mint};
@@ -16,11 +17,12 @@ use tokio::time::{sleep, timeout};
 use super::pool::Pool;
 use crate::files::certificate::CertificateFiles;
 use crate::files::recordings::Recordings;
+use crate::files::sockets::{Named, TargetSockets};
 use crate::files::tokens::TokenSource;
 use crate::os::network::Network;
 use crate::os::off_loop::OffLoop;
 use crate::roles::confinement::Confinement;
-use crate::roles::connector::{ConnectorSpec, ask_to_settle};
+use crate::roles::connector::{ConnectorSpec, ask_to_settle, have_asked_again};
 use crate::roles::echo::{self, EchoSpec};
 use crate::roles::gateway::{GatewaySlot, GatewaySnapshot};
 use crate::roles::host::Host;
@@ -62,6 +64,8 @@ pub(crate) struct Generation {
     /// External plugins that are programs.
     pub(super) plugins: Vec<Rc<Plugin>>,
     tokens: Rc<TokenSource>,
+    /// Targets that only root may connect to.
+    pub(crate) sockets: Rc<TargetSockets>,
     recordings: Option<Rc<Recordings>>,
     /// The echo role, for the demo.
     pub(crate) echo: RefCell<Option<Rc<Peer>>>,
@@ -135,8 +139,9 @@ impl Generation {
         number: u32,
         mint: Mint,
         program: Option<Rc<Program>>,
+        sockets: Named,
     ) -> Rc<Self> {
-        Self::new(state, config, number, mint, Origin::Adopted, program, Vec::new())
+        Self::new(state, config, number, mint, Origin::Adopted(sockets), program, Vec::new())
     }
 
     fn new(
@@ -151,8 +156,12 @@ impl Generation {
         let is_started = matches!(origin, Origin::Started(_));
         let confinement = match &origin {
             Origin::Started(setups) => Confinement::new(&config, setups.run_as, setups.no_user.clone()),
-            Origin::Adopted => Confinement::new(&config, None, None),
+            Origin::Adopted(_) => Confinement::new(&config, None, None),
         };
+        let sockets = Rc::new(match &origin {
+            Origin::Started(setups) => TargetSockets::new(&config, setups.run_as.is_some()),
+            Origin::Adopted(named) => TargetSockets::adopted(named.clone()),
+        });
         Rc::new_cyclic(|host: &Weak<Self>| {
             let scope = Rc::new(Scope {
                 generation: number,
@@ -175,7 +184,8 @@ impl Generation {
                 scope,
                 program,
                 plugins,
-                tokens: Rc::new(TokenSource::new(&config)),
+                tokens: Rc::new(TokenSource::new(&config, sockets.clone())),
+                sockets,
                 recordings: config.record.as_deref().map(Recordings::new).map(Rc::new),
                 config,
                 echo: RefCell::default(),
@@ -214,7 +224,12 @@ impl Generation {
     }
 
     fn connector_spec(&self, network: Option<Rc<Network>>) -> ConnectorSpec {
-        ConnectorSpec { scope: self.scope.clone(), tokens: self.tokens.clone(), network }
+        ConnectorSpec {
+            scope: self.scope.clone(),
+            tokens: self.tokens.clone(),
+            sockets: self.sockets.clone(),
+            network,
+        }
     }
 
     async fn add_gateway(&self) -> Result<(), RoleError> {
@@ -234,8 +249,9 @@ impl Generation {
         self.pool.has_grown();
     }
 
-    /// Takes over the connector of an earlier image.
-    pub(crate) fn adopt_connector(&self, role: Role) {
+    /// Takes over the connector of an earlier image. It waits for sockets for the connections `unanswered`.
+    pub(crate) fn adopt_connector(&self, role: Role, unanswered: Vec<ConnectionId>) {
+        spawn_local(have_asked_again(role.peer.clone(), unanswered));
         self.scope.connector.replace(Some(role.peer.clone()));
         if let Some(program) = &self.program {
             program.keep_telling(&role.peer);
@@ -268,7 +284,7 @@ impl Generation {
 
     /// Whether an earlier image has started the roles. They can't be started again then.
     pub(crate) fn is_adopted(&self) -> bool {
-        matches!(self.scope.origin, Origin::Adopted)
+        matches!(self.scope.origin, Origin::Adopted(_))
     }
 
     /// Reads the certificate and token files if they have changed.

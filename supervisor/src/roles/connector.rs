@@ -3,10 +3,13 @@
 use std::io;
 use std::rc::Rc;
 
+use common::ipc::ConnectionId;
 use common::ipc::connector::{ConnectorToSupervisor, MAX_SETTLED, SupervisorToConnector};
 use common::ipc::setup;
+use common::ipc::sockets::{MAX_SOCKET_QUESTIONS, NoSocket, SocketName};
 use common::log::budget::cost;
 use common::role::RoleName;
+use rustix::io::Errno;
 use tokio::task::spawn_local;
 
 use super::confinement::Confinement;
@@ -15,8 +18,10 @@ use super::peer::{Fault, Peer, Role};
 use super::scope::Scope;
 use super::supervise::{First, Launch, Spec, StartError};
 use super::voice::About;
+use crate::files::sockets::TargetSockets;
 use crate::files::tokens::TokenSource;
 use crate::os::network::{Network, within};
+use crate::state::connections::SocketClaim;
 use crate::state::service::ServiceState;
 
 /// The specification of a generation's connector.
@@ -25,6 +30,8 @@ pub(crate) struct ConnectorSpec {
     pub(crate) scope: Rc<Scope>,
     /// The token files, whose content a new connector is sent.
     pub(crate) tokens: Rc<TokenSource>,
+    /// Sockets to which only root may connect.
+    pub(crate) sockets: Rc<TargetSockets>,
     /// The network namespace to dial in, if it is another one.
     pub(crate) network: Option<Rc<Network>>,
 }
@@ -55,6 +62,75 @@ pub(crate) fn ask_to_settle(scope: &Scope, peer: &Rc<Peer>) {
             state.connections.borrow_mut().asked_to_forget(generation, count);
         }
     });
+}
+
+/// What a connector wants with a socket that only root may connect to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    /// To know whether it is there.
+    Find,
+    /// A connection to it.
+    Connect,
+}
+
+/// Has a connector ask again what an earlier image was asked and did not answer.
+pub(crate) async fn have_asked_again(peer: Rc<Peer>, ids: Vec<ConnectionId>) {
+    for id in ids {
+        let answer = no_socket(id, Errno::AGAIN);
+        // The end of one that can't be told is seen by its keeper.
+        if peer.channel.send(&answer).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn no_socket(id: ConnectionId, errno: Errno) -> SupervisorToConnector {
+    SupervisorToConnector::NoSocket { id, why: NoSocket::System(errno.raw_os_error()) }
+}
+
+impl ConnectorSpec {
+    /// Begins to answer a question for a socket, if a connector in order can ask it.
+    fn take_question(
+        &self,
+        peer: &Rc<Peer>,
+        id: ConnectionId,
+        name: SocketName,
+        wish: Wish,
+    ) -> Result<(), Fault> {
+        let (state, generation, pid) = (self.scope.state.clone(), self.scope.generation, peer.pid);
+        let claim = state.connections.borrow().socket_claim(id, generation, pid);
+        if claim == SocketClaim::Wrong {
+            return Err(Fault::Violation(format!(
+                "it asks for a socket for connection {id}, which it can't"
+            )));
+        }
+        let location = self.sockets.locate(name);
+        let location =
+            location.ok_or_else(|| Fault::Violation("it asks for a socket that nothing names".into()))?;
+        if self.sockets.ask(pid, id).is_none_or(|count| count > MAX_SOCKET_QUESTIONS) {
+            return Err(Fault::Violation("it asks for too many sockets at a time".into()));
+        }
+        let (sockets, peer) = (self.sockets.clone(), Rc::downgrade(peer));
+        spawn_local(async move {
+            let answer = match wish {
+                _ if claim == SocketClaim::Over => Ok(no_socket(id, Errno::CANCELED)),
+                Wish::Find => sockets.find(location).await.map(|()| SupervisorToConnector::SocketFound(id)),
+                Wish::Connect => sockets.connect(location).await.map(|socket| {
+                    match state.connections.borrow_mut().claim_socket(id, generation, pid) {
+                        SocketClaim::Good => SupervisorToConnector::Socket { id, socket },
+                        SocketClaim::Over | SocketClaim::Wrong => no_socket(id, Errno::CANCELED),
+                    }
+                }),
+            };
+            let answer = answer.unwrap_or_else(|why| SupervisorToConnector::NoSocket { id, why });
+            if let Some(peer) = peer.upgrade() {
+                // The end of one that can't be told is seen by its keeper.
+                let _ = peer.channel.send(&answer).await;
+            }
+            sockets.answered(pid, id);
+        });
+        Ok(())
+    }
 }
 
 impl Launch for ConnectorSpec {
@@ -140,6 +216,12 @@ impl Spec for ConnectorSpec {
                     self.scope.report(Event::PluginHangs(kind));
                 }
             }
+            ConnectorToSupervisor::FindSocket { id, name } => {
+                self.take_question(peer, id, name, Wish::Find)?;
+            }
+            ConnectorToSupervisor::ConnectSocket { id, name } => {
+                self.take_question(peer, id, name, Wish::Connect)?;
+            }
             ConnectorToSupervisor::Pong => peer.pulse.heard(),
             ConnectorToSupervisor::Ready(_) | ConnectorToSupervisor::Failed(_) => {
                 return Err(Fault::out_of_turn());
@@ -160,6 +242,7 @@ impl Spec for ConnectorSpec {
                 break;
             }
         }
+        self.sockets.forget(peer.pid);
         no_connector(&self.scope);
         Some(String::new())
     }

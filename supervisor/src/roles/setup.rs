@@ -22,7 +22,7 @@ use common::user;
 use nix::unistd::Uid;
 
 use crate::files::certificate::{self, CertificateError};
-use crate::files::{unreadable, web_root};
+use crate::files::{sockets, unreadable, web_root};
 use crate::os::{identity, log};
 use crate::state::session::Run;
 
@@ -59,8 +59,9 @@ pub(crate) struct Setups {
 pub(crate) enum Origin {
     /// This image, with these setups.
     Started(Setups),
-    /// An earlier image. Its setups have another version, so that the roles can't be started again.
-    Adopted,
+    /// An earlier image. Its setups have another version, so that the roles can't be started again. Its connector may
+    /// request these sockets.
+    Adopted(sockets::Named),
 }
 
 /// The role belongs to an adopted generation and can't be started.

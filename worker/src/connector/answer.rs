@@ -11,6 +11,7 @@ use common::ipc::{ConnectionId, GatewayId};
 use common::ticket::Claims;
 use tokio::time::{timeout, timeout_at};
 
+use super::by_root::ForConnection;
 use super::client_request::{ClientRequest, RequestKind};
 use super::dial::DialError;
 use super::grant::Grant;
@@ -73,7 +74,8 @@ async fn connect(
     answering: &Answering,
 ) -> ConnectorToGateway {
     let id = claims.connection;
-    let (target, grant) = match admit(connector, request).await {
+    let by_root = connector.by_root(id);
+    let (target, grant) = match admit(connector, request, by_root).await {
         Ok(admitted) => admitted,
         Err(denied) => return deny(claims, &denied),
     };
@@ -88,7 +90,7 @@ async fn connect(
             let turn = timeout_at(deadline.into(), turn).await.map_err(|_| DialError::NoTurn)?;
             // The turn ends before the answer is sent: a gateway that does not read must not delay other
             // clients.
-            connector.policy.dial(&target, &connector.setup, deadline.into(), Rc::new(turn)).await
+            connector.policy.dial(&target, &connector.setup, deadline.into(), Rc::new(turn), by_root).await
         } => dialled,
     };
     if dialled.is_ok() {
@@ -113,12 +115,16 @@ async fn connect(
 }
 
 /// Applies the policy. Returns the target and the terms of the session.
-async fn admit(connector: &Rc<Connector>, request: &ClientRequest<'_>) -> Result<(Target, Grant), Denied> {
+async fn admit(
+    connector: &Rc<Connector>,
+    request: &ClientRequest<'_>,
+    by_root: Option<ForConnection<'_>>,
+) -> Result<(Target, Grant), Denied> {
     let mut grant = connector.policy.authenticate(request).await?;
     if connector.policy.reads_files() {
         connector.catch_up();
     }
-    let target = connector.policy.target(request, &mut grant).await?;
+    let target = connector.policy.target(request, &mut grant, by_root).await?;
     Ok((target, grant))
 }
 

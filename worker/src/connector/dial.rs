@@ -6,6 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
 use common::addr::TargetAddr;
@@ -31,6 +32,8 @@ pub(super) enum DialError {
     Name(io::Error),
     /// No address accepts a connection; the error is that of the last address.
     Connect(io::Error),
+    /// This process may not connect there, and the supervisor does not either; the reason.
+    Denied(Rc<str>),
     /// The deadline has passed.
     TimedOut,
     /// The deadline has passed while the dial waited for its turn.
@@ -48,6 +51,12 @@ impl DialError {
     /// Whether nobody listens at the target yet, or its socket does not exist yet.
     pub(super) fn is_absence(&self) -> bool {
         matches!(self, Self::Connect(error) if error.kind() == io::ErrorKind::NotFound) || self.is_refusal()
+    }
+
+    /// Whether this process has no permission to connect.
+    pub(super) fn is_denial(&self) -> bool {
+        let Self::Connect(error) = self else { return false };
+        matches!(Errno::from_io_error(error), Some(Errno::ACCESS | Errno::PERM))
     }
 
     /// The refusal that the client receives.
@@ -75,6 +84,9 @@ impl fmt::Display for DialError {
                 }
                 None => error.fmt(f),
             },
+            Self::Denied(why) => {
+                write!(f, "[Errno {}] Permission denied: {why}", Errno::ACCESS.raw_os_error())
+            }
             Self::TimedOut => f.write_str("timed out"),
             Self::NoTurn => f.write_str("timed out while others were being connected"),
             Self::GivenUp => f.write_str("the client has gone"),

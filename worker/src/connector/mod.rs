@@ -6,6 +6,7 @@
 
 mod answer;
 mod auth;
+mod by_root;
 mod client_request;
 mod dial;
 mod endpoint;
@@ -33,7 +34,7 @@ use common::ipc::connector::{ConnectorToSupervisor, Dialled, MAX_SETTLED, Superv
 use common::ipc::level::Level;
 use common::ipc::lookup::PluginKind;
 use common::ipc::setup::{self, ConnectorSetup, Destination};
-use common::ipc::{GatewayId, Violation};
+use common::ipc::{ConnectionId, GatewayId, Violation};
 use common::sys::rehearsal::survives;
 use common::sys::scheduling;
 use common::ticket::SpentTickets;
@@ -44,6 +45,7 @@ use tokio::time::sleep;
 use crate::role;
 use crate::sandbox::{self, Profile, Reach, resolver};
 use answer::{answer, give, refused};
+use by_root::{Answer, RootSockets};
 use client_request::RequestKind;
 use policy::Policy;
 use state::{Connector, bounded};
@@ -91,9 +93,13 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
         let log = role::log_to(log, false);
         let has_tokens = matches!(setup.destination, Destination::Tokens(_));
         let more_to_tell = Rc::new(Notify::new());
+        let supervisor = Rc::new(supervisor);
+        // With the supervisor's user there is nothing that only the supervisor may do.
+        let by_root = setup.run_as.map(|_| RootSockets::new(supervisor.clone()));
         let connector = Connector {
             policy,
             supervisor,
+            by_root,
             turns: if has_tokens { Turns::new(MAX_OF_TARGET) } else { Turns::of_one_target() },
             spent: RefCell::new(SpentTickets::new(setup.ticket_lifetime)),
             under_way: UnderWay::new(more_to_tell.clone()),
@@ -172,6 +178,9 @@ impl Connector {
             SupervisorToConnector::Ping => "question",
             SupervisorToConnector::SpentBefore(_) => "list of tickets",
             SupervisorToConnector::Forget(_) => "list of connections",
+            SupervisorToConnector::SocketFound(_)
+            | SupervisorToConnector::Socket { .. }
+            | SupervisorToConnector::NoSocket { .. } => "socket",
         };
         let done = match message {
             SupervisorToConnector::Gateway { id, channel } => Channel::new(channel).map(|channel| {
@@ -196,6 +205,9 @@ impl Connector {
                 self.forget(&ids);
                 Ok(())
             }
+            SupervisorToConnector::SocketFound(id) => self.take_answer(id, Answer::Found),
+            SupervisorToConnector::Socket { id, socket } => self.take_answer(id, Answer::Socket(socket)),
+            SupervisorToConnector::NoSocket { id, why } => self.take_answer(id, Answer::Nothing(why)),
             SupervisorToConnector::Ping => {
                 self.asked.set(true);
                 self.more_to_tell.notify_one();
@@ -205,6 +217,13 @@ impl Connector {
         if let Err(error) = done {
             tracing::error!("cannot take a {what}: {error}");
         }
+    }
+
+    fn take_answer(&self, id: ConnectionId, answer: Answer) -> io::Result<()> {
+        if let Some(by_root) = &self.by_root {
+            by_root.take(id, answer);
+        }
+        Ok(())
     }
 
     /// Handles the messages that the supervisor has sent so far. It sends changes before it hands over the

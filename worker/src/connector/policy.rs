@@ -9,10 +9,12 @@ use common::ipc::admission::Refusal;
 use common::ipc::log::RoleEvent;
 use common::ipc::lookup::PluginKind;
 use common::ipc::setup::{ConnectorSetup, Destination, TokenFiles};
+use common::ipc::sockets::SocketName;
 use common::ipc::wrapper::ProgramState;
 use tokio::time::Instant;
 
 use super::auth::{AuthError, AuthMethod};
+use super::by_root::ForConnection;
 use super::client_request::ClientRequest;
 use super::dial::DialError;
 use super::grant::Grant;
@@ -21,6 +23,9 @@ use super::program::{Startup, WrappedProgram};
 use super::target::Target;
 use super::token::{LookupError, TokenSource};
 use super::turns::Turn;
+
+/// Why root does not connect to a socket that a service, a token or a plugin names.
+const ONLY_NAMED: &str = "root connects only to sockets that the configuration or a token file names";
 
 /// The policy of an instance.
 pub(super) struct Policy {
@@ -187,13 +192,14 @@ impl Policy {
         &self,
         request: &ClientRequest<'_>,
         grant: &mut Grant,
+        by_root: Option<ForConnection<'_>>,
     ) -> Result<Target, Denied> {
         let target = match &self.targets {
             Targets::One(target) => Target::Address(target.clone()),
             Targets::Program(program) => Target::Program(program.clone()),
             Targets::ByToken(plugin) => {
                 let token = request.facts.token.as_ref().ok_or(Denied::NoToken)?;
-                plugin.lookup(token.reveal(), request, grant).await?
+                plugin.lookup(token.reveal(), request, grant, by_root).await?
             }
         };
         self.ask_about(request, grant, Some(&target)).await?;
@@ -205,26 +211,51 @@ impl Policy {
         let startup = self.startup.as_ref().map_or(Duration::ZERO, Startup::patience);
         match target {
             Target::Program(program) => program.patience(),
-            Target::Address(_) | Target::Socket { .. } => startup,
+            Target::Address(_) | Target::Listed { .. } | Target::Socket { .. } | Target::Hidden { .. } => {
+                startup
+            }
         }
     }
 
     /// Connects to a target until `deadline`. If a program is being started for it, waits for the target to
     /// listen.
+    /// If this process may not connect, requests the connection from the supervisor through `by_root`.
     pub(super) async fn dial(
         &self,
         target: &Target,
         setup: &ConnectorSetup,
         deadline: Instant,
         turn: Rc<Turn>,
+        by_root: Option<ForConnection<'_>>,
     ) -> Result<OwnedFd, DialError> {
         let dial = async || {
             let until = deadline.min(Instant::now() + setup.timeouts.connect);
-            target.dial(setup, until, turn.clone()).await
+            let dialled = target.dial(setup, until, turn.clone()).await;
+            let denied = dialled.as_ref().is_err_and(DialError::is_denial);
+            match (by_root, self.name_for_root(target)) {
+                (Some(by_root), Some(Ok(name))) if denied => by_root.connect(name, until).await,
+                (Some(_), Some(Err(why))) if denied => Err(DialError::Denied(why)),
+                _ => dialled,
+            }
         };
         match &self.startup {
             Some(startup) => startup.wait_for(dial).await,
             None => dial().await,
+        }
+    }
+
+    /// The name of a target by which root may be asked to connect to it, or why root does not; none if it is no unix
+    /// socket.
+    fn name_for_root(&self, target: &Target) -> Option<Result<SocketName, Rc<str>>> {
+        match (target, &self.targets) {
+            (Target::Listed { name, .. }, _) => Some(name.clone()),
+            // What others say is not root's word.
+            (Target::Address(TargetAddr::Unix(_)), Targets::ByToken(_)) => Some(Err(ONLY_NAMED.into())),
+            (Target::Address(TargetAddr::Unix(_)), _) => Some(Ok(SocketName::Target)),
+            (Target::Socket { name, .. } | Target::Hidden { name, .. }, _) => {
+                SocketName::is_sound(name).then(|| Ok(SocketName::InDirectory(name.clone())))
+            }
+            (Target::Address(TargetAddr::Tcp { .. }) | Target::Program(_), _) => None,
         }
     }
 

@@ -11,6 +11,7 @@ use common::ipc::{ConnectionId, GatewayId};
 use common::ticket::{SpentTickets, Ticket, TicketError};
 use tokio::sync::Notify;
 
+use super::by_root::{ForConnection, RootSockets};
 use super::policy::Policy;
 use super::turns::Turns;
 use super::under_way::UnderWay;
@@ -19,7 +20,9 @@ use super::under_way::UnderWay;
 pub(super) struct Connector {
     pub(super) setup: ConnectorSetup,
     pub(super) policy: Policy,
-    pub(super) supervisor: Channel,
+    pub(super) supervisor: Rc<Channel>,
+    /// What only root may connect to; none if this process has the supervisor's user.
+    pub(super) by_root: Option<RootSockets>,
     pub(super) turns: Turns,
     /// The spent tickets.
     pub(super) spent: RefCell<SpentTickets>,
@@ -47,6 +50,11 @@ impl Connector {
             self.spent.borrow_mut().forget(*id);
             self.under_way.settle(*id);
         }
+    }
+
+    /// The right to ask for a socket that only root may connect to.
+    pub(super) fn by_root(&self, id: ConnectionId) -> Option<ForConnection<'_>> {
+        self.by_root.as_ref().map(|sockets| sockets.for_connection(id))
     }
 
     /// Queues the result of dialling a target.

@@ -7,6 +7,8 @@ use std::rc::Rc;
 
 use common::addr::TargetAddr;
 use common::ipc::setup::ConnectorSetup;
+use common::ipc::sockets::SocketName;
+use rustix::io::Errno;
 use tokio::time::Instant;
 
 use super::dial::{self, DialError};
@@ -18,14 +20,28 @@ use super::turns::Turn;
 pub(super) enum Target {
     /// A TCP address or the path of a unix socket.
     Address(TargetAddr),
+    /// A unix socket that a token file names.
+    Listed {
+        /// Its path.
+        path: PathBuf,
+        /// The name by which root may be asked to connect to it, or why root does not.
+        name: Result<SocketName, Rc<str>>,
+    },
     /// A unix socket that was opened by the lookup, so that another file can't replace it before it is
     /// dialled.
     Socket {
         /// The socket's file, opened with `O_PATH`.
         file: OwnedFd,
-        /// Path of the socket, for messages.
-        path: PathBuf,
-        /// The directory of sockets. The rest of the path is the client's token.
+        /// Its name in the directory, which is the client's token.
+        name: String,
+        /// The directory of sockets.
+        directory: PathBuf,
+    },
+    /// A unix socket that root has found in the directory of sockets, where this process may not look.
+    Hidden {
+        /// Its name in the directory, which is the client's token.
+        name: String,
+        /// The directory of sockets.
         directory: PathBuf,
     },
     /// The wrapped program.
@@ -47,6 +63,11 @@ impl Target {
                 let found = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
                 dial::connect_to(&TargetAddr::Unix(found), setup.prefer_ipv6, deadline, turn).await
             }
+            Self::Listed { path, .. } => {
+                let address = TargetAddr::Unix(path.clone());
+                dial::connect_to(&address, setup.prefer_ipv6, deadline, turn).await
+            }
+            Self::Hidden { .. } => Err(DialError::Connect(Errno::ACCESS.into())),
             Self::Program(program) => program.dial(setup.timeouts.connect).await,
             Self::Address(address) => dial::connect_to(address, setup.prefer_ipv6, deadline, turn).await,
         }
@@ -55,7 +76,9 @@ impl Target {
     /// The target for the log. The location within a directory of sockets is a token and is left out.
     pub(super) fn shown(&self) -> String {
         match self {
-            Self::Socket { directory, .. } => format!("unix:{}/…", directory.display()),
+            Self::Socket { directory, .. } | Self::Hidden { directory, .. } => {
+                format!("unix:{}/…", directory.display())
+            }
             target => target.to_string(),
         }
     }
@@ -65,7 +88,10 @@ impl Target {
         match self {
             Self::Address(TargetAddr::Tcp { host, .. }) => Some(host),
             Self::Program(_) => Some("localhost"),
-            Self::Address(TargetAddr::Unix(_)) | Self::Socket { .. } => None,
+            Self::Address(TargetAddr::Unix(_))
+            | Self::Listed { .. }
+            | Self::Socket { .. }
+            | Self::Hidden { .. } => None,
         }
     }
 }
@@ -76,7 +102,10 @@ impl fmt::Display for Target {
         match self {
             Self::Address(address) => address.fmt(f),
             Self::Program(program) => program.fmt(f),
-            Self::Socket { path, .. } => write!(f, "unix:{}", path.display()),
+            Self::Listed { path, .. } => write!(f, "unix:{}", path.display()),
+            Self::Socket { name, directory, .. } | Self::Hidden { name, directory } => {
+                write!(f, "unix:{}", directory.join(name).display())
+            }
         }
     }
 }

@@ -118,7 +118,8 @@ fn adopt_generation(
 ) -> Rc<Generation> {
     let intake = &control.intake;
     let mint = Mint::new(from.ticket_key, from.ticket_lifetime);
-    let generation = Generation::adopted(&intake.state, config.clone(), from.number, mint, program);
+    let generation =
+        Generation::adopted(&intake.state, config.clone(), from.number, mint, program, from.sockets);
     intake.generations.add(generation.clone());
     let number = from.number;
     let mut adopt = |name: RoleName, title: &str, from: Option<state::Role>| {
@@ -130,7 +131,7 @@ fn adopt_generation(
         adopted.map_err(|error| tracing::error!("{title} has ended meanwhile: {error}")).ok()
     };
     match adopt(RoleName::Connector, "the connector", from.connector) {
-        Some(role) => generation.adopt_connector(role),
+        Some(role) => generation.adopt_connector(role, from.unanswered),
         None => {
             let todo = intake.state.connections.borrow_mut().connector_gone(from.number);
             intake.state.leave(todo);

@@ -100,13 +100,17 @@ fn of_generation(
         });
     }
     let mut of = |peer: Option<Rc<Peer>>| peer.map(|peer| passed.add_role(&peer)).transpose();
+    let connector = generation.scope.connector.borrow().clone();
+    let (sockets, unanswered) = generation.sockets.snapshot(connector.as_ref().map(|peer| peer.pid));
     let signer = generation.scope.identity.borrow().as_ref().map(|identity| identity.signer.clone());
     Ok(Generation {
         number: generation.number,
         ticket_key: generation.mint.key().clone(),
         ticket_lifetime: generation.mint.lifetime(),
         gateways,
-        connector: of(generation.scope.connector.borrow().clone())?,
+        connector: of(connector)?,
+        sockets,
+        unanswered,
         signer: of(signer)?,
         echo: of(generation.echo.borrow().clone())?,
         plugins: generation.plugin_pids(),

@@ -11,6 +11,7 @@ use std::time::Duration;
 use std::{io, process};
 
 use common::addr::ListenAddr;
+use common::ipc::ConnectionId;
 use common::ipc::exporter::Page;
 use common::ipc::wire;
 use common::json;
@@ -20,6 +21,7 @@ use rustix::fd::AsFd;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::files::sockets::Named;
 use crate::os::socket_file;
 use crate::roles::gateway::GatewaySnapshot;
 use crate::roles::peer::Peer;
@@ -106,6 +108,12 @@ pub(super) struct Generation {
     pub(super) ticket_lifetime: Duration,
     pub(super) gateways: Vec<Gateway>,
     pub(super) connector: Option<Role>,
+    /// Targets that its connector may ask for.
+    #[serde(default)]
+    pub(super) sockets: Named,
+    /// The connections for which it waits for one.
+    #[serde(default)]
+    pub(super) unanswered: Vec<ConnectionId>,
     pub(super) signer: Option<Role>,
     pub(super) echo: Option<Role>,
     /// Process ids of plugins.

@@ -38,6 +38,9 @@ pub(super) struct Facts {
     pub(super) unread_since: Duration,
     /// Whether it has a file for its recording.
     pub(super) is_recorded: bool,
+    /// The process of the connector that was given a target for it which only root may connect to.
+    #[serde(default)]
+    pub(super) socket_for: Option<i32>,
     /// The client's request, if its gateway has told it.
     pub(super) request: Option<Box<Request>>,
     pub(super) session: Option<Box<Session>>,
@@ -142,6 +145,7 @@ impl Facts {
             pid: 0,
             unread_since: Duration::ZERO,
             is_recorded: false,
+            socket_for: None,
             request: None,
             session: None,
             summary: None,

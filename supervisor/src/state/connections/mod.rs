@@ -95,6 +95,17 @@ impl Todo {
     }
 }
 
+/// Whether a connector may have a target for a connection that only root may connect to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SocketClaim {
+    /// It may.
+    Good,
+    /// The connection has left its gateway meanwhile, or has its target.
+    Over,
+    /// No connector in order asks for it: the connection is another's, or has had one from it.
+    Wrong,
+}
+
 /// The data of an event beside its kind.
 #[derive(Debug, Default)]
 struct Details {
@@ -270,6 +281,27 @@ impl Connections {
             Some(entry) => Named::of(&entry.facts.client, entry.facts.generation == generation),
             None => self.past.client(id, |past| past.generation == generation),
         }
+    }
+
+    /// Whether the connector of `generation`, process `pid`, may have a target for the connection that only root may
+    /// connect to.
+    pub(crate) fn socket_claim(&self, id: ConnectionId, generation: u32, pid: i32) -> SocketClaim {
+        match (self.client_of_generation(id, generation), self.entries.get(&id)) {
+            (Named::Foreign, _) => SocketClaim::Wrong,
+            (Named::Unknown, _) if id.0 > self.last => SocketClaim::Wrong,
+            (_, Some(entry)) if entry.facts.socket_for == Some(pid) => SocketClaim::Wrong,
+            (Named::Client(_), Some(entry)) if entry.state.may_have_target() => SocketClaim::Good,
+            _ => SocketClaim::Over,
+        }
+    }
+
+    /// The same, after which it has one.
+    pub(crate) fn claim_socket(&mut self, id: ConnectionId, generation: u32, pid: i32) -> SocketClaim {
+        let claim = self.socket_claim(id, generation, pid);
+        if let Some(entry) = self.entries.get_mut(&id).filter(|_| claim == SocketClaim::Good) {
+            entry.facts.socket_for = Some(pid);
+        }
+        claim
     }
 
     /// Some of the connections that the connector of `generation` has to settle, oldest first.

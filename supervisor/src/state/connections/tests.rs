@@ -333,3 +333,26 @@ fn a_role_names_the_clients_of_its_own_connections_and_of_no_others() {
     assert_eq!(connections.client_of_gateway(waiting, GATEWAY), Named::Foreign);
     assert_eq!(connections.client_of_gateway(ConnectionId(99), GATEWAY), Named::Unknown);
 }
+
+#[test]
+fn a_connection_has_one_socket_of_root_from_the_connector_of_its_generation() {
+    const CONNECTOR: i32 = 100;
+    let mut connections = table();
+    let id = handed_over(&mut connections);
+    assert_eq!(connections.socket_claim(id, 1, CONNECTOR), SocketClaim::Good);
+    assert_eq!(connections.claim_socket(id, 2, CONNECTOR), SocketClaim::Wrong, "another generation's");
+    assert_eq!(connections.claim_socket(ConnectionId(99), 1, CONNECTOR), SocketClaim::Wrong, "there is none");
+    let waiting = accepted(&mut connections);
+    assert_eq!(connections.claim_socket(waiting, 1, CONNECTOR), SocketClaim::Wrong, "no gateway has it");
+    assert_eq!(connections.claim_socket(id, 1, CONNECTOR), SocketClaim::Good);
+    assert_eq!(connections.claim_socket(id, 1, CONNECTOR), SocketClaim::Wrong, "a second one");
+    assert_eq!(connections.socket_claim(id, 1, CONNECTOR + 1), SocketClaim::Good, "one that follows it");
+    nothing(&connections.dialled(id, 1, "target".into()));
+    assert_eq!(connections.claim_socket(id, 1, CONNECTOR + 1), SocketClaim::Over, "it has a target");
+    let left = handed_over(&mut connections);
+    let _ = connections.ended(Ended { id: left, session: None }, GATEWAY);
+    assert_eq!(connections.claim_socket(left, 1, CONNECTOR), SocketClaim::Over, "it has left its gateway");
+    let _ = settle(&mut connections);
+    assert_eq!(connections.claim_socket(left, 1, CONNECTOR), SocketClaim::Over, "it is over");
+    assert_eq!(connections.claim_socket(left, 2, CONNECTOR), SocketClaim::Wrong);
+}

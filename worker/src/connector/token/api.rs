@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::ipc::lookup::{ApiAnswer, ApiLookup};
 use common::json;
+use common::tokens::address;
 use data_encoding::BASE64;
 use http_body_util::Full;
 use hyper::header::{ACCEPT, AUTHORIZATION, HeaderValue, LOCATION, USER_AGENT};
@@ -12,7 +13,6 @@ use hyper::{Request, StatusCode, Uri};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
-use super::address;
 use super::error::LookupError;
 use crate::connector::endpoint::Endpoint;
 use crate::connector::http::{Client, HttpError, ServiceAnswer};

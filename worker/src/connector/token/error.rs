@@ -1,6 +1,6 @@
 //! Errors of token lookups.
 
-use super::address::AddressError;
+use common::tokens::address::AddressError;
 
 /// The reason why a token leads to no target.
 #[derive(Debug, thiserror::Error)]

@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::time::SystemTime;
 
 use common::ipc::setup::TokenFiles;
+use common::tokens::address;
 
-use super::address;
 use super::error::LookupError;
 use crate::connector::jose::{self, claims, key::Key};
 use crate::connector::target::Target;

@@ -3,7 +3,6 @@
 //! A source is queried once for each client that requests a WebSocket. If it fails, only that client is
 //! affected. Tokens are never logged.
 
-mod address;
 mod api;
 mod error;
 mod jwt;
@@ -15,6 +14,7 @@ use std::time::SystemTime;
 
 use common::ipc::setup::{LOOKUP_DEADLINE, TokenFiles, TokenLookup};
 
+use super::by_root::ForConnection;
 use super::client_request::ClientRequest;
 use super::endpoint::Endpoint;
 use super::grant::Grant;
@@ -93,7 +93,7 @@ impl TokenSource {
     }
 
     /// Looks up the target of a client's token. `grant` is what the client has been granted so far, and is
-    /// updated.
+    /// updated. `by_root` finds sockets that this process may not see.
     ///
     /// # Errors
     ///
@@ -103,10 +103,11 @@ impl TokenSource {
         token: &str,
         request: &ClientRequest<'_>,
         grant: &mut Grant,
+        by_root: Option<ForConnection<'_>>,
     ) -> Result<Target, LookupError> {
         match self {
             Self::Table(table) => table.lookup(token),
-            Self::SocketDirectory(directory) => directory.lookup(token),
+            Self::SocketDirectory(directory) => directory.lookup(token, by_root).await,
             Self::Jwt(jwt) => jwt.lookup(token),
             Self::Redis(redis) => redis.lookup(token).await,
             Self::Api(api) => api.lookup(token).await,

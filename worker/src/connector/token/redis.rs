@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use common::ipc::lookup::RedisLookup;
 use common::json;
+use common::tokens::address;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError};
 use serde::Deserialize;
@@ -12,7 +13,6 @@ use tokio::sync::Mutex;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::timeout;
 
-use super::address;
 use super::error::LookupError;
 use crate::connector::endpoint::{ConnectError, Endpoint};
 use crate::connector::target::Target;

@@ -5,11 +5,13 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use common::addr::TargetAddr;
 use common::ipc::setup::{TokenFile, TokenFiles};
+use common::ipc::sockets::SocketName;
+use common::tokens;
 
-use super::address::{self, AddressError};
 use super::error::LookupError;
 use crate::connector::target::Target;
 
@@ -21,7 +23,17 @@ const MAX_COMPLAINTS: usize = 20;
 pub(in crate::connector) struct Table {
     form: Form,
     /// The targets by token; `None` before the files have arrived, or if none of them can be read.
-    targets: RefCell<Option<HashMap<String, TargetAddr>>>,
+    targets: RefCell<Option<HashMap<String, Known>>>,
+}
+
+/// The target of a token.
+#[derive(Clone, Debug)]
+struct Known {
+    address: TargetAddr,
+    /// Why root connects to no socket by this token: others than root can have written its file.
+    distrust: Option<Rc<str>>,
+    /// The number of a socket that root connects to on request.
+    number: Option<u64>,
 }
 
 /// The format of token files.
@@ -31,23 +43,6 @@ enum Form {
     Lines,
     /// The name of a file is the token, and its content the target.
     FileNames,
-}
-
-/// The reason why a line is not a token with its target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-enum LineError {
-    /// It is not UTF-8.
-    #[error("it is not UTF-8 text")]
-    NotText,
-    /// The separator is missing.
-    #[error("no colon followed by a space: write `token: host:port`")]
-    NoSeparator,
-    /// There is more than one separator.
-    #[error("more than one colon followed by a space: write `token: host:port`")]
-    Separators,
-    /// The text after the separator is not a target.
-    #[error("the target has {0}")]
-    Target(#[from] AddressError),
 }
 
 /// Errors in token files, each with its location.
@@ -72,12 +67,16 @@ impl Complaints {
 impl Table {
     /// A table of files with lines `token: target`.
     pub(super) fn of_lines() -> Self {
-        Self { form: Form::Lines, targets: RefCell::default() }
+        Self::new(Form::Lines)
     }
 
     /// A table of files whose names are the tokens.
     pub(super) fn of_file_names() -> Self {
-        Self { form: Form::FileNames, targets: RefCell::default() }
+        Self::new(Form::FileNames)
+    }
+
+    fn new(form: Form) -> Self {
+        Self { form, targets: RefCell::default() }
     }
 
     /// Replaces all tokens with the current content of the files.
@@ -85,9 +84,18 @@ impl Table {
         let mut complaints = Complaints::default();
         let mut targets = HashMap::new();
         for file in &files.files {
+            let distrust = file.distrust.as_deref().map(Rc::<str>::from);
+            let mut take = |token: &str, address| {
+                let number = match &address {
+                    TargetAddr::Unix(path) => files.sockets.get(path).copied(),
+                    TargetAddr::Tcp { .. } => None,
+                };
+                let known = Known { address, distrust: distrust.clone(), number };
+                targets.insert(token.to_owned(), known);
+            };
             match self.form {
-                Form::Lines => take_lines(&mut targets, file, &mut complaints),
-                Form::FileNames => take_file(&mut targets, file, &mut complaints),
+                Form::Lines => take_lines(file, &mut complaints, &mut take),
+                Form::FileNames => take_file(file, &mut complaints, &mut take),
             }
         }
         complaints.log();
@@ -105,45 +113,39 @@ impl Table {
             // Only the last component of a path counts, as in the original.
             Form::FileNames => token.rsplit('/').next().unwrap_or(token),
         };
-        targets.get(token).cloned().map(Target::Address).ok_or(LookupError::NotFound)
+        let known = targets.get(token).ok_or(LookupError::NotFound)?;
+        Ok(match &known.address {
+            TargetAddr::Unix(path) => Target::Listed { path: path.clone(), name: known.name_for_root() },
+            address @ TargetAddr::Tcp { .. } => Target::Address(address.clone()),
+        })
     }
 }
 
-fn take_lines(targets: &mut HashMap<String, TargetAddr>, file: &TokenFile, complaints: &mut Complaints) {
-    for (number, line) in file.content.split(|byte| *byte == b'\n').enumerate() {
-        match std::str::from_utf8(line).map_err(|_| LineError::NotText).and_then(parse_line) {
-            Ok(Some((token, target))) => _ = targets.insert(token.to_owned(), target),
+impl Known {
+    /// The name by which root may be asked to connect to this socket, or why root does not.
+    fn name_for_root(&self) -> Result<SocketName, Rc<str>> {
+        match (&self.distrust, self.number) {
+            (Some(why), _) => Err(why.clone()),
+            (None, Some(number)) => Ok(SocketName::Listed(number)),
+            (None, None) => Err("root connects to no sockets of token files".into()),
+        }
+    }
+}
+
+fn take_lines(file: &TokenFile, complaints: &mut Complaints, take: &mut impl FnMut(&str, TargetAddr)) {
+    for (number, line) in tokens::lines(&file.content).enumerate() {
+        match line {
+            Ok(Some((token, target))) => take(token, target),
             Ok(None) => {}
             Err(error) => complaints.add(file, number + 1, error),
         }
     }
 }
 
-fn take_file(targets: &mut HashMap<String, TargetAddr>, file: &TokenFile, complaints: &mut Complaints) {
+fn take_file(file: &TokenFile, complaints: &mut Complaints, take: &mut impl FnMut(&str, TargetAddr)) {
     let name = file.path.rsplit('/').next().unwrap_or_default();
-    let text = std::str::from_utf8(&file.content).map_err(|_| LineError::NotText);
-    match text.and_then(|text| Ok(address::parse(text.trim())?)) {
-        Ok(target) => _ = targets.insert(name.to_owned(), target),
+    match tokens::whole(&file.content) {
+        Ok(target) => take(name, target),
         Err(error) => complaints.add(file, 1, error),
     }
-}
-
-/// Parses a line in the original's format: the token, a colon followed by white space, and the target. Empty lines
-/// and comments, which begin with `#`, are skipped.
-fn parse_line(line: &str) -> Result<Option<(&str, TargetAddr)>, LineError> {
-    let line = line.trim();
-    if line.is_empty() || line.starts_with('#') {
-        return Ok(None);
-    }
-    let mut separators = line
-        .char_indices()
-        .zip(line.chars().skip(1))
-        .filter(|((_, colon), space)| *colon == ':' && space.is_whitespace())
-        .map(|((at, _), _)| at);
-    let at = separators.next().ok_or(LineError::NoSeparator)?;
-    if separators.next().is_some() {
-        return Err(LineError::Separators);
-    }
-    let (token, target) = line.split_at(at);
-    Ok(Some((token, address::parse(target.trim_start_matches(':').trim())?)))
 }

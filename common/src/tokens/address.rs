@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use common::addr::{AddrError, TargetAddr};
+use crate::addr::{AddrError, TargetAddr};
 
 /// Maximum length of a host name in bytes: that of DNS (RFC 1035 section 2.3.4).
 const MAX_HOST_BYTES: usize = 255;
@@ -12,7 +12,7 @@ const UNIX: [&str; 2] = ["unix_socket:", "unix:"];
 
 /// The reason why a text is not a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum AddressError {
+pub enum AddressError {
     /// It is neither a host and port nor a socket.
     #[error(transparent)]
     Address(#[from] AddrError),
@@ -28,7 +28,11 @@ pub(super) enum AddressError {
 }
 
 /// Parses `host:port`, split at the last colon, `[host]:port`, `unix_socket:/path` or `unix:/path`.
-pub(super) fn parse(text: &str) -> Result<TargetAddr, AddressError> {
+///
+/// # Errors
+///
+/// If the text is none of these.
+pub fn parse(text: &str) -> Result<TargetAddr, AddressError> {
     if let Some(path) = UNIX.iter().find_map(|prefix| text.strip_prefix(prefix)) {
         if path.starts_with('/') {
             return Ok(TargetAddr::Unix(PathBuf::from(path)));
@@ -46,7 +50,11 @@ pub(super) fn parse(text: &str) -> Result<TargetAddr, AddressError> {
 
 /// Parses a host and a port that are given separately. With the host `unix_socket` the port is a path, as in the
 /// original.
-pub(super) fn of_pair(host: &str, port: &str) -> Result<TargetAddr, AddressError> {
+///
+/// # Errors
+///
+/// If they are no target together.
+pub fn of_pair(host: &str, port: &str) -> Result<TargetAddr, AddressError> {
     if host.is_empty() {
         return Err(AddressError::NoHost);
     }
