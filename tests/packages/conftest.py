@@ -55,6 +55,20 @@ def deb(packages):
 
 
 @pytest.fixture(scope="session")
+def archive(packages):
+    (archive,) = build("image", packages)
+    return archive
+
+
+@pytest.fixture(scope="session")
+def target(base):
+    """An echo target at the address in the original's README."""
+    subprocess.run(["ip", "address", "add", "10.1.1.1/32", "dev", "lo"], check=True)
+    with targets.EchoTarget(("10.1.1.1", 5902)) as target:
+        yield target
+
+
+@pytest.fixture(scope="session")
 def machine(base):
     directory = pathlib.Path(tempfile.mkdtemp(prefix="machine-"))
     machine = debian.Debian(base, directory)

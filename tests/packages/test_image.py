@@ -1,41 +1,26 @@
-"""The container image. Tested with podman, and with unshare (the image as root directory, and a process namespace),
-which gives access to its processes."""
+"""The container image. Tested with unshare (the image as root directory, and a process namespace), which gives access
+to its processes."""
 
 import contextlib
 import json
 import os
 import pathlib
-import shlex
 import shutil
 import signal
 import socket
 import subprocess
 import tarfile
-import tempfile
 
-import documents
 import pytest
 from conftest import build, needs
-from harness import certificates, processes, targets
-from harness.client import WebSocket
-from harness.redis import Redis
+from containers import echoes
+from harness import processes
 
 # Docker's defaults.
 CAPABILITIES = (
     "chown dac_override fowner fsetid kill setgid setuid setpcap net_bind_service net_raw sys_chroot mknod "
     "audit_write setfcap"
 )
-
-# The commands in the README of the original.
-ORIGINAL_LINES = [
-    "docker run -it --rm -p 7000:80 novnc/websockify 80 10.1.1.1:5902",
-    "docker run -it --rm -p 443:443 -v websockify-data:/data novnc/websockify --cert /data/self.pem --web /data/noVNC "
-    ":443 --token-plugin TokenRedis --token-source myredis.local:6379 --ssl-only --ssl-version tlsv1_2",
-]
-
-# Keeps podman from raising limits and from seeing the containers of a user.
-LIMITS = '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=4096:4096", "memlock=65536:65536"]\n'
-STORAGE = '[storage]\ndriver = "vfs"\ngraphroot = "{0}/storage"\nrunroot = "{0}/run"\n'
 
 pytestmark = needs("buildah", "unshare", "setpriv", "ip")
 
@@ -113,33 +98,9 @@ class Container:
         self.process.communicate(timeout=10)
 
 
-def echoes(port, context=None, path="/websockify"):
-    sock = socket.create_connection(("127.0.0.1", port), 10)
-    if context:
-        sock = context.wrap_socket(sock, server_hostname="localhost")
-    with sock:
-        websocket = WebSocket.open(sock, path, timeout=10)
-        websocket.send_binary(b"hello")
-        return websocket.read_data(5) == b"hello"
-
-
-@pytest.fixture(scope="module")
-def archive(packages):
-    (archive,) = build("image", packages)
-    return archive
-
-
 @pytest.fixture(scope="module")
 def image(archive, packages):
     return Image(archive, packages / "image")
-
-
-@pytest.fixture(scope="module")
-def target(base):
-    """An echo target at the address in the original's README."""
-    subprocess.run(["ip", "address", "add", "10.1.1.1/32", "dev", "lo"], check=True)
-    with targets.EchoTarget(("10.1.1.1", 5902)) as target:
-        yield target
 
 
 def test_it_keeps_the_contract_of_the_original(image):
@@ -201,137 +162,6 @@ def test_orphans_are_reaped_by_process_number_1(image, target):
         assert processes.wait_for(lambda: not orphan(), 5)
 
 
-class Podman:
-    """podman, with a storage of its own."""
-
-    def __init__(self, directory):
-        (directory / "containers.conf").write_text(LIMITS)
-        (directory / "storage.conf").write_text(STORAGE.format(directory))
-        self.environment = {
-            **os.environ,
-            "CONTAINERS_CONF": str(directory / "containers.conf"),
-            "CONTAINERS_STORAGE_CONF": str(directory / "storage.conf"),
-        }
-        # crun supports control groups of one version only. The mounts belong to this process alone.
-        if os.path.ismount("/sys/fs/cgroup/unified"):
-            subprocess.run(["umount", "/sys/fs/cgroup/unified"], check=True)
-
-    def run(self, line, cwd="/"):
-        """Runs a documented command to completion; returns its output."""
-        done = subprocess.run(
-            ["sh", "-c", line], env=self.environment, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            timeout=60,
-        )  # fmt: skip
-        assert done.returncode == 0, f"{line}\n{done.stderr}"
-        return done.stdout.strip()
-
-    @contextlib.contextmanager
-    def started(self, line):
-        """Starts a container by a documented command, on a terminal; stops it by Ctrl-C at the end of the block."""
-        line = line.replace("docker ", "podman ")
-        ours, theirs = os.openpty()
-        process = subprocess.Popen(
-            shlex.split(line), env=self.environment, cwd="/", stdin=theirs, stdout=theirs, stderr=theirs,
-            start_new_session=True,
-        )  # fmt: skip
-        os.close(theirs)
-        try:
-            yield
-            if " -it " in line:
-                os.write(ours, b"\x03")
-            else:
-                process.send_signal(signal.SIGINT)
-            assert process.wait(20) == 0
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-                with contextlib.suppress(OSError):
-                    print(os.read(ours, 100_000).decode(errors="replace"))
-            os.close(ours)
-            self.run("podman rm --all --force --time 0")
-
-
-def reached(port, context=None, path="/websockify"):
-    """Waits until a container accepts sessions."""
-    def answers():
-        with contextlib.suppress(OSError, AssertionError):
-            return echoes(port, context, path)
-
-    return processes.wait_for(answers, 30, 0.2)
-
-
-@pytest.fixture(scope="module")
-def podman(base, archive):
-    directory = pathlib.Path(tempfile.mkdtemp(prefix="podman-"))
-    podman = Podman(directory)
-    # Replaces DNS.
-    hosts = directory / "hosts"
-    hosts.write_text("127.0.0.1 localhost\n10.1.1.1 myredis.local\n")
-    subprocess.run(["mount", "--bind", hosts, "/etc/hosts"], check=True)
-    load, _ = documents.below("docs/guide/containers.md", "Containers")[0].commands
-    podman.run(load, archive.parent)
-    podman.run("podman tag novnc/websockify:0.1.0 novnc/websockify")
-    yield podman
-    subprocess.run(["umount", "/etc/hosts"], check=True)
-    shutil.rmtree(directory, ignore_errors=True)
-
-
-@needs("podman")
-@pytest.mark.parametrize("options", ["", "--user 65532 --sysctl net.ipv4.ip_unprivileged_port_start=80 "])
-def test_podman_runs_the_line_of_the_guide(podman, target, options):
-    _, line = documents.below("docs/guide/containers.md", "Containers")[0].commands
-    with podman.started(line.replace("--rm ", f"--rm {options}")):
-        assert reached(7000)
-
-
-@needs("podman")
-def test_podman_runs_the_first_line_of_the_original(podman, target):
-    with podman.started(ORIGINAL_LINES[0]):
-        assert reached(7000)
-
-
-@needs("podman", "redis-server")
-def test_podman_runs_the_second_line_of_the_original(podman, target, tmp_path):
-    authority = certificates.Authority(tmp_path / "authority")
-    podman.run("podman volume create websockify-data")
-    data = pathlib.Path(podman.run("podman volume inspect --format '{{.Mountpoint}}' websockify-data"))
-    (data / "self.pem").write_bytes(authority.issue_joined().read_bytes())
-    (data / "noVNC").mkdir()
-    with Redis("10.1.1.1", port=6379) as redis, podman.started(ORIGINAL_LINES[1]):
-        redis.set("desktop", "10.1.1.1:5902")
-        assert reached(443, authority.client(), "/websockify?token=desktop")
-
-
-@needs("podman")
-def test_the_health_of_a_container_can_be_checked(podman, target, tmp_path):
-    (tmp_path / "vnc.toml").write_text('listen = "80"\ntarget = "10.1.1.1:5902"\n')
-    line = f"podman run --rm --name asked --volume {tmp_path}:/etc/websockify --publish 7000:80 novnc/websockify"
-    with podman.started(f"{line} --config /etc/websockify/vnc.toml"):
-        assert reached(7000)
-        podman.run("podman exec asked websockifyctl health vnc")
-
-
-@needs("podman")
-def test_the_healthcheck_of_the_guide_shows_whether_the_target_is_reached(podman, target, tmp_path):
-    (check,) = documents.below("docs/guide/containers.md", "Health", "dockerfile")
-    (tmp_path / "Dockerfile").write_text(f"FROM novnc/websockify\n{check.text}\n")
-    podman.run(f"podman build --quiet --pull=never --format docker --tag checked {tmp_path}")
-    (tmp_path / "vnc.toml").write_text('listen = "80"\n[token]\nplugin = "TokenFile"\nsource = "tokens"\n')
-    (tmp_path / "tokens").write_text("health: 10.1.1.1:5902\n")
-    (tmp_path / "health").write_text("health\n")
-    # systemd, whose timers would run it, may be missing here.
-    line = (
-        f"podman run --rm --name checked --health-interval disable --volume {tmp_path}:/etc/websockify "
-        f"--volume {tmp_path}/health:/run/secrets/health:ro --publish 7000:80 checked --config /etc/websockify/vnc.toml"
-    )
-    with podman.started(line):
-        assert reached(7000, path="/websockify?token=health")
-        podman.run("podman healthcheck run checked")
-        (tmp_path / "tokens").write_text("health: 10.1.1.1:5903\n")
-        podman.run("! podman healthcheck run checked")
-
-
 # A minimal echo server.
 ECHO = """
 #include <arpa/inet.h>
@@ -359,3 +189,19 @@ def test_a_program_that_was_added_to_the_image_can_be_wrapped(image, tmp_path):
     with image.start("8084", "--", "/usr/local/bin/echo", "8084") as container:
         container.wait_port(8084)
         assert echoes(8084)
+
+
+def test_a_plugin_that_was_added_has_a_user_of_its_own(image, target):
+    """The plugin is `cat`, which waits for questions and needs no library that the image lacks."""
+    shutil.copy("/bin/cat", image.root / "usr/local/bin/plugin")
+    with image.start("--token-plugin", "exec:/usr/local/bin/plugin", "8085") as container:
+        container.wait_port(8085)
+
+        def users():
+            found = [processes.status(pid) for pid in processes.tree(container.init)]
+            found = {status["Name"]: status["Uid"] for status in found if status}
+            return found if "plugin" in found else None
+
+        found = processes.wait_for(users, 10)
+        assert found["plugin"].split() == ["997"] * 4
+        assert len(set(found.values())) == 3, found
