@@ -1,4 +1,4 @@
-"""The Debian package on a booted Debian: new, over Debian's websockify, upgraded, removed and purged."""
+"""The Debian package on a booted Debian: new, upgraded, removed and purged."""
 
 import contextlib
 import json
@@ -167,42 +167,3 @@ def test_purging_leaves_nothing(clean, deb, echo_target):
     assert clean.files() - before - OF_THE_USER == set()
     assert before - clean.files() == set()
     assert clean.systemctl("list-units", "--all", "--no-legend", "websockify*").stdout == ""
-
-
-def test_the_python_command_is_diverted_and_restored(clean, deb):
-    def version():
-        return clean.run("websockify", "--version", check=False).stdout
-
-    clean.install("websockify", "python3-websockify")
-    python = (clean.root / "usr/bin/websockify").read_bytes()
-    assert python.startswith(b"#!/usr/bin/python3")
-    clean.install(deb)
-    assert not clean.is_installed("websockify") and clean.is_installed("python3-websockify")
-    assert version() == f"websockify {deb.name.split('_')[1]}\n"
-    assert (clean.root / "usr/bin/websockify.python").read_bytes() == python
-    clean.run("websockify.python", "--help")
-    # Files of other packages may be created, changed and removed meanwhile.
-    clean.apt("install", "--reinstall", "python3-websockify")
-    assert version().startswith("websockify 0.")
-    clean.apt("remove", NAME)
-    assert (clean.root / "usr/bin/websockify").read_bytes() == python
-    assert not (clean.root / "usr/bin/websockify.python").exists()
-    clean.install(deb)
-    clean.apt("purge", "python3-websockify")
-    assert version().startswith("websockify 0.")
-    clean.apt("purge", NAME)
-    assert clean.run("dpkg-divert", "--list", NAME, "/usr/bin/websockify").stdout == ""
-    assert not list((clean.root / "usr/bin").glob("websockify*"))
-
-
-def test_the_python_package_may_come_later_and_other_packages_that_need_it(clean, deb):
-    clean.install(deb)
-    clean.install("python3-websockify")
-    assert clean.run("websockify", "--version").stdout.startswith("websockify 0.")
-    clean.run("websockify.python", "--help")
-    planned = clean.apt("install", "--simulate", "nova-consoleproxy").stdout
-    assert "Inst nova-consoleproxy " in planned
-    assert not re.search(rf"^Remv ({NAME}|python3-websockify)\b", planned, re.MULTILINE)
-    clean.apt("purge", NAME)
-    assert (clean.root / "usr/bin/websockify").read_bytes().startswith(b"#!/usr/bin/python3")
-    clean.apt("purge", "python3-websockify")
