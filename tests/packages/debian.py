@@ -15,7 +15,7 @@ NAME = "websockify-rs"
 # What cases install in addition to our package.
 AVAILABLE = [
     "novnc", "tigervnc-standalone-server", "tigervnc-tools", "websockify", "python3-websockify", "ca-certificates",
-    "curl", "openssl", "procps", "rpm",
+    "curl", "openssl", "procps", "python3", "rpm", "wget",
 ]  # fmt: skip
 CONFIGURATION = """
 APT::Get::Assume-Yes "yes";

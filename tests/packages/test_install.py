@@ -25,6 +25,7 @@ def test_an_instance_runs_after_an_installation_without_a_package(clean, echo_ta
         copy(gateway.ROOT / name, sources / name)
     for name in PROGRAMS:
         copy(BINARIES / name, sources / command.split()[-1] / name)
+    clean.install("python3")
     before = clean.files()
     try:
         clean.shell(command, "/root/sources")
