@@ -3,7 +3,9 @@
 import contextlib
 import ctypes
 import os
+import pathlib
 import signal
+import threading
 import time
 
 import pytest
@@ -91,6 +93,12 @@ def test_clients_get_what_was_read_before(instance, place):
     assert processes.wait_for(lambda: instance.opening_time("new") < 5)
 
 
+def file_threads(running):
+    """How many threads of the supervisor touch files."""
+    names = pathlib.Path(f"/proc/{running.pid}/task").glob("*/comm")
+    return [name.read_text() for name in names].count("files\n")
+
+
 @pytest.mark.parametrize("place", ["tokens", "tls", "web"])
 def test_a_reload_that_hangs_changes_nothing_and_delays_no_client(instance, place):
     with instance.running.websocket("/?token=known") as before:
@@ -100,11 +108,64 @@ def test_a_reload_that_hangs_changes_nothing_and_delays_no_client(instance, plac
                 before.expect_echo()
                 assert instance.opening_time() < 3
                 time.sleep(0.1)
-            instance.running.wait_log("reload failed, the previous configuration stays in force: the file system does not answer", 15)
+            failed = "reload failed, the previous configuration stays in force: the file system does not answer"
+            instance.running.wait_log(failed, 15)
+            # The next reload fails at once and leaves no further thread behind.
+            threads = file_threads(instance.running)
+            for count in [2, 3]:
+                instance.running.process.send_signal(signal.SIGHUP)
+                assert processes.wait_for(lambda: instance.running.log.count(failed) == count, 1)
+            assert file_threads(instance.running) == threads
         before.expect_echo()
+        instance.running.wait_log("the file system of the configuration answers again")
     instance.running.process.send_signal(signal.SIGHUP)
     instance.running.wait_log("reloaded: new connections go to generation")
     instance.opening_time()
+
+
+def test_recordings_that_hang_delay_their_own_sessions_for_a_second(directory, echo_target):
+    place = directory / "recordings"
+    place.mkdir()
+    with gateway.start(echo_target.port, "--record", place / "rec") as running:
+        took = []
+
+        def open_one():
+            began = time.monotonic()
+            with running.websocket(timeout=8) as websocket:
+                websocket.expect_echo()
+            took.append(time.monotonic() - began)
+
+        with hanging(place):
+            one = threading.Thread(target=open_one)
+            one.start()
+            while one.is_alive():
+                began = time.monotonic()
+                assert running.get("/").status == 405
+                assert time.monotonic() - began < 0.5
+            for _ in range(5):
+                open_one()
+            assert took[0] < 3 and max(took[1:]) < 0.7, took
+            running.wait_log(r"cannot record session \d+: the file system does not answer")
+            assert running.log.count("cannot record session") == 6
+        running.wait_log("the file system of the recordings answers again")
+        open_one()
+
+
+def test_a_log_file_that_hangs_when_it_is_opened_again_keeps_nobody(directory, echo_target):
+    place = directory / "logs"
+    place.mkdir()
+    with gateway.start(echo_target.port, "--log-file", place / "log") as running, running.websocket() as before:
+        with hanging(place):
+            running.process.send_signal(signal.SIGUSR1)
+            for _ in range(20):
+                began = time.monotonic()
+                before.expect_echo()
+                with running.websocket(timeout=8) as websocket:
+                    websocket.expect_echo()
+                assert time.monotonic() - began < 0.7
+            running.process.terminate()
+            assert running.process.wait(5) == 0
+            running.stopped = True
 
 
 def test_the_service_ends_in_time_while_a_file_system_hangs(instance):

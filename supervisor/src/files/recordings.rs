@@ -1,14 +1,16 @@
 //! Files for recordings of sessions (`--record`). Gateways write them, but can't open files.
 
-use std::cell::{Cell, OnceCell};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use common::ipc::ConnectionId;
 use rustix::fs::{Mode, OFlags};
 
+use crate::os::off_loop::OffLoop;
 use crate::os::place::Place;
 
 /// Only the owner may read a recording: it contains the passwords that were typed.
@@ -23,30 +25,57 @@ const MAX_TRIES: u32 = 100;
 /// Larger numbers are not those of recordings.
 const MAX_NUMBER: u64 = 1 << 48;
 
+/// Time limit for creating the file of a session.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// The recordings of an instance: `FILE.1`, `FILE.2` and so on.
 #[derive(Debug)]
 pub(crate) struct Recordings {
+    files: OffLoop,
+    names: Arc<Mutex<Names>>,
+}
+
+/// The names that were given.
+#[derive(Debug)]
+struct Names {
     file: PathBuf,
     /// `file` in its directory, which is kept open from the first recording on, and the highest number that
     /// existed then.
-    place: OnceCell<(Place, u64)>,
+    place: Option<(Place, u64)>,
     /// Number of the last recording.
-    last: Cell<u64>,
+    last: u64,
 }
 
 impl Recordings {
     /// Creates recordings beside those of `file` that already exist.
     pub(crate) fn new(file: &Path) -> Self {
-        Self { file: file.to_owned(), place: OnceCell::new(), last: Cell::default() }
+        let names = Names { file: file.to_owned(), place: None, last: 0 };
+        Self { files: OffLoop::new("recordings", PATIENCE), names: Arc::new(Mutex::new(names)) }
     }
 
     /// Creates the file for a session. Its number is that of the connection, as in the original, or the next
     /// free one: nothing is ever overwritten.
-    pub(crate) fn open(&self, id: ConnectionId) -> io::Result<(PathBuf, OwnedFd)> {
-        let (place, highest) = self.place()?;
+    ///
+    /// # Errors
+    ///
+    /// Those of the system, or that the file system does not answer. A file that is created after that stays empty.
+    pub(crate) async fn open(&self, id: ConnectionId) -> io::Result<(PathBuf, OwnedFd)> {
+        let names = self.names.clone();
+        // Nothing panics while it holds the lock.
+        let open = move || names.lock().unwrap_or_else(PoisonError::into_inner).open(id);
+        self.files.get(open).await.map_err(io::Error::other)?
+    }
+}
+
+impl Names {
+    fn open(&mut self, id: ConnectionId) -> io::Result<(PathBuf, OwnedFd)> {
+        let (place, highest) = match &self.place {
+            Some(known) => known,
+            None => self.place.insert(find(&self.file)?),
+        };
         for _ in 0..MAX_TRIES {
-            let number = id.0.max(self.last.get().max(*highest) + 1);
-            self.last.set(number);
+            let number = id.0.max(self.last.max(*highest) + 1);
+            self.last = number;
             let mut name = place.name.clone();
             name.push(format!(".{number}"));
             match place.open_beside(&name, FLAGS, MODE) {
@@ -57,22 +86,18 @@ impl Recordings {
         }
         Err(io::ErrorKind::AlreadyExists.into())
     }
+}
 
-    fn place(&self) -> io::Result<&(Place, u64)> {
-        if self.place.get().is_none() {
-            let place = Place::of(&self.file)?;
-            if let Some(others) = place.writers() {
-                tracing::warn!(
-                    "{others} can replace the recordings {:?}: their directory should be root's alone",
-                    self.file
-                );
-            }
-            let highest = highest(&place);
-            // Can't fail: nothing here yields, so nobody else has set it.
-            let _ = self.place.set((place, highest));
-        }
-        self.place.get().ok_or_else(|| io::ErrorKind::NotFound.into())
+/// Opens the directory of `file`, and finds the highest number in it.
+fn find(file: &Path) -> io::Result<(Place, u64)> {
+    let place = Place::of(file)?;
+    if let Some(others) = place.writers() {
+        tracing::warn!(
+            "{others} can replace the recordings {file:?}: their directory should be root's alone"
+        );
     }
+    let highest = highest(&place);
+    Ok((place, highest))
 }
 
 /// The highest number after this name in its directory, or 0.
@@ -92,6 +117,10 @@ mod tests {
 
     use super::*;
 
+    fn names(file: &Path) -> Names {
+        Names { file: file.to_owned(), place: None, last: 0 }
+    }
+
     #[test]
     fn nothing_is_overwritten_or_followed() {
         let directory = tempfile::tempdir().unwrap();
@@ -99,12 +128,12 @@ mod tests {
         let name = |opened: io::Result<(PathBuf, OwnedFd)>| {
             opened.unwrap().0.file_name().unwrap().to_string_lossy().into_owned()
         };
-        let first = Recordings::new(&file);
+        let mut first = names(&file);
         assert_eq!(name(first.open(ConnectionId(3))), "rec.3");
         assert_eq!(name(first.open(ConnectionId(5))), "rec.5");
         fs::write(directory.path().join("rec.x"), "").unwrap();
         fs::write(directory.path().join("record.9"), "").unwrap();
-        let again = Recordings::new(&file);
+        let mut again = names(&file);
         assert_eq!(name(again.open(ConnectionId(1))), "rec.6");
         // A file of another process, and a dangling link.
         fs::write(directory.path().join("rec.7"), "").unwrap();
@@ -117,8 +146,8 @@ mod tests {
 
     #[test]
     fn a_missing_directory_is_an_error() {
-        assert!(Recordings::new(Path::new("/nonexistent/rec")).open(ConnectionId(1)).is_err());
-        assert!(Recordings::new(Path::new("/")).open(ConnectionId(1)).is_err());
+        assert!(names(Path::new("/nonexistent/rec")).open(ConnectionId(1)).is_err());
+        assert!(names(Path::new("/")).open(ConnectionId(1)).is_err());
     }
 
     #[test]
@@ -126,7 +155,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (before, after) = (directory.path().join("before"), directory.path().join("after"));
         fs::create_dir(&before).unwrap();
-        let recordings = Recordings::new(&before.join("rec"));
+        let mut recordings = names(&before.join("rec"));
         recordings.open(ConnectionId(1)).unwrap();
         fs::rename(&before, &after).unwrap();
         fs::create_dir(directory.path().join("victim")).unwrap();

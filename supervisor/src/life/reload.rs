@@ -17,7 +17,7 @@ use super::lifetime::replace_program;
 use super::upgrade;
 use crate::control::Control;
 use crate::control::exporter::ExporterError;
-use crate::os::off_loop::{OffLoop, OffLoopError};
+use crate::os::off_loop::OffLoopError;
 use crate::os::{log, notify, program};
 use crate::path::accept;
 use crate::path::generation::{Generation, GenerationError};
@@ -29,9 +29,6 @@ use crate::state::service::ServiceState;
 
 /// Pause before the reload of an upgrade is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(10);
-
-/// Time limit for reading and checking the configuration, including every file that it names.
-const CONFIG_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The reason why a reload has changed nothing.
 #[derive(Debug, thiserror::Error)]
@@ -124,7 +121,7 @@ impl Drop for Candidate {
 
 async fn reload(control: &Rc<Control>) -> Result<u32, ReloadError> {
     let intake = &control.intake;
-    let config = OffLoop::new("configuration", CONFIG_PATIENCE).get(read).await?;
+    let config = intake.state.readers.configuration.get(read).await?;
     let config = config.map_err(ReloadError::Config)?;
     let change = intake.listeners.prepare(&config)?;
     let metrics = control.exporter.listen(&config)?;

@@ -118,7 +118,7 @@ impl OffLoop {
         if !self.hangs.replace(true) {
             let what = self.what;
             tracing::error!(
-                "the file system of the {what} does not answer; what was read before stays in force"
+                "the file system of the {what} does not answer; nothing new is read or written there"
             );
         }
         Err(OffLoopError::Hangs)

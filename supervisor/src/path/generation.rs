@@ -20,7 +20,6 @@ use crate::files::recordings::Recordings;
 use crate::files::sockets::{Named, TargetSockets};
 use crate::files::tokens::TokenSource;
 use crate::os::network::Network;
-use crate::os::off_loop::OffLoop;
 use crate::roles::confinement::Confinement;
 use crate::roles::connector::{ConnectorSpec, ask_to_settle, have_asked_again};
 use crate::roles::echo::{self, EchoSpec};
@@ -37,9 +36,6 @@ use crate::state::service::ServiceState;
 
 /// Time that a gateway needs to exit after its sessions have ended.
 pub(crate) const LAST_MOMENT: Duration = Duration::from_millis(300);
-
-/// Time limit for reading the files that the setups of roles contain: authorities, users, the web directory.
-const SETTINGS_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Time limit for the records of the last sessions.
 pub(crate) const LAST_WORDS: Duration = Duration::from_millis(100);
@@ -118,8 +114,7 @@ impl Generation {
         let run = state.connections.borrow().run();
         let (settings, key, token_key) = (config.clone(), mint.key().clone(), state.token_key()?);
         let read = move || Setups::read(&settings, destination, &key, run, token_key);
-        let setups =
-            OffLoop::new("settings", SETTINGS_PATIENCE).get(read).await.map_err(io::Error::other)??;
+        let setups = state.readers.settings.get(read).await.map_err(io::Error::other)??;
         let plugins = Plugin::all(&config, setups.run_as)?;
         let origin = Origin::Started(setups);
         let generation = Self::new(state, config, state.next_generation(), mint, origin, program, plugins);

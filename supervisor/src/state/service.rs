@@ -11,6 +11,10 @@ use tokio::sync::{Notify, watch};
 
 use super::connections::{Connections, Todo};
 use super::reload_requests::ReloadRequests;
+use crate::os::off_loop::OffLoop;
+
+/// Deadline for reading a configuration, and then for the files that it names.
+const READ_DEADLINE: Duration = Duration::from_secs(10);
 
 /// State shared by the parts of the supervisor, which all run on one thread.
 #[derive(Debug, Default)]
@@ -36,6 +40,27 @@ pub(crate) struct ServiceState {
     began: Cell<Option<Instant>>,
     changed: watch::Sender<()>,
     token_key: RefCell<Option<Key>>,
+    /// Where configurations and their files are read.
+    pub(crate) readers: Readers,
+}
+
+/// The threads on which starts and reloads read files, one for each kind: while a reload hangs the next one is refused,
+/// and leaves no further thread behind.
+#[derive(Debug)]
+pub(crate) struct Readers {
+    /// Reads and checks the configuration, and so looks at every file that it names.
+    pub(crate) configuration: OffLoop,
+    /// Reads what roles are told, such as the web directory and the authorities of TLS.
+    pub(crate) settings: OffLoop,
+}
+
+impl Default for Readers {
+    fn default() -> Self {
+        Self {
+            configuration: OffLoop::new("configuration", READ_DEADLINE),
+            settings: OffLoop::new("settings", READ_DEADLINE),
+        }
+    }
 }
 
 /// Effects of connection events, collected until the owner of the gateways carries them out.

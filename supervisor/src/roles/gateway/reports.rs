@@ -21,7 +21,7 @@ const MAX_REASON: usize = 3 * SessionSummary::MAX_REASON;
 /// Handles a message of a serving gateway.
 pub(super) fn take(
     scope: &Scope,
-    recordings: Option<&Recordings>,
+    recordings: Option<&Rc<Recordings>>,
     gateway: &Rc<Gateway>,
     message: GatewayToSupervisor,
 ) -> Result<(), Fault> {
@@ -100,28 +100,34 @@ fn take_report(scope: &Scope, gateway: &Gateway, report: Report) -> Result<(), F
 /// Opens a file for the recording of a session, at most once for each connection.
 fn record(
     scope: &Scope,
-    recordings: Option<&Recordings>,
+    recordings: Option<&Rc<Recordings>>,
     gateway: &Rc<Gateway>,
     id: ConnectionId,
 ) -> Result<(), Fault> {
     let client = scope.state.connections.borrow_mut().record(id, gateway.id);
     let client = client.ok_or_else(|| Fault::foreign(id))?;
-    let answer = match recordings.map(|recordings| recordings.open(id)) {
-        // Recording was enabled before an upgrade, and is disabled now.
-        None => SupervisorToGateway::NoRecording(id),
-        Some(Ok((path, file))) => {
-            let path = path.display();
-            tracing::info!(websockify_client = %client, "opening record file: {path}");
-            SupervisorToGateway::Recording { id, file }
-        }
-        Some(Err(error)) => {
-            tracing::error!("cannot record session {id}: {error}");
-            SupervisorToGateway::NoRecording(id)
-        }
-    };
-    let gateway = gateway.clone();
-    // Fails if the gateway has ended.
-    spawn_local(async move { _ = gateway.tell(&answer).await });
+    let (gateway, recordings) = (gateway.clone(), recordings.cloned());
+    spawn_local(async move {
+        let opened = match &recordings {
+            Some(recordings) => Some(recordings.open(id).await),
+            // Recording was enabled before an upgrade, and is disabled now.
+            None => None,
+        };
+        let answer = match opened {
+            None => SupervisorToGateway::NoRecording(id),
+            Some(Ok((path, file))) => {
+                let path = path.display();
+                tracing::info!(websockify_client = %client, "opening record file: {path}");
+                SupervisorToGateway::Recording { id, file }
+            }
+            Some(Err(error)) => {
+                tracing::error!("cannot record session {id}: {error}");
+                SupervisorToGateway::NoRecording(id)
+            }
+        };
+        // Fails if the gateway has ended.
+        let _ = gateway.tell(&answer).await;
+    });
     Ok(())
 }
 

@@ -193,7 +193,7 @@ impl Spec for GatewaySlot {
 
     fn take(&self, _: &Rc<Peer>, message: GatewayToSupervisor) -> Result<(), Fault> {
         let Some(gateway) = self.gateway.borrow().clone() else { return Ok(()) };
-        reports::take(&self.scope, self.recordings.as_deref(), &gateway, message)
+        reports::take(&self.scope, self.recordings.as_ref(), &gateway, message)
     }
 
     async fn ping(&self, _: &Peer) {
