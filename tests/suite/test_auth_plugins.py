@@ -106,9 +106,9 @@ def test_a_client_that_a_program_allows_gets_a_session(running):
 
 @ours
 def test_a_refusal_by_a_program_is_403_and_its_reason_is_logged(running):
-    answer = upgrade(running, [answering({"refuse": "not\x1b today"})])
+    answer = upgrade(running, [answering({"refuse": "not\x1btoday"})])
     assert (answer.status, answer.reason, answer["WWW-Authenticate"]) == (403, "Forbidden", None)
-    running.wait_log(r"127\.0\.0\.1: the plugin refuses: not\\.* today$")
+    running.wait_log(r"127\.0\.0\.1: the plugin refuses: not\\.*today$")
     assert "\x1b" not in running.log
 
 

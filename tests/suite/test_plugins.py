@@ -348,6 +348,10 @@ class Lookup(BasePlugin):
         if word == "log":
             logging.getLogger(__name__).error("looked up")
         return None
+
+class Broken(BasePlugin):
+    def __init__(self, src):
+        raise ValueError(f"cannot use {src}")
 """
 
 
@@ -389,6 +393,15 @@ def test_an_exception_is_logged_by_its_name_alone(python):
     assert status(assert_refused(python, "raise-hush")) == 503
     python.wait_log("the plugin raised RuntimeError$")
     assert "hush" not in python.log
+
+
+@ours
+def test_a_class_that_can_not_be_loaded_says_why_without_its_source(directory):
+    (directory / "broken.py").write_text(MODULE)
+    words = ["--token-plugin", "broken.Broken", "--token-source", "ldap://hush@x", str(gateway.free_port())]
+    result = gateway.run(*words, cwd=directory, timeout=20)
+    assert result.returncode == 1
+    assert "ValueError: cannot use ***" in result.stderr and "hush" not in result.stderr
 
 
 @ours

@@ -5,6 +5,7 @@ import contextlib
 import os
 import pathlib
 import re
+import socket
 
 import pytest
 from harness import client, http, processes, targets
@@ -23,6 +24,9 @@ BASIC = "Basic " + base64.b64encode(f"user:{CANARY}".encode()).decode()
 BY_PATH = '[token]\nplugin = "TokenFile"\nsource = "{directory}/tokens"\n'
 BY_HOST = BY_PATH + "host = true\n"
 BY_SOCKET = '[token]\nplugin = "UnixDomainSocketDirectory"\nsource = "{directory}/sockets"\n'
+BY_NAME = '[token]\nplugin = "TokenFileName"\nsource = "{directory}/names"\n'
+BY_CLASS = 'target = "127.0.0.1:{target}"\n[[auth]]\nplugin = "plugin_classes.name"\n'
+BY_LOOKUP = '[token]\nplugin = "plugin_classes.Looks"\n'
 BY_PASSWORD = 'target = "127.0.0.1:{target}"\n[auth]\nplugin = "BasicHTTPAuth"\nsource-file = "{directory}/password"\n'
 BY_ORIGIN = '[[auth]]\nplugin = "ExpectOrigin"\nsource = "https://expected.example"\n'
 BY_PLUGIN = '[token]\nplugin = "exec:{directory}/plugin"\n'
@@ -32,10 +36,35 @@ WEB = '[web]\nroot = "{directory}/web"\n'
 PLUGIN = """#!/usr/bin/env python3
 import json, sys
 for line in sys.stdin:
-    print(json.dumps({{"id": json.loads(line)["id"], "target": "127.0.0.1:{port}"}}), flush=True)
+    question = json.loads(line)
+    if "refuse" in question["path"]:
+        said = {{"refuse": f"{{question['path']}}, {{question['headers']}} and {{question['token']!r}}"}}
+    else:
+        said = {{"target": "127.0.0.1:{port}"}}
+    print(json.dumps({{"id": question["id"], **said}}), flush=True)
 """
 
-# Settings, the target of a request, its fields, and its host; whether it opens a session.
+# Says all that it knows in what it raises.
+CLASSES = """
+import base64
+from websockify.auth_plugins import AuthenticationError, InvalidOriginError
+from websockify.token_plugins import BasePlugin
+
+class Refuses(BasePlugin):
+    def authenticate(self, headers, target_host, target_port):
+        password = base64.b64decode(headers["Authorization"].split()[1]).decode()
+        raise AuthenticationError(log_msg=f"wrong: {password} {headers}", response_msg="no")
+
+class Raises(BasePlugin):
+    def authenticate(self, headers, target_host, target_port):
+        raise ValueError(str(headers))
+
+class Looks(BasePlugin):
+    def lookup(self, token):
+        raise KeyError(token)
+"""
+
+# Settings, the target of a request, its fields, and its host; whether it opens a session, or closes it at once.
 WAYS = {
     "query": (BY_PATH, f"/websockify?token={CANARY}", [], "x", True),
     "query of the root": (BY_PATH, f"/?token={CANARY}", [], "x", True),
@@ -62,6 +91,15 @@ WAYS = {
     "plugin: agent": (BY_PLUGIN, "/websockify?token=x", [("User-Agent", CANARY)], "x", True),
     "plugin: sub-protocol": (BY_PLUGIN, "/websockify?token=x", [("Sec-WebSocket-Protocol", f"binary, {CANARY}")], "x", True),
     "plugin: host": (BY_PLUGIN, "/websockify?token=x", [("Origin", f"https://{HOST}")], HOST, True),
+    "plugin: refusal": (BY_PLUGIN, f"/refuse/{CANARY}?token={CANARY}", [("X-Token", CANARY)], "x", False),
+    "plugin: encoded refusal": (BY_PLUGIN, f"/refuse?token={ENCODED}", [("Cookie", f"id={CANARY}")], "x", False),
+    "class: refusal": (BY_CLASS.replace("name", "Refuses"), "/", [("Authorization", BASIC)], "x", False),
+    "class: exception": (BY_CLASS.replace("name", "Raises"), "/", [("Authorization", BASIC)], "x", False),
+    "class: exception of a lookup": (BY_LOOKUP, f"/?token={CANARY}", [], "x", False),
+    "file name": (BY_NAME, f"/?token={CANARY}", [], "x", True),
+    "file name with an error": (BY_NAME, f"/?token={CANARY}2", [], "x", False),
+    "file name that can't be read": (BY_NAME, f"/?token={CANARY}3", [], "x", False),
+    "socket that nobody serves": (BY_SOCKET, f"/websockify?token={CANARY}.dead", [], "x", "closes"),
     "page: noVNC's path": (BY_PATH + WEB, f"/vnc.html?path=websockify?token={CANARY}", None, "x", False),
     "page: noVNC's path, encoded": (BY_PATH + WEB, f"/vnc.html?path=websockify%3Ftoken%3D{ENCODED}", None, "x", False),
     "page: password of noVNC": (BY_PATH + WEB, f"/vnc.html?password={CANARY}", None, "x", False),
@@ -85,6 +123,14 @@ def prepare(directory, target):
     (directory / "sockets" / f"{CANARY}.d").mkdir(parents=True)
     (directory / "plugin").write_text(PLUGIN.format(port=target.port))
     (directory / "plugin").chmod(0o755)
+    (directory / "plugin_classes.py").write_text(CLASSES)
+    (directory / "names").mkdir()
+    (directory / "names" / CANARY).write_text(f"127.0.0.1:{target.port}")
+    (directory / "names" / f"{CANARY}2").write_text("nowhere")
+    with open(directory / "names" / f"{CANARY}3", "w") as file:
+        file.truncate(1 << 30)
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(directory / "sockets" / f"{CANARY}.dead"))
 
 
 def leaks(instance, directory, answers):
@@ -111,14 +157,14 @@ def test_a_secret_of_a_client_is_found_nowhere(echo_target, directory, way, verb
     settings = settings.format(directory=directory, target=echo_target.port)
     with socket_targets(directory):
         record = f'record = "{directory}/rec"\nverbose = {str(verbose).lower()}\n'
-        with NoTarget(directory, None, record + settings) as instance, instance.connect() as sock:
+        with NoTarget(directory, None, record + settings, cwd=directory) as instance, instance.connect() as sock:
             connection = client.WebSocket(sock)
             upgrade = [] if fields is None else client.upgrade_fields(client.new_key())
             referer = [("Referer", f"https://{HOST}/?token={CANARY}")]
             connection.send(http.request(path, fields=upgrade + (fields or []) + referer, host=host))
             head = connection.read_head()
-            assert (head.status == 101) is opens, head
-            if opens:
+            assert (head.status == 101) is bool(opens), head
+            if opens is True:
                 connection.expect_echo()
                 instance.wait_sessions(1)
                 answers = repr(head).encode()
@@ -126,7 +172,7 @@ def test_a_secret_of_a_client_is_found_nowhere(echo_target, directory, way, verb
                 answers = repr(head).encode() + connection.read_to_end_or_silence()
             assert not leaks(instance, directory, answers)
             connection.close()
-            if opens:
+            if opens is True:
                 assert processes.wait_for(lambda: instance.records(WEBSOCKIFY_CLOSED_BY="client"), 5), instance.log
             assert not leaks(instance, directory, answers)
 

@@ -249,8 +249,10 @@ pub struct TokenFiles {
 /// A token file.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenFile {
-    /// Path of the file for messages.
+    /// Path of the file.
     pub path: String,
+    /// What it is called in the log, where its name may be a token.
+    pub shown: String,
     /// What it holds.
     pub content: Vec<u8>,
     /// Why the supervisor does not connect to unix sockets that it names, if they are not in [`TokenFiles::sockets`].
@@ -259,7 +261,7 @@ pub struct TokenFile {
 
 impl fmt::Debug for TokenFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TokenFile({:?}, …)", self.path)
+        write!(f, "TokenFile({}, …)", self.shown)
     }
 }
 

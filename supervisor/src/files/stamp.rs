@@ -8,7 +8,8 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Stamp {
     device: u64,
-    inode: u64,
+    /// The number by which find(1) finds it.
+    pub(crate) inode: u64,
     size: u64,
     changed: (i64, i64),
 }

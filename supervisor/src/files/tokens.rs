@@ -7,6 +7,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -69,6 +70,8 @@ struct Look {
     /// Kind of content, for the log.
     what: &'static str,
     path: PathBuf,
+    /// The names of files are tokens, which are not shown.
+    hides_names: bool,
     /// Where targets are in the files, if their sockets are offered to the connector.
     targets: Option<Form>,
     /// The sockets that root may connect to, and their numbers.
@@ -127,11 +130,13 @@ impl TokenSource {
         let is_key =
             matches!(config.target(), Target::Tokens(tokens) if matches!(tokens.plugin, TokenPlugin::Jwt(_)));
         let what = if is_key { "key" } else { "tokens" };
+        let hides_names = matches!(config.target(), Target::Tokens(tokens) if matches!(tokens.plugin, TokenPlugin::FileName(_)));
         let look = |path| {
             let named = sockets.named();
             Arc::new(Mutex::new(Look {
                 what,
                 path,
+                hides_names,
                 targets: form(config).filter(|_| named.are_offered),
                 numbers: named.numbers(),
                 next_number: named.next,
@@ -194,13 +199,21 @@ impl Look {
         Found { took: processor_time().saturating_sub(began), news }
     }
 
+    /// Name of a file in log messages, without the token that the file's name may be.
+    fn shown(&self, path: &Path, stamp: &Stamp) -> String {
+        if self.hides_names {
+            return format!("inode {} of {}", stamp.inode, self.path.display());
+        }
+        path.display().to_string()
+    }
+
     /// Reads the files if they have changed.
     fn news(&mut self) -> Option<Arc<FileContent>> {
         let stamps = stamps(&self.path).map_err(|error| error.to_string());
         if self.stamps.as_ref() == Some(&stamps) {
             return None;
         }
-        let mut known = FileContent::read(self.what, &self.path, &stamps, self.targets);
+        let mut known = FileContent::read(self, &stamps);
         self.number(&mut known.files.sockets);
         self.stamps = (!may_change_unseen(&stamps)).then_some(stamps);
         if self.known.as_deref() == Some(&known) {
@@ -249,12 +262,12 @@ fn sockets_in(content: &[u8], form: Form) -> Vec<PathBuf> {
 }
 
 /// Why what a file says is not root's word, if others than root can have written it.
-fn distrust(path: &Path, file: &Stat) -> Option<String> {
+fn distrust(path: &Path, shown: &str, file: &Stat) -> Option<String> {
     let why = match std::path::absolute(path).and_then(|path| Walk::to(&path)) {
         Ok(walk) => walk.distrust(file)?.to_string(),
         Err(error) => error.to_string(),
     };
-    Some(format!("root does not connect to sockets that the file {path:?} names: {why}"))
+    Some(format!("root does not connect to sockets that the file {shown} names: {why}"))
 }
 
 /// Processor time that the calling thread has used.
@@ -290,41 +303,41 @@ fn may_change_unseen(stamps: &Stamps) -> bool {
 }
 
 impl FileContent {
-    fn read(what: &str, path: &Path, stamps: &Stamps, targets: Option<Form>) -> Self {
+    fn read(look: &Look, stamps: &Stamps) -> Self {
         let mut known = Self::default();
+        let complain =
+            |shown: &str, why: &dyn Display| format!("cannot read the {} in {shown}: {why}", look.what);
         let found = match stamps {
             Ok(found) => found,
             Err(error) => {
                 known.files.unreadable = true;
-                known.complaints.push(cannot_read(what, path, error));
+                known.complaints.push(complain(&format!("{:?}", look.path), error));
                 return known;
             }
         };
         let mut room = MAX_TOTAL_BYTES;
-        for (path, _) in found {
+        for (path, stamp) in found {
+            let shown = look.shown(path, stamp);
             match read(path, room) {
                 Ok((content, stat)) => {
-                    let sockets = targets.map_or_else(Vec::new, |form| sockets_in(&content, form));
-                    let distrust = if sockets.is_empty() { None } else { distrust(path, &stat) };
+                    let sockets = look.targets.map_or_else(Vec::new, |form| sockets_in(&content, form));
+                    let distrust = if sockets.is_empty() { None } else { distrust(path, &shown, &stat) };
                     if distrust.is_none() {
                         known.files.sockets.extend(sockets.into_iter().map(|path| (path, 0)));
                     }
                     let path = path.to_string_lossy().into_owned();
                     // Everything that is sent counts, but for sockets, which take less room than their lines.
-                    let taken = content.len() + path.len() + distrust.as_ref().map_or(0, String::len);
+                    let taken =
+                        content.len() + path.len() + shown.len() + distrust.as_ref().map_or(0, String::len);
                     room = room.saturating_sub(taken);
-                    known.files.files.push(TokenFile { path, content, distrust });
+                    known.files.files.push(TokenFile { path, shown, content, distrust });
                 }
-                Err(error) => known.complaints.push(cannot_read(what, path, error)),
+                Err(error) => known.complaints.push(complain(&shown, &error)),
             }
         }
         known.files.unreadable = known.files.files.is_empty() && !known.complaints.is_empty();
         known
     }
-}
-
-fn cannot_read(what: &str, path: &Path, why: impl std::fmt::Display) -> String {
-    format!("cannot read the {what} in {path:?}: {why}")
 }
 
 /// Reads a whole file of at most `room` bytes. Returns its content and its status.

@@ -111,6 +111,11 @@ impl Written {
         json::object(text).map_err(|_| AnswerError::Form)
     }
 
+    /// The same answer with another reason for the refusal.
+    pub(super) fn with_reason(self, change: impl FnOnce(&str) -> String) -> Self {
+        Self { refuse: self.refuse.as_deref().map(change), ..self }
+    }
+
     /// Evaluates the answer to a lookup at the time `now`.
     pub(in crate::connector) fn target(self, now: SystemTime) -> Result<TargetAnswer, AnswerError> {
         if self.error.is_some() {

@@ -5,6 +5,7 @@
 //! and no others.
 
 pub(super) mod answer;
+mod hidden;
 mod lines;
 pub(super) mod question;
 mod reply;
@@ -152,10 +153,11 @@ impl ExternalPlugin {
         target: Option<&Target>,
     ) -> Result<Written, PluginError> {
         let question = Question::about(request, ask, user, target).ok_or(PluginError::TooLong)?;
-        timeout(self.deadline, self.asked(&question)).await.unwrap_or_else(|_| {
+        let answer = timeout(self.deadline, self.asked(&question)).await.unwrap_or_else(|_| {
             self.transport.note_silence();
             Err(PluginError::TimedOut)
-        })
+        })?;
+        Ok(answer.with_reason(|reason| question.hide_from(reason)))
     }
 
     async fn asked(&self, question: &Question<'_>) -> Result<Written, PluginError> {

@@ -17,11 +17,11 @@ pub(in crate::connector) struct Question<'a> {
     /// What the client requests.
     wants: RequestKind,
     /// The client's token.
-    token: Option<&'a str>,
+    pub(super) token: Option<&'a str>,
     /// Path and query of the request.
-    path: &'a str,
+    pub(super) path: &'a str,
     /// Header fields by lower-case name.
-    headers: BTreeMap<&'a str, &'a str>,
+    pub(super) headers: BTreeMap<&'a str, &'a str>,
     /// Address of the client without its port, or path of the unix socket that it connected to.
     client: String,
     /// Common name of the client's certificate, if it was verified.

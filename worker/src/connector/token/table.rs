@@ -51,7 +51,7 @@ struct Complaints(Vec<String>);
 
 impl Complaints {
     fn add(&mut self, file: &TokenFile, line: usize, why: impl std::fmt::Display) {
-        self.0.push(format!("Syntax error in {} on line {line}: {why}", file.path));
+        self.0.push(format!("Syntax error in {} on line {line}: {why}", file.shown));
     }
 
     fn log(&self) {
