@@ -199,6 +199,38 @@ def tls_handshakes_longer_than_it_lives(ends):
 
 # Kinds of events in log lines (`RoleEvent`).
 AUTH_DENIED, TOKEN_DENIED, TLS_FAILED, PATH, REFUSED, OUTPUT = 0, 1, 2, 5, 7, 10
+def tls_handshakes_in_no_time(ends):
+    """One that took longer than ten seconds, and no time at all."""
+    ends.supervisor.send(STATS + b"\x00\x00" + bytes(12) + b"\x01" + b"\x00\x00")
+
+
+def close_code_that_is_none(ends):
+    ends.take_target()
+    time.sleep(0.3)
+    ends.ended(b"\x01\x02\x00" + varint(UNHEARD_OF) + b"\x00\x00\x00")
+
+
+def handshake_longer_than_its_connection(ends):
+    ends.take_target()
+    time.sleep(0.3)
+    took = b"\x01" + varint(UNHEARD_OF) + b"\x00"
+    ends.supervisor.send(message(GatewayToSupervisor.REQUESTED, b"\x01" + ends.id + bytes(8) + took))
+
+
+def request_longer_than_a_record(ends):
+    ends.take_target()
+    time.sleep(0.3)
+    host = b"\x01" + varint(257) + b"h" * 257
+    ends.supervisor.send(message(GatewayToSupervisor.REQUESTED, b"\x01" + ends.id + host + bytes(8)))
+
+
+def more_dropped_lines_than_it_can_have_made(ends):
+    ends.log.send(lines(dropped=(1 << 32) - 1))
+
+
+# Stands in no record and no metric by itself.
+UNHEARD_OF = 54_321
+
 
 
 def varint(number):
@@ -319,13 +351,23 @@ VIOLATIONS = [
     descriptors, ready_again, report_of_nothing, end_of_another_connection, loss_of_another_connection,
     answer_without_a_question, wrong_acknowledgement, session_without_a_target, end_said_twice,
     loss_of_what_has_a_target, more_bytes_than_time_allows, more_frames_than_time_allows, more_answers_than_requests,
-    more_tls_handshakes_than_connections, tls_handshakes_longer_than_it_lives,
+    more_tls_handshakes_than_connections, tls_handshakes_longer_than_it_lives, tls_handshakes_in_no_time,
+    close_code_that_is_none, more_dropped_lines_than_it_can_have_made,
     denial_in_the_log, denial_of_a_token_in_the_log, output_of_a_program_in_the_log, noise_for_the_log,
 ]  # fmt: skip
 
 
 def leave(ends, how, is_late):
     """Reports the end of a connection that has a target, before or after the connector has reported the target; and
+# What a gateway may say where there is a journal, and must not be believed.
+IMPOSSIBLE = [
+    more_bytes_than_time_allows, more_frames_than_time_allows, more_answers_than_requests,
+    more_tls_handshakes_than_connections, tls_handshakes_longer_than_it_lives, tls_handshakes_in_no_time,
+    close_code_that_is_none, handshake_longer_than_its_connection, request_longer_than_a_record,
+    more_dropped_lines_than_it_can_have_made,
+]  # fmt: skip
+
+
     continues to use both."""
     ends.take_target()
     if is_late:

@@ -9,6 +9,7 @@ import time
 
 import pytest
 from harness import gateway, processes, rogue
+from test_records import Recorded
 from harness.instance import Instance
 
 pytestmark = pytest.mark.ours_only("roles in processes of their own")
@@ -60,6 +61,26 @@ def test_a_role_that_is_ready_twice_is_killed_and_replaced(directory, echo_targe
         assert not processes.wait_gone([pid], 2)
         assert processes.wait_for(lambda: serves(running), 5)
         assert set(re.findall(rf"\(pid (\d+)\).*{fault}", running.log)) == {str(pid)}
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a journal of its own needs a mount namespace")
+@pytest.mark.parametrize("act", rogue.IMPOSSIBLE, ids=lambda act: act.__name__)
+def test_no_number_that_can_not_be_is_recorded_or_counted(directory, echo_target, act):
+    program = rogue.install(directory, gateway.command(), act)
+    with Recorded(directory, echo_target.port, "workers = 1", program=program) as running:
+        with running.connect() as bait:
+            bait.sendall(b"G")
+            assert processes.wait_for(lambda: "protocol violation" in told(running), 8)
+        # Another gateway serves, and the session of the one before has its record.
+        assert processes.wait_for(lambda: serves(running), 5)
+        assert processes.wait_for(lambda: "closed by client" in told(running), 5)
+        places = running.ctl("metrics", "vnc") + running.ctl("status", "vnc") + told(running)
+        for number in [2**64 - 1, 2**32 - 1, rogue.UNHEARD_OF, "h" * 257]:
+            assert str(number) not in places
+
+
+def told(running):
+    return running.records_file.read_bytes().decode(errors="replace") if running.records_file.exists() else ""
+
 
 
 class Watched(Instance):

@@ -127,4 +127,13 @@ impl Dialled {
 
     /// Maximum length of target, user name and reason, in bytes.
     pub const MAX_TEXT: usize = 300;
+
+    /// Whether every text fits.
+    #[must_use]
+    pub fn fits(&self) -> bool {
+        [Some(&self.target), self.failure.as_ref(), self.user.as_ref(), self.token.as_ref()]
+            .into_iter()
+            .flatten()
+            .all(|text| text.len() <= Self::MAX_TEXT)
+    }
 }

@@ -172,6 +172,12 @@ impl SessionSummary {
     /// Maximum length of a reason in bytes (RFC 6455 section 5.5). Invalid characters take up to three times
     /// as many.
     pub const MAX_REASON: usize = 123;
+
+    /// Whether the status code is one of RFC 6455 section 7.4.2, and the reason fits into a Close frame.
+    #[must_use]
+    pub fn is_possible(&self) -> bool {
+        (1000..5000).contains(&self.close_code) && self.close_reason.len() <= 3 * Self::MAX_REASON
+    }
 }
 
 /// The side or the cause that ended a session.

@@ -86,7 +86,6 @@ impl Stats {
         let requests = connections.saturating_mul(requests);
         let opened = self.handshakes.get(&Handshake::Opened).copied().unwrap_or_default();
         let handshakes = total([self.tls.total(), Some(self.tls_failures)]);
-        let microseconds = self.tls.total().map(|count| u128::from(count) * age.as_micros());
         self.responses.keys().all(|code| (100..600).contains(code))
             && has_grown(&earlier.responses, &self.responses)
             && has_grown(&earlier.handshakes, &self.handshakes)
@@ -96,7 +95,7 @@ impl Stats {
             && total(self.responses.values().copied().map(Some)).is_some_and(|sum| sum <= requests)
             && total(self.handshakes.values().copied().map(Some)).is_some_and(|sum| sum <= requests)
             && handshakes.is_some_and(|sum| sum <= connections)
-            && microseconds.is_some_and(|most| u128::from(self.tls.microseconds) <= most)
+            && self.tls.is_possible(age)
     }
 
     /// Adds the counters of another gateway.
@@ -156,6 +155,18 @@ impl Durations {
     /// Number of durations; `None` if it overflows.
     fn total(&self) -> Option<u64> {
         total(self.counts.map(Some))
+    }
+
+    /// Whether the sum can be that of so many durations between the bounds, none of them longer than `longest`.
+    fn is_possible(&self, longest: Duration) -> bool {
+        let longest = longest.as_micros();
+        let bounds = || BOUNDS.iter().map(|bound| u128::from(*bound) * 1000);
+        let sum = |bounds: &mut dyn Iterator<Item = u128>| -> u128 {
+            self.counts.iter().zip(bounds).map(|(count, bound)| u128::from(*count) * bound).sum()
+        };
+        let least = sum(&mut [0].into_iter().chain(bounds()));
+        let most = sum(&mut bounds().chain([longest]).map(|bound| bound.min(longest)));
+        (least..=most).contains(&u128::from(self.microseconds))
     }
 
     fn has_grown_from(&self, earlier: &Self) -> bool {
@@ -228,7 +239,7 @@ mod tests {
         let nothing = Stats::default();
         assert!(counted.is_possible(&nothing, &bounds) && counted.is_possible(&counted, &bounds));
         assert!(!nothing.is_possible(&counted, &bounds), "less than before");
-        let acts: [Act; 10] = [
+        let acts: [Act; 12] = [
             ("no status", |stats| stats.count_response(600)),
             ("fewer answers", |stats| _ = stats.responses.insert(200, 0)),
             ("no more of a kind", |stats| _ = stats.handshakes.remove(&Handshake::Opened)),
@@ -238,7 +249,12 @@ mod tests {
             ("more refusals than requests", |stats| _ = stats.handshakes.insert(Handshake::Malformed, 6)),
             ("more handshakes than connections", |stats| stats.tls_failures = 2),
             ("handshakes beyond all numbers", |stats| stats.tls.counts[12] = u64::MAX),
-            ("longer than it lives", |stats| stats.tls.microseconds = 1_000_001),
+            ("longer than it lives", |stats| {
+                stats.tls = Durations::default();
+                stats.tls.count(Duration::from_micros(1_000_001));
+            }),
+            ("longer than its bound", |stats| stats.tls.microseconds = 5001),
+            ("shorter than its bound", |stats| stats.tls.microseconds = 999),
         ];
         for (what, act) in acts {
             let mut stats = counted.clone();

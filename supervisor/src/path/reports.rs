@@ -79,8 +79,9 @@ impl Generation {
                 }
                 None => Escaped(&dialled.target).to_string(),
             };
-            let is_known = state.connections.borrow().is_known(dialled.id);
-            if let Some(connect) = dialled.connect.filter(|_| is_known) {
+            // Once for each connection, however often it is said.
+            let is_first = state.connections.borrow().awaits_target(dialled.id);
+            if let Some(connect) = dialled.connect.filter(|_| is_first) {
                 state.counters.connects.borrow_mut().count(connect);
             }
             let escaped = |text: &Option<String>| text.as_deref().map(|text| Escaped(text).to_string());

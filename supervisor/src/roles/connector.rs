@@ -4,7 +4,7 @@ use std::io;
 use std::rc::Rc;
 
 use common::ipc::ConnectionId;
-use common::ipc::connector::{ConnectorToSupervisor, MAX_SETTLED, SupervisorToConnector};
+use common::ipc::connector::{ConnectorToSupervisor, Dialled, MAX_SETTLED, SupervisorToConnector};
 use common::ipc::setup;
 use common::ipc::sockets::{MAX_SOCKET_QUESTIONS, NoSocket, SocketName};
 use common::log::budget::cost;
@@ -191,11 +191,11 @@ impl Spec for ConnectorSpec {
         match message {
             ConnectorToSupervisor::Dialled(all) => {
                 let connections = self.scope.state.connections.borrow();
-                if !all
-                    .iter()
-                    .all(|one| one.connect.is_none_or(|took| connections.can_have_taken(one.id, took)))
-                {
-                    return Err(Fault::Violation("a time that can't be".into()));
+                let can_be = |one: &Dialled| {
+                    one.fits() && connections.can_have_taken(one.id, one.connect.unwrap_or_default())
+                };
+                if !all.iter().all(can_be) {
+                    return Err(Fault::Violation("a time or a text that can't be".into()));
                 }
                 drop(connections);
                 let costs = all

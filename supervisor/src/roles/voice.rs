@@ -32,6 +32,9 @@ const MAX_LINE: usize = 1024;
 /// Maximum size of one read, in bytes.
 const MAX_READ: usize = 4096;
 
+/// Maximum number of lines that a role can have dropped itself, per second of its life: more than it could format.
+const MAX_DROPPED: u64 = 1_000_000;
+
 /// Pause in reading standard error after the role has exceeded its budget of log lines.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -55,6 +58,10 @@ pub(crate) struct Voice {
     label: String,
     about: About,
     budget: RefCell<Budget>,
+    /// Time of the role's start.
+    since: Instant,
+    /// Number of lines that the role has reported as dropped.
+    said_dropped: Cell<u64>,
     /// Number of dropped lines that has not been logged yet.
     dropped: Cell<u64>,
     /// The last line on standard error.
@@ -76,8 +83,17 @@ impl Voice {
     /// Creates the source of a role. Its lines begin with `label`.
     pub(crate) fn new(role: RoleName, label: &str, about: About) -> Rc<Self> {
         let label = label.to_owned();
-        let (budget, dropped) = (RefCell::new(Budget::patient(Instant::now())), Cell::new(0));
-        Rc::new(Self { role, label, about, budget, dropped, last_error: RefCell::default() })
+        let since = Instant::now();
+        Rc::new(Self {
+            role,
+            label,
+            about,
+            budget: RefCell::new(Budget::patient(since)),
+            since,
+            said_dropped: Cell::default(),
+            dropped: Cell::default(),
+            last_error: RefCell::default(),
+        })
     }
 
     /// Adds a connection, which increases the budget of log lines.
@@ -202,6 +218,12 @@ impl Voice {
 
     fn take(&self, lines: &LogLines) -> Result<(), Fault> {
         log::show_marks(&lines.marks);
+        self.said_dropped.set(self.said_dropped.get() + u64::from(lines.dropped));
+        if self.said_dropped.get() > (self.since.elapsed().as_secs() + 2) * MAX_DROPPED {
+            return Err(Fault::Violation(
+                "it says that it has dropped more lines than it can have made".into(),
+            ));
+        }
         if (lines.dropped > 0 || lines.lines.is_empty() && lines.marks.is_empty())
             && self.may_log(cost(""))?
         {

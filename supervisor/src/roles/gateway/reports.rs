@@ -15,9 +15,6 @@ use crate::roles::peer::Fault;
 use crate::roles::scope::Scope;
 use crate::state::connections::Todo;
 
-/// Maximum length of a reason in a Close frame, if each byte is replaced by U+FFFD.
-const MAX_REASON: usize = 3 * SessionSummary::MAX_REASON;
-
 /// Handles a message of a serving gateway.
 pub(super) fn take(
     scope: &Scope,
@@ -79,19 +76,18 @@ fn take_report(scope: &Scope, gateway: &Gateway, report: Report) -> Result<(), F
     gateway.take_acknowledgements(scope);
     let mut connections = scope.state.connections.borrow_mut();
     let mut todo = Todo::default();
-    let mut too_long = None;
+    let mut impossible = None;
     for id in report.lost {
         todo.and(connections.lost(id, gateway.id));
     }
     for ended in report.ended {
-        let reason = ended.session.as_ref().map_or(0, |session| session.close_reason.len());
-        if reason > MAX_REASON {
-            too_long = Some(ended.id);
+        if !ended.session.as_ref().is_none_or(SessionSummary::is_possible) {
+            impossible = Some(ended.id);
             break;
         }
         todo.and(connections.ended(ended, gateway.id));
     }
-    let foreign = too_long.or(todo.violation_of(gateway.id));
+    let foreign = impossible.or(todo.violation_of(gateway.id));
     drop(connections);
     scope.state.leave(todo);
     foreign.map_or(Ok(()), |id| Err(Fault::foreign(id)))
@@ -139,7 +135,11 @@ fn take_requests(scope: &Scope, gateway: &Gateway, requested: Vec<Requested>) ->
     gateway.take_acknowledgements(scope);
     let mut connections = scope.state.connections.borrow_mut();
     for Requested { id, request } in requested {
-        if !request.fits() || !connections.requested(id, request, gateway.id) {
+        let took = request.handshake.unwrap_or_default();
+        if !request.fits() || !connections.can_have_taken(id, took) {
+            return Err(Fault::foreign(id));
+        }
+        if !connections.requested(id, request, gateway.id) {
             return Err(Fault::foreign(id));
         }
     }

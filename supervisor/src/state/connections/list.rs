@@ -15,9 +15,9 @@ impl Connections {
         self.entries.is_empty()
     }
 
-    /// Whether the connection exists.
-    pub(crate) fn is_known(&self, id: ConnectionId) -> bool {
-        self.entries.contains_key(&id)
+    /// Whether the connection exists and has no session yet.
+    pub(crate) fn awaits_target(&self, id: ConnectionId) -> bool {
+        self.entries.get(&id).is_some_and(|entry| entry.facts.session.is_none())
     }
 
     /// Whether an operation of a role for this connection can have taken this long: not longer than the time

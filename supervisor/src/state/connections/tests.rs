@@ -313,6 +313,16 @@ fn a_target_can_not_have_been_reached_before_its_client_came() {
 }
 
 #[test]
+fn a_target_counts_once_however_often_it_is_told_of() {
+    let mut connections = table();
+    let id = handed_over(&mut connections);
+    assert!(connections.awaits_target(id));
+    nothing(&connections.dialled(id, 1, "here".into()));
+    assert!(!connections.awaits_target(id));
+    assert!(!connections.awaits_target(ConnectionId(77)));
+}
+
+#[test]
 fn a_role_names_the_clients_of_its_own_connections_and_of_no_others() {
     let mut connections = table();
     let client = Named::Client(ClientAddr::Unix("/run/x".into()));
