@@ -40,7 +40,7 @@ use tokio::runtime::LocalOptions;
 use life::daemon::{self, Daemon};
 use life::upgrade::{self, Inheritance, Start};
 use os::log::{self, Log};
-use os::{limits, notify, process, program};
+use os::{limits, notify, orphans, process, program};
 use roles::signer;
 use run::ServiceError;
 
@@ -207,6 +207,7 @@ fn serve(log: Log, service: impl Future<Output = Result<u8, ServiceError>>) -> u
         tracing::warn!("roles may get descriptors that are not theirs: {error}");
     }
     limits::raise_limit();
+    orphans::adopt();
     let mut event_loop = tokio::runtime::Builder::new_current_thread();
     let served = match event_loop.enable_all().build_local(LocalOptions::default()) {
         Ok(event_loop) => event_loop.block_on(async {
@@ -225,12 +226,15 @@ fn serve(log: Log, service: impl Future<Output = Result<u8, ServiceError>>) -> u
     status
 }
 
-/// Waits for the roles, which were killed when their handles were dropped, so that none outlives the
-/// supervisor.
+/// Waits for the roles, which were killed when their handles were dropped, so that neither they nor their
+/// descendants outlive the supervisor.
 fn reap_roles() {
     for _ in 0..REAP_ROUNDS {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::StillAlive) => sleep(REAP_PAUSE),
+            Ok(WaitStatus::StillAlive) => {
+                orphans::end_all();
+                sleep(REAP_PAUSE);
+            }
             Ok(_) => {}
             Err(_) => return,
         }

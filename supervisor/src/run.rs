@@ -70,7 +70,7 @@ pub(crate) async fn run(
     let metrics = control.exporter.listen(&config)?;
     let mut tasks = Tasks::new();
     spawn(&mut tasks, "process::keep_reaping", process::keep_reaping());
-    spawn(&mut tasks, "orphans::keep_reaping", orphans::keep_reaping());
+    spawn(&mut tasks, "orphans::keep_ending", orphans::keep_ending());
     let port = listeners.iter().find_map(Listening::port);
     let program = Program::of(&config, port, None)?;
     let generation = tokio::select! {
@@ -116,6 +116,7 @@ pub(crate) async fn take_over(
     let control = Control::new(Rc::default());
     let mut tasks = Tasks::new();
     spawn(&mut tasks, "process::keep_reaping", process::keep_reaping());
+    spawn(&mut tasks, "orphans::keep_ending", orphans::keep_ending());
     signals::unblock();
     let asked = control.intake.state.reload_requests.ask(Kind::AfterUpgrade);
     upgrade::adopt(&control, &config, inheritance, path.as_deref(), asked);

@@ -15,7 +15,9 @@ import sys
 import termios
 import time
 
-from .messages import VERSION, Ack, GatewayToConnector, GatewayToSupervisor, LogMessage, SupervisorToGateway
+from .messages import (
+    VERSION, Ack, GatewayToConnector, GatewayToSupervisor, LogMessage, SupervisorToGateway, WrapperToSupervisor,
+)  # fmt: skip
 
 
 def message(tag, fields=b""):
@@ -197,8 +199,6 @@ def tls_handshakes_longer_than_it_lives(ends):
     ends.supervisor.send(STATS + b"\x00\x00" + b"\x01" + bytes(12) + MOST + b"\x00")
 
 
-# Kinds of events in log lines (`RoleEvent`).
-AUTH_DENIED, TOKEN_DENIED, TLS_FAILED, PATH, REFUSED, OUTPUT = 0, 1, 2, 5, 7, 10
 def tls_handshakes_in_no_time(ends):
     """One that took longer than ten seconds, and no time at all."""
     ends.supervisor.send(STATS + b"\x00\x00" + bytes(12) + b"\x01" + b"\x00\x00")
@@ -231,6 +231,8 @@ def more_dropped_lines_than_it_can_have_made(ends):
 # Stands in no record and no metric by itself.
 UNHEARD_OF = 54_321
 
+# Kinds of events in log lines (`RoleEvent`).
+AUTH_DENIED, TOKEN_DENIED, TLS_FAILED, PATH, REFUSED, OUTPUT = 0, 1, 2, 5, 7, 10
 
 
 def varint(number):
@@ -357,8 +359,6 @@ VIOLATIONS = [
 ]  # fmt: skip
 
 
-def leave(ends, how, is_late):
-    """Reports the end of a connection that has a target, before or after the connector has reported the target; and
 # What a gateway may say where there is a journal, and must not be believed.
 IMPOSSIBLE = [
     more_bytes_than_time_allows, more_frames_than_time_allows, more_answers_than_requests,
@@ -368,6 +368,8 @@ IMPOSSIBLE = [
 ]  # fmt: skip
 
 
+def leave(ends, how, is_late):
+    """Reports the end of a connection that has a target, before or after the connector has reported the target; and
     continues to use both."""
     ends.take_target()
     if is_late:
@@ -468,6 +470,31 @@ def install_ready_twice(directory, program, rogue):
         f"from harness import rogue\nrogue.double({str(worker)!r}, {str(directory / 'played')!r}, {rogue!r})\n",
     )
     return str(copy)
+
+
+def install_role(directory, program, role, act):
+    """Gives the program that starts the service with roles of this name that do `act` in place of their work."""
+    worker = pathlib.Path(program).resolve().parent / "websockify-worker"
+    copy = directory / "websockify"
+    shutil.copy(program, copy)
+    path = str(pathlib.Path(__file__).parents[1])
+    replace(
+        directory / "websockify-worker",
+        f"#!{sys.executable}\nimport os, sys\nif sys.argv[1] != {role!r}:\n    os.execv({str(worker)!r}, sys.argv)\n"
+        f"sys.path.insert(0, {path!r})\nfrom harness import rogue\nrogue.{act.__name__}()\n",
+    )
+    return str(copy)
+
+
+def leave_the_channel():
+    """A wrapper that says that its program runs, closes its channel, and goes on."""
+    supervisor = socket.socket(fileno=0)
+    supervisor.setblocking(True)
+    supervisor.recv(1 << 14)
+    supervisor.send(message(WrapperToSupervisor.STARTED, b"\x02"))
+    time.sleep(0.3)
+    supervisor.close()
+    time.sleep(60)
 
 
 def install_failing(directory, program, role, flag):

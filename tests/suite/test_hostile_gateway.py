@@ -3,14 +3,13 @@
 import json
 import os
 import re
-import signal
 import socket
 import time
 
 import pytest
 from harness import gateway, processes, rogue
-from test_records import Recorded
 from harness.instance import Instance
+from test_records import Recorded
 
 pytestmark = pytest.mark.ours_only("roles in processes of their own")
 
@@ -62,6 +61,7 @@ def test_a_role_that_is_ready_twice_is_killed_and_replaced(directory, echo_targe
         assert processes.wait_for(lambda: serves(running), 5)
         assert set(re.findall(rf"\(pid (\d+)\).*{fault}", running.log)) == {str(pid)}
 
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="a journal of its own needs a mount namespace")
 @pytest.mark.parametrize("act", rogue.IMPOSSIBLE, ids=lambda act: act.__name__)
 def test_no_number_that_can_not_be_is_recorded_or_counted(directory, echo_target, act):
@@ -80,7 +80,6 @@ def test_no_number_that_can_not_be_is_recorded_or_counted(directory, echo_target
 
 def told(running):
     return running.records_file.read_bytes().decode(errors="replace") if running.records_file.exists() else ""
-
 
 
 class Watched(Instance):
@@ -161,30 +160,6 @@ def test_a_gateway_that_ignores_the_order_to_end_has_no_key_and_is_killed(direct
         assert not processes.wait_gone([rogue_pid], 10)
         running.wait_log(r"gateway 1 \(pid \d+\) was told to end and has not; it is killed")
         assert processes.wait_for(lambda: len(running.status()["generations"]) == 1, 3)
-
-
-@pytest.mark.parametrize("order", ["reload", "end"])
-def test_no_stopped_role_outlives_the_order_to_end(directory, echo_target, authority, order):
-    certificate, key = authority.issue()
-    settings = (
-        f'workers = 2\n[tls]\ncertificate = "{certificate}"\nkey = "{key}"\n'
-        f'[metrics]\nlisten = "127.0.0.1:{gateway.free_port()}"'
-    )
-    with Instance(directory, echo_target.port, settings) as running:
-        with running.websocket() as websocket:
-            websocket.expect_echo()
-        names = ["gateway", "signer", "connector"] + ["exporter"] * (order == "end")
-        pids = [pid for role in names for pid in processes.with_role(running.pid, role)]
-        assert len(pids) == len(names) + 1
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-        if order == "reload":
-            running.reload()
-            assert not processes.wait_gone(pids, 10)
-        else:
-            running.process.terminate()
-            assert running.process.wait(8) == 0
-            assert not processes.wait_gone(pids, 2)
 
 
 def test_a_flood_of_acknowledgements_is_bounded(directory, echo_target):

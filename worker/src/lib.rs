@@ -5,6 +5,7 @@ pub mod beneath;
 pub mod connector;
 pub mod echo;
 pub mod exporter;
+mod family;
 pub mod gateway;
 pub mod plugin;
 mod role;

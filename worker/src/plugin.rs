@@ -2,7 +2,8 @@
 //!
 //! This process stays as its parent, as both may be alone in a PID namespace: a process 1 must reap orphans,
 //! and it would ignore signals that it does not handle. Without such a namespace, this process adopts the
-//! orphans, so that the supervisor recognises them as descendants.
+//! orphans, so that the supervisor recognises them as descendants, and kills them when the program or the
+//! supervisor has ended.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -13,11 +14,11 @@ use common::ipc::setup::RunAs;
 use common::sys::{inherited, session};
 use nix::errno::Errno;
 use nix::sys::prctl;
-use nix::sys::signal::Signal;
-use nix::sys::wait::{WaitStatus, waitpid};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use crate::sandbox;
+use crate::{family, sandbox};
 
 /// The first argument is the user to change to (`UID:GID`, or `-` to keep the user). If the second is
 /// `apart`, the program is isolated from other processes. The rest is the program with its arguments. Returns
@@ -38,14 +39,18 @@ pub fn run(mut arguments: impl Iterator<Item = OsString>) -> io::Result<u8> {
     if apart {
         sandbox::keep_program_apart();
     }
-    // The program must not outlive its parent. This comes after the change of the user, which would have
-    // reset it.
-    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    // The kernel sends SIGTERM when the supervisor has ended. The signals are blocked so that none is missed. This
+    // comes after the change of the user, which would have reset it.
+    let ends = SigSet::from_iter([Signal::SIGCHLD, Signal::SIGTERM]);
+    ends.thread_block()?;
+    prctl::set_pdeathsig(Signal::SIGTERM)?;
     prctl::set_child_subreaper(true)?;
     let started = start(&program, arguments, stdin, stdout);
     let child = started
         .map_err(|error| io::Error::new(error.kind(), format!("cannot execute {program:?}: {error}")))?;
-    wait_for(child)
+    let code = wait_for(child, &ends);
+    family::kill_rest();
+    code
 }
 
 /// Starts the program. This process keeps none of its streams, so that their other ends notice when the
@@ -63,12 +68,13 @@ fn start(
     Ok(Pid::from_raw(i32::try_from(child.id()).unwrap_or(0)))
 }
 
-/// Waits for the end of `child`, and reaps orphans meanwhile.
-fn wait_for(child: Pid) -> io::Result<u8> {
+/// Waits for the end of `child` or of the supervisor, and reaps orphans meanwhile.
+fn wait_for(child: Pid, ends: &SigSet) -> io::Result<u8> {
     loop {
-        let code = match waitpid(None, None) {
+        let code = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::Exited(pid, code)) if pid == child => code,
             Ok(WaitStatus::Signaled(pid, signal, _)) if pid == child => 128 + signal as i32,
+            Ok(WaitStatus::StillAlive) if ends.wait()? == Signal::SIGTERM => 128 + Signal::SIGTERM as i32,
             Ok(_) | Err(Errno::EINTR) => continue,
             Err(error) => return Err(error.into()),
         };

@@ -5,6 +5,7 @@ use std::io;
 use caps::CapSet;
 use common::ipc::setup::RunAs;
 use nix::sys::prctl;
+use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Uid, getgroups, setgroups, setresgid, setresuid};
 
 /// Drops user, groups and capabilities, and every way to regain them.
@@ -30,11 +31,14 @@ pub(super) fn drop_privileges(run_as: Option<RunAs>) -> io::Result<()> {
     keep_privileges()
 }
 
-/// Keeps user and capabilities, and gives up every way to gain more.
+/// Keeps user and capabilities, gives up every way to gain more, and has the kernel kill this process when the
+/// supervisor ends.
 pub(super) fn keep_privileges() -> io::Result<()> {
     prctl::set_no_new_privs()?;
     // Neither a core file nor a debugger of the same user may reveal the role's secrets.
     prctl::set_dumpable(false)?;
+    // A role that hangs does not see that its channel is closed. A change of the user would reset this.
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
     Ok(())
 }
 

@@ -5,7 +5,6 @@
 //! orphans (prctl(2), `PR_SET_CHILD_SUBREAPER`), so that it still knows a program that goes to the
 //! background. It is not confined, as the program would inherit that.
 
-mod family;
 mod identity;
 mod output;
 
@@ -25,7 +24,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
-use crate::role;
+use crate::{family, role};
 
 /// Runs the role until no process of the program is left, or until the supervisor closes the channel, which
 /// ends the program.

@@ -62,12 +62,11 @@ impl Run {
     pub(super) async fn next(&mut self) -> Event {
         match self.wrapper.peer.channel.receive().await {
             Ok(WrapperToSupervisor::Ended(end)) if self.ended.is_none() => return Event::Ended(end),
+            // That is what an end looks like: all is said.
             Err(ChannelError::Closed) => {}
-            _ => {
-                tracing::error!("killed the wrapper (pid {}): protocol violation", self.wrapper.process.pid);
-                self.wrapper.process.send_kill();
-            }
+            _ => tracing::error!("killed the wrapper (pid {}): protocol violation", self.wrapper.process.pid),
         }
+        self.wrapper.process.send_kill();
         let _ = self.wrapper.process.wait().await;
         Event::Gone
     }

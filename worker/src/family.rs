@@ -1,14 +1,16 @@
-//! The processes of the wrapped program: all descendants of the wrapper, which also adopts orphans.
+//! The processes of a program that this process has started: all its descendants, as it also adopts orphans
+//! (prctl(2), `PR_SET_CHILD_SUBREAPER`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 /// Interval at which the processes are polled.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -17,35 +19,36 @@ const PAUSE: Duration = Duration::from_millis(10);
 const KILLED: Duration = Duration::from_secs(2);
 
 /// Ends all processes: sends SIGTERM, and SIGKILL after `grace`.
-pub(super) async fn end(grace: Duration) {
+pub(crate) async fn end(grace: Duration) {
     signal_all(Signal::SIGTERM);
     // A stopped process would not act on SIGTERM.
     signal_all(Signal::SIGCONT);
     let deadline = Instant::now() + grace;
     while !all_reaped() {
         if Instant::now() >= deadline {
-            return kill_all().await;
+            let left = kill_rest();
+            if let Some(pid) = left.first() {
+                let count = left.len();
+                tracing::warn!("{count} processes of the wrapped program can't be ended, such as {pid}");
+            }
+            return;
         }
         sleep(PAUSE).await;
     }
 }
 
-/// Kills all processes, repeatedly because they may have started others meanwhile.
-async fn kill_all() {
+/// Kills all processes and waits for their end. Returns those that can't be killed.
+pub(crate) fn kill_rest() -> Vec<Pid> {
     let deadline = Instant::now() + KILLED;
+    // Repeatedly, because processes may have started others meanwhile.
     while !all_reaped() {
         signal_all(Signal::SIGKILL);
         if Instant::now() >= deadline {
-            let left = descendants(getpid(), &parents());
-            tracing::warn!(
-                "{} processes of the wrapped program can't be ended, such as {}",
-                left.len(),
-                left.first().map_or(0, |pid| pid.as_raw()),
-            );
-            return;
+            return descendants(getpid(), &parents());
         }
-        sleep(PAUSE).await;
+        thread::sleep(PAUSE);
     }
+    Vec::new()
 }
 
 /// Reaps children that have ended. Returns whether none is left.
