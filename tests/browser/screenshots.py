@@ -23,19 +23,19 @@ TERMINAL = [
     "xterm", "-fa", "DejaVu Sans Mono", "-fs", "10", "-bg", "#101820", "-fg", "#e8e8e8", "-cr", "#101820",
     "-bw", "0", "-b", "14", "+sb", "-geometry", "92x20+130+70", "-e", "sh", "-c",
 ]  # fmt: skip
+STATUS_IS_HIDDEN = "return !document.querySelector('#noVNC_status').classList.contains('noVNC_open')"
 COMMANDS = ["status vnc", "sessions vnc", "metrics vnc | grep relayed_bytes_total"]
 
 
-def script(run, config):
-    """Shows each command behind a prompt, and what it prints."""
+def script(run, config, age, shown):
+    """Shows each command behind a prompt, and what it prints; makes the file `shown` at the end."""
     program = os.path.join(os.path.dirname(gateway.command()), "websockifyctl")
-    # Sessions that are a moment old have more to show.
-    lines = ["sleep 3"]
+    lines = [f"sleep {age}"]
     for command in COMMANDS:
         word, *more = command.split(" ", 1)
         real = f"{shlex.join([program, '--run', str(run), '--config', str(config), word])} {''.join(more)}"
         lines += [f"printf '\\033[1;32m$\\033[0m websockifyctl {command}\\n'", real, "echo"]
-    return "\n".join([*lines, "exec sleep 600"])
+    return "\n".join([*lines, f"touch {shown}", "exec sleep 600"])
 
 
 @contextlib.contextmanager
@@ -48,8 +48,8 @@ def served(desktop, directory):
         yield instance
 
 
-def desktop(browser, file):
-    """noVNC with a desktop, on which a terminal shows the instance."""
+def desktop(browser, file, age=3):
+    """noVNC with a desktop, on which a terminal shows the instance and its session, which is some seconds old."""
     fit_window(browser)
     with tempfile.TemporaryDirectory(prefix="websockify-test-") as name:
         directory = pathlib.Path(name)
@@ -59,10 +59,10 @@ def desktop(browser, file):
             open_novnc(browser, f"http://localhost:{instance.port}")
             colour = tuple(bytes.fromhex(BACKGROUND[1:]))
             assert_shows(browser, colour, 30, SIZE)
-            desktop.show(*TERMINAL, script(directory / "run", instance.config.parent))
-            assert processes.wait_for(desktop.is_shown, 10, 0.1)
-            # What noVNC says of the connection fades meanwhile, and its bar closes.
-            browser.execute_async_script("setTimeout(arguments[0], 6000)")
+            shown = directory / "shown"
+            desktop.show(*TERMINAL, script(directory / "run", instance.config.parent, age, shown))
+            assert processes.wait_for(shown.exists, 30, 0.1)
+            assert processes.wait_for(lambda: browser.execute_script(STATUS_IS_HIDDEN), 10, 0.1)
             browser.execute_script("document.querySelector('#noVNC_control_bar').classList.add('noVNC_open')")
             browser.execute_async_script("setTimeout(arguments[0], 1000)")
             browser.save_screenshot(str(file))
