@@ -1,3 +1,4 @@
+# shellcheck shell=sh disable=SC2034
 # Sourced by the scripts in this directory: name, files and dates of packages.
 #
 #   . packaging/release.sh        in the top directory of the sources
@@ -44,5 +45,7 @@ packaging/install --destdir "$stage/root" --prefix "${prefix-/usr}" --libdir "${
 root=$stage/root
 gzip -9n "$root${prefix-/usr}/share/doc/websockify/THIRD-PARTY-LICENSES" "$root${prefix-/usr}"/share/man/man?/*
 programs=$(find "$root" -type f -exec sh -c 'head -c 4 "$1" | grep -q "^.ELF"' _ {} \; -print)
+# shellcheck disable=SC2086 # Several programs.
 packaging/check-glibc $programs
+# shellcheck disable=SC2086
 strip --strip-unneeded --remove-section=.comment --remove-section=.note $programs

@@ -9,7 +9,8 @@ import threading
 import time
 
 import pytest
-from harness import client, gateway, http as requests, processes
+from harness import client, gateway, processes
+from harness import http as requests
 
 ORIGIN = "https://vnc.example.com"
 

@@ -7,7 +7,6 @@ import re
 import socket
 import subprocess
 import threading
-import time
 
 import pytest
 from harness import gateway, processes
@@ -151,7 +150,10 @@ def test_metrics(instance):
     assert text.endswith("# EOF\n")
 
 
-@pytest.mark.parametrize("request_bytes", [b"\n", b"nonsense\n", b'{"request":"halt"}\n', b"x" * 5000, b"[" * 4000 + b"\n", b'["status"]\n'])
+WRONG = [b"\n", b"nonsense\n", b'{"request":"halt"}\n', b"x" * 5000, b"[" * 4000 + b"\n", b'["status"]\n']
+
+
+@pytest.mark.parametrize("request_bytes", WRONG)
 def test_an_invalid_request_is_rejected_without_an_effect(instance, request_bytes):
     try:
         assert "failed" in instance.ask(request_bytes)

@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import pytest
-from harness import gateway, http, processes, targets
+from harness import gateway, http, processes
 
 pytestmark = pytest.mark.ours_only("the original has a process for each client")
 

@@ -25,7 +25,7 @@ MOST_SESSIONS = 100
 @contextlib.contextmanager
 def limited(pids):
     """Moves processes to a group with this memory limit. Yields the file that counts the kernel's kills there."""
-    for place, limit, events in VERSIONS:
+    for place, limit, events in VERSIONS:  # noqa: B007 (used behind the loop)
         group = pathlib.Path(place) / f"websockify-test-{os.getpid()}"
         with contextlib.suppress(OSError):
             group.mkdir()

@@ -9,10 +9,10 @@ import socket
 import time
 
 import pytest
-from harness import frames, gateway, http as clients, mode, processes
+from harness import frames, gateway, mode, processes
+from harness import http as clients
 from prometheus_client.openmetrics import parser
 from test_control import Controlled
-from test_reload import wait_roles
 from test_upgrade import Installed
 
 pytestmark = pytest.mark.ours_only("metrics")

@@ -6,7 +6,7 @@ import signal
 import stat
 
 import pytest
-from harness import gateway, processes, recording, targets
+from harness import gateway, processes, recording
 
 EVERY_BYTE = bytes(range(256)) + b"'\\\"" + "ü€".encode()
 

@@ -7,7 +7,7 @@ import ssl
 import sys
 
 import pytest
-from harness import gateway, http, processes
+from harness import http, processes
 from test_control import Controlled
 from test_service import FAKE_JOURNAL, journal_fields, split_records
 

@@ -1,6 +1,5 @@
 """Started as root, every unix socket that root names is reached, though those who serve are not root."""
 
-import contextlib
 import os
 import re
 import socket

@@ -38,7 +38,7 @@ class Stream:
                 self.check(self.sent - PIECE)
                 time.sleep(PAUSE_SECONDS)
             self.check(self.sent)
-        except Exception as error:  # noqa: BLE001: the case reports every exception.
+        except Exception as error:  # The case reports every exception.
             self.error = error
 
     def send(self):

@@ -117,7 +117,8 @@ def test_the_catalog_explains_entries(instance):
     shown = instance.machine.run("journalctl", "--catalog", f"--unit={instance.service}", CLOSED).stdout
     assert "WEBSOCKIFY_CLOSED_BY is client:" in shown, shown
     catalog = instance.machine.run("journalctl", "--list-catalog").stdout
-    assert catalog.count("websockify: ") == len((instance.machine.root / "usr/lib/systemd/catalog/websockify.catalog").read_text().split("\n-- ")) - 1
+    explained = (instance.machine.root / "usr/lib/systemd/catalog/websockify.catalog").read_text().split("\n-- ")
+    assert catalog.count("websockify: ") == len(explained) - 1
 
 
 def test_the_status_line_shows_sessions_and_certificate(instance):

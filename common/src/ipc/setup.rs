@@ -356,7 +356,7 @@ pub fn file(setup: &impl Serialize) -> std::io::Result<OwnedFd> {
     memory_file::sealed(&Zeroizing::new(bytes))
 }
 
-/// Reads a setup from a file of [`file`].
+/// Reads a setup from a file of [`file()`].
 ///
 /// # Errors
 ///
