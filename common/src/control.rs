@@ -143,7 +143,7 @@ pub struct Session {
 /// `$XDG_RUNTIME_DIR/websockify` if that variable is set. The socket in such a directory is named `control`.
 #[must_use]
 pub fn directory() -> Option<PathBuf> {
-    if nix::unistd::geteuid().is_root() {
+    if rustix::process::geteuid().is_root() {
         return Some(SYSTEM_DIRECTORY.into());
     }
     let own = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());

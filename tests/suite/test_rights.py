@@ -1,10 +1,12 @@
 """Starts with fewer rights than root usually has: in containers, user namespaces, and units that were hardened by hand."""
 
+import contextlib
 import os
 import platform
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -98,22 +100,40 @@ NAMESPACES = {
     "bwrap --uid 0 --unshare-pid": [*PLAIN_USER, *BUBBLEWRAP, "--unshare-pid"],
     "bwrap --uid 0 as root": BUBBLEWRAP,
     "plain user, unshare -r": [*PLAIN_USER, "unshare", "-r"],
+    # Without further users, apptainer has its `--fakeroot` so.
+    "unshare -r fakeroot": [*PLAIN_USER, "unshare", "-r", "fakeroot"],
+    "fakeroot": [*PLAIN_USER, "fakeroot"],
     "65536 users": [sys.executable, user_namespace.__file__],
     "65536 users, no capability": [sys.executable, user_namespace.__file__, *only()],
 }
+
+
+def end_program(running):
+    """Ends what runs below the process that was started. The original may lose a signal."""
+    for _ in range(5):
+        for pid in running.tree()[1:2]:
+            os.kill(pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            running.process.wait(2)
+            return
+    running.kill()
 
 
 @pytest.mark.parametrize("name", NAMESPACES)
 def test_root_of_a_user_namespace_serves(echo_target, name):
     with serve(echo_target.port, NAMESPACES[name]) as running:
         check(running)
-        if gateway.IS_OURS and name == "unshare -r":
+        if gateway.IS_OURS and name in ["unshare -r", "unshare -r fakeroot"]:
             running.wait_log(r"user of their own for the roles \(this user namespace (has no|denies)")
         elif gateway.IS_OURS and name == "65536 users":
             assert "user of their own" not in running.log
         if "bwrap" in name:
             # It does not forward signals.
             running.kill()
+            running.stopped = True
+        if "fakeroot" in name:
+            # Neither does this, and what it has started ends with its program.
+            end_program(running)
             running.stopped = True
 
 

@@ -102,7 +102,7 @@ impl Prepared {
             "exporter" => Profile::Exporter,
             _ => Profile::Echo,
         };
-        let is_root = nix::unistd::geteuid().is_root();
+        let is_root = rustix::process::geteuid().is_root();
         if is_root {
             let nobody = Some(nix::unistd::Uid::from_raw(65534));
             nix::unistd::chown(self.directory.path(), nobody, None)?;

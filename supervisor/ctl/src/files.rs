@@ -21,7 +21,7 @@ const SYSTEM_DIRECTORY: &str = "/etc/websockify";
 
 /// The directory of the calling user's configuration files.
 pub(crate) fn default_directory() -> Result<PathBuf, CtlError> {
-    if nix::unistd::geteuid().is_root() {
+    if rustix::process::geteuid().is_root() {
         return Ok(SYSTEM_DIRECTORY.into());
     }
     let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".config"));
@@ -119,7 +119,7 @@ pub(crate) fn new(directory: &Path, name: &str, arguments: Vec<OsString>) -> Res
     Ok(format!(
         "wrote {}; look through it, then:\n  websockifyctl check {name}\n  systemctl {}enable --now websockify@{name}.socket\n",
         file.display(),
-        if nix::unistd::geteuid().is_root() { "" } else { "--user " },
+        if rustix::process::geteuid().is_root() { "" } else { "--user " },
     ))
 }
 

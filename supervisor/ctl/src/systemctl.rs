@@ -5,7 +5,7 @@ use std::io;
 use std::process::{Command, Stdio};
 
 use common::log::Escaped;
-use nix::unistd::geteuid;
+use rustix::process::geteuid;
 
 use crate::instances::CtlError;
 

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use common::control::{self, Answer, MAX_REQUEST_BYTES, Request};
 use common::json;
-use nix::unistd::geteuid;
+use rustix::process::geteuid;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_local;

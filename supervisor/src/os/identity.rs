@@ -1,12 +1,15 @@
 //! Detects which users this process can change to. The kernel is asked: user 0 may lack privileges, and a
-//! user namespace (user_namespaces(7)) may not know other users.
+//! user namespace (user_namespaces(7)) may not know other users. libc is not asked: fakeroot(1) preloads a
+//! library whose functions always succeed. rustix makes the system calls itself.
 
 use std::fs;
 
 use common::sys::rehearsal::{Ended, rehearse};
-use nix::errno::Errno;
-use nix::unistd::{Gid, Uid, getgroups, setgroups, setresgid, setresuid};
-use rustix::thread::{CapabilitySet, capabilities};
+use rustix::io::Errno;
+use rustix::process::{Gid, Uid, getgroups};
+use rustix::thread::{
+    CapabilitySet, capabilities, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+};
 
 /// Steps of changing the user, used as exit statuses of the copy of this process that tries them.
 const GROUPS: u8 = 1;
@@ -23,7 +26,7 @@ pub(crate) fn obstacle(uid: u32, gid: u32) -> Option<String> {
     }
     let ended = rehearse(|| match become_user(uid, gid) {
         Ok(()) => 0,
-        Err((step, Errno::EINVAL)) => step + UNKNOWN,
+        Err((step, Errno::INVAL)) => step + UNKNOWN,
         Err((step, _)) => step,
     });
     let status = match ended {
@@ -51,14 +54,14 @@ pub(crate) fn obstacle(uid: u32, gid: u32) -> Option<String> {
     })
 }
 
-/// Changes the user as roles do.
+/// Changes the user as roles do. Like them, the copy of this process has one thread.
 fn become_user(uid: u32, gid: u32) -> Result<(), (u8, Errno)> {
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
     if getgroups().map_or(true, |groups| !groups.is_empty()) {
-        setgroups(&[]).map_err(|errno| (GROUPS, errno))?;
+        set_thread_groups(&[]).map_err(|errno| (GROUPS, errno))?;
     }
-    setresgid(gid, gid, gid).map_err(|errno| (GID, errno))?;
-    setresuid(uid, uid, uid).map_err(|errno| (UID, errno))
+    set_thread_res_gid(gid, gid, gid).map_err(|errno| (GID, errno))?;
+    set_thread_res_uid(uid, uid, uid).map_err(|errno| (UID, errno))
 }
 
 /// Whether this process has a right of root's (capabilities(7)).

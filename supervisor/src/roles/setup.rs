@@ -19,7 +19,7 @@ use common::ipc::setup::{
 };
 use common::ticket::Key;
 use common::user;
-use nix::unistd::Uid;
+use rustix::process::geteuid;
 
 use crate::files::certificate::{self, CertificateError};
 use crate::files::{sockets, unreadable, web_root};
@@ -262,7 +262,7 @@ pub(crate) fn run_as(
     user: Option<&str>,
     sandbox: Sandbox,
 ) -> Result<(Option<RunAs>, Option<String>), SetupError> {
-    if !Uid::effective().is_root() {
+    if !geteuid().is_root() {
         return Ok((None, None));
     }
     let found = match user {

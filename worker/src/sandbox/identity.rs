@@ -6,7 +6,8 @@ use caps::CapSet;
 use common::ipc::setup::RunAs;
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
-use nix::unistd::{Gid, Uid, getgroups, setgroups, setresgid, setresuid};
+use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+use rustix::process::getgroups;
 
 /// Drops user, groups and capabilities, and every way to regain them.
 pub(super) fn drop_privileges(run_as: Option<RunAs>) -> io::Result<()> {

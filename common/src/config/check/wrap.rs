@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 
 use nix::sys::prctl;
-use nix::unistd::{getegid, geteuid};
+use rustix::process::{getegid, geteuid};
 
 use super::{Problems, Severity};
 use crate::config::wrap::Wrap;

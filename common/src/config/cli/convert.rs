@@ -223,7 +223,7 @@ fn program(
         return Err(CliError::usage("--unix-listen does not tell which port the program after -- binds")
             .help("use a configuration file, and name the port as `wrap.port`"));
     }
-    let user = nix::unistd::Uid::effective().is_root().then(|| Name::from("root"));
+    let user = rustix::process::geteuid().is_root().then(|| Name::from("root"));
     Ok(Some(Wrap { mode: options.wrap_mode.unwrap_or_default(), user, ..Wrap::new(command) }))
 }
 

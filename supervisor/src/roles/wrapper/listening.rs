@@ -78,7 +78,7 @@ mod tests {
             let listener = TcpListener::bind((host, 0)).unwrap();
             let address = listener.local_addr().unwrap();
             let found = on(address.port()).unwrap().unwrap();
-            assert_eq!((found.address, found.uid), (address, nix::unistd::getuid().as_raw()));
+            assert_eq!((found.address, found.uid), (address, rustix::process::getuid().as_raw()));
             drop(listener);
             assert_eq!(on(address.port()).unwrap(), None);
         }

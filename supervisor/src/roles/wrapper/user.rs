@@ -5,7 +5,8 @@ use std::io;
 
 use common::ipc::wrapper::ProgramUser;
 use common::user::{self, Account, Entry};
-use nix::unistd::{Gid, Uid, getgrouplist};
+use nix::unistd::{Gid, getgrouplist};
+use rustix::process::geteuid;
 
 use crate::os::identity;
 
@@ -55,7 +56,7 @@ pub(crate) enum UserError {
 
 /// Finds the user of this name. The default is the user of this process, unless that is root.
 pub(super) fn find(name: Option<&str>) -> Result<Runner, UserError> {
-    let own = Uid::effective();
+    let own = geteuid();
     let Some(name) = name else {
         return match own.is_root() {
             true => Err(UserError::Unnamed),
