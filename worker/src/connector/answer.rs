@@ -62,7 +62,7 @@ pub(super) async fn give(
 ) {
     // An error means that the gateway is gone, and is ignored.
     if timeout(ANSWER_DEADLINE, channel.send(&answer)).await.is_err() {
-        connector.accuse(gateway, "it does not read its answers".into());
+        connector.report_violation(gateway, "it does not read its answers".into());
     }
 }
 
@@ -96,7 +96,7 @@ async fn connect(
     if dialled.is_ok() {
         connector.spent.borrow_mut().spend(id);
     }
-    connector.tell_dialled(Dialled {
+    connector.report_dialled(Dialled {
         id,
         target: bounded(target.shown()),
         secured: connector.setup.target_tls,

@@ -81,10 +81,13 @@ impl Client {
     /// Sends a request, which needs no `Host` field. If the service has closed the idle connection meanwhile,
     /// the request is sent again on a new one.
     pub(super) async fn ask(&self, request: Request<Full<Bytes>>) -> Result<ServiceAnswer, HttpError> {
-        timeout(self.deadline, self.asked(request)).await.map_err(|_| HttpError::TimedOut)?
+        timeout(self.deadline, self.exchange_with_retry(request)).await.map_err(|_| HttpError::TimedOut)?
     }
 
-    async fn asked(&self, mut request: Request<Full<Bytes>>) -> Result<ServiceAnswer, HttpError> {
+    async fn exchange_with_retry(
+        &self,
+        mut request: Request<Full<Bytes>>,
+    ) -> Result<ServiceAnswer, HttpError> {
         // Never fails: the semaphore is never closed.
         let _turn = self.turns.acquire().await;
         request.headers_mut().insert(header::HOST, self.host.clone());

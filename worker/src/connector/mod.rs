@@ -92,7 +92,7 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
         let level = sandbox::enter(profile, setup.run_as, setup.sandbox)?;
         let log = role::log_to(log, false);
         let has_tokens = matches!(setup.destination, Destination::Tokens(_));
-        let more_to_tell = Rc::new(Notify::new());
+        let has_reports = Rc::new(Notify::new());
         let supervisor = Rc::new(supervisor);
         // With the supervisor's user there is nothing that only the supervisor may do.
         let by_root = setup.run_as.map(|_| RootSockets::new(supervisor.clone()));
@@ -102,11 +102,11 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
             by_root,
             turns: if has_tokens { Turns::new(MAX_OF_TARGET) } else { Turns::of_one_target() },
             spent: RefCell::new(SpentTickets::new(setup.ticket_lifetime)),
-            under_way: UnderWay::new(more_to_tell.clone()),
+            under_way: UnderWay::new(has_reports.clone()),
             dialled: RefCell::default(),
-            accused: RefCell::default(),
-            asked: Cell::new(false),
-            more_to_tell,
+            violations: RefCell::default(),
+            owes_pong: Cell::new(false),
+            has_reports,
             setup,
         };
         let ended = serve(Rc::new(connector), level).await;
@@ -119,7 +119,7 @@ async fn serve(connector: Rc<Connector>, level: Level) -> ChannelError {
     if let Err(error) = connector.supervisor.send(&ConnectorToSupervisor::Ready(level)).await {
         return error;
     }
-    spawn_local(keep_telling(connector.clone()));
+    spawn_local(send_reports(connector.clone()));
     for kind in connector.policy.external_plugins() {
         spawn_local(watch_plugin(connector.clone(), kind));
     }
@@ -146,12 +146,12 @@ async fn serve_gateway(connector: Rc<Connector>, id: GatewayId, channel: Rc<Chan
         let (kind, request) = match channel.receive().await {
             Ok(GatewayToConnector::Admit(request)) => (RequestKind::Session, request),
             Ok(GatewayToConnector::Browse(request)) => (RequestKind::Page, request),
-            Err(ChannelError::Violation(error)) => return connector.accuse(id, error.to_string()),
+            Err(ChannelError::Violation(error)) => return connector.report_violation(id, error.to_string()),
             Err(_) => return,
         };
         while answering.try_join_next().is_some() {}
         let claims = &request.ticket.claims;
-        let refusal = match connector.honour(&request.ticket, id) {
+        let refusal = match connector.redeem(&request.ticket, id) {
             Ok(()) if answering.len() < MAX_WAITING => {
                 // Registered before the task runs, as the supervisor may cancel the request until then.
                 let begun = connector.under_way.begin(claims.connection);
@@ -159,7 +159,7 @@ async fn serve_gateway(connector: Rc<Connector>, id: GatewayId, channel: Rc<Chan
                 continue;
             }
             Ok(()) => Refusal::Overloaded,
-            Err(error) if error.is_violation() => return connector.accuse(id, error.to_string()),
+            Err(error) if error.is_violation() => return connector.report_violation(id, error.to_string()),
             Err(_) => Refusal::Stale,
         };
         give(&connector, &channel, id, refused(claims.connection, refusal)).await;
@@ -209,8 +209,8 @@ impl Connector {
             SupervisorToConnector::Socket { id, socket } => self.take_answer(id, Answer::Socket(socket)),
             SupervisorToConnector::NoSocket { id, why } => self.take_answer(id, Answer::Nothing(why)),
             SupervisorToConnector::Ping => {
-                self.asked.set(true);
-                self.more_to_tell.notify_one();
+                self.owes_pong.set(true);
+                self.has_reports.notify_one();
                 Ok(())
             }
         };
@@ -248,14 +248,16 @@ async fn watch_plugin(connector: Rc<Connector>, kind: PluginKind) {
 }
 
 /// Reports results of dialling and protocol violations to the supervisor, in batches.
-async fn keep_telling(connector: Rc<Connector>) {
+async fn send_reports(connector: Rc<Connector>) {
     loop {
-        connector.more_to_tell.notified().await;
+        connector.has_reports.notified().await;
         sleep(MAX_DELAY).await;
-        if connector.asked.take() && connector.supervisor.send(&ConnectorToSupervisor::Pong).await.is_err() {
+        if connector.owes_pong.take()
+            && connector.supervisor.send(&ConnectorToSupervisor::Pong).await.is_err()
+        {
             return;
         }
-        for (gateway, what) in connector.accused.take() {
+        for (gateway, what) in connector.violations.take() {
             let violation = Violation { gateway, what: bounded(what) };
             if connector.supervisor.send(&ConnectorToSupervisor::Violation(violation)).await.is_err() {
                 return;

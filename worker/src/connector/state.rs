@@ -31,15 +31,15 @@ pub(super) struct Connector {
     /// Results of dialling that are not reported yet. Each of them has spent a ticket.
     pub(super) dialled: RefCell<Vec<Dialled>>,
     /// Gateways that have broken protocol and are not reported yet.
-    pub(super) accused: RefCell<BTreeMap<GatewayId, String>>,
+    pub(super) violations: RefCell<BTreeMap<GatewayId, String>>,
     /// The supervisor waits for a pong.
-    pub(super) asked: Cell<bool>,
-    pub(super) more_to_tell: Rc<Notify>,
+    pub(super) owes_pong: Cell<bool>,
+    pub(super) has_reports: Rc<Notify>,
 }
 
 impl Connector {
     /// Verifies and spends the ticket of a gateway's request.
-    pub(super) fn honour(&self, ticket: &Ticket, gateway: GatewayId) -> Result<(), TicketError> {
+    pub(super) fn redeem(&self, ticket: &Ticket, gateway: GatewayId) -> Result<(), TicketError> {
         ticket.verify(&self.setup.ticket_key, gateway)?;
         self.spent.borrow_mut().take(&ticket.claims)
     }
@@ -58,15 +58,15 @@ impl Connector {
     }
 
     /// Queues the result of dialling a target.
-    pub(super) fn tell_dialled(&self, dialled: Dialled) {
+    pub(super) fn report_dialled(&self, dialled: Dialled) {
         self.dialled.borrow_mut().push(dialled);
-        self.more_to_tell.notify_one();
+        self.has_reports.notify_one();
     }
 
     /// Queues a report of a gateway that has broken protocol.
-    pub(super) fn accuse(&self, gateway: GatewayId, what: String) {
-        self.accused.borrow_mut().entry(gateway).or_insert(what);
-        self.more_to_tell.notify_one();
+    pub(super) fn report_violation(&self, gateway: GatewayId, what: String) {
+        self.violations.borrow_mut().entry(gateway).or_insert(what);
+        self.has_reports.notify_one();
     }
 }
 

@@ -18,7 +18,7 @@ struct Shared {
     requests: RefCell<HashMap<ConnectionId, Rc<GivenUp>>>,
     /// Settled connections that are not reported yet.
     settled: RefCell<Vec<ConnectionId>>,
-    more_to_tell: Rc<Notify>,
+    has_reports: Rc<Notify>,
 }
 
 #[derive(Debug, Default)]
@@ -35,10 +35,10 @@ pub(super) struct Answering {
 }
 
 impl UnderWay {
-    /// Creates the state without requests. `more_to_tell` is notified when there is something to report to
+    /// Creates the state without requests. `has_reports` is notified when there is something to report to
     /// the supervisor.
-    pub(super) fn new(more_to_tell: Rc<Notify>) -> Self {
-        Self(Rc::new(Shared { requests: RefCell::default(), settled: RefCell::default(), more_to_tell }))
+    pub(super) fn new(has_reports: Rc<Notify>) -> Self {
+        Self(Rc::new(Shared { requests: RefCell::default(), settled: RefCell::default(), has_reports }))
     }
 
     /// Registers the request of a connection.
@@ -67,7 +67,7 @@ impl UnderWay {
 impl Shared {
     fn settle(&self, id: ConnectionId) {
         self.settled.borrow_mut().push(id);
-        self.more_to_tell.notify_one();
+        self.has_reports.notify_one();
     }
 }
 

@@ -46,7 +46,7 @@ async fn serve_socket(gateway: &Rc<Gateway>, connection: &Rc<Connection>, socket
     let Ok(Some(first)) = timeout(gateway.setup.timeouts.first_byte, first).await.unwrap_or(Ok(None)) else {
         return Ok(());
     };
-    gateway.outbox.begun(connection.id()).await.map_err(io::Error::other)?;
+    gateway.outbox.acknowledge(connection.id()).await.map_err(io::Error::other)?;
     let stream = if TLS_FIRST_BYTES.contains(&first) {
         secure(gateway, connection, socket).await?
     } else if gateway.setup.tls.as_ref().is_some_and(|tls| tls.required) {

@@ -46,7 +46,7 @@ impl Outbox {
     /// # Errors
     ///
     /// Fails if the supervisor is gone.
-    pub(super) async fn begun(&self, id: ConnectionId) -> Result<(), ChannelError> {
+    pub(super) async fn acknowledge(&self, id: ConnectionId) -> Result<(), ChannelError> {
         while !self.acknowledgements.try_send(&Ack::Reading(id))? {
             // The channel is full. The supervisor empties it several times a second.
             sleep(MAX_DELAY).await;

@@ -153,7 +153,7 @@ impl Client {
                 event = RoleEvent::Answered.as_str(),
                 "{} {} {:?}\" {}",
                 request.method(),
-                self.gateway.discretion.path(&request),
+                self.gateway.redaction.path(&request),
                 request.version(),
                 response.status().as_u16(),
             );
@@ -241,7 +241,7 @@ impl Client {
         let connection = self.connection.id().0;
         let kind = if self.tls.is_some() { RoleEvent::SecureWebSocket } else { RoleEvent::PlainWebSocket };
         tracing::info!(connection, event = kind.as_str(), "");
-        let path = self.gateway.discretion.path(request);
+        let path = self.gateway.redaction.path(request);
         if path != "/" {
             tracing::info!(connection, event = RoleEvent::Path.as_str(), "{path}");
         }
@@ -253,8 +253,8 @@ impl Client {
             Ok((target, lifetime)) => {
                 terms.lifetime = lifetime;
                 if self.gateway.setup.tell_requests {
-                    let discretion = &self.gateway.discretion;
-                    let told = request_summary(request, &opening, self.tls.as_ref(), discretion);
+                    let redaction = &self.gateway.redaction;
+                    let told = request_summary(request, &opening, self.tls.as_ref(), redaction);
                     self.connection.session_requested(RequestSummary {
                         client_certificate: self.common_name.as_deref().map(RequestSummary::text),
                         handshake: Some(self.connection.age()),

@@ -11,7 +11,7 @@ use common::log::Outgoing;
 
 use super::admission::Connector;
 use super::connections::Connections;
-use super::http::shown::Discretion;
+use super::http::redaction::Redaction;
 use super::outbox::Outbox;
 use super::page::Pages;
 use super::recording::Recordings;
@@ -22,7 +22,7 @@ use crate::beneath::Beneath;
 /// A gateway. All of its connections run on one thread.
 pub(super) struct Gateway {
     pub(super) setup: GatewaySetup,
-    pub(super) discretion: Discretion,
+    pub(super) redaction: Redaction,
     pub(super) level: Level,
     pub(super) pages: Pages,
     pub(super) tls: Tls,
@@ -53,7 +53,7 @@ impl Gateway {
             pages: Pages::new(&setup.page, web_root)?,
             tls: Tls::new(setup.tls.as_ref())?,
             target_tls,
-            discretion: Discretion::of(&setup.inquiry),
+            redaction: Redaction::of(&setup.inquiry),
             setup,
             level,
             connector: RefCell::default(),

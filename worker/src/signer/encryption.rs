@@ -15,7 +15,7 @@ use super::derivation::{Derivation, MAX_ITERATIONS, MAX_MEMORY, Prf};
 
 /// The reason why a key can't be decrypted.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Undecrypted {
+pub(super) enum DecryptionError {
     /// The structure is invalid.
     Damaged,
     /// The cipher or the key derivation is not supported.
@@ -26,7 +26,7 @@ pub(super) enum Undecrypted {
     WrongPassword,
 }
 
-impl From<der::Error> for Undecrypted {
+impl From<der::Error> for DecryptionError {
     fn from(_: der::Error) -> Self {
         Self::Damaged
     }
@@ -40,15 +40,15 @@ struct Scheme<'a> {
 }
 
 enum Iv<'a> {
-    Known(&'a [u8]),
+    Explicit(&'a [u8]),
     /// Derived separately from the key.
     Derived(Derivation<'a>),
     /// The bytes that the derivation returns after the key.
-    BehindKey,
+    AfterKey,
 }
 
 /// Decrypts an `EncryptedPrivateKeyInfo` to a `PrivateKeyInfo`.
-pub(super) fn pkcs8(der: &[u8], password: &[u8]) -> Result<Zeroizing<Vec<u8>>, Undecrypted> {
+pub(super) fn pkcs8(der: &[u8], password: &[u8]) -> Result<Zeroizing<Vec<u8>>, DecryptionError> {
     let (algorithm, data) = parts(der)?;
     scheme(algorithm)?.decrypt(data, password)
 }
@@ -65,41 +65,43 @@ fn has_memory(needed: usize) -> bool {
 }
 
 /// Splits the structure into algorithm and data.
-fn parts(der: &[u8]) -> Result<(AlgorithmIdentifierRef<'_>, &[u8]), Undecrypted> {
+fn parts(der: &[u8]) -> Result<(AlgorithmIdentifierRef<'_>, &[u8]), DecryptionError> {
     let parts = AnyRef::from_der(der)?
         .sequence(|reader| Ok::<_, der::Error>((AlgorithmIdentifierRef::decode(reader)?, octets(reader)?)))?;
     Ok(parts)
 }
 
 /// Decrypts a PEM block with the header `DEK-Info`.
-pub(super) fn traditional(block: &Block<'_>, password: &[u8]) -> Result<Zeroizing<Vec<u8>>, Undecrypted> {
+pub(super) fn traditional(block: &Block<'_>, password: &[u8]) -> Result<Zeroizing<Vec<u8>>, DecryptionError> {
     let (name, iv) =
-        block.header("DEK-Info").and_then(|info| info.split_once(',')).ok_or(Undecrypted::Damaged)?;
-    let cipher = Cipher::by_name(name).ok_or_else(|| Undecrypted::Unknown(name.into()))?;
-    let iv =
-        data_encoding::HEXUPPER_PERMISSIVE.decode(iv.trim().as_bytes()).map_err(|_| Undecrypted::Damaged)?;
-    let salt = iv.get(..8).ok_or(Undecrypted::Damaged)?;
-    let data = block.der().ok_or(Undecrypted::Damaged)?;
-    let scheme = Scheme { cipher, key: Derivation::Traditional { salt }, iv: Iv::Known(&iv) };
+        block.header("DEK-Info").and_then(|info| info.split_once(',')).ok_or(DecryptionError::Damaged)?;
+    let cipher = Cipher::by_name(name).ok_or_else(|| DecryptionError::Unknown(name.into()))?;
+    let iv = data_encoding::HEXUPPER_PERMISSIVE
+        .decode(iv.trim().as_bytes())
+        .map_err(|_| DecryptionError::Damaged)?;
+    let salt = iv.get(..8).ok_or(DecryptionError::Damaged)?;
+    let data = block.der().ok_or(DecryptionError::Damaged)?;
+    let scheme = Scheme { cipher, key: Derivation::Traditional { salt }, iv: Iv::Explicit(&iv) };
     scheme.decrypt(&data, password)
 }
 
 impl Scheme<'_> {
-    fn decrypt(self, data: &[u8], password: &[u8]) -> Result<Zeroizing<Vec<u8>>, Undecrypted> {
-        let needed = self.key.memory().ok_or(Undecrypted::Damaged)?;
+    fn decrypt(self, data: &[u8], password: &[u8]) -> Result<Zeroizing<Vec<u8>>, DecryptionError> {
+        let needed = self.key.memory().ok_or(DecryptionError::Damaged)?;
         if !has_memory(needed) {
-            return Err(Undecrypted::Memory(needed));
+            return Err(DecryptionError::Memory(needed));
         }
         let (key_len, iv_len) = (self.cipher.key_len(), self.cipher.iv_len());
-        let derived =
-            |derivation: Derivation<'_>, len| derivation.derive(password, len).ok_or(Undecrypted::Damaged);
+        let derived = |derivation: Derivation<'_>, len| {
+            derivation.derive(password, len).ok_or(DecryptionError::Damaged)
+        };
         let plain = match self.iv {
-            Iv::Known(iv) if iv.len() != iv_len => return Err(Undecrypted::Damaged),
-            Iv::Known(iv) => self.cipher.decrypt(&derived(self.key, key_len)?, iv, data),
+            Iv::Explicit(iv) if iv.len() != iv_len => return Err(DecryptionError::Damaged),
+            Iv::Explicit(iv) => self.cipher.decrypt(&derived(self.key, key_len)?, iv, data),
             Iv::Derived(of_iv) => {
                 self.cipher.decrypt(&derived(self.key, key_len)?, &derived(of_iv, iv_len)?, data)
             }
-            Iv::BehindKey => {
+            Iv::AfterKey => {
                 let both = derived(self.key, key_len + iv_len)?;
                 let (key, iv) = both.split_at(key_len);
                 self.cipher.decrypt(key, iv, data)
@@ -108,12 +110,12 @@ impl Scheme<'_> {
         // A wrong pass phrase may leave valid padding by chance, but hardly a valid structure.
         plain
             .filter(|plain| AnyRef::from_der(plain).is_ok_and(|any| any.tag() == Tag::Sequence))
-            .ok_or(Undecrypted::WrongPassword)
+            .ok_or(DecryptionError::WrongPassword)
     }
 }
 
-fn scheme(algorithm: AlgorithmIdentifierRef<'_>) -> Result<Scheme<'_>, Undecrypted> {
-    let parameters = algorithm.parameters.ok_or(Undecrypted::Damaged)?;
+fn scheme(algorithm: AlgorithmIdentifierRef<'_>) -> Result<Scheme<'_>, DecryptionError> {
+    let parameters = algorithm.parameters.ok_or(DecryptionError::Damaged)?;
     let oid = algorithm.oid.to_string();
     if oid == "1.2.840.113549.1.5.13" {
         return pbes2(parameters);
@@ -121,7 +123,7 @@ fn scheme(algorithm: AlgorithmIdentifierRef<'_>) -> Result<Scheme<'_>, Undecrypt
     let (salt, iterations) =
         parameters.sequence(|reader| Ok::<_, der::Error>((octets(reader)?, iterations(reader)?)))?;
     let pbes1 =
-        |cipher, md5| Scheme { cipher, key: Derivation::Pbkdf1 { md5, salt, iterations }, iv: Iv::BehindKey };
+        |cipher, md5| Scheme { cipher, key: Derivation::Pbkdf1 { md5, salt, iterations }, iv: Iv::AfterKey };
     let pkcs12 = |cipher| Scheme {
         cipher,
         key: Derivation::Pkcs12 { id: 1, salt, iterations },
@@ -142,7 +144,7 @@ fn scheme(algorithm: AlgorithmIdentifierRef<'_>) -> Result<Scheme<'_>, Undecrypt
     })
 }
 
-fn pbes2(parameters: AnyRef<'_>) -> Result<Scheme<'_>, Undecrypted> {
+fn pbes2(parameters: AnyRef<'_>) -> Result<Scheme<'_>, DecryptionError> {
     let (derivation, encryption) = parameters.sequence(|reader| {
         Ok::<_, der::Error>((
             AlgorithmIdentifierRef::decode(reader)?,
@@ -150,7 +152,7 @@ fn pbes2(parameters: AnyRef<'_>) -> Result<Scheme<'_>, Undecrypted> {
         ))
     })?;
     let (key, key_len) = key_derivation(derivation)?;
-    let parameters = encryption.parameters.ok_or(Undecrypted::Damaged)?;
+    let parameters = encryption.parameters.ok_or(DecryptionError::Damaged)?;
     let cipher = match encryption.oid.to_string().as_str() {
         "2.16.840.1.101.3.4.1.2" => Cipher::Aes128,
         "2.16.840.1.101.3.4.1.22" => Cipher::Aes192,
@@ -164,24 +166,24 @@ fn pbes2(parameters: AnyRef<'_>) -> Result<Scheme<'_>, Undecrypted> {
                 160 => 40,
                 120 => 64,
                 58 => 128,
-                _ => return Err(Undecrypted::Unknown(format!("RC2 of version {version}"))),
+                _ => return Err(DecryptionError::Unknown(format!("RC2 of version {version}"))),
             };
-            return Ok(Scheme { cipher: Cipher::Rc2(bits), key, iv: Iv::Known(iv) });
+            return Ok(Scheme { cipher: Cipher::Rc2(bits), key, iv: Iv::Explicit(iv) });
         }
         _ => return Err(unknown(encryption.oid)),
     };
     if key_len.is_some_and(|len| usize::from(len) != cipher.key_len()) || parameters.tag() != Tag::OctetString
     {
-        return Err(Undecrypted::Damaged);
+        return Err(DecryptionError::Damaged);
     }
-    Ok(Scheme { cipher, key, iv: Iv::Known(parameters.value()) })
+    Ok(Scheme { cipher, key, iv: Iv::Explicit(parameters.value()) })
 }
 
 /// Parses a key derivation. The key length is optional.
 fn key_derivation(
     algorithm: AlgorithmIdentifierRef<'_>,
-) -> Result<(Derivation<'_>, Option<u16>), Undecrypted> {
-    let parameters = algorithm.parameters.ok_or(Undecrypted::Damaged)?;
+) -> Result<(Derivation<'_>, Option<u16>), DecryptionError> {
+    let parameters = algorithm.parameters.ok_or(DecryptionError::Damaged)?;
     match algorithm.oid.to_string().as_str() {
         "1.2.840.113549.1.5.12" => {
             let (salt, iterations, len, hash) = parameters.sequence(|reader| {
@@ -204,7 +206,7 @@ fn key_derivation(
                 Some("1.2.840.113549.2.11") => Prf::Sha512,
                 Some("1.2.840.113549.2.12") => Prf::Sha512T224,
                 Some("1.2.840.113549.2.13") => Prf::Sha512T256,
-                Some(other) => return Err(Undecrypted::Unknown(format!("the algorithm {other}"))),
+                Some(other) => return Err(DecryptionError::Unknown(format!("the algorithm {other}"))),
             };
             Ok((Derivation::Pbkdf2 { prf, salt, iterations }, len))
         }
@@ -215,17 +217,17 @@ fn key_derivation(
                 Ok::<_, der::Error>((salt, n, r, p, Option::<u16>::decode(reader)?))
             })?;
             if !n.is_power_of_two() {
-                return Err(Undecrypted::Damaged);
+                return Err(DecryptionError::Damaged);
             }
-            let log_n = u8::try_from(n.trailing_zeros()).map_err(|_| Undecrypted::Damaged)?;
+            let log_n = u8::try_from(n.trailing_zeros()).map_err(|_| DecryptionError::Damaged)?;
             Ok((Derivation::Scrypt { salt, log_n, r, p }, len))
         }
         _ => Err(unknown(algorithm.oid)),
     }
 }
 
-fn unknown(oid: ObjectIdentifier) -> Undecrypted {
-    Undecrypted::Unknown(format!("the algorithm {oid}"))
+fn unknown(oid: ObjectIdentifier) -> DecryptionError {
+    DecryptionError::Unknown(format!("the algorithm {oid}"))
 }
 
 fn octets<'a>(reader: &mut SliceReader<'a>) -> der::Result<&'a [u8]> {

@@ -54,7 +54,7 @@ pub(super) struct Key {
 }
 
 /// Result of a request to sign.
-pub(super) enum Answer {
+pub(super) enum SignOutcome {
     Signature(Vec<u8>),
     /// Not signed, although the gateway may be correct.
     Refused,
@@ -116,16 +116,16 @@ impl Key {
     }
 
     /// Signs `message`, if it is a structure of a TLS handshake and the key supports the scheme.
-    pub(super) fn sign(&self, scheme: u16, message: &[u8]) -> Answer {
+    pub(super) fn sign(&self, scheme: u16, message: &[u8]) -> SignOutcome {
         match structure::judge(message, self.only_1_3) {
             Verdict::Handshake => {}
-            Verdict::Ambiguous => return Answer::Refused,
-            Verdict::Foreign => return Answer::Violation,
+            Verdict::Ambiguous => return SignOutcome::Refused,
+            Verdict::Foreign => return SignOutcome::Violation,
         }
         let scheme = self.schemes.iter().find(|(number, _)| *number == scheme);
         let signer = scheme.and_then(|(_, scheme)| self.key.choose_scheme(&[*scheme]));
-        let Some(signer) = signer else { return Answer::Violation };
-        signer.sign(message).map_or(Answer::Refused, Answer::Signature)
+        let Some(signer) = signer else { return SignOutcome::Violation };
+        signer.sign(message).map_or(SignOutcome::Refused, SignOutcome::Signature)
     }
 }
 

@@ -4,7 +4,7 @@ use common::pem::{self, Block};
 use rustls_pki_types::PrivateKeyDer;
 use zeroize::Zeroizing;
 
-use super::encryption::{self, Undecrypted};
+use super::encryption::{self, DecryptionError};
 
 /// The reason why a file contains no usable key.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,13 +41,13 @@ pub(super) enum KeyFileError {
     Memory(usize),
 }
 
-impl From<Undecrypted> for KeyFileError {
-    fn from(error: Undecrypted) -> Self {
+impl From<DecryptionError> for KeyFileError {
+    fn from(error: DecryptionError) -> Self {
         match error {
-            Undecrypted::Damaged => Self::Damaged,
-            Undecrypted::Unknown(what) => Self::UnknownEncryption(what),
-            Undecrypted::Memory(bytes) => Self::Memory(bytes >> 10),
-            Undecrypted::WrongPassword => Self::WrongPassword,
+            DecryptionError::Damaged => Self::Damaged,
+            DecryptionError::Unknown(what) => Self::UnknownEncryption(what),
+            DecryptionError::Memory(bytes) => Self::Memory(bytes >> 10),
+            DecryptionError::WrongPassword => Self::WrongPassword,
         }
     }
 }

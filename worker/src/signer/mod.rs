@@ -22,7 +22,7 @@ use tokio::task::{spawn_local, yield_now};
 
 use crate::role;
 use crate::sandbox::{self, Profile};
-use key::{Answer, Key, KeyError};
+use key::{Key, KeyError, SignOutcome};
 
 /// Runs the role until the supervisor closes its channel.
 ///
@@ -118,9 +118,9 @@ async fn serve_gateway(key: &Key, channel: Channel) -> Option<String> {
             Err(_) => return None,
         };
         let answer = match key.sign(scheme, &message) {
-            Answer::Signature(signature) => SignerToGateway::Signature { id, signature },
-            Answer::Refused => SignerToGateway::Refused { id },
-            Answer::Violation => {
+            SignOutcome::Signature(signature) => SignerToGateway::Signature { id, signature },
+            SignOutcome::Refused => SignerToGateway::Refused { id },
+            SignOutcome::Violation => {
                 // Fails only if the gateway is gone.
                 let _ = channel.try_send(&SignerToGateway::Refused { id });
                 return Some("it asked to sign what is no TLS handshake".into());

@@ -17,7 +17,7 @@ use super::client_request::ClientRequest;
 use super::grant::Grant;
 use super::plugin::ExternalPlugin;
 use super::plugin::answer::Verdict;
-use super::plugin::question::Ask;
+use super::plugin::question::QuestionKind;
 use super::target::Target;
 use basic::Basic;
 use common_name::CommonName;
@@ -97,7 +97,8 @@ impl AuthMethod {
                 Ok(())
             }
             Self::External { plugin, .. } => {
-                let written = plugin.ask_about(request, Ask::Auth, grant.user.as_deref(), target).await;
+                let written =
+                    plugin.ask_about(request, QuestionKind::Auth, grant.user.as_deref(), target).await;
                 let verdict = written.and_then(|written| Ok(written.verdict(SystemTime::now())?));
                 match verdict.map_err(|error| AuthError::Failed(error.to_string()))? {
                     Verdict::Allowed { user, lifetime } => {

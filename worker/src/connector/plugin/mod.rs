@@ -31,7 +31,7 @@ use super::http::{Client, HttpError};
 use super::target::Target;
 use answer::{AnswerError, Written};
 use lines::{Link, LinkError};
-use question::{Ask, Question};
+use question::{Question, QuestionKind};
 
 /// Number of consecutive unanswered questions after which a program counts as hung.
 const MAX_UNANSWERED: u32 = 3;
@@ -148,19 +148,19 @@ impl ExternalPlugin {
     pub(super) async fn ask_about(
         &self,
         request: &ClientRequest<'_>,
-        ask: Ask,
+        ask: QuestionKind,
         user: Option<&str>,
         target: Option<&Target>,
     ) -> Result<Written, PluginError> {
         let question = Question::about(request, ask, user, target).ok_or(PluginError::TooLong)?;
-        let answer = timeout(self.deadline, self.asked(&question)).await.unwrap_or_else(|_| {
+        let answer = timeout(self.deadline, self.exchange(&question)).await.unwrap_or_else(|_| {
             self.transport.note_silence();
             Err(PluginError::TimedOut)
         })?;
         Ok(answer.with_reason(|reason| question.hide_from(reason)))
     }
 
-    async fn asked(&self, question: &Question<'_>) -> Result<Written, PluginError> {
+    async fn exchange(&self, question: &Question<'_>) -> Result<Written, PluginError> {
         match &self.transport {
             Transport::Program(program) => {
                 let link = program.link().await;

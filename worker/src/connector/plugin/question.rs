@@ -13,7 +13,7 @@ pub(in crate::connector) struct Question<'a> {
     /// Number that the answer repeats. It is not reused on a connection.
     id: u64,
     /// The decision that is requested.
-    ask: Ask,
+    ask: QuestionKind,
     /// What the client requests.
     wants: RequestKind,
     /// The client's token.
@@ -36,7 +36,7 @@ pub(in crate::connector) struct Question<'a> {
 /// The decision that a plugin makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(in crate::connector) enum Ask {
+pub(in crate::connector) enum QuestionKind {
     /// The target of a token.
     Target,
     /// Whether to accept the client.
@@ -47,7 +47,7 @@ impl<'a> Question<'a> {
     /// Builds a question about a request. Returns `None` if the request is too long to be passed on.
     pub(in crate::connector) fn about(
         request: &ClientRequest<'a>,
-        ask: Ask,
+        ask: QuestionKind,
         user: Option<&'a str>,
         target: Option<&'a Target>,
     ) -> Option<Self> {

@@ -20,7 +20,7 @@ use super::endpoint::Endpoint;
 use super::grant::Grant;
 use super::plugin::ExternalPlugin;
 use super::plugin::answer::TargetAnswer;
-use super::plugin::question::Ask;
+use super::plugin::question::QuestionKind;
 use super::target::Target;
 use api::Api;
 pub(super) use error::LookupError;
@@ -112,7 +112,8 @@ impl TokenSource {
             Self::Redis(redis) => redis.lookup(token).await,
             Self::Api(api) => api.lookup(token).await,
             Self::External(plugin) => {
-                let written = plugin.ask_about(request, Ask::Target, grant.user.as_deref(), None).await;
+                let written =
+                    plugin.ask_about(request, QuestionKind::Target, grant.user.as_deref(), None).await;
                 let answer = written.and_then(|written| Ok(written.target(SystemTime::now())?));
                 match answer.map_err(|error| LookupError::Failed(format!("the plugin: {error}")))? {
                     TargetAnswer::Target { address, lifetime } => {

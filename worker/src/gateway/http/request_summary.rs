@@ -5,7 +5,7 @@ use hyper::Request;
 use hyper::header::{self, HeaderName};
 use rustls::ServerConnection;
 
-use super::shown::Discretion;
+use super::redaction::Redaction;
 use crate::gateway::websocket::handshake::Opening;
 
 /// Negotiated parameters of a TLS connection.
@@ -30,10 +30,10 @@ pub(in crate::gateway) fn request_summary<B>(
     request: &Request<B>,
     opening: &Opening,
     tls: Option<&TlsTerms>,
-    discretion: &Discretion,
+    redaction: &Redaction,
 ) -> RequestSummary {
     let field = |name: HeaderName| {
-        if !discretion.shows(&name) {
+        if !redaction.shows(&name) {
             return None;
         }
         request
@@ -43,7 +43,7 @@ pub(in crate::gateway) fn request_summary<B>(
     };
     RequestSummary {
         host: field(header::HOST),
-        path: Some(RequestSummary::text(discretion.path_alone(request))),
+        path: Some(RequestSummary::text(redaction.path_alone(request))),
         origin: field(header::ORIGIN),
         user_agent: field(header::USER_AGENT),
         subprotocol: opening.subprotocol().map(str::to_owned),
@@ -76,7 +76,7 @@ mod tests {
             .body(())
             .unwrap();
         let opening = handshake::check(&request).unwrap();
-        let told = request_summary(&request, &opening, None, &Discretion::of(inquiry));
+        let told = request_summary(&request, &opening, None, &Redaction::of(inquiry));
         assert!(told.fits());
         told
     }

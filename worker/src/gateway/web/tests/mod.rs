@@ -1,7 +1,7 @@
 //! Tests of whole requests against a directory on disk.
 
-mod answers;
 mod fence;
+mod responses;
 
 use std::fs;
 use std::path::Path;

@@ -23,7 +23,7 @@ const LIKE_QUERIES: [&str; 6] = ["%3f", "%3F", "%3d", "%3D", "=", ";"];
 
 /// What may be shown of requests under one configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::gateway) struct Discretion {
+pub(in crate::gateway) struct Redaction {
     /// Clients send tokens in the query, and some by mistake in the path.
     tokens: bool,
     /// Hosts are tokens. `Origin` is redacted too, as a page's origin is its host.
@@ -34,7 +34,7 @@ pub(in crate::gateway) struct Discretion {
     pages: bool,
 }
 
-impl Discretion {
+impl Redaction {
     /// Derives what may be shown from the facts that the connector requests.
     pub(in crate::gateway) fn of(inquiry: &Inquiry) -> Self {
         let Inquiry { token, head, pages, .. } = inquiry;
@@ -80,7 +80,7 @@ mod tests {
 
     fn shown(inquiry: &Inquiry, target: &str, upgrade: &str) -> String {
         let request = Request::builder().uri(target).header("Upgrade", upgrade).body(()).unwrap();
-        Discretion::of(inquiry).path(&request)
+        Redaction::of(inquiry).path(&request)
     }
 
     #[test]
