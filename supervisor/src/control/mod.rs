@@ -4,10 +4,10 @@
 //! connections and their duration are bounded, so that a client of this socket can't harm the service by
 //! accident.
 
-mod answers;
 pub(crate) mod exporter;
 mod metrics;
 mod progress;
+mod requests;
 pub(crate) mod status;
 
 use std::cell::{Ref, RefCell};
@@ -31,8 +31,8 @@ use tokio::time::{sleep, timeout};
 use crate::os::process;
 use crate::os::socket_file::{self, SocketFile};
 use crate::path::intake::Intake;
-use answers::Response;
 use exporter::Exporter;
+use requests::Reply;
 
 /// Maximum number of connections that are served at a time. Others wait.
 const MAX_CONNECTIONS: usize = 16;
@@ -190,12 +190,12 @@ async fn serve(control: &Rc<Control>, stream: UnixStream) {
     let stream = Rc::new(stream);
     let Ok(Some(request)) = timeout(REQUEST_DEADLINE, read(&stream)).await else { return };
     let response = match request {
-        Ok(request) => answers::to(&control.intake, request).await,
-        Err(error) => Response::Now(Answer::Failed(error)),
+        Ok(request) => requests::handle(&control.intake, request).await,
+        Err(error) => Reply::Now(Answer::Failed(error)),
     };
     match response {
-        Response::Now(said) => answer(&stream, &said).await,
-        Response::AfterReload(asked) => wait_for_reload(control, &stream, asked).await,
+        Reply::Now(said) => answer(&stream, &said).await,
+        Reply::AfterReload(asked) => wait_for_reload(control, &stream, asked).await,
     }
 }
 

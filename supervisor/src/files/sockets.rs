@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::os::identity;
 use crate::os::off_loop::OffLoop;
-use crate::os::place::Found;
+use crate::os::place::PlacedFile;
 use crate::os::socket_file;
 use crate::os::trust::Walk;
 
@@ -187,7 +187,7 @@ impl TargetSockets {
     }
 }
 
-fn find(location: &Location) -> Result<Found, NoSocket> {
+fn find(location: &Location) -> Result<PlacedFile, NoSocket> {
     let walk = match location {
         Location::Path(path) => Walk::to(path).map_err(why)?,
         Location::Beneath(directory, name) => {

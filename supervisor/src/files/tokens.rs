@@ -93,7 +93,7 @@ enum Form {
 
 /// Result of a look.
 #[derive(Debug)]
-struct Found {
+struct LookResult {
     took: Duration,
     /// Content of the files, if it has changed.
     news: Option<Arc<FileContent>>,
@@ -178,7 +178,7 @@ impl TokenSource {
         self.in_force.borrow().as_ref().map(|known| setup::file(&known.files)).transpose()
     }
 
-    fn take(&self, found: Found) {
+    fn take(&self, found: LookResult) {
         self.next_look.set((found.took > LONG_LOOK).then(|| Instant::now() + found.took * REST));
         let Some(known) = found.news else { return };
         for complaint in &known.complaints {
@@ -192,11 +192,11 @@ impl TokenSource {
 
 impl Look {
     /// Looks at the files. The lock ensures that one thread does so at a time.
-    fn once(look: &Mutex<Self>) -> Found {
+    fn once(look: &Mutex<Self>) -> LookResult {
         let began = processor_time();
         let mut look = look.lock().unwrap_or_else(PoisonError::into_inner);
         let news = look.news();
-        Found { took: processor_time().saturating_sub(began), news }
+        LookResult { took: processor_time().saturating_sub(began), news }
     }
 
     /// Name of a file in log messages, without the token that the file's name may be.

@@ -27,7 +27,7 @@ pub(crate) struct Place {
 
 /// The file at a place.
 #[derive(Debug)]
-pub(crate) struct Found {
+pub(crate) struct PlacedFile {
     /// Opened with `O_PATH`. It refers to the same file even if its name changes. While it is open, no other
     /// file gets its inode.
     pub(super) file: OwnedFd,
@@ -104,9 +104,9 @@ impl Place {
     }
 
     /// Finds the file, which may be a symbolic link.
-    pub(super) fn find(&self) -> io::Result<Found> {
+    pub(super) fn find(&self) -> io::Result<PlacedFile> {
         let file = self.open(HANDLE, Mode::empty())?;
-        Found::new(file)
+        PlacedFile::new(file)
     }
 
     /// Removes the name.
@@ -141,7 +141,7 @@ fn writers(mode: u32, owner: (u32, u32), us: (u32, u32)) -> Option<Writers> {
     }
 }
 
-impl Found {
+impl PlacedFile {
     pub(super) fn new(file: OwnedFd) -> io::Result<Self> {
         let stat = fstat(&file)?;
         Ok(Self { file, stat })

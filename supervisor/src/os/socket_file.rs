@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{geteuid, umask};
 
-use super::place::{Found, Place};
+use super::place::{Place, PlacedFile};
 
 /// The permission bits of a mode.
 const PERMISSIONS: u32 = 0o7777;
@@ -18,7 +18,7 @@ const PERMISSIONS: u32 = 0o7777;
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     place: Place,
-    file: Found,
+    file: PlacedFile,
 }
 
 /// Creates a non-blocking stream socket.
@@ -64,7 +64,7 @@ impl SocketFile {
     /// Takes over the file of an earlier image.
     pub(crate) fn adopt(directory: OwnedFd, file: OwnedFd, path: &Path) -> io::Result<Self> {
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
-        Ok(Self { place: Place::within(directory, name, path), file: Found::new(file)? })
+        Ok(Self { place: Place::within(directory, name, path), file: PlacedFile::new(file)? })
     }
 
     /// Path to which it was bound.

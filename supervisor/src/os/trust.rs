@@ -13,7 +13,7 @@ use std::path::Path;
 use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, openat, readlinkat};
 use rustix::io::Errno;
 
-use super::place::{Found, Writers};
+use super::place::{PlacedFile, Writers};
 
 /// Opens a location in the file system without the permission to read or write it.
 const PLACE: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -24,7 +24,7 @@ const MAX_LINKS: usize = 40;
 /// The resolution of a path.
 #[derive(Debug)]
 pub(crate) struct Walk {
-    here: Found,
+    here: PlacedFile,
     /// Users other than root who can change where the path leads.
     others: Vec<Writers>,
     /// Number of links that may still be followed.
@@ -63,7 +63,7 @@ impl Walk {
     ///
     /// Fails if another user can change where the path leads. A user who owns the file is allowed to: such a user can
     /// grant access to the file in any case.
-    pub(crate) fn found(self) -> Result<Found, Writers> {
+    pub(crate) fn found(self) -> Result<PlacedFile, Writers> {
         let owner = Writers::Owner(self.here.stat.st_uid);
         match self.others.into_iter().find(|others| *others != owner) {
             Some(others) => Err(others),
@@ -117,16 +117,16 @@ impl Walk {
     }
 
     /// Opens a name in the current directory; a symbolic link itself, too. `O_DIRECTORY` triggers automounts.
-    fn step(&self, name: &OsStr, is_last: bool) -> io::Result<Found> {
+    fn step(&self, name: &OsStr, is_last: bool) -> io::Result<PlacedFile> {
         let open = |flags| openat(&self.here.file, name, PLACE | flags, Mode::empty());
         let file = match open(if is_last { OFlags::empty() } else { OFlags::DIRECTORY }) {
             Err(Errno::NOTDIR | Errno::LOOP) if !is_last => {
-                let found = Found::new(open(OFlags::empty())?)?;
+                let found = PlacedFile::new(open(OFlags::empty())?)?;
                 return if found.is(FileType::Symlink) { Ok(found) } else { Err(Errno::NOTDIR.into()) };
             }
             opened => opened?,
         };
-        Found::new(file)
+        PlacedFile::new(file)
     }
 
     fn add(&mut self, others: Option<Writers>) {
@@ -145,8 +145,8 @@ pub(crate) enum Distrust {
     Moved,
 }
 
-fn root() -> io::Result<Found> {
-    Found::new(openat(CWD, "/", PLACE | OFlags::DIRECTORY, Mode::empty())?)
+fn root() -> io::Result<PlacedFile> {
+    PlacedFile::new(openat(CWD, "/", PLACE | OFlags::DIRECTORY, Mode::empty())?)
 }
 
 fn names(path: &OsStr) -> impl Iterator<Item = OsString> {

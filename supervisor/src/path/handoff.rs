@@ -77,9 +77,9 @@ pub(crate) async fn hand_over(intake: &Intake, id: ConnectionId) {
         let SupervisorToGateway::Connection { socket, .. } = message else { return };
         if matches!(sent, Ok(Ok(()))) {
             gateway.handed.set(gateway.handed.get() + 1);
-            gateway.peer.voice.add_connection();
+            gateway.peer.role_output.add_connection();
             if let Some(connector) = &*generation.scope.connector.borrow() {
-                connector.voice.add_connection();
+                connector.role_output.add_connection();
             }
             state.leave(state.connections.borrow_mut().delivered(id, socket));
             intake.handed_over.notify_one();

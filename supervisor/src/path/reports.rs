@@ -10,7 +10,7 @@ use crate::os::log::message_id;
 use crate::roles::host::{Event, Host};
 use crate::roles::peer::Fault;
 use crate::roles::wrapper::Program;
-use crate::state::connections::{Named, Todo};
+use crate::state::connections::{ClientLookup, Todo};
 use crate::state::session::Opening;
 
 impl Host for Generation {
@@ -39,9 +39,9 @@ impl Host for Generation {
                 // The reporting role may lie. But a hostile role could as well refuse service, so nothing is
                 // lost by believing it.
                 let gateways = self.pool.all();
-                let accused = gateways.iter().find(|gateway| gateway.id == violation.gateway);
-                if let Some(gateway) = accused {
-                    gateway.peer.kill_for_fault(Fault::accused(by, &violation.what));
+                let reported = gateways.iter().find(|gateway| gateway.id == violation.gateway);
+                if let Some(gateway) = reported {
+                    gateway.peer.kill_for_fault(Fault::reported_by(by, &violation.what));
                 }
             }
             // The exporter belongs to no generation.
@@ -65,7 +65,7 @@ impl Generation {
         let mut todo = Todo::default();
         for dialled in all {
             let client = state.connections.borrow().client_of_generation(dialled.id, self.number);
-            let Named::Client(client) = client else { continue };
+            let ClientLookup::Client(client) = client else { continue };
             if is_logged {
                 log_dialled(dialled, &client, program);
             }

@@ -15,9 +15,9 @@ use tokio::task::spawn_local;
 use super::confinement::Confinement;
 use super::host::Event;
 use super::peer::{Fault, Peer, Role};
+use super::role_output::About;
 use super::scope::Scope;
 use super::supervise::{First, Launch, Spec, StartError};
-use super::voice::About;
 use crate::files::sockets::TargetSockets;
 use crate::files::tokens::TokenSource;
 use crate::os::network::{Network, within};
@@ -201,7 +201,7 @@ impl Spec for ConnectorSpec {
                 let costs = all
                     .iter()
                     .map(|one| cost(&one.target) + cost(one.failure.as_deref().unwrap_or_default()));
-                let is_logged = peer.voice.may_log(costs.sum())?;
+                let is_logged = peer.role_output.may_log(costs.sum())?;
                 self.scope.report(Event::Dialled { all, is_logged });
             }
             ConnectorToSupervisor::Settled(ids) => {
@@ -212,7 +212,7 @@ impl Spec for ConnectorSpec {
                 self.scope.report(Event::Accused(Self::NAME, violation));
             }
             ConnectorToSupervisor::PluginHangs(kind) => {
-                if peer.voice.may_log(cost(""))? {
+                if peer.role_output.may_log(cost(""))? {
                     self.scope.report(Event::PluginHangs(kind));
                 }
             }
@@ -234,7 +234,7 @@ impl Spec for ConnectorSpec {
         peer.pulse.ping(&peer.channel, &SupervisorToConnector::Ping).await;
     }
 
-    async fn bury(&self, peer: &Rc<Peer>) -> Option<String> {
+    async fn clean_up(&self, peer: &Rc<Peer>) -> Option<String> {
         self.scope.connector.replace(None);
         // Messages that it sent before its end are still valid.
         while let Ok(Some(message)) = peer.channel.try_receive() {

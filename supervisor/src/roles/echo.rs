@@ -11,9 +11,9 @@ use common::ipc::log::LogMessage;
 use common::role::RoleName;
 
 use super::peer::{Fault, Peer, Role};
+use super::role_output::About;
 use super::scope::Scope;
 use super::supervise::{First, Launch, Spec, StartError};
-use super::voice::About;
 use crate::state::service::ServiceState;
 
 /// The specification of the echo role.

@@ -20,10 +20,10 @@ use super::confinement::Confinement;
 use super::host::{Event, Host};
 use super::liveness::Watch;
 use super::peer::{Fault, Peer, Role};
+use super::role_output::About;
 use super::scope::Scope;
 use super::setup::Outdated;
 use super::supervise::{self, First, Keeper, Launch, RoleError, Spec, StartError};
-use super::voice::About;
 use crate::state::service::ServiceState;
 
 /// Time limit for the exporter to read a page.
@@ -171,7 +171,7 @@ impl Spec for ExporterSpec {
         peer.pulse.ping(&peer.channel, &SupervisorToExporter::Ping).await;
     }
 
-    async fn bury(&self, _: &Rc<Peer>) -> Option<String> {
+    async fn clean_up(&self, _: &Rc<Peer>) -> Option<String> {
         self.peer.replace(None);
         self.wanted.take();
         Some(String::new())

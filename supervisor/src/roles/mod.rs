@@ -1,7 +1,7 @@
 //! The roles: how each one is started, kept running and ended.
 //!
 //! `supervise` is the runtime of all roles, `scope` the state that roles of a generation share, `host` their
-//! reports, and `voice` their log lines. Each other module is one role.
+//! reports, and `role_output` their log lines. Each other module is one role.
 
 pub(crate) mod confinement;
 pub(crate) mod connector;
@@ -13,9 +13,9 @@ pub(crate) mod identity;
 pub(crate) mod liveness;
 pub(crate) mod peer;
 pub(crate) mod plugin;
+pub(crate) mod role_output;
 pub(crate) mod scope;
 pub(crate) mod setup;
 pub(crate) mod signer;
 pub(crate) mod supervise;
-pub(crate) mod voice;
 pub(crate) mod wrapper;

@@ -23,7 +23,7 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::timeout;
 
 use super::liveness::Pulse;
-use super::voice::{self, About, Voice};
+use super::role_output::{self, About, RoleOutput};
 use crate::os::process::Process;
 use crate::os::program;
 
@@ -59,7 +59,7 @@ impl Fault {
     }
 
     /// A violation by a gateway that another role has reported.
-    pub(crate) fn accused(by: RoleName, what: &str) -> Self {
+    pub(crate) fn reported_by(by: RoleName, what: &str) -> Self {
         Self::Violation(format!("towards the {by}: {what}"))
     }
 
@@ -81,7 +81,7 @@ pub(crate) struct Peer {
     /// The pipe from its standard error.
     pub(crate) errors: Rc<Receiver>,
     /// Its identity in the log.
-    pub(crate) voice: Rc<Voice>,
+    pub(crate) role_output: Rc<RoleOutput>,
     /// Answers to pings.
     pub(crate) pulse: Pulse,
     fault: RefCell<Option<Fault>>,
@@ -107,7 +107,7 @@ impl Peer {
     }
 
     /// Waits for the fault for which the role is killed.
-    pub(super) async fn condemned(&self) -> Fault {
+    pub(super) async fn next_fault(&self) -> Fault {
         loop {
             if let Some(fault) = self.fault.borrow_mut().take() {
                 return fault;
@@ -148,7 +148,7 @@ impl Role {
     pub(crate) fn spawn(name: RoleName, sandbox: Sandbox, title: String, about: About) -> io::Result<Self> {
         let (ours, theirs) = Channel::pair()?;
         let (log, their_log) = Channel::pair()?;
-        let (errors, their_errors) = voice::errors_pipe()?;
+        let (errors, their_errors) = role_output::errors_pipe()?;
         let mut command = program::worker()?;
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         command.arg(name.as_str()).env_clear().current_dir("/");
@@ -185,21 +185,21 @@ impl Role {
     ) -> io::Result<Self> {
         let log = Rc::new(Channel::new(log)?);
         let errors = Rc::new(Receiver::from_owned_fd(errors)?);
-        let voice = Voice::new(name, title.strip_prefix("the ").unwrap_or(&title), about);
+        let role_output = RoleOutput::new(name, title.strip_prefix("the ").unwrap_or(&title), about);
         let peer = Rc::new(Peer {
             title,
             pid: process.pid,
             channel,
             log: log.clone(),
             errors: errors.clone(),
-            voice: voice.clone(),
+            role_output: role_output.clone(),
             pulse: Pulse::default(),
             fault: RefCell::default(),
             faulty: Notify::new(),
             gone: Cell::new(false),
         });
-        spawn_local(voice.clone().hear_lines(log, Rc::downgrade(&peer)));
-        let last_words = spawn_local(voice.hear_errors(errors, Rc::downgrade(&peer)));
+        spawn_local(role_output.clone().hear_lines(log, Rc::downgrade(&peer)));
+        let last_words = spawn_local(role_output.hear_errors(errors, Rc::downgrade(&peer)));
         Ok(Self { peer, process, last_words })
     }
 
@@ -219,7 +219,7 @@ impl Role {
 
 /// Logs the last output of a process that has ended, before the line about its end.
 async fn hear_last_words(peer: &Peer, errors: JoinHandle<()>) {
-    peer.voice.take_last_lines(&peer.log);
+    peer.role_output.take_last_lines(&peer.log);
     let _ = timeout(LAST_WORDS, errors).await;
 }
 

@@ -16,10 +16,10 @@ use super::confinement::Confinement;
 use super::host::Event;
 use super::identity::Identity;
 use super::peer::{Fault, Peer, Role};
+use super::role_output::About;
 use super::scope::Scope;
 use super::setup::run_as;
 use super::supervise::{self, First, Keeper, Launch, Spec, StartError};
-use super::voice::About;
 use crate::files::certificate::{Certificate, CertificateFiles};
 use crate::os::log::message_id;
 use crate::state::service::ServiceState;
@@ -228,7 +228,7 @@ impl Spec for SignerSpec {
         peer.pulse.ping(&peer.channel, &SupervisorToSigner::Ping).await;
     }
 
-    async fn bury(&self, peer: &Rc<Peer>) -> Option<String> {
+    async fn clean_up(&self, peer: &Rc<Peer>) -> Option<String> {
         let mut identity = self.scope.identity.borrow_mut();
         if identity.as_ref().is_some_and(|identity| Rc::ptr_eq(&identity.signer, peer)) {
             *identity = None;

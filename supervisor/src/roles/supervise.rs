@@ -114,7 +114,7 @@ pub(crate) trait Spec: Launch + 'static {
 
     /// Cleans up after the process has ended. Returns a description of what is lost, for the log, or `None`
     /// if the role was told to end.
-    async fn bury(&self, _: &Rc<Peer>) -> Option<String> {
+    async fn clean_up(&self, _: &Rc<Peer>) -> Option<String> {
         Some(String::new())
     }
 
@@ -130,14 +130,14 @@ pub(crate) trait Kept: 'static {
     async fn start(&self) -> Result<Self::Running, RoleError>;
 
     /// Waits for its end and cleans up.
-    async fn attend(&self, running: Self::Running) -> Option<Obituary>;
+    async fn wait_for_end(&self, running: Self::Running) -> Option<EndReport>;
 
     /// Whether it is started again.
     fn is_wanted(&self) -> bool;
 }
 
 /// What is logged about a role that has ended.
-pub(crate) struct Obituary {
+pub(crate) struct EndReport {
     pub(crate) role: RoleName,
     pub(crate) title: String,
     pub(crate) pid: i32,
@@ -175,8 +175,8 @@ async fn keep<K: Kept>(kept: Rc<K>, mut running: Option<K::Running>) {
     loop {
         let since = Instant::now();
         if let Some(running) = running.take() {
-            if let Some(obituary) = kept.attend(running).await {
-                tell(&obituary, kept.is_wanted());
+            if let Some(report) = kept.wait_for_end(running).await {
+                log_end(&report, kept.is_wanted());
             }
         } else {
             match kept.start().await {
@@ -202,7 +202,7 @@ async fn keep<K: Kept>(kept: Rc<K>, mut running: Option<K::Running>) {
     }
 }
 
-fn tell(Obituary { role, title, pid, cause, loss }: &Obituary, is_replaced: bool) {
+fn log_end(EndReport { role, title, pid, cause, loss }: &EndReport, is_replaced: bool) {
     tracing::error!(
         message_id = message_id::ROLE_DIED,
         websockify_role = role.as_str(),
@@ -219,15 +219,15 @@ impl<S: Spec> Kept for S {
         start(self).await
     }
 
-    async fn attend(&self, role: Role) -> Option<Obituary> {
+    async fn wait_for_end(&self, role: Role) -> Option<EndReport> {
         let peer = role.peer.clone();
         let fault = serve(self, &peer).await;
         peer.set_gone();
         judge(self, &peer, &fault);
         let status = role.kill().await;
-        let loss = self.bury(&peer).await;
+        let loss = self.clean_up(&peer).await;
         self.state().note_change();
-        loss.filter(|_| !self.state().stopping.get()).map(|loss| Obituary {
+        loss.filter(|_| !self.state().stopping.get()).map(|loss| EndReport {
             role: S::NAME,
             title: peer.title.clone(),
             pid: peer.pid,
@@ -308,7 +308,7 @@ async fn serve<S: Spec>(spec: &S, peer: &Rc<Peer>) -> Fault {
     tokio::select! {
         // A fault for which the role is killed takes precedence over the end of its channel, which follows.
         biased;
-        fault = peer.condemned() => fault,
+        fault = peer.next_fault() => fault,
         fault = heard => fault,
         () = hangs => Fault::Hung,
     }

@@ -21,7 +21,7 @@ use crate::path::generation::Generation;
 use crate::path::listen::Listening;
 use crate::roles::peer::{Ends, Role};
 use crate::roles::plugin;
-use crate::roles::voice::About;
+use crate::roles::role_output::About;
 use crate::roles::wrapper::{self, Program};
 
 /// Inherited descriptors that have no owner yet.

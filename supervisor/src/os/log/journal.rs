@@ -92,20 +92,20 @@ fn send(journal: &Dispatch, Batch { entries, dropped }: Batch<Entry>) {
 
 impl<S: Subscriber> Layer<S> for Journal {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut shown = Shown::default();
-        event.record(&mut shown);
-        self.0.push(Entry { metadata: event.metadata(), fields: shown.fields }, shown.bytes);
+        let mut formatted = FormattedFields::default();
+        event.record(&mut formatted);
+        self.0.push(Entry { metadata: event.metadata(), fields: formatted.fields }, formatted.bytes);
     }
 }
 
 /// Formatted fields of an event.
 #[derive(Default)]
-struct Shown {
+struct FormattedFields {
     fields: Vec<(Field, String)>,
     bytes: usize,
 }
 
-impl Visit for Shown {
+impl Visit for FormattedFields {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.record_debug(field, &format_args!("{value}"));
     }

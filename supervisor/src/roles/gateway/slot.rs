@@ -18,9 +18,9 @@ use crate::files::recordings::Recordings;
 use crate::roles::confinement::Confinement;
 use crate::roles::host::Event;
 use crate::roles::peer::{Fault, Peer, Role};
+use crate::roles::role_output::About;
 use crate::roles::scope::Scope;
 use crate::roles::supervise::{First, Launch, START_DEADLINE, Spec, StartError};
-use crate::roles::voice::About;
 use crate::state::service::ServiceState;
 
 /// A slot for a gateway. If the gateway dies, another one takes the slot.
@@ -207,7 +207,7 @@ impl Spec for GatewaySlot {
         std::future::pending().await
     }
 
-    async fn bury(&self, _: &Rc<Peer>) -> Option<String> {
+    async fn clean_up(&self, _: &Rc<Peer>) -> Option<String> {
         let gateway = self.gateway.borrow().clone()?;
         self.is_ready.set(false);
         let state = &self.scope.state;

@@ -26,7 +26,7 @@ use tokio::time::timeout;
 
 use super::scope::Scope;
 use super::setup::SetupError;
-use super::supervise::{Kept, Obituary, RoleError, START_DEADLINE, describe};
+use super::supervise::{EndReport, Kept, RoleError, START_DEADLINE, describe};
 pub(crate) use process::Running;
 
 /// A plugin program and how it is started.
@@ -156,10 +156,10 @@ impl Kept for PluginSpec {
         Ok(running)
     }
 
-    async fn attend(&self, mut running: Running) -> Option<Obituary> {
+    async fn wait_for_end(&self, mut running: Running) -> Option<EndReport> {
         self.plugin.running.set(Some(running.pid()));
         let obituary = tokio::select! {
-            ended = running.wait() => Some(Obituary {
+            ended = running.wait() => Some(EndReport {
                 role: RoleName::Plugin,
                 title: self.plugin.name.clone(),
                 pid: running.pid(),

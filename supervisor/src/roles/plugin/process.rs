@@ -25,7 +25,7 @@ use super::Command;
 use crate::os::process::Process;
 use crate::os::{environment, program};
 use crate::roles::peer::in_own_pid_namespace;
-use crate::roles::voice::{About, Voice};
+use crate::roles::role_output::{About, RoleOutput};
 
 /// Environment variables that a program inherits: for finding other programs, for its language, and for
 /// Python to find modules.
@@ -86,7 +86,7 @@ pub(super) struct Started {
     running: Running,
     socket: UnixStream,
     errors: JoinHandle<()>,
-    voice: Rc<Voice>,
+    role_output: Rc<RoleOutput>,
 }
 
 /// Starts `command` for the plugin `name`.
@@ -124,12 +124,12 @@ pub(super) fn start(
         Sandbox::Off => Process::start(&mut starts)?,
         Sandbox::BestEffort | Sandbox::Strict => in_own_pid_namespace(|| Process::start(&mut starts))?,
     };
-    let voice = Voice::new(RoleName::Plugin, name, About::Itself);
+    let role_output = RoleOutput::new(RoleName::Plugin, name, About::Itself);
     let errors = Rc::new(Receiver::from_owned_fd(errors)?);
-    let errors = spawn_local(voice.clone().hear_errors(errors, Weak::new()));
+    let errors = spawn_local(role_output.clone().hear_errors(errors, Weak::new()));
     // Drop our copy of the pipe's other end, or we would never see its end.
     drop(starts);
-    Ok(Started { running: Running(process), socket: ours, errors, voice })
+    Ok(Started { running: Running(process), socket: ours, errors, role_output })
 }
 
 impl Started {
@@ -144,7 +144,7 @@ impl Started {
     ///
     /// The last line of its output, such as an exception, or an error of the system.
     pub(super) async fn loaded(self) -> Result<(Running, OwnedFd), String> {
-        let Self { mut running, socket, errors, voice } = self;
+        let Self { mut running, socket, errors, role_output } = self;
         match timeout(LOAD_DEADLINE, first_byte(socket)).await {
             Ok(Ok(socket)) => Ok((running, socket)),
             Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
@@ -155,7 +155,7 @@ impl Started {
                     status
                 });
                 let status = ended.await.ok().and_then(Result::ok);
-                let said = voice.last_error();
+                let said = role_output.last_error();
                 Err(if said.is_empty() { crate::roles::supervise::describe(status) } else { said })
             }
             Ok(Err(error)) => Err(error.to_string()),

@@ -12,7 +12,7 @@ use common::log::Escaped;
 use tokio::task::spawn_local;
 use tokio::time::{interval, sleep};
 
-use super::listening::{self, Found};
+use super::listening::{self, Listener};
 use super::phase::Phase;
 use super::program::{Kept, Program, WrapError};
 use super::run::{Event, Run};
@@ -65,7 +65,7 @@ impl Program {
             next = match next {
                 Next::Attend(run) => {
                     let began = run.began;
-                    let over = self.attend(run).await;
+                    let over = self.wait_for_end(run).await;
                     self.state.send_replace(ProgramState::Away);
                     match (over, self.wrap.mode) {
                         (Over::Stopped, _) => break Kept::Stopped,
@@ -120,7 +120,7 @@ impl Program {
     }
 
     /// Follows a run until none of its processes is left.
-    async fn attend(&self, mut run: Run) -> Over {
+    async fn wait_for_end(&self, mut run: Run) -> Over {
         self.phase.replace(Phase::Runs { wrapper: run.peer(), began: run.began, ended: run.ended });
         let (over, left) = self.follow(&mut run).await;
         self.phase.replace(Phase::Changing);
@@ -182,7 +182,7 @@ impl Program {
                     tracing::debug!("{} listens on {}", self.name(), found.address);
                     return std::future::pending().await;
                 }
-                Ok(Some(Found { uid, .. })) => {
+                Ok(Some(Listener { uid, .. })) => {
                     if strangers.insert(uid) {
                         tracing::error!(
                             "user {uid} has taken port {}, which is for {}: its clients have to wait",
@@ -223,7 +223,7 @@ impl Program {
     }
 
     /// The socket that listens on the port.
-    fn listening(&self) -> io::Result<Option<Found>> {
+    fn listening(&self) -> io::Result<Option<Listener>> {
         let Some(port) = &self.port else { return Ok(None) };
         within(self.network.as_deref(), || listening::on(port.number()))
     }

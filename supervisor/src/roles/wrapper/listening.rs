@@ -10,7 +10,7 @@ const LISTEN: &str = "0A";
 
 /// A listening socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct Listener {
     /// Address to connect to.
     pub(super) address: SocketAddr,
     /// User who has created the socket.
@@ -18,7 +18,7 @@ pub(super) struct Found {
 }
 
 /// Finds the listening socket on `port` of loopback. IPv4 takes precedence.
-pub(super) fn on(port: u16) -> io::Result<Option<Found>> {
+pub(super) fn on(port: u16) -> io::Result<Option<Listener>> {
     let found = first(BufReader::new(File::open("/proc/thread-self/net/tcp")?), port)?;
     if found.is_some() {
         return Ok(found);
@@ -31,7 +31,7 @@ pub(super) fn on(port: u16) -> io::Result<Option<Found>> {
 }
 
 /// The kernel lists listening sockets before all others, of which there may be many.
-fn first(table: impl BufRead, port: u16) -> io::Result<Option<Found>> {
+fn first(table: impl BufRead, port: u16) -> io::Result<Option<Listener>> {
     for line in table.lines().skip(1) {
         let line = line?;
         let fields: Vec<_> = line.split_ascii_whitespace().take(8).collect();
@@ -41,7 +41,7 @@ fn first(table: impl BufRead, port: u16) -> io::Result<Option<Found>> {
         }
         let address = parse(address).filter(|found| found.port() == port && found.ip().is_loopback());
         if let (Some(address), Ok(uid)) = (address, uid.parse()) {
-            return Ok(Some(Found { address, uid }));
+            return Ok(Some(Listener { address, uid }));
         }
     }
     Ok(None)
@@ -90,7 +90,7 @@ mod tests {
             0: 00000000:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1 0 2\n\
             1: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  7 0 2\n\
             2: 0100007F:1F91 0100007F:1F90 01 00000000:00000000 00:00000000 00000000  7 0 2\n";
-        let found = Found { address: "127.0.0.1:8080".parse().unwrap(), uid: 7 };
+        let found = Listener { address: "127.0.0.1:8080".parse().unwrap(), uid: 7 };
         assert_eq!(first(table.as_bytes(), 8080).unwrap(), Some(found));
         assert_eq!(first(table.as_bytes(), 8081).unwrap(), None);
         assert_eq!(first(&b"junk\njunk\n"[..], 8080).unwrap(), None);

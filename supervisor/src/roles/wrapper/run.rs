@@ -14,8 +14,8 @@ use tokio::time::timeout;
 use super::program::name;
 use crate::os::network::{Network, within};
 use crate::roles::peer::{Peer, Role};
+use crate::roles::role_output::About;
 use crate::roles::supervise::{self, First, Launch, StartError};
-use crate::roles::voice::About;
 
 /// Time that a wrapper needs in addition to the program's grace period, for killing what is left and reading
 /// the last output.

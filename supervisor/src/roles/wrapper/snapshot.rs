@@ -23,7 +23,7 @@ use super::run::Run;
 use crate::os::network::Network;
 use crate::os::process::Process;
 use crate::roles::peer::{Ends, Role};
-use crate::roles::voice::About;
+use crate::roles::role_output::About;
 
 /// State of the program for the next image. Descriptors are given by number.
 #[derive(Debug, Serialize, Deserialize)]

@@ -102,7 +102,7 @@ pub(super) enum Event {
     /// It can't be sent to any gateway.
     Abandoned,
     /// A gateway reports something about it.
-    Told(GatewayId, Word),
+    Reported(GatewayId, GatewayReport),
     /// A gateway has died, and everything that it had reported has been processed.
     GatewayDied(GatewayId),
     /// The connector reports that it has given it a target.
@@ -118,7 +118,7 @@ pub(super) enum Event {
 
 /// What a gateway reports about a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Word {
+pub(super) enum GatewayReport {
     /// It is about to be read.
     Acknowledged,
     /// Its socket could not be received.
@@ -196,7 +196,7 @@ impl State {
 /// The next state after an event, and what has to be done.
 pub(super) fn step(state: State, event: Event) -> (State, Effects) {
     match event {
-        Event::Told(by, word) => told(state, by, word),
+        Event::Reported(by, report) => reported(state, by, report),
         Event::GatewayDied(gateway) if state.gateway() == Some(gateway) => gateway_died(state, gateway),
         Event::Dialled => dialled(state),
         Event::Settled => settled(state),
@@ -230,26 +230,32 @@ fn handed_over(state: State, event: Event) -> State {
     }
 }
 
-fn told(state: State, by: GatewayId, word: Word) -> (State, Effects) {
+fn reported(state: State, by: GatewayId, report: GatewayReport) -> (State, Effects) {
     let closing = |then, doubt| {
         let effects = Effects { settle: true, ..Effects::default() };
         (State::Closing { gateway: by, then, doubt }, effects)
     };
     let is_own = state.gateway() == Some(by);
-    match (state, word) {
-        (State::Unread { doubt, .. }, Word::Acknowledged) if is_own => {
+    match (state, report) {
+        (State::Unread { doubt, .. }, GatewayReport::Acknowledged) if is_own => {
             unchanged(State::Reading { gateway: by, doubt })
         }
         // A target for another gateway's connection, or a second one, has no effect.
-        (_, Word::Acknowledged) => unchanged(state),
-        (State::Unread { deaths, doubt, .. }, Word::Lost) if is_own => closing(Then::Offer { deaths }, doubt),
-        (State::Unread { doubt, .. } | State::Reading { doubt, .. }, Word::Ended { session }) if is_own => {
+        (_, GatewayReport::Acknowledged) => unchanged(state),
+        (State::Unread { deaths, doubt, .. }, GatewayReport::Lost) if is_own => {
+            closing(Then::Offer { deaths }, doubt)
+        }
+        (State::Unread { doubt, .. } | State::Reading { doubt, .. }, GatewayReport::Ended { session })
+            if is_own =>
+        {
             closing(if session { Then::Claim } else { Then::Drop }, doubt)
         }
-        (State::Open { .. }, Word::Ended { .. }) if is_own => {
+        (State::Open { .. }, GatewayReport::Ended { .. }) if is_own => {
             (State::Over, Effects { close: true, ..Effects::default() })
         }
-        (State::Unread { .. } | State::Reading { .. } | State::Open { .. }, Word::Detail) if is_own => {
+        (State::Unread { .. } | State::Reading { .. } | State::Open { .. }, GatewayReport::Detail)
+            if is_own =>
+        {
             unchanged(state)
         }
         _ => (state, Effects { violation: Some(by), ..Effects::default() }),

@@ -4,8 +4,8 @@
 mod entry;
 mod list;
 mod machine;
-mod past;
 mod progress;
+mod recently_ended;
 mod register;
 #[cfg(test)]
 mod search;
@@ -26,10 +26,10 @@ use common::ticket::SpentBefore;
 
 use crate::state::session::{Opening, Run};
 use entry::{Entry, Facts};
-use machine::{Event, State, Word, step};
-pub(crate) use past::Named;
-use past::Past;
+use machine::{Event, GatewayReport, State, step};
 use progress::Progress;
+pub(crate) use recently_ended::ClientLookup;
+use recently_ended::RecentlyEnded;
 use register::Register;
 pub(crate) use snapshot::Snapshot;
 pub(crate) use totals::{EndedSessions, Totals};
@@ -58,7 +58,7 @@ pub(crate) struct Connections {
     /// The generations that have a connector, and the connections that it has yet to be asked to settle.
     to_forget: BTreeMap<u32, Vec<ConnectionId>>,
     /// Those that were there lately.
-    past: Past,
+    recently_ended: RecentlyEnded,
     /// Tells the next supervisor which sessions were open, if there is a journal.
     register: Option<Register>,
 }
@@ -176,12 +176,12 @@ impl Connections {
     /// stream from the client.
     pub(crate) fn acknowledged(&mut self, id: ConnectionId, gateway: GatewayId) {
         // The event leaves nothing to do.
-        let _ = self.apply(id, Event::Told(gateway, Word::Acknowledged), Details::default());
+        let _ = self.apply(id, Event::Reported(gateway, GatewayReport::Acknowledged), Details::default());
     }
 
     /// `gateway` could not receive the socket.
     pub(crate) fn lost(&mut self, id: ConnectionId, gateway: GatewayId) -> Todo {
-        self.told(id, gateway, Word::Lost, Details::default())
+        self.reported(id, gateway, GatewayReport::Lost, Details::default())
     }
 
     /// `gateway` reports the end of a connection.
@@ -192,8 +192,8 @@ impl Connections {
                 return Todo { violations: vec![(gateway, ended.id)], ..Todo::default() };
             }
         }
-        let word = Word::Ended { session: ended.session.is_some() };
-        self.told(ended.id, gateway, word, Details { summary: ended.session, ..Details::default() })
+        let report = GatewayReport::Ended { session: ended.session.is_some() };
+        self.reported(ended.id, gateway, report, Details { summary: ended.session, ..Details::default() })
     }
 
     /// `gateway` asks for a file to record the connection's session. Gives the client; none if the gateway may not
@@ -268,18 +268,18 @@ impl Connections {
     }
 
     /// The client of a connection, of which `gateway` speaks.
-    pub(crate) fn client_of_gateway(&self, id: ConnectionId, gateway: GatewayId) -> Named {
+    pub(crate) fn client_of_gateway(&self, id: ConnectionId, gateway: GatewayId) -> ClientLookup {
         match self.entries.get(&id) {
-            Some(entry) => Named::of(&entry.facts.client, entry.state.gateway() == Some(gateway)),
-            None => self.past.client(id, |past| past.gateway == Some(gateway)),
+            Some(entry) => ClientLookup::of(&entry.facts.client, entry.state.gateway() == Some(gateway)),
+            None => self.recently_ended.client(id, |ended| ended.gateway == Some(gateway)),
         }
     }
 
     /// The client of a connection, of which the connector of `generation` speaks.
-    pub(crate) fn client_of_generation(&self, id: ConnectionId, generation: u32) -> Named {
+    pub(crate) fn client_of_generation(&self, id: ConnectionId, generation: u32) -> ClientLookup {
         match self.entries.get(&id) {
-            Some(entry) => Named::of(&entry.facts.client, entry.facts.generation == generation),
-            None => self.past.client(id, |past| past.generation == generation),
+            Some(entry) => ClientLookup::of(&entry.facts.client, entry.facts.generation == generation),
+            None => self.recently_ended.client(id, |ended| ended.generation == generation),
         }
     }
 
@@ -335,16 +335,16 @@ impl Connections {
 
     /// The entry of a connection about which `gateway` reports a detail, if it may.
     fn detailed(&mut self, id: ConnectionId, gateway: GatewayId) -> Option<&mut Entry> {
-        let todo = self.told(id, gateway, Word::Detail, Details::default());
+        let todo = self.reported(id, gateway, GatewayReport::Detail, Details::default());
         if todo.violations.is_empty() { self.entries.get_mut(&id) } else { None }
     }
 
     /// `gateway` reports something about a connection, which must exist.
-    fn told(&mut self, id: ConnectionId, by: GatewayId, word: Word, details: Details) -> Todo {
+    fn reported(&mut self, id: ConnectionId, by: GatewayId, report: GatewayReport, details: Details) -> Todo {
         if !self.entries.contains_key(&id) {
             return Todo { violations: vec![(by, id)], ..Todo::default() };
         }
-        self.apply(id, Event::Told(by, word), details)
+        self.apply(id, Event::Reported(by, report), details)
     }
 
     fn is_of(&self, id: ConnectionId, generation: u32) -> bool {
@@ -390,7 +390,7 @@ impl Connections {
         }
         let generation = entry.facts.generation;
         if effects.offer || after == State::Over {
-            self.past.add(id, before.gateway(), &entry.facts);
+            self.recently_ended.add(id, before.gateway(), &entry.facts);
         }
         if effects.offer {
             entry.facts = Facts::new(entry.facts.client);

@@ -325,7 +325,7 @@ fn a_target_counts_once_however_often_it_is_told_of() {
 #[test]
 fn a_role_names_the_clients_of_its_own_connections_and_of_no_others() {
     let mut connections = table();
-    let client = Named::Client(ClientAddr::Unix("/run/x".into()));
+    let client = ClientLookup::Client(ClientAddr::Unix("/run/x".into()));
     let (open, ended, waiting) =
         (handed_over(&mut connections), handed_over(&mut connections), accepted(&mut connections));
     nothing(&connections.ended(Ended { id: ended, session: None }, GATEWAY));
@@ -334,14 +334,14 @@ fn a_role_names_the_clients_of_its_own_connections_and_of_no_others() {
     for _ in 0..2 {
         for id in [open, ended] {
             assert_eq!(connections.client_of_gateway(id, GATEWAY), client);
-            assert_eq!(connections.client_of_gateway(id, OTHER), Named::Foreign);
+            assert_eq!(connections.client_of_gateway(id, OTHER), ClientLookup::Foreign);
             assert_eq!(connections.client_of_generation(id, 1), client);
-            assert_eq!(connections.client_of_generation(id, 2), Named::Foreign);
+            assert_eq!(connections.client_of_generation(id, 2), ClientLookup::Foreign);
         }
         let _ = settle(&mut connections);
     }
-    assert_eq!(connections.client_of_gateway(waiting, GATEWAY), Named::Foreign);
-    assert_eq!(connections.client_of_gateway(ConnectionId(99), GATEWAY), Named::Unknown);
+    assert_eq!(connections.client_of_gateway(waiting, GATEWAY), ClientLookup::Foreign);
+    assert_eq!(connections.client_of_gateway(ConnectionId(99), GATEWAY), ClientLookup::Unknown);
 }
 
 #[test]

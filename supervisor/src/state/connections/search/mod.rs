@@ -14,7 +14,7 @@ mod world;
 use std::collections::HashSet;
 use std::time::Instant;
 
-use super::machine::{Effects, Event, State, Then, Word, step};
+use super::machine::{Effects, Event, GatewayReport, State, Then, step};
 use table::Table;
 use world::{Act, Broken, Cast, Step, World};
 
@@ -89,7 +89,7 @@ fn connectors_that_lie_do_not_disturb_the_order_of_records() {
 fn the_search_finds_known_faults() {
     let faults: [(&str, Step); 6] = [
         ("a session that is reported as lost is forgotten", |state, event| match (state, event) {
-            (State::Open { gateway }, Event::Told(by, Word::Lost)) if by == gateway => {
+            (State::Open { gateway }, Event::Reported(by, GatewayReport::Lost)) if by == gateway => {
                 (State::Waiting { deaths: 0 }, Effects { offer: true, ..Effects::default() })
             }
             _ => step(state, event),
@@ -98,13 +98,15 @@ fn the_search_finds_known_faults() {
             match (state, event) {
                 (
                     State::Unread { gateway, .. } | State::Reading { gateway, .. },
-                    Event::Told(by, Word::Ended { session: false }),
+                    Event::Reported(by, GatewayReport::Ended { session: false }),
                 ) if by == gateway => (State::Over, Effects::default()),
                 _ => step(state, event),
             }
         }),
         ("what is reported as lost is offered again at once", |state, event| match (state, event) {
-            (State::Unread { gateway, deaths, .. }, Event::Told(by, Word::Lost)) if by == gateway => {
+            (State::Unread { gateway, deaths, .. }, Event::Reported(by, GatewayReport::Lost))
+                if by == gateway =>
+            {
                 (State::Waiting { deaths }, Effects { offer: true, ..Effects::default() })
             }
             _ => step(state, event),

@@ -9,7 +9,7 @@ use common::ipc::gateway::Ended;
 use common::ipc::{ClientAddr, ConnectionId, GatewayId};
 
 use super::world::{Cast, Connection, GATEWAYS, Op, World};
-use crate::state::connections::machine::{Event, State, Word};
+use crate::state::connections::machine::{Event, GatewayReport, State};
 use crate::state::connections::{Connections, Details, Todo, tests};
 
 /// The table, and the number of each connection of the model.
@@ -54,16 +54,18 @@ impl Table {
                     }
                     Event::Delivered => table.delivered(id, self.sockets.remove(&id).unwrap()),
                     Event::Undelivered => table.undelivered(id, self.sockets.remove(&id).unwrap()),
-                    Event::Told(by, Word::Acknowledged) => {
+                    Event::Reported(by, GatewayReport::Acknowledged) => {
                         table.acknowledged(id, by);
                         return;
                     }
-                    Event::Told(by, Word::Lost) => table.lost(id, by),
-                    Event::Told(by, Word::Ended { session }) => {
+                    Event::Reported(by, GatewayReport::Lost) => table.lost(id, by),
+                    Event::Reported(by, GatewayReport::Ended { session }) => {
                         let session = session.then(tests::some_summary);
                         table.ended(Ended { id, session }, by)
                     }
-                    Event::Told(by, Word::Detail) => table.told(id, by, Word::Detail, Details::default()),
+                    Event::Reported(by, GatewayReport::Detail) => {
+                        table.reported(id, by, GatewayReport::Detail, Details::default())
+                    }
                     Event::Dialled => (0..2).fold(Todo::default(), |mut todo, generation| {
                         todo.and(table.dialled(id, generation, "target".into()));
                         todo

@@ -4,7 +4,7 @@
 
 use common::ipc::GatewayId;
 
-use crate::state::connections::machine::{Effects, Event, State, Word};
+use crate::state::connections::machine::{Effects, Event, GatewayReport, State};
 
 pub(super) type Step = fn(State, Event) -> (State, Effects);
 
@@ -96,7 +96,7 @@ pub(super) enum Act {
     Offer(usize, usize),
     Deliver(usize),
     FailToDeliver(usize),
-    Say(usize, usize, Word),
+    Say(usize, usize, GatewayReport),
     /// A gateway requests a target, which is reachable or not.
     Ask(usize, usize, bool),
     Forget(usize),
@@ -120,12 +120,12 @@ pub(super) enum Op {
     ConnectorStarts(u32),
 }
 
-pub(super) const WORDS: [Word; 5] = [
-    Word::Acknowledged,
-    Word::Lost,
-    Word::Ended { session: false },
-    Word::Ended { session: true },
-    Word::Detail,
+pub(super) const REPORTS: [GatewayReport; 5] = [
+    GatewayReport::Acknowledged,
+    GatewayReport::Lost,
+    GatewayReport::Ended { session: false },
+    GatewayReport::Ended { session: true },
+    GatewayReport::Detail,
 ];
 
 pub(super) type Broken = String;
@@ -192,10 +192,11 @@ impl World {
             for gateway in 0..GATEWAYS {
                 let Process { is_dead, is_condemned, .. } = self.gateways[gateway];
                 let is_own = place == Some((gateway, true));
-                let may_say = |word: &Word| gateway != HONEST || (is_own && one.truth.is_in_order(*word));
+                let may_say =
+                    |report: &GatewayReport| gateway != HONEST || (is_own && one.truth.is_in_order(*report));
                 if !is_dead && !is_condemned {
-                    let words = WORDS.into_iter().filter(may_say);
-                    acts.extend(words.map(|word| Act::Say(number, gateway, word)));
+                    let words = REPORTS.into_iter().filter(may_say);
+                    acts.extend(words.map(|report| Act::Say(number, gateway, report)));
                 }
                 let may_ask = gateway != HONEST || one.truth.may_ask();
                 let connector = self.connectors[cast.generations[gateway]];
@@ -249,15 +250,15 @@ impl World {
                 Op::Connection(number, Event::Delivered)
             }
             Act::FailToDeliver(number) => Op::Connection(number, Event::Undelivered),
-            Act::Say(number, gateway, word) => {
+            Act::Say(number, gateway, report) => {
                 let is_own = self.place(number) == Some((gateway, true));
                 let truth = &mut self.connections[number].truth;
                 if is_own && truth.is_held {
-                    truth.has_acknowledged |= word == Word::Acknowledged;
-                    truth.said_lost |= word == Word::Lost;
-                    truth.said_ended |= matches!(word, Word::Ended { .. });
+                    truth.has_acknowledged |= report == GatewayReport::Acknowledged;
+                    truth.said_lost |= report == GatewayReport::Lost;
+                    truth.said_ended |= matches!(report, GatewayReport::Ended { .. });
                 }
-                Op::Connection(number, Event::Told(self.id(gateway), word))
+                Op::Connection(number, Event::Reported(self.id(gateway), report))
             }
             Act::Ask(number, gateway, is_reached) => {
                 let truth = &mut self.connections[number].truth;
@@ -363,9 +364,9 @@ impl World {
         let before = self.connections[number].state;
         if before == State::Over {
             cast.check_truth(event != Event::Dialled, "a target that is dialled is in no record")?;
-            if let Event::Told(by, word) = event {
+            if let Event::Reported(by, report) = event {
                 // A report about a connection that does not exist.
-                if word != Word::Acknowledged {
+                if report != GatewayReport::Acknowledged {
                     self.kill_for_fault(cast, by.0 as usize % GATEWAYS, true)?;
                 }
             }
@@ -461,15 +462,15 @@ impl World {
 
 impl Truth {
     /// Whether a correct gateway may report this.
-    fn is_in_order(self, word: Word) -> bool {
+    fn is_in_order(self, report: GatewayReport) -> bool {
         let lives = self.is_held && !self.said_lost && !self.said_ended;
         lives
-            && match word {
-                Word::Acknowledged => !self.has_acknowledged,
-                Word::Lost => !self.has_acknowledged,
-                Word::Ended { session: true } => self.untold || self.told || self.forgotten,
-                Word::Ended { session: false } => true,
-                Word::Detail => self.has_acknowledged,
+            && match report {
+                GatewayReport::Acknowledged => !self.has_acknowledged,
+                GatewayReport::Lost => !self.has_acknowledged,
+                GatewayReport::Ended { session: true } => self.untold || self.told || self.forgotten,
+                GatewayReport::Ended { session: false } => true,
+                GatewayReport::Detail => self.has_acknowledged,
             }
     }
 

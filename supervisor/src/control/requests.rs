@@ -12,7 +12,7 @@ use crate::path::intake::Intake;
 use crate::state::reload_requests::Kind;
 
 /// Kind of answer to a request.
-pub(super) enum Response {
+pub(super) enum Reply {
     /// An answer that is known already.
     Now(Answer),
     /// The outcome of the reload with this number.
@@ -20,9 +20,9 @@ pub(super) enum Response {
 }
 
 /// Carries out a request.
-pub(super) async fn to(intake: &Intake, request: Request) -> Response {
+pub(super) async fn handle(intake: &Intake, request: Request) -> Reply {
     let reloads = &intake.state.reload_requests;
-    Response::Now(match request {
+    Reply::Now(match request {
         Request::Status => Answer::Status(Box::new(status(intake))),
         Request::Sessions => Answer::Sessions(progress::sessions(intake).await),
         Request::Disconnect { session, run } => {
@@ -37,12 +37,12 @@ pub(super) async fn to(intake: &Intake, request: Request) -> Response {
             Answer::Done("no more clients are accepted; the service ends with its last connection".into())
         }
         Request::Metrics => Answer::Metrics(metrics::text(intake).await),
-        Request::Reload { wait: true } => return Response::AfterReload(reloads.ask(Kind::Reload)),
+        Request::Reload { wait: true } => return Reply::AfterReload(reloads.ask(Kind::Reload)),
         Request::Reload { wait: false } => {
             reloads.ask(Kind::Reload);
             Answer::Done("a reload was requested; see the log for its outcome".into())
         }
-        Request::Upgrade => return Response::AfterReload(reloads.ask(Kind::Upgrade)),
+        Request::Upgrade => return Reply::AfterReload(reloads.ask(Kind::Upgrade)),
     })
 }
 

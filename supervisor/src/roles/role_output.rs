@@ -23,7 +23,7 @@ use tokio::time::sleep;
 use super::peer::{Fault, Peer};
 use crate::os::log;
 use crate::os::log::role_line::{self, RoleLine};
-use crate::state::connections::Named;
+use crate::state::connections::ClientLookup;
 use crate::state::service::ServiceState;
 
 /// Maximum length of a line on standard error in bytes. Longer lines are split.
@@ -53,7 +53,7 @@ pub(crate) enum About {
 
 /// The source of a role's log lines.
 #[derive(Debug)]
-pub(crate) struct Voice {
+pub(crate) struct RoleOutput {
     role: RoleName,
     label: String,
     about: About,
@@ -79,7 +79,7 @@ pub(crate) fn errors_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((ours, theirs))
 }
 
-impl Voice {
+impl RoleOutput {
     /// Creates the source of a role. Its lines begin with `label`.
     pub(crate) fn new(role: RoleName, label: &str, about: About) -> Rc<Self> {
         let label = label.to_owned();
@@ -257,12 +257,12 @@ impl Voice {
             About::Connector(state, generation) => {
                 state.connections.borrow().client_of_generation(id, *generation)
             }
-            About::Itself | About::Program(_) => Named::Foreign,
+            About::Itself | About::Program(_) => ClientLookup::Foreign,
         };
         match named {
-            Named::Client(client) => Ok(Escaped(&client.to_string()).to_string()),
-            Named::Unknown => Ok(format!("connection {id}")),
-            Named::Foreign => Err(Fault::foreign(id)),
+            ClientLookup::Client(client) => Ok(Escaped(&client.to_string()).to_string()),
+            ClientLookup::Unknown => Ok(format!("connection {id}")),
+            ClientLookup::Foreign => Err(Fault::foreign(id)),
         }
     }
 

@@ -12,7 +12,7 @@ const MOST: usize = 1024;
 
 /// The client of a connection that a role has named.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Named {
+pub(crate) enum ClientLookup {
     /// This client.
     Client(ClientAddr),
     /// The connection is unknown, or has been forgotten.
@@ -21,7 +21,7 @@ pub(crate) enum Named {
     Foreign,
 }
 
-impl Named {
+impl ClientLookup {
     pub(super) fn of(client: &ClientAddr, is_theirs: bool) -> Self {
         if is_theirs { Self::Client(client.clone()) } else { Self::Foreign }
     }
@@ -29,7 +29,7 @@ impl Named {
 
 /// The connections that have ended recently, oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Past(VecDeque<Ended>);
+pub(super) struct RecentlyEnded(VecDeque<Ended>);
 
 /// A connection that has ended.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ pub(super) struct Ended {
     pub(super) generation: u32,
 }
 
-impl Past {
+impl RecentlyEnded {
     /// Remembers a connection.
     pub(super) fn add(&mut self, id: ConnectionId, gateway: Option<GatewayId>, facts: &Facts) {
         if self.0.len() >= MOST {
@@ -50,8 +50,8 @@ impl Past {
     }
 
     /// The client of a connection, if the connection belonged to the role that names it.
-    pub(super) fn client(&self, id: ConnectionId, is_theirs: impl Fn(&Ended) -> bool) -> Named {
+    pub(super) fn client(&self, id: ConnectionId, is_theirs: impl Fn(&Ended) -> bool) -> ClientLookup {
         let ended = self.0.iter().rfind(|ended| ended.id == id);
-        ended.map_or(Named::Unknown, |ended| Named::of(&ended.client, is_theirs(ended)))
+        ended.map_or(ClientLookup::Unknown, |ended| ClientLookup::of(&ended.client, is_theirs(ended)))
     }
 }
