@@ -67,8 +67,10 @@ mod tests {
 
     #[test]
     fn blocks_are_found_among_anything() {
-        let file = b"\xef\xbb\xbfBag Attributes\n  \xff: no text\n\xef\xbb\xbf-----BEGIN A-----  \r\nQUJD\r\n\r\nREVG\r\n-----END A-----\r\
-            -----BEGIN OPEN-----\n-----BEGIN B C-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: X, Y\n\nQQ==\n-----END B C-----\n\
+        let file = b"\xef\xbb\xbfBag Attributes\n  \xff: no text\n\
+            \xef\xbb\xbf-----BEGIN A-----  \r\nQUJD\r\n\r\nREVG\r\n-----END A-----\r\
+            -----BEGIN OPEN-----\n\
+            -----BEGIN B C-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: X, Y\n\nQQ==\n-----END B C-----\n\
             -----BEGIN D-----\n!!\n-----END D-----\n-----BEGIN E-----\nQUJD\n-----END F-----\n-----BEGIN G-----\nQUJD";
         let found = blocks(file);
         let labels: Vec<_> = found.iter().map(|block| block.label).collect();
@@ -83,7 +85,9 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_panic(file in prop::collection::vec(
-            prop::sample::select(vec!["-----BEGIN A-----", "-----END A-----", "\n", "\r", "QUJD", "=", "a: b", ":", "\u{feff}", "é"]),
+            prop::sample::select(vec![
+                "-----BEGIN A-----", "-----END A-----", "\n", "\r", "QUJD", "=", "a: b", ":", "\u{feff}", "é",
+            ]),
             0..30,
         )) {
             for block in blocks(file.concat().as_bytes()) {

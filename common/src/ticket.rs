@@ -111,7 +111,7 @@ pub enum TicketError {
     Expired,
     /// The supervisor knew that the connection had ended before the request was received; or a connector that
     /// has died may have accepted the ticket.
-    #[error("a ticket for a connection that is over")]
+    #[error("a ticket for a connection that has ended")]
     Over,
 }
 

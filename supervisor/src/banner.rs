@@ -61,7 +61,7 @@ pub(crate) fn settings(
     }
     if config.user.is_none() && confinement.user().is_some_and(is_nobody) {
         tracing::warn!(
-            "clients are served as the user nobody, which other services may use, too; create the user websockify, \
+            "clients are served as the user nobody, which other services may use as well; create the user websockify, \
              or name another with user = \"NAME\" or --user"
         );
     }
@@ -81,7 +81,8 @@ fn preloaded(config: &Config) {
     let library = std::env::var_os("LD_PRELOAD").filter(|text| !text.is_empty() && !is_local);
     if let Some(library) = library {
         tracing::warn!(
-            "LD_PRELOAD ({}) has no effect on connections to targets: the process that makes them starts without it",
+            "LD_PRELOAD ({}) has no effect on connections to targets: \
+             it is removed from the environment of the connector",
             Escaped(&library.to_string_lossy())
         );
     }

@@ -157,7 +157,7 @@ fn take_over(inheritance: Inheritance) -> u8 {
     let (config, file) = loop {
         match cli::from_args(std::env::args_os()) {
             Ok(CommandLine { command: Command::Run(config), file, .. }) => break (config, file),
-            Ok(_) => complain(&"websockify: error: the command line asks for something else now"),
+            Ok(_) => complain(&"websockify: error: the options no longer start the service"),
             // The configuration was valid in the rehearsal.
             Err(error) => complain(&error),
         }
@@ -204,7 +204,7 @@ fn run(config: Config, in_background: bool, file: Option<&Path>) -> u8 {
 /// Runs the service to its end.
 fn serve(log: Log, service: impl Future<Output = Result<u8, ServiceError>>) -> u8 {
     if let Err(error) = inherited::close_others_on_exec() {
-        tracing::warn!("roles may get descriptors that are not theirs: {error}");
+        tracing::warn!("roles may inherit unrelated descriptors: {error}");
     }
     limits::raise_limit();
     orphans::adopt();

@@ -47,7 +47,7 @@ pub(crate) enum ServiceError {
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
     /// A task that runs for the life of the service has ended.
-    #[error("a task of the supervisor has ended, which must not happen: {0}")]
+    #[error("a task of the supervisor has ended unexpectedly: {0}")]
     Task(String),
 }
 

@@ -90,7 +90,7 @@ def test_instances_that_do_not_run_and_broken_files(machine):
     said, told = machine.apply(status=78)
     assert "cold: up to date, waiting for the first client\n" in said
     assert "off: not enabled; systemctl enable --now websockify@off.socket starts it\n" in said
-    assert "broken: left as it is, its file has a mistake:\nerror: " in said
+    assert "broken: not changed, its file is invalid:\nerror: " in said
     assert told == ["daemon-reload"]
     machine.listens("cold", "[::]:6080", since=time.time() - 100)
     assert machine.apply("cold") == (

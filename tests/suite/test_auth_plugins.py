@@ -141,8 +141,8 @@ def test_an_answer_can_not_set_fields_of_the_connection_or_the_body(running):
         ({}, 'neither "allow" nor "refuse"'),
         ({"allow": False}, 'neither "allow" nor "refuse"'),
         ({"target": "localhost:5900"}, 'neither "allow" nor "refuse"'),
-        ({"allow": 1}, "not the JSON object"),
-        ({"allow": True, "error": "hush"}, "it says that it failed"),
+        ({"allow": 1}, "not a valid JSON object"),
+        ({"allow": True, "error": "hush"}, "it reports a failure"),
         ({"allow": True, "lifetime": 0}, '"lifetime" is not a number of seconds above 0'),
         ({"refuse": "no", "status": 101}, '"status" can\'t be sent'),
         ({"refuse": "no", "status": 200}, '"status" can\'t be sent'),
@@ -155,7 +155,7 @@ def test_an_answer_can_not_set_fields_of_the_connection_or_the_body(running):
 def test_an_invalid_answer_is_503_and_affects_no_other_client(running, said, reason):
     answer = upgrade(running, [answering(said)])
     assert answer.status == 503 and answer["Set-Cookie"] is None
-    running.wait_log(f"cannot ask whether a client is let in: the plugin: .*{reason}")
+    running.wait_log(f"cannot authenticate a client: the plugin: .*{reason}")
     assert status(running, [answering({"allow": True})]) == 101
     assert "hush" not in running.log
 
@@ -172,7 +172,7 @@ def test_a_program_that_dies_is_restarted(program, echo_target):
         for _ in range(2):
             assert status(running, [answering("crash")]) == 503
             assert status(running, [answering({"allow": True})]) == 101
-        running.wait_log(f"the plugin exec:{program} .* is gone .*starting another")
+        running.wait_log(f"the plugin exec:{program} .* has ended .*starting another")
 
 
 @ours
@@ -184,7 +184,7 @@ def test_a_program_that_does_not_answer_affects_only_its_own_client(running):
         assert status(running, [answering({"allow": True})]) == 101
     thread.join(9)
     assert answers == [503]
-    running.wait_log("the plugin: it does not answer in time$")
+    running.wait_log("the plugin: it did not answer in time$")
 
 
 @ours
@@ -532,6 +532,6 @@ def test_a_new_connector_gets_new_programs(program, echo_target):
     with start(f"exec:{program}", echo_target) as running:
         assert status(running, [answering({"allow": True})]) == 101
         processes.kill(processes.with_role(running.pid, "connector"))
-        running.wait_log("the connector .* is gone")
+        running.wait_log("the connector .* has ended")
         allowed = processes.wait_for(lambda: status(running, [answering({"allow": True})]) == 101, 10)
         assert allowed

@@ -147,4 +147,4 @@ def test_sockets_of_a_service_manager_are_not_lost_silently(target):
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=10,
     )  # fmt: skip
     assert result.returncode == 1
-    assert "leave -D out" in result.stderr
+    assert "leave out -D" in result.stderr

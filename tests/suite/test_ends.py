@@ -187,7 +187,7 @@ def test_children_that_the_supervisor_has_not_started_are_not_its_own(directory,
         [connector] = processes.with_role(running.pid, "connector")
         processes.wait_for(lambda: strangers[1] not in running.tree(), 2)
         os.kill(connector, signal.SIGKILL)
-        running.wait_log("the connector .* is gone")
+        running.wait_log("the connector .* has ended")
         assert processes.wait_gone(strangers, 2) == strangers
         running.process.terminate()
         running.process.wait(5)

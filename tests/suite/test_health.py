@@ -26,7 +26,7 @@ def health(instance, *words, status=0, stdin=None):
 def test_a_reachable_target_is_healthy(echo_target, directory):
     with Controlled(directory, echo_target.port) as instance:
         said = health(instance)
-        assert re.fullmatch(r"vnc: in order, 127\.0\.0\.1:\d+ reaches its target \(\d+ ms\)\n", said), said
+        assert re.fullmatch(r"vnc: healthy, 127\.0\.0\.1:\d+ reaches its target \(\d+ ms\)\n", said), said
         assert processes.wait_for(lambda: "closed by client (1000)" in instance.log)
 
 
@@ -76,7 +76,7 @@ def test_with_tls_the_certificate_is_the_one_in_the_file(echo_target, directory,
         # The certificate that is served is no longer the one in the file.
         instance.write(settings.replace("joined.pem", "other.pem"))
         (directory / "other.pem").write_bytes(open(other, "rb").read())
-        assert "another certificate" in health(instance, status=1)
+        assert "its certificate differs" in health(instance, status=1)
 
 
 def test_unix_sockets_also_those_that_only_the_service_knows(echo_target, directory):

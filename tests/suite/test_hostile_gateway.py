@@ -158,7 +158,7 @@ def test_a_gateway_that_ignores_the_order_to_end_has_no_key_and_is_killed(direct
         assert not processes.wait_gone(servants, 2)
         assert processes.is_alive(rogue_pid), "it was there to ask them"
         assert not processes.wait_gone([rogue_pid], 10)
-        running.wait_log(r"gateway 1 \(pid \d+\) was told to end and has not; it is killed")
+        running.wait_log(r"gateway 1 \(pid \d+\) has not ended in time; killing it")
         assert processes.wait_for(lambda: len(running.status()["generations"]) == 1, 3)
 
 
@@ -237,7 +237,7 @@ def test_a_gateway_that_fills_the_log_is_limited_and_reported(directory, echo_ta
                 websocket.expect_echo()
             time.sleep(0.2)
         assert os.stat(running.log_path).st_size < 5_000_000
-        running.wait_log(r"killed gateway 1 \(pid \d+\): protocol violation: it logs more than any role in order")
+        running.wait_log(r"killed gateway 1 \(pid \d+\): protocol violation: it has exceeded its budget of log lines")
         assert re.search(r"^\d+ log lines of gateway 1 were dropped$", running.log, re.MULTILINE)
 
 
@@ -275,7 +275,7 @@ def test_the_last_output_of_a_role_is_logged_before_its_end(directory, echo_targ
         play(running)
         running.wait_log(
             r"^gateway 1: internal error at \\u\{1b\}\[31msomewhere\\u\{61c\}:1\n"
-            r"gateway 1: and more\n(?:.*\n)*?gateway 1 \(pid \d+\) is gone"
+            r"gateway 1: and more\n(?:.*\n)*?gateway 1 \(pid \d+\) has ended"
         )
 
 

@@ -222,7 +222,7 @@ def test_a_key_for_rsa_pss_alone_is_served(echo_target, directory, options):
 def test_a_key_for_rsa_pss_with_hashes_that_tls_lacks_is_reported_as_such(echo_target, directory):
     options = ["-pkeyopt", "rsa_keygen_bits:2048", "-pkeyopt", "rsa_pss_keygen_md:sha384"]
     options += ["-pkeyopt", "rsa_pss_keygen_mgf1_md:sha1"]
-    assert_refused(echo_target, *self_signed(directory, "rsa-pss", options=options), "hashes that TLS does not have")
+    assert_refused(echo_target, *self_signed(directory, "rsa-pss", options=options), "hashes that TLS does not support")
 
 
 @pytest.mark.ours_only("TLS 1.3 alone has it here")

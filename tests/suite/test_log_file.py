@@ -79,7 +79,7 @@ def test_sigusr1_reopens_the_log_file(echo_target, directory):
         log.unlink()
         log.mkdir()
         running.process.send_signal(signal.SIGUSR1)
-        running.wait_log(r"cannot open the log file .*; going on with the one before")
+        running.wait_log(r"cannot open the log file .*; continuing with the previous one")
 
 
 @pytest.mark.ours_only("the original ends")
@@ -101,7 +101,7 @@ def test_a_link_of_another_user_is_not_followed(directory):
     os.chown(link, 65534, 65534, follow_symlinks=False)
     result = gateway.run("--log-file", link, gateway.free_port(), "localhost:5900")
     assert result.returncode == 1
-    assert "symbolic link that belongs to somebody else" in result.stderr
+    assert "symbolic link of another user" in result.stderr
     assert precious.read_text() == "mine\n"
 
 

@@ -169,7 +169,7 @@ def test_the_control_socket_answers_no_process_of_the_instance(directory):
         assert_refused(running, f"{running.control}:{shown}", timeout=20)
         assert processes.wait_for((directory / "shown.done").exists, 10)
         assert shown.read_text() == ""
-        running.wait_log("a process of this instance is not answered")
+        running.wait_log("access denied to a process of this instance")
         assert '"status"' in ask(running, "status")
 
 

@@ -85,7 +85,7 @@ def test_a_file_that_replaced_a_socket_is_left_alone(directory, echo_target, swa
             swap(path, instance.victim)
         before = [path.lstat() for path in instance.sockets]
         getattr(instance, step)()
-        running.wait_log("cannot set the mode of the socket .*listener: somebody has put another file in its place")
+        running.wait_log("cannot set the mode of the socket .*listener: another file has replaced it")
         instance.assert_victim_is_untouched()
     after = [path.lstat() for path in instance.sockets]
     assert [(one.st_ino, one.st_mode) for one in before] == [(one.st_ino, one.st_mode) for one in after]
@@ -152,7 +152,7 @@ def test_a_link_of_ours_to_one_of_another_user_is_not_followed(directory):
     ours.symlink_to(theirs)
     result = gateway.run("--log-file", ours, gateway.free_port(), "localhost:5900")
     assert result.returncode == 1
-    assert "symbolic link that belongs to somebody else" in result.stderr
+    assert "symbolic link of another user" in result.stderr
     assert precious.read_text() == "mine\n"
 
 

@@ -194,4 +194,4 @@ def test_a_user_is_only_accepted_for_programs(directory):
     for plugin in ["unix:/x", "TokenFile"]:
         file.write_text(f"listen = '1'\n[token]\nplugin = '{plugin}'\nsource = '/x'\nuser = 'games'\n")
         result = gateway.run("--config", file)
-        assert result.returncode == 78 and "`user` is for plugins that are programs or classes" in result.stderr
+        assert result.returncode == 78 and "`user` is only for plugins that are programs or Python classes" in result.stderr

@@ -108,8 +108,8 @@ def test_a_refusal_of_a_program_is_403_and_logged_with_its_reason(running):
 @pytest.mark.parametrize(
     "token, reason",
     [
-        ("fail", "it says that it failed"),
-        ("odd", "its answer is not the JSON object that it should be"),
+        ("fail", "it reports a failure"),
+        ("odd", "its answer is not a valid JSON object"),
         ("nothing", 'its answer has neither "target" nor "refuse"'),
     ],
 )
@@ -126,7 +126,7 @@ def test_a_program_that_dies_is_restarted(program, target):
         for _ in range(3):
             assert status(assert_refused(running, "crash")) == 503
             assert reached(running, f"to-{target.port}") == b"here"
-        running.wait_log("is gone .*signal: 6.*starting another")
+        running.wait_log("has ended .*signal: 6.*starting another")
 
 
 @ours
@@ -148,7 +148,7 @@ def test_an_unanswered_question_affects_only_its_own_client(program, target):
             assert reached(running, f"to-{target.port}") == b"here"
         thread.join(9)
         assert status(answers[0]) == 503 and 4 < time.monotonic() - began < 8
-        running.wait_log("the plugin: it does not answer in time$")
+        running.wait_log("the plugin: it did not answer in time$")
 
 
 @ours
@@ -243,7 +243,7 @@ def test_a_new_connector_gets_a_new_program(program, target):
         for pid in running.tree():
             if b"connector" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes():
                 os.kill(pid, signal.SIGKILL)
-        running.wait_log("the connector .* is gone")
+        running.wait_log("the connector .* has ended")
         assert processes.wait_for(lambda: is_reached(running, target), 10)
 
 
@@ -316,7 +316,7 @@ def test_a_service_over_http_gets_post_requests(target):
             assert requests[-1].headers["Content-Type"] == "application/json"
             assert status(assert_refused(running, "x")) == 403
             assert status(assert_refused(running, "broken")) == 503
-            running.wait_log("the plugin: it answers with status 500")
+            running.wait_log("the plugin: it returned status 500")
         server.shutdown()
 
 

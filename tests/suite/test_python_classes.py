@@ -303,4 +303,4 @@ def test_an_invalid_answer_affects_only_its_own_client(hostile, word):
     assert_refused(hostile, word)
     thread.join(9)
     assert status(answers[0]) == 403
-    assert "does not answer any more" not in hostile.log and "is gone" not in hostile.log
+    assert "does not answer any more" not in hostile.log and "has ended" not in hostile.log

@@ -169,8 +169,8 @@ def test_a_full_disk_ends_the_recording_and_not_the_session(echo_target, directo
         with running.websocket() as websocket:
             for _ in range(100):
                 websocket.expect_echo(b"x" * 1000)
-            running.wait_log(r"the recording of session \d+ ends here: No space left on device")
+            running.wait_log(r"the recording of session \d+ ends early: No space left on device")
             websocket.expect_echo()
-        assert running.log.count("ends here") == 1
+        assert running.log.count("ends early") == 1
         (path,) = (running.root / str(directory).lstrip("/")).glob("rec.*")
         assert 50 < len(recording.parse(path)) < 100

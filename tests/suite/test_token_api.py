@@ -208,7 +208,7 @@ def test_connections_are_kept(target):
 @pytest.mark.parametrize(
     "code, body, fields, reason",
     [
-        (500, "hush", (), "the token API answers with status 500"),
+        (500, "hush", (), "the token API returned status 500"),
         (200, "hush", (), "the token API's answer is not a JSON object"),
         (200, "x" * 100_000, (), "its answer is longer than"),
         (302, "", [("Location", "http://localhost:1/hush")], "redirects to another service"),
@@ -236,7 +236,7 @@ def test_a_service_that_hangs_affects_only_its_own_clients(api, running, target)
     thread.join(8)
     release.set()
     assert status(results[0]) == 503 and 4 < time.monotonic() - began < 7
-    running.wait_log("it does not answer in time$")
+    running.wait_log("it did not answer in time$")
 
 
 @pytest.mark.ours_only("the original finds out with the first client")

@@ -122,7 +122,7 @@ def test_a_server_that_hangs_affects_only_its_own_clients(target):
                 began = time.monotonic()
                 answer = assert_refused(running, "t", timeout=8)
                 assert status(answer) == 503 and time.monotonic() - began < 7
-                running.wait_log("Redis does not answer in time$")
+                running.wait_log("Redis did not answer in time$")
                 websocket.expect_echo()
                 server.process.send_signal(signal.SIGCONT)
                 assert processes.wait_for(server.answers, 5)

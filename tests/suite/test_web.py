@@ -222,4 +222,4 @@ def test_files_that_the_user_of_the_service_can_not_read_are_named(echo_target, 
         assert "open.html" not in running.log
         assert running.get("/open.html").status == 200
         assert running.get("/secret.html").status == 403
-        running.wait_log('"/secret.html": not served: the user of this process may not read it')
+        running.wait_log('"/secret.html": not served: the user of this process cannot read it')

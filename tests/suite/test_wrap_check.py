@@ -130,7 +130,7 @@ def test_user_directory_environment_and_mode_are_checked(wrap, directory):
     wrap.write(["true"], f'directory = "{wrap.file}"')
     wrap.refused("wrap.toml is not a directory")
     wrap.write(["true"], 'environment = { "A=B" = "c" }')
-    wrap.refused('"A=B" can\'t be set as a variable')
+    wrap.refused('"A=B" can\'t be set as an environment variable')
     wrap.write(["true"], 'mode = "sometimes"')
     wrap.refused('mode = "sometimes"')
     wrap.file.write_text('[wrap]\ncommand = ["true"]\nuser = "nobody-of-that-name"\n')

@@ -38,7 +38,7 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
         let level = sandbox::enter(Profile::Echo, setup.run_as, setup.sandbox)?;
         let missing = level.missing(setup.run_as.is_some()).join(", ");
         if setup.sandbox == Sandbox::Strict && !missing.is_empty() {
-            return Err(io::Error::other(format!("not confined: there is no {missing}")));
+            return Err(io::Error::other(format!("not confined: this system lacks {missing}")));
         }
         let log = role::log_to(log, false);
         let listener = Listener::new(listener)?;

@@ -97,7 +97,7 @@ impl Config {
         if let Some(SyslogServer::Unix(path)) = &self.log.syslog {
             found.socket_path("log.syslog", path);
             if !path.exists() {
-                let text = format!("there is no {} yet", path.display());
+                let text = format!("{} does not exist yet", path.display());
                 found.add(Severity::Warning, "log.syslog", text, "start the syslog server, or name another");
             }
         }

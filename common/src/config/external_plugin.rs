@@ -32,7 +32,7 @@ pub enum ExternalPluginError {
     #[error("{0}")]
     Url(#[from] UrlError),
     /// The URL contains a password, which would be printed with the name.
-    #[error("a user and a password can't stand in its URL")]
+    #[error("its URL must not contain a user and a password")]
     Credentials,
 }
 
@@ -71,8 +71,8 @@ impl ExternalPlugin {
             (_, None) | (Some(Self::Program(_) | Self::Python(_)), _) => Ok(()),
             _ => Err(Rejected::at(
                 "user",
-                "`user` is for plugins that are programs or classes of Python",
-                "leave it out: the processes that serve clients have their user by `user` at the top of the file",
+                "`user` is only for plugins that are programs or Python classes",
+                "leave it out: `user` at the top of the file is the user of the processes that serve clients",
             )),
         }
     }

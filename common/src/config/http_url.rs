@@ -43,13 +43,13 @@ pub enum UrlError {
     #[error("it is not an http:// or https:// URL")]
     Form,
     /// There is no `%s`.
-    #[error("it needs one %s, where the token goes")]
+    #[error("it must contain one %s, the place of the token")]
     NoToken,
     /// A `%` that is not followed by `s` or `%`: Python's `%` operator would take it for a directive.
     #[error("percent signs must be written as %%, except in the %s where the token goes")]
     Percent,
     /// `%s` is in the host, but a token must not determine which service is asked.
-    #[error("the %s must stand in its path or query")]
+    #[error("the %s must be in its path or query")]
     TokenInHost,
 }
 

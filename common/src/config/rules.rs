@@ -33,8 +33,9 @@ pub(super) fn conflict(config: &Config) -> Option<Conflict> {
             name.is_empty() || name.contains(['=', '\0']) || value.contains('\0')
         };
         if let Some((name, _)) = wrap.environment.iter().find(is_wrong) {
-            let text = format!("\"{}\" can't be set as a variable of the environment", name.escape_debug());
-            let help = "a name is not empty and has no `=`, and there is no zero character in either";
+            let text = format!("\"{}\" can't be set as an environment variable", name.escape_debug());
+            let help = "a name must not be empty or contain `=`, and neither name nor value \
+                        may contain a zero character";
             return at("wrap.environment", &text, help);
         }
     }
@@ -55,8 +56,8 @@ pub(super) fn conflict(config: &Config) -> Option<Conflict> {
     match given.map(|(_, is_given)| is_given) {
         [false, false, false] if !demo => {
             let text = "`target` is missing".to_owned();
-            let help = "add what to connect to at the top of the file, such as target = \"localhost:5900\", or a \
-                        table [token] or [wrap]";
+            let help = "add the address to connect to at the top of the file, such as \
+                        target = \"localhost:5900\", or a table [token] or [wrap]";
             return Some(Conflict { key: None, text, help });
         }
         [_, true, true] => {
@@ -72,7 +73,7 @@ pub(super) fn conflict(config: &Config) -> Option<Conflict> {
         ] {
             if is_given {
                 let help =
-                    "beside a target or tokens the program is started as it is; leave one of the two out";
+                    "beside a target or tokens the program is started unchanged; leave one of the two out";
                 return at(key, &format!("`{name}` can't be used beside `target` or [token]"), help);
             }
         }
@@ -81,7 +82,7 @@ pub(super) fn conflict(config: &Config) -> Option<Conflict> {
     if let (Target::Static(TargetAddr::Unix(_)), Some(false)) =
         (config.target(), target_tls.as_ref().map(has_name))
     {
-        let help = "add the name that the target's certificate carries: server-name = \"…\"";
+        let help = "add the name in the target's certificate: server-name = \"…\"";
         return at("target-tls", "`target-tls` needs `server-name` for a unix socket", help);
     }
     if config.asks_for_pages() && auth.is_empty() {
@@ -93,14 +94,13 @@ pub(super) fn conflict(config: &Config) -> Option<Conflict> {
         return at("tls.client-ca", "`client-ca` has no effect without `verify-client`", help);
     }
     if tls.as_ref().is_some_and(Tls::verifies_only_some) {
-        let help =
-            "leave `required` out: clients without TLS show no certificate, so they have to be refused";
+        let help = "leave `required` out: clients without TLS have no certificate and must be rejected";
         return at("tls.required", "`verify-client` can't be used with `required = false`", help);
     }
     let verifies = tls.as_ref().is_some_and(|tls| tls.verify_client);
     if auth.iter().any(|auth| matches!(auth.plugin, AuthPlugin::CommonName(_))) && !verifies {
-        let help =
-            "add verify-client = true to the table [tls], without which no client is asked for a certificate";
+        let help = "add verify-client = true to the table [tls], without which no certificate is \
+                    requested from clients";
         return at("auth", "ClientCertCNAuth can't be used without `verify-client`", help);
     }
     let bounds = [

@@ -123,7 +123,7 @@ impl TlsVersion {
             "tlsv1_3" => Ok(Self::V1_3),
             "tlsv1_1" => Err(OptionError::new(
                 "TLS 1.1 is not supported",
-                "it is broken (RFC 8996); choose tlsv1_2 or tlsv1_3",
+                "it is insecure (RFC 8996); choose tlsv1_2 or tlsv1_3",
             )),
             other => Err(OptionError::choice(other, Self::OPTION_VALUES)),
         }
@@ -139,7 +139,7 @@ impl Value for TlsVersion {
             "1.3" => Ok(Self::V1_3),
             "1.0" | "1.1" => Err(Rejected::new(
                 format!("TLS {text} is not supported"),
-                "it is broken (RFC 8996); write \"1.2\" or \"1.3\"",
+                "it is insecure (RFC 8996); write \"1.2\" or \"1.3\"",
             )),
             _ => Err(Rejected::new(format!("unknown version {}", quoted(text)), "write \"1.2\" or \"1.3\"")),
         }

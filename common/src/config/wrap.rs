@@ -44,7 +44,8 @@ pub struct Wrap {
     pub user: Option<Name>,
     /// Additional environment variables.
     #[serde(default)]
-    #[cfg_attr(test, schemars(with = "super::tests::schema::Environment", example = [("LANG", "C.UTF-8")].into_iter().collect::<BTreeMap<_, _>>()))]
+    #[cfg_attr(test, schemars(with = "super::tests::schema::Environment"))]
+    #[cfg_attr(test, schemars(example = [("LANG", "C.UTF-8")].into_iter().collect::<BTreeMap<_, _>>()))]
     pub environment: BTreeMap<String, String>,
     /// The directory to start the program in. Default: that of the service.
     #[cfg_attr(test, schemars(example = &"/"))]

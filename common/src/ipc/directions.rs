@@ -32,10 +32,10 @@ pub struct Direction {
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
     /// The datagram decodes to a message that can't be encoded.
-    #[error("it can be read and not written: {0}")]
+    #[error("it can be decoded but not encoded: {0}")]
     Write(WireError),
     /// The datagram decodes to a message that encodes to something else.
-    #[error("it is read as {0} and then as {1}")]
+    #[error("it is decoded as {0} and then as {1}")]
     Changed(String, String),
 }
 

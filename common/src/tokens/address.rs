@@ -23,7 +23,7 @@ pub enum AddressError {
     #[error("a host longer than {MAX_HOST_BYTES} bytes")]
     LongHost,
     /// The path is relative.
-    #[error("a relative path: that of a unix socket begins with /")]
+    #[error("a relative path: the path of a unix socket must begin with /")]
     RelativePath,
 }
 

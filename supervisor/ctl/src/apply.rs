@@ -51,7 +51,7 @@ pub(crate) fn apply(directory: &Path, run: &Path, names: Vec<String>, dry_run: b
             Ok(config) => plans.push((name, config)),
             Err(problem) => {
                 code = exit_code::CONFIG;
-                say(&name, &format!("left as it is, its file has a mistake:\n{problem}"))?;
+                say(&name, &format!("not changed, its file is invalid:\n{problem}"))?;
             }
         }
     }

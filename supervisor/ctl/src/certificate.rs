@@ -28,7 +28,7 @@ pub(crate) fn problems(config: &Config) -> Vec<String> {
     }
     if fs::metadata(key).is_ok_and(|file| file.permissions().mode() & READABLE_BY_ALL != 0) {
         problems.push(format!(
-            "warning: tls.key: everybody can read {}\nhelp: chmod o= {}",
+            "warning: tls.key: {} is readable by all users\nhelp: chmod o= {}",
             key.display(),
             key.display()
         ));

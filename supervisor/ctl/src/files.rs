@@ -60,7 +60,7 @@ pub(crate) fn check(directory: &Path, names: Vec<String>) -> Result<u8, CtlError
             }
         }
         let said = if said.is_empty() {
-            format!("{name}: in order\n")
+            format!("{name}: valid\n")
         } else {
             format!("{name}: {}\n", said.join("\n"))
         };
@@ -78,7 +78,7 @@ pub(crate) fn config(directory: &Path, name: &str) -> Result<Result<Config, Stri
                 None => Ok(*config),
             }
         }
-        Ok(_) => Err("the file asks for something else".into()),
+        Ok(_) => Err("the file does not ask for a check or a start".into()),
         Err(error) => Err(error),
     })
 }
@@ -117,7 +117,8 @@ pub(crate) fn new(directory: &Path, name: &str, arguments: Vec<OsString>) -> Res
         OpenOptions::new().write(true).create_new(true).mode(0o640).open(&file).map_err(failed)?;
     opened.write_all(text.as_bytes()).map_err(failed)?;
     Ok(format!(
-        "wrote {}; look through it, then:\n  websockifyctl check {name}\n  systemctl {}enable --now websockify@{name}.socket\n",
+        "wrote {}; edit it, then:\n  websockifyctl check {name}\n  \
+         systemctl {}enable --now websockify@{name}.socket\n",
         file.display(),
         if rustix::process::geteuid().is_root() { "" } else { "--user " },
     ))

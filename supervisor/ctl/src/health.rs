@@ -76,7 +76,7 @@ pub(crate) fn check(
     thread::spawn(move || sender.send(session(&config, &place, opening, &credentials, deadline)));
     let outcome = outcome.recv_timeout(deadline);
     outcome.unwrap_or_else(|_| Err(format!("no answer within {} s", deadline.as_secs()))).map_err(ill)?;
-    Ok(format!("{name}: in order, {told} reaches its target ({} ms)\n", began.elapsed().as_millis()))
+    Ok(format!("{name}: healthy, {told} reaches its target ({} ms)\n", began.elapsed().as_millis()))
 }
 
 impl std::fmt::Display for Place {
@@ -104,7 +104,8 @@ fn place(config: &Config, run: &Path, name: &str) -> Result<Place, CtlError> {
         true => Some(ListenAddr::Unix(told.into())),
         false => ListenAddr::parse_tcp(told).ok(),
     };
-    let nowhere = || CtlError::Ill { name: name.into(), reason: "it does not say where it listens".into() };
+    let nowhere =
+        || CtlError::Ill { name: name.into(), reason: "it does not report where it listens".into() };
     address.as_ref().map(reachable).ok_or_else(nowhere)
 }
 
@@ -143,7 +144,7 @@ fn opening(config: &Config, place: &Place, credentials: &ClientCredentials) -> R
     };
     let mut opening = format!("ws://{host}/{query}").into_client_request().map_err(|e| e.to_string())?;
     let value = |text: &str, what: &str| {
-        HeaderValue::from_str(text).map_err(|_| format!("{what} can't stand in a request"))
+        HeaderValue::from_str(text).map_err(|_| format!("{what} can't be sent in a request"))
     };
     let fields = opening.headers_mut();
     fields.insert(USER_AGENT, HeaderValue::from_static(AGENT));
@@ -278,7 +279,7 @@ impl ServerCertVerifier for Pinned {
     ) -> Result<ServerCertVerified, rustls::Error> {
         match *leaf == self.leaf {
             true => Ok(ServerCertVerified::assertion()),
-            false => Err(rustls::Error::General("it shows another certificate than that of its file".into())),
+            false => Err(rustls::Error::General("its certificate differs from the one in its file".into())),
         }
     }
 

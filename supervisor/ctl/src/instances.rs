@@ -45,7 +45,7 @@ pub(crate) enum CtlError {
     #[error("{0}")]
     Refused(String),
     /// The answer does not fit the request.
-    #[error("an answer of another version: {0}")]
+    #[error("the answer of another version can't be parsed: {0}")]
     Unexpected(String),
     /// A file can't be read or written.
     #[error("{path:?}: {source}")]
@@ -85,7 +85,7 @@ pub(crate) enum CtlError {
 fn hint(source: &io::Error) -> &'static str {
     match source.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => " (it does not run)",
-        io::ErrorKind::PermissionDenied => " (only root and the user of the instance are answered)",
+        io::ErrorKind::PermissionDenied => " (only root and the user of the instance have access)",
         _ => "",
     }
 }

@@ -22,7 +22,10 @@ pub(crate) fn list(all: &[KnownInstance], json: bool) -> Result<String, CtlError
     if json {
         let all: Vec<_> = all
             .iter()
-            .map(|one| json!({"name": one.name, "file": one.file, "running": one.status.is_some(), "status": one.status}))
+            .map(|one| {
+                let running = one.status.is_some();
+                json!({"name": one.name, "file": one.file, "running": running, "status": one.status})
+            })
             .collect();
         return pretty(&all);
     }
@@ -79,7 +82,7 @@ fn detail(status: &Status) -> String {
         (
             "sessions",
             format!(
-                "{} now, {} total, {} relayed by those that have ended",
+                "{} now, {} total, {} relayed by ended sessions",
                 status.sessions,
                 status.sessions_total,
                 bytes(status.bytes_relayed),
@@ -91,7 +94,7 @@ fn detail(status: &Status) -> String {
         shown.push(("certificate", until(expires)));
     }
     if let Some(elsewhere) = &status.listens_elsewhere {
-        shown.push(("mismatch", format!("systemd listens on {elsewhere}; websockifyctl apply mends that")));
+        shown.push(("mismatch", format!("systemd listens on {elsewhere}; run websockifyctl apply")));
     }
     if status.violations > 0 {
         shown.push(("violations", format!("{} roles killed for breaking protocol", status.violations)));

@@ -76,7 +76,11 @@ fn generate(directory: &Path, output: &Path) -> u8 {
         // The socket unit of the instance reports the reason.
         let Ok(dropin) = source.read().and_then(|keys| Dropin::new(&source, &keys)) else { continue };
         if let Err(error) = dropin.write(output) {
-            complain(&format!("cannot write what {} needs to {}: {error}", source.unit(), output.display()));
+            complain(&format!(
+                "cannot write the drop-ins of {} to {}: {error}",
+                source.unit(),
+                output.display()
+            ));
             code = exit_code::FAILURE;
         }
     }

@@ -68,7 +68,7 @@ pub(crate) enum ExporterError {
     Outdated(#[from] Outdated),
     #[error(transparent)]
     Role(#[from] RoleError),
-    #[error("cannot pass the listener for metrics on: {0}")]
+    #[error("cannot send the listener for metrics to the exporter: {0}")]
     Listener(#[from] std::io::Error),
 }
 

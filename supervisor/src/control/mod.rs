@@ -109,7 +109,7 @@ pub(crate) fn open(control: &Rc<Control>, path: &Path) {
     match bind(path) {
         Ok((listener, file)) => begin(control, listener, Some(file)),
         Err(error) => {
-            tracing::warn!("no control socket {}: {error}", path.display());
+            tracing::warn!("cannot create the control socket {}: {error}", path.display());
         }
     }
 }
@@ -178,13 +178,13 @@ async fn serve(control: &Rc<Control>, stream: UnixStream) {
     // A peer whose user is unknown gets no answer.
     let Ok(peer) = stream.peer_cred() else { return };
     if peer.uid() != 0 && peer.uid() != geteuid().as_raw() {
-        tracing::warn!("user {} is not answered", peer.uid());
+        tracing::warn!("access denied to user {}", peer.uid());
         return;
     }
     // Without root, roles and plugins have our user as well. A pid of 0 belongs to a process outside of our
     // PID namespace, which can't be a descendant of ours.
     if peer.pid().is_some_and(|pid| pid > 0 && process::may_be_of_ours(pid)) {
-        tracing::warn!("a process of this instance is not answered");
+        tracing::warn!("access denied to a process of this instance");
         return;
     }
     let stream = Rc::new(stream);

@@ -107,7 +107,7 @@ impl CertificateFiles {
         let looked =
             self.off_loop.run(move || stamps(&certificate, &key), move |found| files.found.set(Some(found)));
         if let Err(error @ OffLoopError::Thread(_)) = looked.await {
-            tracing::error!("cannot look at the certificate: {error}");
+            tracing::error!("cannot check the certificate files: {error}");
         }
         // While the file system hangs, nothing is found.
         let Some(stamps) = self.found.take() else { return false };

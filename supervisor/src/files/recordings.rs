@@ -93,7 +93,7 @@ fn find(file: &Path) -> io::Result<(Place, u64)> {
     let place = Place::of(file)?;
     if let Some(others) = place.writers() {
         tracing::warn!(
-            "{others} can replace the recordings {file:?}: their directory should be root's alone"
+            "{others} can replace the recordings {file:?}: their directory should be writable only by root"
         );
     }
     let highest = highest(&place);

@@ -161,7 +161,7 @@ impl TokenSource {
             let (look, source) = (look.clone(), self.clone());
             let looked = files.run(move || Look::once(&look), move |found| source.take(found)).await;
             if let Err(OffLoopError::Thread(error)) = looked {
-                tracing::error!("cannot look at the tokens: {error}");
+                tracing::error!("cannot check the token files: {error}");
             }
         }
         self.is_new.take()
@@ -352,7 +352,7 @@ fn read(path: &Path, room: usize) -> io::Result<(Vec<u8>, Stat)> {
     file.take(room as u64 + 1).read_to_end(&mut content)?;
     if content.len() > room {
         return Err(io::Error::other(format!(
-            "together with others it is longer than {} KiB",
+            "all files together are longer than {} KiB",
             MAX_TOTAL_BYTES >> 10
         )));
     }

@@ -46,8 +46,8 @@ pub(crate) fn is_background() -> bool {
 pub(crate) fn start(config: &Config) -> io::Result<u8> {
     if env::var("LISTEN_PID").is_ok_and(|pid| pid == process::id().to_string()) {
         return Err(io::Error::other(
-            "the service manager has passed sockets to this process: leave -D out, it keeps services in \
-             the background by itself",
+            "the service manager has passed sockets to this process: \
+             leave out -D, as services already run in the background",
         ));
     }
     inherited::close_others_on_exec()?;

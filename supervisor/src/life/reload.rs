@@ -171,7 +171,7 @@ fn read() -> Result<Config, String> {
     let line = program::in_first_directory(|| cli::from_args(std::env::args_os()));
     let line = line.map_err(|error| error.to_string())?;
     let Command::Run(config) = line.command else {
-        return Err("the command line asks for something else".into());
+        return Err("the options no longer start the service".into());
     };
     let problems = config.check();
     match problems.iter().find(|problem| problem.severity == Severity::Error) {
@@ -189,5 +189,5 @@ fn certificate_problem(intake: &Intake, generation: &Generation) -> Option<Strin
     let had_one = intake.generations.current().is_some_and(|old| old.scope.identity.borrow().is_some());
     let tls = generation.config.tls.as_ref()?;
     (had_one && generation.scope.identity.borrow().is_none())
-        .then(|| format!("the certificate {:?} is gone", tls.certificate))
+        .then(|| format!("the certificate {:?} no longer exists", tls.certificate))
 }

@@ -22,7 +22,7 @@ const UNKNOWN: u8 = 8;
 /// copy of this process.
 pub(crate) fn obstacle(uid: u32, gid: u32) -> Option<String> {
     if !may(CapabilitySet::KILL) {
-        return Some("CAP_KILL is missing, by which they could be killed".into());
+        return Some("CAP_KILL is missing, without which they can't be killed".into());
     }
     let ended = rehearse(|| match become_user(uid, gid) {
         Ok(()) => 0,
@@ -34,7 +34,7 @@ pub(crate) fn obstacle(uid: u32, gid: u32) -> Option<String> {
         Ok(Ended::With(status)) => status,
         Ok(Ended::Killed(signal)) => {
             return Some(format!(
-                "{signal} ends a process that calls setgroups, setresgid or setresuid, as a filter of system calls does"
+                "{signal} ends a process that calls setgroups, setresgid or setresuid, as a system call filter does"
             ));
         }
         // If it can't be tried, the roles report the error.

@@ -137,7 +137,7 @@ impl Log {
         let _ = LOG.set(log.clone());
         if let (Some(others), Some((path, _))) = (others, &log.file) {
             tracing::warn!(
-                "{others} can replace the log file {path:?}: its directory should be root's alone"
+                "{others} can replace the log file {path:?}: its directory should be writable only by root"
             );
         }
         fault::end_process(|line| {

@@ -46,7 +46,7 @@ impl SocketFile {
         // Whoever may write to the directory can replace the file at once, but can't create one that is owned
         // by our user.
         if !found.is(FileType::Socket) || found.stat.st_uid != geteuid().as_raw() {
-            return Err(io::Error::other("something else stood there as soon as the socket was bound"));
+            return Err(io::Error::other("the socket was replaced by another file as soon as it was bound"));
         }
         let file = Self { file: found, place };
         // A default ACL of the directory may have removed permissions (acl(5)).
@@ -54,8 +54,8 @@ impl SocketFile {
         if let Some(others) = file.place.writers() {
             let path = &file.place.path;
             tracing::warn!(
-                "{others} can replace the socket {path:?} by another and read what clients send: its directory \
-                 should be writable by root and its own user alone",
+                "{others} can replace the socket {path:?} by another and read what clients send: \
+                 its directory should be writable only by root and the service's user",
             );
         }
         Ok(file)
@@ -85,7 +85,7 @@ impl SocketFile {
     pub(crate) fn set_mode(&self, mode: u32) -> io::Result<()> {
         let found = self.place.find()?;
         if !found.is_same(&self.file) {
-            return Err(io::Error::other("somebody has put another file in its place"));
+            return Err(io::Error::other("another file has replaced it"));
         }
         if found.stat.st_mode & PERMISSIONS != mode {
             chmod(found.link(), Mode::from_raw_mode(mode))?;

@@ -56,7 +56,7 @@ async fn keep_accepting(intake: Rc<Intake>, listening: Rc<Listening>, mut orders
             complained = Some(Instant::now());
             tracing::warn!(
                 message_id = message_id::LIMIT_HIT,
-                "as many connections as `limits.connections` allows, new clients have to wait",
+                "`limits.connections` is reached, new clients have to wait",
             );
         }
         let next = async {

@@ -88,7 +88,7 @@ pub(crate) async fn hand_over(intake: &Intake, id: ConnectionId) {
         state.leave(state.connections.borrow_mut().undelivered(id, socket));
         match sent {
             Ok(Err(error)) if !matches!(error, ChannelError::Closed) => {
-                tracing::error!("giving up a connection: {error}");
+                tracing::error!("dropping a connection: {error}");
                 state.leave(state.connections.borrow_mut().abandon(id));
                 return;
             }

@@ -32,7 +32,7 @@ impl Intake {
         if let Some(elsewhere) = &elsewhere {
             tracing::warn!(
                 message_id = message_id::LISTEN_MISMATCH,
-                "systemd listens on {elsewhere}, which is not what `listen` says; run: systemctl daemon-reload, \
+                "systemd listens on {elsewhere}, which differs from `listen`; run: systemctl daemon-reload, \
                  then systemctl restart with the socket unit, which ends the sessions",
             );
         }

@@ -60,7 +60,7 @@ pub(crate) enum ListenError {
     #[error("standard input can't be used for --inetd: {0}")]
     Stdin(NotAListener),
     /// Standard input is closed.
-    #[error("standard input is closed, --inetd needs a listening socket there")]
+    #[error("standard input is closed; --inetd requires a listening socket there")]
     NoStdin,
     /// `LISTEN_FDS` is invalid.
     #[error("the service manager passed sockets that don't exist: {0}")]
@@ -73,7 +73,7 @@ pub(crate) enum ListenError {
 fn hint(source: &io::Error) -> &'static str {
     // A missing privilege for a port below 1024 would be another errno.
     if source.raw_os_error() == Some(Errno::PERM.raw_os_error()) {
-        return " (the unit forbids it: systemctl daemon-reload lets the service listen where its file says)";
+        return " (the unit forbids it: run systemctl daemon-reload to allow the addresses in the file)";
     }
     match source.kind() {
         io::ErrorKind::AddrInUse => " (another program listens there: end it or choose another port)",
@@ -265,11 +265,14 @@ fn open_tcp(host: Option<&str>, port: u16, prefer_ipv6: bool, shared: bool) -> i
         return match Errno::from_io_error(error) {
             Some(Errno::AFNOSUPPORT) => only_v4(),
             // The original listens on IPv4 only, and therefore beside such a program.
-            Some(Errno::ADDRINUSE) => only_v4().inspect(|_| {
-                tracing::warn!(
-                    "another program listens on port {port} of an IPv6 address: clients are served on 0.0.0.0:{port} only"
-                );
-            }).or(both),
+            Some(Errno::ADDRINUSE) => only_v4()
+                .inspect(|_| {
+                    tracing::warn!(
+                        "another program listens on port {port} of an IPv6 address: \
+                     clients are served on 0.0.0.0:{port} only"
+                    );
+                })
+                .or(both),
             _ => both,
         };
     };

@@ -29,7 +29,7 @@ impl Confinement {
         let missing = level.missing(self.own_user);
         if self.mode == Sandbox::Strict && !missing.is_empty() {
             return Err(format!(
-                "it can't be confined: this system lacks {}; sandbox = \"best-effort\" goes on without",
+                "it can't be confined: this system lacks {}; sandbox = \"best-effort\" continues without",
                 missing.join(", ")
             ));
         }

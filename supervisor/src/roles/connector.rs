@@ -157,7 +157,7 @@ impl Launch for ConnectorSpec {
         Ok(match peer.channel.receive().await? {
             ConnectorToSupervisor::Ready(level) => First::Ready(level),
             ConnectorToSupervisor::Failed(reason) => First::Failed(reason),
-            _ => First::Failed("it spoke before it was ready".into()),
+            _ => First::Failed("it sent a message before it was ready".into()),
         })
     }
 
@@ -195,7 +195,7 @@ impl Spec for ConnectorSpec {
                     one.fits() && connections.can_have_taken(one.id, one.connect.unwrap_or_default())
                 };
                 if !all.iter().all(can_be) {
-                    return Err(Fault::Violation("a time or a text that can't be".into()));
+                    return Err(Fault::Violation("an impossible time or text".into()));
                 }
                 drop(connections);
                 let costs = all

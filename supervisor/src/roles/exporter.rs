@@ -131,7 +131,7 @@ impl Launch for ExporterSpec {
     async fn first(&self, peer: &Peer) -> Result<First, StartError> {
         Ok(match peer.channel.receive().await? {
             ExporterToSupervisor::Ready(level) => First::Ready(level),
-            _ => First::Failed("it spoke before it was ready".into()),
+            _ => First::Failed("it sent a message before it was ready".into()),
         })
     }
 
@@ -156,7 +156,7 @@ impl Spec for ExporterSpec {
         match message {
             ExporterToSupervisor::Wanted(page) => {
                 if self.wanted.borrow().len() >= Page::MAX_WANTED {
-                    return Err(Fault::Violation("more questions than it may have".into()));
+                    return Err(Fault::Violation("more requests than allowed".into()));
                 }
                 self.wanted.borrow_mut().push_back(page);
                 self.report(Event::PageWanted);

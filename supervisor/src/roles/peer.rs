@@ -40,22 +40,22 @@ pub(crate) enum Fault {
     #[error("protocol violation: {0}")]
     Violation(String),
     /// It has not ended its sessions and itself in time.
-    #[error("its time is over")]
+    #[error("its time limit has expired")]
     Overtime,
     /// It does not read or answer.
-    #[error("it does not read or answer what it is sent")]
+    #[error("it neither reads nor answers messages")]
     Hung,
 }
 
 impl Fault {
     /// An unexpected message.
     pub(crate) fn out_of_turn() -> Self {
-        Self::Violation("a message out of turn".into())
+        Self::Violation("an unexpected message".into())
     }
 
     /// A report about a connection that is not the gateway's.
     pub(crate) fn foreign(id: ConnectionId) -> Self {
-        Self::Violation(format!("a report about connection {id}, which it can't make"))
+        Self::Violation(format!("a report about connection {id}, which is not its own"))
     }
 
     /// A violation by a gateway that another role has reported.

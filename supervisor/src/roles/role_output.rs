@@ -122,7 +122,7 @@ impl RoleOutput {
             (Verdict::Excessive, About::Program(_)) | (Verdict::Logged | Verdict::Dropped, _) => Ok(false),
             (Verdict::Excessive, _) => {
                 self.tell_dropped(self.dropped.take());
-                Err(Fault::Violation("it logs more than any role in order".into()))
+                Err(Fault::Violation("it has exceeded its budget of log lines".into()))
             }
         }
     }

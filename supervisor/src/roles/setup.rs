@@ -66,7 +66,7 @@ pub(crate) enum Origin {
 
 /// The role belongs to an adopted generation and can't be started.
 #[derive(Debug, thiserror::Error)]
-#[error("a role of the version before can't be started again; reload")]
+#[error("a role of the previous version can't be restarted; reload")]
 pub(crate) struct Outdated;
 
 /// The reason why the setups can't be created.
@@ -90,14 +90,14 @@ pub(crate) enum SetupError {
     NoUser(String),
     /// The process is root but can't change to another user.
     #[error(
-        "the roles can't have a user of their own: {0}; sandbox = \"best-effort\" serves as root all the same"
+        "the roles can't have a user of their own: {0}; sandbox = \"best-effort\" serves clients as root"
     )]
     OnlyRoot(String),
     /// The configured user is root.
-    #[error("user {0:?} is root: name a user without privilege")]
+    #[error("user {0:?} is root: name an unprivileged user")]
     RootUser(String),
     /// A memory file can't be created.
-    #[error("cannot hand the configuration to the roles: {0}")]
+    #[error("cannot pass the configuration to the roles: {0}")]
     Memory(#[from] io::Error),
 }
 
@@ -114,7 +114,7 @@ impl Setups {
         let (run_as, no_user) = run_as(config.user.as_deref(), config.sandbox)?;
         let web_root = match &config.web {
             Some(web) => Some(web_root::open(&web.root).map_err(|source| SetupError::Read {
-                what: "the web's directory",
+                what: "the web root",
                 path: web.root.to_path_buf(),
                 source,
             })?),
@@ -349,7 +349,7 @@ fn web_authorities() -> Vec<Vec<u8>> {
             tracing::warn!("${name}: {error}");
         }
         if found.certs.is_empty() {
-            tracing::warn!("${name} has no authorities: those of the system count");
+            tracing::warn!("${name} has no authorities: using those of the system");
             continue;
         }
         return found.certs.into_iter().map(|one| one.to_vec()).collect();

@@ -119,7 +119,7 @@ impl Launch for Trial {
         Ok(match peer.channel.receive().await? {
             SignerToSupervisor::Ready(level, _) => First::Ready(level),
             SignerToSupervisor::Failed(reason) => First::Failed(reason),
-            _ => First::Failed("it spoke before it was ready".into()),
+            _ => First::Failed("it sent a message before it was ready".into()),
         })
     }
 }
@@ -190,13 +190,13 @@ impl Launch for SignerSpec {
                 First::Ready(level)
             }
             SignerToSupervisor::Failed(reason) => First::Failed(reason),
-            _ => First::Failed("it spoke before it was ready".into()),
+            _ => First::Failed("it sent a message before it was ready".into()),
         })
     }
 
     async fn introduce(&self, peer: &Rc<Peer>) -> Result<(), StartError> {
         let Some((certificate, Some(key))) = self.loaded.take() else {
-            return Err(StartError::Failed("it was not told which key to hold".into()));
+            return Err(StartError::Failed("it has no configured key".into()));
         };
         let identity = Identity::new(peer.clone(), certificate.chain, key, certificate.expires);
         let identity = identity.map_err(StartError::Failed)?;

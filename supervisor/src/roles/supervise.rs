@@ -207,7 +207,7 @@ fn log_end(EndReport { role, title, pid, cause, loss }: &EndReport, is_replaced:
         message_id = message_id::ROLE_DIED,
         websockify_role = role.as_str(),
         websockify_worker_pid = pid,
-        "{title} (pid {pid}) is gone ({cause}){loss}{}",
+        "{title} (pid {pid}) has ended ({cause}){loss}{}",
         if is_replaced { "; starting another" } else { "" },
     );
 }
@@ -286,8 +286,8 @@ async fn end_of(mut role: Role) -> String {
     let ended = timeout(END_DEADLINE, role.process.wait()).await;
     role.hear_last_words().await;
     match ended {
-        Ok(status) => format!("it has ended before it was ready ({})", describe(status.ok())),
-        Err(_) => "it is closed and does not end".into(),
+        Ok(status) => format!("it ended before it was ready ({})", describe(status.ok())),
+        Err(_) => "it has closed its channel but does not end".into(),
     }
 }
 
@@ -338,8 +338,8 @@ pub(crate) fn describe(status: Option<ExitStatus>) -> String {
     let Some(status) = status else { return "end unknown".into() };
     if status.signal() == Some(Signal::SIGSYS as i32) {
         return format!(
-            "{status}: a filter of system calls, such as SystemCallFilter=, forbids one that it needs; the kernel's log \
-             has its number, and with SystemCallErrorNumber=EPERM it may do without"
+            "{status}: a system call filter, such as SystemCallFilter=, forbids a call that it needs; the kernel's log \
+             has the number of the call. It may work without it if SystemCallErrorNumber=EPERM is set"
         );
     }
     status.to_string()

@@ -189,7 +189,8 @@ proptest! {
         names in prop::collection::vec(
             prop::sample::select(vec![
                 "", ".", "..", "file", "sub", "deep", "fifo", "missing", "to_file", "to_sub", "up", "up2", "top",
-                "round", "out", "in_again", "absolute", "slash", "loop", "here", "nowhere", "beyond", "web", "canary", "all",
+                "round", "out", "in_again", "absolute", "slash", "loop", "here", "nowhere", "beyond",
+                "web", "canary", "all",
             ]),
             0..9,
         ),

@@ -88,7 +88,7 @@ impl fmt::Display for DialError {
                 write!(f, "[Errno {}] Permission denied: {why}", Errno::ACCESS.raw_os_error())
             }
             Self::TimedOut => f.write_str("timed out"),
-            Self::NoTurn => f.write_str("timed out while others were being connected"),
+            Self::NoTurn => f.write_str("timed out while waiting for other connections"),
             Self::GivenUp => f.write_str("the client has gone"),
         }
     }

@@ -48,7 +48,7 @@ pub(super) enum ConnectError {
     #[error("TLS: {0}")]
     Tls(io::Error),
     /// The deadline has passed.
-    #[error("it does not answer in time")]
+    #[error("it did not answer in time")]
     TimedOut,
 }
 
@@ -106,7 +106,7 @@ fn client(authorities: &[Vec<u8>]) -> Result<ClientConfig, String> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(authorities.iter().map(|der| CertificateDer::from(der.as_slice())));
     if roots.is_empty() {
-        return Err("no authority to verify certificates with: install ca-certificates".to_owned());
+        return Err("no authority to verify certificates: install ca-certificates".to_owned());
     }
     let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()

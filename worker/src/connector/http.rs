@@ -63,7 +63,7 @@ pub(super) enum HttpError {
     #[error("its answer is compressed ({0}), which was not requested and is not supported")]
     Encoded(String),
     /// The deadline has passed.
-    #[error("it does not answer in time")]
+    #[error("it did not answer in time")]
     TimedOut,
 }
 

@@ -64,10 +64,10 @@ async fn respond(request: &Request<Incoming>, questions: &Questions) -> Response
     let (page, content_type) = match request.uri().path() {
         "/metrics" => (Page::Metrics, OPEN_METRICS),
         "/health" => (Page::Health, PLAIN),
-        _ => return said(StatusCode::NOT_FOUND, "There are /metrics and /health here.\n"),
+        _ => return said(StatusCode::NOT_FOUND, "Only /metrics and /health are served here.\n"),
     };
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut refusal = said(StatusCode::METHOD_NOT_ALLOWED, "This can only be read.\n");
+        let mut refusal = said(StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD are supported.\n");
         refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return refusal;
     }

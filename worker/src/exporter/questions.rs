@@ -60,7 +60,7 @@ impl Questions {
             match self.supervisor.receive().await {
                 Ok(SupervisorToExporter::Page { is_well, text }) => {
                     let asked = self.waiting.borrow_mut().pop_front();
-                    let asked = asked.ok_or_else(|| role::unexpected("an answer that nobody waits for"))?;
+                    let asked = asked.ok_or_else(|| role::unexpected("an answer without a question"))?;
                     // Fails if the client has given up.
                     let _ = asked.send(PageAnswer { is_well, text: memory_file::content(text)? });
                 }

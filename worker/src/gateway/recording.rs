@@ -170,7 +170,7 @@ impl Recordings {
 
 /// Logs that a recording has ended before its session.
 pub(super) fn log_end(id: ConnectionId, error: &io::Error) {
-    tracing::error!("the recording of session {id} ends here: {error}");
+    tracing::error!("the recording of session {id} ends early: {error}");
 }
 
 #[cfg(test)]

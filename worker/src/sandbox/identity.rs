@@ -23,7 +23,7 @@ pub(super) fn drop_privileges(run_as: Option<RunAs>) -> io::Result<()> {
         setresgid(gid, gid, gid)?;
         setresuid(uid, uid, uid)?;
         if setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0)).is_ok() {
-            return Err(io::Error::other("root came back after it was given up"));
+            return Err(io::Error::other("root could be regained after it was dropped"));
         }
     }
     for set in [CapSet::Ambient, CapSet::Effective, CapSet::Permitted, CapSet::Inheritable] {

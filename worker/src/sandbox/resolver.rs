@@ -58,7 +58,9 @@ pub(crate) fn failed() {
     let Some(before) = OUT_OF_REACH.take() else { return };
     let now = out_of_reach();
     if let Some(file) = now.iter().find(|file| !before.contains(file)) {
-        tracing::warn!("{file} now lies where this process may not read: another one takes its place");
+        tracing::warn!(
+            "{file} was moved to where this process can't read it: another process replaces this one"
+        );
         MOVED.with(|moved| moved.notify_one());
     }
     OUT_OF_REACH.set(Some(before));

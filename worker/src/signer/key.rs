@@ -73,8 +73,8 @@ pub(super) enum KeyError {
     Unsupported,
     /// An RSA-PSS key with a hash that TLS does not support.
     #[error(
-        "the private key is for RSA-PSS with hashes that TLS does not have: it needs SHA-256, SHA-384 or SHA-512, and \
-         the same for the mask (rsa_pss_keygen_md, rsa_pss_keygen_mgf1_md)"
+        "the private key is for RSA-PSS with hashes that TLS does not support: \
+         it needs SHA-256, SHA-384 or SHA-512, and the same for the mask (rsa_pss_keygen_md, rsa_pss_keygen_mgf1_md)"
     )]
     OtherHash,
     /// The certificate can't be parsed.

@@ -18,7 +18,7 @@ pub(super) enum KeyFileError {
     /// A format of another program.
     #[error(
         "the private key is of the form \"{0}\", which is not supported; convert it with \
-         \"openssl pkcs8 -topk8 -nocrypt -in OLD.key -out NEW.key\", or make another"
+         \"openssl pkcs8 -topk8 -nocrypt -in OLD.key -out NEW.key\", or create another"
     )]
     OtherForm(String),
     /// The key is encrypted, and no pass phrase is configured.

@@ -123,7 +123,7 @@ async fn serve_gateway(key: &Key, channel: Channel) -> Option<String> {
             SignOutcome::Violation => {
                 // Fails only if the gateway is gone.
                 let _ = channel.try_send(&SignerToGateway::Refused { id });
-                return Some("it asked to sign what is no TLS handshake".into());
+                return Some("it requested a signature that is not part of a TLS handshake".into());
             }
         };
         channel.send(&answer).await.ok()?;

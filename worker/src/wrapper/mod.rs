@@ -92,7 +92,7 @@ fn start(setup: &WrapperSetup) -> Result<(Pid, OwnedFd), String> {
     command.stdin(Stdio::null()).stdout(Stdio::from(theirs)).stderr(Stdio::from(errors));
     session::lead(&mut command);
     let child = command.spawn().map_err(|error| error.to_string())?;
-    let pid = i32::try_from(child.id()).map_err(|_| "its process number is out of range".to_owned())?;
+    let pid = i32::try_from(child.id()).map_err(|_| "its process id is out of range".to_owned())?;
     Ok((Pid::from_raw(pid), output))
 }
 

@@ -39,7 +39,7 @@ impl Problems {
                 return self.add(Severity::Warning, KEY, format!("\"{shown}\": {error}"), HIDDEN);
             }
             Err(error) => {
-                let help = "install it, or name a program that is there";
+                let help = "install it, or name an existing program";
                 return self.add(Severity::Error, KEY, format!("\"{shown}\": {error}"), help);
             }
         };
@@ -57,7 +57,7 @@ impl Problems {
                 Severity::Error,
                 KEY,
                 format!("{} {obstacle}, so that its port can't be moved", file.escape_debug()),
-                "let it listen on another port by its own means, and name that port as `target`",
+                "configure it to listen on another port, and use that port as `target`",
             );
         }
     }

@@ -144,7 +144,8 @@ fn tls(options: &Options, certificate: &OsStr, notes: &mut Vec<String>) -> Resul
     // explicitly false.
     tls.required.take_if(|required| !*required && !tls.verify_client);
     if tls.verifies_only_some() {
-        let note = "--verify-client does not apply to clients without TLS, which are served: add --ssl-only to reject them";
+        let note = "--verify-client does not apply to clients without TLS, which are served: \
+                    add --ssl-only to reject them";
         notes.push(note.to_owned());
     }
     if tls.is_required() && !Path::new(certificate).exists() {

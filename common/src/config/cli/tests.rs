@@ -143,7 +143,8 @@ fn every_option_reaches_the_configuration() {
 
 #[test]
 fn a_note_warns_of_clients_without_tls_if_certificates_are_required() {
-    let note = "--verify-client does not apply to clients without TLS, which are served: add --ssl-only to reject them";
+    let note = "--verify-client does not apply to clients without TLS, which are served: \
+                add --ssl-only to reject them";
     for (words, is_required, noted) in [
         ("1 a:1", false, false),
         ("1 a:1 --verify-client", false, true),
@@ -238,7 +239,7 @@ fn our_own_errors_say_what_to_do() {
         (
             "--ssl-version tlsv1_1 6080 localhost:5900",
             "option --ssl-version: TLS 1.1 is not supported",
-            "it is broken (RFC 8996); choose tlsv1_2 or tlsv1_3",
+            "it is insecure (RFC 8996); choose tlsv1_2 or tlsv1_3",
         ),
         (
             "--workers 0 1 a:1",

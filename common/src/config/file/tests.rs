@@ -120,7 +120,7 @@ fn each_wrong_value_gives_one_message_with_what_to_do() {
         (
             "[wrap]\ncommand = [\"a\"]\nport = 5901",
             "4:8: `port` can't be used beside `target` or [token]",
-            "beside a target or tokens the program is started as it is; leave one of the two out",
+            "beside a target or tokens the program is started unchanged; leave one of the two out",
         ),
         (
             "[log]\nlegacy-syslog = true",
@@ -213,7 +213,7 @@ fn each_wrong_value_gives_one_message_with_what_to_do() {
         (
             "[tls]\ncertificate = \"a\"\nminimum-version = \"1.1\"",
             "4:19: TLS 1.1 is not supported",
-            "it is broken (RFC 8996); write \"1.2\" or \"1.3\"",
+            "it is insecure (RFC 8996); write \"1.2\" or \"1.3\"",
         ),
         (
             "[tls]\ncertificate = \"a\"\nclient-ca = \"b\"",
@@ -223,12 +223,12 @@ fn each_wrong_value_gives_one_message_with_what_to_do() {
         (
             "[tls]\ncertificate = \"a\"\nverify-client = true\nrequired = false",
             "5:12: `verify-client` can't be used with `required = false`",
-            "leave `required` out: clients without TLS show no certificate, so they have to be refused",
+            "leave `required` out: clients without TLS have no certificate and must be rejected",
         ),
         (
             "[auth]\nplugin = \"ClientCertCNAuth\"\nsource = \"alice\"\n[tls]\ncertificate = \"a\"",
             "2:1: ClientCertCNAuth can't be used without `verify-client`",
-            "add verify-client = true to the table [tls], without which no client is asked for a certificate",
+            "add verify-client = true to the table [tls], without which no certificate is requested from clients",
         ),
         (
             "[limits]\nrequest-head-bytes = 1048577",

@@ -22,7 +22,7 @@ pub(crate) async fn text(intake: &Intake) -> String {
     let stats = progress::stats(intake).await;
     let name = intake.generations.current().map(|one| one.config.name.clone()).unwrap_or_default();
     let mut text = Text::new(&name);
-    text.info("websockify_build", "The version that runs.", &build(REVISION));
+    text.info("websockify_build", "Version of the supervisor.", &build(REVISION));
     write_sessions(&mut text, intake, &sessions);
     write_handshakes(&mut text, intake, &stats);
     write_roles(&mut text, intake);
@@ -51,10 +51,10 @@ fn write_sessions(text: &mut Text, intake: &Intake, sessions: &[Session]) {
         // Saturating, as gateways are not trusted to report plausible numbers.
         sessions.iter().filter_map(open).fold(ended, u64::saturating_add)
     };
-    text.counter("websockify_relayed_bytes", "Bytes of payload.");
+    text.counter("websockify_relayed_bytes", "Payload bytes.");
     text.total(&[("direction", "to_target")], sum(ended.to_target, |session| session.bytes_in));
     text.total(&[("direction", "to_client")], sum(ended.to_client, |session| session.bytes_out));
-    text.counter("websockify_relayed_frames", "Frames of data; each fragment of a message is one.");
+    text.counter("websockify_relayed_frames", "Data frames; each fragment of a message counts as one.");
     text.total(&[("direction", "to_target")], sum(ended.frames.to_target, |session| session.frames_in));
     text.total(&[("direction", "to_client")], sum(ended.frames.to_client, |session| session.frames_out));
     let help = "Durations of sessions that have ended.";
@@ -90,7 +90,7 @@ fn write_roles(text: &mut Text, intake: &Intake) {
         let some = generations.iter().filter(|one| one.is_retired() == retired);
         some.map(|one| one.pool.all().len()).sum::<usize>()
     };
-    text.gauges("websockify_workers", "Gateways, by whether they get new connections.");
+    text.gauges("websockify_workers", "Gateways, by whether they accept new connections.");
     text.value(&[("state", "ready")], gateways(false));
     text.value(&[("state", "draining")], gateways(true));
     text.counter("websockify_worker_restarts", "Gateways that were started to replace dead ones.");

@@ -128,7 +128,7 @@ fn adopt_generation(
             _ => About::Itself,
         };
         let adopted = role(name, title.into(), &from?, descriptors, about);
-        adopted.map_err(|error| tracing::error!("{title} has ended meanwhile: {error}")).ok()
+        adopted.map_err(|error| tracing::error!("{title} has ended during the upgrade: {error}")).ok()
     };
     match adopt(RoleName::Connector, "the connector", from.connector) {
         Some(role) => generation.adopt_connector(role, from.unanswered),
@@ -155,7 +155,7 @@ fn adopt_generation(
         match adopted.and_then(|role| Ok((role, descriptors.get(from.acknowledgements)?))) {
             Ok((role, acknowledgements)) => generation.adopt_gateway(from.gateway, role, acknowledgements),
             Err(error) => {
-                tracing::error!("gateway {id} has ended meanwhile: {error}");
+                tracing::error!("gateway {id} has ended during the upgrade: {error}");
                 let todo = intake.state.connections.borrow_mut().gateway_gone(id);
                 intake.state.leave(todo);
             }

@@ -175,7 +175,7 @@ async fn rehearsal(control: &Control) -> Result<(), UpgradeError> {
     let program = program::path().map_err(system("cannot find the program"))?;
     // A rehearsal gets the text of the state only, without its descriptors.
     let state = State::collect(control, &mut Passed::default())?.write()?;
-    let (mut complaints, theirs) = UnixStream::pair().map_err(system("cannot hear the new version"))?;
+    let (mut complaints, theirs) = UnixStream::pair().map_err(system("cannot connect to the new version"))?;
     let mut command = Command::new(&program);
     command.args(std::env::args_os().skip(1)).env(VARIABLE, REHEARSAL);
     for ours in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID"] {
@@ -188,7 +188,7 @@ async fn rehearsal(control: &Control) -> Result<(), UpgradeError> {
     drop(command);
     let status = match timeout(REHEARSAL_DEADLINE, child.wait()).await {
         Ok(status) => status.map_err(system("cannot wait for the new version"))?,
-        Err(_) => return Err(UpgradeError::Refused("the new version is not ready in time".into())),
+        Err(_) => return Err(UpgradeError::Refused("the new version was not ready in time".into())),
     };
     if status.success() {
         return Ok(());
@@ -218,7 +218,7 @@ fn try_replace(control: &Control) -> Result<std::convert::Infallible, UpgradeErr
     handoff::take_acknowledgements(&control.intake);
     let mut passed = Passed::default();
     let state = State::collect(control, &mut passed)?.write()?;
-    let number = passed.add(state).map_err(system("cannot pass the state on"))?;
+    let number = passed.add(state).map_err(system("cannot write the state"))?;
     let program = c_string(program::path().map_err(system("cannot find the program"))?.into_os_string())?;
     let arguments = std::env::args_os().map(c_string).collect::<Result<Vec<_>, _>>()?;
     let mut environment = Vec::new();
@@ -228,7 +228,7 @@ fn try_replace(control: &Control) -> Result<std::convert::Infallible, UpgradeErr
     environment.push(c_string(format!("{VARIABLE}={number}").into())?);
     notify::alive();
     log::flush();
-    passed.keep_on_exec().map_err(system("cannot pass descriptors on"))?;
+    passed.keep_on_exec().map_err(system("cannot pass descriptors to the new version"))?;
     // The new image has no signal handlers at first, and a signal would end it. Signals stay pending until it
     // unblocks them.
     let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK);
@@ -244,7 +244,7 @@ fn try_replace(control: &Control) -> Result<std::convert::Infallible, UpgradeErr
 
 fn c_string(text: OsString) -> Result<CString, UpgradeError> {
     let broken = |error: std::ffi::NulError| UpgradeError::System {
-        what: "cannot pass a text on",
+        what: "cannot pass the environment to the new version",
         source: error.into(),
     };
     CString::new(text.into_vec()).map_err(broken)

@@ -150,14 +150,16 @@ pub(crate) enum StateError {
     #[error("the state can't be read: {0}")]
     Read(#[from] io::Error),
     /// The state can't be parsed.
-    #[error("the state can't be understood: {0}")]
+    #[error("the state can't be parsed: {0}")]
     Form(#[from] serde_json::Error),
     /// The state has a later version.
-    #[error("the state has form {0}, and this version knows forms up to {VERSION}; install a later one")]
+    #[error(
+        "the state has format {0}, and this version supports formats up to {VERSION}; install a later version"
+    )]
     Version(u32),
     /// The roles use another version of the messages.
     #[error(
-        "the roles that run speak version {0} of the messages, and this version another; restart the service"
+        "the running roles use version {0} of the protocol, which this version does not support; restart the service"
     )]
     Messages(u8),
     /// The environment variable was inherited by accident.

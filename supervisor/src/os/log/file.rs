@@ -38,11 +38,7 @@ pub(super) struct LogFile {
 }
 
 fn hint(source: &io::Error) -> &'static str {
-    if source.raw_os_error() == Some(libc::ELOOP) {
-        " (it is a symbolic link that belongs to somebody else)"
-    } else {
-        ""
-    }
+    if source.raw_os_error() == Some(libc::ELOOP) { " (it is a symbolic link of another user)" } else { "" }
 }
 
 /// Opens a log file for appending, and creates it if it does not exist.

@@ -74,7 +74,7 @@ fn write(queue: &Queue<Entry>, stream: &mut OwnedFd, Batch { entries, dropped }:
             Entry::Redirect(other) => *stream = other,
             Entry::Open(path) => match file::open(&path) {
                 Ok(opened) => *stream = opened.file,
-                Err(error) => tracing::error!("{error}; going on with the one before"),
+                Err(error) => tracing::error!("{error}; continuing with the previous one"),
             },
         }
     }

@@ -177,7 +177,7 @@ impl Syslog {
                     Sent::Nothing => {
                         if !was_away {
                             tracing::warn!(
-                                "the syslog server {} can't be reached; its messages wait",
+                                "the syslog server {} can't be reached; messages are queued",
                                 self.server.name(),
                             );
                         }

@@ -121,7 +121,7 @@ pub(crate) fn alive() {
 pub(crate) fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
-        Err(error) => tracing::warn!("no time to tell: {error}"),
+        Err(error) => tracing::warn!("cannot read the clock: {error}"),
     }
 }
 

@@ -155,7 +155,7 @@ impl Gateway {
         spawn_local(async move {
             if timeout(END_DEADLINE, gateway.ended()).await.is_err() && !gateway.peer.is_gone() {
                 let Peer { title, pid, .. } = &*gateway.peer;
-                tracing::warn!("{title} (pid {pid}) was told to end and has not; it is killed");
+                tracing::warn!("{title} (pid {pid}) has not ended in time; killing it");
                 gateway.peer.kill_for_fault(Fault::Overtime);
             }
         });

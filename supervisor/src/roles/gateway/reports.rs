@@ -57,7 +57,7 @@ fn take_stats(gateway: &Gateway, stats: Stats) -> Result<(), Fault> {
         return Err(Fault::out_of_turn());
     }
     if !stats.is_possible(&gateway.stats.borrow(), &gateway.bounds()) {
-        return Err(Fault::Violation("counts that can't be".into()));
+        return Err(Fault::Violation("impossible counts".into()));
     }
     gateway.stats.replace(stats);
     if let Some(asked) = asked {

@@ -156,13 +156,13 @@ impl Launch for GatewaySlot {
         Ok(match peer.channel.receive().await? {
             GatewayToSupervisor::Ready(level) => First::Ready(level),
             GatewayToSupervisor::Failed(reason) => First::Failed(reason),
-            _ => First::Failed("it spoke before it was ready".into()),
+            _ => First::Failed("it sent a message before it was ready".into()),
         })
     }
 
     async fn introduce(&self, peer: &Rc<Peer>) -> Result<(), StartError> {
         if self.scope.retired.get() {
-            return Err(StartError::Failed("it came too late, after a reload".into()));
+            return Err(StartError::Failed("it was started too late, after a reload".into()));
         }
         self.is_ready.set(true);
         if self.was_taken.replace(true) {
@@ -226,7 +226,7 @@ impl Spec for GatewaySlot {
             // The gateway may have been compromised, and with it the secret of session tickets.
             match identity.renew_ticket_secret() {
                 Ok(()) => self.scope.report(Event::IdentityChanged),
-                Err(reason) => tracing::error!("session tickets keep their secret: {reason}"),
+                Err(reason) => tracing::error!("the key of session tickets was not replaced: {reason}"),
             }
         }
         Some(format!(", {lost_sessions} sessions are lost"))

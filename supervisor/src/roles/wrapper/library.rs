@@ -23,7 +23,9 @@ pub(crate) enum LibraryError {
     )]
     Missing(PathBuf),
     /// ld.so(8) separates the libraries to preload by blanks and colons.
-    #[error("the dynamic linker takes no library with a blank or a colon in its path: {0:?}; move it")]
+    #[error(
+        "the dynamic linker does not support a space or a colon in the path of a library: {0:?}; move it"
+    )]
     Path(PathBuf),
     /// The directory of this program is unknown.
     #[error("cannot find the directory of this program: {0}")]

@@ -160,7 +160,8 @@ impl Program {
                 // The program may have gone to the background. It is left alone as long as it listens.
                 _ = looks.tick(), if self.wrap.mode == WrapMode::Respawn && self.port.is_some() => {
                     if let Some((end, at)) = run.ended {
-                        let awaited = *self.state.borrow() == ProgramState::Starting && at.elapsed() < self.wrap.start_timeout;
+                        let starting = *self.state.borrow() == ProgramState::Starting;
+                        let awaited = starting && at.elapsed() < self.wrap.start_timeout;
                         if !awaited && !matches!(self.listening(), Ok(Some(_))) {
                             return (Over::Ended(end), Left::Some);
                         }
@@ -185,7 +186,7 @@ impl Program {
                 Ok(Some(Listener { uid, .. })) => {
                     if strangers.insert(uid) {
                         tracing::error!(
-                            "user {uid} has taken port {}, which is for {}: its clients have to wait",
+                            "user {uid} listens on port {}, which is reserved for {}: its clients have to wait",
                             port.number(),
                             self.name(),
                         );
@@ -194,7 +195,7 @@ impl Program {
                 Ok(None) => {}
                 Err(error) => {
                     tracing::warn!(
-                        "cannot see when {} listens, clients may be refused at first: {error}",
+                        "cannot detect when {} listens, clients may be refused at first: {error}",
                         self.name(),
                     );
                     self.state.send_replace(ProgramState::Listening(port.address()));

@@ -71,7 +71,7 @@ pub(crate) enum WrapError {
     #[error(transparent)]
     User(#[from] user::UserError),
     /// The port to move is unknown.
-    #[error("nothing tells which port {program:?} binds: add `port` to [wrap]")]
+    #[error("the port that {program:?} binds is unknown: add `port` to [wrap]")]
     NoPort {
         /// The program.
         program: String,
@@ -80,7 +80,11 @@ pub(crate) enum WrapError {
     #[error("cannot reserve a port for the wrapped program: {0}{hint}", hint = hint(.0))]
     Reserve(io::Error),
     /// The network namespace could not be created.
-    #[error("cannot create a network for the wrapped program, which requires CAP_SYS_ADMIN and CAP_NET_ADMIN: {0}{hint}", hint = hint(.0))]
+    #[error(
+        "cannot create a network for the wrapped program, which requires CAP_SYS_ADMIN and CAP_NET_ADMIN: \
+         {0}{hint}",
+        hint = hint(.0)
+    )]
     Network(io::Error),
     /// The first start has failed.
     #[error("cannot start {program:?}: {reason}")]

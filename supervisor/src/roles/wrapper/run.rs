@@ -77,7 +77,7 @@ impl Run {
         // The wrapper ends the program when its channel is closed.
         drop(peer);
         if timeout(grace + WRAPPER_GRACE, process.wait()).await.is_err() {
-            tracing::error!("the wrapper (pid {}) hangs and is killed", process.pid);
+            tracing::error!("the wrapper (pid {}) hangs; killing it", process.pid);
             process.kill().await;
         }
     }
@@ -106,7 +106,7 @@ impl Launch for WrapperLaunch<'_> {
         Ok(match peer.channel.receive().await? {
             WrapperToSupervisor::Started(_) => First::Unconfined,
             WrapperToSupervisor::NotStarted(why) => First::Failed(why),
-            WrapperToSupervisor::Ended(_) => First::Failed("its wrapper speaks out of turn".into()),
+            WrapperToSupervisor::Ended(_) => First::Failed("its wrapper sent an unexpected message".into()),
         })
     }
 }

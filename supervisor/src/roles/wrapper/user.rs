@@ -27,7 +27,7 @@ pub(crate) enum UserError {
     /// The service runs as root, and no user is configured.
     #[error(
         "running as root, a wrapped program needs a user: add user = \"NAME\" to [wrap] \
-         (user = \"root\" if it really must be root)"
+         (user = \"root\" if it must run as root)"
     )]
     Unnamed,
     /// The user does not exist.

@@ -231,7 +231,8 @@ mod tests {
 
     #[test]
     fn an_entry_with_only_a_target_is_valid() {
-        let text = br#"{"run":1,"id":2,"client":{"Unix":"/run/x"},"gateway":7,"target":"a:1","since":{"secs":1,"nanos":2}}"#;
+        let text = br#"{"run":1,"id":2,"client":{"Unix":"/run/x"},"gateway":7,"target":"a:1",
+            "since":{"secs":1,"nanos":2}}"#;
         let entry = Entry::read(text).unwrap();
         assert_eq!((entry.id, entry.opening.target.as_str()), (ConnectionId(2), "a:1"));
     }

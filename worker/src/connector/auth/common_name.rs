@@ -17,7 +17,7 @@ impl CommonName {
         match name {
             Some(name) if self.0.iter().any(|expected| expected == name) => Ok(()),
             Some(name) => {
-                Err(AuthError::Forbidden(format!("a certificate of '{name}', who is not expected")))
+                Err(AuthError::Forbidden(format!("a certificate of '{name}', which is not an expected name")))
             }
             None => Err(AuthError::Forbidden("no certificate with a common name".to_owned())),
         }

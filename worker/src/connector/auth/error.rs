@@ -18,6 +18,6 @@ pub(in crate::connector) enum AuthError {
     #[error("the plugin refuses: {0}")]
     Refused(String, Option<Reply>),
     /// A plugin has failed, or its answer is invalid: not the client's fault.
-    #[error("cannot ask whether a client is let in: the plugin: {0}")]
+    #[error("cannot authenticate a client: the plugin: {0}")]
     Failed(String),
 }

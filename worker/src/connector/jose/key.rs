@@ -95,7 +95,8 @@ pub(crate) enum KeyError {
     Point,
     /// DER, but not of a supported key.
     #[error(
-        "it is DER, or contains a part of a key, but not a supported key: RSA (2048 bits or more), P-256, P-384, P-521, secp256k1 or Ed25519"
+        "it is DER, or contains a part of a key, but not a supported key: RSA (2048 bits or more), P-256, P-384, \
+         P-521, secp256k1 or Ed25519"
     )]
     UnsupportedDer,
     /// PEM without a supported key. It is never taken for a shared secret.

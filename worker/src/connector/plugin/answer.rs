@@ -56,7 +56,7 @@ pub(in crate::connector) enum Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(in crate::connector) enum AnswerError {
     /// Not the JSON object described in `docs/reference/plugins.md`.
-    #[error("its answer is not the JSON object that it should be")]
+    #[error("its answer is not a valid JSON object")]
     Form,
     /// Neither `target` nor `refuse`.
     #[error("its answer has neither \"target\" nor \"refuse\"")]
@@ -77,7 +77,7 @@ pub(in crate::connector) enum AnswerError {
     #[error("its answer's {0} can't be sent to the client")]
     Reply(&'static str),
     /// The plugin itself reports an error.
-    #[error("it says that it failed")]
+    #[error("it reports a failure")]
     Failed,
 }
 

@@ -81,13 +81,13 @@ pub(super) enum PluginError {
     #[error(transparent)]
     Http(#[from] HttpError),
     /// The HTTP service answers with an unexpected status.
-    #[error("it answers with status {0}")]
+    #[error("it returned status {0}")]
     Status(StatusCode),
     /// The answer is invalid.
     #[error(transparent)]
     Answer(#[from] AnswerError),
     /// The deadline has passed.
-    #[error("it does not answer in time")]
+    #[error("it did not answer in time")]
     TimedOut,
 }
 
@@ -122,7 +122,7 @@ impl ExternalPlugin {
     /// Fails if this plugin is not a program, or if the event loop can't register the socket.
     pub(super) fn take_connection(&self, socket: OwnedFd) -> io::Result<()> {
         let Transport::Program(program) = &self.transport else {
-            return Err(io::Error::other("a connection to a plugin that is no program"));
+            return Err(io::Error::other("a connection to a plugin that is not a program"));
         };
         let stream = UnixStream::from_std(socket.into())?;
         program.unanswered.set(0);

@@ -39,10 +39,10 @@ pub(in crate::connector) struct Api {
 #[derive(Debug, thiserror::Error)]
 enum ApiLookupError {
     /// The request has failed.
-    #[error("the token API can't be asked: {0}")]
+    #[error("the token API can't be queried: {0}")]
     Http(#[from] HttpError),
     /// The service answers with an unexpected status.
-    #[error("the token API answers with status {0}")]
+    #[error("the token API returned status {0}")]
     Status(StatusCode),
     /// The answer has the wrong form.
     #[error("the token API's answer is not a {0}")]

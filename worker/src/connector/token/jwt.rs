@@ -24,8 +24,8 @@ impl Jwt {
             Ok(key) => {
                 if let Some(length) = key.odd_length() {
                     tracing::warn!(
-                        "the shared secret in {:?} has {length} bytes, more than any hash uses: if it is a part of a \
-                         public key, anybody can make tokens",
+                        "the shared secret in {:?} has {length} bytes, more than any hash uses: \
+                         if it is a part of a public key, anyone can create tokens",
                         file.path,
                     );
                 }

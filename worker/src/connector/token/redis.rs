@@ -51,10 +51,10 @@ enum RedisLookupError {
     #[error("Redis can't be reached: {0}")]
     Connect(#[from] ConnectError),
     /// Redis rejects the password or the command. Its error message may repeat the token, and is not logged.
-    #[error("Redis gives an error: {0}")]
+    #[error("Redis returned an error: {0}")]
     Refused(String),
     /// The deadline has passed.
-    #[error("Redis does not answer in time")]
+    #[error("Redis did not answer in time")]
     TimedOut,
     /// The value is not a target.
     #[error("the value in Redis is neither host:port nor {{\"host\": \"host:port\"}}")]

@@ -81,7 +81,9 @@ impl Signer for RemoteSigner {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
         self.line.ask(self.scheme, message).map_err(|error| {
             if error.kind() == io::ErrorKind::PermissionDenied {
-                return Error::General("the signer refuses what could be more than a handshake".into());
+                return Error::General(
+                    "the signer refused to sign, since the message might not belong to a handshake".into(),
+                );
             }
             tracing::error!("no signature for a TLS handshake: {error}");
             Error::General("the signer does not answer".into())

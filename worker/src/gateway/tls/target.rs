@@ -31,7 +31,7 @@ impl TargetTls {
     pub fn new(terms: &TargetTlsTerms) -> Result<Self, String> {
         let server_name = terms.server_name.as_deref().map(name).transpose()?;
         if roots(&terms.authorities).is_empty() {
-            return Err("no authority to verify the target's certificate with: install \
+            return Err("no authority to verify the target's certificate: install \
                         ca-certificates, or set ca-file in [target-tls]"
                 .into());
         }

@@ -151,7 +151,7 @@ fn explained(error: Error, certificate: &[u8], which: &str) -> Error {
             let name = expected.to_str();
             let kind = if matches!(expected, ServerName::IpAddress(_)) { "IP" } else { "DNS" };
             format!(
-                "{which} has no subjectAltName, and its common name does not count: have it issued with \
+                "{which} has no subjectAltName, and its common name is ignored: have it issued with \
                  subjectAltName={kind}:{name}"
             )
         }
@@ -159,7 +159,7 @@ fn explained(error: Error, certificate: &[u8], which: &str) -> Error {
             if inner.to_string().contains("CaUsedAsEndEntity") =>
         {
             format!(
-                "{which} is that of an authority, which is not accepted: have it issued with \
+                "{which} belongs to an authority, which is not accepted: have it issued with \
                  basicConstraints=CA:FALSE"
             )
         }

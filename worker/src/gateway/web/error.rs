@@ -30,7 +30,7 @@ pub(super) enum WebError {
     #[error("directories are not listed")]
     NotListed,
     /// The gateway's user has no permission to read the file.
-    #[error("not served: the user of this process may not read it (chmod o+r)")]
+    #[error("not served: the user of this process cannot read it (chmod o+r)")]
     Forbidden,
     /// Out of descriptors or memory. A later attempt may succeed.
     #[error("cannot open a file of the web directory for now: {0}")]

@@ -53,7 +53,11 @@ fn unusable_files_have_specific_errors() {
 
 proptest! {
     #[test]
-    fn no_modified_file_panics(name in prop::sample::select(ENCRYPTED.to_vec()), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+    fn no_modified_file_panics(
+        name in prop::sample::select(ENCRYPTED.to_vec()),
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+    ) {
         let mut file = file(name);
         let at = at.index(file.len());
         file[at] = byte;

@@ -154,8 +154,8 @@ proptest! {
         steps in prop::collection::vec(
             prop::sample::select(vec![
                 "", ".", "..", "%2e", "%2e%2e", ".%2E", "%2f", "%5c", "\\", "..%2f", "%2f..", "..\\", "%252e%252e",
-                "%c0%ae%c0%ae", "%00", "sub", "in", "up", "out", "abs", "back", "web", "f", "index.html", "canary.txt", "etc",
-                "passwd", "proc", "self", "root", "%", ";", "~", "*", "?", "#",
+                "%c0%ae%c0%ae", "%00", "sub", "in", "up", "out", "abs", "back", "web", "f", "index.html",
+                "canary.txt", "etc", "passwd", "proc", "self", "root", "%", ";", "~", "*", "?", "#",
             ]),
             0..9,
         ),
@@ -174,7 +174,9 @@ proptest! {
         for name in ["range", "if-range", "if-none-match", "if-modified-since", "if-match", "if-unmodified-since"] {
             let mut request = Request::builder().uri("/sub/f").body(()).unwrap();
             for value in [bytes.as_slice(), range.as_bytes()] {
-                request.headers_mut().extend(HeaderValue::from_bytes(value).map(|v| (header::HeaderName::from_static(name), v)));
+                if let Ok(value) = HeaderValue::from_bytes(value) {
+                    request.headers_mut().append(header::HeaderName::from_static(name), value);
+                }
             }
             SITE.with(|site| site.root(true).respond(&request));
         }
