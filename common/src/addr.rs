@@ -42,7 +42,7 @@ pub enum TargetAddr {
 /// The reason why a text is not an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum AddrError {
-    /// It is neither `port` nor `host:port`.
+    /// The text is neither `port` nor `host:port`.
     #[error("no host: an address is written host:port, such as localhost:5900 or [::1]:5900")]
     NoHost,
     /// The text after the last colon is not a port.

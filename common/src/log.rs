@@ -37,7 +37,7 @@ const MAX_DELAY: Duration = Duration::from_millis(2);
 
 /// Pending log lines for the supervisor, batched so that one message contains all lines of a turn.
 ///
-/// This never blocks: lines are dropped and counted if the supervisor is slow, or if the role exceeds its
+/// Logging never blocks: lines are dropped and counted if the supervisor is slow, or if the role exceeds its
 /// budget.
 #[derive(Debug)]
 pub struct Outgoing {

@@ -220,7 +220,7 @@ async fn stop(control: &Control) {
             intake.state.leave(intake.state.connections.borrow_mut().connector_gone(generation.number));
         }
     }
-    // After the sessions, so that their clients are told that the service has ended them.
+    // After the sessions, so that their clients learn that the service has ended them.
     if let Some(program) = program {
         program.stop().await;
     }

@@ -202,7 +202,7 @@ fn send_raw(socket: &OwnedFd, bytes: &[u8], fds: usize) {
     sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL).unwrap();
 }
 
-/// Datagrams that are no messages of a gateway to any role.
+/// Datagrams that are not valid messages of a gateway to any role.
 fn no_messages() -> Vec<(&'static str, Vec<u8>, usize)> {
     vec![
         ("one byte", vec![1], 0),

@@ -116,7 +116,7 @@ impl Prepared {
 enum Want {
     /// Anything but a denial.
     Works,
-    /// This error.
+    /// The call fails with this error.
     Fails(i32),
     /// Landlock denies it, or it does not exist as the root directory is empty.
     OutOfReach,

@@ -28,9 +28,9 @@ pub struct Problem {
     pub severity: Severity,
     /// The key with its table, such as `web.root`.
     pub key: &'static str,
-    /// What is wrong.
+    /// The error.
     pub text: String,
-    /// What to do about it.
+    /// Advice to the user.
     pub help: &'static str,
 }
 

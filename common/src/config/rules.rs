@@ -12,9 +12,9 @@ use super::top::{Config, Target};
 pub(super) struct Conflict {
     /// The offending key with its table, such as `web.auth`; `None` if a key is missing.
     pub(super) key: Option<&'static str>,
-    /// What is wrong.
+    /// The error.
     pub(super) text: String,
-    /// What to do about it.
+    /// Advice to the user.
     pub(super) help: &'static str,
 }
 

@@ -274,7 +274,7 @@ pub struct Metrics {
 pub enum Workers {
     /// One at first, and more under load, up to the number of processors.
     Auto,
-    /// This number from the start.
+    /// A fixed number.
     Fixed(u16),
 }
 

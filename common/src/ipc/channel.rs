@@ -22,7 +22,7 @@ pub struct Channel {
     /// Phase of the incoming direction.
     heard: Cell<Conversation>,
     /// Held while sending. The event loop wakes one task for each direction of a socket: if several tasks
-    /// waited for space, all but the last would wait for ever.
+    /// waited for space, all but the last would never be woken.
     sending: Mutex<()>,
 }
 

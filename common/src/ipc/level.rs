@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 pub struct Level {
     /// User that it has changed to; `None` if it runs as the supervisor's user.
     pub uid: Option<u32>,
-    /// It has no capabilities, and executing a program can't gain any.
+    /// The process has no capabilities, and executing a program can't gain any.
     pub no_privileges: bool,
     /// System calls that it does not need are rejected (seccomp(2)).
     pub seccomp: bool,
     /// Landlock ABI version in force (landlock(7)); 0 for none.
     pub landlock: u8,
-    /// It sees no process but itself (pid_namespaces(7)).
+    /// The process sees no other processes (pid_namespaces(7)).
     pub own_processes: bool,
     /// Its network namespace has no interface (network_namespaces(7)); `None` for a role that connects or
     /// listens.

@@ -92,7 +92,7 @@ async fn the_supervisor_keeps_to_the_phases_too() {
     assert_eq!(refusal::<SupervisorToGateway>(&ours).await, expected);
 }
 
-/// As after an upgrade.
+/// The role was adopted by an upgrade.
 #[tokio::test(flavor = "current_thread")]
 async fn a_role_that_serves_already_is_not_ready_again() {
     let (theirs, ours) = Channel::pair().unwrap();

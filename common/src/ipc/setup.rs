@@ -191,7 +191,7 @@ pub enum AuthTerms {
     External {
         /// How to reach the plugin.
         link: PluginLink,
-        /// The plugin is asked after the lookup of the token, and is told the target.
+        /// The plugin is asked after the lookup of the token, and receives the target.
         after_lookup: bool,
     },
 }
@@ -205,7 +205,7 @@ pub enum Destination {
     Tokens(TokenLookup),
     /// The wrapped program.
     Program {
-        /// Port of the program on loopback. `SupervisorToConnector::Program` tells whether it listens.
+        /// Port of the program on loopback. `SupervisorToConnector::Program` reports whether it listens.
         port: u16,
         /// How long clients wait for the program to listen.
         patience: Duration,
@@ -251,9 +251,9 @@ pub struct TokenFiles {
 pub struct TokenFile {
     /// Path of the file.
     pub path: String,
-    /// What it is called in the log, where its name may be a token.
+    /// Name of the file in the log, which differs from `path` if the file's name may be a token.
     pub shown: String,
-    /// What it holds.
+    /// The content of the file.
     pub content: Vec<u8>,
     /// Why the supervisor does not connect to unix sockets that it names, if they are not in [`TokenFiles::sockets`].
     pub distrust: Option<String>,

@@ -30,7 +30,7 @@ pub enum Handshake {
     Malformed,
     /// The target could not be reached.
     Unreachable,
-    /// This service had run out of a resource, or could not ask a plugin or service.
+    /// The service had run out of a resource, or could not ask a plugin or service.
     Unavailable,
     /// The client was not authenticated or authorized.
     AuthDenied,

@@ -63,9 +63,9 @@ messages! {
 /// How the first process of the program has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ProgramEnd {
-    /// It has exited with this status.
+    /// The program has exited with this status.
     Exited(u8),
-    /// It was killed by this signal.
+    /// The program was killed by this signal.
     Killed(u8),
 }
 
@@ -83,11 +83,11 @@ impl ProgramEnd {
 /// Whether sessions can be connected to the wrapped program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ProgramState {
-    /// It is starting, and clients wait.
+    /// The program is starting, and clients wait.
     #[default]
     Starting,
-    /// It listens at this address.
+    /// The program listens at this address.
     Listening(SocketAddr),
-    /// It is not running and not about to. Clients are refused.
+    /// The program is neither running nor starting. Clients are refused.
     Away,
 }

@@ -76,13 +76,13 @@ impl AsFd for Listener {
 /// The reason why a passed socket can't be used for listening.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotAListener {
-    /// It is not a socket.
+    /// The descriptor is not a socket.
     #[error("it is not a socket")]
     NotASocket,
-    /// It is not a stream socket.
+    /// The socket is not a stream socket.
     #[error("it is not a stream socket")]
     NotAStream,
-    /// It does not listen, as with `Accept=yes` or inetd's `nowait`.
+    /// The socket does not listen, as with `Accept=yes` or inetd's `nowait`.
     #[error("it is not listening (use Accept=no, or inetd's \"wait\")")]
     NotListening,
 }

@@ -11,7 +11,7 @@ use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 #[derive(Debug)]
 pub struct Registered(AsyncFd<OwnedFd>);
 
-/// What an operation has left in the kernel. This saves a system call that would find nothing.
+/// Whether an operation has left data in the kernel. Knowing this saves a system call that would find nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum After {
     /// There may be more: try again before waiting.

@@ -15,9 +15,9 @@ use nix::unistd::{ForkResult, fork};
 /// How the copy has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// It has exited with the status of the step.
+    /// The child has exited with the status of the step.
     With(u8),
-    /// It was killed by a signal.
+    /// The child was killed by a signal.
     Killed(Signal),
 }
 

@@ -2,7 +2,7 @@
 
 /// Makes the kernel let others finish their time slice when this thread is woken: SCHED_BATCH of sched(7).
 /// Threads and processes that it starts inherit that. There is no effect if another policy than the default
-/// is in force, as somebody has chosen it, or if the kernel refuses, as under our systemd unit, whose filter
+/// is in force, which was chosen deliberately, or if the kernel refuses, as under our systemd unit, whose filter
 /// excludes `@resources`.
 ///
 /// For a role that is woken for each new connection by a process that has more to do at that moment.

@@ -19,7 +19,7 @@ const TIOCOUTQ: Opcode = 0x5411;
 
 /// A connected stream socket in the event loop.
 ///
-/// It is made from a descriptor of another process, so that it needs no address and no system call. A read or
+/// The stream is created from a descriptor of another process, so that it needs no address and no system call. A read or
 /// write that was served only in part marks the socket as not ready, which saves a call that would only
 /// return `EAGAIN`.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ const UNIX: [&str; 2] = ["unix_socket:", "unix:"];
 /// The reason why a text is not a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// It is neither a host and port nor a socket.
+    /// The text is neither a host and port nor a socket.
     #[error(transparent)]
     Address(#[from] AddrError),
     /// The host is empty.

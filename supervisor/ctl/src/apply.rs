@@ -14,7 +14,7 @@ use crate::instances::{CtlError, Instance};
 use crate::output::print;
 use crate::systemctl::{self, first};
 
-/// What to do about an instance.
+/// The action for an instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Step {
     /// Nothing, for this reason.

@@ -37,7 +37,7 @@ pub(crate) fn asked(directory: &Path, asked: Vec<String>) -> Vec<String> {
     }
 }
 
-/// Checks the files of these instances, or of all, and prints what is wrong.
+/// Checks the files of these instances, or of all, and prints the errors.
 pub(crate) fn check(directory: &Path, names: Vec<String>) -> Result<u8, CtlError> {
     let mut code = exit_code::SUCCESS;
     for name in asked(directory, names) {

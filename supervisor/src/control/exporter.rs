@@ -51,7 +51,7 @@ pub(crate) struct Handover {
 /// Change of the exporter by a reload.
 #[derive(Debug)]
 pub(crate) enum Change {
-    /// The exporter stays as it is.
+    /// The exporter is kept unchanged.
     Stays,
     /// Another exporter, or none, replaces it.
     Replaces(Option<Box<Replacement>>),

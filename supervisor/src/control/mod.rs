@@ -211,7 +211,7 @@ async fn wait_for_reload(control: &Rc<Control>, stream: &Rc<UnixStream>, asked: 
     answer(stream, &said).await;
 }
 
-/// Reads a request. The error is what is wrong with it. Returns `None` if the peer has closed the connection.
+/// Reads a request. The error describes an invalid request. Returns `None` if the peer has closed the connection.
 async fn read(stream: &UnixStream) -> Option<Result<Request, String>> {
     let mut line = Vec::new();
     while !line.contains(&b'\n') {

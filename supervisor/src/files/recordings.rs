@@ -22,7 +22,7 @@ const FLAGS: OFlags = OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::EXCL);
 /// Maximum number of names to try, as other processes may record to the same path.
 const MAX_TRIES: u32 = 100;
 
-/// Larger numbers are not those of recordings.
+/// Files with larger numbers are not considered recordings.
 const MAX_NUMBER: u64 = 1 << 48;
 
 /// Time limit for creating the file of a session.

@@ -102,7 +102,7 @@ struct LookResult {
 /// The existing files, or the error of finding them.
 type Stamps = Result<Vec<(PathBuf, Stamp)>, String>;
 
-/// The content that was read, and what is wrong with it.
+/// The content that was read, and the errors of reading it.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct FileContent {
     files: TokenFiles,

@@ -90,7 +90,7 @@ impl Daemon {
         self.stderr.try_clone()
     }
 
-    /// Tells the parent that clients are accepted. All copies of its standard error must be closed by now.
+    /// Reports to the parent that clients are accepted. All copies of its standard error must be closed by now.
     pub(crate) fn leave(self) {
         drop(self.stderr);
         // Fails if the parent was killed.

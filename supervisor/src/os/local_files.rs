@@ -1,4 +1,4 @@
-//! Tells file systems of this machine, which answer at once, from those that may hang: network file systems, and those
+//! Distinguishes local file systems, which respond at once, from those that may hang: network file systems, and those
 //! that a program serves.
 
 use std::cell::Cell;

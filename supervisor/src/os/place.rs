@@ -1,6 +1,6 @@
 //! Files that are identified by a name in an open directory.
 //!
-//! Whoever may write to a directory on a path can make the path lead to another file at any time. So files
+//! Anyone who may write to a directory on a path can make the path lead to another file at any time. So files
 //! that were created by their path are found again, changed and removed only through a [`Place`].
 
 use std::ffi::{OsStr, OsString};
@@ -93,7 +93,7 @@ impl Place {
         Ok(entries.filter_map(|entry| Some(OsStr::from_bytes(entry.ok()?.file_name().to_bytes()).to_owned())))
     }
 
-    /// Opens the destination of the symbolic link. Only for links that nobody can change.
+    /// Opens the destination of the symbolic link. Only for links that no other user can change.
     pub(super) fn open_through(&self, flags: OFlags) -> io::Result<OwnedFd> {
         Ok(openat(&self.directory, &self.name, flags | OFlags::CLOEXEC, Mode::empty())?)
     }

@@ -28,7 +28,7 @@ pub(crate) fn stream() -> io::Result<OwnedFd> {
 }
 
 impl SocketFile {
-    /// Binds `socket` to `path`. A stale socket of a killed program, on which nobody listens, is removed
+    /// Binds `socket` to `path`. A stale socket of a killed program, on which no process listens, is removed
     /// first.
     ///
     /// The file has its permissions from the beginning, since the kernel gives it those of the socket. No
@@ -97,13 +97,13 @@ impl SocketFile {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if self.place.find().is_ok_and(|found| found.is_same(&self.file)) {
-            // Fails if somebody else has removed the name.
+            // Fails if another process has removed the name.
             let _ = self.place.remove();
         }
     }
 }
 
-/// Removes a stale socket of a killed program, on which nobody listens.
+/// Removes a stale socket of a killed program, on which no process listens.
 fn remove_stale(place: &Place) -> io::Result<()> {
     let Ok(found) = place.find() else { return Ok(()) };
     if !found.is(FileType::Socket) {

@@ -53,7 +53,7 @@ pub(crate) enum ListenError {
         number: i32,
         /// Its `FileDescriptorName=`.
         name: String,
-        /// What is wrong with it.
+        /// The reason.
         reason: NotAListener,
     },
     /// Standard input is not a listening socket.

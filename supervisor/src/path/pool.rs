@@ -132,7 +132,7 @@ impl Pool {
         }
     }
 
-    /// Tells every gateway to end its sessions and exit. Returns these gateways.
+    /// Orders every gateway to end its sessions and exit. Returns these gateways.
     pub(crate) fn end(&self, how: &SupervisorToGateway) -> Vec<Rc<Gateway>> {
         let gateways = self.all();
         for gateway in &gateways {

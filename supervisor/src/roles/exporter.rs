@@ -1,6 +1,6 @@
 //! The exporter: serves metrics over HTTP on a listener of its own.
 //!
-//! It belongs to the service, not to a generation: counters outlive reloads, and a reload that does not
+//! The exporter belongs to the service, not to a generation: counters outlive reloads, and a reload that does not
 //! concern the exporter does not restart it.
 
 use std::cell::RefCell;

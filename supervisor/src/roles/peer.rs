@@ -36,13 +36,13 @@ pub(crate) enum Fault {
     /// Its channel is closed or broken.
     #[error(transparent)]
     Channel(#[from] ChannelError),
-    /// It has sent something that no correct role sends.
+    /// The role has sent something that no correct role sends.
     #[error("protocol violation: {0}")]
     Violation(String),
-    /// It has not ended its sessions and itself in time.
+    /// The role has not ended its sessions and itself in time.
     #[error("its time limit has expired")]
     Overtime,
-    /// It does not read or answer.
+    /// The role does not read or answer.
     #[error("it neither reads nor answers messages")]
     Hung,
 }
@@ -72,7 +72,7 @@ impl Fault {
 /// The handle of a role. Its process belongs to its keeper.
 #[derive(Debug)]
 pub(crate) struct Peer {
-    /// What the role is called in log lines, such as "the connector".
+    /// Name of the role in log lines, such as "the connector".
     pub(crate) title: String,
     pub(crate) pid: i32,
     pub(crate) channel: Channel,
@@ -143,7 +143,7 @@ impl Role {
     /// Spawns `websockify-worker NAME`. Standard input is its channel, standard output its log, and standard
     /// error a pipe for the message of a panic. `about` determines what its log lines may refer to.
     ///
-    /// It has a process group of its own: an interrupt from the keyboard is for the supervisor, which ends
+    /// The role has a process group of its own: an interrupt from the keyboard is for the supervisor, which ends
     /// sessions in an orderly way.
     pub(crate) fn spawn(name: RoleName, sandbox: Sandbox, title: String, about: About) -> io::Result<Self> {
         let (ours, theirs) = Channel::pair()?;

@@ -57,7 +57,7 @@ pub(crate) struct Setups {
 /// The image of the program that has started the roles of a generation.
 #[derive(Debug)]
 pub(crate) enum Origin {
-    /// This image, with these setups.
+    /// The current image, which has the setups.
     Started(Setups),
     /// An earlier image. Its setups have another version, so that the roles can't be started again. Its connector may
     /// request these sockets.

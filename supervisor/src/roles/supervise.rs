@@ -62,11 +62,11 @@ pub(crate) enum StartError {
 
 /// The first message of a role.
 pub(crate) enum First {
-    /// It is ready, with this level of confinement.
+    /// The role is ready, with this level of confinement.
     Ready(Level),
-    /// It is ready, and is not confined or does not report its level.
+    /// The role is ready, and is not confined or does not report its level.
     Unconfined,
-    /// It can't work with its setup.
+    /// The role can't work with its setup.
     Failed(String),
 }
 
@@ -112,8 +112,8 @@ pub(crate) trait Spec: Launch + 'static {
     /// Pings the role and waits for the answer.
     async fn ping(&self, peer: &Peer);
 
-    /// Cleans up after the process has ended. Returns a description of what is lost, for the log, or `None`
-    /// if the role was told to end.
+    /// Cleans up after the process has ended. Returns a description of the loss, for the log, or `None`
+    /// if the role was ordered to end.
     async fn clean_up(&self, _: &Rc<Peer>) -> Option<String> {
         Some(String::new())
     }
@@ -136,14 +136,14 @@ pub(crate) trait Kept: 'static {
     fn is_wanted(&self) -> bool;
 }
 
-/// What is logged about a role that has ended.
+/// The log entry about a role that has ended.
 pub(crate) struct EndReport {
     pub(crate) role: RoleName,
     pub(crate) title: String,
     pub(crate) pid: i32,
     /// Reason and status of the end.
     pub(crate) cause: String,
-    /// What is lost; may be empty.
+    /// Description of the loss; may be empty.
     pub(crate) loss: String,
 }
 

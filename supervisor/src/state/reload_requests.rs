@@ -7,10 +7,10 @@ use std::cell::Cell;
 
 use tokio::sync::{Notify, watch};
 
-/// The number of the generation in force, or why the last request has failed, for humans.
+/// The number of the generation in force, or the reason of the failure for humans.
 pub(crate) type Outcome = Result<u32, String>;
 
-/// What a request asks for.
+/// The kind of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     /// Reads the configuration again.
@@ -57,7 +57,7 @@ impl Default for ReloadRequests {
 }
 
 impl ReloadRequests {
-    /// Makes a request; gives its number for [`Self::outcome`].
+    /// Adds a request; returns its number for [`Self::outcome`].
     pub(crate) fn ask(&self, kind: Kind) -> u64 {
         self.kind.set(self.kind.get().max(kind));
         self.asked.set(self.asked.get() + 1);
@@ -89,12 +89,12 @@ impl ReloadRequests {
         }
     }
 
-    /// Why the last request has failed, if it has.
+    /// The reason why the last request has failed, if it has.
     pub(crate) fn last_failure(&self) -> Option<String> {
         self.done.borrow().1.as_ref().err().cloned()
     }
 
-    /// When a request has last succeeded, in seconds since 1970.
+    /// Time of the last successful request, in seconds since 1970.
     pub(crate) fn last_success(&self) -> Option<u64> {
         self.last_success.get()
     }

@@ -105,7 +105,7 @@ pub(crate) struct ServiceSnapshot {
 }
 
 impl ServiceState {
-    /// Records what an event of a connection leaves to do.
+    /// Queues the consequences of a connection's event.
     pub(crate) fn leave(&self, todo: Todo) {
         if todo.settle {
             self.to_forget.notify_waiters();

@@ -34,7 +34,7 @@ const ATTEMPTS: usize = 8;
 pub enum Lookup {
     /// The kernel, with openat2(2).
     Kernel,
-    /// This module, with openat(2) and readlinkat(2).
+    /// Our own walk, with openat(2) and readlinkat(2).
     Walk,
 }
 

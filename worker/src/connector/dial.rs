@@ -43,12 +43,12 @@ pub(super) enum DialError {
 }
 
 impl DialError {
-    /// Whether the target has rejected the connection, as nobody listens there.
+    /// Whether the target has rejected the connection, as no process listens there.
     pub(super) fn is_refusal(&self) -> bool {
         matches!(self, Self::Connect(error) if error.kind() == io::ErrorKind::ConnectionRefused)
     }
 
-    /// Whether nobody listens at the target yet, or its socket does not exist yet.
+    /// Whether no process listens at the target yet, or its socket does not exist yet.
     pub(super) fn is_absence(&self) -> bool {
         matches!(self, Self::Connect(error) if error.kind() == io::ErrorKind::NotFound) || self.is_refusal()
     }

@@ -1,4 +1,4 @@
-//! What a client has been granted so far.
+//! The permissions of a client so far.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! The connector: decides which target a client gets, and dials it.
 //!
-//! It sees nothing of a client but the facts in its gateway's requests, and treats gateways as hostile. Each
+//! The connector sees nothing of a client but the facts in its gateway's requests, and treats gateways as hostile. Each
 //! request consumes a ticket of the supervisor, so that a gateway can neither obtain more targets than it has
 //! clients, nor forge a client's address. A message of a gateway can end that gateway, and nothing else.
 

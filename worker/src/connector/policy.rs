@@ -170,7 +170,7 @@ impl Policy {
     ///
     /// # Errors
     ///
-    /// The reason why it may not, for the log.
+    /// The reason of the refusal, for the log.
     pub(super) async fn may_browse(&self, request: &ClientRequest<'_>) -> Result<(), Denied> {
         let mut grant = self.authenticate(request).await?;
         let target = match &self.targets {

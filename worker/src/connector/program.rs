@@ -43,7 +43,7 @@ impl Startup {
         self.state.send_replace(state);
     }
 
-    /// Dials, and repeats that while nobody listens and the program is being started.
+    /// Dials, and retries while no process listens and the program is being started.
     pub(super) async fn wait_for(
         &self,
         dial: impl AsyncFn() -> Result<OwnedFd, DialError>,

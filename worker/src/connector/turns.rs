@@ -62,7 +62,7 @@ struct Waiter {
     turn: oneshot::Sender<Turn>,
 }
 
-/// What counts as one client: an IPv4 address, or an IPv6 /64 network, of which a host usually has a whole
+/// The unit that counts as one client: an IPv4 address, or an IPv6 /64 network, of which a host usually has a whole
 /// one (RFC 4291 section 2.5.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Source {

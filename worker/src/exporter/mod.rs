@@ -1,6 +1,6 @@
 //! The exporter: serves metrics and health over HTTP.
 //!
-//! It is a role of its own, so that requests to this listener are parsed neither by the supervisor, which has
+//! The exporter is a separate role, so that requests to this listener are parsed neither by the supervisor, which has
 //! the counters, nor by a gateway, which has sessions.
 
 mod http;

@@ -22,7 +22,7 @@ pub(super) struct Connections(Rc<Shared>);
 struct Shared {
     /// Set once the supervisor has ordered all connections to end.
     ending: Cell<Option<Ending>>,
-    /// Set when the generation is retired: clients are told not to reuse their connections.
+    /// Set when the generation is retired: responses tell clients not to reuse their connections.
     retiring: Cell<bool>,
     open: RefCell<HashMap<ConnectionId, Weak<Connection>>>,
     emptied: Notify,

@@ -139,7 +139,7 @@ pub(super) struct Recordings {
 }
 
 impl Recordings {
-    /// Requests a file and starts a recording in it. On failure the session goes on without one; the
+    /// Requests a file and starts a recording in it. On failure the session continues without one; the
     /// supervisor logs the reason.
     pub(super) async fn begin(&self, id: ConnectionId, outbox: &Rc<Outbox>) -> Option<Recording> {
         let (sender, answer) = oneshot::channel();

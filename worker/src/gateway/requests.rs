@@ -94,7 +94,7 @@ pub(super) async fn serve(
     let mut served = pin!(served);
     let mut asked_to_stop = false;
     poll_fn(|cx| {
-        // A client that has sent no request yet gets a response, which says that it is the last.
+        // A client that has sent no request yet gets a response, which announces that it is the last.
         let retiring = connection.is_retiring() && client.requests.get() > 0;
         if (connection.poll_ending(cx).is_some() || retiring) && !asked_to_stop {
             asked_to_stop = true;

@@ -9,7 +9,7 @@ use common::ipc::setup::{AuthTerms, ConnectorSetup, Destination, TokenLookup};
 use super::name_services;
 use crate::beneath::Beneath;
 
-/// What a role needs and may therefore keep.
+/// The resources that a role needs and may therefore keep.
 #[derive(Clone, Copy, Debug)]
 pub enum Profile<'a> {
     /// A gateway: connections, and the files beneath the web directory if there is one.
@@ -29,7 +29,7 @@ pub enum Profile<'a> {
     Exporter,
 }
 
-/// What a connector must reach: targets, and the services that it queries about clients.
+/// The destinations of a connector: targets, and the services that it queries about clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reach {
     /// TCP ports that it may connect to.
@@ -38,7 +38,7 @@ pub struct Reach {
     pub resolves: bool,
     /// Some addresses are unix sockets that are found by path.
     pub connects_by_path: bool,
-    /// It finds unix sockets in a directory, without the permission to read anything.
+    /// The connector finds unix sockets in a directory, without the permission to read anything.
     pub finds_sockets: bool,
 }
 
@@ -52,7 +52,7 @@ pub enum Ports {
 }
 
 impl Reach {
-    /// What a connector with this setup must reach.
+    /// Derives the destinations from the connector's setup.
     #[must_use]
     pub fn of(setup: &ConnectorSetup) -> Self {
         let mut reach = Self::targets(&setup.destination);
@@ -74,7 +74,7 @@ impl Reach {
         reach
     }
 
-    /// Whether it creates unix sockets. It can then connect to any socket of its user, such as a session's
+    /// Whether the role creates unix sockets. It can then connect to any socket of its user, such as a session's
     /// D-Bus: Landlock has no rule for connecting to a path.
     pub(super) fn needs_unix_sockets(&self) -> bool {
         self.connects_by_path || self.finds_sockets || (self.resolves && name_services::need_unix_sockets())

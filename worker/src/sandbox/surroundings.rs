@@ -1,6 +1,6 @@
 //! The surroundings of a role: namespaces(7) and the root directory.
 //!
-//! These are a second line of defence behind seccomp and Landlock, which deny the same. They need privileges
+//! Namespaces are a second line of defence behind seccomp and Landlock, which deny the same. They need privileges
 //! that root and most plain users have, but most containers lack. So a failure is not an error, but is
 //! reported.
 

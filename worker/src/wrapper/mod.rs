@@ -1,7 +1,7 @@
 //! The wrapper: starts the wrapped program, forwards its output to the log, and ensures that none of its
 //! processes outlives the service.
 //!
-//! It runs as the program's user, so that it can end the program's processes without privileges. It adopts
+//! The wrapper runs as the program's user, so that it can end the program's processes without privileges. It adopts
 //! orphans (prctl(2), `PR_SET_CHILD_SUBREAPER`), so that it still knows a program that goes to the
 //! background. It is not confined, as the program would inherit that.
 

@@ -52,7 +52,7 @@ impl CliError {
         Self::usage(rejected.text).help(rejected.help)
     }
 
-    /// Adds a line that says what to do. The error itself remains a line of its own, as in the original, for
+    /// Adds a line of advice. The error itself remains a line of its own, as in the original, for
     /// scripts that search for it.
     pub(super) fn help(mut self, text: impl fmt::Display) -> Self {
         use fmt::Write;

@@ -88,9 +88,9 @@ pub(crate) struct Inheritance {
 /// How this image was started.
 #[derive(Debug)]
 pub(crate) enum Start {
-    /// As a new process.
+    /// A start as a new process.
     Fresh,
-    /// As a rehearsal.
+    /// A rehearsal of an upgrade.
     Rehearsal,
     /// In the process of an earlier image.
     Inherits(Box<Inheritance>),

@@ -35,7 +35,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// a gateway sends them faster than they are read.
 const MAX_ACKNOWLEDGEMENTS: u32 = 1024;
 
-/// Time limit for a gateway without connections to end after it was told to.
+/// Time limit for a gateway without connections to end after the order.
 const END_DEADLINE: Duration = Duration::from_secs(5);
 
 /// A gateway.
@@ -62,7 +62,7 @@ pub(crate) struct Gateway {
     pub(super) stats_asked: RefCell<Option<oneshot::Sender<()>>>,
     /// Number of unsolicited reports of these counters.
     pub(super) unasked_stats: Cell<u8>,
-    /// It was told to end.
+    /// The gateway was ordered to end.
     pub(super) told_to_end: Cell<bool>,
     /// Identity of the connector and the signer to which it has channels.
     pub(super) introduced: Cell<(Option<i32>, Option<u64>)>,
@@ -138,14 +138,14 @@ impl Gateway {
         }
     }
 
-    /// Tells the gateway to end its sessions and exit. If it does not read this, its keeper ends it, or a
+    /// Orders the gateway to end its sessions and exit. If it does not read this, its keeper ends it, or a
     /// deadline does.
     pub(crate) fn end(&self, how: &SupervisorToGateway) {
         self.told_to_end.set(true);
         let _ = self.peer.channel.try_send(how);
     }
 
-    /// Tells a gateway without connections to end, and kills it after a deadline.
+    /// Orders a gateway without connections to end, and kills it after a deadline.
     pub(crate) fn end_idle(self: &Rc<Self>) {
         if self.told_to_end.get() {
             return;

@@ -17,7 +17,7 @@ const PLACES: [&str; 7] = [
 /// The reason why the library can't be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LibraryError {
-    /// It is in none of the places.
+    /// No directory contains the library.
     #[error(
         "rebind.so, which wrapped programs need, is neither in {0} nor in {0}/../lib/websockify; install it there"
     )]

@@ -39,7 +39,7 @@ pub(super) enum Next {
 enum Over {
     /// We end it.
     Stopped,
-    /// It has ended by itself.
+    /// The program has ended by itself.
     Ended(ProgramEnd),
 }
 

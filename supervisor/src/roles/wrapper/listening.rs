@@ -13,7 +13,7 @@ const LISTEN: &str = "0A";
 pub(super) struct Listener {
     /// Address to connect to.
     pub(super) address: SocketAddr,
-    /// User who has created the socket.
+    /// User who created the socket.
     pub(super) uid: u32,
 }
 

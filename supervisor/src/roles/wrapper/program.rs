@@ -50,14 +50,14 @@ pub(crate) struct Program {
 /// Whether the program is kept running.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Kept {
-    /// It has not been started.
+    /// The program has not been started.
     #[default]
     Idle,
-    /// It is kept running.
+    /// The program is kept running.
     Running,
-    /// It has been stopped.
+    /// The program has been stopped.
     Stopped,
-    /// It has ended, and the service ends with it.
+    /// The program has ended, and the service ends with it.
     Ended(ProgramEnd),
 }
 

@@ -1,11 +1,11 @@
-//! The life of a connection as a state machine: its states, how each event changes them, and what has to be done
-//! then. It has no clock and does no I/O.
+//! The life of a connection as a state machine: its states, how each event changes them, and the
+//! consequences. It has no clock and does no I/O.
 
 use common::ipc::GatewayId;
 use serde::{Deserialize, Serialize};
 
-/// Gateways that may die while a connection waits there unread before it is given up: a connection that crashes one
-/// gateway must not crash all of them.
+/// Number of gateways that may die with a connection unread before it is dropped: a connection that crashes
+/// one gateway must not crash all of them.
 const MAX_DEATHS: u8 = 2;
 
 /// The state of a connection.
@@ -24,121 +24,125 @@ const MAX_DEATHS: u8 = 2;
 ///                               Settled, Dialled└─► Over ◄┘
 /// ```
 ///
-/// A gateway's report never replaces what only the connector knows: a connection without a target that leaves its
-/// gateway is `Closing` until the connector has confirmed that it has given it no target and never will, or has died.
-/// A connection that returns to `Waiting` gets a new number, so that each number belongs to one gateway at most and
-/// late messages about the earlier number are not taken for the later one.
+/// A gateway's report never replaces what only the connector knows: when a connection without a target leaves
+/// its gateway, it is `Closing` until the connector confirms that it has given it no target and never will,
+/// or until the connector has died. A connection that returns to `Waiting` gets a new number, so that each
+/// number belongs to one gateway at most, and late messages about the earlier number can't be attributed to
+/// the later one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(super) enum State {
-    /// No gateway has it.
+    /// The connection has no gateway.
     Waiting {
-        /// Gateways that have died while it waited there unread.
+        /// Number of gateways that have died with the connection unread.
         deaths: u8,
     },
-    /// It is being sent to a gateway.
+    /// The connection is being sent to a gateway.
     Offered {
         /// The gateway.
         gateway: GatewayId,
         /// As in `Waiting`.
         deaths: u8,
     },
-    /// A gateway has it and has not begun to read: the supervisor holds a copy of its socket.
+    /// The connection was sent to a gateway that has not begun to read: the supervisor holds a copy of its
+    /// socket.
     Unread {
         /// The gateway.
         gateway: GatewayId,
         /// As in `Waiting`.
         deaths: u8,
-        /// A connector has died since then, which may have given it a target without reporting it.
+        /// A connector has died since then, which may have given the connection a target without reporting
+        /// it.
         doubt: bool,
     },
-    /// Its gateway reads from it.
+    /// The gateway reads from the connection.
     Reading {
         /// The gateway.
         gateway: GatewayId,
         /// As in `Unread`.
         doubt: bool,
     },
-    /// It is a session: it has a target.
+    /// The connection is a session: it has a target.
     Open {
         /// The gateway.
         gateway: GatewayId,
     },
-    /// Its gateway has finished with it or has died, and the connector has yet to say whether it has a target.
+    /// The gateway has finished with the connection or has died, and the connector has yet to report whether
+    /// it has a target.
     Closing {
         /// The gateway.
         gateway: GatewayId,
-        /// What becomes of it if it has no target.
+        /// The next step if the connection has no target.
         then: Then,
         /// As in `Unread`.
         doubt: bool,
     },
-    /// The table forgets it.
+    /// The connection is removed from the table.
     Over,
 }
 
-/// What becomes of a connection that turns out to have no target.
+/// The next step for a connection that turns out to have no target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(super) enum Then {
-    /// It goes to another gateway, because nobody has begun to read it.
+    /// Offer it to another gateway, because no gateway has begun to read it.
     Offer {
-        /// Gateways that have died while it waited there unread.
+        /// Number of gateways that have died with the connection unread.
         deaths: u8,
     },
-    /// It ends.
+    /// Drop it.
     Drop,
-    /// Its gateway has reported a session, which is impossible without a target.
+    /// Its gateway has reported a session: a violation, unless a connector that has died may have opened it.
     Claim,
 }
 
 /// An event in the life of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Event {
-    /// The supervisor begins to send it to a gateway.
+    /// The supervisor begins to send the connection to a gateway.
     Offered(GatewayId),
-    /// It was sent to the gateway.
+    /// The connection was sent to the gateway.
     Delivered,
-    /// It could not be sent to the gateway.
+    /// The connection could not be sent to the gateway.
     Undelivered,
-    /// It can't be sent to any gateway.
+    /// The connection can't be sent to any gateway.
     Abandoned,
-    /// A gateway reports something about it.
+    /// A gateway reports something about the connection.
     Reported(GatewayId, GatewayReport),
-    /// A gateway has died, and everything that it had reported has been processed.
+    /// A gateway has died, and all of its reports have been processed.
     GatewayDied(GatewayId),
-    /// The connector reports that it has given it a target.
+    /// The connector reports that it has given the connection a target.
     Dialled,
-    /// The connector confirms, after everything else that it had to report, that it gives it no target from now on;
-    /// or there is no connector.
+    /// The connector confirms, after all of its other reports, that it gives the connection no target from
+    /// now on; or there is no connector.
     Settled,
-    /// The connector has died. Everything that it had reported has been processed.
+    /// The connector has died, and all of its reports have been processed.
     ConnectorDied,
-    /// It has been unread for longer than a client may be silent.
+    /// The connection has been unread for longer than a client may be silent.
     Overdue,
 }
 
-/// What a gateway reports about a connection.
+/// A report of a gateway about a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum GatewayReport {
-    /// It is about to be read.
+    /// The gateway is about to read the connection.
     Acknowledged,
-    /// Its socket could not be received.
+    /// The gateway could not receive the socket.
     Lost,
-    /// It has ended.
+    /// The connection has ended.
     Ended {
-        /// Whether it was a session.
+        /// Whether the connection was a session.
         session: bool,
     },
-    /// A detail that only the gateway of a living connection has reason to report: its request, or that a recording
-    /// is wanted.
+    /// A detail that only the gateway of a living connection has reason to report: its request, or that it is
+    /// to be recorded.
     Detail,
 }
 
-/// What has to be done.
+/// The consequences of an event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Effects {
-    /// Offer it to a gateway, under a new number.
+    /// Offer the connection to a gateway, under a new number.
     pub(super) offer: bool,
-    /// Ask the connector to settle it.
+    /// Ask the connector to settle the connection.
     pub(super) settle: bool,
     /// A session begins: count it, and write its opening record.
     pub(super) open: bool,
@@ -151,7 +155,7 @@ pub(super) struct Effects {
 }
 
 impl State {
-    /// The gateway that has it or is being sent it.
+    /// The gateway that has the connection or is being sent it.
     pub(super) fn gateway(self) -> Option<GatewayId> {
         match self {
             Self::Waiting { .. } | Self::Over => None,
@@ -163,8 +167,8 @@ impl State {
         }
     }
 
-    /// Whether the supervisor holds its socket, so that another gateway can get it. While it is being sent, the
-    /// message holds the socket.
+    /// Whether the supervisor holds the socket, so that another gateway can get the connection. While it is
+    /// being sent, the message holds the socket.
     pub(super) fn holds_socket(self) -> bool {
         matches!(
             self,
@@ -172,28 +176,28 @@ impl State {
         )
     }
 
-    /// Whether no gateway has it.
+    /// Whether the connection has no gateway.
     pub(super) fn is_waiting(self) -> bool {
         matches!(self, Self::Waiting { .. } | Self::Offered { .. })
     }
 
-    /// Whether a gateway has it and has not begun to read.
+    /// Whether a gateway has the connection and has not begun to read.
     pub(super) fn is_unread(self) -> bool {
         matches!(self, Self::Unread { .. })
     }
 
-    /// Whether it has a target.
+    /// Whether the connection has a target.
     pub(super) fn is_session(self) -> bool {
         matches!(self, Self::Open { .. })
     }
 
-    /// Whether a connector that starts now may give it a target.
+    /// Whether a connector that starts now may give the connection a target.
     pub(super) fn may_have_target(self) -> bool {
         self.is_waiting() || matches!(self, Self::Unread { .. } | Self::Reading { .. })
     }
 }
 
-/// The next state after an event, and what has to be done.
+/// Returns the next state after an event, and the consequences.
 pub(super) fn step(state: State, event: Event) -> (State, Effects) {
     match event {
         Event::Reported(by, report) => reported(state, by, report),
@@ -269,7 +273,8 @@ fn gateway_died(state: State, gateway: GatewayId) -> (State, Effects) {
         }
         State::Unread { doubt, .. } | State::Reading { doubt, .. } => (Then::Drop, doubt),
         State::Open { .. } => return (State::Over, Effects { close: true, ..Effects::default() }),
-        // The sender learns that it could not be sent; a connection that has ended waits for the connector.
+        // The sender learns that the connection could not be sent; one that has ended waits for the
+        // connector.
         State::Offered { .. } | State::Closing { .. } | State::Waiting { .. } | State::Over => {
             return unchanged(state);
         }
@@ -281,8 +286,8 @@ fn dialled(state: State) -> (State, Effects) {
     let open = Effects { open: true, ..Effects::default() };
     match state {
         State::Unread { gateway, .. } | State::Reading { gateway, .. } => (State::Open { gateway }, open),
-        // It was returned as unread, or its gateway died without acknowledging it. A gateway that works correctly
-        // asks for no target for such a connection.
+        // The connection was returned as unread, or its gateway died without acknowledging it. A correct
+        // gateway requests no target for such a connection.
         State::Closing { gateway, then: Then::Offer { .. }, .. } => {
             (State::Over, Effects { close: true, violation: Some(gateway), ..open })
         }
@@ -305,7 +310,7 @@ fn connector_died(state: State) -> (State, Effects) {
     match state {
         State::Unread { gateway, deaths, .. } => unchanged(State::Unread { gateway, deaths, doubt: true }),
         State::Reading { gateway, .. } => unchanged(State::Reading { gateway, doubt: true }),
-        // The connection can contradict the gateway no longer.
+        // No other party can contradict the gateway's report any more.
         State::Closing { gateway, then, .. } => settled(State::Closing { gateway, then, doubt: true }),
         State::Waiting { .. } | State::Offered { .. } | State::Open { .. } | State::Over => unchanged(state),
     }

@@ -1,5 +1,5 @@
-//! The table of connections: which gateway has each, and what becomes of it. [`machine`] decides; the table keeps the
-//! data, counts, writes session records, and returns what is left to do as a [`Todo`].
+//! The table of connections: their gateways and states. [`machine`] decides; the table stores the data,
+//! counts, writes session records, and returns the remaining work as a [`Todo`].
 
 mod entry;
 mod list;
@@ -34,53 +34,54 @@ use register::Register;
 pub(crate) use snapshot::Snapshot;
 pub(crate) use totals::{EndedSessions, Totals};
 
-/// The target of a session whose connector died before it could name it.
+/// Placeholder for the target of a session whose connector died before it reported the target.
 const UNKNOWN: &str = "unknown";
 
 /// All connections, from accept(2) to their end.
 #[derive(Debug, Default)]
 pub(crate) struct Connections {
     entries: HashMap<ConnectionId, Entry>,
-    /// The number of the last connection.
+    /// Number of the last connection.
     last: u64,
-    /// The run of the sessions.
+    /// The run that numbers the sessions.
     run: Run,
     totals: Totals,
     ended: EndedSessions,
-    /// Connections of each gateway, including those that are being sent to it and those that are not settled.
+    /// Number of connections of each gateway, including those that are being sent to it and those that are
+    /// not settled.
     loads: HashMap<GatewayId, u64>,
-    /// Connections that no gateway has.
+    /// Connections without a gateway.
     waiting: usize,
-    /// Connections that no gateway has begun to read, and since when.
+    /// Connections that no gateway has begun to read, with the time since when.
     unread: BTreeSet<(Duration, ConnectionId)>,
-    /// A clock that [`Self::overdue`] advances, and that stops with the supervisor.
+    /// Advanced by [`Self::overdue`], so that time in which the supervisor is stopped does not count.
     clock: Duration,
-    /// The generations that have a connector, and the connections that it has yet to be asked to settle.
+    /// For each generation with a connector, the connections that it must still be asked to settle.
     to_forget: BTreeMap<u32, Vec<ConnectionId>>,
-    /// Those that were there lately.
+    /// Connections that have ended recently.
     recently_ended: RecentlyEnded,
-    /// Tells the next supervisor which sessions were open, if there is a journal.
+    /// Journal of open sessions for the next supervisor, if there is one.
     register: Option<Register>,
 }
 
-/// What an event leaves to do for the owners of gateways and connectors.
+/// The consequences of an event for the owners of gateways and connectors.
 #[derive(Debug, Default)]
 #[must_use]
 pub(crate) struct Todo {
-    /// Connections to hand to gateways, each with the gateway that it comes from, if any.
+    /// Connections to hand to gateways, each with its previous gateway, if any.
     pub(crate) offers: Vec<(ConnectionId, Option<GatewayId>)>,
     /// Gateways that have broken protocol, each with the connection concerned.
     pub(crate) violations: Vec<(GatewayId, ConnectionId)>,
     /// Gateways that hang.
     pub(crate) hung: Vec<GatewayId>,
-    /// Gateways that have a connection less.
+    /// Gateways that have one connection less.
     pub(crate) freed: Vec<GatewayId>,
     /// Whether a connector has connections to settle ([`Connections::to_forget`]).
     pub(crate) settle: bool,
 }
 
 impl Todo {
-    /// Adds what another event leaves to do.
+    /// Adds the consequences of another event.
     pub(crate) fn and(&mut self, other: Self) {
         self.offers.extend(other.offers);
         self.violations.extend(other.violations);
@@ -98,15 +99,15 @@ impl Todo {
 /// Whether a connector may have a target for a connection that only root may connect to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SocketClaim {
-    /// It may.
+    /// The connector may have it.
     Good,
-    /// The connection has left its gateway meanwhile, or has its target.
+    /// The connection has left its gateway meanwhile, or already has a target.
     Over,
-    /// No connector in order asks for it: the connection is another's, or has had one from it.
+    /// A violation: the connection belongs to another connector, or the connector has already claimed a target for it.
     Wrong,
 }
 
-/// The data of an event beside its kind.
+/// Data that accompanies an event.
 #[derive(Debug, Default)]
 struct Details {
     opening: Option<Opening>,
@@ -114,7 +115,7 @@ struct Details {
 }
 
 impl Connections {
-    /// Keeps a register of sessions in a file, and writes the closing records of the sessions that a killed
+    /// Stores open sessions in a file, and writes the closing records of the sessions that a killed
     /// supervisor has left there.
     pub(crate) fn keep_register(&mut self, file: &Path) {
         let slots = self.entries.values().filter_map(|one| one.facts.session.as_ref()?.slot);
@@ -127,13 +128,13 @@ impl Connections {
         }
     }
 
-    /// Adds a connection that was just accepted; gives its number.
+    /// Adds a connection that was just accepted; returns its number.
     pub(crate) fn accept(&mut self, client: ClientAddr, socket: OwnedFd) -> ConnectionId {
         self.insert_waiting(Entry::waiting(client, socket))
     }
 
-    /// Begins to send a waiting connection to `gateway`, process `pid` of `generation`. Gives its client and its
-    /// socket, which must come back with [`Self::delivered`] or [`Self::undelivered`].
+    /// Begins to send a waiting connection to `gateway`, process `pid` of `generation`. Returns its client
+    /// and its socket, which must be returned with [`Self::delivered`] or [`Self::undelivered`].
     pub(crate) fn offer(
         &mut self,
         id: ConnectionId,
@@ -145,7 +146,7 @@ impl Connections {
         let socket = entry.socket.take()?;
         (entry.facts.generation, entry.facts.pid) = (generation, pid);
         let client = entry.facts.client.clone();
-        // The event leaves nothing to do.
+        // The event has no further consequences.
         let _ = self.apply(id, Event::Offered(gateway), Details::default());
         Some((client, socket))
     }
@@ -167,15 +168,15 @@ impl Connections {
         self.apply(id, Event::Undelivered, Details::default())
     }
 
-    /// The connection can't be sent to any gateway and is given up.
+    /// The connection can't be sent to any gateway and is dropped.
     pub(crate) fn abandon(&mut self, id: ConnectionId) -> Todo {
         self.apply(id, Event::Abandoned, Details::default())
     }
 
-    /// `gateway` is about to read from the connection: closes the copy of its socket, which would hide the end of the
-    /// stream from the client.
+    /// `gateway` is about to read from the connection: closes our copy of its socket, which would hide the
+    /// end of the stream from the client.
     pub(crate) fn acknowledged(&mut self, id: ConnectionId, gateway: GatewayId) {
-        // The event leaves nothing to do.
+        // The event has no further consequences.
         let _ = self.apply(id, Event::Reported(gateway, GatewayReport::Acknowledged), Details::default());
     }
 
@@ -196,15 +197,16 @@ impl Connections {
         self.reported(ended.id, gateway, report, Details { summary: ended.session, ..Details::default() })
     }
 
-    /// `gateway` asks for a file to record the connection's session. Gives the client; none if the gateway may not
-    /// ask.
+    /// `gateway` requests a file to record the connection's session. Returns the client, or `None` if the
+    /// gateway may not request it.
     pub(crate) fn record(&mut self, id: ConnectionId, gateway: GatewayId) -> Option<ClientAddr> {
         let entry = self.detailed(id, gateway)?;
         let is_first = !std::mem::replace(&mut entry.facts.is_recorded, true);
         is_first.then(|| entry.facts.client.clone())
     }
 
-    /// `gateway` reports the request of a connection that becomes a session; tells whether it may.
+    /// `gateway` reports the request of a connection that becomes a session; returns whether the report is
+    /// allowed.
     pub(crate) fn requested(&mut self, id: ConnectionId, request: Request, gateway: GatewayId) -> bool {
         let run = self.run;
         let Some(entry) = self.detailed(id, gateway).filter(|entry| entry.facts.request.is_none()) else {
@@ -217,7 +219,7 @@ impl Connections {
         true
     }
 
-    /// Takes what `gateway` says about how far a session is; returns whether that can be.
+    /// `gateway` reports the progress of a session; returns whether the report is possible.
     pub(crate) fn counted(&mut self, count: &Count, gateway: GatewayId) -> bool {
         let Some(entry) = self.entries.get_mut(&count.id) else { return false };
         let progress = Progress::from(count);
@@ -236,8 +238,8 @@ impl Connections {
         self.apply(id, Event::Dialled, Details { opening: Some(opening), ..Details::default() })
     }
 
-    /// The connector of `generation` gives these connections no target from now on, and has reported everything about
-    /// them.
+    /// The connector of `generation` confirms that it gives these connections no target from now on, and that
+    /// it has reported everything about them.
     pub(crate) fn settled(&mut self, ids: &[ConnectionId], generation: u32) -> Todo {
         let mut todo = Todo::default();
         for id in ids {
@@ -248,26 +250,26 @@ impl Connections {
         todo
     }
 
-    /// A connector of `generation` starts. Gives the tickets that it must reject, because an earlier one may have
-    /// accepted them.
+    /// A connector of `generation` starts. Returns the tickets that it must reject, because an earlier
+    /// connector may have accepted them.
     pub(crate) fn connector_starts(&mut self, generation: u32) -> SpentBefore {
         self.to_forget.entry(generation).or_default();
         let open = self.entries.iter().filter(|(_, one)| one.state.may_have_target());
         SpentBefore { last: self.last, fresh: open.map(|(id, _)| *id).collect() }
     }
 
-    /// The connector of `generation` has died, and everything that it had reported was processed.
+    /// The connector of `generation` has died, and all of its reports were processed.
     pub(crate) fn connector_gone(&mut self, generation: u32) -> Todo {
         self.to_forget.remove(&generation);
         self.apply_to_all(Event::ConnectorDied, |entry| entry.facts.generation == generation)
     }
 
-    /// A gateway has died, and everything that it had acknowledged was processed.
+    /// A gateway has died, and all of its acknowledgements were processed.
     pub(crate) fn gateway_gone(&mut self, gateway: GatewayId) -> Todo {
         self.apply_to_all(Event::GatewayDied(gateway), |entry| entry.state.gateway() == Some(gateway))
     }
 
-    /// The client of a connection, of which `gateway` speaks.
+    /// The client of a connection that `gateway` refers to.
     pub(crate) fn client_of_gateway(&self, id: ConnectionId, gateway: GatewayId) -> ClientLookup {
         match self.entries.get(&id) {
             Some(entry) => ClientLookup::of(&entry.facts.client, entry.state.gateway() == Some(gateway)),
@@ -275,7 +277,7 @@ impl Connections {
         }
     }
 
-    /// The client of a connection, of which the connector of `generation` speaks.
+    /// The client of a connection that the connector of `generation` refers to.
     pub(crate) fn client_of_generation(&self, id: ConnectionId, generation: u32) -> ClientLookup {
         match self.entries.get(&id) {
             Some(entry) => ClientLookup::of(&entry.facts.client, entry.facts.generation == generation),
@@ -287,15 +289,15 @@ impl Connections {
     /// connect to.
     pub(crate) fn socket_claim(&self, id: ConnectionId, generation: u32, pid: i32) -> SocketClaim {
         match (self.client_of_generation(id, generation), self.entries.get(&id)) {
-            (Named::Foreign, _) => SocketClaim::Wrong,
-            (Named::Unknown, _) if id.0 > self.last => SocketClaim::Wrong,
+            (ClientLookup::Foreign, _) => SocketClaim::Wrong,
+            (ClientLookup::Unknown, _) if id.0 > self.last => SocketClaim::Wrong,
             (_, Some(entry)) if entry.facts.socket_for == Some(pid) => SocketClaim::Wrong,
-            (Named::Client(_), Some(entry)) if entry.state.may_have_target() => SocketClaim::Good,
+            (ClientLookup::Client(_), Some(entry)) if entry.state.may_have_target() => SocketClaim::Good,
             _ => SocketClaim::Over,
         }
     }
 
-    /// The same, after which it has one.
+    /// Like [`Self::socket_claim`], and records the claim.
     pub(crate) fn claim_socket(&mut self, id: ConnectionId, generation: u32, pid: i32) -> SocketClaim {
         let claim = self.socket_claim(id, generation, pid);
         if let Some(entry) = self.entries.get_mut(&id).filter(|_| claim == SocketClaim::Good) {
@@ -304,7 +306,7 @@ impl Connections {
         claim
     }
 
-    /// Some of the connections that the connector of `generation` has to settle, oldest first.
+    /// The oldest of the connections that the connector of `generation` has to settle.
     pub(crate) fn to_forget(&self, generation: u32, most: usize) -> Vec<ConnectionId> {
         self.to_forget.get(&generation).into_iter().flatten().take(most).copied().collect()
     }
@@ -316,8 +318,8 @@ impl Connections {
         }
     }
 
-    /// Advances the clock by `time`, and blames gateways that have left a connection unread for longer than `limit`
-    /// allows for its generation.
+    /// Advances the clock by `time`, and reports gateways that have left a connection unread for longer than
+    /// `limit` allows for its generation.
     pub(crate) fn overdue(&mut self, time: Duration, limit: impl Fn(u32) -> Duration) -> Todo {
         self.clock += time;
         let is_overdue = |since: Duration, id: &ConnectionId| {
@@ -333,13 +335,13 @@ impl Connections {
         todo
     }
 
-    /// The entry of a connection about which `gateway` reports a detail, if it may.
+    /// The entry of a connection about which `gateway` reports a detail, if that is allowed.
     fn detailed(&mut self, id: ConnectionId, gateway: GatewayId) -> Option<&mut Entry> {
         let todo = self.reported(id, gateway, GatewayReport::Detail, Details::default());
         if todo.violations.is_empty() { self.entries.get_mut(&id) } else { None }
     }
 
-    /// `gateway` reports something about a connection, which must exist.
+    /// Applies a report of `gateway` about a connection; a report about an unknown connection is a violation.
     fn reported(&mut self, id: ConnectionId, by: GatewayId, report: GatewayReport, details: Details) -> Todo {
         if !self.entries.contains_key(&id) {
             return Todo { violations: vec![(by, id)], ..Todo::default() };
@@ -404,7 +406,7 @@ impl Connections {
                     ids.push(id);
                     todo.settle = true;
                 }
-                // Nobody will give it a target, and a connector that may have done so has died.
+                // It will never get a target, and a connector that may have given it one has died.
                 None => todo.and(self.apply(id, Event::Settled, Details::default())),
             }
         }
@@ -420,7 +422,7 @@ impl Connections {
         id
     }
 
-    /// Updates the counts when a connection changes its state.
+    /// Updates the counts when the state of a connection changes.
     fn count(&mut self, id: ConnectionId, entry: &Entry, before: Option<State>, after: Option<State>) {
         for (state, comes) in [(before, false), (after, true)] {
             let Some(state) = state else { continue };

@@ -13,7 +13,7 @@ const MOST: usize = 1024;
 /// The client of a connection that a role has named.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ClientLookup {
-    /// This client.
+    /// The client of the connection.
     Client(ClientAddr),
     /// The connection is unknown, or has been forgotten.
     Unknown,

@@ -22,7 +22,7 @@ const DURATIONS: [u32; 8] = [1, 10, 60, 300, 900, 3600, 14400, 86400];
 /// Sums over sessions that have ended, for metrics.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct EndedSessions {
-    /// Their number, by who has ended them.
+    /// Number of sessions by the side that has ended them.
     pub(crate) closed_by: BTreeMap<String, u64>,
     /// Bytes of payload to targets.
     pub(crate) to_target: u64,

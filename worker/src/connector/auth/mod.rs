@@ -36,7 +36,7 @@ pub(super) enum AuthMethod {
     External {
         /// The plugin.
         plugin: Box<ExternalPlugin>,
-        /// The plugin is asked after the lookup, and is told the target.
+        /// The plugin is asked after the lookup, and receives the target.
         after_lookup: bool,
     },
 }

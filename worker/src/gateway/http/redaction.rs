@@ -21,7 +21,7 @@ const WELL_KNOWN: [&str; 2] = ["/", "/websockify"];
 /// file that we serve has such a name.
 const LIKE_QUERIES: [&str; 6] = ["%3f", "%3F", "%3d", "%3D", "=", ";"];
 
-/// What may be shown of requests under one configuration.
+/// The parts of requests that may be shown under one configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::gateway) struct Redaction {
     /// Clients send tokens in the query, and some by mistake in the path.

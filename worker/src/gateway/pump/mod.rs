@@ -143,14 +143,14 @@ enum Downlink {
     Closed,
 }
 
-/// What happens to the input of one side.
+/// The handling of one side's input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Input {
-    /// It is read and forwarded.
+    /// Input is read and forwarded.
     Open,
-    /// It is read and discarded.
+    /// Input is read and discarded.
     Discarded,
-    /// It has ended, or is no longer read.
+    /// Input has ended, or is no longer read.
     Over,
 }
 

@@ -1,4 +1,4 @@
-//! Verification of the certificates of clients and targets. It is webpki's, with two additions: a client
+//! Verification of the certificates of clients and targets. The verification is webpki's, with two additions: a client
 //! certificate that is itself listed among the authorities is accepted, and errors say what to do about a
 //! certificate.
 

@@ -41,7 +41,7 @@ pub(super) struct World {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Process {
     is_dead: bool,
-    /// It is being killed, and its messages are ignored.
+    /// The process is being killed, and its messages are ignored.
     is_condemned: bool,
     replaced: u8,
 }
@@ -63,7 +63,7 @@ pub(super) struct Connection {
 /// The true state of a connection under its current number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Truth {
-    /// It was sent to its gateway.
+    /// The connection was sent to its gateway.
     is_held: bool,
     has_acknowledged: bool,
     said_lost: bool,
