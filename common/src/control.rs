@@ -17,15 +17,15 @@ const SYSTEM_DIRECTORY: &str = "/run/websockify";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
-    /// Asks for the state of the instance: [`Answer::Status`].
+    /// Returns the state of the instance: [`Answer::Status`].
     Status,
-    /// Asks for its sessions: [`Answer::Sessions`].
+    /// Returns the sessions of the instance: [`Answer::Sessions`].
     Sessions,
     /// Ends a session: [`Answer::Done`].
     Disconnect {
-        /// The number of the session.
+        /// Number of the session.
         session: u64,
-        /// The run that it must belong to, if given: the first half of its id.
+        /// The run that the session must belong to, if given: the first half of its id.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         run: Option<u64>,
     },
@@ -38,7 +38,7 @@ pub enum Request {
     },
     /// Upgrades to the installed version, which includes a reload; answers afterwards.
     Upgrade,
-    /// Asks for all metrics in the OpenMetrics text format: [`Answer::Metrics`].
+    /// Returns all metrics in the OpenMetrics text format: [`Answer::Metrics`].
     Metrics,
 }
 
@@ -48,11 +48,11 @@ pub enum Request {
 pub enum Answer {
     /// The state of the instance.
     Status(#[serde(deserialize_with = "json::field")] Box<Status>),
-    /// Its sessions, oldest first.
+    /// The sessions of the instance, oldest first.
     Sessions(#[serde(deserialize_with = "json::fields")] Vec<Session>),
-    /// The request was carried out; a sentence for humans.
+    /// The request was carried out; contains a sentence for humans.
     Done(String),
-    /// The request has failed; the reason for humans.
+    /// The request has failed; contains the reason for humans.
     Failed(String),
     /// The text of the metrics.
     Metrics(String),
@@ -62,37 +62,38 @@ pub enum Answer {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Status {
-    /// Its name.
+    /// Name of the instance.
     pub name: String,
-    /// Its version.
+    /// Version of the supervisor.
     pub version: String,
     /// The supervisor's process id.
     pub pid: u32,
-    /// Seconds since the start; an upgrade is not a start.
+    /// Seconds since the start of the service; upgrades don't count.
     pub uptime_seconds: u64,
-    /// The addresses of its listeners.
+    /// Addresses of the listeners.
     pub listen: Vec<String>,
-    /// Its target, in words.
+    /// Description of the target.
     pub target: String,
     /// Open sessions.
     pub sessions: u64,
-    /// Sessions since the start.
+    /// Number of sessions since the start.
     pub sessions_total: u64,
     /// Bytes of payload in both directions, of sessions that have ended.
     pub bytes_relayed: u64,
-    /// The confinement of the roles that was reached.
+    /// Description of the confinement of the roles.
     pub sandbox: String,
     /// Roles that were killed because they broke protocol.
     pub violations: u64,
-    /// New clients are no longer accepted.
+    /// Whether new clients are rejected.
     pub draining: bool,
-    /// Why the last reload has failed, if it has.
+    /// Reason why the last reload has failed, if it has.
     pub reload_failure: Option<String>,
-    /// Where systemd listens, if that differs from the configuration.
+    /// Addresses on which systemd listens, if they differ from the configuration.
     pub listens_elsewhere: Option<String>,
-    /// When the configuration in force was read, in milliseconds since 1970; 0 if an earlier version has read it.
+    /// Time at which the configuration in force was read, in milliseconds since 1970; 0 if an earlier version
+    /// has read it.
     pub config_read: u64,
-    /// When the certificate in force expires, in seconds since 1970.
+    /// Expiry of the certificate in force, in seconds since 1970.
     pub certificate_expires: Option<u64>,
     /// Generations, oldest first; new connections go to the last one.
     #[serde(deserialize_with = "json::fields")]
@@ -103,11 +104,11 @@ pub struct Status {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Generation {
-    /// Its number.
+    /// Number of the generation.
     pub number: u32,
     /// Process ids of its gateways.
     pub gateways: Vec<i32>,
-    /// Connections of these gateways.
+    /// Number of connections of these gateways.
     pub connections: u64,
 }
 
@@ -115,25 +116,25 @@ pub struct Generation {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Session {
-    /// Its number.
+    /// Number of the session.
     pub id: u64,
-    /// Its id in the log and in the response to the client.
+    /// Id of the session in the log and in the response to the client.
     pub session: String,
     /// The client's address.
     pub client: String,
-    /// Its target.
+    /// Address of the target.
     pub target: String,
     /// Seconds since the connection was accepted.
     pub seconds: u64,
-    /// Bytes of payload to the target; none if its gateway has not answered in time.
+    /// Bytes of payload to the target; `None` if the gateway has not answered in time.
     pub bytes_in: Option<u64>,
     /// Bytes of payload to the client.
     pub bytes_out: Option<u64>,
-    /// Data frames from the client; none if its gateway has not answered in time.
+    /// Data frames from the client; `None` if the gateway has not answered in time.
     pub frames_in: Option<u64>,
     /// Data frames to the client.
     pub frames_out: Option<u64>,
-    /// The number of its generation.
+    /// Number of the session's generation.
     pub generation: u32,
     /// The authenticated user.
     pub user: Option<String>,

@@ -19,34 +19,34 @@ use crate::state::session_records::{self, CRASH, Subject};
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) state: State,
-    /// The copy of its socket, while [`State::holds_socket`].
+    /// Copy of the socket, while [`State::holds_socket`].
     pub(super) socket: Option<OwnedFd>,
-    /// When it was handed over.
+    /// Time of the hand-over to a gateway.
     pub(super) since: Instant,
     pub(super) facts: Facts,
 }
 
-/// Data of a connection beside its state and its socket.
+/// Data of a connection besides its state and its socket.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Facts {
     pub(super) client: ClientAddr,
-    /// The generation of its gateway.
+    /// Generation of the gateway.
     pub(super) generation: u32,
-    /// The process id of its gateway.
+    /// Process id of the gateway.
     pub(super) pid: i32,
-    /// When it became unread, on the table's clock.
+    /// Time at which the connection became unread, on the table's clock.
     pub(super) unread_since: Duration,
-    /// Whether it has a file for its recording.
+    /// Whether the session has a file for its recording.
     pub(super) is_recorded: bool,
-    /// The process of the connector that was given a target for it which only root may connect to.
+    /// Process id of the connector that was given a target for the connection to which only root may connect.
     #[serde(default)]
     pub(super) socket_for: Option<i32>,
-    /// The client's request, if its gateway has told it.
+    /// The client's request, if the gateway has reported it.
     pub(super) request: Option<Box<Request>>,
     pub(super) session: Option<Box<Session>>,
     /// The gateway's summary of the session that has ended.
     pub(super) summary: Option<Box<SessionSummary>>,
-    /// Traffic of its session, as last reported by the gateway.
+    /// Traffic of the session, as last reported by the gateway.
     pub(super) progress: Progress,
 }
 
@@ -54,19 +54,20 @@ pub(super) struct Facts {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Session {
     pub(super) opening: Opening,
-    /// Whether its opening record is written. With a journal that waits for the gateway's report of the request.
+    /// Whether the opening record was written. With a journal, it is delayed until the gateway reports the
+    /// request.
     pub(super) is_recorded: bool,
-    /// Its slot in the register.
+    /// Slot of the session in the register.
     pub(super) slot: Option<u32>,
 }
 
 impl Entry {
-    /// Whether its session can have made this progress.
+    /// Whether the session can have made this progress.
     pub(super) fn can_have_done(&self, progress: &Progress) -> bool {
         progress.can_follow(&self.facts.progress, self.since.elapsed())
     }
 
-    /// Creates a connection that no gateway has.
+    /// Creates a connection without a gateway.
     pub(super) fn waiting(client: ClientAddr, socket: OwnedFd) -> Self {
         Self {
             state: State::Waiting { deaths: 0 },
@@ -76,7 +77,7 @@ impl Entry {
         }
     }
 
-    /// Starts its session.
+    /// Starts the session.
     pub(super) fn open(&mut self, opening: Opening, totals: &mut Totals) {
         self.facts.session = Some(Box::new(Session { opening, is_recorded: false, slot: None }));
         totals.opened += 1;
@@ -137,7 +138,7 @@ impl Entry {
 }
 
 impl Facts {
-    /// Data of a connection of which only the client is known.
+    /// Creates the data of a connection of which only the client is known.
     pub(super) fn new(client: ClientAddr) -> Self {
         Self {
             client,
