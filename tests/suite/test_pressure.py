@@ -1,6 +1,8 @@
 """Backpressure: the gateway does not read for a peer that does not read; memory stays flat and others are served."""
 
+import contextlib
 import socket
+import ssl
 import time
 
 import pytest
@@ -8,6 +10,7 @@ from harness import frames, gateway, http, processes, targets
 
 MIB = 1024 * 1024
 GROWTH = 8 * MIB
+CLIENTS = 40
 
 
 def round_trip(running, data=b"quick"):
@@ -17,6 +20,18 @@ def round_trip(running, data=b"quick"):
         websocket.send_binary(data)
         assert websocket.read_data(len(data)) == data
     return time.monotonic() - began
+
+
+@pytest.fixture
+def flood_target():
+    class Flood(targets.Target):
+        def serve(self, connection):
+            with contextlib.suppress(OSError):
+                while True:
+                    connection.sendall(bytes(65536))
+
+    with Flood() as target:
+        yield target
 
 
 @pytest.fixture
@@ -82,6 +97,49 @@ def test_a_target_that_never_reads_keeps_memory_flat_and_others_quick(two_faced)
             other.send_binary(b"x" * 1000)
             assert other.read_data(1000) == b"x" * 1000
         assert processes.memory(two_faced.pid) - before < GROWTH
+
+
+def download_and_stop(running, tls=None):
+    """Returns the memory that each of 40 clients takes which has downloaded 4 MiB and then stops reading, in bytes.
+    Buffers that all share are allocated before."""
+
+    def download(websocket):
+        websocket.send_binary(b"F")
+        got = 0
+        while got < 4 * MIB:
+            got += len(websocket.sock.recv(MIB))
+
+    with contextlib.ExitStack() as clients:
+        download(clients.enter_context(running.websocket(receive_buffer=65536, tls=tls)))
+        time.sleep(0.3)
+        before = processes.memory(running.pid)
+        for _ in range(CLIENTS):
+            download(clients.enter_context(running.websocket(receive_buffer=65536, tls=tls)))
+        time.sleep(1)
+        return (processes.memory(running.pid) - before) / CLIENTS
+
+
+@pytest.mark.ours_only("the original has a process for each client")
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_client_that_stops_reading_holds_at_most_32_kib(certificate, flood_target, tls):
+    with gateway.start(flood_target.port, "--workers", "1", "--cert", certificate) as running:
+        each = download_and_stop(running, ssl._create_unverified_context() if tls else None)
+        assert each < (48 if tls else 32) * 1024, each
+
+
+@pytest.mark.ours_only("the original has a process for each client")
+def test_a_target_that_stops_reading_holds_at_most_32_kib(two_faced):
+    frame = frames.binary(bytes(65536)) * 4
+    with contextlib.ExitStack() as clients:
+        before = None
+        for number in range(1 + CLIENTS // 4):
+            stuck = clients.enter_context(two_faced.websocket())
+            stuck.send_binary(b"S")
+            push(stuck, frame, quiet=0.2)
+            if number == 0:
+                before = processes.memory(two_faced.pid)
+        each = (processes.memory(two_faced.pid) - before) / (CLIENTS // 4)
+        assert each < 32 * 1024, each
 
 
 def test_a_target_that_never_reads_does_not_stop_its_own_answers(pair):

@@ -80,6 +80,13 @@ pub struct Limits {
     /// Maximum number of header fields of a request, at most 4096. More are answered with 431.
     // Browsers send about 20, and reverse proxies forward up to 100.
     pub request_fields: NonZeroU32,
+    /// Maximum number of bytes that each gateway keeps, over all of its sessions, because a client or a target does
+    /// not accept them.
+    ///
+    /// A session whose other side does not read keeps up to 16 KiB. Beyond this limit it keeps up to 1 KiB. Sessions
+    /// whose other side reads are not affected. The socket buffers of the kernel are not included.
+    // Enough for 4,000 sessions whose other side does not read.
+    pub unsent_bytes: NonZeroU32,
     /// Maximum number of earlier configurations whose sessions continue after reloads.
     ///
     /// Each has its own processes, which take some MiB. Beyond the limit, the sessions of the oldest are
@@ -105,6 +112,7 @@ impl Default for Limits {
             keep_alive_requests: const { number(1000) },
             request_head_bytes: const { number(64 << 10) },
             request_fields: const { number(128) },
+            unsent_bytes: const { number(64 << 20) },
             generations: const { number(8) },
         }
     }

@@ -4,15 +4,20 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::sync::Mutex;
+use tokio::time::sleep;
 
 use super::ConnectionId;
 use super::table::{Conversation, Message};
 use super::wire::{MAX_BYTES, Phase, WireError};
 use crate::sys::reactor::{After, Registered};
 use crate::sys::seqpacket;
+
+/// Pause before another attempt to send, if the event loop can't tell when there is space.
+const RETRY: Duration = Duration::from_millis(10);
 
 /// One end of a channel, registered with the event loop of its thread.
 #[derive(Debug)]
@@ -81,7 +86,7 @@ impl Channel {
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
         // A blocking socket, which the creator may have left, would block the event loop.
         rustix::io::ioctl_fionbio(&fd, true)?;
-        let socket = Registered::new(fd, Interest::READABLE | Interest::WRITABLE)?;
+        let socket = Registered::new(fd, Interest::READABLE)?;
         Ok(Self {
             socket,
             buffer: RefCell::new(vec![0; MAX_BYTES].into()),
@@ -156,14 +161,19 @@ impl Channel {
     pub async fn send<M: Message>(&self, message: &M) -> Result<(), ChannelError> {
         let encoded = message.encode()?;
         let _turn = self.sending.lock().await;
-        poll_fn(|cx| {
-            self.socket.poll_write(cx, |fd| {
-                seqpacket::send(fd, encoded.bytes(), encoded.fd)?;
-                Ok(((), After::Ready))
-            })
-        })
-        .await?;
-        Ok(())
+        loop {
+            match seqpacket::send(self.socket.as_fd(), encoded.bytes(), encoded.fd) {
+                Ok(()) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // If the event loop can't watch the socket, the call is repeated.
+                    if self.socket.writable().await.is_err() {
+                        sleep(RETRY).await;
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     /// Sends a message if the channel has room for it. Returns whether it had.

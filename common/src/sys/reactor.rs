@@ -34,6 +34,15 @@ impl Registered {
         Ok(Self(registered.map_err(io::Error::from)?))
     }
 
+    /// Waits until a read may succeed.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the event loop shuts down.
+    pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_read_ready(cx).map_ok(drop)
+    }
+
     /// Runs `operation` when the socket is readable.
     ///
     /// # Errors
@@ -68,6 +77,20 @@ impl Registered {
                 return Poll::Ready(done);
             }
         }
+    }
+
+    /// Waits until a write may succeed, for a socket that is registered for reading only.
+    ///
+    /// The socket is registered for writing during the wait only. Otherwise every message that the other end receives
+    /// would wake this process.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the kernel can't duplicate or register the descriptor.
+    pub async fn writable(&self) -> io::Result<()> {
+        // A second registration needs its own descriptor.
+        let waiting = Self::new(self.0.get_ref().try_clone()?, Interest::WRITABLE)?;
+        waiting.0.writable().await.map(drop)
     }
 
     /// Removes the socket from the event loop.

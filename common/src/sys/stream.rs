@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
@@ -16,6 +16,15 @@ use super::reactor::{After, Registered};
 
 /// From <asm-generic/ioctls.h>, also known as SIOCOUTQ: number of bytes in the send queue.
 const TIOCOUTQ: Opcode = 0x5411;
+
+/// From <asm-generic/socket.h>: memory use of a socket.
+const SO_MEMINFO: libc::c_int = 55;
+
+// From <linux/sock_diag.h>: indices into the result of `SO_MEMINFO`, and its smallest length.
+const MEMINFO_WMEM_ALLOC: usize = 2;
+const MEMINFO_SNDBUF: usize = 3;
+const MEMINFO_WMEM_QUEUED: usize = 5;
+const MEMINFO_VARS: usize = 9;
 
 /// A connected stream socket in the event loop.
 ///
@@ -51,6 +60,18 @@ impl StreamSocket {
     #[must_use]
     pub fn hangup(&self) -> Hangup {
         Hangup(Arc::downgrade(&self.socket))
+    }
+
+    /// Waits until a read may succeed.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the event loop shuts down.
+    pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.receivable.get() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        self.socket.poll_read_ready(cx)
     }
 
     /// Reads into `buf` and returns the number of bytes; 0 is the end of the stream.
@@ -99,6 +120,30 @@ impl StreamSocket {
         // SAFETY: TIOCOUTQ writes one `c_int` (tcp(7), unix(7)).
         let queued = unsafe { ioctl(&self.socket, Getter::<TIOCOUTQ, libc::c_int>::new()) };
         queued.ok().and_then(|queued| queued.try_into().ok()).unwrap_or(0)
+    }
+
+    /// Free space of the send buffer in bytes, of which the kernel's own structures take a small part. 0 if the
+    /// kernel can't tell.
+    #[must_use]
+    pub fn send_space(&self) -> usize {
+        let mut info = [0_u32; MEMINFO_VARS];
+        let mut size = libc::socklen_t::try_from(size_of_val(&info)).unwrap_or(0);
+        // SAFETY: the kernel writes at most `size` bytes, which is the size of `info` (getsockopt(2)).
+        let outcome = unsafe {
+            libc::getsockopt(
+                self.socket.as_fd().as_raw_fd(),
+                libc::SOL_SOCKET,
+                SO_MEMINFO,
+                info.as_mut_ptr().cast(),
+                &raw mut size,
+            )
+        };
+        if outcome != 0 {
+            return 0;
+        }
+        // TCP counts queued bytes, a unix socket those that its peer has not read.
+        let used = info[MEMINFO_WMEM_ALLOC].max(info[MEMINFO_WMEM_QUEUED]);
+        info[MEMINFO_SNDBUF].saturating_sub(used) as usize
     }
 
     /// A number that changes whenever the peer's system acknowledges something.

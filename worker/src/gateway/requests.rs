@@ -109,6 +109,9 @@ pub(super) async fn serve(
 }
 
 /// The client of one connection.
+type Target = (Transport, Option<Duration>);
+
+/// Who sends the requests of one connection.
 struct Client {
     /// Common name of the client's certificate.
     common_name: Option<String>,
@@ -245,13 +248,11 @@ impl Client {
         if path != "/" {
             tracing::info!(connection, event = RoleEvent::Path.as_str(), "{path}");
         }
-        let mut terms = Terms::of(&self.gateway.setup);
         let target = self.target(self.ask(request)).await;
         let result = target.as_ref().map_or_else(Handshake::from, |_| Handshake::Opened);
         self.gateway.stats.borrow_mut().count_handshake(result);
         let target = match target {
-            Ok((target, lifetime)) => {
-                terms.lifetime = lifetime;
+            Ok(target) => {
                 if self.gateway.setup.tell_requests {
                     let redaction = &self.gateway.redaction;
                     let told = request_summary(request, &opening, self.tls.as_ref(), redaction);
@@ -270,6 +271,7 @@ impl Client {
         };
         let observer = if target.is_ok() { self.observer().await } else { None };
         let upgrade = hyper::upgrade::on(request);
+        let terms = self.gateway.session_terms.clone();
         spawn_local(begin_session(self.connection.clone(), upgrade, target, observer, terms));
         let mut response = opening.response(Body::empty());
         let session = SessionId { run: self.gateway.setup.run, connection: self.connection.id() };
@@ -303,7 +305,7 @@ impl Client {
     }
 
     /// Obtains the target of the session and the maximum duration of the session.
-    async fn target(&self, request: AdmissionRequest) -> Result<(Transport, Option<Duration>), Refusal> {
+    async fn target(&self, request: AdmissionRequest) -> Result<Target, Refusal> {
         let gateway = &self.gateway;
         let connector = gateway.connector.borrow().clone().ok_or(Refusal::Overloaded)?;
         let Admitted { socket, host, lifetime } = tokio::select! {
@@ -325,26 +327,34 @@ impl Client {
 async fn begin_session(
     connection: Rc<Connection>,
     upgrade: OnUpgrade,
-    target: Result<Transport, ControlPayload>,
+    target: Result<Target, ControlPayload>,
     observer: Option<Box<Observer>>,
-    terms: Terms,
+    terms: Rc<Terms>,
 ) {
     // A client that has gone before the response was written gets no session.
     let Ok(upgraded) = upgrade.await else { return };
     if let Some(session) = session(upgraded, target, terms) {
-        session.observed_by(observer).run(&connection).await;
+        // In a task of its own, which holds nothing but the session.
+        spawn_local(session.observed_by(observer).run(connection));
     }
 }
 
 /// Creates the session of an upgraded connection. Bytes that hyper has read ahead are copied out of its much
 /// larger buffer, which would otherwise live as long as the session.
-fn session(upgraded: Upgraded, target: Result<Transport, ControlPayload>, terms: Terms) -> Option<Session> {
+fn session(
+    upgraded: Upgraded,
+    target: Result<Target, ControlPayload>,
+    terms: Rc<Terms>,
+) -> Option<Box<Session>> {
     let Parts { io, read_buf, .. } =
         upgraded.downcast::<TokioIo<Heads<WriteDeadline<ClientStream>>>>().ok()?;
     let (stream, rest) = io.into_inner().into_parts();
     let client = Transport::from(stream.into_inner());
     Some(match target {
-        Ok(target) => Session::with_target(client, target, [&read_buf, &*rest].concat(), terms),
+        Ok((target, lifetime)) => {
+            let early = [&read_buf, &*rest].concat();
+            Session::with_target(client, target, early, terms).for_at_most(lifetime)
+        }
         Err(reason) => Session::without_target(client, reason, terms),
     })
 }

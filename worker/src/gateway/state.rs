@@ -14,6 +14,8 @@ use super::connections::Connections;
 use super::http::redaction::Redaction;
 use super::outbox::Outbox;
 use super::page::Pages;
+use super::pump::Terms;
+use super::pump::kept::Kept;
 use super::recording::Recordings;
 use super::tls::Tls;
 use super::tls::target::TargetTls;
@@ -22,6 +24,7 @@ use crate::beneath::Beneath;
 /// A gateway. All of its connections run on one thread.
 pub(super) struct Gateway {
     pub(super) setup: GatewaySetup,
+    pub(super) session_terms: Rc<Terms>,
     pub(super) redaction: Redaction,
     pub(super) level: Level,
     pub(super) pages: Pages,
@@ -48,11 +51,13 @@ impl Gateway {
         outbox: Rc<Outbox>,
         log: Arc<Outgoing>,
     ) -> Result<Rc<Self>, String> {
+        Kept::set_limit(usize::try_from(setup.limits.unsent_bytes.get()).unwrap_or(usize::MAX));
         let target_tls = setup.target_tls.as_ref().map(TargetTls::new).transpose()?;
         Ok(Rc::new(Self {
             pages: Pages::new(&setup.page, web_root)?,
             tls: Tls::new(setup.tls.as_ref())?,
             target_tls,
+            session_terms: Rc::new(Terms::of(&setup)),
             redaction: Redaction::of(&setup.inquiry),
             setup,
             level,

@@ -9,13 +9,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
 use super::certificate::common_name;
+use super::pump::kept::Kept;
 
 /// Maximum plaintext that TLS accepts before the socket has accepted the ciphertext, in bytes.
 const TLS_BUFFER_BYTES: usize = 256 << 10;
 
 /// Free space in the caller's buffer for plaintext that the TLS session already holds: up to two records (RFC
 /// 8446 section 5.2).
-const TLS_RESERVE_BYTES: usize = 2 * (16 << 10);
+pub(in crate::gateway) const TLS_RESERVE_BYTES: usize = 2 * (16 << 10);
 
 /// The stream of a client before its session, from which HTTP is read.
 #[derive(Debug)]
@@ -44,6 +45,8 @@ pub struct TlsTransport {
     socket: StreamSocket,
     session: rustls::Connection,
     notified: bool,
+    /// Ciphertext that the socket has not taken.
+    kept: Kept,
 }
 
 impl From<ClientStream> for Transport {
@@ -82,7 +85,7 @@ impl Transport {
     #[must_use]
     pub fn tls(socket: StreamSocket, mut session: rustls::Connection) -> Self {
         session.set_buffer_limit(Some(TLS_BUFFER_BYTES));
-        Self::Tls(Box::new(TlsTransport { socket, session, notified: false }))
+        Self::Tls(Box::new(TlsTransport { socket, session, notified: false, kept: Kept::default() }))
     }
 
     /// Whether the stream uses TLS.
@@ -91,8 +94,19 @@ impl Transport {
         matches!(self, Self::Tls(_))
     }
 
-    /// Reads into `buf` and returns the number of bytes; 0 is the end of the stream. `scratch` receives
-    /// ciphertext.
+    /// Waits until [`Self::poll_recv`] may succeed.
+    pub fn poll_recv_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            // Decrypted data and a received close_notify need no event of the socket.
+            Self::Tls(tls) if !tls.session.wants_read() => Poll::Ready(()),
+            // The read returns the error.
+            _ => self.socket().poll_read_ready(cx).map(drop),
+        }
+    }
+
+    /// Reads up to `size` bytes into `buf`, and with TLS up to [`TLS_RESERVE_BYTES`] more, and returns the number of
+    /// bytes; 0 is the end of the stream. `scratch` receives `size` bytes of ciphertext at most. Both buffers must be
+    /// large enough.
     ///
     /// # Errors
     ///
@@ -100,12 +114,15 @@ impl Transport {
     pub fn poll_recv(
         &mut self,
         cx: &mut Context<'_>,
+        size: usize,
         buf: &mut [u8],
         scratch: &mut [u8],
     ) -> Poll<io::Result<usize>> {
+        // A read of 0 bytes would look like the end of the stream.
+        assert!(size > 0, "a read of 0 bytes");
         match self {
-            Self::Plain(socket) => socket.poll_recv(cx, buf),
-            Self::Tls(tls) => tls.poll_recv(cx, buf, scratch),
+            Self::Plain(socket) => socket.poll_recv(cx, &mut buf[..size]),
+            Self::Tls(tls) => tls.poll_recv(cx, &mut buf[..size + TLS_RESERVE_BYTES], &mut scratch[..size]),
         }
     }
 
@@ -167,10 +184,7 @@ impl TlsTransport {
             if let Some(received) = read_plaintext(&mut self.session, buf)? {
                 return Poll::Ready(Ok(received));
             }
-            let room = buf.len().saturating_sub(TLS_RESERVE_BYTES).min(scratch.len());
-            // A read into an empty buffer would look like the end of the stream.
-            assert!(room > 0, "no room to read ciphertext: {} bytes of plaintext", buf.len());
-            let len = ready!(self.socket.poll_recv(cx, &mut scratch[..room]))?;
+            let len = ready!(self.socket.poll_recv(cx, scratch))?;
             let mut ciphertext = &scratch[..len];
             let mut filled = 0;
             loop {
@@ -203,6 +217,7 @@ impl TlsTransport {
             ready!(self.poll_flush(cx))?;
         }
         let taken = self.session.writer().write(buf)?;
+        self.kept.set(taken);
         if let Poll::Ready(Err(error)) = self.poll_flush(cx) {
             return Poll::Ready(Err(error));
         }
@@ -213,11 +228,12 @@ impl TlsTransport {
         let mut socket = Ciphertext { socket: &self.socket, cx };
         while self.session.wants_write() {
             match self.session.write_tls(&mut socket) {
-                Ok(_) => {}
+                Ok(sent) => self.kept.set(self.kept.get().saturating_sub(sent)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
+        self.kept.set(0);
         Poll::Ready(Ok(()))
     }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::task::{Context, Poll, ready};
 
+use super::kept::Kept;
 use crate::gateway::transport::Transport;
 
 /// Bytes that one side has not accepted yet. The length is bounded by one read of the other side, which is
@@ -11,6 +12,7 @@ use crate::gateway::transport::Transport;
 pub(super) struct Backlog {
     bytes: Vec<u8>,
     written: usize,
+    kept: Kept,
 }
 
 impl Backlog {
@@ -38,7 +40,10 @@ impl Backlog {
                 Poll::Pending => break,
             }
         }
-        self.bytes.extend_from_slice(rest);
+        if !rest.is_empty() {
+            self.bytes.extend_from_slice(rest);
+            self.kept.set(self.bytes.capacity());
+        }
         Ok(())
     }
 

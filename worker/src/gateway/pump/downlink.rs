@@ -7,18 +7,24 @@ use common::ipc::gateway::ClosedBy;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 
 use super::scratch::Scratch;
+use super::turn::Turn;
 use super::{Downlink, Input, Session};
 use crate::gateway::websocket::close::ControlPayload;
 use crate::gateway::websocket::frame::{MAX_SERVER_HEADER, control_frame, write_header};
 
 impl Session {
     /// Makes as much progress as possible. Returns whether there was any.
-    pub(super) fn poll_downlink(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> bool {
+    pub(super) fn poll_downlink(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut Scratch,
+        turn: &mut Turn,
+    ) -> bool {
         if self.downlink == Downlink::Closed {
             return false;
         }
         let waited = !self.to_client.is_empty();
-        let moved = self.try_downlink(cx, scratch).unwrap_or_else(|_| {
+        let moved = self.try_downlink(cx, scratch, turn).unwrap_or_else(|_| {
             self.client_lost(ClosedBy::Client);
             true
         });
@@ -26,7 +32,12 @@ impl Session {
     }
 
     /// Like [`Self::poll_downlink`]. Errors are those of the client's connection.
-    fn try_downlink(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> io::Result<bool> {
+    fn try_downlink(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut Scratch,
+        turn: &mut Turn,
+    ) -> io::Result<bool> {
         let waited = !self.to_client.is_empty();
         if self.to_client.poll_flush(cx, &mut self.client)?.is_pending() {
             return Ok(false);
@@ -35,11 +46,12 @@ impl Session {
             observer.client_sent(false);
         }
         self.send_control_frames(cx)?;
-        match self.downlink {
-            Downlink::Open => self.read_target(cx, scratch),
+        match &self.downlink {
+            Downlink::Open => self.read_target(cx, scratch, turn),
             Downlink::Closing(payload) => {
+                let close = control_frame(Control::Close, payload);
                 self.downlink = Downlink::Finishing;
-                self.to_client.send(cx, &mut self.client, &control_frame(Control::Close, &payload))?;
+                self.to_client.send(cx, &mut self.client, &close)?;
                 Ok(true)
             }
             Downlink::Finishing => {
@@ -70,12 +82,19 @@ impl Session {
     }
 
     /// Reads from the target and sends what it has read as one frame.
-    fn read_target(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> io::Result<bool> {
+    fn read_target(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut Scratch,
+        turn: &mut Turn,
+    ) -> io::Result<bool> {
         let Some(target) = &mut self.target else { return Ok(false) };
+        if target.poll_recv_ready(cx).is_pending() {
+            return Ok(false);
+        }
         let Scratch { data, ciphertext } = scratch;
-        let end = MAX_SERVER_HEADER + self.target_read.get();
-        let space = &mut data[MAX_SERVER_HEADER..end];
-        let received = match target.poll_recv(cx, space, ciphertext) {
+        let size = turn.limit(self.target_read.get(&self.client));
+        let received = match target.poll_recv(cx, size, &mut data[MAX_SERVER_HEADER..], ciphertext) {
             Poll::Pending => return Ok(false),
             Poll::Ready(Ok(received)) => received,
             Poll::Ready(Err(_)) => {
@@ -91,6 +110,7 @@ impl Session {
             self.end_downlink(ClosedBy::Target, ControlPayload::close(CloseCode::Normal, "Target closed"));
             return Ok(true);
         }
+        turn.spend(received);
         if let Some(observer) = &mut self.observer {
             observer.target_received(&data[MAX_SERVER_HEADER..MAX_SERVER_HEADER + received]);
         }
@@ -103,7 +123,7 @@ impl Session {
             observer.client_sent(!self.to_client.is_empty());
         }
         self.moderation.target_spoke(received);
-        self.target_read.learn(received, !self.to_client.is_empty());
+        self.target_read.learn(received, size);
         Ok(true)
     }
 }

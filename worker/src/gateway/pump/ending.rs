@@ -11,7 +11,9 @@ use common::ipc::gateway::ClosedBy;
 use tokio::time::{Instant, sleep_until};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
+use super::read_size::ReadSize;
 use super::scratch::Scratch;
+use super::turn::Turn;
 use super::{Downlink, Input, Session, Uplink};
 use crate::gateway::connections::Ending;
 use crate::gateway::transport::Transport;
@@ -113,10 +115,16 @@ impl Session {
     }
 
     /// Reads and discards input that is not forwarded. Returns whether there was any.
-    pub(super) fn discard(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> bool {
-        let from_client = discard(cx, &self.client, &mut self.from_client, scratch);
+    pub(super) fn discard(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut Scratch,
+        up_turn: &mut Turn,
+        down_turn: &mut Turn,
+    ) -> bool {
+        let from_client = discard(cx, &self.client, &mut self.from_client, scratch, up_turn);
         let from_target = match &self.target {
-            Some(target) => discard(cx, target, &mut self.from_target, scratch),
+            Some(target) => discard(cx, target, &mut self.from_target, scratch, down_turn),
             None => false,
         };
         from_client || from_target
@@ -127,7 +135,8 @@ impl Session {
         // A client that has sent Close, or is gone, sends nothing more. Once everything is acknowledged,
         // closing causes no reset.
         if self.client_said_close
-            && (self.downlink, self.from_client) == (Downlink::Closed, Input::Discarded)
+            && self.downlink == Downlink::Closed
+            && self.from_client == Input::Discarded
             && self.client.socket().unacknowledged() == 0
         {
             self.from_client = Input::Over;
@@ -235,13 +244,20 @@ impl Session {
 }
 
 /// Reads and discards the input of one side, if it is to be discarded. Returns whether there was any.
-fn discard(cx: &mut Context<'_>, side: &Transport, input: &mut Input, scratch: &mut Scratch) -> bool {
-    if *input != Input::Discarded {
+fn discard(
+    cx: &mut Context<'_>,
+    side: &Transport,
+    input: &mut Input,
+    scratch: &mut Scratch,
+    turn: &mut Turn,
+) -> bool {
+    if *input != Input::Discarded || turn.is_over() {
         return false;
     }
-    match side.socket().poll_discard(cx, &mut scratch.data) {
+    let size = turn.limit(ReadSize::MAX);
+    match side.socket().poll_discard(cx, &mut scratch.data[..size]) {
         Poll::Pending => return false,
-        Poll::Ready(Ok(received)) if received > 0 => {}
+        Poll::Ready(Ok(received)) if received > 0 => turn.spend(received),
         Poll::Ready(_) => *input = Input::Over,
     }
     true

@@ -31,19 +31,22 @@
 mod backlog;
 mod downlink;
 mod ending;
+pub(super) mod kept;
 mod moderation;
 mod observer;
 mod read_size;
 mod scratch;
 mod terms;
+mod turn;
 mod uplink;
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use common::ipc::gateway::{ClosedBy, Frames, SessionSummary};
-use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep};
 
 use super::connections::{Connection, Moved};
@@ -57,9 +60,7 @@ pub use observer::Observer;
 use read_size::ReadSize;
 use scratch::Scratch;
 pub use terms::Terms;
-
-/// Number of reads that a session makes in a row before it yields to others.
-const MAX_ROUNDS: u32 = 8;
+use turn::{Turn, Waiting};
 
 /// Close code of a session that ended without a Close frame (RFC 6455 section 7.4.1).
 const NO_CLOSE_FRAME: u16 = 1006;
@@ -68,7 +69,7 @@ const NO_CLOSE_FRAME: u16 = 1006;
 pub struct Session {
     client: Transport,
     target: Option<Transport>,
-    terms: Terms,
+    terms: Rc<Terms>,
     observer: Option<Box<Observer>>,
     decoder: Decoder,
     uplink: Uplink,
@@ -88,6 +89,8 @@ pub struct Session {
     client_read: ReadSize,
     target_read: ReadSize,
     moderation: Moderation,
+    /// Set while the session has used up its turn.
+    waiting: Option<Waiting>,
     /// Data was received from the client since the last tick of the heartbeat.
     heard: bool,
     /// Consecutive ticks of the heartbeat without data from the client.
@@ -133,7 +136,7 @@ enum Uplink {
 }
 
 /// State of the direction from target to client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Downlink {
     Open,
     /// Nothing more is read from the target. Received data is still written, followed by this Close frame.
@@ -158,20 +161,29 @@ impl Session {
     /// Creates a session between `client` and `target`. `early` is what was received together with the
     /// opening handshake.
     #[must_use]
-    pub fn with_target(client: Transport, target: Transport, early: Vec<u8>, terms: Terms) -> Self {
+    pub fn with_target(client: Transport, target: Transport, early: Vec<u8>, terms: Rc<Terms>) -> Box<Self> {
         Self::new(client, Some(target), early, terms)
     }
 
     /// Adds an observer to the session.
     #[must_use]
-    pub fn observed_by(mut self, observer: Option<Box<Observer>>) -> Self {
+    pub fn observed_by(mut self: Box<Self>, observer: Option<Box<Observer>>) -> Box<Self> {
         self.observer = observer;
         self
     }
 
-    fn new(client: Transport, target: Option<Transport>, early: Vec<u8>, terms: Terms) -> Self {
+    /// Limits the duration of the session.
+    #[must_use]
+    pub fn for_at_most(mut self: Box<Self>, lifetime: Option<Duration>) -> Box<Self> {
+        // A lifetime beyond the range of the clock is unlimited.
+        self.expires = lifetime.and_then(|lifetime| Instant::now().checked_add(lifetime));
+        self
+    }
+
+    // Boxed, since the future of the session would hold it once for each function that it passes through.
+    fn new(client: Transport, target: Option<Transport>, early: Vec<u8>, terms: Rc<Terms>) -> Box<Self> {
         let now = Instant::now();
-        Self {
+        Box::new(Self {
             observer: None,
             decoder: Decoder::new(terms.accept_text),
             uplink: Uplink::Open,
@@ -186,6 +198,7 @@ impl Session {
             client_read: ReadSize::new(),
             target_read: ReadSize::new(),
             moderation: Moderation::default(),
+            waiting: None,
             heard: false,
             missed: 0,
             ping_due: false,
@@ -193,8 +206,7 @@ impl Session {
             timer: None,
             next_ping: terms.heartbeat.map(|interval| now + interval),
             idle_since: now,
-            // A lifetime beyond the range of the clock is unlimited.
-            expires: terms.lifetime.and_then(|lifetime| now.checked_add(lifetime)),
+            expires: None,
             limited: false,
             deadline: None,
             acknowledged: (0, 0),
@@ -207,12 +219,12 @@ impl Session {
             client,
             target,
             terms,
-        }
+        })
     }
 
     /// Creates a session without a target: it sends a Close frame with the reason and ends.
     #[must_use]
-    pub fn without_target(client: Transport, reason: ControlPayload, terms: Terms) -> Self {
+    pub fn without_target(client: Transport, reason: ControlPayload, terms: Rc<Terms>) -> Box<Self> {
         let mut session = Self::new(client, None, Vec::new(), terms);
         session.uplink = Uplink::Closed;
         session.end_downlink(ClosedBy::Target, reason);
@@ -220,9 +232,9 @@ impl Session {
     }
 
     /// Runs the session to its end, and stores its summary in `connection`.
-    pub(super) async fn run(mut self, connection: &Connection) {
+    pub(super) async fn run(mut self: Box<Self>, connection: Rc<Connection>) {
         let had_target = self.target.is_some();
-        poll_fn(|cx| self.poll(cx, connection)).await;
+        poll_fn(|cx| self.poll(cx, &connection)).await;
         if !had_target {
             return;
         }
@@ -241,11 +253,14 @@ impl Session {
         if let Some(why) = connection.poll_ending(cx) {
             self.stop(why);
         }
-        for _ in 0..MAX_ROUNDS {
+        self.waiting = None;
+        // Each direction has its own turn, so that neither starves the other.
+        let (mut up_turn, mut down_turn) = (Turn::begin(), Turn::begin());
+        while !up_turn.is_over() && !down_turn.is_over() {
             let progress = Scratch::with(|scratch| {
-                let up = self.poll_uplink(cx, scratch);
-                let down = self.poll_downlink(cx, scratch);
-                let rest = self.has_ended() && self.discard(cx, scratch);
+                let up = self.poll_uplink(cx, scratch, &mut up_turn);
+                let down = self.poll_downlink(cx, scratch, &mut down_turn);
+                let rest = self.has_ended() && self.discard(cx, scratch, &mut up_turn, &mut down_turn);
                 up || down || rest
             });
             connection.has_moved(self.moved());
@@ -259,7 +274,7 @@ impl Session {
         // There may be more to do at once, but other sessions and the supervisor's messages come first.
         // `yield_now` resumes this task after the event loop has polled for events, which it otherwise does
         // once in many turns only.
-        let _ = pin!(yield_now()).poll(cx);
+        self.waiting = Some(Waiting::for_turn(cx));
         self.poll_timer(cx)
     }
 

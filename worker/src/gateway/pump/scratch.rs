@@ -3,11 +3,12 @@
 use std::cell::RefCell;
 
 use super::read_size::ReadSize;
+use crate::gateway::transport::TLS_RESERVE_BYTES;
 use crate::gateway::websocket::frame::MAX_SERVER_HEADER;
 
-/// Size of each buffer: the largest read, after space for a frame header. Pages that were never touched take
-/// no memory.
-const BYTES: usize = MAX_SERVER_HEADER + ReadSize::MAX;
+/// Size of each buffer: the largest read and what TLS may add to it, after space for a frame header. Pages that were
+/// never touched take no memory.
+const BYTES: usize = MAX_SERVER_HEADER + ReadSize::MAX + TLS_RESERVE_BYTES;
 
 /// The buffers of the current thread.
 pub(super) struct Scratch {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use common::ipc::setup::GatewaySetup;
 
-/// The settings of a gateway that concern sessions. Every session holds a copy, so only these are in it.
+/// The settings of a gateway that concern sessions.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
     /// Accepts text messages and forwards them like binary ones.
@@ -17,8 +17,6 @@ pub struct Terms {
     pub close_handshake: Duration,
     /// `timeouts.stop`.
     pub stop: Duration,
-    /// Maximum duration of the session, if an authentication plugin has set one.
-    pub lifetime: Option<Duration>,
 }
 
 impl Terms {
@@ -31,7 +29,6 @@ impl Terms {
             idle: setup.timeouts.idle,
             close_handshake: setup.timeouts.close_handshake,
             stop: setup.timeouts.stop,
-            lifetime: None,
         }
     }
 }

@@ -4,13 +4,20 @@ use std::task::{Context, Poll};
 
 use common::ipc::gateway::ClosedBy;
 
+use super::read_size::ReadSize;
 use super::scratch::Scratch;
+use super::turn::Turn;
 use super::{Input, Session, Uplink};
 use crate::gateway::websocket::frame::End;
 
 impl Session {
     /// Makes as much progress as possible. Returns whether there was any.
-    pub(super) fn poll_uplink(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> bool {
+    pub(super) fn poll_uplink(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut Scratch,
+        turn: &mut Turn,
+    ) -> bool {
         let waited = !self.to_target.is_empty();
         if !self.flush_target(cx) {
             return false;
@@ -18,7 +25,7 @@ impl Session {
         if self.uplink == Uplink::Draining {
             return self.shut_target(cx);
         }
-        self.from_client == Input::Open && self.read_client(cx, scratch) || waited
+        self.from_client == Input::Open && self.read_client(cx, scratch, turn) || waited
     }
 
     /// Writes the pending bytes. Returns whether the target has accepted them all; until then the client is
@@ -52,15 +59,19 @@ impl Session {
         true
     }
 
-    fn read_client(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> bool {
+    fn read_client(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, turn: &mut Turn) -> bool {
         if !self.early.is_empty() {
             let mut early = std::mem::take(&mut self.early);
             self.take_frames(cx, &mut early);
             return true;
         }
+        if self.client.poll_recv_ready(cx).is_pending() {
+            return false;
+        }
         let Scratch { data, ciphertext } = scratch;
-        let space = &mut data[..self.client_read.get()];
-        match self.client.poll_recv(cx, space, ciphertext) {
+        let wanted = self.target.as_ref().map_or(ReadSize::MIN, |target| self.client_read.get(target));
+        let size = turn.limit(wanted);
+        match self.client.poll_recv(cx, size, data, ciphertext) {
             Poll::Pending => return false,
             Poll::Ready(Ok(0)) => {
                 self.closed_by(ClosedBy::Client);
@@ -70,10 +81,11 @@ impl Session {
                     if self.limited && !self.client_lost { Input::Discarded } else { Input::Over };
             }
             Poll::Ready(Ok(received)) => {
+                turn.spend(received);
                 self.heard = true;
-                self.moderation.client_spoke();
+                self.moderation.client_spoke(received);
                 self.take_frames(cx, &mut data[..received]);
-                self.client_read.learn(received, !self.to_target.is_empty());
+                self.client_read.learn(received, size);
             }
             Poll::Ready(Err(_)) => {
                 self.client_lost(ClosedBy::Client);

@@ -5,31 +5,24 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 /// Maximum payload of a control frame in bytes (RFC 6455 section 5.5).
 pub const MAX_CONTROL: usize = 125;
 
-/// The payload of a control frame.
-#[derive(Clone, Copy, Debug)]
-pub struct ControlPayload {
-    len: u8,
-    bytes: [u8; MAX_CONTROL],
-}
+/// The payload of a control frame. On the heap, since every session has room for some and few ever have one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ControlPayload(Vec<u8>);
 
 impl ControlPayload {
     /// An empty payload.
-    pub const EMPTY: Self = Self { len: 0, bytes: [0; MAX_CONTROL] };
+    pub const EMPTY: Self = Self(Vec::new());
 
     /// The payload's bytes.
     #[must_use]
     pub fn as_slice(&self) -> &[u8] {
-        &self.bytes[..self.len.into()]
+        &self.0
     }
 
     /// Appends `more`, truncated to the space that is left.
     pub fn extend(&mut self, more: &[u8]) {
-        for byte in more {
-            if let Some(place) = self.bytes.get_mut(usize::from(self.len)) {
-                *place = *byte;
-                self.len += 1;
-            }
-        }
+        let room = MAX_CONTROL.saturating_sub(self.0.len());
+        self.0.extend_from_slice(&more[..more.len().min(room)]);
     }
 
     /// Creates the payload of a Close frame from a status code and a reason.
@@ -42,15 +35,7 @@ impl ControlPayload {
     }
 }
 
-impl PartialEq for ControlPayload {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_slice() == other.as_slice()
-    }
-}
-
-impl Eq for ControlPayload {}
-
-/// A violation of the protocol by the client, or the use of a feature that is not supported.
+/// How a client breaks the protocol, or uses a part of it that we don't serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Violation {
     /// A frame without a mask. Clients must mask theirs (RFC 6455 section 5.1).
@@ -107,7 +92,7 @@ impl Violation {
 }
 
 /// A Close frame received from the client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Close {
     /// Status code; 1005 if there is none (RFC 6455 section 7.4.1).
     pub code: u16,

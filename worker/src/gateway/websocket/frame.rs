@@ -63,7 +63,7 @@ pub struct Decoded {
 }
 
 /// End of a client's frames.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
     /// A Close frame.
     Close(Close),
@@ -218,8 +218,11 @@ impl Decoder {
     /// Handles a complete control frame.
     fn control_frame(&mut self) -> Option<End> {
         match std::mem::replace(&mut self.frame.kind, Kind::Data) {
-            Kind::Ping => self.pong_due = Some(self.control),
-            Kind::Close => return Some(close::read(self.control).map_or_else(End::Violation, End::Close)),
+            Kind::Ping => self.pong_due = Some(std::mem::take(&mut self.control)),
+            Kind::Close => {
+                let payload = std::mem::take(&mut self.control);
+                return Some(close::read(payload).map_or_else(End::Violation, End::Close));
+            }
             Kind::Pong | Kind::Data => {}
         }
         None
