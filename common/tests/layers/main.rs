@@ -43,6 +43,7 @@ const HOUSES: &[House] = &[
             "main",
             "lib",
             "gateway connector signer exporter echo wrapper plugin",
+            "family",
             "sandbox",
             "role beneath",
         ],
