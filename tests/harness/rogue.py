@@ -15,9 +15,7 @@ import sys
 import termios
 import time
 
-from .messages import (
-    VERSION, Ack, GatewayToConnector, GatewayToSupervisor, LogMessage, SupervisorToGateway, WrapperToSupervisor,
-)  # fmt: skip
+from .messages import VERSION, Ack, GatewayToConnector, GatewayToSupervisor, LogMessage, SupervisorToGateway, WrapperToSupervisor
 
 
 def message(tag, fields=b""):

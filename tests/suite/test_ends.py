@@ -175,7 +175,6 @@ def test_a_target_of_the_demo_that_stands_still_does_not_outlive_its_end(directo
 
 def test_children_that_the_supervisor_has_not_started_are_not_its_own(directory, echo_target):
     """A script that ends in `exec websockify`."""
-    port = gateway.free_port()
     script = directory / "start"
     script.write_text(
         f"#!/bin/sh\nsleep 60 & echo $! > {directory}/pid\n(sleep 61 & echo $! > {directory}/orphan; sleep 1) &\n"
