@@ -58,6 +58,7 @@ const HOUSES: &[House] = &[
             "page",
             "pump tls web",
             "connections recording http transport",
+            "kept",
             "admission certificate outbox websocket",
         ],
     },

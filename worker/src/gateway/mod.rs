@@ -8,6 +8,7 @@ mod certificate;
 pub mod connection;
 mod connections;
 pub mod http;
+mod kept;
 mod outbox;
 mod page;
 pub mod pump;

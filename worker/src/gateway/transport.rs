@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
 use super::certificate::common_name;
-use super::pump::kept::Kept;
+use super::kept::Kept;
 
 /// Maximum plaintext that TLS accepts before the socket has accepted the ciphertext, in bytes.
 const TLS_BUFFER_BYTES: usize = 256 << 10;

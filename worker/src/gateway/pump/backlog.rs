@@ -3,7 +3,7 @@
 use std::io;
 use std::task::{Context, Poll, ready};
 
-use super::kept::Kept;
+use crate::gateway::kept::Kept;
 use crate::gateway::transport::Transport;
 
 /// Bytes that one side has not accepted yet. The length is bounded by one read of the other side, which is

@@ -31,7 +31,6 @@
 mod backlog;
 mod downlink;
 mod ending;
-pub(super) mod kept;
 mod moderation;
 mod observer;
 mod read_size;

@@ -1,6 +1,6 @@
 //! Adaptive read sizes.
 
-use super::kept::Kept;
+use crate::gateway::kept::Kept;
 use crate::gateway::transport::Transport;
 
 /// The size of a direction's next read. It doubles as long as reads fill the buffer, and is limited to what the other

@@ -9,11 +9,11 @@ thread_local! {
 
 /// Number of bytes that one buffer keeps. It counts towards the total of the gateway until it is dropped.
 #[derive(Debug, Default)]
-pub(in crate::gateway) struct Kept(usize);
+pub(super) struct Kept(usize);
 
 impl Kept {
     /// Sets the limit of the total, in bytes (`limits.unsent-bytes`). Default: unlimited.
-    pub(in crate::gateway) fn set_limit(bytes: usize) {
+    pub(super) fn set_limit(bytes: usize) {
         LIMIT.set(bytes);
     }
 
@@ -23,13 +23,13 @@ impl Kept {
     }
 
     /// Changes the number of bytes.
-    pub(in crate::gateway) fn set(&mut self, bytes: usize) {
+    pub(super) fn set(&mut self, bytes: usize) {
         TOTAL.set(TOTAL.get() - self.0 + bytes);
         self.0 = bytes;
     }
 
     /// The number of bytes.
-    pub(in crate::gateway) fn get(&self) -> usize {
+    pub(super) fn get(&self) -> usize {
         self.0
     }
 }
