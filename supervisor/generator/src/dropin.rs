@@ -175,8 +175,8 @@ mod tests {
     #[test]
     fn unsupported_addresses_are_reported() {
         for (listen, reason) in [
-            ("vnc.example.com:6080", "no names"),
-            ("[fe80::1%eth0]:6080", "no names"),
+            ("vnc.example.com:6080", "not resolve names"),
+            ("[fe80::1%eth0]:6080", "not resolve names"),
             ("0", "port 0"),
             ("unix:/run/a\\\\", "absolute"),
             ("unix:/run/a\\n[Service]\\nExecStart=/bin/evil", "absolute"),
