@@ -45,7 +45,7 @@ const HOUSES: &[House] = &[
             "gateway connector signer exporter echo wrapper plugin",
             "family",
             "sandbox",
-            "role beneath family",
+            "role beneath",
         ],
     },
     House {
