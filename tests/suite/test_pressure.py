@@ -302,3 +302,19 @@ def test_idle_sessions_take_no_processor_time(echo_target):
         assert processes.cpu_seconds(running.pid) - before <= 0.05
         for websocket in idle:
             websocket.close()
+
+
+@pytest.mark.ours_only("the original has a process for each client")
+def test_memory_of_sessions_that_have_ended_returns_to_the_system(echo_target):
+    def crowd():
+        with contextlib.ExitStack() as sessions:
+            for _ in range(1000):
+                sessions.enter_context(running.websocket()).expect_echo()
+            return processes.memory(worker)
+
+    with gateway.start(echo_target.port, "--workers", "1") as running:
+        (worker,) = processes.with_role(running.pid, "gateway")
+        before = processes.memory(worker)
+        taken = crowd() - before
+        assert taken > 2 * MIB
+        assert processes.wait_for(lambda: processes.memory(worker) - before < taken / 2, 15)

@@ -2,6 +2,7 @@
 //! states the facts that make it sound.
 #![allow(unsafe_code)]
 
+pub mod heap;
 pub mod inherited;
 pub mod listener;
 pub mod locked_memory;

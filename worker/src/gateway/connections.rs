@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use common::ipc::ConnectionId;
 use common::ipc::gateway::{Count, Ended, Frames, SessionSummary};
 use common::ipc::request::{Request, Requested};
+use common::sys::heap::Peak;
 use common::ticket::Ticket;
 use tokio::sync::Notify;
 
@@ -25,6 +26,7 @@ struct Shared {
     /// Set when the generation is retired: responses tell clients not to reuse their connections.
     retiring: Cell<bool>,
     open: RefCell<HashMap<ConnectionId, Weak<Connection>>>,
+    peak: Cell<Peak>,
     emptied: Notify,
 }
 
@@ -79,6 +81,7 @@ impl Connections {
             outbox,
         });
         self.0.open.borrow_mut().insert(connection.id(), Rc::downgrade(&connection));
+        self.0.note_peak();
         connection
     }
 
@@ -132,6 +135,14 @@ impl Connections {
                 connection.wake();
             }
         }
+    }
+}
+
+impl Shared {
+    fn note_peak(&self) {
+        let mut peak = self.peak.get();
+        peak.note(self.open.borrow().len());
+        self.peak.set(peak);
     }
 }
 
@@ -189,6 +200,7 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.shared.open.borrow_mut().remove(&self.id());
+        self.shared.note_peak();
         self.outbox.ended(Ended { id: self.id(), session: self.summary.take() });
         if self.shared.ending.get().is_some() {
             self.shared.emptied.notify_one();
