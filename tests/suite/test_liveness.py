@@ -28,7 +28,7 @@ def test_roles_that_hang_are_replaced(echo_target, directory):
             assert processes.wait_gone(hung, 16) == [], running.log
             websocket.expect_end(timeout=3)
         assert processes.wait_for(lambda: echoes(running), 10), running.log
-        assert "closed by crash (1006)" in running.log
+        running.wait_log(r"closed by crash \(1006\)")
 
 
 def test_a_service_that_was_stopped_as_a_whole_continues(echo_target):

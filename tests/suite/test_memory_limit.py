@@ -19,7 +19,8 @@ VERSIONS = [
 ]
 # Enough for a gateway without sessions, but not for data that clients leave unread.
 LIMIT = 8 << 20
-MOST_SESSIONS = 100
+# A session whose client does not read takes about 16 KiB.
+MOST_SESSIONS = 1000
 
 
 @contextlib.contextmanager
@@ -60,7 +61,7 @@ def kills(events):
 def test_a_gateway_out_of_memory_costs_only_its_own_sessions():
     with contextlib.ExitStack() as stack:
         target = stack.enter_context(targets.SourceTarget())
-        running = stack.enter_context(gateway.start(target.port))
+        running = stack.enter_context(gateway.start(target.port, "--workers", "1"))
         victims = processes.wait_for(lambda: processes.with_role(running.pid, "gateway"))
         events = stack.enter_context(limited(victims))
         for _ in range(MOST_SESSIONS):

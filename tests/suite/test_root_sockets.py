@@ -299,8 +299,8 @@ def test_it_works_on_after_a_reload_an_upgrade_and_the_death_of_a_connector(dire
             processes.kill(processes.with_role(running.pid, "connector"))
             assert processes.wait_for(lambda: serves(running, "/?token=t"), 5)
             before.expect_echo()
-    # Each session is there once.
-    assert len(re.findall(r"session \d+ to unix", running.log_at_end)) == 4
+    # Each session is there once. A connector that is killed may take the name of the last target along.
+    assert len(re.findall(r"session \d+ to (?:unix:|unknown )", running.log_at_end)) == 4
 
 
 @pytest.mark.ours_only("upgrade in place")
