@@ -254,7 +254,8 @@ impl Session {
         }
         self.waiting = None;
         // Each direction has its own turn, so that neither starves the other.
-        let (mut up_turn, mut down_turn) = (Turn::begin(), Turn::begin());
+        let is_tls = self.client.is_tls() || self.target.as_ref().is_some_and(Transport::is_tls);
+        let (mut up_turn, mut down_turn) = (Turn::begin(is_tls), Turn::begin(is_tls));
         while !up_turn.is_over() && !down_turn.is_over() {
             let progress = Scratch::with(|scratch| {
                 let up = self.poll_uplink(cx, scratch, &mut up_turn);

@@ -25,14 +25,18 @@ thread_local! {
     static WAITING: Cell<usize> = const { Cell::new(0) };
 }
 
+/// Divisor of a turn with TLS, where a byte takes about three times as long.
+const TLS_DIVISOR: usize = 3;
+
 /// The number of bytes that a session may still read in its turn.
 #[derive(Debug)]
 pub(super) struct Turn(usize);
 
 impl Turn {
     /// Begins a turn. The more sessions wait for theirs, the shorter it is.
-    pub(super) fn begin() -> Self {
-        Self((ROUND_BYTES / (1 + WAITING.get())).max(LEAST_BYTES))
+    pub(super) fn begin(is_tls: bool) -> Self {
+        let share = (ROUND_BYTES / (1 + WAITING.get())).max(LEAST_BYTES);
+        Self(if is_tls { share / TLS_DIVISOR } else { share })
     }
 
     /// Limits a read of `wanted` bytes to the rest of the turn.
@@ -81,18 +85,19 @@ mod tests {
     #[test]
     fn sessions_that_wait_share_a_round() {
         let mut cx = Context::from_waker(Waker::noop());
-        assert_eq!(Turn::begin().limit(usize::MAX), ROUND_BYTES);
+        assert_eq!(Turn::begin(false).limit(usize::MAX), ROUND_BYTES);
         let waiting: Vec<_> = (0..3).map(|_| Waiting::for_turn(&mut cx)).collect();
-        assert_eq!(Turn::begin().limit(usize::MAX), ROUND_BYTES / 4);
+        assert_eq!(Turn::begin(false).limit(usize::MAX), ROUND_BYTES / 4);
         let many: Vec<_> = (0..1000).map(|_| Waiting::for_turn(&mut cx)).collect();
-        assert_eq!(Turn::begin().limit(usize::MAX), LEAST_BYTES);
+        assert_eq!(Turn::begin(false).limit(usize::MAX), LEAST_BYTES);
+        assert_eq!(Turn::begin(true).limit(usize::MAX), LEAST_BYTES / TLS_DIVISOR);
         drop((waiting, many));
-        assert_eq!(Turn::begin().limit(usize::MAX), ROUND_BYTES);
+        assert_eq!(Turn::begin(false).limit(usize::MAX), ROUND_BYTES);
     }
 
     #[test]
     fn a_turn_ends_after_few_calls_however_little_they_move() {
-        let mut turn = Turn::begin();
+        let mut turn = Turn::begin(false);
         for _ in 0..ROUND_BYTES / CALL_BYTES {
             assert!(!turn.is_over());
             turn.spend(1);
