@@ -13,8 +13,8 @@ use tokio::task::yield_now;
 /// Number of bytes that all busy sessions together forward in a round: about one millisecond of work.
 const ROUND_BYTES: usize = 3 << 20;
 
-/// Smallest number of bytes in a session's turn, whatever the number of sessions. Measured with 32 downloads: half as
-/// much costs a tenth of the throughput.
+/// Smallest number of bytes in a session's turn, whatever the number of sessions. Twice as much doubles the delay
+/// beside 32 downloads and gives them no more throughput (docs/reference/performance.md).
 const LEAST_BYTES: usize = 128 << 10;
 
 /// Number of bytes that a shorter read counts as, since every system call takes time.
