@@ -12,6 +12,7 @@ pub mod fault;
 pub mod ipc;
 pub mod json;
 pub mod log;
+pub mod networks;
 pub mod pem;
 pub mod role;
 pub mod sys;

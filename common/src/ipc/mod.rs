@@ -29,6 +29,8 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::networks::Networks;
+
 /// Number of an accepted connection, from 1 since the start of the supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ConnectionId(pub u64);
@@ -80,6 +82,17 @@ pub enum ClientAddr {
     Ip(SocketAddr),
     /// A client of the unix listener at this path.
     Unix(String),
+}
+
+impl ClientAddr {
+    /// Whether the client belongs to one of `networks`.
+    #[must_use]
+    pub fn is_in(&self, networks: &Networks) -> bool {
+        match self {
+            Self::Ip(address) => networks.contains(address.ip()),
+            Self::Unix(_) => networks.contains_unix(),
+        }
+    }
 }
 
 impl fmt::Display for ClientAddr {
