@@ -1,25 +1,25 @@
-//! Unix sockets that the supervisor, as root, connects to for a connector that may not.
+//! Unix sockets to which the supervisor connects as root, for a connector that lacks the permission.
 
 use serde::{Deserialize, Serialize};
 
-/// Which socket a connector asks for. It gives no path: only sockets that the configuration or token files name can be
-/// asked for.
+/// The socket that a connector requests. It contains no path, so that only sockets which the configuration or a token
+/// file names can be requested.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SocketName {
     /// The target of all sessions.
     Target,
-    /// The one with this number in [`TokenFiles::sockets`](super::setup::TokenFiles::sockets).
+    /// The socket with this number in [`TokenFiles::sockets`](super::setup::TokenFiles::sockets).
     Listed(u64),
-    /// The one with this name in the directory of sockets. It is a client's token.
+    /// The socket with this name in the directory of sockets. The name is a client's token.
     InDirectory(String),
 }
 
 impl SocketName {
-    /// Longest name in a directory, bytes.
+    /// Maximum length of a name in a directory, in bytes.
     pub const MAX_BYTES: usize = 1024;
 
-    /// Whether `name` can be the name of a socket in a directory: relative, without `..`, and of bounded length. A
-    /// connector asks for no other.
+    /// Whether `name` can be the name of a socket in a directory: relative, without `..`, and of limited length. A
+    /// connector requests no other.
     #[must_use]
     pub fn is_sound(name: &str) -> bool {
         let parts = || name.split('/');
@@ -29,7 +29,7 @@ impl SocketName {
     }
 }
 
-/// Does not show the token.
+/// Omits the token.
 impl std::fmt::Debug for SocketName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -40,16 +40,16 @@ impl std::fmt::Debug for SocketName {
     }
 }
 
-/// Why there is no socket.
+/// The reason why a connector gets no socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NoSocket {
-    /// The system's error number for finding it or connecting to it. With `EAGAIN` the connector may ask again.
+    /// The error number of the lookup or the connection. After `EAGAIN` the connector may repeat the request.
     System(i32),
-    /// The supervisor does not connect there; the reason, for the log.
+    /// The supervisor refuses to connect, for this reason, which is logged.
     Refused(String),
 }
 
-/// Questions of a connector that may wait for their answers at a time. Each is about another connection.
+/// Maximum number of requests of a connector without an answer yet. Each concerns another connection.
 pub const MAX_SOCKET_QUESTIONS: usize = 64;
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Unix sockets to which root connects for the connector, which has its own user. The original, as root, can connect
 //! to every socket.
 //!
-//! Root connects only to sockets that the configuration or a token file names that only root can change, and only
-//! if nobody else can change where the path leads (`os/trust.rs`). It neither reads from a socket nor writes to it.
+//! Root connects to a socket if the configuration names it, or a token file that only root can change, and if nobody
+//! else can change where its path leads (`os/trust.rs`). It neither reads from a socket nor writes to it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,7 +40,7 @@ const BURST: u32 = 128;
 /// The sockets that the connector of a generation may request.
 #[derive(Debug)]
 pub(crate) struct TargetSockets {
-    named: RefCell<Named>,
+    named: RefCell<SocketNames>,
     /// Requests without an answer yet, each with the process id of the connector.
     asked: RefCell<BTreeSet<(i32, ConnectionId)>>,
     connects: OffLoop,
@@ -50,7 +50,7 @@ pub(crate) struct TargetSockets {
 
 /// The sockets by the names that a connector uses. The next image takes them over, as its configuration may differ.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Named {
+pub(crate) struct SocketNames {
     /// Whether requests are accepted: only if the user of the connector is not that of the supervisor.
     pub(crate) are_offered: bool,
     /// The target of all sessions.
@@ -69,11 +69,11 @@ pub(crate) enum Location {
     Path(PathBuf),
     /// A directory, and a name beneath it that a client has sent.
     Beneath(PathBuf, String),
-    /// None: no token file names the socket any longer.
+    /// Nowhere: no token file names the socket any longer.
     Gone,
 }
 
-impl Named {
+impl SocketNames {
     /// Numbers of the sockets of token files, by path.
     pub(crate) fn numbers(&self) -> BTreeMap<PathBuf, u64> {
         self.listed.iter().map(|(number, path)| (path.clone(), *number)).collect()
@@ -83,7 +83,7 @@ impl Named {
 impl TargetSockets {
     /// Creates the sockets that a configuration names.
     pub(crate) fn new(config: &Config, are_offered: bool) -> Self {
-        let mut named = Named { are_offered, ..Named::default() };
+        let mut named = SocketNames { are_offered, ..SocketNames::default() };
         match config.target() {
             Target::Static(TargetAddr::Unix(path)) => named.target = Some(path.clone()),
             Target::Tokens(tokens) => {
@@ -97,7 +97,7 @@ impl TargetSockets {
     }
 
     /// Takes over the sockets of an earlier image.
-    pub(crate) fn adopted(named: Named) -> Self {
+    pub(crate) fn adopted(named: SocketNames) -> Self {
         Self {
             named: RefCell::new(named),
             asked: RefCell::default(),
@@ -107,7 +107,7 @@ impl TargetSockets {
     }
 
     /// Returns the state for the next image, and the requests of the connector `pid` that it has to answer.
-    pub(crate) fn snapshot(&self, pid: Option<i32>) -> (Named, Vec<ConnectionId>) {
+    pub(crate) fn snapshot(&self, pid: Option<i32>) -> (SocketNames, Vec<ConnectionId>) {
         let mut named = self.named.borrow().clone();
         // The state is text.
         named.target.take_if(|path| path.to_str().is_none());
@@ -118,7 +118,7 @@ impl TargetSockets {
     }
 
     /// Returns the sockets by name.
-    pub(crate) fn named(&self) -> std::cell::Ref<'_, Named> {
+    pub(crate) fn named(&self) -> std::cell::Ref<'_, SocketNames> {
         self.named.borrow()
     }
 
@@ -148,8 +148,8 @@ impl TargetSockets {
         }
     }
 
-    /// Registers a request of the connector `pid`. Returns its number of requests without an answer; `None` if it
-    /// already has one for this connection.
+    /// Registers a request of the connector `pid`. Returns the number of its requests that have no answer yet, or `None`
+    /// if it already has one for this connection.
     pub(crate) fn ask(&self, pid: i32, id: ConnectionId) -> Option<usize> {
         let mut asked = self.asked.borrow_mut();
         asked.insert((pid, id)).then(|| asked.iter().filter(|(by, _)| *by == pid).count())
@@ -248,9 +248,14 @@ mod tests {
 
     use super::*;
 
-    fn named() -> Named {
+    fn named() -> SocketNames {
         let path = |text: &str| Some(PathBuf::from(text));
-        Named { are_offered: true, target: path("/target"), directory: path("/sockets"), ..Named::default() }
+        SocketNames {
+            are_offered: true,
+            target: path("/target"),
+            directory: path("/sockets"),
+            ..SocketNames::default()
+        }
     }
 
     fn listed(sockets: &[(&str, u64)]) -> BTreeMap<PathBuf, u64> {
@@ -269,7 +274,7 @@ mod tests {
         let beneath = |name: &str| sockets.locate(SocketName::InDirectory(name.into()));
         assert_eq!(beneath("a/b"), Some(Location::Beneath("/sockets".into(), "a/b".into())));
         assert_eq!(beneath("../b"), None);
-        for named in [Named::default(), Named { are_offered: false, ..named() }] {
+        for named in [SocketNames::default(), SocketNames { are_offered: false, ..named() }] {
             let sockets = TargetSockets::adopted(named);
             assert_eq!(sockets.locate(SocketName::Target), None);
             assert_eq!(sockets.locate(SocketName::InDirectory("a".into())), None);

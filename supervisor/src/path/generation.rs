@@ -17,11 +17,11 @@ use tokio::time::{sleep, timeout};
 use super::pool::Pool;
 use crate::files::certificate::CertificateFiles;
 use crate::files::recordings::Recordings;
-use crate::files::sockets::{Named, TargetSockets};
+use crate::files::sockets::{SocketNames, TargetSockets};
 use crate::files::tokens::TokenSource;
 use crate::os::network::Network;
 use crate::roles::confinement::Confinement;
-use crate::roles::connector::{ConnectorSpec, ask_to_settle, have_asked_again};
+use crate::roles::connector::{ConnectorSpec, ask_to_repeat, ask_to_settle};
 use crate::roles::echo::{self, EchoSpec};
 use crate::roles::gateway::{GatewaySlot, GatewaySnapshot};
 use crate::roles::host::Host;
@@ -134,9 +134,10 @@ impl Generation {
         number: u32,
         mint: Mint,
         program: Option<Rc<Program>>,
-        sockets: Named,
+        sockets: SocketNames,
     ) -> Rc<Self> {
-        Self::new(state, config, number, mint, Origin::Adopted(sockets), program, Vec::new())
+        let origin = Origin::Adopted(Rc::new(TargetSockets::adopted(sockets)));
+        Self::new(state, config, number, mint, origin, program, Vec::new())
     }
 
     fn new(
@@ -153,10 +154,10 @@ impl Generation {
             Origin::Started(setups) => Confinement::new(&config, setups.run_as, setups.no_user.clone()),
             Origin::Adopted(_) => Confinement::new(&config, None, None),
         };
-        let sockets = Rc::new(match &origin {
-            Origin::Started(setups) => TargetSockets::new(&config, setups.run_as.is_some()),
-            Origin::Adopted(named) => TargetSockets::adopted(named.clone()),
-        });
+        let sockets = match &origin {
+            Origin::Started(setups) => Rc::new(TargetSockets::new(&config, setups.run_as.is_some())),
+            Origin::Adopted(sockets) => sockets.clone(),
+        };
         Rc::new_cyclic(|host: &Weak<Self>| {
             let scope = Rc::new(Scope {
                 generation: number,
@@ -246,7 +247,7 @@ impl Generation {
 
     /// Takes over the connector of an earlier image. It waits for sockets for the connections `unanswered`.
     pub(crate) fn adopt_connector(&self, role: Role, unanswered: Vec<ConnectionId>) {
-        spawn_local(have_asked_again(role.peer.clone(), unanswered));
+        spawn_local(ask_to_repeat(role.peer.clone(), unanswered));
         self.scope.connector.replace(Some(role.peer.clone()));
         if let Some(program) = &self.program {
             program.keep_telling(&role.peer);

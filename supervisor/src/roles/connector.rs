@@ -64,20 +64,20 @@ pub(crate) fn ask_to_settle(scope: &Scope, peer: &Rc<Peer>) {
     });
 }
 
-/// What a connector wants with a socket that only root may connect to.
+/// What a connector requests for a socket that only root may connect to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wish {
-    /// To know whether it is there.
+enum SocketRequest {
+    /// Whether the socket exists.
     Find,
-    /// A connection to it.
+    /// A connection to the socket.
     Connect,
 }
 
-/// Has a connector ask again what an earlier image was asked and did not answer.
-pub(crate) async fn have_asked_again(peer: Rc<Peer>, ids: Vec<ConnectionId>) {
+/// Asks a connector to repeat the requests that an earlier image did not answer.
+pub(crate) async fn ask_to_repeat(peer: Rc<Peer>, ids: Vec<ConnectionId>) {
     for id in ids {
         let answer = no_socket(id, Errno::AGAIN);
-        // The end of one that can't be told is seen by its keeper.
+        // If the answer can't be sent, the keeper of the connector notices its end.
         if peer.channel.send(&answer).await.is_err() {
             return;
         }
@@ -89,33 +89,39 @@ fn no_socket(id: ConnectionId, errno: Errno) -> SupervisorToConnector {
 }
 
 impl ConnectorSpec {
-    /// Begins to answer a question for a socket, if a connector in order can ask it.
-    fn take_question(
+    /// Starts to serve a request for a socket.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a connector that follows the protocol can't have sent it.
+    fn serve_request(
         &self,
         peer: &Rc<Peer>,
         id: ConnectionId,
         name: SocketName,
-        wish: Wish,
+        request: SocketRequest,
     ) -> Result<(), Fault> {
         let (state, generation, pid) = (self.scope.state.clone(), self.scope.generation, peer.pid);
         let claim = state.connections.borrow().socket_claim(id, generation, pid);
         if claim == SocketClaim::Wrong {
             return Err(Fault::Violation(format!(
-                "it asks for a socket for connection {id}, which it can't"
+                "it requests a socket for connection {id}, which is not its own"
             )));
         }
         let location = self.sockets.locate(name);
         let location =
-            location.ok_or_else(|| Fault::Violation("it asks for a socket that nothing names".into()))?;
+            location.ok_or_else(|| Fault::Violation("it requests a socket that nothing names".into()))?;
         if self.sockets.ask(pid, id).is_none_or(|count| count > MAX_SOCKET_QUESTIONS) {
-            return Err(Fault::Violation("it asks for too many sockets at a time".into()));
+            return Err(Fault::Violation("it requests too many sockets at a time".into()));
         }
         let (sockets, peer) = (self.sockets.clone(), Rc::downgrade(peer));
         spawn_local(async move {
-            let answer = match wish {
+            let answer = match request {
                 _ if claim == SocketClaim::Over => Ok(no_socket(id, Errno::CANCELED)),
-                Wish::Find => sockets.find(location).await.map(|()| SupervisorToConnector::SocketFound(id)),
-                Wish::Connect => sockets.connect(location).await.map(|socket| {
+                SocketRequest::Find => {
+                    sockets.find(location).await.map(|()| SupervisorToConnector::SocketFound(id))
+                }
+                SocketRequest::Connect => sockets.connect(location).await.map(|socket| {
                     match state.connections.borrow_mut().claim_socket(id, generation, pid) {
                         SocketClaim::Good => SupervisorToConnector::Socket { id, socket },
                         SocketClaim::Over | SocketClaim::Wrong => no_socket(id, Errno::CANCELED),
@@ -124,7 +130,7 @@ impl ConnectorSpec {
             };
             let answer = answer.unwrap_or_else(|why| SupervisorToConnector::NoSocket { id, why });
             if let Some(peer) = peer.upgrade() {
-                // The end of one that can't be told is seen by its keeper.
+                // If the answer can't be sent, the keeper of the connector notices its end.
                 let _ = peer.channel.send(&answer).await;
             }
             sockets.answered(pid, id);
@@ -217,10 +223,10 @@ impl Spec for ConnectorSpec {
                 }
             }
             ConnectorToSupervisor::FindSocket { id, name } => {
-                self.take_question(peer, id, name, Wish::Find)?;
+                self.serve_request(peer, id, name, SocketRequest::Find)?;
             }
             ConnectorToSupervisor::ConnectSocket { id, name } => {
-                self.take_question(peer, id, name, Wish::Connect)?;
+                self.serve_request(peer, id, name, SocketRequest::Connect)?;
             }
             ConnectorToSupervisor::Pong => peer.pulse.heard(),
             ConnectorToSupervisor::Ready(_) | ConnectorToSupervisor::Failed(_) => {

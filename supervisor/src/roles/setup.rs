@@ -4,6 +4,7 @@ use std::env;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 use common::addr::TargetAddr;
@@ -22,7 +23,8 @@ use common::user;
 use rustix::process::geteuid;
 
 use crate::files::certificate::{self, CertificateError};
-use crate::files::{sockets, unreadable, web_root};
+use crate::files::sockets::TargetSockets;
+use crate::files::{unreadable, web_root};
 use crate::os::{identity, log};
 use crate::state::session::Run;
 
@@ -61,7 +63,7 @@ pub(crate) enum Origin {
     Started(Setups),
     /// An earlier image. Its setups have another version, so that the roles can't be started again. Its connector may
     /// request these sockets.
-    Adopted(sockets::Named),
+    Adopted(Rc<TargetSockets>),
 }
 
 /// The role belongs to an adopted generation and can't be started.

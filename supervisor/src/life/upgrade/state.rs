@@ -21,7 +21,7 @@ use rustix::fd::AsFd;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::files::sockets::Named;
+use crate::files::sockets::SocketNames;
 use crate::os::socket_file;
 use crate::roles::gateway::GatewaySnapshot;
 use crate::roles::peer::Peer;
@@ -108,11 +108,9 @@ pub(super) struct Generation {
     pub(super) ticket_lifetime: Duration,
     pub(super) gateways: Vec<Gateway>,
     pub(super) connector: Option<Role>,
-    /// Targets that its connector may ask for.
-    #[serde(default)]
-    pub(super) sockets: Named,
-    /// The connections for which it waits for one.
-    #[serde(default)]
+    /// The sockets that its connector may request.
+    pub(super) sockets: SocketNames,
+    /// The connections for which it waits for a socket.
     pub(super) unanswered: Vec<ConnectionId>,
     pub(super) signer: Option<Role>,
     pub(super) echo: Option<Role>,

@@ -1,4 +1,4 @@
-//! Keeps what a client shows out of what a plugin says for the log: any of it may be a token or a password.
+//! Removes what a client has sent from a plugin's texts for the log: any of it may be a token or a password.
 
 use std::collections::BTreeSet;
 
@@ -7,21 +7,21 @@ use percent_encoding::percent_decode_str;
 
 use super::question::Question;
 
-/// What stands in the place of what the client has shown.
+/// Replacement for removed text.
 const HIDDEN: &str = "***";
 
-/// Shorter texts are hidden as whole words only: a token `1` does not make a reason unreadable.
+/// Shorter texts, in bytes, are removed as whole words only, so that a token `1` does not make a text unreadable.
 const SHORT: usize = 4;
 
-/// Fields that name sites. One that is a token is known as the client's token.
+/// Header fields that name sites. If one of them carries the token, the question has it as the token.
 const SITES: [&str; 2] = ["host", "origin"];
 
-/// What separates the parts of a path, a query and a field.
+/// Separators of the parts of a path, a query and a header field.
 const SEPARATORS: &[char] = &['/', '?', '&', '=', ';', ',', ' ', '"', ':'];
 
 impl Question<'_> {
-    /// `text` without what the client has shown: its token, the parts of its path and query, and those of its header
-    /// fields, encoded or not.
+    /// Returns `text` without what the client has sent: its token, and the parts of its path, query and header fields,
+    /// percent-encoded or not.
     pub(super) fn hide_from(&self, text: &str) -> String {
         let mut shown = BTreeSet::new();
         let fields = self.headers.iter().filter(|(name, _)| !SITES.contains(*name)).map(|(_, value)| *value);
@@ -30,7 +30,7 @@ impl Question<'_> {
             for part in value.split(SEPARATORS) {
                 add(&mut shown, part);
             }
-            // A name and a password (RFC 7617).
+            // User name and password of Basic authentication (RFC 7617).
             let pair = value.split_once(' ').and_then(|(_, encoded)| Base64::decode_vec(encoded).ok());
             let pair = pair.and_then(|pair| String::from_utf8(pair).ok()).unwrap_or_default();
             if let Some((_, password)) = pair.split_once(':') {
@@ -38,7 +38,7 @@ impl Question<'_> {
             }
         }
         let mut hidden = text.to_owned();
-        // The longest first: a token may begin with a part of it.
+        // The longest first, since a token may contain a shorter part.
         let mut shown: Vec<_> = shown.into_iter().collect();
         shown.sort_by_key(|part| std::cmp::Reverse(part.len()));
         for part in shown {
