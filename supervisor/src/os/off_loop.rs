@@ -27,9 +27,8 @@ pub(crate) struct OffLoop {
     /// The queue of the thread, which ends after its current job when this is dropped.
     jobs: OnceCell<mpsc::Sender<Job>>,
     turn: Arc<Mutex<()>>,
-    /// The files that [`Self::run`] examines. Empty: it always uses the thread.
-    paths: Arc<[PathBuf]>,
-    mounts: Rc<Mounts>,
+    /// The files that [`Self::run`] examines, and their mounts. `None`: it always uses the thread.
+    examined: Option<(Arc<[PathBuf]>, Rc<Mounts>)>,
     hangs: Rc<Cell<bool>>,
 }
 
@@ -47,13 +46,20 @@ pub(crate) enum OffLoopError {
 impl OffLoop {
     /// Creates the handle. The thread is started with the first job.
     pub(crate) fn new(what: &'static str, patience: Duration) -> Self {
-        Self::of(what, patience, Vec::new())
+        Self {
+            what,
+            patience,
+            jobs: OnceCell::new(),
+            turn: Arc::default(),
+            examined: None,
+            hangs: Rc::default(),
+        }
     }
 
-    /// As [`Self::new`], for work in [`Self::run`] that examines `paths` and nothing else.
+    /// Like [`Self::new`], for work in [`Self::run`] that examines `paths` and nothing else.
     pub(crate) fn of(what: &'static str, patience: Duration, paths: Vec<PathBuf>) -> Self {
-        let (jobs, mounts) = (OnceCell::new(), Rc::new(Mounts::new()));
-        Self { what, patience, jobs, turn: Arc::default(), paths: paths.into(), mounts, hangs: Rc::default() }
+        let examined = Some((paths.into(), Rc::new(Mounts::new())));
+        Self { examined, ..Self::new(what, patience) }
     }
 
     /// Whether a job is hanging.
@@ -69,14 +75,13 @@ impl OffLoop {
         work: impl FnOnce() -> T + Send + 'static,
         done: impl FnOnce(T) + 'static,
     ) -> Result<(), OffLoopError> {
-        if self.paths.is_empty() {
+        let Some((paths, mounts)) = self.examined.clone() else {
             return self.run_on_thread(work, done).await;
-        }
-        if self.mounts.are_local() {
+        };
+        if mounts.are_local() {
             done(work());
             return Ok(());
         }
-        let (paths, mounts) = (self.paths.clone(), self.mounts.clone());
         mounts.ask();
         let work = move || (work(), paths.iter().all(|path| local_files::are_local(path)));
         let done = move |(outcome, are_local)| {
