@@ -231,6 +231,8 @@ fn calls(p: &Prepared) -> Vec<(&'static str, Call, &'static [&'static str])> {
         ("ioctl FIONREAD", (c::SYS_ioctl, [fresh, 0x541b, 0, 0, 0, 0]), ASKS),
         ("ioctl TIOCOUTQ", (c::SYS_ioctl, [fresh, 0x5411, 0, 0, 0, 0]), GATEWAYS),
         ("fcntl F_GETFD", (c::SYS_fcntl, [file, i(c::F_GETFD), 0, 0, 0, 0]), all),
+        // A channel without space is watched by a copy of its descriptor.
+        ("fcntl F_DUPFD_CLOEXEC", (c::SYS_fcntl, [file, i(c::F_DUPFD_CLOEXEC), 0, 0, 0, 0]), all),
         ("fcntl F_SETOWN", (c::SYS_fcntl, [file, i(c::F_SETOWN), pid, 0, 0, 0]), NONE),
         ("fcntl F_ADD_SEALS", (c::SYS_fcntl, [file, i(c::F_ADD_SEALS), 0, 0, 0, 0]), NONE),
         ("prctl PR_SET_DUMPABLE", (c::SYS_prctl, [i(c::PR_SET_DUMPABLE), 1, 0, 0, 0, 0]), NONE),
