@@ -1,5 +1,6 @@
 """What /proc contains about the gateway's processes."""
 
+import contextlib
 import os
 import pathlib
 import signal
@@ -65,17 +66,22 @@ def with_role(pid, role):
 
 
 def memory(pid):
-    """The memory of the process tree in bytes, with shared pages counted once (PSS)."""
+    """The memory of the process tree in bytes, with shared pages counted once (PSS). Without root only the anonymous
+    memory of roles can be read, as they are not dumpable."""
     total = 0
     for member in tree(pid):
-        try:
-            text = pathlib.Path(f"/proc/{member}/smaps_rollup").read_text()
-        except OSError:
-            continue
-        for line in text.splitlines():
-            if line.startswith("Pss:"):
-                total += int(line.split()[1]) * 1024
-    return total
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            try:
+                total += _kib(f"/proc/{member}/smaps_rollup", "Pss:")
+            except PermissionError:
+                total += _kib(f"/proc/{member}/status", "RssAnon:")
+    return total * 1024
+
+
+def _kib(file, field):
+    """A field in KiB; 0 for a zombie, which has none."""
+    lines = pathlib.Path(file).read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith(field))
 
 
 def cpu_seconds(pid):

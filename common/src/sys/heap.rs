@@ -12,23 +12,25 @@ pub struct Peak {
 }
 
 impl Peak {
-    /// Notes that `open` connections are open. When their number has fallen to half of the peak, and once more when
-    /// none is left, the free pages of the heap are returned to the system. This takes some milliseconds for thousands
-    /// of connections.
-    ///
-    /// glibc returns free memory at the end of the heap only, so without this a process would keep the memory of the
-    /// largest number of connections that it ever had.
-    pub fn note(&mut self, open: usize) {
+    /// Notes that `open` connections are open. Returns whether a [`release`] is worth its time: when their
+    /// number has fallen to half of the peak, and once more when none is left.
+    #[must_use]
+    pub fn falls_to(&mut self, open: usize) -> bool {
         self.connections = self.connections.max(open);
         let falls = self.connections >= SMALLEST_PEAK && open <= self.connections / 2;
-        if falls || self.has_fallen && open == 0 {
+        let is_due = falls || self.has_fallen && open == 0;
+        if is_due {
             *self = Self { connections: open, has_fallen: open > 0 };
-            release();
         }
+        is_due
     }
 }
 
-fn release() {
+/// Returns the free pages of the heap to the system. This takes some milliseconds after thousands of connections.
+///
+/// glibc returns free memory at the end of the heap only, so without this a process would keep the memory of the
+/// largest number of connections that it ever had.
+pub fn release() {
     #[cfg(target_env = "gnu")]
     // SAFETY: malloc_trim(3) may be called at any time. It changes no memory that is in use.
     unsafe {
@@ -41,16 +43,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_released_when_half_of_the_connections_have_ended() {
+    fn a_release_is_due_when_half_of_the_connections_have_ended() {
         let mut peak = Peak::default();
-        (1..=300).for_each(|open| peak.note(open));
-        (151..300).rev().for_each(|open| peak.note(open));
-        assert_eq!(peak.connections, 300);
-        peak.note(150);
-        assert_eq!(peak.connections, 150);
-        (1..150).rev().for_each(|open| peak.note(open));
-        assert_eq!((peak.connections, peak.has_fallen), (18, true), "a small peak is left alone");
-        peak.note(0);
-        assert_eq!((peak.connections, peak.has_fallen), (0, false));
+        let mut due = Vec::new();
+        for open in (1..=300).chain((0..300).rev()) {
+            if peak.falls_to(open) {
+                due.push(open);
+            }
+        }
+        assert_eq!(due, [150, 75, 37, 18, 0], "a small peak is left alone");
     }
 }

@@ -9,11 +9,15 @@ use std::time::{Duration, Instant};
 use common::ipc::ConnectionId;
 use common::ipc::gateway::{Count, Ended, Frames, SessionSummary};
 use common::ipc::request::{Request, Requested};
-use common::sys::heap::Peak;
+use common::sys::heap::{self, Peak};
 use common::ticket::Ticket;
 use tokio::sync::Notify;
+use tokio::time::sleep;
 
 use super::outbox::Outbox;
+
+/// Time after which the tasks of connections that have ended are freed as well.
+const SETTLE_TIME: Duration = Duration::from_millis(50);
 
 /// All open connections, and whether the supervisor has ordered them to end.
 #[derive(Debug, Default)]
@@ -27,6 +31,8 @@ struct Shared {
     retiring: Cell<bool>,
     open: RefCell<HashMap<ConnectionId, Weak<Connection>>>,
     peak: Cell<Peak>,
+    /// Notified when so many connections have ended that their memory should be returned to the system.
+    fallen: Notify,
     emptied: Notify,
 }
 
@@ -125,6 +131,16 @@ impl Connections {
         }
     }
 
+    /// Returns the memory of ended connections to the system, whenever many have ended.
+    pub(super) async fn keep_releasing_memory(&self) {
+        loop {
+            self.0.fallen.notified().await;
+            sleep(SETTLE_TIME).await;
+            self.0.open.borrow_mut().shrink_to_fit();
+            heap::release();
+        }
+    }
+
     fn find(&self, id: ConnectionId) -> Option<Rc<Connection>> {
         self.0.open.borrow().get(&id)?.upgrade()
     }
@@ -141,7 +157,9 @@ impl Connections {
 impl Shared {
     fn note_peak(&self) {
         let mut peak = self.peak.get();
-        peak.note(self.open.borrow().len());
+        if peak.falls_to(self.open.borrow().len()) {
+            self.fallen.notify_one();
+        }
         self.peak.set(peak);
     }
 }

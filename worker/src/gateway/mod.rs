@@ -86,6 +86,8 @@ impl Gateway {
     /// have ended.
     async fn serve(self: Rc<Self>, supervisor: &Channel) -> io::Result<()> {
         let reporter = spawn_local(self.outbox.clone().keep_reporting());
+        let gateway = self.clone();
+        let releaser = spawn_local(async move { gateway.connections.keep_releasing_memory().await });
         loop {
             tokio::select! {
                 biased;
@@ -105,6 +107,7 @@ impl Gateway {
         let _ = supervisor.send(&self.stats()).await;
         self.log.flush();
         reporter.abort();
+        releaser.abort();
         Ok(())
     }
 
