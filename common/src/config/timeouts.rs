@@ -83,8 +83,8 @@ pub struct Limits {
     /// Maximum number of bytes that each gateway keeps, over all of its sessions, because a client or a target does
     /// not accept them.
     ///
-    /// A session whose other side does not read keeps up to 16 KiB. Beyond this limit it keeps up to 1 KiB. Sessions
-    /// whose other side reads are not affected. The socket buffers of the kernel are not included.
+    /// A session whose other side does not read keeps up to 16 KiB, 32 KiB with TLS. Beyond this limit it keeps up to
+    /// 1 KiB, and all other sessions read at most 16 KiB at a time. The socket buffers of the kernel are not included.
     // Enough for 4,000 sessions whose other side does not read.
     pub unsent_bytes: NonZeroU32,
     /// Maximum number of earlier configurations whose sessions continue after reloads.

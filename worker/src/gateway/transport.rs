@@ -163,6 +163,15 @@ impl Transport {
         Poll::Ready(self.socket().shutdown_write())
     }
 
+    /// Number of bytes that TLS has accepted and the socket has not.
+    #[must_use]
+    pub fn unsent(&self) -> usize {
+        match self {
+            Self::Plain(_) => 0,
+            Self::Tls(tls) => tls.kept.get(),
+        }
+    }
+
     /// The socket below TLS. Reading from it breaks the TLS session.
     #[must_use]
     pub fn socket(&self) -> &StreamSocket {

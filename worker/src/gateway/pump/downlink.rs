@@ -123,7 +123,7 @@ impl Session {
             observer.client_sent(!self.to_client.is_empty());
         }
         self.moderation.target_spoke(received);
-        self.target_read.learn(received, size);
+        self.target_read.learn(received, size, self.to_client.len() + self.client.unsent());
         Ok(true)
     }
 }

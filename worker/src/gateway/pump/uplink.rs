@@ -8,6 +8,7 @@ use super::read_size::ReadSize;
 use super::scratch::Scratch;
 use super::turn::Turn;
 use super::{Input, Session, Uplink};
+use crate::gateway::transport::Transport;
 use crate::gateway::websocket::frame::End;
 
 impl Session {
@@ -85,7 +86,8 @@ impl Session {
                 self.heard = true;
                 self.moderation.client_spoke(received);
                 self.take_frames(cx, &mut data[..received]);
-                self.client_read.learn(received, size);
+                let kept = self.to_target.len() + self.target.as_ref().map_or(0, Transport::unsent);
+                self.client_read.learn(received, size, kept);
             }
             Poll::Ready(Err(_)) => {
                 self.client_lost(ClosedBy::Client);
