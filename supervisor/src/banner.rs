@@ -28,10 +28,10 @@ pub(crate) fn settings(
         }
         _ => say(format!("  - Listen on {from}")),
     }
-    match &config.web {
-        Some(web) => {
+    match config.web_root() {
+        Some((root, web)) => {
             let listings = if web.listing { "" } else { " (no directory listings)" };
-            say(format!("  - Web server{listings}. Web root: {}", web.root.display()));
+            say(format!("  - Web server{listings}. Web root: {}", root.display()));
         }
         None if config.demo => say(format!("  - Demo page: http://{from}/")),
         None => {}

@@ -85,7 +85,7 @@ fn main() -> ExitCode {
             Ok(()) => exit_code::SUCCESS.into(),
             Err(_) => exit_code::FAILURE.into(),
         },
-        Command::Check(config) => match check(&config, Severity::Warning) {
+        Command::Check(config) => match check(&config, Severity::Note) {
             exit_code::SUCCESS => check_certificate(&config).into(),
             failed => failed.into(),
         },

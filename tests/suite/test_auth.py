@@ -200,13 +200,14 @@ PLAIN_IS_REFUSED = "non-SSL connection received but disallowed"
 @pytest.mark.parametrize("by_name", [False, True], ids=["verify-client", "ClientCertCNAuth"])
 def test_where_certificates_are_required_no_client_gets_in_without_tls(echo_target, directory, authority, certificate, root, by_name, web):
     settings = ['[[auth]]\nplugin = "ClientCertCNAuth"\nsource = "alice"'] if by_name else []
+    fields = client.upgrade_fields(client.new_key())
     if web == "auth = true" and not by_name:
+        fields.append(("Origin", "https://a.example"))
         settings.append('[[auth]]\nplugin = "ExpectOrigin"\nsource = "https://a.example"')
     if web:
         settings.append(f'[web]\nroot = "{root}"\nlisting = true\n{web}')
     tls = f'[tls]\ncertificate = "{certificate}"\nverify-client = true\nclient-ca = "{authority.certificate}"'
     with Instance(directory, echo_target.port, "\n".join([*settings, tls])) as instance:
-        fields = [*client.upgrade_fields(client.new_key()), ("Origin", "https://a.example")]
         for head in [http.request("/"), http.request(fields=fields), http.request(fields=fields, version="HTTP/1.0")]:
             with instance.http() as connection:
                 connection.send(head)

@@ -59,6 +59,8 @@ impl Connector {
             ticket_lifetime: mint.lifetime(),
             token_key: Key::generate().unwrap(),
             auth,
+            auth_for_pages: false,
+            site: Default::default(),
             limits: Limits { keep_alive_requests: NonZeroU32::new(3).unwrap(), ..Limits::default() },
         };
         let file = setup::file(&setup).unwrap();

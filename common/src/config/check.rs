@@ -12,6 +12,7 @@ use super::auth::AuthPlugin;
 use super::ciphers::Ciphers;
 use super::external_plugin::ExternalPlugin;
 use super::log::SyslogServer;
+use super::site::OriginPattern;
 use super::tls::{DEFAULT_CERTIFICATE, Tls};
 use super::token::TokenPlugin;
 use super::top::{Config, Target};
@@ -37,6 +38,8 @@ pub struct Problem {
 /// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
+    /// The instance works as intended, but that may not be what clients expect. Only `--check` tells.
+    Note,
     /// The instance works, but perhaps not as intended.
     Warning,
     /// The instance can't work.
@@ -46,6 +49,7 @@ pub enum Severity {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let severity = match self.severity {
+            Severity::Note => "note",
             Severity::Warning => "warning",
             Severity::Error => "error",
         };
@@ -82,8 +86,10 @@ impl Config {
                 found.file("auth.plugin", path, Severity::Warning);
             }
         }
-        if let Some(web) = &self.web {
-            found.directory("web.root", &web.root, Severity::Error);
+        match self.web_root() {
+            Some((root, _)) => found.directory("web.root", root, Severity::Error),
+            None if !self.demo => found.pages_from_elsewhere(self.origins()),
+            None => {}
         }
         if let Some(tls) = &self.tls {
             found.tls(tls);
@@ -154,6 +160,16 @@ impl Problems {
                 format!("there is no directory {} for {what}", parent.display()),
                 "create the directory, or name another path",
             );
+        }
+    }
+
+    /// Pages that are not served here must have the origin of the host they ask for, or be listed.
+    fn pages_from_elsewhere(&mut self, listed: Option<&[OriginPattern]>) {
+        if listed.is_some_and(<[_]>::is_empty) {
+            let text = "without `root` pages come from elsewhere, and only those of the host that a session asks for \
+                        may open it";
+            let help = "list the other ones, such as origins = [\"https://portal.example.com\"] in [web]";
+            self.add(Severity::Note, "web.origins", text.to_owned(), help);
         }
     }
 

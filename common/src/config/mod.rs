@@ -22,6 +22,7 @@ pub mod redis;
 mod rules;
 mod secret;
 mod similar;
+pub mod site;
 #[cfg(test)]
 mod tests;
 mod timeouts;

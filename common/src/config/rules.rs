@@ -45,8 +45,9 @@ pub(super) fn conflict(config: &Config) -> Option<Conflict> {
     }
     let given = [("wrap", wrap.is_some()), ("target", target.is_some()), ("token", token.is_some())];
     let target_tls_in_use = target_tls.is_some();
+    let has_root = web.as_ref().is_some_and(|web| web.root.is_some());
     for (key, is_given) in
-        given.into_iter().chain([("target-tls", target_tls_in_use), ("web", web.is_some())])
+        given.into_iter().chain([("target-tls", target_tls_in_use), ("web.root", has_root)])
     {
         if *demo && is_given {
             let help = "the demo brings its own page and target; leave one of the two out";
@@ -84,6 +85,18 @@ pub(super) fn conflict(config: &Config) -> Option<Conflict> {
     {
         let help = "add the name in the target's certificate: server-name = \"…\"";
         return at("target-tls", "`target-tls` needs `server-name` for a unix socket", help);
+    }
+    if let Some(web) = web.as_ref().filter(|web| web.root.is_none()) {
+        let help = "add the directory of the files, such as root = \"/usr/share/novnc\"";
+        for (key, name, is_given) in [("web.listing", "listing", web.listing), ("web.auth", "auth", web.auth)]
+        {
+            if is_given {
+                return at(key, &format!("`{name}` has no effect without `root`"), help);
+            }
+        }
+        if web.origins.is_empty() && !demo {
+            return at("web", "`root` is missing", "add a line `root = …` to this table");
+        }
     }
     if config.asks_for_pages() && auth.is_empty() {
         let help = "add a table [auth] that says what clients must prove";

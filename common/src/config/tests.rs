@@ -12,6 +12,8 @@ use std::time::Duration;
 use clap::CommandFactory;
 
 use super::check::Severity;
+use super::site::{HostPattern, OriginPattern};
+use super::value::Value as _;
 use super::*;
 use crate::addr::{ListenAddr, TargetAddr};
 
@@ -137,6 +139,14 @@ fn variations() -> Vec<Config> {
         add(Config { log, ..minimal() });
     }
     add(Config { log: Log { traffic: true, ..Log::default() }, ..minimal() });
+    for origins in
+        [&["*"][..], &["null", "https://[::1]:8443", "https://*.a.example", "chrome-extension://x"]]
+    {
+        let origins = origins.iter().map(|text| OriginPattern::from_text(text).unwrap()).collect();
+        add(Config { web: Some(Web { origins, ..Web::default() }), ..minimal() });
+    }
+    let hosts = ["vnc.example", "*.vm.example", "[::1]"].map(|text| HostPattern::from_text(text).unwrap());
+    add(Config { hosts: hosts.to_vec(), ..minimal() });
     add(Config { record: Some(odd().into()), ..minimal() });
     for listen in [tcp("", 9100), tcp("::1", 9100), ListenAddr::Unix(odd())] {
         add(Config { metrics: Some(Metrics { listen }), ..minimal() });
@@ -148,7 +158,7 @@ fn variations() -> Vec<Config> {
     });
     add(Config { target_tls: Some(TargetTls { ca_file: None, server_name: name }), ..minimal() });
     for listing in [true, false] {
-        add(Config { web: Some(Web { root: odd().into(), listing, ..Web::default() }), ..minimal() });
+        add(Config { web: Some(Web { root: Some(odd().into()), listing, ..Web::default() }), ..minimal() });
     }
     let tokens = |plugin| token::Tokens {
         plugin,
@@ -231,13 +241,14 @@ fn pass_phrases_are_never_printed() {
 fn a_path_that_is_not_utf_8_is_not_printed_wrongly() {
     use std::os::unix::ffi::OsStrExt;
     let root = PathBuf::from(std::ffi::OsStr::from_bytes(b"/\xff")).into();
-    let config = Config { web: Some(Web { root, ..Web::default() }), ..minimal() };
+    let config = Config { web: Some(Web { root: Some(root), ..Web::default() }), ..minimal() };
     assert!(print::dump(&config).is_err());
 }
 
 #[test]
 fn the_check_finds_missing_files_and_users() {
-    assert_eq!(minimal().check(), []);
+    let note = minimal().check();
+    assert!(matches!(&note[..], [note] if note.severity == Severity::Note && note.key == "web.origins"));
     let long = PathBuf::from(format!("/{}", "x".repeat(107)));
     let missing = PathBuf::from("/nonexistent/file");
     let mut config = minimal();
@@ -245,7 +256,7 @@ fn the_check_finds_missing_files_and_users() {
     config.target = Some(TargetAddr::Unix(long));
     config.target_tls = Some(TargetTls { ca_file: Some(missing.clone().into()), server_name: None });
     config.user = Some("no such user".into());
-    config.web = Some(Web { root: "/etc/passwd".into(), ..Web::default() });
+    config.web = Some(Web { root: Some("/etc/passwd".into()), ..Web::default() });
     config.tls = Some(Tls {
         certificate: missing.clone().into(),
         key: Some("/".into()),

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::auth::Auth;
+use super::auth::{Auth, AuthPlugin};
 use super::duration::{self, WithUnitOrOff};
 use super::log::Log;
 use super::option::OptionError;
 use super::path::FilePath;
+use super::site::{HostPattern, OriginPattern};
 use super::timeouts::{Limits, Timeouts};
 use super::tls::{TargetTls, Tls, TrueOrTable};
 use super::token::Tokens;
@@ -44,6 +45,15 @@ pub struct Config {
     #[arg(skip = DEFAULT_LISTEN_MODE)]
     #[serde(with = "OctalMode")]
     pub listen_mode: u32,
+    /// Names that clients may ask for in the `Host` header. Default: any.
+    ///
+    /// Requests for other names are refused, pages included, so that no web site whose name leads to this machine
+    /// (DNS rebinding) counts as one of ours. `"*.example.com"` stands for all names below. Addresses and
+    /// `localhost` may always be asked for.
+    #[arg(skip)]
+    #[serde(with = "OneOrMany::<HostPattern>")]
+    #[cfg_attr(test, schemars(example = &"vnc.example.com"))]
+    pub hosts: Vec<HostPattern>,
     /// Use standard input as the listening socket. Can't be used with `listen`.
     #[arg(long, help_heading = "Listening", hide_short_help = true)]
     pub inetd: bool,
@@ -125,7 +135,7 @@ pub struct Config {
     #[arg(skip)]
     #[cfg_attr(test, schemars(with = "Option<super::token::TokenTable>"))]
     pub(super) token: Option<Tokens>,
-    /// Static files.
+    /// Static files, and the pages that may open sessions.
     #[arg(skip)]
     pub web: Option<Web>,
     /// Authentication of clients.
@@ -161,6 +171,7 @@ impl Default for Config {
             name: String::new(),
             listen: Vec::new(),
             listen_mode: DEFAULT_LISTEN_MODE,
+            hosts: Vec::new(),
             inetd: false,
             prefer_ipv6: false,
             target: None,
@@ -213,6 +224,20 @@ impl Config {
     pub fn lifetime(&self) -> Lifetime {
         let Self { run_once, timeout, idle_timeout, .. } = *self;
         Lifetime { run_once, timeout, idle_timeout }
+    }
+
+    /// The directory of static files, and how they are served.
+    #[must_use]
+    pub fn web_root(&self) -> Option<(&FilePath, &Web)> {
+        self.web.as_ref().and_then(|web| Some((web.root.as_ref()?, web)))
+    }
+
+    /// Further pages that may open sessions; `None` if all may, or if `ExpectOrigin` decides.
+    #[must_use]
+    pub fn origins(&self) -> Option<&[OriginPattern]> {
+        let expected = self.auth.iter().any(|auth| matches!(auth.plugin, AuthPlugin::Origin(_)));
+        let own = self.web.as_ref().map_or(&[][..], |web| &web.origins);
+        (!expected && !own.contains(&OriginPattern::Any)).then_some(own)
     }
 
     /// Whether `[auth]` applies to static files too.

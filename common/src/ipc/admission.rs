@@ -64,10 +64,21 @@ pub struct ClientFacts {
     pub token: Option<Secret>,
     /// Requested header fields, the first of each name.
     pub headers: Vec<Header>,
+    /// What the client asks for, if hosts or pages are limited.
+    pub asked: Option<AskedFor>,
     /// Common name of the client's certificate, if it has presented a valid one.
     pub common_name: Option<String>,
     /// Head of the request, unless it is longer than [`Head::MAX_BYTES`].
     pub head: Option<Head>,
+}
+
+/// The host that a client asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskedFor {
+    /// The authority of the request's target, else the value of `Host`, which may be a token; `None` if it has neither.
+    pub authority: Option<Secret>,
+    /// Whether the client uses TLS; `None` if that is unknown, as a proxy may have ended it.
+    pub secured: Option<bool>,
 }
 
 /// The head of a request, for plugins.
@@ -120,8 +131,10 @@ pub enum Refusal {
     UnknownToken,
     /// The token source has failed, or its answer is invalid.
     LookupFailed,
-    /// The client is a page of an origin that is not permitted.
+    /// The client is a page of an origin that `ExpectOrigin` does not expect.
     WrongOrigin,
+    /// The client is a page of another origin, or asks for a host that is not ours; with the answer's reason.
+    NotOurs(String),
     /// The authentication plugin has failed, or its answer is invalid.
     AuthFailed,
     /// A plugin has rejected the client and demands this response.

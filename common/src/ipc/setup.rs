@@ -15,6 +15,7 @@ use super::lookup::{ApiLookup, PluginLink, RedisLookup};
 use super::signer::KeyDescription;
 use super::wire;
 use crate::addr::TargetAddr;
+use crate::config::site::{HostPattern, OriginPattern};
 use crate::config::token::{TokenFrom, TokenRefusal};
 use crate::config::{Limits, Sandbox, Secret, SuiteNumber, Timeouts};
 use crate::sys::memory_file;
@@ -81,6 +82,8 @@ pub struct Inquiry {
     pub head: bool,
     /// Requests for pages need admission too.
     pub pages: bool,
+    /// The host that the client asks for.
+    pub site: bool,
 }
 
 /// Response to requests that are not for a WebSocket.
@@ -133,6 +136,10 @@ pub struct ConnectorSetup {
     pub sandbox: Sandbox,
     /// Authentication methods. Clients must pass all of them.
     pub auth: Vec<AuthTerms>,
+    /// Authentication is for pages too.
+    pub auth_for_pages: bool,
+    /// The hosts and the pages of the instance.
+    pub site: SiteTerms,
     /// Limits on resources that clients use. A connection may be granted as many pages as it may send
     /// requests.
     pub limits: Limits,
@@ -171,6 +178,17 @@ impl ConnectorSetup {
             },
         }
     }
+}
+
+/// The hosts that clients may ask for, and the pages that may open sessions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SiteTerms {
+    /// Hosts that clients may ask for; any if empty.
+    pub hosts: Vec<HostPattern>,
+    /// Pages that may open sessions beside those of the host that is asked for; `None` for any page.
+    pub origins: Option<Vec<OriginPattern>>,
+    /// Do not log hosts and origins, as they may contain tokens.
+    pub is_secret: bool,
 }
 
 /// An authentication method.

@@ -60,9 +60,11 @@ impl From<&Refusal> for Handshake {
             Refusal::Overloaded | Refusal::Stale | Refusal::LookupFailed | Refusal::AuthFailed => {
                 Self::Unavailable
             }
-            Refusal::Unauthorized | Refusal::Forbidden | Refusal::WrongOrigin | Refusal::Answered(_) => {
-                Self::AuthDenied
-            }
+            Refusal::Unauthorized
+            | Refusal::Forbidden
+            | Refusal::WrongOrigin
+            | Refusal::NotOurs(_)
+            | Refusal::Answered(_) => Self::AuthDenied,
             Refusal::NoToken | Refusal::UnknownToken => Self::TokenDenied,
         }
     }

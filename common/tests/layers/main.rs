@@ -69,7 +69,7 @@ const HOUSES: &[House] = &[
             "answer",
             "state",
             "policy",
-            "auth token",
+            "auth token site",
             "plugin",
             "http target",
             "endpoint program by_root",

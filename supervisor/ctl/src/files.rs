@@ -44,7 +44,7 @@ pub(crate) fn check(directory: &Path, names: Vec<String>) -> Result<u8, CtlError
         let mut said = Vec::new();
         match websockify(directory, &name, &["--check"])? {
             Ok(Command::Check(config)) => {
-                for problem in config.check() {
+                for problem in config.check().into_iter().filter(|one| one.severity > Severity::Note) {
                     if problem.severity == Severity::Error {
                         code = exit_code::CONFIG;
                     }

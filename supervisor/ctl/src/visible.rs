@@ -50,8 +50,8 @@ fn hidden(name: &str, config: &Config, unit: &Properties) -> Vec<String> {
 /// The files and directories that a service opens, with their keys.
 fn named(config: &Config) -> Vec<(&'static str, &Path)> {
     let mut named: Vec<(&'static str, &Path)> = Vec::new();
-    if let Some(web) = &config.web {
-        named.push(("web.root", &web.root));
+    if let Some((root, _)) = config.web_root() {
+        named.push(("web.root", root));
     }
     if let Some(tls) = &config.tls {
         named.push(("tls.certificate", &tls.certificate));

@@ -72,7 +72,7 @@ impl Daemon {
     /// standard input is the listening socket.
     pub(crate) fn begin(config: &Config) -> io::Result<Self> {
         rustix::process::setsid()?;
-        let directory = config.web.as_ref().map_or(Path::new("/"), |web| &web.root);
+        let directory = config.web_root().map_or(Path::new("/"), |(root, _)| root);
         env::set_current_dir(directory)?;
         let parent = io::stdout().as_fd().try_clone_to_owned()?;
         let stderr = io::stderr().as_fd().try_clone_to_owned()?;

@@ -16,7 +16,7 @@ use common::config::{Config, Sandbox, Secret, Target, TextMessages, TlsVersion};
 use common::ipc::lookup::{ApiAnswer, ApiLookup, PluginLink, RedisLookup, Service};
 use common::ipc::setup::{
     self, AuthTerms, ConnectorSetup, Destination, EchoSetup, GatewaySetup, Inquiry, LOOKUP_DEADLINE, Page,
-    RunAs, TargetTlsTerms, TlsTerms, TokenLookup,
+    RunAs, SiteTerms, TargetTlsTerms, TlsTerms, TokenLookup,
 };
 use common::ticket::Key;
 use common::user;
@@ -114,22 +114,24 @@ impl Setups {
         token_key: Key,
     ) -> Result<Self, SetupError> {
         let (run_as, no_user) = run_as(config.user.as_deref(), config.sandbox)?;
-        let web_root = match &config.web {
-            Some(web) => Some(web_root::open(&web.root).map_err(|source| SetupError::Read {
+        let web_root = match config.web_root() {
+            Some((root, _)) => Some(web_root::open(root).map_err(|source| SetupError::Read {
                 what: "the web root",
-                path: web.root.to_path_buf(),
+                path: root.to_path_buf(),
                 source,
             })?),
             None => None,
         };
-        if let (Some(web), Some(user)) = (&config.web, run_as) {
-            warn_of_unreadable(&web.root, user);
+        if let (Some((root, _)), Some(user)) = (config.web_root(), run_as) {
+            warn_of_unreadable(root, user);
         }
         let gateway = setup::file(&gateway(config, &destination, run_as, run)?)?;
         let connector = Box::new(ConnectorSetup {
             run_as,
             sandbox: config.sandbox,
             auth: config.auth.iter().map(|auth| auth_terms(&auth.plugin, config)).collect(),
+            auth_for_pages: config.asks_for_pages(),
+            site: site_terms(config),
             limits: config.limits,
             destination,
             startup: config.program().filter(|_| !is_moved(config)).map(|program| program.start_timeout),
@@ -169,8 +171,8 @@ fn gateway(
     Ok(GatewaySetup {
         run_as,
         sandbox: config.sandbox,
-        page: match &config.web {
-            Some(web) => Page::Files { listing: web.listing, names: web_root::names(&web.root) },
+        page: match config.web_root() {
+            Some((root, web)) => Page::Files { listing: web.listing, names: web_root::names(root) },
             None if config.demo => Page::Demo,
             None => Page::None,
         },
@@ -284,7 +286,14 @@ pub(crate) fn run_as(
 
 /// The facts that the plugins need, and no others.
 fn inquiry(config: &Config) -> Inquiry {
-    let mut inquiry = Inquiry { pages: config.asks_for_pages(), ..Inquiry::default() };
+    let mut inquiry = Inquiry {
+        pages: config.asks_for_pages() || !config.hosts.is_empty(),
+        site: !config.hosts.is_empty() || config.origins().is_some(),
+        ..Inquiry::default()
+    };
+    if config.origins().is_some() {
+        inquiry.headers.push("origin".into());
+    }
     if let Target::Tokens(tokens) = config.target() {
         inquiry.token = Some(tokens.from);
         if let TokenPlugin::External { .. } = tokens.plugin {
@@ -302,12 +311,26 @@ fn inquiry(config: &Config) -> Inquiry {
     inquiry
 }
 
+/// The hosts and the pages of the instance.
+fn site_terms(config: &Config) -> SiteTerms {
+    SiteTerms {
+        hosts: config.hosts.clone(),
+        origins: config.origins().map(<[_]>::to_vec),
+        is_secret: may_hosts_be_tokens(config),
+    }
+}
+
+/// Whether the host that a client asks for, and the origin of its page with it, may be a token.
+fn may_hosts_be_tokens(config: &Config) -> bool {
+    let Inquiry { token, head, .. } = inquiry(config);
+    head || token == Some(TokenFrom::Host)
+}
+
 fn auth_terms(plugin: &AuthPlugin, config: &Config) -> AuthTerms {
     match plugin {
         AuthPlugin::Basic(credentials) => AuthTerms::Basic(credentials.clone()),
         AuthPlugin::Origin(origins) => {
-            let Inquiry { token, head, .. } = inquiry(config);
-            AuthTerms::Origin { expected: origins.clone(), is_secret: head || token == Some(TokenFrom::Host) }
+            AuthTerms::Origin { expected: origins.clone(), is_secret: may_hosts_be_tokens(config) }
         }
         AuthPlugin::CommonName(names) => AuthTerms::CommonName(names.clone()),
         // The original asks all plugins after the lookup. Only its Python classes may depend on that.

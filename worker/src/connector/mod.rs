@@ -16,6 +16,7 @@ mod jose;
 mod plugin;
 mod policy;
 mod program;
+mod site;
 mod state;
 mod target;
 mod token;

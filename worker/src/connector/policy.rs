@@ -20,6 +20,7 @@ use super::dial::DialError;
 use super::grant::Grant;
 use super::plugin::ExternalPlugin;
 use super::program::{Startup, WrappedProgram};
+use super::site::{NotOurs, Site};
 use super::target::Target;
 use super::token::{LookupError, TokenSource};
 use super::turns::Turn;
@@ -29,7 +30,9 @@ const ONLY_NAMED: &str = "root connects only to sockets that the configuration o
 
 /// The policy of an instance.
 pub(super) struct Policy {
+    site: Site,
     auth: Vec<AuthMethod>,
+    auth_for_pages: bool,
     targets: Targets,
     /// State of a program that is started for the targets, if there is one.
     startup: Option<Startup>,
@@ -48,6 +51,9 @@ enum Targets {
 /// The reason why a client is refused.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Denied {
+    /// The client asks for a host that is not ours, or is a page of another origin.
+    #[error(transparent)]
+    NotOurs(#[from] NotOurs),
     /// Authentication has failed.
     #[error(transparent)]
     Auth(#[from] AuthError),
@@ -63,6 +69,7 @@ impl Denied {
     /// The refusal that the client receives.
     pub(super) fn refusal(&self) -> Refusal {
         match self {
+            Self::NotOurs(error) => Refusal::NotOurs(error.reason()),
             Self::Auth(AuthError::Unauthorized(_)) => Refusal::Unauthorized,
             Self::Auth(AuthError::Forbidden(_) | AuthError::Refused(_, None)) => Refusal::Forbidden,
             Self::Auth(AuthError::Origin(_)) => Refusal::WrongOrigin,
@@ -80,7 +87,7 @@ impl Denied {
     pub(super) fn event(&self) -> Option<RoleEvent> {
         match self {
             Self::Auth(AuthError::Failed(_)) => None,
-            Self::Auth(_) => Some(RoleEvent::AuthDenied),
+            Self::Auth(_) | Self::NotOurs(_) => Some(RoleEvent::AuthDenied),
             Self::NoToken | Self::Lookup(LookupError::NotFound | LookupError::Refused(_)) => {
                 Some(RoleEvent::TokenDenied)
             }
@@ -107,7 +114,13 @@ impl Policy {
         };
         let auth = setup.auth.iter().map(|terms| AuthMethod::new(terms, setup.prefer_ipv6));
         let startup = setup.startup.map(Startup::new);
-        Ok(Self { auth: auth.collect::<Result<_, _>>()?, targets, startup })
+        Ok(Self {
+            site: Site::new(&setup.site),
+            auth: auth.collect::<Result<_, _>>()?,
+            auth_for_pages: setup.auth_for_pages,
+            targets,
+            startup,
+        })
     }
 
     /// Whether targets depend on files that may change.
@@ -153,12 +166,13 @@ impl Policy {
         }
     }
 
-    /// Authenticates a client before its target is known.
+    /// Checks what a client asks for, and authenticates it, before its target is known.
     ///
     /// # Errors
     ///
     /// The reason why the client is refused, for the log.
     pub(super) async fn authenticate(&self, request: &ClientRequest<'_>) -> Result<Grant, Denied> {
+        self.site.check(request)?;
         let mut grant = Grant::default();
         for plugin in self.auth.iter().filter(|plugin| !plugin.is_asked_after_lookup()) {
             plugin.authenticate(request, &mut grant, None).await?;
@@ -172,6 +186,9 @@ impl Policy {
     ///
     /// The reason of the refusal, for the log.
     pub(super) async fn may_browse(&self, request: &ClientRequest<'_>) -> Result<(), Denied> {
+        if !self.auth_for_pages {
+            return Ok(self.site.check(request)?);
+        }
         let mut grant = self.authenticate(request).await?;
         let target = match &self.targets {
             Targets::One(target) => Some(Target::Address(target.clone())),

@@ -134,7 +134,7 @@ impl Client {
         }
         let mut response = if let Some(bound) = head.broken {
             self.too_large(head, bound)
-        } else if is_ambiguous(&request) {
+        } else if is_ambiguous(&request) || self.gateway.setup.inquiry.site && has_several_origins(&request) {
             closing(error_page(StatusCode::BAD_REQUEST))
         } else if handshake::is_asked(&request) {
             self.upgrade(&mut request).await
@@ -207,7 +207,7 @@ impl Client {
     fn ask(&self, request: &Request<Incoming>) -> AdmissionRequest {
         let inquiry = &self.gateway.setup.inquiry;
         let common_name = self.common_name.as_deref().filter(|_| inquiry.common_name);
-        let facts = client_facts(inquiry, request, common_name);
+        let facts = client_facts(inquiry, request, common_name, self.tls.is_some());
         AdmissionRequest { ticket: self.connection.ticket.clone(), facts }
     }
 
@@ -363,6 +363,11 @@ fn session(
 /// next request if nobody read it, or several `Host` fields (RFC 9112 section 3.2).
 fn is_ambiguous(request: &Request<Incoming>) -> bool {
     !request.body().is_end_stream() || request.headers().get_all(header::HOST).iter().nth(1).is_some()
+}
+
+/// Whether it is unclear from which page the request is.
+fn has_several_origins(request: &Request<Incoming>) -> bool {
+    request.headers().get_all(header::ORIGIN).iter().nth(1).is_some()
 }
 
 fn no_handshake(refused: &handshake::Refused) -> Response<Body> {

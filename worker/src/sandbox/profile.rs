@@ -148,6 +148,8 @@ mod tests {
             run_as: None,
             sandbox: Sandbox::Strict,
             auth,
+            auth_for_pages: false,
+            site: Default::default(),
             limits: Default::default(),
             destination: Destination::Target(TargetAddr::parse_tcp(target).unwrap()),
             startup: None,

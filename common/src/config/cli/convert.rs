@@ -10,10 +10,12 @@ use crate::config::auth::{Auth, AuthPlugin, AuthTable};
 use crate::config::log::SyslogServer;
 use crate::config::path::FilePath;
 use crate::config::secret::Secret;
+use crate::config::site::OriginPattern;
 use crate::config::tls::{DEFAULT_CERTIFICATE, TargetTls, Tls};
 use crate::config::token::{TokenTable, Tokens};
 use crate::config::top::{Config, Target};
 use crate::config::value::Name;
+use crate::config::web::Web;
 use crate::config::wrap::Wrap;
 
 /// Default address of the demo, on loopback.
@@ -43,11 +45,17 @@ pub(super) fn to_config(
     let (before, command) = split(&options, &addresses.cloned().collect::<Vec<_>>());
     target(&options, &mut config, &before, command.is_some())?;
     config.wrap = program(&options, &config, command, notes)?;
-    if options.web.as_ref().is_some_and(|web| !web.listing && web.root.as_os_str().is_empty()) {
+    let web = options.web.clone().unwrap_or_default();
+    if options.web.is_some() && !web.listing && web.root.is_none() {
         notes.push("--file-only has no effect without --web".to_owned());
     }
-    config.web = options.web.clone().filter(|web| !web.root.as_os_str().is_empty());
-    if config.web.is_some() && config.demo {
+    // As in the original, any page may open a session.
+    let origins = vec![OriginPattern::Any];
+    config.web = Some(match web.root {
+        Some(_) => Web { origins, ..web },
+        None => Web { origins, ..Web::default() },
+    });
+    if config.web_root().is_some() && config.demo {
         return Err(beside_demo("--web", "page"));
     }
     if let Some(table) = &options.auth {
@@ -75,11 +83,14 @@ pub(super) fn to_config(
 
 /// Removes options with empty values, which mean none as in the original.
 fn without_empty_values(mut options: Options) -> Options {
-    let Options { unix_listen, unix_target, target_config, file, tls, token, auth, .. } = &mut options;
+    let Options { unix_listen, unix_target, target_config, file, tls, token, auth, web, .. } = &mut options;
     for path in
         [unix_listen, unix_target, &mut file.record, &mut file.log.file, &mut tls.key, &mut tls.client_ca]
     {
         path.take_if(|path| path.as_os_str().is_empty());
+    }
+    if let Some(web) = web {
+        web.root.take_if(|root| root.as_os_str().is_empty());
     }
     file.user.take_if(|name| name.is_empty());
     file.log
@@ -104,7 +115,7 @@ fn dependencies(options: &Options) -> Result<(), CliError> {
     let auth = options.auth.as_ref();
     let auth_plugin = auth.is_some_and(|auth| !auth.plugin.is_empty());
     let web_auth = options.web.as_ref().is_some_and(|web| web.auth);
-    let web = options.web.as_ref().is_some_and(|web| !web.root.as_os_str().is_empty());
+    let web = options.web.as_ref().is_some_and(|web| web.root.is_some());
     let token_source = token.is_some_and(|token| token.source.is_some());
     for (option, is_given, other, is_other_given, help) in [
         ("--token-source", token_source, "--token-plugin", token_plugin, TOKENS),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::addr::{ListenAddr, TargetAddr};
+use crate::config::site::OriginPattern;
 use crate::config::{
     FilePath, Log, Secret, SyslogServer, Target, TargetTls, TlsVersion, Web, Workers, WrapMode,
 };
@@ -42,7 +43,11 @@ fn refused(words: &str) -> (String, Option<String>) {
 }
 
 fn web(root: impl Into<FilePath>, listing: bool) -> Option<Web> {
-    Some(Web { root: root.into(), listing, ..Web::default() })
+    Some(Web { root: Some(root.into()), listing, ..any_page() })
+}
+
+fn any_page() -> Web {
+    Web { origins: vec![OriginPattern::Any], ..Web::default() }
 }
 
 fn absolute(name: &str) -> PathBuf {
@@ -76,7 +81,7 @@ fn defaults_are_those_of_the_original() {
     assert_eq!(&*tls.certificate, absolute("self.pem"));
     assert!(!tls.is_required() && !tls.verify_client && tls.key.is_none());
     assert_eq!(tls.minimum_version, TlsVersion::V1_2);
-    assert_eq!((config.heartbeat, config.web, config.target_tls), (None, None, None));
+    assert_eq!((config.heartbeat, config.web, config.target_tls), (None, Some(any_page()), None));
     assert_eq!((config.workers, config.user, config.listen_mode), (Workers::Auto, None, 0o600));
     assert!(!config.verbose && !config.prefer_ipv6 && !config.inetd);
     assert_eq!(config.name, "websockify");
@@ -180,7 +185,7 @@ fn only_the_command_line_selects_the_background() {
 #[test]
 fn the_demo_needs_no_arguments() {
     let demo = config("--demo");
-    assert_eq!((demo.target(), demo.demo, &demo.web), (Target::Demo, true, &None));
+    assert_eq!((demo.target(), demo.demo, &demo.web), (Target::Demo, true, &Some(any_page())));
     assert_eq!(demo.listen[0].to_string(), "127.0.0.1:6080");
     assert_eq!(config("--demo [::1]:7000").listen[0].to_string(), "[::1]:7000");
     assert_eq!(refused("--demo 6080 localhost:5900").0, "Too many arguments");

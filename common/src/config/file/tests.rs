@@ -75,7 +75,7 @@ fn every_key_is_accepted() {
     assert_eq!(config.text, TextMessages::Accept);
     assert_eq!(
         config.web,
-        Some(Web { root: "/etc/websockify/../www".into(), listing: true, ..Web::default() })
+        Some(Web { root: Some("/etc/websockify/../www".into()), listing: true, ..Web::default() })
     );
     let tls = config.tls.unwrap();
     assert_eq!(&*tls.certificate, Path::new("/etc/websockify/cert.pem"));
@@ -111,7 +111,7 @@ fn each_wrong_value_gives_one_message_with_what_to_do() {
     for (text, message, help) in [
         ("lsten = 1", "2:1: unknown key `lsten`", "did you mean `listen`?"),
         ("[webs]", "2:2: unknown key `webs`", "did you mean `web`?"),
-        ("[web]\nfoo = 1", "3:1: unknown key `foo`", "possible keys here: root, listing, auth"),
+        ("[web]\nfoo = 1", "3:1: unknown key `foo`", "possible keys here: root, listing, auth, origins"),
         (
             "[wrap]\ncommand = []",
             "3:11: `command` names no program",

@@ -197,6 +197,7 @@ impl Key {
     fn kind(&self) -> &str {
         match reference(&self.schema) {
             Some("listener" | "listeners") => "address",
+            Some("hosts" | "origins") => "text",
             Some("duration-or-off") => "duration",
             Some(
                 name @ ("path" | "name" | "address" | "duration" | "number" | "list" | "table" | "flag"),

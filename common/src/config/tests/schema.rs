@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::super::auth::{Auth, AuthTable};
 use super::super::duration::{WithUnit, WithUnitOrOff};
+use super::super::site::{HostPattern, OriginPattern};
 use super::super::tls::{TargetTls, TrueOrTable};
 use super::super::token::TokenRefusal;
 use super::super::top::OctalMode;
@@ -80,6 +81,32 @@ impl JsonSchema for OneOrMany<ListenAddr> {
     }
 }
 
+impl JsonSchema for OneOrMany<HostPattern> {
+    fn schema_name() -> Cow<'static, str> {
+        "hosts".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        one_or_list(r"^(\*\.)?([0-9A-Za-z_-]+\.?)+$|^\[[0-9A-Fa-f:.]+\]$")
+    }
+}
+
+impl JsonSchema for OneOrMany<OriginPattern> {
+    fn schema_name() -> Cow<'static, str> {
+        "origins".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        one_or_list(r"^(\*|null|[A-Za-z][0-9A-Za-z+.-]*://[^/]+)$")
+    }
+}
+
+/// A text with this pattern, or a list of them.
+fn one_or_list(pattern: &str) -> Schema {
+    let one = json!({"type": "string", "pattern": pattern});
+    json_schema!({"anyOf": [one, {"type": "array", "items": one}]})
+}
+
 impl JsonSchema for OneOrMany<Auth> {
     fn schema_name() -> Cow<'static, str> {
         "auth".into()
@@ -108,6 +135,16 @@ pub(in crate::config) fn one_target(schema: &mut Schema) {
         {"required": ["token"], "not": {"required": ["target"]}},
         {"required": ["wrap"], "not": {"anyOf": [{"required": ["target"]}, {"required": ["token"]}]}},
         {"required": ["demo"], "properties": {"demo": {"const": true}}},
+    ]);
+    schema.insert("anyOf".to_owned(), choices);
+}
+
+/// Requires the directory, unless there are only origins of pages.
+pub(in crate::config) fn files(schema: &mut Schema) {
+    let no = json!({"const": false});
+    let choices = json!([
+        {"required": ["root"]},
+        {"required": ["origins"], "properties": {"listing": no, "auth": no}},
     ]);
     schema.insert("anyOf".to_owned(), choices);
 }

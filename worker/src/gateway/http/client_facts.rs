@@ -2,10 +2,10 @@
 
 use common::config::Secret;
 use common::config::token::TokenFrom;
-use common::ipc::admission::{ClientFacts, Head, Header};
+use common::ipc::admission::{AskedFor, ClientFacts, Head, Header};
 use common::ipc::setup::Inquiry;
 use hyper::Request;
-use hyper::header::{self, HeaderName};
+use hyper::header::{self, HeaderName, HeaderValue};
 
 /// Fields of the opening handshake that say nothing about the client. `Sec-WebSocket-Protocol` is not among
 /// them, as some clients put secrets there.
@@ -17,15 +17,15 @@ const OURS: [HeaderName; 5] = [
     header::SEC_WEBSOCKET_VERSION,
 ];
 
-/// Collects the facts that `inquiry` requests.
+/// Collects the facts that `inquiry` requests. `secured` tells whether the connection uses TLS.
 pub(in crate::gateway) fn client_facts<B>(
     inquiry: &Inquiry,
     request: &Request<B>,
     common_name: Option<&str>,
+    secured: bool,
 ) -> ClientFacts {
     let header = |name: &String| {
-        let value = request.headers().get(name)?.as_bytes();
-        let value = Secret::new(value.iter().copied().map(char::from).collect());
+        let value = latin(request.headers().get(name)?.as_bytes());
         Some(Header { name: name.clone(), value })
     };
     let token = inquiry.token.and_then(|from| match from {
@@ -37,9 +37,24 @@ pub(in crate::gateway) fn client_facts<B>(
     ClientFacts {
         token: token.map(Secret::new),
         headers: inquiry.headers.iter().filter_map(header).collect(),
+        asked: inquiry.site.then(|| asked_for(request, secured)),
         common_name: common_name.map(str::to_owned),
         head: if inquiry.head { head(request) } else { None },
     }
+}
+
+/// The host that is asked for. The authority of the target takes precedence over `Host` (RFC 9112 section 3.2.2).
+fn asked_for<B>(request: &Request<B>, secured: bool) -> AskedFor {
+    let authority = match request.uri().authority() {
+        Some(authority) => Some(authority.as_str().as_bytes()),
+        None => request.headers().get(header::HOST).map(HeaderValue::as_bytes),
+    };
+    AskedFor { authority: authority.map(latin), secured: secured.then_some(true) }
+}
+
+/// Decodes ISO 8859-1.
+fn latin(value: &[u8]) -> Secret {
+    Secret::new(value.iter().copied().map(char::from).collect())
 }
 
 /// The head of a request, or `None` if it is longer than [`Head::MAX_BYTES`].
@@ -54,8 +69,7 @@ fn head<B>(request: &Request<B>) -> Option<Head> {
         let value = request.headers().get(name)?.as_bytes();
         // A character of ISO 8859-1 takes up to two bytes in UTF-8. The constant covers the length prefixes.
         length += name.as_str().len() + 2 * value.len() + 8;
-        let value = Secret::new(value.iter().copied().map(char::from).collect());
-        headers.push(Header { name: name.as_str().to_owned(), value });
+        headers.push(Header { name: name.as_str().to_owned(), value: latin(value) });
     }
     (length <= Head::MAX_BYTES).then(|| Head { path: Secret::new(path.to_owned()), headers })
 }

@@ -37,6 +37,7 @@ pub(in crate::gateway) fn answer(refusal: &Refusal, tokens: TokenRefusal) -> Ref
         (Refusal::Unreachable, _) => close(CloseCode::Error, "Failed to connect to downstream server"),
         (Refusal::NoToken, TokenRefusal::Close) => close(CloseCode::Policy, "Token not present"),
         (Refusal::UnknownToken, TokenRefusal::Close) => close(CloseCode::Policy, "Token not found"),
+        (Refusal::NotOurs(reason), TokenRefusal::Close) => close(CloseCode::Policy, reason),
         (Refusal::LookupFailed, TokenRefusal::Close) => close(CloseCode::Error, "Token lookup failed"),
         _ => RefusedWith::Response(page(refusal)),
     }
@@ -48,6 +49,10 @@ pub(in crate::gateway) fn page(refusal: &Refusal) -> Response<Body> {
         Refusal::Unauthorized => with(StatusCode::UNAUTHORIZED, header::WWW_AUTHENTICATE, CHALLENGE),
         Refusal::Forbidden | Refusal::NoToken | Refusal::UnknownToken => error_page(StatusCode::FORBIDDEN),
         Refusal::WrongOrigin => error_page_because(StatusCode::FORBIDDEN, INVALID_ORIGIN),
+        Refusal::NotOurs(reason) => match ReasonPhrase::try_from(reason.as_bytes()) {
+            Ok(reason) => error_page_because(StatusCode::FORBIDDEN, reason),
+            Err(_) => error_page(StatusCode::FORBIDDEN),
+        },
         Refusal::Answered(reply) => answered(reply),
         Refusal::Overloaded
         | Refusal::Stale
