@@ -27,7 +27,9 @@ READY = message(GatewayToSupervisor.READY, b"\x01\x01" + b"\x01\x01\x06" + bytes
 REPORT = message(GatewayToSupervisor.REPORT)
 COUNTS = message(GatewayToSupervisor.COUNTS)
 ADMIT = message(GatewayToConnector.ADMIT)
-NOTHING_SHOWN = b"\x00\x00\x00\x00"
+# Facts about a client (`ClientFacts`): none, or just an address that a proxy is said to have told.
+NOTHING_SHOWN = bytes(5)
+SOMEBODY = b"\x01\x00" + bytes([192, 0, 2, 7]) + b"\x00"
 STATS = message(GatewayToSupervisor.STATS)
 
 # Ended by the client (1000), after one byte to the target and two to the client.
@@ -241,16 +243,29 @@ def varint(number):
     return bytes(encoded) + bytes([number])
 
 
-def line(text, connection=None, event=None, severity=2):
-    """A log line. `connection` is an encoded id."""
+def line(text, connection=None, event=None, severity=2, vouched=b"\x00"):
+    """A log line. `connection` is an encoded id, `vouched` the encoded client for which proxies vouch."""
     encoded = text if isinstance(text, bytes) else text.encode()
     about = b"\x00" if connection is None else b"\x01" + connection
     kind = b"\x00" if event is None else b"\x01" + varint(event)
-    return varint(severity) + about + varint(len(encoded)) + encoded + kind
+    return varint(severity) + about + vouched + varint(len(encoded)) + encoded + kind
 
 
 def lines(*some, dropped=0):
     return message(LogMessage.LINES, varint(dropped) + varint(len(some)) + b"".join(some) + b"\x00")
+
+
+def client_of_no_proxy(ends):
+    ends.connector.send(ADMIT + ends.ticket + SOMEBODY + NOTHING_SHOWN[1:])
+
+
+def client_of_no_proxy_in_the_log(ends):
+    ends.log.send(lines(line("hello", ends.id, PATH, vouched=SOMEBODY)))
+
+
+def client_of_no_proxy_in_a_recording(ends):
+    ends.next_client()
+    ends.supervisor.send(message(GatewayToSupervisor.OPEN_RECORDING, ends.id + SOMEBODY))
 
 
 def denial_in_the_log(ends):
@@ -353,6 +368,7 @@ VIOLATIONS = [
     loss_of_what_has_a_target, more_bytes_than_time_allows, more_frames_than_time_allows, more_answers_than_requests,
     more_tls_handshakes_than_connections, tls_handshakes_longer_than_it_lives, tls_handshakes_in_no_time,
     close_code_that_is_none, more_dropped_lines_than_it_can_have_made,
+    client_of_no_proxy, client_of_no_proxy_in_the_log, client_of_no_proxy_in_a_recording,
     denial_in_the_log, denial_of_a_token_in_the_log, output_of_a_program_in_the_log, noise_for_the_log,
 ]  # fmt: skip
 
