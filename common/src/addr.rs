@@ -181,6 +181,11 @@ impl Element for ListenAddr {
         "an address such as \"6080\", \"[::1]:6080\" or \"unix:/path\", or a list of them";
 }
 
+impl Element for TargetAddr {
+    const EXPECTED_MANY: &'static str =
+        "an address such as \"localhost:5900\" or \"unix:/path\", or a list of them";
+}
+
 impl Value for TargetAddr {
     const EXPECTED: &'static str = "an address such as \"localhost:5900\" or \"unix:/path\"";
 

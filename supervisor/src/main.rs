@@ -126,7 +126,7 @@ fn check_certificate(config: &Config) -> u8 {
         severity: Severity::Error,
         key: "tls.certificate",
         text: format!("{} can't be used: {reason}", tls.certificate.display()),
-        help: "name a certificate and its own key, and the pass phrase of the key if it has one",
+        help: "name a certificate and its own key, and the pass phrase of the key if it has one".into(),
     };
     complain(&problem);
     notify::failed(&problem);

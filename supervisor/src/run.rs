@@ -21,7 +21,7 @@ use crate::os::log::{self, Log, message_id};
 use crate::os::{notify, orphans, process};
 use crate::path::generation::{Generation, GenerationError, LAST_MOMENT, LAST_WORDS};
 use crate::path::listen::{self, ListenError, Listening};
-use crate::path::{accept, handoff};
+use crate::path::{accept, handoff, overtime};
 use crate::roles::wrapper::{Program, WrapError};
 use crate::state::reload_requests::Kind;
 
@@ -167,6 +167,7 @@ async fn serve(
     spawn(&mut tasks, "handoff::keep_doing", handoff::keep_doing(intake.clone()));
     let acknowledgements = handoff::keep_taking_acknowledgements(intake.clone());
     spawn(&mut tasks, "handoff::keep_taking_acknowledgements", acknowledgements);
+    spawn(&mut tasks, "overtime::keep_watching", overtime::keep_watching(intake.clone()));
     spawn(&mut tasks, "reload::keep_reloading", reload::keep_reloading(control.clone()));
     spawn(&mut tasks, "signals::keep_passing", orders.keep_passing(intake.state.clone()));
     let mut status = Ok(exit_code::SUCCESS);

@@ -1,8 +1,10 @@
 //! Checks of a valid configuration against the machine: missing files, directories and users. Certificates
 //! and keys are checked as files only.
 
+mod token_tables;
 mod wrap;
 
+use std::borrow::Cow;
 use std::env;
 use std::fmt;
 use std::fs::{self, File};
@@ -32,7 +34,7 @@ pub struct Problem {
     /// The error.
     pub text: String,
     /// Advice to the user.
-    pub help: &'static str,
+    pub help: Cow<'static, str>,
 }
 
 /// Severity of a finding.
@@ -69,7 +71,7 @@ impl Config {
         }
         match self.target() {
             Target::Static(TargetAddr::Unix(path)) => found.socket_path("target", path),
-            Target::Tokens(tokens) => found.tokens(&tokens.plugin),
+            Target::Tokens(tokens) => found.tokens(&tokens.plugin, self.record.is_some()),
             Target::Static(TargetAddr::Tcp { .. }) | Target::Demo | Target::Wrapped(_) => {}
         }
         if let Some(wrap) = self.program() {
@@ -114,8 +116,14 @@ impl Config {
 struct Problems(Vec<Problem>);
 
 impl Problems {
-    fn add(&mut self, severity: Severity, key: &'static str, text: String, help: &'static str) {
-        self.0.push(Problem { severity, key, text, help });
+    fn add(
+        &mut self,
+        severity: Severity,
+        key: &'static str,
+        text: String,
+        help: impl Into<Cow<'static, str>>,
+    ) {
+        self.0.push(Problem { severity, key, text, help: help.into() });
     }
 
     fn listeners(&mut self, listeners: &[ListenAddr]) {
@@ -187,7 +195,7 @@ impl Problems {
 
     /// A missing token file or directory of sockets is a warning: it may be created later, as in the
     /// original. Until then clients are refused.
-    fn tokens(&mut self, plugin: &TokenPlugin) {
+    fn tokens(&mut self, plugin: &TokenPlugin, are_recorded: bool) {
         const KEY: &str = "token.source";
         match plugin {
             TokenPlugin::File(path) | TokenPlugin::ReadOnlyFile(path) if path.is_dir() => {
@@ -196,6 +204,7 @@ impl Problems {
             TokenPlugin::File(path) | TokenPlugin::ReadOnlyFile(path) => {
                 self.file(KEY, path, Severity::Warning);
             }
+            TokenPlugin::Table(path) => self.token_tables(KEY, path, are_recorded),
             TokenPlugin::FileName(path) => self.directory(KEY, path, Severity::Error),
             TokenPlugin::SocketDirectory(path) => self.directory(KEY, path, Severity::Warning),
             TokenPlugin::Jwt(path) => self.file(KEY, path, Severity::Warning),

@@ -10,7 +10,9 @@ mod tests;
 
 use std::path::Path;
 
-use super::path::{read_text, relative_to};
+use serde::de::DeserializeOwned;
+
+use super::path::{read_text, relative_to, utf8_text};
 use super::rules;
 use super::top::{Config, instance_name};
 pub use error::FileError;
@@ -48,4 +50,12 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, FileError> {
         Err(error) => Problem::from_toml(&error, text),
     };
     Err(problem.in_text(path, text))
+}
+
+/// Parses `content` as the content of another TOML file of the administrator's, at `path`. Errors show no line, as
+/// each may hold a secret, and no name that is not a known one.
+pub(crate) fn parse_secret<T: DeserializeOwned>(content: &[u8], path: &Path) -> Result<T, FileError> {
+    let text = utf8_text(content).map_err(|problem| FileError::whole(path, problem))?;
+    let read = toml::from_str(text);
+    read.map_err(|error| Problem::from_toml(&error, text).without_names().in_text(path, text).without_line())
 }

@@ -101,9 +101,13 @@ pub(super) fn read_text(path: &Path, limit: u64) -> Result<String, String> {
     if bytes.len() as u64 > limit {
         return Err(format!("is longer than {limit} bytes"));
     }
-    String::from_utf8(bytes).map_err(|error| {
-        let line =
-            error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count();
+    utf8_text(&bytes).map(str::to_owned)
+}
+
+/// Returns the content of a file as text. The error is a sentence without the file name.
+pub(super) fn utf8_text(content: &[u8]) -> Result<&str, String> {
+    std::str::from_utf8(content).map_err(|error| {
+        let line = content[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
         format!("is not UTF-8 text (line {})", line + 1)
     })
 }

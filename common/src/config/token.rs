@@ -29,15 +29,16 @@ const API_JSON: &str = "JSONTokenApi";
 #[command(next_help_heading = "Target")]
 pub(super) struct TokenTable {
     /// Look up the target by the client's token: `TokenFile`, `ReadOnlyTokenFile`, `TokenFileName`,
-    /// `UnixDomainSocketDirectory`, `BaseTokenAPI`, `JSONTokenApi`, `JWTTokenApi`, `TokenRedis`, or an
-    /// external plugin.
+    /// `UnixDomainSocketDirectory`, `BaseTokenAPI`, `JSONTokenApi`, `JWTTokenApi`, `TokenRedis`, `TokenTable`, or
+    /// an external plugin.
     ///
     /// Clients send the token in the path, as in `/websockify?token=abc`. Clients without a valid token are
     /// refused.
     ///
     /// `TokenFile` and `ReadOnlyTokenFile` read a file with lines `token: host:port` or `token:
     /// unix_socket:/path`, or a directory of such files. `TokenFileName` reads a directory of files, each
-    /// named by its token and containing the target. `UnixDomainSocketDirectory` uses a directory of unix
+    /// named by its token and containing the target. `TokenTable` reads a TOML file, or a directory of such files,
+    /// with a table for each token, which says where it leads, for how long and to whom. `UnixDomainSocketDirectory` uses a directory of unix
     /// sockets, each named by its token. `JWTTokenApi` verifies JSON Web Tokens with the key in a file (PEM,
     /// or a shared secret in base64url); their claims `host` and `port` are the target. Changes of these
     /// files take effect with the next connection. `TokenRedis` queries a Redis server, given as
@@ -148,6 +149,8 @@ pub enum TokenPlugin {
     ReadOnlyFile(PathBuf),
     /// A directory of files, each named by its token and containing the target.
     FileName(PathBuf),
+    /// A TOML file with a table for each token, or a directory of such files.
+    Table(PathBuf),
     /// A directory of unix sockets, each named by its token.
     SocketDirectory(PathBuf),
     /// A service that answers `host:port`.
@@ -191,8 +194,8 @@ words! {
 }
 
 impl TokenPlugin {
-    /// Names of the built-in plugins, as in the original.
-    pub const NAMES: [&'static str; 8] = [
+    /// Names of the built-in plugins, as in the original but for `TokenTable`.
+    pub const NAMES: [&'static str; 9] = [
         "TokenFile",
         "ReadOnlyTokenFile",
         "TokenFileName",
@@ -201,6 +204,7 @@ impl TokenPlugin {
         API_JSON,
         "JWTTokenApi",
         "TokenRedis",
+        "TokenTable",
     ];
 
     /// Creates the plugin `name`, given with or without its module, from its source. Relative paths start at
@@ -221,6 +225,10 @@ impl TokenPlugin {
         match bare {
             "TokenFile" => path("TokenFile", lines).map(Self::File),
             "ReadOnlyTokenFile" => path("ReadOnlyTokenFile", lines).map(Self::ReadOnlyFile),
+            "TokenTable" => {
+                path("TokenTable", "a TOML file with a table for each token, or a directory of such files")
+                    .map(Self::Table)
+            }
             "TokenFileName" => path("TokenFileName", "a directory of files").map(Self::FileName),
             "UnixDomainSocketDirectory" => {
                 path("UnixDomainSocketDirectory", "a directory of sockets").map(Self::SocketDirectory)
@@ -250,13 +258,14 @@ impl TokenPlugin {
         }
     }
 
-    /// Name of the plugin, as in the original.
+    /// Name of the plugin.
     #[must_use]
     pub fn name(&self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
             Self::File(_) => "TokenFile",
             Self::ReadOnlyFile(_) => "ReadOnlyTokenFile",
             Self::FileName(_) => "TokenFileName",
+            Self::Table(_) => "TokenTable",
             Self::SocketDirectory(_) => "UnixDomainSocketDirectory",
             Self::TextApi(_) => API_TEXT,
             Self::JsonApi(_) => API_JSON,
@@ -273,12 +282,19 @@ impl TokenPlugin {
             Self::File(path)
             | Self::ReadOnlyFile(path)
             | Self::FileName(path)
+            | Self::Table(path)
             | Self::SocketDirectory(path)
             | Self::Jwt(path) => path.as_os_str(),
             Self::TextApi(template) | Self::JsonApi(template) => OsStr::new(template.text.reveal()),
             Self::Redis(redis) => OsStr::new(redis.text().reveal()),
             Self::External { source, .. } => OsStr::new(source.as_ref()?.reveal()),
         })
+    }
+
+    /// Whether tokens can have policies, which may depend on the origin of a page.
+    #[must_use]
+    pub fn has_policies(&self) -> bool {
+        matches!(self, Self::Table(_))
     }
 
     /// Whether the source contains a password.
@@ -299,7 +315,7 @@ mod tests {
     use crate::config::path::relative_to;
 
     /// Every built-in plugin with a valid source.
-    const SOURCES: [(&str, &str, &str); 8] = [
+    const SOURCES: [(&str, &str, &str); 9] = [
         ("TokenFile", "x", "/directory/x"),
         ("ReadOnlyTokenFile", "x", "/directory/x"),
         ("TokenFileName", "x", "/directory/x"),
@@ -308,6 +324,7 @@ mod tests {
         ("JSONTokenApi", "https://h:1/%s?a=%%20", "https://h:1/%s?a=%%20"),
         ("JWTTokenApi", "key.pem", "/directory/key.pem"),
         ("TokenRedis", "h:1", "h:1"),
+        ("TokenTable", "x", "/directory/x"),
     ];
 
     fn plugin(name: &str, source: Option<&str>) -> Result<TokenPlugin, PluginError> {

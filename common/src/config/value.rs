@@ -12,7 +12,7 @@ use serde::de::{
 use serde::{Serialize, Serializer};
 
 /// Separates the message from the help text. Errors pass through serde as one string.
-pub(super) const HELP: &str = "\nhelp: ";
+pub(crate) const HELP: &str = "\nhelp: ";
 
 /// Precedes the name of the offending key in such a message, if the error is about a table.
 pub(super) const KEY: &str = "\nkey: ";

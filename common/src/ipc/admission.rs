@@ -1,6 +1,5 @@
 //! Messages between a gateway, which asks for admission, and the connector, which decides and dials.
 
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -34,8 +33,8 @@ messages! {
             target: OwnedFd [fd],
             /// Host name of the target, for TLS; `None` for a unix socket.
             host: Option<String>,
-            /// Maximum duration of the session; `None` for unlimited.
-            lifetime: Option<Duration>,
+            /// Terms of the session that are not those of the instance.
+            terms: SessionTerms,
         } lost id,
         /// The page may be sent.
         GRANTED = 2 in Serving: Granted(id: ConnectionId),
@@ -47,6 +46,17 @@ messages! {
             refusal: Refusal,
         },
     }
+}
+
+/// Terms of a session that its gateway enforces.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionTerms {
+    /// Maximum duration of the session; `None` for unlimited.
+    pub lifetime: Option<Duration>,
+    /// Time without data after which the session ends; `None` for `timeouts.idle`.
+    pub idle: Option<Duration>,
+    /// Whether the session is recorded; `None` for what the instance does.
+    pub record: Option<bool>,
 }
 
 /// A request for admission.
@@ -61,8 +71,6 @@ pub struct AdmissionRequest {
 /// Facts about a client's request, according to its gateway.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientFacts {
-    /// The client's address according to its proxies, which must be trusted. The port is 0 if they don't tell it.
-    pub vouched: Option<SocketAddr>,
     /// The token, if there is one.
     pub token: Option<Secret>,
     /// Requested header fields, the first of each name.

@@ -1,6 +1,5 @@
 //! Messages between the supervisor and the connector.
 
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -108,8 +107,6 @@ pub const MAX_SETTLED: usize = 1024;
 pub struct Dialled {
     /// The connection for which it was dialled.
     pub id: ConnectionId,
-    /// The client's address according to its proxies, if it differs from that of the connection.
-    pub vouched: Option<SocketAddr>,
     /// The target.
     pub target: String,
     /// The session uses TLS to the target.
@@ -118,6 +115,8 @@ pub struct Dialled {
     pub failure: Option<String>,
     /// Time until the target was connected, if it was.
     pub connect: Option<Duration>,
+    /// Maximum duration of the session; `None` for unlimited.
+    pub lifetime: Option<Duration>,
     /// The authenticated user.
     pub user: Option<String>,
     /// Keyed hash of the client's token: equal for equal tokens, and useless as a token.

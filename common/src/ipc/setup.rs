@@ -17,8 +17,7 @@ use super::wire;
 use crate::addr::TargetAddr;
 use crate::config::site::{HostPattern, OriginPattern};
 use crate::config::token::{TokenFrom, TokenRefusal};
-use crate::config::{Limits, Proxy, Sandbox, Secret, SuiteNumber, Timeouts};
-use crate::networks::Networks;
+use crate::config::{Limits, Sandbox, Secret, SuiteNumber, Timeouts};
 use crate::sys::memory_file;
 use crate::ticket::Key;
 
@@ -46,8 +45,6 @@ pub struct GatewaySetup {
     pub target_tls: Option<TargetTlsTerms>,
     /// Facts about clients that the connector needs.
     pub inquiry: Inquiry,
-    /// Proxies that vouch for the addresses of their clients.
-    pub proxy: Proxy,
     /// How to refuse clients without a valid token.
     pub token_refusal: TokenRefusal,
     /// Forward text messages instead of rejecting them.
@@ -143,8 +140,6 @@ pub struct ConnectorSetup {
     pub auth_for_pages: bool,
     /// The hosts and the pages of the instance.
     pub site: SiteTerms,
-    /// Proxies that vouch for the addresses of their clients.
-    pub trusted: Networks,
     /// Limits on resources that clients use. A connection may be granted as many pages as it may send
     /// requests.
     pub limits: Limits,
@@ -153,6 +148,8 @@ pub struct ConnectorSetup {
     /// How long clients wait for a target that a program is being started for.
     /// `SupervisorToConnector::Program` tells the state of the program.
     pub startup: Option<Duration>,
+    /// Sessions are recorded, unless the policy of a token says otherwise.
+    pub record: bool,
     /// Sessions use TLS to the target, which the log line mentions.
     pub target_tls: bool,
     /// Try IPv6 addresses first.
@@ -176,7 +173,10 @@ impl ConnectorSetup {
         auth || match &self.destination {
             Destination::Target(_) | Destination::Program { .. } => false,
             Destination::Tokens(lookup) => match lookup {
-                TokenLookup::Lines | TokenLookup::FileNames | TokenLookup::SocketDirectory(_) => false,
+                TokenLookup::Lines
+                | TokenLookup::FileNames
+                | TokenLookup::Tables
+                | TokenLookup::SocketDirectory(_) => false,
                 TokenLookup::Jwt | TokenLookup::Redis(_) | TokenLookup::Api(_) | TokenLookup::External(_) => {
                     true
                 }
@@ -242,6 +242,8 @@ pub enum TokenLookup {
     Lines,
     /// Names of [`TokenFiles`], each containing a target.
     FileNames,
+    /// TOML in [`TokenFiles`], with a table for each token.
+    Tables,
     /// The unix sockets beneath this directory.
     SocketDirectory(PathBuf),
     /// Signed tokens. The key is the one file of [`TokenFiles`].

@@ -2,7 +2,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use super::admission::{ConnectorToGateway, Header, Refusal, Reply};
+use super::admission::{ConnectorToGateway, Header, Refusal, Reply, SessionTerms};
 use super::channel::{Channel, ChannelError};
 use super::connector::SupervisorToConnector;
 use super::directions::{DIRECTIONS, Direction};
@@ -110,15 +110,9 @@ fn the_encoding_of_released_messages_is_unchanged() {
     assert_eq!(plugin(PluginKind::Admission(2)), [1, 4, 1, 2]);
     let refusal = Refusal::LookupFailed;
     assert_eq!(bytes(&ConnectorToGateway::Refused { id, refusal }), [1, 3, 7, 7]);
-    let lines = vec![LogLine {
-        severity: Severity::Info,
-        connection: None,
-        vouched: None,
-        text: "ok".into(),
-        event: None,
-    }];
+    let lines = vec![LogLine { severity: Severity::Info, connection: None, text: "ok".into(), event: None }];
     let lines = LogLines { dropped: 2, lines, marks: String::new() };
-    assert_eq!(bytes(&LogMessage::Lines(lines)), [1, 1, 2, 1, 1, 0, 0, 2, b'o', b'k', 0, 0]);
+    assert_eq!(bytes(&LogMessage::Lines(lines)), [1, 1, 2, 1, 1, 0, 2, b'o', b'k', 0, 0]);
 }
 
 #[test]
@@ -135,7 +129,8 @@ fn a_lost_descriptor_names_its_connection() {
     assert_eq!(lost(&SupervisorToGateway::Recording { id, file: some_fd() }).unwrap(), id);
     for lifetime in [None, Some(Duration::from_secs(1))] {
         let host = Some("localhost".into());
-        let connected = ConnectorToGateway::Connected { id, target: some_fd(), host, lifetime };
+        let terms = SessionTerms { lifetime, ..SessionTerms::default() };
+        let connected = ConnectorToGateway::Connected { id, target: some_fd(), host, terms };
         assert_eq!(lost(&connected).unwrap(), id);
     }
     assert!(matches!(lost(&SupervisorToGateway::Setup(some_fd())), Err(WireError::Descriptor)));

@@ -64,6 +64,7 @@ fn named(config: &Config) -> Vec<(&'static str, &Path)> {
             TokenPlugin::File(path)
             | TokenPlugin::ReadOnlyFile(path)
             | TokenPlugin::FileName(path)
+            | TokenPlugin::Table(path)
             | TokenPlugin::SocketDirectory(path)
             | TokenPlugin::Jwt(path) => named.push(("token.source", path)),
             TokenPlugin::TextApi(_)

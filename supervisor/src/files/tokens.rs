@@ -22,7 +22,7 @@ use common::config::token::TokenPlugin;
 use common::config::{Config, Target};
 use common::ipc::setup::{self, TokenFile, TokenFiles};
 use common::sys::memory_file::MAX_BYTES;
-use common::tokens;
+use common::tokens::{self, table};
 use nix::fcntl::OFlag;
 use nix::time::{ClockId, clock_gettime};
 use rustix::fs::{Stat, fstat};
@@ -72,6 +72,8 @@ struct Look {
     path: PathBuf,
     /// The names of files are tokens, which are not shown.
     hides_names: bool,
+    /// The files are checked, and one with an error counts as unchanged.
+    are_tables: bool,
     /// Where targets are in the files, if their sockets are offered to the connector.
     targets: Option<Form>,
     /// The sockets that root may connect to, and their numbers.
@@ -89,6 +91,8 @@ enum Form {
     Lines,
     /// In each file, whose name is the token.
     Files,
+    /// In tables of TOML, one for each token.
+    Tables,
 }
 
 /// Result of a look.
@@ -117,6 +121,7 @@ impl TokenSource {
                 TokenPlugin::File(path)
                 | TokenPlugin::ReadOnlyFile(path)
                 | TokenPlugin::FileName(path)
+                | TokenPlugin::Table(path)
                 | TokenPlugin::Jwt(path) => Some(path.clone()),
                 // The connector itself opens the socket that a token names.
                 TokenPlugin::SocketDirectory(_) => None,
@@ -137,6 +142,7 @@ impl TokenSource {
                 what,
                 path,
                 hides_names,
+                are_tables: matches!(form(config), Some(Form::Tables)),
                 targets: form(config).filter(|_| named.are_offered),
                 numbers: named.numbers(),
                 next_number: named.next,
@@ -207,6 +213,35 @@ impl Look {
         path.display().to_string()
     }
 
+    fn complaint(&self, shown: &str, why: &dyn Display) -> String {
+        format!("cannot read the {} in {shown}: {why}", self.what)
+    }
+
+    /// Reads the file at `path`, which is `shown` in the log.
+    fn file(&self, path: &Path, shown: String, room: usize) -> Result<TokenFile, String> {
+        let (content, stat) = read(path, room).map_err(|error| self.complaint(&shown, &error))?;
+        if self.are_tables {
+            table::parse(&content, path).map_err(|error| match error.text_and_help() {
+                (text, Some(help)) => format!("not using {text} ({help})"),
+                (text, None) => format!("not using {text}"),
+            })?;
+        }
+        let names_sockets = !self.sockets_in(&content).is_empty();
+        let distrust = if names_sockets { distrust(path, &shown, &stat) } else { None };
+        Ok(TokenFile { path: path.to_string_lossy().into_owned(), shown, content, distrust })
+    }
+
+    /// The unix sockets that the content of a file names, if they are offered to the connector.
+    fn sockets_in(&self, content: &[u8]) -> Vec<PathBuf> {
+        self.targets.map_or_else(Vec::new, |form| sockets_in(content, form))
+    }
+
+    /// The file at `path` as it was read last.
+    fn before(&self, path: &Path) -> Option<&TokenFile> {
+        let path = path.to_string_lossy();
+        self.known.as_ref()?.files.files.iter().find(|file| *file.path == *path)
+    }
+
     /// Reads the files if they have changed.
     fn news(&mut self) -> Option<Arc<FileContent>> {
         let stamps = stamps(&self.path).map_err(|error| error.to_string());
@@ -239,6 +274,7 @@ fn form(config: &Config) -> Option<Form> {
     match &tokens.plugin {
         TokenPlugin::File(_) | TokenPlugin::ReadOnlyFile(_) => Some(Form::Lines),
         TokenPlugin::FileName(_) => Some(Form::Files),
+        TokenPlugin::Table(_) => Some(Form::Tables),
         TokenPlugin::Jwt(_)
         | TokenPlugin::SocketDirectory(_)
         | TokenPlugin::TextApi(_)
@@ -253,6 +289,10 @@ fn sockets_in(content: &[u8], form: Form) -> Vec<PathBuf> {
     let targets: Vec<_> = match form {
         Form::Lines => tokens::lines(content).filter_map(|line| Some(line.ok()??.1)).collect(),
         Form::Files => tokens::whole(content).into_iter().collect(),
+        Form::Tables => {
+            let tokens = table::parse(content, Path::new("")).unwrap_or_default();
+            tokens.into_values().flat_map(|policy| policy.target).collect()
+        }
     };
     let path = |target| match target {
         TargetAddr::Unix(path) => Some(path),
@@ -305,35 +345,35 @@ fn may_change_unseen(stamps: &Stamps) -> bool {
 impl FileContent {
     fn read(look: &Look, stamps: &Stamps) -> Self {
         let mut known = Self::default();
-        let complain =
-            |shown: &str, why: &dyn Display| format!("cannot read the {} in {shown}: {why}", look.what);
         let found = match stamps {
             Ok(found) => found,
             Err(error) => {
                 known.files.unreadable = true;
-                known.complaints.push(complain(&format!("{:?}", look.path), error));
+                known.complaints.push(look.complaint(&format!("{:?}", look.path), error));
                 return known;
             }
         };
         let mut room = MAX_TOTAL_BYTES;
         for (path, stamp) in found {
-            let shown = look.shown(path, stamp);
-            match read(path, room) {
-                Ok((content, stat)) => {
-                    let sockets = look.targets.map_or_else(Vec::new, |form| sockets_in(&content, form));
-                    let distrust = if sockets.is_empty() { None } else { distrust(path, &shown, &stat) };
-                    if distrust.is_none() {
-                        known.files.sockets.extend(sockets.into_iter().map(|path| (path, 0)));
+            let file = match look.file(path, look.shown(path, stamp), room) {
+                Ok(file) => file,
+                Err(complaint) => {
+                    known.complaints.push(complaint);
+                    match look.before(path).filter(|_| look.are_tables) {
+                        Some(before) => before.clone(),
+                        None => continue,
                     }
-                    let path = path.to_string_lossy().into_owned();
-                    // Everything that is sent counts, but for sockets, which take less room than their lines.
-                    let taken =
-                        content.len() + path.len() + shown.len() + distrust.as_ref().map_or(0, String::len);
-                    room = room.saturating_sub(taken);
-                    known.files.files.push(TokenFile { path, shown, content, distrust });
                 }
-                Err(error) => known.complaints.push(complain(&shown, &error)),
+            };
+            if file.distrust.is_none() {
+                let sockets = look.sockets_in(&file.content);
+                known.files.sockets.extend(sockets.into_iter().map(|path| (path, 0)));
             }
+            // Everything that is sent counts, but for sockets, which take less room than their lines.
+            let TokenFile { path, shown, content, distrust } = &file;
+            let taken = content.len() + path.len() + shown.len() + distrust.as_ref().map_or(0, String::len);
+            room = room.saturating_sub(taken);
+            known.files.files.push(file);
         }
         known.files.unreadable = known.files.files.is_empty() && !known.complaints.is_empty();
         known

@@ -68,8 +68,7 @@ pub(crate) async fn hand_over(intake: &Intake, id: ConnectionId) {
         }
         // The connection counts for its gateway while the message is on its way.
         let (number, pid) = (generation.number, gateway.peer.pid);
-        let trusted = &generation.config.proxy.trusted;
-        let offered = state.connections.borrow_mut().offer(id, number, gateway.id, pid, trusted);
+        let offered = state.connections.borrow_mut().offer(id, number, gateway.id, pid);
         let Some((client, socket)) = offered else { return };
         let ticket = generation.mint.ticket(id, gateway.id, client);
         gateway.given.set(gateway.given.get() + 1);
@@ -144,7 +143,8 @@ fn carry_out(intake: &Rc<Intake>, todo: Todo) {
     intake.state.room.notify_waiters();
 }
 
-fn find(intake: &Intake, id: GatewayId) -> Option<(Rc<Generation>, Rc<Gateway>)> {
+/// The gateway with this number, and its generation.
+pub(super) fn find(intake: &Intake, id: GatewayId) -> Option<(Rc<Generation>, Rc<Gateway>)> {
     intake.generations.all().into_iter().find_map(|generation| {
         let gateway = generation.pool.all().into_iter().find(|gateway| gateway.id == id)?;
         Some((generation, gateway))

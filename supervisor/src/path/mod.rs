@@ -7,5 +7,6 @@ pub(crate) mod handoff;
 pub(crate) mod intake;
 pub(crate) mod listen;
 pub(crate) mod listeners;
+pub(crate) mod overtime;
 mod pool;
 mod reports;

@@ -6,6 +6,7 @@ use common::log::Escaped;
 use tokio::task::spawn_local;
 
 use super::generation::Generation;
+use super::overtime;
 use crate::os::log::message_id;
 use crate::roles::host::{Event, Host};
 use crate::roles::peer::Fault;
@@ -64,8 +65,7 @@ impl Generation {
         let program = self.program.as_deref();
         let mut todo = Todo::default();
         for dialled in all {
-            let client =
-                state.connections.borrow().client_of_generation(dialled.id, dialled.vouched, self.number);
+            let client = state.connections.borrow().client_of_generation(dialled.id, self.number);
             let ClientLookup::Client(client) = client else { continue };
             if is_logged {
                 log_dialled(dialled, &client, program);
@@ -88,13 +88,18 @@ impl Generation {
             let escaped = |text: &Option<String>| text.as_deref().map(|text| Escaped(text).to_string());
             let opening = Opening {
                 target,
-                vouched: dialled.vouched,
                 user: escaped(&dialled.user),
                 auth_method: self.auth_method(),
                 token: escaped(&dialled.token),
                 connect: dialled.connect,
             };
-            todo.and(state.connections.borrow_mut().dialled(dialled.id, self.number, opening));
+            let mut connections = state.connections.borrow_mut();
+            todo.and(connections.dialled(dialled.id, self.number, opening));
+            if let Some(lifetime) = dialled.lifetime {
+                let closing = self.config.timeouts.close_handshake + overtime::GRACE;
+                connections.limit(dialled.id, lifetime.saturating_add(closing));
+                state.limited.notify_one();
+            }
         }
         state.leave(todo);
     }

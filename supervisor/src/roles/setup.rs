@@ -129,13 +129,13 @@ impl Setups {
         let connector = Box::new(ConnectorSetup {
             run_as,
             sandbox: config.sandbox,
-            trusted: config.proxy.trusted.clone(),
             auth: config.auth.iter().map(|auth| auth_terms(&auth.plugin, config)).collect(),
             auth_for_pages: config.asks_for_pages(),
             site: site_terms(config),
             limits: config.limits,
             destination,
             startup: config.program().filter(|_| !is_moved(config)).map(|program| program.start_timeout),
+            record: config.record.is_some(),
             target_tls: config.target_tls.is_some(),
             prefer_ipv6: config.prefer_ipv6,
             timeouts: config.timeouts,
@@ -180,7 +180,6 @@ fn gateway(
         tls: tls_terms(config)?,
         target_tls: target_tls_terms(config, destination)?,
         inquiry: inquiry(config),
-        proxy: config.proxy.clone(),
         token_refusal: tokens.map_or(TokenRefusal::default(), |tokens| tokens.refusal),
         accept_text: config.text == TextMessages::Accept,
         heartbeat: config.heartbeat,
@@ -288,27 +287,29 @@ pub(crate) fn run_as(
 
 /// The facts that the plugins need, and no others.
 fn inquiry(config: &Config) -> Inquiry {
+    let mut wants_origin = config.origins().is_some();
     let mut inquiry = Inquiry {
         pages: config.asks_for_pages() || !config.hosts.is_empty(),
         site: !config.hosts.is_empty() || config.origins().is_some(),
         ..Inquiry::default()
     };
-    if config.origins().is_some() {
-        inquiry.headers.push("origin".into());
-    }
     if let Target::Tokens(tokens) = config.target() {
         inquiry.token = Some(tokens.from);
         if let TokenPlugin::External { .. } = tokens.plugin {
             (inquiry.head, inquiry.common_name) = (true, true);
         }
+        wants_origin |= tokens.plugin.has_policies();
     }
     for auth in &config.auth {
         match auth.plugin {
             AuthPlugin::Basic(_) => inquiry.headers.push("authorization".into()),
-            AuthPlugin::Origin(_) => inquiry.headers.push("origin".into()),
+            AuthPlugin::Origin(_) => wants_origin = true,
             AuthPlugin::CommonName(_) => inquiry.common_name = true,
             AuthPlugin::External { .. } => (inquiry.head, inquiry.common_name) = (true, true),
         }
+    }
+    if wants_origin {
+        inquiry.headers.push("origin".into());
     }
     inquiry
 }
@@ -410,6 +411,7 @@ pub(crate) fn token_lookup(plugin: &TokenPlugin) -> TokenLookup {
         }),
         TokenPlugin::File(_) | TokenPlugin::ReadOnlyFile(_) => TokenLookup::Lines,
         TokenPlugin::FileName(_) => TokenLookup::FileNames,
+        TokenPlugin::Table(_) => TokenLookup::Tables,
         TokenPlugin::SocketDirectory(path) => TokenLookup::SocketDirectory(path.clone()),
     }
 }

@@ -29,6 +29,8 @@ pub(crate) struct ServiceState {
     pub(crate) todo: PendingTodo,
     /// Notified when a connector has connections to settle.
     pub(crate) to_forget: Notify,
+    /// Notified when a session begins that must end by a certain time.
+    pub(crate) limited: Notify,
     /// Notified when a gateway may have room again.
     pub(crate) room: Notify,
     /// New clients are no longer accepted, and the service ends with the last connection.

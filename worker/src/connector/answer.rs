@@ -3,11 +3,11 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use common::ipc::admission::{AdmissionRequest, ClientFacts, ConnectorToGateway, Refusal};
+use common::ipc::admission::{AdmissionRequest, ConnectorToGateway, Refusal};
 use common::ipc::channel::Channel;
 use common::ipc::connector::Dialled;
 use common::ipc::log::RoleEvent;
-use common::ipc::{ClientAddr, ConnectionId, GatewayId};
+use common::ipc::{ConnectionId, GatewayId};
 use common::ticket::Claims;
 use tokio::time::{timeout, timeout_at};
 
@@ -34,10 +34,7 @@ pub(super) async fn answer(
 ) {
     let AdmissionRequest { ticket, facts } = request;
     let claims = &ticket.claims;
-    let vouched = facts.vouched.map(ClientAddr::Ip);
-    let client = vouched.as_ref().unwrap_or(&claims.client);
-    let proxy = vouched.as_ref().map(|_| &claims.client);
-    let request = ClientRequest { client, proxy, facts: &facts, kind };
+    let request = ClientRequest { client: &claims.client, facts: &facts, kind };
     let answer = match kind {
         RequestKind::Page => match connector.policy.may_browse(&request).await {
             Ok(()) => {
@@ -47,7 +44,7 @@ pub(super) async fn answer(
                     .give_back(claims, connector.setup.limits.keep_alive_requests.get());
                 ConnectorToGateway::Granted(claims.connection)
             }
-            Err(denied) => deny(claims, &facts, &denied),
+            Err(denied) => deny(claims, &denied),
         },
         RequestKind::Session => connect(&connector, claims, &request, &answering).await,
     };
@@ -78,66 +75,79 @@ async fn connect(
 ) -> ConnectorToGateway {
     let id = claims.connection;
     let by_root = connector.by_root(id);
-    let (target, grant) = match admit(connector, request, by_root).await {
+    let (targets, grant) = match admit(connector, request, by_root).await {
         Ok(admitted) => admitted,
-        Err(denied) => return deny(claims, request.facts, &denied),
+        Err(denied) => return deny(claims, &denied),
     };
     let token = request.facts.token.as_ref();
     let began = Instant::now();
-    let deadline = began + connector.policy.patience(&target) + connector.setup.timeouts.connect;
-    let dialled = tokio::select! {
-        biased;
-        () = answering.given_up() => Err(DialError::GivenUp),
-        dialled = async {
-            let turn = connector.turns.take(target.to_string(), request.client);
-            let turn = timeout_at(deadline.into(), turn).await.map_err(|_| DialError::NoTurn)?;
-            // The turn ends before the answer is sent: a gateway that does not read must not delay other
-            // clients.
-            connector.policy.dial(&target, &connector.setup, deadline.into(), Rc::new(turn), by_root).await
-        } => dialled,
-    };
-    if dialled.is_ok() {
-        connector.spent.borrow_mut().spend(id);
-    }
-    connector.report_dialled(Dialled {
-        id,
-        vouched: request.facts.vouched,
-        target: bounded(target.shown()),
-        secured: connector.setup.target_tls,
-        failure: dialled.as_ref().err().map(|error| bounded(error.to_string())),
-        connect: dialled.is_ok().then(|| began.elapsed()),
-        user: grant.user.clone().map(bounded),
-        token: token.map(|token| connector.setup.token_key.fingerprint(token.reveal().as_bytes())),
-    });
-    match dialled {
-        Ok(socket) => {
-            let host = target.host().map(str::to_owned);
-            ConnectorToGateway::Connected { id, target: socket, host, lifetime: grant.lifetime }
+    let patience = targets.iter().map(|target| connector.policy.patience(target)).max().unwrap_or_default();
+    let last = began + patience + connector.setup.timeouts.connect;
+    let mut refusal = Refusal::Unreachable;
+    let mut left = u32::try_from(targets.len()).unwrap_or(u32::MAX);
+    for target in &targets {
+        // Each target that is left has its share of the time that is left.
+        let deadline = Instant::now() + last.saturating_duration_since(Instant::now()) / left;
+        left -= 1;
+        let dialled = tokio::select! {
+            biased;
+            () = answering.given_up() => Err(DialError::GivenUp),
+            dialled = async {
+                let turn = connector.turns.take(target.to_string(), &claims.client);
+                let turn = timeout_at(deadline.into(), turn).await.map_err(|_| DialError::NoTurn)?;
+                // The turn ends before the answer is sent: a gateway that does not read must not delay other
+                // clients.
+                connector.policy.dial(target, &connector.setup, deadline.into(), Rc::new(turn), by_root).await
+            } => dialled,
+        };
+        if dialled.is_ok() {
+            connector.spent.borrow_mut().spend(id);
         }
-        Err(error) => refused(id, error.refusal()),
+        connector.report_dialled(Dialled {
+            id,
+            target: bounded(target.shown()),
+            secured: connector.setup.target_tls,
+            failure: dialled.as_ref().err().map(|error| bounded(error.to_string())),
+            connect: dialled.is_ok().then(|| began.elapsed()),
+            lifetime: grant.terms.lifetime,
+            user: grant.user.clone().map(bounded),
+            token: token.map(|token| connector.setup.token_key.fingerprint(token.reveal().as_bytes())),
+        });
+        match dialled {
+            Ok(socket) => {
+                let host = target.host().map(str::to_owned);
+                return ConnectorToGateway::Connected { id, target: socket, host, terms: grant.terms };
+            }
+            Err(error) => {
+                refusal = error.refusal();
+                if matches!(error, DialError::GivenUp) {
+                    break;
+                }
+            }
+        }
     }
+    refused(id, refusal)
 }
 
-/// Applies the policy. Returns the target and the terms of the session.
+/// Applies the policy. Returns the targets and the terms of the session.
 async fn admit(
     connector: &Rc<Connector>,
     request: &ClientRequest<'_>,
     by_root: Option<ForConnection<'_>>,
-) -> Result<(Target, Grant), Denied> {
+) -> Result<(Vec<Target>, Grant), Denied> {
     let mut grant = connector.policy.authenticate(request).await?;
     if connector.policy.reads_files() {
         connector.catch_up();
     }
-    let target = connector.policy.target(request, &mut grant, by_root).await?;
-    Ok((target, grant))
+    let targets = connector.policy.targets(request, &mut grant, by_root).await?;
+    Ok((targets, grant))
 }
 
 /// Logs why a client is refused. Its ticket stays spent, so that a gateway can't try many passwords with it:
 /// a client that may retry does so on another connection.
-fn deny(claims: &Claims, facts: &ClientFacts, denied: &Denied) -> ConnectorToGateway {
+fn deny(claims: &Claims, denied: &Denied) -> ConnectorToGateway {
     let event = denied.event().map(RoleEvent::as_str);
-    let vouched = facts.vouched.map(|client| client.to_string());
-    tracing::info!(connection = claims.connection.0, vouched = vouched.as_deref(), event, "{denied}");
+    tracing::info!(connection = claims.connection.0, event, "{denied}");
     refused(claims.connection, denied.refusal())
 }
 

@@ -1,14 +1,17 @@
 //! The permissions of a client so far.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-/// What the plugins that have accepted the client say about its session.
+use common::ipc::admission::SessionTerms;
+use common::tokens::policy::TokenPolicy;
+
+/// What the plugins that have accepted the client, and the policy of its token, say about its session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Grant {
-    /// Maximum duration of the session; `None` for unlimited.
+    /// The user, if one is known.
     pub(super) user: Option<String>,
-    /// Longest duration of the session; unlimited if absent.
-    pub(super) lifetime: Option<Duration>,
+    /// Terms of the session that its gateway enforces.
+    pub(super) terms: SessionTerms,
 }
 
 impl Grant {
@@ -19,7 +22,14 @@ impl Grant {
 
     /// Limits the duration of the session. The shortest limit wins.
     pub(super) fn limit(&mut self, lifetime: Option<Duration>) {
-        self.lifetime = self.lifetime.into_iter().chain(lifetime).min();
+        self.terms.lifetime = self.terms.lifetime.into_iter().chain(lifetime).min();
+    }
+
+    /// Takes the terms of a token's policy, for a session that begins at the time `now`.
+    pub(super) fn take(&mut self, policy: &TokenPolicy, now: SystemTime) {
+        self.name(policy.user.clone());
+        self.limit(policy.longest(now));
+        (self.terms.idle, self.terms.record) = (policy.idle, policy.record);
     }
 }
 
@@ -35,6 +45,6 @@ mod tests {
             grant.limit(seconds.map(Duration::from_secs));
         }
         assert_eq!(grant.user.as_deref(), Some("b"));
-        assert_eq!(grant.lifetime, Some(Duration::from_secs(3)));
+        assert_eq!(grant.terms.lifetime, Some(Duration::from_secs(3)));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use common::addr::TargetAddr;
 use common::ipc::admission::Refusal;
@@ -11,6 +11,7 @@ use common::ipc::lookup::PluginKind;
 use common::ipc::setup::{ConnectorSetup, Destination, TokenFiles};
 use common::ipc::sockets::SocketName;
 use common::ipc::wrapper::ProgramState;
+use common::tokens::policy::Applicant;
 use tokio::time::Instant;
 
 use super::auth::{AuthError, AuthMethod};
@@ -22,7 +23,7 @@ use super::plugin::ExternalPlugin;
 use super::program::{Startup, WrappedProgram};
 use super::site::{NotOurs, Site};
 use super::target::Target;
-use super::token::{LookupError, TokenSource};
+use super::token::{Found, LookupError, TokenSource};
 use super::turns::Turn;
 
 /// Why root does not connect to a socket that a service, a token or a plugin names.
@@ -34,6 +35,8 @@ pub(super) struct Policy {
     auth: Vec<AuthMethod>,
     auth_for_pages: bool,
     targets: Targets,
+    /// Sessions are recorded, unless the policy of a token says otherwise.
+    records: bool,
     /// State of a program that is started for the targets, if there is one.
     startup: Option<Startup>,
 }
@@ -119,6 +122,7 @@ impl Policy {
             auth: auth.collect::<Result<_, _>>()?,
             auth_for_pages: setup.auth_for_pages,
             targets,
+            records: setup.record,
             startup,
         })
     }
@@ -199,28 +203,41 @@ impl Policy {
         self.ask_about(request, &mut grant, target.as_ref()).await
     }
 
-    /// Determines the target of an authenticated client. Plugins that are asked after the lookup may change
-    /// the grant.
+    /// Determines the targets of an authenticated client, in the order in which they are dialled, and applies the
+    /// policy of its token. Plugins that are asked after the lookup may change the grant.
     ///
     /// # Errors
     ///
     /// The reason why the client gets none, for the log.
-    pub(super) async fn target(
+    pub(super) async fn targets(
         &self,
         request: &ClientRequest<'_>,
         grant: &mut Grant,
         by_root: Option<ForConnection<'_>>,
-    ) -> Result<Target, Denied> {
-        let target = match &self.targets {
-            Targets::One(target) => Target::Address(target.clone()),
-            Targets::Program(program) => Target::Program(program.clone()),
+    ) -> Result<Vec<Target>, Denied> {
+        let targets = match &self.targets {
+            Targets::One(target) => vec![Target::Address(target.clone())],
+            Targets::Program(program) => vec![Target::Program(program.clone())],
             Targets::ByToken(plugin) => {
                 let token = request.facts.token.as_ref().ok_or(Denied::NoToken)?;
-                plugin.lookup(token.reveal(), request, grant, by_root).await?
+                let Found { targets, policy } =
+                    plugin.lookup(token.reveal(), request, grant, by_root).await?;
+                if let Some(policy) = policy {
+                    let applicant = Applicant {
+                        client: request.client,
+                        origin: request.facts.header("origin"),
+                        user: grant.user.as_deref(),
+                        is_recorded: self.records,
+                    };
+                    let now = SystemTime::now();
+                    policy.admits(&applicant, now).map_err(LookupError::from)?;
+                    grant.take(&policy, now);
+                }
+                targets
             }
         };
-        self.ask_about(request, grant, Some(&target)).await?;
-        Ok(target)
+        self.ask_about(request, grant, targets.first()).await?;
+        Ok(targets)
     }
 
     /// Time for which a client waits for the start of a program, in addition to the time for connecting.

@@ -7,7 +7,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use common::ipc::ConnectionId;
-use common::ipc::admission::{AdmissionRequest, ConnectorToGateway, GatewayToConnector, Refusal};
+use common::ipc::admission::{
+    AdmissionRequest, ConnectorToGateway, GatewayToConnector, Refusal, SessionTerms,
+};
 use common::ipc::channel::{Channel, Received};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_local};
@@ -23,8 +25,8 @@ pub struct Admitted {
     pub socket: OwnedFd,
     /// Host name or address of the target, which verifies its TLS certificate; `None` for a unix socket.
     pub host: Option<String>,
-    /// Maximum duration of the session, if an authentication plugin has set one.
-    pub lifetime: Option<Duration>,
+    /// Terms of the session that are not those of the instance.
+    pub terms: SessionTerms,
 }
 
 /// The channel to the connector, and the requests that wait for its answer.
@@ -98,8 +100,8 @@ impl Drop for Connector {
 async fn read(channel: Rc<Channel>, waiting: Rc<PendingRequests>) {
     loop {
         let (id, answer) = match channel.receive_or_lose().await {
-            Ok(Received::Message(ConnectorToGateway::Connected { id, target, host, lifetime })) => {
-                (id, Ok(Some(Admitted { socket: target, host, lifetime })))
+            Ok(Received::Message(ConnectorToGateway::Connected { id, target, host, terms })) => {
+                (id, Ok(Some(Admitted { socket: target, host, terms })))
             }
             Ok(Received::Message(ConnectorToGateway::Granted(id))) => (id, Ok(None)),
             Ok(Received::Message(ConnectorToGateway::Refused { id, refusal })) => (id, Err(refusal)),

@@ -10,7 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use common::ipc::SessionId;
-use common::ipc::admission::{AdmissionRequest, Refusal};
+use common::ipc::admission::{AdmissionRequest, Refusal, SessionTerms};
 use common::ipc::log::RoleEvent;
 use common::ipc::request::Request as RequestSummary;
 use common::ipc::stats::Handshake;
@@ -31,7 +31,6 @@ use super::connections::Connection;
 use super::http::body::Body;
 use super::http::client_facts::client_facts;
 use super::http::error_page::{error_page, error_page_because};
-use super::http::forwarded::{self, ForwardedError};
 use super::http::head::{Bound, Head, Heads, Latest};
 use super::http::refusal::{self, RefusedWith};
 use super::http::request_summary::{TlsTerms, request_summary};
@@ -109,8 +108,8 @@ pub(super) async fn serve(
     .await
 }
 
-/// The client of one connection.
-type Target = (Transport, Option<Duration>);
+/// The target of a session, and the terms of the session that are not those of the instance.
+type Target = (Transport, SessionTerms);
 
 /// Who sends the requests of one connection.
 struct Client {
@@ -129,17 +128,12 @@ struct Client {
 impl Client {
     async fn respond(&self, mut request: Request<Incoming>) -> Response<Body> {
         self.requests.set(self.requests.get() + 1);
-        self.connection.vouch_for(None);
         let head = self.head.get();
         if head.is_http_1_0 {
             *request.version_mut() = Version::HTTP_10;
         }
         let mut response = if let Some(bound) = head.broken {
             self.too_large(head, bound)
-        } else if let Err(error) = self.identify(&request) {
-            let connection = self.connection.id().0;
-            tracing::info!(connection, "a request is refused: {error}");
-            closing(error_page(StatusCode::BAD_REQUEST))
         } else if is_ambiguous(&request) || self.gateway.setup.inquiry.site && has_several_origins(&request) {
             closing(error_page(StatusCode::BAD_REQUEST))
         } else if handshake::is_asked(&request) {
@@ -159,7 +153,6 @@ impl Client {
             }
             tracing::debug!(
                 connection = self.connection.id().0,
-                vouched = self.connection.vouched_text().as_deref(),
                 event = RoleEvent::Answered.as_str(),
                 "{} {} {:?}\" {}",
                 request.method(),
@@ -176,21 +169,6 @@ impl Client {
         response
     }
 
-    /// Finds out whose request it is, if a trusted proxy has sent it.
-    fn identify(&self, request: &Request<Incoming>) -> Result<(), ForwardedError> {
-        if self.is_proxy() {
-            let proxy = &self.gateway.setup.proxy;
-            self.connection.vouch_for(forwarded::client(proxy, None, request.headers())?);
-        }
-        Ok(())
-    }
-
-    /// Whether the requests of the connection are sent by a trusted proxy.
-    fn is_proxy(&self) -> bool {
-        let trusted = &self.gateway.setup.proxy.trusted;
-        !trusted.is_empty() && self.connection.ticket.claims.client.is_in(trusted)
-    }
-
     /// Logs and answers a head that exceeds a limit.
     fn too_large(&self, head: Head, broken: Bound) -> Response<Body> {
         let limits = &self.gateway.setup.limits;
@@ -200,7 +178,6 @@ impl Client {
         };
         tracing::info!(
             connection = self.connection.id().0,
-            vouched = self.connection.vouched_text().as_deref(),
             "the head of a request is too large: {} bytes, {} fields; limits.{key} is {limit}",
             head.bytes,
             head.fields,
@@ -230,11 +207,7 @@ impl Client {
     fn ask(&self, request: &Request<Incoming>) -> AdmissionRequest {
         let inquiry = &self.gateway.setup.inquiry;
         let common_name = self.common_name.as_deref().filter(|_| inquiry.common_name);
-        let (secured, vouched) = (self.tls.is_some(), self.connection.vouched());
-        let mut facts = client_facts(inquiry, request, common_name, secured, vouched);
-        if let Some(asked) = facts.asked.as_mut().filter(|_| self.is_proxy()) {
-            forwarded::correct(&self.gateway.setup.proxy, request.headers(), asked);
-        }
+        let facts = client_facts(inquiry, request, common_name, self.tls.is_some());
         AdmissionRequest { ticket: self.connection.ticket.clone(), facts }
     }
 
@@ -252,7 +225,6 @@ impl Client {
         let reason = reason.map(String::from_utf8_lossy);
         tracing::info!(
             connection = self.connection.id().0,
-            vouched = self.connection.vouched_text().as_deref(),
             event = RoleEvent::Refused.as_str(),
             "{}, message {}",
             status.as_u16(),
@@ -270,13 +242,11 @@ impl Client {
             }
         };
         let connection = self.connection.id().0;
-        let vouched = self.connection.vouched_text();
-        let vouched = vouched.as_deref();
         let kind = if self.tls.is_some() { RoleEvent::SecureWebSocket } else { RoleEvent::PlainWebSocket };
-        tracing::info!(connection, vouched, event = kind.as_str(), "");
+        tracing::info!(connection, event = kind.as_str(), "");
         let path = self.gateway.redaction.path(request);
         if path != "/" {
-            tracing::info!(connection, vouched, event = RoleEvent::Path.as_str(), "{path}");
+            tracing::info!(connection, event = RoleEvent::Path.as_str(), "{path}");
         }
         let target = self.target(self.ask(request)).await;
         let result = target.as_ref().map_or_else(Handshake::from, |_| Handshake::Opened);
@@ -299,7 +269,10 @@ impl Client {
                 RefusedWith::Close(reason) => Err(reason),
             },
         };
-        let observer = if target.is_ok() { self.observer().await } else { None };
+        let observer = match &target {
+            Ok((_, terms)) => self.observer(terms.record).await,
+            Err(_) => None,
+        };
         let upgrade = hyper::upgrade::on(request);
         let terms = self.gateway.session_terms.clone();
         spawn_local(begin_session(self.connection.clone(), upgrade, target, observer, terms));
@@ -312,12 +285,12 @@ impl Client {
         response
     }
 
-    /// The observer of the session, if one is configured.
-    async fn observer(&self) -> Option<Box<Observer>> {
+    /// The observer of the session, if one is configured. `record` is what the session's terms say.
+    async fn observer(&self, record: Option<bool>) -> Option<Box<Observer>> {
         let gateway = &self.gateway;
         let id = self.connection.id();
-        let recording = match gateway.setup.record {
-            true => gateway.recordings.begin(id, self.connection.vouched(), &gateway.outbox).await,
+        let recording = match gateway.setup.record && record != Some(false) {
+            true => gateway.recordings.begin(id, &gateway.outbox).await,
             false => None,
         };
         Observer::new(id, recording, gateway.setup.traffic.then(|| gateway.log.clone()))
@@ -334,22 +307,20 @@ impl Client {
         }
     }
 
-    /// Obtains the target of the session and the maximum duration of the session.
+    /// Obtains the target of the session and the terms of the session.
     async fn target(&self, request: AdmissionRequest) -> Result<Target, Refusal> {
         let gateway = &self.gateway;
         let connector = gateway.connector.borrow().clone().ok_or(Refusal::Overloaded)?;
-        let Admitted { socket, host, lifetime } = tokio::select! {
+        let Admitted { socket, host, terms } = tokio::select! {
             admitted = connector.admit(request, gateway.setup.admission) => admitted?,
             // The connector gives up the dial when the end of the connection is reported.
             () = self.gone() => return Err(Refusal::Unreachable),
         };
         let socket = StreamSocket::new(socket).map_err(|_| Refusal::Overloaded)?;
-        let Some(tls) = &gateway.target_tls else { return Ok((Transport::Plain(socket), lifetime)) };
+        let Some(tls) = &gateway.target_tls else { return Ok((Transport::Plain(socket), terms)) };
         let connected = tls.connect(socket, host.as_deref(), gateway.setup.timeouts.tls_handshake).await;
-        connected.map(|target| (target, lifetime)).map_err(|error| {
-            let vouched = self.connection.vouched_text();
-            let connection = self.connection.id().0;
-            tracing::warn!(connection, vouched = vouched.as_deref(), "TLS with the target failed: {error}");
+        connected.map(|target| (target, terms)).map_err(|error| {
+            tracing::warn!(connection = self.connection.id().0, "TLS with the target failed: {error}");
             Refusal::Unreachable
         })
     }
@@ -383,9 +354,10 @@ fn session(
     let (stream, rest) = io.into_inner().into_parts();
     let client = Transport::from(stream.into_inner());
     Some(match target {
-        Ok((target, lifetime)) => {
+        Ok((target, own)) => {
             let early = [&read_buf, &*rest].concat();
-            Session::with_target(client, target, early, terms).for_at_most(lifetime)
+            let terms = terms.with_idle(own.idle);
+            Session::with_target(client, target, early, terms).for_at_most(own.lifetime)
         }
         Err(reason) => Session::without_target(client, reason, terms),
     })

@@ -95,6 +95,7 @@ impl Reach {
             Destination::Tokens(
                 TokenLookup::Lines
                 | TokenLookup::FileNames
+                | TokenLookup::Tables
                 | TokenLookup::Jwt
                 | TokenLookup::Redis(_)
                 | TokenLookup::Api(_)
@@ -150,10 +151,10 @@ mod tests {
             auth,
             auth_for_pages: false,
             site: Default::default(),
-            trusted: Default::default(),
             limits: Default::default(),
             destination: Destination::Target(TargetAddr::parse_tcp(target).unwrap()),
             startup: None,
+            record: false,
             target_tls: false,
             prefer_ipv6: false,
             timeouts: Default::default(),

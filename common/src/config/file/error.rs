@@ -73,6 +73,17 @@ impl Problem {
         Self { span, text: conflict.text, help: Some(conflict.help.to_owned()) }
     }
 
+    /// Leaves out what the file contains in place of a known name or a table: it may be a secret.
+    pub(super) fn without_names(mut self) -> Self {
+        if self.text.starts_with("unknown key") {
+            "unknown key".clone_into(&mut self.text);
+        }
+        if let Some((expected, _)) = self.text.split_once(", found string ") {
+            self.text = format!("{expected}, found a string");
+        }
+        self
+    }
+
     pub(super) fn in_text(self, file: &Path, text: &str) -> FileError {
         let place = self.span.map(|span| Place::find(text, span));
         FileError { file: file.to_owned(), place, text: self.text, help: self.help }
@@ -159,8 +170,22 @@ impl Place {
 
 impl FileError {
     /// Creates an error about the file as a whole.
-    pub(super) fn whole(file: &Path, text: String) -> Self {
+    pub(in crate::config) fn whole(file: &Path, text: String) -> Self {
         Self { file: file.to_owned(), place: None, text, help: None }
+    }
+
+    /// Does not show the line.
+    pub(super) fn without_line(mut self) -> Self {
+        self.place = self.place.map(|place| Place { shown: None, ..place });
+        self
+    }
+
+    /// File, place and text in one line, and the help.
+    #[must_use]
+    pub fn text_and_help(&self) -> (String, Option<String>) {
+        let place = self.place.as_ref().map(|place| format!("{}:{}:", place.line, place.column));
+        let text = format!("{}:{} {}", self.file.display(), place.unwrap_or_default(), self.text);
+        (text, self.help.clone())
     }
 }
 

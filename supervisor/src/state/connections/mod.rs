@@ -4,6 +4,7 @@
 mod entry;
 mod list;
 mod machine;
+mod overtime;
 mod progress;
 mod recently_ended;
 mod register;
@@ -15,7 +16,6 @@ mod tests;
 mod totals;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -23,12 +23,12 @@ use std::time::{Duration, Instant};
 use common::ipc::gateway::{Count, Ended, SessionSummary};
 use common::ipc::request::Request;
 use common::ipc::{ClientAddr, ConnectionId, GatewayId};
-use common::networks::Networks;
 use common::ticket::SpentBefore;
 
 use crate::state::session::{Opening, Run};
 use entry::{Entry, Facts};
 use machine::{Event, GatewayReport, State, step};
+use overtime::Overtime;
 use progress::Progress;
 pub(crate) use recently_ended::ClientLookup;
 use recently_ended::RecentlyEnded;
@@ -60,6 +60,8 @@ pub(crate) struct Connections {
     clock: Duration,
     /// For each generation with a connector, the connections that it must still be asked to settle.
     to_forget: BTreeMap<u32, Vec<ConnectionId>>,
+    /// Sessions that must end by a certain time.
+    overtime: Overtime,
     /// Connections that have ended recently.
     recently_ended: RecentlyEnded,
     /// Journal of open sessions for the next supervisor, if there is one.
@@ -135,20 +137,18 @@ impl Connections {
         self.insert_waiting(Entry::waiting(client, socket))
     }
 
-    /// Begins to send a waiting connection to `gateway`, process `pid` of `generation`, which believes the
-    /// proxies of the networks `trusted`. Returns the other end of the connection and its socket, which must be returned with [`Self::delivered`] or [`Self::undelivered`].
+    /// Begins to send a waiting connection to `gateway`, process `pid` of `generation`. Returns its client
+    /// and its socket, which must be returned with [`Self::delivered`] or [`Self::undelivered`].
     pub(crate) fn offer(
         &mut self,
         id: ConnectionId,
         generation: u32,
         gateway: GatewayId,
         pid: i32,
-        trusted: &Networks,
     ) -> Option<(ClientAddr, OwnedFd)> {
         let entry = self.entries.get_mut(&id)?;
         let socket = entry.socket.take()?;
         (entry.facts.generation, entry.facts.pid) = (generation, pid);
-        entry.facts.is_proxy = entry.facts.client.is_in(trusted);
         let client = entry.facts.client.clone();
         // The event has no further consequences.
         let _ = self.apply(id, Event::Offered(gateway), Details::default());
@@ -201,20 +201,12 @@ impl Connections {
         self.reported(ended.id, gateway, report, Details { summary: ended.session, ..Details::default() })
     }
 
-    /// `gateway` requests a file to record the session of the connection, whose client is `vouched`. Returns the
-    /// client, or `None` if the gateway may not request it.
-    pub(crate) fn record(
-        &mut self,
-        id: ConnectionId,
-        vouched: Option<SocketAddr>,
-        gateway: GatewayId,
-    ) -> Option<ClientAddr> {
+    /// `gateway` requests a file to record the connection's session. Returns the client, or `None` if the
+    /// gateway may not request it.
+    pub(crate) fn record(&mut self, id: ConnectionId, gateway: GatewayId) -> Option<ClientAddr> {
         let entry = self.detailed(id, gateway)?;
         let is_first = !std::mem::replace(&mut entry.facts.is_recorded, true);
-        match entry.facts.client(vouched, is_first) {
-            ClientLookup::Client(client) => Some(client),
-            ClientLookup::Unknown | ClientLookup::Foreign => None,
-        }
+        is_first.then(|| entry.facts.client.clone())
     }
 
     /// `gateway` reports the request of a connection that becomes a session; returns whether the report is
@@ -250,6 +242,25 @@ impl Connections {
         self.apply(id, Event::Dialled, Details { opening: Some(opening), ..Details::default() })
     }
 
+    /// The session of a connection must end within `time`. Does nothing if there is no session.
+    pub(crate) fn limit(&mut self, id: ConnectionId, time: Duration) {
+        if self.gateway_of_session(id).is_some() {
+            self.overtime.limit(id, time);
+        }
+    }
+
+    /// Whether any session must end by a certain time.
+    pub(crate) fn any_limited(&self) -> bool {
+        self.overtime.is_needed()
+    }
+
+    /// Advances the clock of limited sessions by `time`, and returns those that should have ended, with their gateways.
+    pub(crate) fn overtime(&mut self, time: Duration) -> Vec<(ConnectionId, GatewayId)> {
+        let gateway = |id| self.entries.get(&id).filter(|one| one.state.is_session())?.state.gateway();
+        let past = self.overtime.advance(time, |id| gateway(id).is_some());
+        past.into_iter().filter_map(|id| Some((id, gateway(id)?))).collect()
+    }
+
     /// The connector of `generation` confirms that it gives these connections no target from now on, and that
     /// it has reported everything about them.
     pub(crate) fn settled(&mut self, ids: &[ConnectionId], generation: u32) -> Todo {
@@ -281,37 +292,26 @@ impl Connections {
         self.apply_to_all(Event::GatewayDied(gateway), |entry| entry.state.gateway() == Some(gateway))
     }
 
-    /// The client of a connection that `gateway` refers to, which is `vouched` by what the gateway says.
-    pub(crate) fn client_of_gateway(
-        &self,
-        id: ConnectionId,
-        vouched: Option<SocketAddr>,
-        gateway: GatewayId,
-    ) -> ClientLookup {
+    /// The client of a connection that `gateway` refers to.
+    pub(crate) fn client_of_gateway(&self, id: ConnectionId, gateway: GatewayId) -> ClientLookup {
         match self.entries.get(&id) {
-            Some(entry) => entry.facts.client(vouched, entry.state.gateway() == Some(gateway)),
-            None => self.recently_ended.client(id, vouched, |ended| ended.gateway == Some(gateway)),
+            Some(entry) => ClientLookup::of(&entry.facts.client, entry.state.gateway() == Some(gateway)),
+            None => self.recently_ended.client(id, |ended| ended.gateway == Some(gateway)),
         }
     }
 
-    /// The client of a connection that the connector of `generation` refers to, which is `vouched` by what the
-    /// connector says.
-    pub(crate) fn client_of_generation(
-        &self,
-        id: ConnectionId,
-        vouched: Option<SocketAddr>,
-        generation: u32,
-    ) -> ClientLookup {
+    /// The client of a connection that the connector of `generation` refers to.
+    pub(crate) fn client_of_generation(&self, id: ConnectionId, generation: u32) -> ClientLookup {
         match self.entries.get(&id) {
-            Some(entry) => entry.facts.client(vouched, entry.facts.generation == generation),
-            None => self.recently_ended.client(id, vouched, |ended| ended.generation == generation),
+            Some(entry) => ClientLookup::of(&entry.facts.client, entry.facts.generation == generation),
+            None => self.recently_ended.client(id, |ended| ended.generation == generation),
         }
     }
 
     /// Whether the connector of `generation`, process `pid`, may have a target for the connection that only root may
     /// connect to.
     pub(crate) fn socket_claim(&self, id: ConnectionId, generation: u32, pid: i32) -> SocketClaim {
-        match (self.client_of_generation(id, None, generation), self.entries.get(&id)) {
+        match (self.client_of_generation(id, generation), self.entries.get(&id)) {
             (ClientLookup::Foreign, _) => SocketClaim::Wrong,
             (ClientLookup::Unknown, _) if id.0 > self.last => SocketClaim::Wrong,
             (_, Some(entry)) if entry.facts.socket_for == Some(pid) => SocketClaim::Wrong,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::entry::{Entry, Facts};
 use super::machine::State;
+use super::overtime::Overtime;
 use super::totals::{EndedSessions, Totals};
 use super::{Connections, Todo};
 use crate::state::session::Run;
@@ -23,6 +24,7 @@ pub(crate) struct Snapshot {
     ended: EndedSessions,
     clock: Duration,
     to_forget: BTreeMap<u32, Vec<ConnectionId>>,
+    overtime: Overtime,
     pub(super) entries: Vec<SnapshotEntry>,
 }
 
@@ -63,6 +65,7 @@ impl Connections {
             ended: self.ended.clone(),
             clock: self.clock,
             to_forget: self.to_forget.clone(),
+            overtime: self.overtime.clone(),
             entries,
         })
     }
@@ -73,9 +76,9 @@ impl Connections {
         snapshot: Snapshot,
         mut take: impl FnMut(RawFd) -> Option<OwnedFd>,
     ) -> Todo {
-        let Snapshot { run, last, totals, ended, clock, to_forget, entries } = snapshot;
+        let Snapshot { run, last, totals, ended, clock, to_forget, overtime, entries } = snapshot;
         (self.run, self.last, self.ended) = (run, last, ended);
-        (self.clock, self.to_forget) = (clock, to_forget);
+        (self.clock, self.to_forget, self.overtime) = (clock, to_forget, overtime);
         // Open sessions are counted below.
         self.totals = Totals { sessions: 0, ..totals };
         let now = Instant::now();

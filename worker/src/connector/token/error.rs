@@ -1,6 +1,7 @@
 //! Errors of token lookups.
 
 use common::tokens::address::AddressError;
+use common::tokens::policy::Unmet;
 
 /// The reason why a token leads to no target.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +15,15 @@ pub(in crate::connector) enum LookupError {
     /// The source has failed or its answer is invalid: not the client's fault.
     #[error("cannot look up the target of a token: {0}")]
     Failed(String),
+}
+
+impl From<Unmet> for LookupError {
+    fn from(unmet: Unmet) -> Self {
+        match unmet {
+            Unmet::Recording => Self::Failed(unmet.to_string()),
+            _ => Self::Refused(unmet.to_string()),
+        }
+    }
 }
 
 impl From<AddressError> for LookupError {

@@ -9,10 +9,13 @@ mod jwt;
 mod redis;
 mod socket_directory;
 mod table;
+mod tables;
 
+use std::rc::Rc;
 use std::time::SystemTime;
 
 use common::ipc::setup::{LOOKUP_DEADLINE, TokenFiles, TokenLookup};
+use common::tokens::policy::TokenPolicy;
 
 use super::by_root::ForConnection;
 use super::client_request::ClientRequest;
@@ -28,11 +31,14 @@ use jwt::Jwt;
 use redis::Redis;
 use socket_directory::SocketDirectory;
 use table::Table;
+use tables::PolicyTable;
 
 /// A source of targets.
 pub(super) enum TokenSource {
     /// `TokenFile`, `ReadOnlyTokenFile` and `TokenFileName`.
     Table(Table),
+    /// `TokenTable`.
+    Policies(PolicyTable),
     /// `UnixDomainSocketDirectory`.
     SocketDirectory(SocketDirectory),
     /// `JWTTokenApi`.
@@ -43,6 +49,20 @@ pub(super) enum TokenSource {
     Api(Api),
     /// An external plugin.
     External(ExternalPlugin),
+}
+
+/// Where a token leads.
+pub(super) struct Found {
+    /// The targets, at least one, in the order in which they are dialled.
+    pub(super) targets: Vec<Target>,
+    /// What the token allows, if its source says more than the target.
+    pub(super) policy: Option<Rc<TokenPolicy>>,
+}
+
+impl From<Target> for Found {
+    fn from(target: Target) -> Self {
+        Self { targets: vec![target], policy: None }
+    }
 }
 
 impl TokenSource {
@@ -56,6 +76,7 @@ impl TokenSource {
         Ok(match lookup {
             TokenLookup::Lines => Self::Table(Table::of_lines()),
             TokenLookup::FileNames => Self::Table(Table::of_file_names()),
+            TokenLookup::Tables => Self::Policies(PolicyTable::default()),
             TokenLookup::SocketDirectory(path) => Self::SocketDirectory(SocketDirectory::new(path)),
             TokenLookup::Jwt => Self::Jwt(Jwt::default()),
             TokenLookup::External(link) => {
@@ -72,7 +93,7 @@ impl TokenSource {
 
     /// Whether the source depends on files that may change.
     pub(super) fn reads_files(&self) -> bool {
-        matches!(self, Self::Table(_) | Self::Jwt(_))
+        matches!(self, Self::Table(_) | Self::Policies(_) | Self::Jwt(_))
     }
 
     /// The external plugin, if this is one.
@@ -87,12 +108,13 @@ impl TokenSource {
     pub(super) fn take_files(&self, files: TokenFiles) {
         match self {
             Self::Table(table) => table.fill(files),
+            Self::Policies(table) => table.fill(&files),
             Self::Jwt(jwt) => jwt.take_key(&files),
             Self::SocketDirectory(_) | Self::Redis(_) | Self::Api(_) | Self::External(_) => {}
         }
     }
 
-    /// Looks up the target of a client's token. `grant` is what the client has been granted so far, and is
+    /// Looks up the targets of a client's token. `grant` is what the client has been granted so far, and is
     /// updated. `by_root` finds sockets that this process may not see.
     ///
     /// # Errors
@@ -104,13 +126,14 @@ impl TokenSource {
         request: &ClientRequest<'_>,
         grant: &mut Grant,
         by_root: Option<ForConnection<'_>>,
-    ) -> Result<Target, LookupError> {
+    ) -> Result<Found, LookupError> {
         match self {
-            Self::Table(table) => table.lookup(token),
-            Self::SocketDirectory(directory) => directory.lookup(token, by_root).await,
-            Self::Jwt(jwt) => jwt.lookup(token),
-            Self::Redis(redis) => redis.lookup(token).await,
-            Self::Api(api) => api.lookup(token).await,
+            Self::Table(table) => table.lookup(token).map(Found::from),
+            Self::Policies(table) => table.lookup(token),
+            Self::SocketDirectory(directory) => directory.lookup(token, by_root).await.map(Found::from),
+            Self::Jwt(jwt) => jwt.lookup(token).map(Found::from),
+            Self::Redis(redis) => redis.lookup(token).await.map(Found::from),
+            Self::Api(api) => api.lookup(token).await.map(Found::from),
             Self::External(plugin) => {
                 let written =
                     plugin.ask_about(request, QuestionKind::Target, grant.user.as_deref(), None).await;
@@ -118,7 +141,7 @@ impl TokenSource {
                 match answer.map_err(|error| LookupError::Failed(format!("the plugin: {error}")))? {
                     TargetAnswer::Target { address, lifetime } => {
                         grant.limit(lifetime);
-                        Ok(Target::Address(address))
+                        Ok(Target::Address(address).into())
                     }
                     TargetAnswer::Refused(reason) => Err(LookupError::Refused(reason)),
                 }

@@ -4,7 +4,8 @@
 //! Lines that can't be parsed are logged and skipped.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use common::addr::TargetAddr;
@@ -28,7 +29,7 @@ pub(in crate::connector) struct Table {
 
 /// The target of a token.
 #[derive(Clone, Debug)]
-struct Known {
+pub(super) struct Known {
     address: TargetAddr,
     /// Why root connects to no socket by this token: others than root can have written its file.
     distrust: Option<Rc<str>>,
@@ -86,12 +87,7 @@ impl Table {
         for file in &files.files {
             let distrust = file.distrust.as_deref().map(Rc::<str>::from);
             let mut take = |token: &str, address| {
-                let number = match &address {
-                    TargetAddr::Unix(path) => files.sockets.get(path).copied(),
-                    TargetAddr::Tcp { .. } => None,
-                };
-                let known = Known { address, distrust: distrust.clone(), number };
-                targets.insert(token.to_owned(), known);
+                targets.insert(token.to_owned(), Known::new(&address, distrust.clone(), &files.sockets));
             };
             match self.form {
                 Form::Lines => take_lines(file, &mut complaints, &mut take),
@@ -114,14 +110,33 @@ impl Table {
             Form::FileNames => token.rsplit('/').next().unwrap_or(token),
         };
         let known = targets.get(token).ok_or(LookupError::NotFound)?;
-        Ok(match &known.address {
-            TargetAddr::Unix(path) => Target::Listed { path: path.clone(), name: known.name_for_root() },
-            address @ TargetAddr::Tcp { .. } => Target::Address(address.clone()),
-        })
+        Ok(known.target())
     }
 }
 
 impl Known {
+    /// Creates the target at `address`, from a file that root trusts unless there is a `distrust`. `sockets` are those
+    /// that root connects to on request.
+    pub(super) fn new(
+        address: &TargetAddr,
+        distrust: Option<Rc<str>>,
+        sockets: &BTreeMap<PathBuf, u64>,
+    ) -> Self {
+        let number = match address {
+            TargetAddr::Unix(path) => sockets.get(path).copied(),
+            TargetAddr::Tcp { .. } => None,
+        };
+        Self { address: address.clone(), distrust, number }
+    }
+
+    /// The target to dial.
+    pub(super) fn target(&self) -> Target {
+        match &self.address {
+            TargetAddr::Unix(path) => Target::Listed { path: path.clone(), name: self.name_for_root() },
+            address @ TargetAddr::Tcp { .. } => Target::Address(address.clone()),
+        }
+    }
+
     /// The name by which root may be asked to connect to this socket, or why root does not.
     fn name_for_root(&self) -> Result<SocketName, Rc<str>> {
         match (&self.distrust, self.number) {

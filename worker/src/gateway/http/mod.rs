@@ -3,7 +3,6 @@
 pub mod body;
 pub(super) mod client_facts;
 pub mod error_page;
-pub mod forwarded;
 pub(super) mod head;
 pub(crate) mod html;
 pub(super) mod redaction;

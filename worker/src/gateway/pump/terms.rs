@@ -1,5 +1,6 @@
 //! Settings of sessions.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use common::ipc::setup::GatewaySetup;
@@ -30,5 +31,11 @@ impl Terms {
             close_handshake: setup.timeouts.close_handshake,
             stop: setup.timeouts.stop,
         }
+    }
+
+    /// The same settings with an idle timeout of the session's own, if it has one.
+    #[must_use]
+    pub fn with_idle(self: Rc<Self>, idle: Option<Duration>) -> Rc<Self> {
+        if idle.is_none() { self } else { Rc::new(Self { idle, ..*self }) }
     }
 }
