@@ -122,6 +122,8 @@ pub struct Session {
     pub session: String,
     /// The client's address.
     pub client: String,
+    /// The address of its proxy, if that is trusted and has told the client's.
+    pub proxy: Option<String>,
     /// Address of the target.
     pub target: String,
     /// Seconds since the connection was accepted.

@@ -5,6 +5,7 @@ pub mod budget;
 mod escaped;
 
 use std::fmt::{self, Write};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -106,7 +107,13 @@ impl Outgoing {
     pub fn last_words(&self, text: &str) {
         if let Ok(mut waiting) = self.waiting.try_lock() {
             let (severity, text) = (Severity::Error, text.to_owned());
-            waiting.lines.lines.push(LogLine { severity, connection: None, text, event: None });
+            waiting.lines.lines.push(LogLine {
+                severity,
+                connection: None,
+                vouched: None,
+                text,
+                event: None,
+            });
             self.send(&mut waiting);
         }
     }
@@ -170,6 +177,7 @@ impl<S: Subscriber> Layer<S> for RoleLog {
         self.outgoing.push(LogLine {
             severity: event.metadata().level().into(),
             connection: fields.connection,
+            vouched: fields.vouched,
             text: fields.message.0,
             event: fields.event,
         });
@@ -181,6 +189,7 @@ impl<S: Subscriber> Layer<S> for RoleLog {
 struct Fields {
     message: Bounded,
     connection: Option<ConnectionId>,
+    vouched: Option<SocketAddr>,
     event: Option<RoleEvent>,
 }
 
@@ -193,8 +202,10 @@ impl Visit for Fields {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        if field.name() == "event" {
-            self.event = RoleEvent::named(value);
+        match field.name() {
+            "event" => self.event = RoleEvent::named(value),
+            "vouched" => self.vouched = value.parse().ok(),
+            _ => {}
         }
         self.record_debug(field, &format_args!("{value}"));
     }

@@ -28,7 +28,7 @@ REPORT = message(GatewayToSupervisor.REPORT)
 COUNTS = message(GatewayToSupervisor.COUNTS)
 ADMIT = message(GatewayToConnector.ADMIT)
 # Facts about a client (`ClientFacts`): none, or just an address that a proxy is said to have told.
-NOTHING_SHOWN = bytes(5)
+NOTHING_SHOWN = bytes(6)
 SOMEBODY = b"\x01\x00" + bytes([192, 0, 2, 7]) + b"\x00"
 STATS = message(GatewayToSupervisor.STATS)
 
@@ -36,6 +36,9 @@ STATS = message(GatewayToSupervisor.STATS)
 SUMMARY = b"\x01\x02" + b"\x00" + b"\xe8\x07" + b"\x00" + b"\x00\x00"
 # The largest count.
 MOST = b"\xff" * 9 + b"\x01"
+
+# The token that a rogue shows.
+TOKEN = "rogues-token"
 
 SOME_ID = b"\xc0\x84\x3d"  # 1,000,000
 
@@ -424,6 +427,16 @@ LEAVING = [lost_early, lost_late, ended_early, ended_late, session_ended_early, 
 def hold_unread(ends):
     """Neither acknowledges a connection nor closes it."""
     ends.next_client()
+    while True:
+        ends.until(None)
+
+
+def ignore_the_lifetime(ends):
+    """Obtains a target by a token, and keeps it."""
+    ends.next_client()
+    token = b"\x01" + bytes([len(TOKEN)]) + TOKEN.encode()
+    ends.connector.send(ADMIT + ends.ticket + b"\x00" + token + NOTHING_SHOWN[2:])
+    _, ends.target, _, _ = socket.recv_fds(ends.connector, 1 << 14, 1)
     while True:
         ends.until(None)
 

@@ -62,6 +62,7 @@ impl Connector {
             auth,
             auth_for_pages: false,
             site: Default::default(),
+            trusted: serde_json::from_str("\"10.0.0.0/8\"").unwrap(),
             limits: Limits { keep_alive_requests: NonZeroU32::new(3).unwrap(), ..Limits::default() },
         };
         let file = setup::file(&setup).unwrap();
@@ -143,6 +144,22 @@ fn password() -> Vec<AuthTerms> {
 async fn is_closed(gateway: &Channel) -> bool {
     let received = timeout(PATIENCE, gateway.receive::<ConnectorToGateway>()).await;
     matches!(received.expect("not closed"), Err(ChannelError::Closed))
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_gateway_can_not_name_a_client_unless_its_peer_is_a_trusted_proxy() {
+    let connector = Connector::start().await;
+    let evil = Channel::new(connector.introduce(EVIL).await).unwrap();
+    let vouched = Some(([198, 51, 100, 7], 0).into());
+    let facts = ClientFacts { vouched, ..ClientFacts::default() };
+    let ask_for = |ticket| GatewayToConnector::Admit(AdmissionRequest { ticket, facts: facts.clone() });
+    let proxy = ClientAddr::Ip(([10, 0, 0, 1], 40000).into());
+    evil.send(&ask_for(connector.mint.ticket(ConnectionId(1), EVIL, proxy))).await.unwrap();
+    assert!(matches!(evil.receive().await, Ok(ConnectorToGateway::Connected { .. })));
+    let ConnectorToSupervisor::Dialled(dialled) = connector.role.hear().await else { panic!("not dialled") };
+    assert_eq!(dialled[0].vouched, vouched);
+    evil.send(&ask_for(connector.ticket(2, EVIL))).await.unwrap();
+    assert_eq!(connector.violation().await.what, "it names a client for which no trusted proxy vouches");
 }
 
 #[tokio::test(flavor = "current_thread")]

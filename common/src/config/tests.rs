@@ -71,7 +71,7 @@ fn variations() -> Vec<Config> {
     const ODD: &str = "/a b/\"quoted\"\\n'\u{1}\t\nü#[x]";
     let odd = || PathBuf::from(ODD);
     let tls = || Tls { certificate: odd().into(), ..Tls::default() };
-    let change: [fn(&mut Config); 19] = [
+    let change: [fn(&mut Config); 20] = [
         |_| {},
         |c| c.inetd = true,
         |c| c.listen_mode = 0,
@@ -90,6 +90,10 @@ fn variations() -> Vec<Config> {
         |c| c.limits = Limits { generations: NonZeroU32::MIN, ..Limits::default() },
         |c| c.timeouts.idle = Some(Duration::from_millis(1)),
         |c| c.timeouts.stop = duration::MAX,
+        |c| {
+            c.proxy =
+                toml::from_str("trusted = ['unix', '10.1.0.0/16', '::1']\nheader = 'forwarded'").unwrap()
+        },
         |c| c.timeouts.drain = Some(Duration::from_secs(3600)),
     ];
     let mut all: Vec<Config> = change

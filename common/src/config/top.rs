@@ -11,6 +11,7 @@ use super::duration::{self, WithUnitOrOff};
 use super::log::Log;
 use super::option::OptionError;
 use super::path::FilePath;
+use super::proxy::Proxy;
 use super::site::{HostPattern, OriginPattern};
 use super::timeouts::{Limits, Timeouts};
 use super::tls::{TargetTls, Tls, TrueOrTable};
@@ -145,6 +146,9 @@ pub struct Config {
     /// TLS for clients. `None` only for a file without `[tls]`.
     #[arg(skip)]
     pub tls: Option<Tls>,
+    /// Reverse proxies.
+    #[arg(skip)]
+    pub proxy: Proxy,
     /// The wrapped program.
     #[arg(skip)]
     pub(super) wrap: Option<Wrap>,
@@ -191,6 +195,7 @@ impl Default for Config {
             web: None,
             auth: Vec::new(),
             tls: None,
+            proxy: Proxy::default(),
             wrap: None,
             timeouts: Timeouts::default(),
             limits: Limits::default(),

@@ -1,5 +1,6 @@
 //! Messages between a gateway, which asks for admission, and the connector, which decides and dials.
 
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -71,6 +72,8 @@ pub struct AdmissionRequest {
 /// Facts about a client's request, according to its gateway.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientFacts {
+    /// The client's address according to its proxies, which must be trusted. The port is 0 if they don't tell it.
+    pub vouched: Option<SocketAddr>,
     /// The token, if there is one.
     pub token: Option<Secret>,
     /// Requested header fields, the first of each name.

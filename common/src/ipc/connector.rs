@@ -1,5 +1,6 @@
 //! Messages between the supervisor and the connector.
 
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -107,6 +108,8 @@ pub const MAX_SETTLED: usize = 1024;
 pub struct Dialled {
     /// The connection for which it was dialled.
     pub id: ConnectionId,
+    /// The client's address according to its proxies, if it differs from that of the connection.
+    pub vouched: Option<SocketAddr>,
     /// The target.
     pub target: String,
     /// The session uses TLS to the target.

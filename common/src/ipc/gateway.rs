@@ -1,5 +1,6 @@
 //! Messages between the supervisor and a gateway.
 
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
@@ -74,7 +75,12 @@ messages! {
         /// Answer to a `GetCounts`, for those of the connections that still exist.
         COUNTS = 4 in Serving: Counts(counts: Vec<Count>),
         /// Requests a file for the recording of a session, once for each.
-        OPEN_RECORDING = 5 in Serving: OpenRecording(id: ConnectionId),
+        OPEN_RECORDING = 5 in Serving: OpenRecording {
+            /// The connection of the session.
+            id: ConnectionId,
+            /// The client's address according to its proxies, for the log.
+            vouched: Option<SocketAddr>,
+        },
         /// The requests by which connections have become sessions, at most `Requested::MAX_BATCH` in a
         /// message. Sent only with `GatewaySetup::tell_requests`.
         REQUESTED = 6 in Serving: Requested(requested: Vec<Requested>),

@@ -1,5 +1,7 @@
 //! Log lines that a role sends to the supervisor.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 use tracing::Level;
 
@@ -23,6 +25,8 @@ pub struct LogLine {
     pub severity: Severity,
     /// The connection that the line is about. The supervisor knows its client.
     pub connection: Option<ConnectionId>,
+    /// The address of that client according to its proxies.
+    pub vouched: Option<SocketAddr>,
     /// The text of the line, or the variable part of the line of `event`. It may contain text of clients, and
     /// must be escaped before it is displayed.
     pub text: String,

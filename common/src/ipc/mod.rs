@@ -75,7 +75,8 @@ pub struct Violation {
     pub what: String,
 }
 
-/// Address of a client: IP address and port, or the path of the unix socket that it connected to.
+/// Address of a client: IP address and port, or the path of the unix socket that it connected to. The port is 0 if a
+/// proxy vouches for the address and does not tell it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ClientAddr {
     /// A TCP client.
@@ -91,6 +92,16 @@ impl ClientAddr {
         match self {
             Self::Ip(address) => networks.contains(address.ip()),
             Self::Unix(_) => networks.contains_unix(),
+        }
+    }
+
+    /// Formats the address with its port, if that is known.
+    #[must_use]
+    pub fn with_port(&self) -> String {
+        match self {
+            Self::Ip(address) if address.port() == 0 => address.ip().to_string(),
+            Self::Ip(address) => address.to_string(),
+            Self::Unix(path) => format!("unix:{path}"),
         }
     }
 }

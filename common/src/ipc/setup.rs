@@ -17,7 +17,8 @@ use super::wire;
 use crate::addr::TargetAddr;
 use crate::config::site::{HostPattern, OriginPattern};
 use crate::config::token::{TokenFrom, TokenRefusal};
-use crate::config::{Limits, Sandbox, Secret, SuiteNumber, Timeouts};
+use crate::config::{Limits, Proxy, Sandbox, Secret, SuiteNumber, Timeouts};
+use crate::networks::Networks;
 use crate::sys::memory_file;
 use crate::ticket::Key;
 
@@ -45,6 +46,8 @@ pub struct GatewaySetup {
     pub target_tls: Option<TargetTlsTerms>,
     /// Facts about clients that the connector needs.
     pub inquiry: Inquiry,
+    /// Proxies that vouch for the addresses of their clients.
+    pub proxy: Proxy,
     /// How to refuse clients without a valid token.
     pub token_refusal: TokenRefusal,
     /// Forward text messages instead of rejecting them.
@@ -140,6 +143,8 @@ pub struct ConnectorSetup {
     pub auth_for_pages: bool,
     /// The hosts and the pages of the instance.
     pub site: SiteTerms,
+    /// Proxies that vouch for the addresses of their clients.
+    pub trusted: Networks,
     /// Limits on resources that clients use. A connection may be granted as many pages as it may send
     /// requests.
     pub limits: Limits,

@@ -110,9 +110,15 @@ fn the_encoding_of_released_messages_is_unchanged() {
     assert_eq!(plugin(PluginKind::Admission(2)), [1, 4, 1, 2]);
     let refusal = Refusal::LookupFailed;
     assert_eq!(bytes(&ConnectorToGateway::Refused { id, refusal }), [1, 3, 7, 7]);
-    let lines = vec![LogLine { severity: Severity::Info, connection: None, text: "ok".into(), event: None }];
+    let lines = vec![LogLine {
+        severity: Severity::Info,
+        connection: None,
+        vouched: None,
+        text: "ok".into(),
+        event: None,
+    }];
     let lines = LogLines { dropped: 2, lines, marks: String::new() };
-    assert_eq!(bytes(&LogMessage::Lines(lines)), [1, 1, 2, 1, 1, 0, 2, b'o', b'k', 0, 0]);
+    assert_eq!(bytes(&LogMessage::Lines(lines)), [1, 1, 2, 1, 1, 0, 0, 2, b'o', b'k', 0, 0]);
 }
 
 #[test]

@@ -68,7 +68,8 @@ pub(crate) async fn hand_over(intake: &Intake, id: ConnectionId) {
         }
         // The connection counts for its gateway while the message is on its way.
         let (number, pid) = (generation.number, gateway.peer.pid);
-        let offered = state.connections.borrow_mut().offer(id, number, gateway.id, pid);
+        let trusted = &generation.config.proxy.trusted;
+        let offered = state.connections.borrow_mut().offer(id, number, gateway.id, pid, trusted);
         let Some((client, socket)) = offered else { return };
         let ticket = generation.mint.ticket(id, gateway.id, client);
         gateway.given.set(gateway.given.get() + 1);

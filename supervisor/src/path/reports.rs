@@ -65,7 +65,8 @@ impl Generation {
         let program = self.program.as_deref();
         let mut todo = Todo::default();
         for dialled in all {
-            let client = state.connections.borrow().client_of_generation(dialled.id, self.number);
+            let client =
+                state.connections.borrow().client_of_generation(dialled.id, dialled.vouched, self.number);
             let ClientLookup::Client(client) = client else { continue };
             if is_logged {
                 log_dialled(dialled, &client, program);
@@ -88,6 +89,7 @@ impl Generation {
             let escaped = |text: &Option<String>| text.as_deref().map(|text| Escaped(text).to_string());
             let opening = Opening {
                 target,
+                vouched: dialled.vouched,
                 user: escaped(&dialled.user),
                 auth_method: self.auth_method(),
                 token: escaped(&dialled.token),

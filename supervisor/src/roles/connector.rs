@@ -203,6 +203,11 @@ impl Spec for ConnectorSpec {
                 if !all.iter().all(can_be) {
                     return Err(Fault::Violation("an impossible time or text".into()));
                 }
+                if !all.iter().all(|one| connections.may_be_vouched(one.id, one.vouched)) {
+                    return Err(Fault::Violation(
+                        "it names a client for which no trusted proxy vouches".into(),
+                    ));
+                }
                 drop(connections);
                 let costs = all
                     .iter()

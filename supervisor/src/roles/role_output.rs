@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
@@ -237,7 +238,7 @@ impl RoleOutput {
     }
 
     fn take_line(&self, line: &LogLine) -> Result<(), Fault> {
-        let LogLine { severity, connection, text, event } = line;
+        let LogLine { severity, connection, vouched, text, event } = line;
         if event.is_some_and(|event| event.teller() != self.role) {
             return Err(Fault::Violation("a log line of another role".into()));
         }
@@ -245,17 +246,19 @@ impl RoleOutput {
         if !self.may_log(cost(text))? {
             return Ok(());
         }
-        let client = connection.map(|id| self.client(id)).transpose()?;
+        let client = connection.map(|id| self.client(id, *vouched)).transpose()?;
         self.write(*severity, client.as_deref(), *event, text);
         Ok(())
     }
 
-    /// The client of a connection, for the log.
-    fn client(&self, id: ConnectionId) -> Result<String, Fault> {
+    /// The client of a connection, for the log. The role says that it is `vouched`.
+    fn client(&self, id: ConnectionId, vouched: Option<SocketAddr>) -> Result<String, Fault> {
         let named = match &self.about {
-            About::Gateway(state, gateway) => state.connections.borrow().client_of_gateway(id, *gateway),
+            About::Gateway(state, gateway) => {
+                state.connections.borrow().client_of_gateway(id, vouched, *gateway)
+            }
             About::Connector(state, generation) => {
-                state.connections.borrow().client_of_generation(id, *generation)
+                state.connections.borrow().client_of_generation(id, vouched, *generation)
             }
             About::Itself | About::Program(_) => ClientLookup::Foreign,
         };

@@ -129,6 +129,7 @@ impl Setups {
         let connector = Box::new(ConnectorSetup {
             run_as,
             sandbox: config.sandbox,
+            trusted: config.proxy.trusted.clone(),
             auth: config.auth.iter().map(|auth| auth_terms(&auth.plugin, config)).collect(),
             auth_for_pages: config.asks_for_pages(),
             site: site_terms(config),
@@ -180,6 +181,7 @@ fn gateway(
         tls: tls_terms(config)?,
         target_tls: target_tls_terms(config, destination)?,
         inquiry: inquiry(config),
+        proxy: config.proxy.clone(),
         token_refusal: tokens.map_or(TokenRefusal::default(), |tokens| tokens.refusal),
         accept_text: config.text == TextMessages::Accept,
         heartbeat: config.heartbeat,

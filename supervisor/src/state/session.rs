@@ -2,9 +2,10 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use common::ipc::{ConnectionId, SessionId};
+use common::ipc::{ClientAddr, ConnectionId, SessionId};
 use serde::{Deserialize, Serialize};
 
 /// Distinguishes the sessions of this run from those of all others. Random, but not secret.
@@ -35,6 +36,9 @@ impl Run {
 pub(crate) struct Opening {
     /// The target.
     pub(crate) target: String,
+    /// The client's address according to its proxies, if the other end of the connection is a trusted one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) vouched: Option<SocketAddr>,
     /// The authenticated user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) user: Option<String>,
@@ -47,6 +51,18 @@ pub(crate) struct Opening {
     /// Time until the target was connected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) connect: Option<Duration>,
+}
+
+impl Opening {
+    /// The client of a connection with `peer`.
+    pub(crate) fn client(&self, peer: &ClientAddr) -> ClientAddr {
+        self.vouched.map_or_else(|| peer.clone(), ClientAddr::Ip)
+    }
+
+    /// `peer`, if it is not the client but its proxy.
+    pub(crate) fn proxy<'a>(&self, peer: &'a ClientAddr) -> Option<&'a ClientAddr> {
+        self.vouched.map(|_| peer)
+    }
 }
 
 impl From<&str> for Opening {

@@ -30,8 +30,8 @@ pub(crate) struct Subject<'a> {
     pub(crate) run: Run,
     /// Its connection.
     pub(crate) id: ConnectionId,
-    /// The client.
-    pub(crate) client: &'a ClientAddr,
+    /// The other end of its connection.
+    pub(crate) peer: &'a ClientAddr,
     /// Process id of its gateway.
     pub(crate) gateway: i32,
     /// Facts from the beginning of the session.
@@ -73,7 +73,8 @@ macro_rules! record {
             target: $target,
             message_id = $message_id,
             websockify_session = %$subject.run.session($subject.id),
-            websockify_client = %$subject.client,
+            websockify_client = %$subject.opening.client($subject.peer),
+            websockify_proxy = $subject.opening.proxy($subject.peer).map(display),
             websockify_worker_pid = $subject.gateway,
             websockify_target = $subject.opening.target,
             websockify_host = field($subject.request, |request| &request.host),
@@ -96,8 +97,8 @@ macro_rules! record {
 
 /// Records the beginning of a session, in the journal only: other log lines already tell it to humans.
 pub(crate) fn opened(subject: &Subject<'_>) {
-    let Subject { id, client, opening, .. } = *subject;
-    let target = &opening.target;
+    let Subject { id, peer, opening, .. } = *subject;
+    let (client, target) = (opening.client(peer), &opening.target);
     record!(
         subject,
         log::JOURNAL_ONLY,

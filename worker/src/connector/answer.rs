@@ -3,11 +3,11 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use common::ipc::admission::{AdmissionRequest, ConnectorToGateway, Refusal};
+use common::ipc::admission::{AdmissionRequest, ClientFacts, ConnectorToGateway, Refusal};
 use common::ipc::channel::Channel;
 use common::ipc::connector::Dialled;
 use common::ipc::log::RoleEvent;
-use common::ipc::{ConnectionId, GatewayId};
+use common::ipc::{ClientAddr, ConnectionId, GatewayId};
 use common::ticket::Claims;
 use tokio::time::{timeout, timeout_at};
 
@@ -34,7 +34,10 @@ pub(super) async fn answer(
 ) {
     let AdmissionRequest { ticket, facts } = request;
     let claims = &ticket.claims;
-    let request = ClientRequest { client: &claims.client, facts: &facts, kind };
+    let vouched = facts.vouched.map(ClientAddr::Ip);
+    let client = vouched.as_ref().unwrap_or(&claims.client);
+    let proxy = vouched.as_ref().map(|_| &claims.client);
+    let request = ClientRequest { client, proxy, facts: &facts, kind };
     let answer = match kind {
         RequestKind::Page => match connector.policy.may_browse(&request).await {
             Ok(()) => {
@@ -44,7 +47,7 @@ pub(super) async fn answer(
                     .give_back(claims, connector.setup.limits.keep_alive_requests.get());
                 ConnectorToGateway::Granted(claims.connection)
             }
-            Err(denied) => deny(claims, &denied),
+            Err(denied) => deny(claims, &facts, &denied),
         },
         RequestKind::Session => connect(&connector, claims, &request, &answering).await,
     };
@@ -77,7 +80,7 @@ async fn connect(
     let by_root = connector.by_root(id);
     let (targets, grant) = match admit(connector, request, by_root).await {
         Ok(admitted) => admitted,
-        Err(denied) => return deny(claims, &denied),
+        Err(denied) => return deny(claims, request.facts, &denied),
     };
     let token = request.facts.token.as_ref();
     let began = Instant::now();
@@ -93,7 +96,7 @@ async fn connect(
             biased;
             () = answering.given_up() => Err(DialError::GivenUp),
             dialled = async {
-                let turn = connector.turns.take(target.to_string(), &claims.client);
+                let turn = connector.turns.take(target.to_string(), request.client);
                 let turn = timeout_at(deadline.into(), turn).await.map_err(|_| DialError::NoTurn)?;
                 // The turn ends before the answer is sent: a gateway that does not read must not delay other
                 // clients.
@@ -105,6 +108,7 @@ async fn connect(
         }
         connector.report_dialled(Dialled {
             id,
+            vouched: request.facts.vouched,
             target: bounded(target.shown()),
             secured: connector.setup.target_tls,
             failure: dialled.as_ref().err().map(|error| bounded(error.to_string())),
@@ -145,9 +149,10 @@ async fn admit(
 
 /// Logs why a client is refused. Its ticket stays spent, so that a gateway can't try many passwords with it:
 /// a client that may retry does so on another connection.
-fn deny(claims: &Claims, denied: &Denied) -> ConnectorToGateway {
+fn deny(claims: &Claims, facts: &ClientFacts, denied: &Denied) -> ConnectorToGateway {
     let event = denied.event().map(RoleEvent::as_str);
-    tracing::info!(connection = claims.connection.0, event, "{denied}");
+    let vouched = facts.vouched.map(|client| client.to_string());
+    tracing::info!(connection = claims.connection.0, vouched = vouched.as_deref(), event, "{denied}");
     refused(claims.connection, denied.refusal())
 }
 

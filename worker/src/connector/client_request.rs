@@ -7,8 +7,10 @@ use serde::Serialize;
 /// A request of a client, for a session or a page.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ClientRequest<'a> {
-    /// Address of the client, from the supervisor's ticket.
+    /// Address of the client, from the supervisor's ticket, or the one that a trusted proxy vouches for.
     pub(super) client: &'a ClientAddr,
+    /// Address of that proxy, from the supervisor's ticket.
+    pub(super) proxy: Option<&'a ClientAddr>,
     /// Facts about the request, from the gateway.
     pub(super) facts: &'a ClientFacts,
     /// Whether a session or a page is requested.

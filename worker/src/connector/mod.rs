@@ -153,6 +153,10 @@ async fn serve_gateway(connector: Rc<Connector>, id: GatewayId, channel: Rc<Chan
         while answering.try_join_next().is_some() {}
         let claims = &request.ticket.claims;
         let refusal = match connector.redeem(&request.ticket, id) {
+            Ok(()) if !connector.may_be_vouched(&request) => {
+                return connector
+                    .report_violation(id, "it names a client for which no trusted proxy vouches".into());
+            }
             Ok(()) if answering.len() < MAX_WAITING => {
                 // Registered before the task runs, as the supervisor may cancel the request until then.
                 let begun = connector.under_way.begin(claims.connection);

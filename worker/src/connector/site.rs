@@ -123,7 +123,7 @@ mod tests {
             ..ClientFacts::default()
         };
         let client = ClientAddr::Ip(([192, 0, 2, 7], 40000).into());
-        Site::new(terms).check(&ClientRequest { client: &client, facts: &facts, kind })
+        Site::new(terms).check(&ClientRequest { client: &client, proxy: None, facts: &facts, kind })
     }
 
     fn terms(hosts: &[&str], origins: Option<&[&str]>) -> SiteTerms {

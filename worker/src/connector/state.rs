@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use common::ipc::admission::AdmissionRequest;
 use common::ipc::channel::Channel;
 use common::ipc::connector::Dialled;
 use common::ipc::setup::ConnectorSetup;
@@ -42,6 +43,11 @@ impl Connector {
     pub(super) fn redeem(&self, ticket: &Ticket, gateway: GatewayId) -> Result<(), TicketError> {
         ticket.verify(&self.setup.ticket_key, gateway)?;
         self.spent.borrow_mut().take(&ticket.claims)
+    }
+
+    /// Whether a gateway may name another client than that of the ticket, if it does.
+    pub(super) fn may_be_vouched(&self, request: &AdmissionRequest) -> bool {
+        request.facts.vouched.is_none() || request.ticket.claims.client.is_in(&self.setup.trusted)
     }
 
     /// Denies further targets to these connections, and queues the confirmation for the supervisor.

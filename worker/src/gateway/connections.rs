@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
@@ -67,6 +68,8 @@ pub(super) struct Connection {
     moved: Cell<Moved>,
     summary: RefCell<Option<SessionSummary>>,
     disconnected: Cell<bool>,
+    /// The client of the current request, if proxies vouch for one.
+    vouched: Cell<Option<SocketAddr>>,
     waker: RefCell<Option<Waker>>,
     since: Instant,
     shared: Rc<Shared>,
@@ -81,6 +84,7 @@ impl Connections {
             moved: Cell::default(),
             summary: RefCell::default(),
             disconnected: Cell::new(false),
+            vouched: Cell::default(),
             waker: RefCell::default(),
             since: Instant::now(),
             shared: self.0.clone(),
@@ -191,6 +195,21 @@ impl Connection {
     /// Whether the response to the current request should close the connection.
     pub(super) fn is_retiring(&self) -> bool {
         self.shared.retiring.get()
+    }
+
+    /// Takes the client that proxies vouch for; `None` if they don't.
+    pub(super) fn vouch_for(&self, client: Option<SocketAddr>) {
+        self.vouched.set(client);
+    }
+
+    /// The client that trusted proxies vouch for.
+    pub(super) fn vouched(&self) -> Option<SocketAddr> {
+        self.vouched.get()
+    }
+
+    /// The same for a log line.
+    pub(super) fn vouched_text(&self) -> Option<String> {
+        self.vouched.get().map(|client| client.to_string())
     }
 
     /// Updates the traffic counters of the session.

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::mem::take;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -54,13 +55,17 @@ impl Outbox {
         Ok(())
     }
 
-    /// Asks the supervisor to open a file for the recording of a session.
+    /// Asks the supervisor to open a file for the recording of a session, whose client is `vouched`.
     ///
     /// # Errors
     ///
     /// Fails if the supervisor is gone.
-    pub(super) async fn record(&self, id: ConnectionId) -> Result<(), ChannelError> {
-        self.supervisor.send(&GatewayToSupervisor::OpenRecording(id)).await
+    pub(super) async fn record(
+        &self,
+        id: ConnectionId,
+        vouched: Option<SocketAddr>,
+    ) -> Result<(), ChannelError> {
+        self.supervisor.send(&GatewayToSupervisor::OpenRecording { id, vouched }).await
     }
 
     /// Reports that the socket of a connection was lost on its way.

@@ -14,6 +14,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
@@ -141,11 +142,16 @@ pub(super) struct Recordings {
 impl Recordings {
     /// Requests a file and starts a recording in it. On failure the session continues without one; the
     /// supervisor logs the reason.
-    pub(super) async fn begin(&self, id: ConnectionId, outbox: &Rc<Outbox>) -> Option<Recording> {
+    pub(super) async fn begin(
+        &self,
+        id: ConnectionId,
+        vouched: Option<SocketAddr>,
+        outbox: &Rc<Outbox>,
+    ) -> Option<Recording> {
         let (sender, answer) = oneshot::channel();
         self.waiting.borrow_mut().insert(id, sender);
         let asked = timeout(PATIENCE, async {
-            outbox.record(id).await.ok()?;
+            outbox.record(id, vouched).await.ok()?;
             answer.await.ok().flatten()
         });
         let file = asked.await.ok().flatten();

@@ -31,6 +31,7 @@ use super::connections::Connection;
 use super::http::body::Body;
 use super::http::client_facts::client_facts;
 use super::http::error_page::{error_page, error_page_because};
+use super::http::forwarded::{self, ForwardedError};
 use super::http::head::{Bound, Head, Heads, Latest};
 use super::http::refusal::{self, RefusedWith};
 use super::http::request_summary::{TlsTerms, request_summary};
@@ -128,12 +129,17 @@ struct Client {
 impl Client {
     async fn respond(&self, mut request: Request<Incoming>) -> Response<Body> {
         self.requests.set(self.requests.get() + 1);
+        self.connection.vouch_for(None);
         let head = self.head.get();
         if head.is_http_1_0 {
             *request.version_mut() = Version::HTTP_10;
         }
         let mut response = if let Some(bound) = head.broken {
             self.too_large(head, bound)
+        } else if let Err(error) = self.identify(&request) {
+            let connection = self.connection.id().0;
+            tracing::info!(connection, "a request is refused: {error}");
+            closing(error_page(StatusCode::BAD_REQUEST))
         } else if is_ambiguous(&request) || self.gateway.setup.inquiry.site && has_several_origins(&request) {
             closing(error_page(StatusCode::BAD_REQUEST))
         } else if handshake::is_asked(&request) {
@@ -153,6 +159,7 @@ impl Client {
             }
             tracing::debug!(
                 connection = self.connection.id().0,
+                vouched = self.connection.vouched_text().as_deref(),
                 event = RoleEvent::Answered.as_str(),
                 "{} {} {:?}\" {}",
                 request.method(),
@@ -169,6 +176,21 @@ impl Client {
         response
     }
 
+    /// Finds out whose request it is, if a trusted proxy has sent it.
+    fn identify(&self, request: &Request<Incoming>) -> Result<(), ForwardedError> {
+        if self.is_proxy() {
+            let proxy = &self.gateway.setup.proxy;
+            self.connection.vouch_for(forwarded::client(proxy, None, request.headers())?);
+        }
+        Ok(())
+    }
+
+    /// Whether the requests of the connection are sent by a trusted proxy.
+    fn is_proxy(&self) -> bool {
+        let trusted = &self.gateway.setup.proxy.trusted;
+        !trusted.is_empty() && self.connection.ticket.claims.client.is_in(trusted)
+    }
+
     /// Logs and answers a head that exceeds a limit.
     fn too_large(&self, head: Head, broken: Bound) -> Response<Body> {
         let limits = &self.gateway.setup.limits;
@@ -178,6 +200,7 @@ impl Client {
         };
         tracing::info!(
             connection = self.connection.id().0,
+            vouched = self.connection.vouched_text().as_deref(),
             "the head of a request is too large: {} bytes, {} fields; limits.{key} is {limit}",
             head.bytes,
             head.fields,
@@ -207,7 +230,11 @@ impl Client {
     fn ask(&self, request: &Request<Incoming>) -> AdmissionRequest {
         let inquiry = &self.gateway.setup.inquiry;
         let common_name = self.common_name.as_deref().filter(|_| inquiry.common_name);
-        let facts = client_facts(inquiry, request, common_name, self.tls.is_some());
+        let (secured, vouched) = (self.tls.is_some(), self.connection.vouched());
+        let mut facts = client_facts(inquiry, request, common_name, secured, vouched);
+        if let Some(asked) = facts.asked.as_mut().filter(|_| self.is_proxy()) {
+            forwarded::correct(&self.gateway.setup.proxy, request.headers(), asked);
+        }
         AdmissionRequest { ticket: self.connection.ticket.clone(), facts }
     }
 
@@ -225,6 +252,7 @@ impl Client {
         let reason = reason.map(String::from_utf8_lossy);
         tracing::info!(
             connection = self.connection.id().0,
+            vouched = self.connection.vouched_text().as_deref(),
             event = RoleEvent::Refused.as_str(),
             "{}, message {}",
             status.as_u16(),
@@ -242,11 +270,13 @@ impl Client {
             }
         };
         let connection = self.connection.id().0;
+        let vouched = self.connection.vouched_text();
+        let vouched = vouched.as_deref();
         let kind = if self.tls.is_some() { RoleEvent::SecureWebSocket } else { RoleEvent::PlainWebSocket };
-        tracing::info!(connection, event = kind.as_str(), "");
+        tracing::info!(connection, vouched, event = kind.as_str(), "");
         let path = self.gateway.redaction.path(request);
         if path != "/" {
-            tracing::info!(connection, event = RoleEvent::Path.as_str(), "{path}");
+            tracing::info!(connection, vouched, event = RoleEvent::Path.as_str(), "{path}");
         }
         let target = self.target(self.ask(request)).await;
         let result = target.as_ref().map_or_else(Handshake::from, |_| Handshake::Opened);
@@ -290,7 +320,7 @@ impl Client {
         let gateway = &self.gateway;
         let id = self.connection.id();
         let recording = match gateway.setup.record && record != Some(false) {
-            true => gateway.recordings.begin(id, &gateway.outbox).await,
+            true => gateway.recordings.begin(id, self.connection.vouched(), &gateway.outbox).await,
             false => None,
         };
         Observer::new(id, recording, gateway.setup.traffic.then(|| gateway.log.clone()))
@@ -320,7 +350,9 @@ impl Client {
         let Some(tls) = &gateway.target_tls else { return Ok((Transport::Plain(socket), terms)) };
         let connected = tls.connect(socket, host.as_deref(), gateway.setup.timeouts.tls_handshake).await;
         connected.map(|target| (target, terms)).map_err(|error| {
-            tracing::warn!(connection = self.connection.id().0, "TLS with the target failed: {error}");
+            let vouched = self.connection.vouched_text();
+            let connection = self.connection.id().0;
+            tracing::warn!(connection, vouched = vouched.as_deref(), "TLS with the target failed: {error}");
             Refusal::Unreachable
         })
     }

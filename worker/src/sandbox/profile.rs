@@ -151,6 +151,7 @@ mod tests {
             auth,
             auth_for_pages: false,
             site: Default::default(),
+            trusted: Default::default(),
             limits: Default::default(),
             destination: Destination::Target(TargetAddr::parse_tcp(target).unwrap()),
             startup: None,

@@ -14,10 +14,11 @@ use super::super::top::OctalMode;
 use super::super::value::OneOrMany;
 use super::super::wrap::Words;
 use super::super::{
-    Ciphers, FilePath, MAX_WORKERS, Name, Sandbox, SecretFile, SyslogServer, TextMessages, TlsVersion,
-    Workers, WrapMode,
+    Ciphers, FilePath, MAX_WORKERS, Name, ProxyHeader, Sandbox, SecretFile, SyslogServer, TextMessages,
+    TlsVersion, Workers, WrapMode,
 };
 use crate::addr::{ListenAddr, TargetAddr};
+use crate::networks::Networks;
 
 macro_rules! schema {
     ($($type:ty, $name:literal, $schema:tt;)+) => {$(
@@ -49,6 +50,11 @@ schema! {
     TextMessages, "text-messages", {"enum": TextMessages::WORDS};
     TokenRefusal, "refusal", {"enum": TokenRefusal::WORDS};
     WrapMode, "wrap-mode", {"enum": WrapMode::WORDS};
+    ProxyHeader, "proxy-header", {"enum": ProxyHeader::WORDS};
+    Networks, "networks", {"anyOf": [
+        {"type": "string", "minLength": 1},
+        {"type": "array", "items": {"type": "string", "minLength": 1}},
+    ]};
     TlsVersion, "tls-version", {"enum": ["1.2", "1.3"]};
     Workers, "number", {"anyOf": [
         {"const": "auto"},

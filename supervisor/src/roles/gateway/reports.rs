@@ -1,5 +1,6 @@
 //! Handling of a gateway's messages, and the limits of trust in them.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use common::ipc::ConnectionId;
@@ -26,7 +27,7 @@ pub(super) fn take(
         GatewayToSupervisor::Report(report) => take_report(scope, gateway, report),
         GatewayToSupervisor::Counts(counts) => take_counts(scope, gateway, counts),
         GatewayToSupervisor::Stats(stats) => take_stats(gateway, stats),
-        GatewayToSupervisor::OpenRecording(id) => record(scope, recordings, gateway, id),
+        GatewayToSupervisor::OpenRecording { id, vouched } => record(scope, recordings, gateway, id, vouched),
         GatewayToSupervisor::Requested(requested) => take_requests(scope, gateway, requested),
         GatewayToSupervisor::Ready(_) | GatewayToSupervisor::Failed(_) => Err(Fault::out_of_turn()),
     }
@@ -99,8 +100,9 @@ fn record(
     recordings: Option<&Rc<Recordings>>,
     gateway: &Rc<Gateway>,
     id: ConnectionId,
+    vouched: Option<SocketAddr>,
 ) -> Result<(), Fault> {
-    let client = scope.state.connections.borrow_mut().record(id, gateway.id);
+    let client = scope.state.connections.borrow_mut().record(id, vouched, gateway.id);
     let client = client.ok_or_else(|| Fault::foreign(id))?;
     let (gateway, recordings) = (gateway.clone(), recordings.cloned());
     spawn_local(async move {

@@ -1,5 +1,6 @@
 //! An entry of the table: the state of a connection and its data.
 
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::machine::State;
 use super::progress::Progress;
+use super::recently_ended::ClientLookup;
 use super::register::{self, Entry as Slot, Register};
 use super::totals::{EndedSessions, Totals};
 use crate::state::session::{Opening, Run};
@@ -29,7 +31,11 @@ pub(super) struct Entry {
 /// Data of a connection besides its state and its socket.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Facts {
+    /// The other end.
     pub(super) client: ClientAddr,
+    /// The other end is a proxy that the configuration of its generation trusts, and may vouch for clients.
+    #[serde(default)]
+    pub(super) is_proxy: bool,
     /// Generation of the gateway.
     pub(super) generation: u32,
     /// Process id of the gateway.
@@ -142,6 +148,7 @@ impl Facts {
     pub(super) fn new(client: ClientAddr) -> Self {
         Self {
             client,
+            is_proxy: false,
             generation: 0,
             pid: 0,
             unread_since: Duration::ZERO,
@@ -154,11 +161,16 @@ impl Facts {
         }
     }
 
+    /// The client, which is `vouched` by what a role says. `is_theirs` tells whether the connection is the role's.
+    pub(super) fn client(&self, vouched: Option<SocketAddr>, is_theirs: bool) -> ClientLookup {
+        ClientLookup::of(&self.client, self.is_proxy, vouched, is_theirs)
+    }
+
     fn subject<'a>(&'a self, run: Run, id: ConnectionId, session: &'a Session) -> Subject<'a> {
         Subject {
             run,
             id,
-            client: &self.client,
+            peer: &self.client,
             gateway: self.pid,
             opening: &session.opening,
             request: self.request.as_deref(),

@@ -1,5 +1,6 @@
 //! Queries of the table.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use common::control;
@@ -25,6 +26,11 @@ impl Connections {
     pub(crate) fn can_have_taken(&self, id: ConnectionId, time: Duration) -> bool {
         let age = self.entries.get(&id).map(|entry| entry.since.elapsed());
         age.is_none_or(|age| time <= age + Duration::from_secs(1))
+    }
+
+    /// Whether a role may name `vouched` as the client of this connection, in place of its other end.
+    pub(crate) fn may_be_vouched(&self, id: ConnectionId, vouched: Option<SocketAddr>) -> bool {
+        vouched.is_none() || self.entries.get(&id).is_none_or(|entry| entry.facts.is_proxy)
     }
 
     /// Whether any connection waits for a gateway or is being sent to one.
@@ -81,10 +87,8 @@ impl Connections {
                 Some(control::Session {
                     id: id.0,
                     session: self.run.session(*id).to_string(),
-                    client: match &one.facts.client {
-                        ClientAddr::Ip(address) => address.to_string(),
-                        ClientAddr::Unix(path) => format!("unix:{path}"),
-                    },
+                    client: opening.client(&one.facts.client).with_port(),
+                    proxy: opening.proxy(&one.facts.client).map(ClientAddr::with_port),
                     target: opening.target.clone(),
                     seconds: one.since.elapsed().as_secs(),
                     generation: one.facts.generation,

@@ -16,6 +16,7 @@ mod tests;
 mod totals;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -23,6 +24,7 @@ use std::time::{Duration, Instant};
 use common::ipc::gateway::{Count, Ended, SessionSummary};
 use common::ipc::request::Request;
 use common::ipc::{ClientAddr, ConnectionId, GatewayId};
+use common::networks::Networks;
 use common::ticket::SpentBefore;
 
 use crate::state::session::{Opening, Run};
@@ -137,18 +139,20 @@ impl Connections {
         self.insert_waiting(Entry::waiting(client, socket))
     }
 
-    /// Begins to send a waiting connection to `gateway`, process `pid` of `generation`. Returns its client
-    /// and its socket, which must be returned with [`Self::delivered`] or [`Self::undelivered`].
+    /// Begins to send a waiting connection to `gateway`, process `pid` of `generation`, which believes the
+    /// proxies of the networks `trusted`. Returns the other end of the connection and its socket, which must be returned with [`Self::delivered`] or [`Self::undelivered`].
     pub(crate) fn offer(
         &mut self,
         id: ConnectionId,
         generation: u32,
         gateway: GatewayId,
         pid: i32,
+        trusted: &Networks,
     ) -> Option<(ClientAddr, OwnedFd)> {
         let entry = self.entries.get_mut(&id)?;
         let socket = entry.socket.take()?;
         (entry.facts.generation, entry.facts.pid) = (generation, pid);
+        entry.facts.is_proxy = entry.facts.client.is_in(trusted);
         let client = entry.facts.client.clone();
         // The event has no further consequences.
         let _ = self.apply(id, Event::Offered(gateway), Details::default());
@@ -201,12 +205,20 @@ impl Connections {
         self.reported(ended.id, gateway, report, Details { summary: ended.session, ..Details::default() })
     }
 
-    /// `gateway` requests a file to record the connection's session. Returns the client, or `None` if the
-    /// gateway may not request it.
-    pub(crate) fn record(&mut self, id: ConnectionId, gateway: GatewayId) -> Option<ClientAddr> {
+    /// `gateway` requests a file to record the session of the connection, whose client is `vouched`. Returns the
+    /// client, or `None` if the gateway may not request it.
+    pub(crate) fn record(
+        &mut self,
+        id: ConnectionId,
+        vouched: Option<SocketAddr>,
+        gateway: GatewayId,
+    ) -> Option<ClientAddr> {
         let entry = self.detailed(id, gateway)?;
         let is_first = !std::mem::replace(&mut entry.facts.is_recorded, true);
-        is_first.then(|| entry.facts.client.clone())
+        match entry.facts.client(vouched, is_first) {
+            ClientLookup::Client(client) => Some(client),
+            ClientLookup::Unknown | ClientLookup::Foreign => None,
+        }
     }
 
     /// `gateway` reports the request of a connection that becomes a session; returns whether the report is
@@ -292,26 +304,37 @@ impl Connections {
         self.apply_to_all(Event::GatewayDied(gateway), |entry| entry.state.gateway() == Some(gateway))
     }
 
-    /// The client of a connection that `gateway` refers to.
-    pub(crate) fn client_of_gateway(&self, id: ConnectionId, gateway: GatewayId) -> ClientLookup {
+    /// The client of a connection that `gateway` refers to, which is `vouched` by what the gateway says.
+    pub(crate) fn client_of_gateway(
+        &self,
+        id: ConnectionId,
+        vouched: Option<SocketAddr>,
+        gateway: GatewayId,
+    ) -> ClientLookup {
         match self.entries.get(&id) {
-            Some(entry) => ClientLookup::of(&entry.facts.client, entry.state.gateway() == Some(gateway)),
-            None => self.recently_ended.client(id, |ended| ended.gateway == Some(gateway)),
+            Some(entry) => entry.facts.client(vouched, entry.state.gateway() == Some(gateway)),
+            None => self.recently_ended.client(id, vouched, |ended| ended.gateway == Some(gateway)),
         }
     }
 
-    /// The client of a connection that the connector of `generation` refers to.
-    pub(crate) fn client_of_generation(&self, id: ConnectionId, generation: u32) -> ClientLookup {
+    /// The client of a connection that the connector of `generation` refers to, which is `vouched` by what the
+    /// connector says.
+    pub(crate) fn client_of_generation(
+        &self,
+        id: ConnectionId,
+        vouched: Option<SocketAddr>,
+        generation: u32,
+    ) -> ClientLookup {
         match self.entries.get(&id) {
-            Some(entry) => ClientLookup::of(&entry.facts.client, entry.facts.generation == generation),
-            None => self.recently_ended.client(id, |ended| ended.generation == generation),
+            Some(entry) => entry.facts.client(vouched, entry.facts.generation == generation),
+            None => self.recently_ended.client(id, vouched, |ended| ended.generation == generation),
         }
     }
 
     /// Whether the connector of `generation`, process `pid`, may have a target for the connection that only root may
     /// connect to.
     pub(crate) fn socket_claim(&self, id: ConnectionId, generation: u32, pid: i32) -> SocketClaim {
-        match (self.client_of_generation(id, generation), self.entries.get(&id)) {
+        match (self.client_of_generation(id, None, generation), self.entries.get(&id)) {
             (ClientLookup::Foreign, _) => SocketClaim::Wrong,
             (ClientLookup::Unknown, _) if id.0 > self.last => SocketClaim::Wrong,
             (_, Some(entry)) if entry.facts.socket_for == Some(pid) => SocketClaim::Wrong,

@@ -2,6 +2,7 @@
 //! own.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 
 use common::ipc::{ClientAddr, ConnectionId, GatewayId};
 
@@ -17,13 +18,24 @@ pub(crate) enum ClientLookup {
     Client(ClientAddr),
     /// The connection is unknown, or has been forgotten.
     Unknown,
-    /// The connection belongs to another role.
+    /// The connection belongs to another role, or its other end may not vouch for another client.
     Foreign,
 }
 
 impl ClientLookup {
-    pub(super) fn of(client: &ClientAddr, is_theirs: bool) -> Self {
-        if is_theirs { Self::Client(client.clone()) } else { Self::Foreign }
+    /// The client of a connection with `peer`. The role says that it is `vouched`, on behalf of a trusted proxy.
+    pub(super) fn of(
+        peer: &ClientAddr,
+        is_proxy: bool,
+        vouched: Option<SocketAddr>,
+        is_theirs: bool,
+    ) -> Self {
+        match vouched {
+            _ if !is_theirs => Self::Foreign,
+            None => Self::Client(peer.clone()),
+            Some(vouched) if is_proxy => Self::Client(ClientAddr::Ip(vouched)),
+            Some(_) => Self::Foreign,
+        }
     }
 }
 
@@ -36,6 +48,7 @@ pub(super) struct RecentlyEnded(VecDeque<Ended>);
 pub(super) struct Ended {
     id: ConnectionId,
     client: ClientAddr,
+    is_proxy: bool,
     pub(super) gateway: Option<GatewayId>,
     pub(super) generation: u32,
 }
@@ -46,12 +59,21 @@ impl RecentlyEnded {
         if self.0.len() >= MOST {
             self.0.pop_front();
         }
-        self.0.push_back(Ended { id, client: facts.client.clone(), gateway, generation: facts.generation });
+        let Facts { client, is_proxy, generation, .. } = facts;
+        let (client, is_proxy, generation) = (client.clone(), *is_proxy, *generation);
+        self.0.push_back(Ended { id, client, is_proxy, gateway, generation });
     }
 
     /// The client of a connection, if the connection belonged to the role that names it.
-    pub(super) fn client(&self, id: ConnectionId, is_theirs: impl Fn(&Ended) -> bool) -> ClientLookup {
+    pub(super) fn client(
+        &self,
+        id: ConnectionId,
+        vouched: Option<SocketAddr>,
+        is_theirs: impl Fn(&Ended) -> bool,
+    ) -> ClientLookup {
         let ended = self.0.iter().rfind(|ended| ended.id == id);
-        ended.map_or(ClientLookup::Unknown, |ended| ClientLookup::of(&ended.client, is_theirs(ended)))
+        ended.map_or(ClientLookup::Unknown, |ended| {
+            ClientLookup::of(&ended.client, ended.is_proxy, vouched, is_theirs(ended))
+        })
     }
 }

@@ -41,6 +41,7 @@ pub(super) struct Register {
 pub(super) struct Entry {
     pub(super) run: Run,
     pub(super) id: ConnectionId,
+    /// The other end of its connection.
     pub(super) client: ClientAddr,
     pub(super) gateway: i32,
     #[serde(flatten)]
@@ -117,7 +118,7 @@ impl Entry {
             id: self.id,
             client: self.client.clone(),
             gateway: self.gateway,
-            opening: Opening::from(self.opening.target.as_str()),
+            opening: Opening { vouched: self.opening.vouched, ..Opening::from(self.opening.target.as_str()) },
             since: self.since,
         }
     }
@@ -131,7 +132,7 @@ impl Entry {
         let subject = Subject {
             run: self.run,
             id: self.id,
-            client: &self.client,
+            peer: &self.client,
             gateway: self.gateway,
             opening: &self.opening,
             request: None,

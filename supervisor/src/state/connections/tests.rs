@@ -38,7 +38,7 @@ fn accepted(connections: &mut Connections) -> ConnectionId {
 }
 
 fn hand_over(connections: &mut Connections, id: ConnectionId) {
-    let (_, socket) = connections.offer(id, 1, GATEWAY, 0).unwrap();
+    let (_, socket) = connections.offer(id, 1, GATEWAY, 0, &Networks::default()).unwrap();
     nothing(&connections.delivered(id, socket));
 }
 
@@ -99,7 +99,7 @@ fn a_gateway_can_not_affect_connections_of_another() {
     for lie in lies {
         assert_eq!(lie.violation_of(OTHER), Some(id));
     }
-    assert_eq!(connections.record(id, OTHER), None);
+    assert_eq!(connections.record(id, None, OTHER), None);
     assert!(!connections.requested(id, Request::default(), OTHER));
     nothing(&connections.gateway_gone(OTHER));
     assert!(connections.any_unread(), "still there, still not read");
@@ -121,8 +121,8 @@ fn reports_about_unknown_connections_are_violations() {
 fn a_connection_is_recorded_once() {
     let mut connections = table();
     let id = handed_over(&mut connections);
-    assert!(connections.record(id, GATEWAY).is_some());
-    assert_eq!(connections.record(id, GATEWAY), None);
+    assert!(connections.record(id, None, GATEWAY).is_some());
+    assert_eq!(connections.record(id, None, GATEWAY), None);
 }
 
 /// Lies of a gateway that has requested a target, before and after the connector's report. The target has
@@ -234,7 +234,7 @@ fn a_new_connector_rejects_tickets_that_may_be_spent() {
 fn a_gateway_has_as_many_connections_as_are_not_settled() {
     let mut connections = table();
     let id = accepted(&mut connections);
-    let (_, socket) = connections.offer(id, 1, GATEWAY, 0).unwrap();
+    let (_, socket) = connections.offer(id, 1, GATEWAY, 0, &Networks::default()).unwrap();
     assert_eq!(connections.load_of(GATEWAY), 1, "its place is taken while it is being sent");
     nothing(&connections.undelivered(id, socket));
     assert_eq!(connections.load_of(GATEWAY), 0);
@@ -333,15 +333,42 @@ fn a_role_names_the_clients_of_its_own_connections_and_of_no_others() {
     // forgotten.
     for _ in 0..2 {
         for id in [open, ended] {
-            assert_eq!(connections.client_of_gateway(id, GATEWAY), client);
-            assert_eq!(connections.client_of_gateway(id, OTHER), ClientLookup::Foreign);
-            assert_eq!(connections.client_of_generation(id, 1), client);
-            assert_eq!(connections.client_of_generation(id, 2), ClientLookup::Foreign);
+            assert_eq!(connections.client_of_gateway(id, None, GATEWAY), client);
+            assert_eq!(connections.client_of_gateway(id, None, OTHER), ClientLookup::Foreign);
+            assert_eq!(connections.client_of_generation(id, None, 1), client);
+            assert_eq!(connections.client_of_generation(id, None, 2), ClientLookup::Foreign);
         }
         let _ = settle(&mut connections);
     }
-    assert_eq!(connections.client_of_gateway(waiting, GATEWAY), ClientLookup::Foreign);
-    assert_eq!(connections.client_of_gateway(ConnectionId(99), GATEWAY), ClientLookup::Unknown);
+    assert_eq!(connections.client_of_gateway(waiting, None, GATEWAY), ClientLookup::Foreign);
+    assert_eq!(connections.client_of_gateway(ConnectionId(99), None, GATEWAY), ClientLookup::Unknown);
+}
+
+#[test]
+fn only_trusted_proxies_have_roles_vouch_for_clients() {
+    let loopback: Networks = serde_json::from_str("\"127.0.0.0/8\"").unwrap();
+    let vouched = Some(SocketAddr::from(([192, 0, 2, 7], 0)));
+    let named = ClientLookup::Client(ClientAddr::Ip(([192, 0, 2, 7], 0).into()));
+    for (peer, is_proxy) in
+        [("127.0.0.1:40000", true), ("[::ffff:127.0.0.1]:40000", true), ("10.0.0.1:1", false)]
+    {
+        let mut connections = table();
+        let id = connections
+            .accept(ClientAddr::Ip(peer.parse().unwrap()), std::fs::File::open("/dev/null").unwrap().into());
+        let (_, socket) = connections.offer(id, 1, GATEWAY, 0, &loopback).unwrap();
+        nothing(&connections.delivered(id, socket));
+        let expected = if is_proxy { &named } else { &ClientLookup::Foreign };
+        for _ in 0..2 {
+            assert_eq!(connections.client_of_gateway(id, vouched, GATEWAY), *expected, "{peer}");
+            assert_eq!(connections.client_of_generation(id, vouched, 1), *expected, "{peer}");
+            assert_eq!(connections.client_of_gateway(id, vouched, OTHER), ClientLookup::Foreign);
+            if connections.awaits_target(id) {
+                assert_eq!(connections.record(id, vouched, GATEWAY).is_some(), is_proxy, "{peer}");
+                nothing(&connections.ended(Ended { id, session: None }, GATEWAY));
+                let _ = settle(&mut connections);
+            }
+        }
+    }
 }
 
 #[test]

@@ -24,6 +24,8 @@ pub(in crate::connector) struct Question<'a> {
     pub(super) headers: BTreeMap<&'a str, &'a str>,
     /// Address of the client without its port, or path of the unix socket that it connected to.
     client: String,
+    /// Address of the trusted proxy that has told the client's, in the same form.
+    proxy: Option<String>,
     /// Common name of the client's certificate, if it was verified.
     certificate: Option<&'a str>,
     /// The authenticated user, if there is one.
@@ -51,7 +53,7 @@ impl<'a> Question<'a> {
         user: Option<&'a str>,
         target: Option<&'a Target>,
     ) -> Option<Self> {
-        let ClientRequest { client, facts, kind } = *request;
+        let ClientRequest { client, proxy, facts, kind } = *request;
         let head = facts.head.as_ref()?;
         Some(Self {
             id: 0,
@@ -61,6 +63,7 @@ impl<'a> Question<'a> {
             path: head.path.reveal(),
             headers: head.headers.iter().map(|field| (field.name.as_str(), field.value.reveal())).collect(),
             client: client.to_string(),
+            proxy: proxy.map(ToString::to_string),
             certificate: facts.common_name.as_deref(),
             user,
             target,

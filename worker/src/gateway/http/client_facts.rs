@@ -1,5 +1,7 @@
 //! The facts of a request that the connector needs for its decision.
 
+use std::net::SocketAddr;
+
 use common::config::Secret;
 use common::config::token::TokenFrom;
 use common::ipc::admission::{AskedFor, ClientFacts, Head, Header};
@@ -17,12 +19,14 @@ const OURS: [HeaderName; 5] = [
     header::SEC_WEBSOCKET_VERSION,
 ];
 
-/// Collects the facts that `inquiry` requests. `secured` tells whether the connection uses TLS.
+/// Collects the facts that `inquiry` requests. `secured` tells whether the connection uses TLS, and `vouched` is the
+/// address for which proxies vouch.
 pub(in crate::gateway) fn client_facts<B>(
     inquiry: &Inquiry,
     request: &Request<B>,
     common_name: Option<&str>,
     secured: bool,
+    vouched: Option<SocketAddr>,
 ) -> ClientFacts {
     let header = |name: &String| {
         let value = latin(request.headers().get(name)?.as_bytes());
@@ -35,6 +39,7 @@ pub(in crate::gateway) fn client_facts<B>(
         }
     });
     ClientFacts {
+        vouched,
         token: token.map(Secret::new),
         headers: inquiry.headers.iter().filter_map(header).collect(),
         asked: inquiry.site.then(|| asked_for(request, secured)),

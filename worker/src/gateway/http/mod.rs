@@ -3,6 +3,7 @@
 pub mod body;
 pub(super) mod client_facts;
 pub mod error_page;
+pub mod forwarded;
 pub(super) mod head;
 pub(crate) mod html;
 pub(super) mod redaction;

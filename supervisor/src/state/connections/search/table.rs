@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 
 use common::ipc::gateway::Ended;
 use common::ipc::{ClientAddr, ConnectionId, GatewayId};
+use common::networks::Networks;
 
 use super::world::{Cast, Connection, GATEWAYS, Op, World};
 use crate::state::connections::machine::{Event, GatewayReport, State};
@@ -48,7 +49,8 @@ impl Table {
                 match event {
                     Event::Offered(gateway) => {
                         let generation = cast.generations[gateway.0 as usize % GATEWAYS] as u32;
-                        let (_, socket) = table.offer(id, generation, gateway, 0).unwrap();
+                        let (_, socket) =
+                            table.offer(id, generation, gateway, 0, &Networks::default()).unwrap();
                         self.sockets.insert(id, socket);
                         return;
                     }
