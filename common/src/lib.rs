@@ -9,6 +9,7 @@ pub mod errno;
 pub mod executable;
 pub mod exit_code;
 pub mod fault;
+pub mod htpasswd;
 pub mod ipc;
 pub mod json;
 pub mod log;

@@ -52,6 +52,7 @@ class SupervisorToConnector:
     SOCKET_FOUND = 9
     SOCKET = 10
     NO_SOCKET = 11
+    USERS = 12
 
 
 class ConnectorToSupervisor:

@@ -22,12 +22,24 @@ use rustix::net::{AddressFamily, SocketType};
 use worker::beneath::{Beneath, Lookup};
 use worker::sandbox::{self, Ports, Profile, Reach};
 
-const ROLES: [&str; 10] =
-    ["gateway", "web", "walker", "connector", "resolver", "any", "finder", "signer", "echo", "exporter"];
+const ROLES: [&str; 11] = [
+    "gateway",
+    "web",
+    "walker",
+    "connector",
+    "hasher",
+    "resolver",
+    "any",
+    "finder",
+    "signer",
+    "echo",
+    "exporter",
+];
 const NONE: &[&str] = &[];
 const GATEWAYS: &[&str] = &["gateway", "web", "walker"];
 const ASKS: &[&str] = &["gateway", "web", "walker", "resolver", "any"];
-const DIALS: &[&str] = &["connector", "resolver", "any", "finder"];
+const DIALS: &[&str] = &["connector", "hasher", "resolver", "any", "finder"];
+const THREADS: &[&str] = &["hasher", "resolver", "any"];
 const RESOLVES: &[&str] = &["resolver", "any"];
 /// Roles that connect to paths, and roles that resolve names where that requires a daemon.
 const PATHS: &[&str] = &["any", "finder"];
@@ -84,9 +96,11 @@ impl Prepared {
             ports: Ports::Only(Vec::new()),
             resolves: false,
             connects_by_path: false,
+            hashes: false,
             finds_sockets: false,
         };
         let connector = Reach { ports: Ports::Only(vec![self.port()?]), ..none.clone() };
+        let hasher = Reach { hashes: true, ..connector.clone() };
         let resolver = Reach { resolves: true, ..connector.clone() };
         let any = Reach { ports: Ports::Any, resolves: true, connects_by_path: true, ..none.clone() };
         let finder = Reach { finds_sockets: true, ..none };
@@ -95,6 +109,7 @@ impl Prepared {
             "web" => Profile::Gateway { web_root: Some(&self.web), records: false },
             "walker" => Profile::Gateway { web_root: Some(&self.walker), records: false },
             "connector" => Profile::Connector(&connector),
+            "hasher" => Profile::Connector(&hasher),
             "resolver" => Profile::Connector(&resolver),
             "any" => Profile::Connector(&any),
             "finder" => Profile::Connector(&finder),
@@ -236,11 +251,13 @@ fn calls(p: &Prepared) -> Vec<(&'static str, Call, &'static [&'static str])> {
         ("fcntl F_SETOWN", (c::SYS_fcntl, [file, i(c::F_SETOWN), pid, 0, 0, 0]), NONE),
         ("fcntl F_ADD_SEALS", (c::SYS_fcntl, [file, i(c::F_ADD_SEALS), 0, 0, 0, 0]), NONE),
         ("prctl PR_SET_DUMPABLE", (c::SYS_prctl, [i(c::PR_SET_DUMPABLE), 1, 0, 0, 0, 0]), NONE),
-        ("prctl PR_SET_NAME", (c::SYS_prctl, [i(c::PR_SET_NAME), inside, 0, 0, 0, 0]), RESOLVES),
+        ("prctl PR_SET_NAME", (c::SYS_prctl, [i(c::PR_SET_NAME), inside, 0, 0, 0, 0]), THREADS),
         ("seccomp", (c::SYS_seccomp, [2, 0, 0, 0, 0, 0]), NONE),
-        ("prlimit64 reading", (c::SYS_prlimit64, [0, 7, 0, 0, 0, 0]), RESOLVES),
+        ("prlimit64 reading", (c::SYS_prlimit64, [0, 7, 0, 0, 0, 0]), THREADS),
         ("prlimit64 writing", (c::SYS_prlimit64, [0, 7, how.as_ptr() as i64, 0, 0, 0]), NONE),
         ("setpriority", (c::SYS_setpriority, [0, 0, 0, 0, 0, 0]), NONE),
+        ("setpriority of another", (c::SYS_setpriority, [0, 1, 19, 0, 0, 0]), NONE),
+        ("setpriority to the lowest", (c::SYS_setpriority, [0, 0, 19, 0, 0, 0]), &["hasher"]),
         ("shmget", (c::SYS_shmget, [0, 4096, 0o600, 0, 0, 0]), NONE),
         ("mq_open", (c::SYS_mq_open, [inside, 0, 0, 0, 0, 0]), NONE),
         ("inotify_init1", (c::SYS_inotify_init1, [0; 6]), NONE),
@@ -359,7 +376,7 @@ fn try_calls(role: &str) -> io::Result<Vec<String>> {
         expect(name, what, want);
     }
     // Where threads are permitted, the C library falls back to clone(2).
-    let no_threads = if RESOLVES.contains(&role) { c::ENOSYS } else { c::EPERM };
+    let no_threads = if THREADS.contains(&role) { c::ENOSYS } else { c::EPERM };
     expect("clone3", (c::SYS_clone3, [0; 6]), Want::Fails(no_threads));
     if level.landlock >= 4 {
         for (name, what, _, want) in reach.into_iter().filter(|(_, _, tried, _)| *tried == role) {

@@ -18,7 +18,9 @@ const MODULE: &str = "websockify.auth_plugins.";
 #[derive(Clone, Debug, Deserialize, Serialize, clap::Args)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(transform = super::tests::schema::source))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-#[serde(expecting = "a table [auth], or several [[auth]], with `plugin` and `source` or `source-file`")]
+#[serde(
+    expecting = "a table [auth], or several [[auth]], with `plugin` and `source`, `source-file` or `users-file`"
+)]
 #[command(next_help_heading = "Authentication")]
 pub(super) struct AuthTable {
     /// Serve only authenticated clients: `BasicHTTPAuth`, `ExpectOrigin`, `ClientCertCNAuth`, or an external
@@ -45,6 +47,14 @@ pub(super) struct AuthTable {
     #[arg(skip)]
     #[cfg_attr(test, schemars(example = &"vnc.password"))]
     pub(super) source_file: Option<FilePath>,
+    /// A file of users for `BasicHTTPAuth`, as `htpasswd -B` writes it. It takes the place of `source`.
+    ///
+    /// Each line has the name of a user, a colon, and a hash of the password by bcrypt (`htpasswd -B`), SHA-crypt
+    /// (`openssl passwd -6`) or Argon2. A changed file takes effect with the next connection. Only the user who starts
+    /// the service must be able to read it.
+    #[arg(skip)]
+    #[cfg_attr(test, schemars(example = &"vnc.htpasswd"))]
+    pub(super) users_file: Option<FilePath>,
     /// User to run the plugin as, if it is a program or a Python class and the service is started as root.
     ///
     /// Default: `websockify-plugin` if that user exists, else the user of the other processes.
@@ -69,7 +79,16 @@ impl TryFrom<AuthTable> for Auth {
     type Error = Rejected;
 
     fn try_from(table: AuthTable) -> Result<Self, Rejected> {
-        let AuthTable { plugin, source, source_file, user } = table;
+        let AuthTable { plugin, source, source_file, users_file, user } = table;
+        if let Some(path) = users_file {
+            let file = Self { plugin: AuthPlugin::Users(path), source_file: None, user: None };
+            let problem = match plugin.strip_prefix(MODULE).unwrap_or(&plugin) {
+                _ if source.is_some() || source_file.is_some() => "`users-file` can't be used with a source",
+                "BasicHTTPAuth" if user.is_none() => return Ok(file),
+                _ => "`users-file` has an effect with `BasicHTTPAuth` only",
+            };
+            return Err(Rejected::at("users-file", problem, "leave one of the two out"));
+        }
         if source.is_some() && source_file.is_some() {
             return Err(Rejected::two_sources());
         }
@@ -88,8 +107,12 @@ impl TryFrom<AuthTable> for Auth {
 impl From<Auth> for AuthTable {
     fn from(auth: Auth) -> Self {
         let Auth { plugin, mut source_file, user } = auth;
+        let users_file = match &plugin {
+            AuthPlugin::Users(path) => Some(path.clone()),
+            _ => None,
+        };
         let source = match (plugin.public_source(), &plugin) {
-            _ if source_file.is_some() => None,
+            _ if source_file.is_some() || users_file.is_some() => None,
             (None, AuthPlugin::External { source: None, .. }) => None,
             (public, _) => Some(public.unwrap_or(HIDDEN.to_owned())),
         };
@@ -102,6 +125,7 @@ impl From<Auth> for AuthTable {
             plugin: Name::from(&*plugin.name()),
             source: source.as_deref().map(Name::from),
             source_file,
+            users_file,
             user,
         }
     }
@@ -109,7 +133,7 @@ impl From<Auth> for AuthTable {
 
 impl Element for Auth {
     const EXPECTED_MANY: &'static str =
-        "a table [auth], or several [[auth]], with `plugin` and `source` or `source-file`";
+        "a table [auth], or several [[auth]], with `plugin` and `source`, `source-file` or `users-file`";
 }
 
 /// A method with its source.
@@ -117,6 +141,8 @@ impl Element for Auth {
 pub enum AuthPlugin {
     /// User name and password, separated by a colon (RFC 7617).
     Basic(Secret),
+    /// A file of user names and hashes of passwords.
+    Users(FilePath),
     /// Accepted values of the `Origin` header (RFC 6454).
     Origin(Vec<String>),
     /// Accepted common names of client certificates.
@@ -174,7 +200,7 @@ impl AuthPlugin {
     #[must_use]
     pub fn name(&self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
-            Self::Basic(_) => "BasicHTTPAuth",
+            Self::Basic(_) | Self::Users(_) => "BasicHTTPAuth",
             Self::Origin(_) => "ExpectOrigin",
             Self::CommonName(_) => "ClientCertCNAuth",
             Self::External { plugin, .. } => return Cow::Owned(plugin.to_string()),
@@ -185,7 +211,7 @@ impl AuthPlugin {
     #[must_use]
     pub fn public_source(&self) -> Option<String> {
         match self {
-            Self::Basic(_) | Self::External { .. } => None,
+            Self::Basic(_) | Self::Users(_) | Self::External { .. } => None,
             Self::Origin(words) | Self::CommonName(words) => Some(words.join(" ")),
         }
     }

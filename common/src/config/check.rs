@@ -14,11 +14,13 @@ use super::auth::AuthPlugin;
 use super::ciphers::Ciphers;
 use super::external_plugin::ExternalPlugin;
 use super::log::SyslogServer;
+use super::path::read_bytes;
 use super::site::OriginPattern;
 use super::tls::{DEFAULT_CERTIFICATE, Tls};
 use super::token::TokenPlugin;
 use super::top::{Config, Target};
 use crate::addr::{ListenAddr, TargetAddr};
+use crate::htpasswd::{MAX_FILE_BYTES, Users};
 use crate::user::{self, Account};
 
 /// Maximum length of a unix socket's path in bytes: `sun_path` of unix(7) without its terminating zero.
@@ -79,6 +81,9 @@ impl Config {
         }
         if let Some(path) = self.target_tls.as_ref().and_then(|tls| tls.ca_file.as_deref()) {
             found.file("target-tls.ca-file", path, Severity::Error);
+        }
+        if let Some(path) = self.users_file() {
+            found.users(path);
         }
         if let Some(user) = &self.user {
             found.user("user", user);
@@ -234,6 +239,27 @@ impl Problems {
         if let Err(problem) = readable {
             let text = format!("{} {problem}", path.display());
             self.add(severity, key, text, "name a file that can be read");
+        }
+    }
+
+    /// A missing file of users is a warning like a missing token file, and so is a line of it that can't be used.
+    fn users(&mut self, path: &Path) {
+        const KEY: &str = "auth.users-file";
+        // Opening a FIFO would block.
+        if !path.is_file() {
+            return self.file(KEY, path, Severity::Warning);
+        }
+        let content = match read_bytes(path, MAX_FILE_BYTES) {
+            Ok(content) => content,
+            Err(problem) => {
+                let text = format!("{} {problem}", path.display());
+                return self.add(Severity::Warning, KEY, text, "name a file that can be read");
+            }
+        };
+        let (_, bad) = Users::parse(&content);
+        for line in bad {
+            let text = format!("{} {line}", path.display());
+            self.add(Severity::Warning, KEY, text, "the users of other lines can log in");
         }
     }
 

@@ -92,8 +92,8 @@ pub(crate) fn utf8<E: ser::Error>(path: &Path) -> Result<&str, E> {
     path.to_str().ok_or_else(|| E::custom(format!("{path:?} can't be written in TOML: it is not UTF-8")))
 }
 
-/// Reads a whole file as text. The error is a sentence without the file name.
-pub(super) fn read_text(path: &Path, limit: u64) -> Result<String, String> {
+/// Reads a file of at most `limit` bytes. The error is for the user, to follow the name of the file.
+pub(super) fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
@@ -101,7 +101,12 @@ pub(super) fn read_text(path: &Path, limit: u64) -> Result<String, String> {
     if bytes.len() as u64 > limit {
         return Err(format!("is longer than {limit} bytes"));
     }
-    utf8_text(&bytes).map(str::to_owned)
+    Ok(bytes)
+}
+
+/// Reads a whole file as text. The error is a sentence without the file name.
+pub(super) fn read_text(path: &Path, limit: u64) -> Result<String, String> {
+    utf8_text(&read_bytes(path, limit)?).map(str::to_owned)
 }
 
 /// Returns the content of a file as text. The error is a sentence without the file name.

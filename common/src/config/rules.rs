@@ -116,6 +116,9 @@ pub(super) fn conflict(config: &Config) -> Option<Conflict> {
                     requested from clients";
         return at("auth", "ClientCertCNAuth can't be used without `verify-client`", help);
     }
+    if auth.iter().filter(|auth| matches!(auth.plugin, AuthPlugin::Users(_))).count() > 1 {
+        return at("auth", "`users-file` is given twice", "write all users into one file");
+    }
     let bounds = [
         ("limits.request-head-bytes", limits.request_head_bytes, Limits::MAX_REQUEST_HEAD_BYTES),
         ("limits.request-fields", limits.request_fields, Limits::MAX_REQUEST_FIELDS),

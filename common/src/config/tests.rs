@@ -181,6 +181,8 @@ fn variations() -> Vec<Config> {
         user: None,
     };
     add(Config { auth: vec![origin("https://a")], ..minimal() });
+    let plugin = auth::AuthPlugin::Users(odd().into());
+    add(Config { auth: vec![auth::Auth { plugin, source_file: None, user: None }], ..minimal() });
     add(Config { auth: vec![origin("https://a"), origin("https://b")], ..minimal() });
     add(Config { tls: Some(tls()), ..minimal() });
     add(Config { tls: Some(Tls { key: Some(odd().into()), required: Some(true), ..tls() }), ..minimal() });

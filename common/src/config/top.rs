@@ -245,6 +245,15 @@ impl Config {
         (!expected && !own.contains(&OriginPattern::Any)).then_some(own)
     }
 
+    /// The file of users for `BasicHTTPAuth`.
+    #[must_use]
+    pub fn users_file(&self) -> Option<&FilePath> {
+        self.auth.iter().find_map(|auth| match &auth.plugin {
+            AuthPlugin::Users(path) => Some(path),
+            _ => None,
+        })
+    }
+
     /// Whether `[auth]` applies to static files too.
     #[must_use]
     pub fn asks_for_pages(&self) -> bool {

@@ -59,6 +59,8 @@ messages! {
             /// Why there is none.
             why: NoSocket,
         },
+        /// The users of `BasicHTTPAuth`, an `htpasswd::Users` in a memory file. Replaces the previous ones.
+        USERS = 12 in Serving: Users(file: OwnedFd [fd]),
     }
 }
 

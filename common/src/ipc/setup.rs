@@ -174,7 +174,8 @@ impl ConnectorSetup {
     /// initialise, which would delay the first client.
     #[must_use]
     pub fn uses_cryptography(&self) -> bool {
-        let auth = self.auth.iter().any(|terms| matches!(terms, AuthTerms::External { .. }));
+        let auth =
+            self.auth.iter().any(|terms| matches!(terms, AuthTerms::External { .. } | AuthTerms::Users));
         auth || match &self.destination {
             Destination::Target(_) | Destination::Program { .. } => false,
             Destination::Tokens(lookup) => match lookup {
@@ -206,6 +207,8 @@ pub struct SiteTerms {
 pub enum AuthTerms {
     /// User name and password, separated by a colon.
     Basic(Secret),
+    /// User names and passwords, which `SupervisorToConnector::Users` tells.
+    Users,
     /// Accepted origins of pages.
     Origin {
         /// The accepted origins.

@@ -20,6 +20,16 @@ pub fn do_not_preempt() {
     }
 }
 
+/// Lowers the priority of this thread as far as it goes: `setpriority(2)` with 19, for a thread that computes for long.
+/// There is no effect if the kernel refuses.
+pub fn give_way() {
+    const LOWEST: libc::c_int = 19;
+    // SAFETY: takes numbers only; 0 is this thread.
+    unsafe {
+        libc::setpriority(libc::PRIO_PROCESS, 0, LOWEST);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

@@ -72,7 +72,7 @@ const HOUSES: &[House] = &[
             "auth token site",
             "plugin",
             "http target",
-            "endpoint program by_root",
+            "endpoint program by_root hashing",
             "dial grant jose client_request turns under_way",
         ],
     },

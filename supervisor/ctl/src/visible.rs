@@ -58,6 +58,7 @@ fn named(config: &Config) -> Vec<(&'static str, &Path)> {
         named.extend(tls.key.as_deref().map(|path| ("tls.key", path)));
         named.extend(tls.client_ca.as_deref().map(|path| ("tls.client-ca", path)));
     }
+    named.extend(config.users_file().map(|path| ("auth.users-file", &**path)));
     match config.target() {
         Target::Static(TargetAddr::Unix(path)) => named.push(("target", path)),
         Target::Tokens(tokens) => match &tokens.plugin {

@@ -6,4 +6,5 @@ pub(crate) mod sockets;
 pub(crate) mod stamp;
 pub(crate) mod tokens;
 pub(crate) mod unreadable;
+pub(crate) mod users;
 pub(crate) mod web_root;

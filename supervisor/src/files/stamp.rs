@@ -2,7 +2,11 @@
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Two changes within this time may leave the same stamp: file systems record times in ticks of the kernel,
+/// which are at most 10 ms long.
+const TICK: Duration = Duration::from_millis(20);
 
 /// Device, inode, size and time of the last change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,8 +29,14 @@ impl Stamp {
         }
     }
 
+    /// Whether the file has changed so recently that another change could leave the same stamp.
+    pub(crate) fn may_change_unseen(&self) -> bool {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.changed() >= now.saturating_sub(TICK)
+    }
+
     /// Time of the last change of content or permissions, since 1970.
-    pub(crate) fn changed(&self) -> Duration {
+    fn changed(&self) -> Duration {
         let (seconds, nanoseconds) = self.changed;
         // Times before 1970 count as 1970.
         let whole = Duration::from_secs(seconds.try_into().unwrap_or(0));

@@ -15,7 +15,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use common::addr::TargetAddr;
 use common::config::token::TokenPlugin;
@@ -42,10 +42,6 @@ const REST: u32 = 10;
 /// Processor time above which a look counts as long; that corresponds to some hundred files. Time of other
 /// processes does not count, so that changes of a few files are never delayed on a busy machine.
 const LONG_LOOK: Duration = Duration::from_millis(1);
-
-/// Two changes within this time may leave the same stamp: file systems record times in ticks of the kernel,
-/// which are at most 10 ms long.
-const TICK: Duration = Duration::from_millis(20);
 
 /// Time for which a client waits while the file system hangs. Only the first client waits; others use what
 /// was read before.
@@ -336,10 +332,7 @@ fn stamps(path: &Path) -> io::Result<Vec<(PathBuf, Stamp)>> {
 
 /// Whether a file has changed so recently that another change could leave the same stamp.
 fn may_change_unseen(stamps: &Stamps) -> bool {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let recent = now.saturating_sub(TICK);
-    let is_recent = |(_, stamp): &(PathBuf, Stamp)| stamp.changed() >= recent;
-    stamps.as_ref().is_ok_and(|found| found.iter().any(is_recent))
+    stamps.as_ref().is_ok_and(|found| found.iter().any(|(_, stamp)| stamp.may_change_unseen()))
 }
 
 impl FileContent {

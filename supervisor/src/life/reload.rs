@@ -133,7 +133,7 @@ async fn reload(control: &Rc<Control>) -> Result<u32, ReloadError> {
     if let Some(problem) = certificate_problem(intake, &generation) {
         return Err(ReloadError::Certificate(problem));
     }
-    if generation.tokens_hang() {
+    if generation.files_hang() {
         return Err(OffLoopError::Hangs.into());
     }
     let exporter = control.exporter.prepare(&generation, metrics).await?;

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use common::config::{Config, Target};
 use common::ipc::ConnectionId;
+use common::ipc::connector::SupervisorToConnector;
 use common::ipc::gateway::SupervisorToGateway;
 use common::ipc::setup::Destination;
 use common::ticket::{Key, Mint};
@@ -19,6 +20,7 @@ use crate::files::certificate::CertificateFiles;
 use crate::files::recordings::Recordings;
 use crate::files::sockets::{SocketNames, TargetSockets};
 use crate::files::tokens::TokenSource;
+use crate::files::users::UsersFile;
 use crate::os::network::Network;
 use crate::roles::confinement::Confinement;
 use crate::roles::connector::{ConnectorSpec, ask_to_repeat, ask_to_settle};
@@ -60,6 +62,7 @@ pub(crate) struct Generation {
     /// External plugins that are programs.
     pub(super) plugins: Vec<Rc<Plugin>>,
     tokens: Rc<TokenSource>,
+    users: Rc<UsersFile>,
     /// Targets that only root may connect to.
     pub(crate) sockets: Rc<TargetSockets>,
     recordings: Option<Rc<Recordings>>,
@@ -181,6 +184,7 @@ impl Generation {
                 program,
                 plugins,
                 tokens: Rc::new(TokenSource::new(&config, sockets.clone())),
+                users: Rc::new(UsersFile::of(&config)),
                 sockets,
                 recordings: config.record.as_deref().map(Recordings::new).map(Rc::new),
                 config,
@@ -205,6 +209,7 @@ impl Generation {
         // No previous signer exists at the start.
         drop(self.signer.refresh().await);
         self.tokens.refresh().await;
+        self.users.refresh().await;
         let spec = Rc::new(self.connector_spec(self.program.as_ref().and_then(|program| program.network())));
         let role = supervise::start(&*spec).await?;
         self.keepers.borrow_mut().push(Keeper::new(spec, Some(role)));
@@ -223,6 +228,7 @@ impl Generation {
         ConnectorSpec {
             scope: self.scope.clone(),
             tokens: self.tokens.clone(),
+            users: self.users.clone(),
             sockets: self.sockets.clone(),
             network,
         }
@@ -294,18 +300,27 @@ impl Generation {
             drop(before);
         }
         if self.tokens.refresh().await {
-            let connector = self.scope.connector.borrow().clone();
-            if let (Some(connector), Ok(Some(tokens))) = (connector, self.tokens.in_force()) {
-                let told = common::ipc::connector::SupervisorToConnector::Tokens(tokens);
-                // Fails only if the connector has died. The next one gets the tokens at its start.
-                let _ = timeout(supervise::START_DEADLINE, connector.channel.send(&told)).await;
-            }
+            self.tell_connector(self.tokens.in_force().map(|told| told.map(SupervisorToConnector::Tokens)))
+                .await;
+        }
+        if self.users.refresh().await {
+            self.tell_connector(self.users.in_force().map(|told| told.map(SupervisorToConnector::Users)))
+                .await;
         }
     }
 
-    /// Whether the file system of the token files hangs.
-    pub(crate) fn tokens_hang(&self) -> bool {
-        self.tokens.hangs()
+    /// Tells the connector what has changed, if it is there and there is a descriptor for that.
+    async fn tell_connector(&self, told: io::Result<Option<SupervisorToConnector>>) {
+        let connector = self.scope.connector.borrow().clone();
+        if let (Some(connector), Ok(Some(told))) = (connector, told) {
+            // Fails only if the connector has died. The next one is told at its start.
+            let _ = timeout(supervise::START_DEADLINE, connector.channel.send(&told)).await;
+        }
+    }
+
+    /// Whether the file system of the token files, or of the file of users, hangs.
+    pub(crate) fn files_hang(&self) -> bool {
+        self.tokens.hangs() || self.users.hangs()
     }
 
     /// Names of the authentication methods, for session records.

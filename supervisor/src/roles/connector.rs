@@ -20,6 +20,7 @@ use super::scope::Scope;
 use super::supervise::{First, Launch, Spec, StartError};
 use crate::files::sockets::TargetSockets;
 use crate::files::tokens::TokenSource;
+use crate::files::users::UsersFile;
 use crate::os::network::{Network, within};
 use crate::state::connections::SocketClaim;
 use crate::state::service::ServiceState;
@@ -30,6 +31,8 @@ pub(crate) struct ConnectorSpec {
     pub(crate) scope: Rc<Scope>,
     /// The token files, whose content a new connector is sent.
     pub(crate) tokens: Rc<TokenSource>,
+    /// The file of users, which a new connector is told.
+    pub(crate) users: Rc<UsersFile>,
     /// Sockets to which only root may connect.
     pub(crate) sockets: Rc<TargetSockets>,
     /// The network namespace to dial in, if it is another one.
@@ -174,6 +177,9 @@ impl Launch for ConnectorSpec {
         peer.channel.send(&SupervisorToConnector::SpentBefore(setup::file(&spent)?)).await?;
         if let Some(tokens) = self.tokens.in_force()? {
             peer.channel.send(&SupervisorToConnector::Tokens(tokens)).await?;
+        }
+        if let Some(users) = self.users.in_force()? {
+            peer.channel.send(&SupervisorToConnector::Users(users)).await?;
         }
         self.scope.connector.replace(Some(peer.clone()));
         ask_to_settle(&self.scope, peer);

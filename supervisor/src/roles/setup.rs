@@ -190,7 +190,7 @@ fn gateway(
         // The connector's own time limit must expire first.
         admission: config.timeouts.connect
             + patience.max(LOOKUP_DEADLINE)
-            + LOOKUP_DEADLINE * external_auth_plugins(config)
+            + LOOKUP_DEADLINE * slow_auth_plugins(config)
             + Duration::from_secs(2),
         record: config.record.is_some(),
         traffic: config.log.traffic,
@@ -205,10 +205,11 @@ fn is_moved(config: &Config) -> bool {
     matches!(config.target(), Target::Wrapped(_))
 }
 
-/// Number of external plugins that authenticate a client one after the other.
-fn external_auth_plugins(config: &Config) -> u32 {
-    let own = config.auth.iter().filter(|auth| matches!(auth.plugin, AuthPlugin::External { .. }));
-    u32::try_from(own.count()).unwrap_or(u32::MAX)
+/// Number of methods that authenticate a client one after the other and take up to [`LOOKUP_DEADLINE`] each.
+fn slow_auth_plugins(config: &Config) -> u32 {
+    let is_slow = |plugin: &AuthPlugin| matches!(plugin, AuthPlugin::External { .. } | AuthPlugin::Users(_));
+    let slow = config.auth.iter().filter(|auth| is_slow(&auth.plugin));
+    u32::try_from(slow.count()).unwrap_or(u32::MAX)
 }
 
 fn tls_terms(config: &Config) -> Result<Option<TlsTerms>, SetupError> {
@@ -304,7 +305,7 @@ fn inquiry(config: &Config) -> Inquiry {
     }
     for auth in &config.auth {
         match auth.plugin {
-            AuthPlugin::Basic(_) => inquiry.headers.push("authorization".into()),
+            AuthPlugin::Basic(_) | AuthPlugin::Users(_) => inquiry.headers.push("authorization".into()),
             AuthPlugin::Origin(_) => wants_origin = true,
             AuthPlugin::CommonName(_) => inquiry.common_name = true,
             AuthPlugin::External { .. } => (inquiry.head, inquiry.common_name) = (true, true),
@@ -334,6 +335,7 @@ fn may_hosts_be_tokens(config: &Config) -> bool {
 fn auth_terms(plugin: &AuthPlugin, config: &Config) -> AuthTerms {
     match plugin {
         AuthPlugin::Basic(credentials) => AuthTerms::Basic(credentials.clone()),
+        AuthPlugin::Users(_) => AuthTerms::Users,
         AuthPlugin::Origin(origins) => {
             AuthTerms::Origin { expected: origins.clone(), is_secret: may_hosts_be_tokens(config) }
         }

@@ -38,6 +38,9 @@ pub(super) async fn answer(
     let client = vouched.as_ref().unwrap_or(&claims.client);
     let proxy = vouched.as_ref().map(|_| &claims.client);
     let request = ClientRequest { client, proxy, facts: &facts, kind };
+    if connector.policy.reads_files() {
+        connector.catch_up();
+    }
     let answer = match kind {
         RequestKind::Page => match connector.policy.may_browse(&request).await {
             Ok(()) => {
@@ -78,7 +81,12 @@ async fn connect(
 ) -> ConnectorToGateway {
     let id = claims.connection;
     let by_root = connector.by_root(id);
-    let (targets, grant) = match admit(connector, request, by_root).await {
+    let admitted = tokio::select! {
+        biased;
+        () = answering.given_up() => return refused(id, Refusal::Stale),
+        admitted = admit(connector, request, by_root) => admitted,
+    };
+    let (targets, grant) = match admitted {
         Ok(admitted) => admitted,
         Err(denied) => return deny(claims, request.facts, &denied),
     };
@@ -140,9 +148,6 @@ async fn admit(
     by_root: Option<ForConnection<'_>>,
 ) -> Result<(Vec<Target>, Grant), Denied> {
     let mut grant = connector.policy.authenticate(request).await?;
-    if connector.policy.reads_files() {
-        connector.catch_up();
-    }
     let targets = connector.policy.targets(request, &mut grant, by_root).await?;
     Ok((targets, grant))
 }

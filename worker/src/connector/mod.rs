@@ -11,6 +11,7 @@ mod client_request;
 mod dial;
 mod endpoint;
 mod grant;
+mod hashing;
 mod http;
 mod jose;
 mod plugin;
@@ -177,6 +178,7 @@ impl Connector {
         let what = match &message {
             SupervisorToConnector::Gateway { .. } => "channel to a gateway",
             SupervisorToConnector::Tokens(_) => "tokens",
+            SupervisorToConnector::Users(_) => "users",
             SupervisorToConnector::Program(_) => "state of the program",
             SupervisorToConnector::Setup(_) => "setup",
             SupervisorToConnector::Plugin { .. } => "connection to a plugin",
@@ -193,6 +195,9 @@ impl Connector {
             }),
             SupervisorToConnector::Tokens(file) => {
                 setup::read(file).map(|files| self.policy.take_tokens(files))
+            }
+            SupervisorToConnector::Users(file) => {
+                setup::read(file).map(|users| self.policy.take_users(users))
             }
             SupervisorToConnector::Program(state) => {
                 self.policy.take_program(state);

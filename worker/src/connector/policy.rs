@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use common::addr::TargetAddr;
+use common::htpasswd;
 use common::ipc::admission::Refusal;
 use common::ipc::log::RoleEvent;
 use common::ipc::lookup::PluginKind;
@@ -78,6 +79,7 @@ impl Denied {
             Self::Auth(AuthError::Origin(_)) => Refusal::WrongOrigin,
             Self::Auth(AuthError::Refused(_, Some(reply))) => Refusal::Answered(reply.clone()),
             Self::Auth(AuthError::Failed(_)) => Refusal::AuthFailed,
+            Self::Auth(AuthError::Busy) => Refusal::Overloaded,
             Self::NoToken => Refusal::NoToken,
             Self::Lookup(LookupError::NotFound | LookupError::Refused(_)) => Refusal::UnknownToken,
             Self::Lookup(LookupError::Failed(_)) => Refusal::LookupFailed,
@@ -89,7 +91,7 @@ impl Denied {
     /// The event for the log, if the client is at fault.
     pub(super) fn event(&self) -> Option<RoleEvent> {
         match self {
-            Self::Auth(AuthError::Failed(_)) => None,
+            Self::Auth(AuthError::Failed(_) | AuthError::Busy) => None,
             Self::Auth(_) | Self::NotOurs(_) => Some(RoleEvent::AuthDenied),
             Self::NoToken | Self::Lookup(LookupError::NotFound | LookupError::Refused(_)) => {
                 Some(RoleEvent::TokenDenied)
@@ -127,9 +129,17 @@ impl Policy {
         })
     }
 
-    /// Whether targets depend on files that may change.
+    /// Whether decisions depend on files that may change.
     pub(super) fn reads_files(&self) -> bool {
         matches!(&self.targets, Targets::ByToken(plugin) if plugin.reads_files())
+            || self.auth.iter().any(|method| matches!(method, AuthMethod::Users(_)))
+    }
+
+    /// Replaces the users of the file.
+    pub(super) fn take_users(&self, users: htpasswd::Users) {
+        if let Some(method) = self.auth.iter().find(|method| matches!(method, AuthMethod::Users(_))) {
+            method.take_users(users);
+        }
     }
 
     /// Loads the current content of the token files.

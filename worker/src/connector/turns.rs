@@ -65,14 +65,14 @@ struct Waiter {
 /// The unit that counts as one client: an IPv4 address, or an IPv6 /64 network, of which a host usually has a whole
 /// one (RFC 4291 section 2.5.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Source {
+pub(super) enum Source {
     V4(Ipv4Addr),
     V6([u16; 4]),
     Unix,
 }
 
 impl Source {
-    fn of(client: &ClientAddr) -> Self {
+    pub(super) fn of(client: &ClientAddr) -> Self {
         match client {
             ClientAddr::Ip(address) => match address.ip().to_canonical() {
                 IpAddr::V4(address) => Self::V4(address),

@@ -7,7 +7,7 @@ use std::io;
 
 use nix::sys::resource::{Resource, setrlimit};
 
-use super::profile::{Profile, Reach};
+use super::profile::Profile;
 
 /// Disables core files, which would contain secrets.
 pub(super) fn no_core_files() {
@@ -17,7 +17,7 @@ pub(super) fn no_core_files() {
 
 /// Forbids processes and threads to roles that need none.
 pub(super) fn no_processes(profile: Profile<'_>) -> io::Result<()> {
-    if !matches!(profile, Profile::Connector(Reach { resolves: true, .. })) {
+    if !matches!(profile, Profile::Connector(reach) if reach.needs_threads()) {
         setrlimit(Resource::RLIMIT_NPROC, 0, 0)?;
     }
     Ok(())

@@ -38,6 +38,8 @@ pub struct Reach {
     pub resolves: bool,
     /// Some addresses are unix sockets that are found by path.
     pub connects_by_path: bool,
+    /// Passwords are verified on threads.
+    pub hashes: bool,
     /// The connector finds unix sockets in a directory, without the permission to read anything.
     pub finds_sockets: bool,
 }
@@ -58,6 +60,7 @@ impl Reach {
         let mut reach = Self::targets(&setup.destination);
         for terms in &setup.auth {
             match terms {
+                AuthTerms::Users => reach.hashes = true,
                 AuthTerms::External {
                     link: PluginLink::Lines(service) | PluginLink::Http { service, .. },
                     ..
@@ -80,11 +83,17 @@ impl Reach {
         self.connects_by_path || self.finds_sockets || (self.resolves && name_services::need_unix_sockets())
     }
 
+    /// Whether the role starts threads.
+    pub(super) fn needs_threads(&self) -> bool {
+        self.resolves || self.hashes
+    }
+
     fn targets(destination: &Destination) -> Self {
         let mut reach = Self {
             ports: Ports::Only(Vec::new()),
             resolves: false,
             connects_by_path: false,
+            hashes: false,
             finds_sockets: false,
         };
         match destination {
@@ -123,7 +132,7 @@ impl Profile<'_> {
     pub(super) fn needs_paths(self) -> bool {
         match self {
             // All fields are listed, so that a new one must be considered here.
-            Self::Connector(Reach { ports: _, resolves, connects_by_path, finds_sockets }) => {
+            Self::Connector(Reach { ports: _, resolves, connects_by_path, hashes: _, finds_sockets }) => {
                 *resolves || *connects_by_path || *finds_sockets
             }
             Self::Gateway { .. } | Self::Signer | Self::Echo | Self::Exporter => false,
@@ -175,6 +184,7 @@ mod tests {
             ports: Ports::Only(ports.to_vec()),
             resolves,
             connects_by_path,
+            hashes: false,
             finds_sockets: false,
         };
         assert_eq!(reach("127.0.0.1:5900", vec![own(PluginLink::Program)]), only(&[5900], false, false));

@@ -90,7 +90,7 @@ const EVERY_ROLE: &[i64] = &[
 /// The connector creates connected sockets and passes them on.
 const CONNECTOR: &[i64] = &[c::SYS_connect, c::SYS_sendmsg];
 
-/// `getaddrinfo` with its modules and threads. It only reads; Landlock restricts which files.
+/// `getaddrinfo` with its modules. It only reads; Landlock restricts which files.
 const RESOLVER: &[i64] = &[
     // Sockets to name servers and local services. Landlock denies binding TCP sockets.
     c::SYS_bind,
@@ -129,8 +129,12 @@ const RESOLVER: &[i64] = &[
     c::SYS_eventfd2,
     c::SYS_timerfd_create,
     c::SYS_timerfd_settime,
-    // Threads. The arguments of clone3(2) are in memory, where no filter can check them: it is reported as
-    // missing, and the C library falls back to clone(2).
+];
+
+/// Threads.
+const THREADS: &[i64] = &[
+    // The arguments of clone3(2) are in memory, where no filter can check them: it is reported as missing, and the C
+    // library falls back to clone(2).
     c::SYS_clone3,
     c::SYS_membarrier,
     c::SYS_rseq,
@@ -139,6 +143,9 @@ const RESOLVER: &[i64] = &[
     c::SYS_set_robust_list,
     c::SYS_set_tid_address,
 ];
+
+/// The priority of threads that verify passwords, as in `scheduling::give_way`.
+const LOWEST_PRIORITY: u64 = 19;
 
 /// Calls that only an intruder makes.
 const FATAL: &[i64] = &[
@@ -312,6 +319,18 @@ fn connector(rules: &mut Rules, reach: &Reach) -> Result<(), BackendError> {
         sockets.push(when(&[(0, Dword, Eq, flag(c::AF_NETLINK)), (2, Dword, Eq, flag(c::NETLINK_ROUTE))])?);
         resolver(rules)?;
     }
+    if reach.needs_threads() {
+        threads(rules)?;
+    }
+    if reach.hashes {
+        // A thread lowers its own priority as far as it goes.
+        let own = when(&[
+            (0, Dword, Eq, c::PRIO_PROCESS.into()),
+            (1, Dword, Eq, 0),
+            (2, Dword, Eq, LOWEST_PRIORITY),
+        ])?;
+        rules.insert(c::SYS_setpriority, vec![own]);
+    }
     rules.insert(c::SYS_socket, sockets);
     if finds_sockets {
         // Opens the directory and its sockets. Landlock denies reading anything.
@@ -337,7 +356,12 @@ fn resolver(rules: &mut Rules) -> Result<(), BackendError> {
     rules.entry(c::SYS_mmap).or_default().push(from_file);
     // Number of bytes that can be read.
     rules.entry(c::SYS_ioctl).or_default().push(when(&[(1, Dword, Eq, FIONREAD)])?);
-    // Threads but not processes, in no new namespace.
+    Ok(())
+}
+
+/// Threads but not processes, in no new namespace.
+fn threads(rules: &mut Rules) -> Result<(), BackendError> {
+    rules.extend(THREADS.iter().map(|call| (*call, Vec::new())));
     let thread = flag(c::CLONE_VM | c::CLONE_THREAD | c::CLONE_SIGHAND);
     let namespaces = flag(c::CLONE_NEWUSER | c::CLONE_NEWNS | c::CLONE_NEWNET | c::CLONE_NEWPID);
     rules.insert(c::SYS_clone, vec![when(&[(0, Qword, MaskedEq(thread | namespaces), thread)])?]);

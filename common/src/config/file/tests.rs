@@ -258,7 +258,7 @@ fn each_wrong_value_gives_one_message_with_what_to_do() {
         ("web = 1", "2:7: expected a table, found integer `1`", ""),
         (
             "auth = 1",
-            "2:8: expected a table [auth], or several [[auth]], with `plugin` and `source` or `source-file`, found \
+            "2:8: expected a table [auth], or several [[auth]], with `plugin` and `source`, `source-file` or `users-file`, found \
              integer `1`",
             "",
         ),

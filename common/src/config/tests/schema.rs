@@ -155,10 +155,20 @@ pub(in crate::config) fn files(schema: &mut Schema) {
     schema.insert("anyOf".to_owned(), choices);
 }
 
+fn has_users_file(schema: &Schema) -> bool {
+    schema.get("properties").is_some_and(|keys| keys.get("users-file").is_some())
+}
+
 /// Requires a source or a source file, unless the plugin is external.
 pub(in crate::config) fn source(schema: &mut Schema) {
     let external = json!({"properties": {"plugin": {"pattern": "^(exec:|unix:|https?:|[^:]+\\.)"}}});
-    let choices = json!([{"required": ["source"]}, {"required": ["source-file"]}, external]);
+    let mut choices = json!([{"required": ["source"]}, {"required": ["source-file"]}, external]);
+    if let (Some(choices), true) = (choices.as_array_mut(), has_users_file(schema)) {
+        choices.push(json!({
+            "required": ["users-file"], "properties": {"plugin": {"pattern": "BasicHTTPAuth$"}},
+            "not": {"anyOf": [{"required": ["source"]}, {"required": ["source-file"]}]},
+        }));
+    }
     schema.insert("anyOf".to_owned(), choices);
     schema.insert("not".to_owned(), json!({"required": ["source", "source-file"]}));
 }

@@ -7,6 +7,9 @@ use zeroize::Zeroizing;
 
 use super::error::AuthError;
 
+/// What the log says of credentials that don't match.
+pub(super) const WRONG: &str = "wrong user name or password";
+
 /// The credentials that clients must present.
 pub(in crate::connector) struct Basic {
     user: String,
@@ -26,26 +29,32 @@ impl Basic {
 
     /// Checks an `Authorization` field. Returns the name of the user.
     pub(super) fn authenticate(&self, authorization: Option<&str>) -> Result<String, AuthError> {
-        let forbidden = |why: &str| AuthError::Forbidden(why.to_owned());
-        let Some(value) = authorization.filter(|value| !value.is_empty()) else {
-            return Err(AuthError::Unauthorized("no user name and password"));
-        };
-        let credentials = match value.split_once(' ') {
-            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("Basic") => rest.trim(),
-            _ => return Err(forbidden("credentials of another scheme than Basic")),
-        };
-        let decoded = Base64::decode_vec(credentials).map(Zeroizing::new);
-        let decoded = decoded.map_err(|_| forbidden("malformed credentials"))?;
-        if !decoded.contains(&b':') {
-            return Err(forbidden("malformed credentials"));
-        }
+        let decoded = credentials(authorization)?;
         // All are compared, in constant time: timing reveals nothing but lengths.
         let known = self.credentials.iter().filter(|known| verify_slices_are_equal(known, &decoded).is_ok());
         match known.count() {
-            0 => Err(AuthError::Unauthorized("wrong user name or password")),
+            0 => Err(AuthError::Unauthorized(WRONG)),
             _ => Ok(self.user.clone()),
         }
     }
+}
+
+/// The credentials of an `Authorization` field, which contain a colon.
+pub(super) fn credentials(authorization: Option<&str>) -> Result<Zeroizing<Vec<u8>>, AuthError> {
+    let forbidden = |why: &str| AuthError::Forbidden(why.to_owned());
+    let Some(value) = authorization.filter(|value| !value.is_empty()) else {
+        return Err(AuthError::Unauthorized("no user name and password"));
+    };
+    let credentials = match value.split_once(' ') {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("Basic") => rest.trim(),
+        _ => return Err(forbidden("credentials of another scheme than Basic")),
+    };
+    let decoded = Base64::decode_vec(credentials).map(Zeroizing::new);
+    let decoded = decoded.map_err(|_| forbidden("malformed credentials"))?;
+    if !decoded.contains(&b':') {
+        return Err(forbidden("malformed credentials"));
+    }
+    Ok(decoded)
 }
 
 impl std::fmt::Debug for Basic {

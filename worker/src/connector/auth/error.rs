@@ -17,6 +17,9 @@ pub(in crate::connector) enum AuthError {
     /// An external plugin rejects the client, and may say what to answer.
     #[error("the plugin refuses: {0}")]
     Refused(String, Option<Reply>),
+    /// Too many passwords wait to be verified: not the client's fault.
+    #[error("cannot authenticate a client: too many passwords wait to be verified")]
+    Busy,
     /// A plugin has failed, or its answer is invalid: not the client's fault.
     #[error("cannot authenticate a client: the plugin: {0}")]
     Failed(String),

@@ -8,9 +8,11 @@ mod basic;
 mod common_name;
 mod error;
 mod origin;
+mod users;
 
 use std::time::SystemTime;
 
+use common::htpasswd;
 use common::ipc::setup::{AuthTerms, LOOKUP_DEADLINE};
 
 use super::client_request::ClientRequest;
@@ -23,11 +25,14 @@ use basic::Basic;
 use common_name::CommonName;
 pub(super) use error::AuthError;
 use origin::Origin;
+use users::Users;
 
 /// A method by which clients are authenticated.
 pub(super) enum AuthMethod {
     /// `BasicHTTPAuth`.
     Basic(Basic),
+    /// `BasicHTTPAuth` with a file of users.
+    Users(Box<Users>),
     /// `ExpectOrigin`.
     Origin(Origin),
     /// `ClientCertCNAuth`.
@@ -50,6 +55,7 @@ impl AuthMethod {
     pub(super) fn new(terms: &AuthTerms, prefer_ipv6: bool) -> Result<Self, String> {
         Ok(match terms {
             AuthTerms::Basic(credentials) => Self::Basic(Basic::new(credentials)),
+            AuthTerms::Users => Self::Users(Box::new(Users::new()?)),
             AuthTerms::Origin { expected, is_secret } => Self::Origin(Origin::new(expected, *is_secret)),
             AuthTerms::CommonName(names) => Self::CommonName(CommonName::new(names)),
             AuthTerms::External { link, after_lookup } => {
@@ -62,6 +68,13 @@ impl AuthMethod {
     /// Whether the method is applied after the lookup of the target.
     pub(super) fn is_asked_after_lookup(&self) -> bool {
         matches!(self, Self::External { after_lookup: true, .. })
+    }
+
+    /// Replaces the users of the file, if this method has one.
+    pub(super) fn take_users(&self, users: htpasswd::Users) {
+        if let Self::Users(own) = self {
+            own.take(users);
+        }
     }
 
     /// The external plugin that decides, if this is one.
@@ -88,6 +101,11 @@ impl AuthMethod {
         match self {
             Self::Basic(basic) => {
                 grant.name(Some(basic.authenticate(facts.header("authorization"))?));
+                Ok(())
+            }
+            Self::Users(users) => {
+                let user = users.authenticate(facts.header("authorization"), request.client).await?;
+                grant.name(Some(user));
                 Ok(())
             }
             Self::Origin(origin) => origin.authenticate(facts.header("origin")),
