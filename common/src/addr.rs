@@ -176,11 +176,6 @@ impl Value for ListenAddr {
     }
 }
 
-impl Element for ListenAddr {
-    const EXPECTED_MANY: &'static str =
-        "an address such as \"6080\", \"[::1]:6080\" or \"unix:/path\", or a list of them";
-}
-
 impl Element for TargetAddr {
     const EXPECTED_MANY: &'static str =
         "an address such as \"localhost:5900\" or \"unix:/path\", or a list of them";

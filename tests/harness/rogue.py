@@ -101,7 +101,8 @@ class Ends:
             elif tag == SupervisorToGateway.ACKNOWLEDGEMENTS:
                 self.acknowledgements = end
             elif tag == SupervisorToGateway.CONNECTION:
-                self.client, self.ticket = end, datagram[2:]
+                # The last byte tells whether it begins with a PROXY header.
+                self.client, self.ticket = end, datagram[2:-1]
             if tag == wanted:
                 return
 

@@ -13,6 +13,7 @@ use std::path::Path;
 use super::auth::AuthPlugin;
 use super::ciphers::Ciphers;
 use super::external_plugin::ExternalPlugin;
+use super::listen::Listener;
 use super::log::SyslogServer;
 use super::path::read_bytes;
 use super::site::OriginPattern;
@@ -131,9 +132,11 @@ impl Problems {
         self.0.push(Problem { severity, key, text, help: help.into() });
     }
 
-    fn listeners(&mut self, listeners: &[ListenAddr]) {
+    fn listeners(&mut self, listeners: &[Listener]) {
         for (index, listener) in listeners.iter().enumerate() {
-            if listeners[..index].contains(listener) && !is_any_port(listener) {
+            if listeners[..index].iter().any(|other| other.address == listener.address)
+                && !is_any_port(listener)
+            {
                 self.add(
                     Severity::Error,
                     "listen",
@@ -141,15 +144,15 @@ impl Problems {
                     "list each address once",
                 );
             }
-            if let ListenAddr::Unix(path) = listener {
+            if let ListenAddr::Unix(path) = &listener.address {
                 self.socket_path("listen", path);
                 self.parent("listen", path, "the socket");
             }
         }
     }
 
-    fn metrics(&mut self, metrics: &ListenAddr, listeners: &[ListenAddr]) {
-        if listeners.contains(metrics) && !is_any_port(metrics) {
+    fn metrics(&mut self, metrics: &ListenAddr, listeners: &[Listener]) {
+        if listeners.iter().any(|listener| listener.address == *metrics) && !is_any_port(metrics) {
             self.add(
                 Severity::Error,
                 "metrics.listen",

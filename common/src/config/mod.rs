@@ -13,6 +13,7 @@ mod duration;
 pub mod external_plugin;
 pub mod file;
 pub mod http_url;
+mod listen;
 mod log;
 mod option;
 pub(crate) mod path;
@@ -35,6 +36,7 @@ mod web;
 mod wrap;
 
 pub use ciphers::{Ciphers, SuiteNumber};
+pub use listen::Listener;
 pub use log::{Log, SyslogServer};
 pub use option::OptionError;
 pub use path::FilePath;

@@ -93,7 +93,9 @@ fn entries(text: &str) -> Result<Vec<Entry<'_>>, PrintError> {
         for (key, value) in table {
             match value.get_ref() {
                 DeValue::Table(table) => add(text, value.span(), table, found),
-                DeValue::Array(list) if list.iter().any(|one| one.get_ref().is_table()) => {
+                DeValue::Array(list)
+                    if !list.is_empty() && list.iter().all(|one| one.get_ref().is_table()) =>
+                {
                     for one in list.iter() {
                         if let DeValue::Table(table) = one.get_ref() {
                             add(text, one.span(), table, found);

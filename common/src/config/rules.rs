@@ -43,6 +43,10 @@ pub(super) fn conflict(config: &Config) -> Option<Conflict> {
         let help = "with inetd the listening socket is standard input; leave one of the two out";
         return at("listen", "`listen` can't be used with `inetd`", help);
     }
+    if listen.iter().any(|listener| listener.proxy_protocol) && config.proxy.trusted.is_empty() {
+        let help = "add a table [proxy] with the networks of the proxies: trusted = \"10.1.0.0/16\"";
+        return at("listen", "`proxy-protocol` can't be used without `proxy.trusted`", help);
+    }
     let given = [("wrap", wrap.is_some()), ("target", target.is_some()), ("token", token.is_some())];
     let target_tls_in_use = target_tls.is_some();
     let has_root = web.as_ref().is_some_and(|web| web.root.is_some());

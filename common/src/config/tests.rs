@@ -38,8 +38,8 @@ fn all_keys() -> BTreeSet<String> {
             None => _ = keys.insert(key),
         }
     }
-    // `target-tls` is both a key and a table.
-    keys.insert("target-tls".to_owned());
+    // These are both keys and tables.
+    keys.extend(["target-tls", "listen"].map(str::to_owned));
     keys
 }
 
@@ -113,7 +113,19 @@ fn variations() -> Vec<Config> {
         vec![ListenAddr::Unix(odd())],
         vec![tcp("", 6080), tcp("localhost", 80), ListenAddr::Unix("/run/x".into())],
     ] {
-        add(Config { listen, ..minimal() });
+        add(Config { listen: listen.into_iter().map(Listener::from).collect(), ..minimal() });
+    }
+    let proxied = |address| Listener { address, proxy_protocol: true };
+    for listen in [
+        vec![proxied(tcp("", 6080))],
+        vec![proxied(ListenAddr::Unix(odd())), proxied(tcp("::1", 1))],
+        vec![tcp("", 6080).into(), proxied(tcp("", 6081)), ListenAddr::Unix(odd()).into()],
+    ] {
+        let proxy = Proxy {
+            trusted: toml::from_str::<Proxy>("trusted = 'unix'").unwrap().trusted,
+            ..Proxy::default()
+        };
+        add(Config { listen, proxy, ..minimal() });
     }
     let command = vec!["vncserver".into(), ODD.replace('\0', "").into()];
     let wrap = || Wrap::new(command.clone());
@@ -258,7 +270,8 @@ fn the_check_finds_missing_files_and_users() {
     let long = PathBuf::from(format!("/{}", "x".repeat(107)));
     let missing = PathBuf::from("/nonexistent/file");
     let mut config = minimal();
-    config.listen = vec![tcp("", 1), tcp("", 1), tcp("", 0), tcp("", 0), ListenAddr::Unix(missing.clone())];
+    let listen = [tcp("", 1), tcp("", 1), tcp("", 0), tcp("", 0), ListenAddr::Unix(missing.clone())];
+    config.listen = listen.into_iter().map(Listener::from).collect();
     config.target = Some(TargetAddr::Unix(long));
     config.target_tls = Some(TargetTls { ca_file: Some(missing.clone().into()), server_name: None });
     config.user = Some("no such user".into());
@@ -308,7 +321,7 @@ fn the_example_is_valid() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples/vnc.toml");
     let config = file::load(&path).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(config.name, "vnc");
-    assert_eq!(config.listen, [tcp("", 6080)]);
+    assert_eq!(config.listen, [tcp("", 6080).into()]);
     assert_eq!(config.target, target("localhost", 5901));
     assert_eq!(config.timeouts.idle, Some(Duration::from_secs(7200)));
 }

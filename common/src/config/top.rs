@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::auth::{Auth, AuthPlugin};
 use super::duration::{self, WithUnitOrOff};
+use super::listen::Listener;
 use super::log::Log;
 use super::option::OptionError;
 use super::path::FilePath;
@@ -39,9 +40,13 @@ pub struct Config {
     ///
     /// May be a list of addresses. Sockets that systemd passes are used instead.
     #[arg(skip)]
-    #[serde(with = "OneOrMany::<ListenAddr>")]
+    ///
+    /// A table in place of an address, `{ address = "6081", proxy-protocol = true }`, is a listener for proxies that
+    /// forward TCP: connections of peers in `proxy.trusted` must begin with a header of the PROXY protocol, version 1 or
+    /// 2, which tells the client's address. From other peers no such header is accepted.
+    #[serde(with = "OneOrMany::<Listener>")]
     #[cfg_attr(test, schemars(example = &"6080"))]
-    pub listen: Vec<ListenAddr>,
+    pub listen: Vec<Listener>,
     /// Permissions of unix sockets in octal digits.
     #[arg(skip = DEFAULT_LISTEN_MODE)]
     #[serde(with = "OctalMode")]

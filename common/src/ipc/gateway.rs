@@ -33,6 +33,8 @@ messages! {
         CONNECTION = 8 in Serving: Connection {
             /// Facts about the connection, which also entitle it to a target.
             ticket: Ticket,
+            /// It begins with a header of the PROXY protocol, which its peer may send.
+            proxy_header: bool,
             /// Its socket.
             socket: OwnedFd [fd],
         } lost ticket.claims.connection,

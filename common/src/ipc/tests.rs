@@ -42,7 +42,8 @@ fn channel_pair() -> (Channel, Channel) {
 async fn a_connection_arrives_with_its_socket() {
     let (supervisor, gateway) = channel_pair();
     let sent = ticket(ClientAddr::Ip(SocketAddr::from((Ipv6Addr::LOCALHOST, 40000))));
-    let message = SupervisorToGateway::Connection { ticket: sent.clone(), socket: some_fd() };
+    let message =
+        SupervisorToGateway::Connection { ticket: sent.clone(), proxy_header: false, socket: some_fd() };
     supervisor.send(&message).await.unwrap();
     match gateway.receive().await.unwrap() {
         SupervisorToGateway::Connection { ticket: received, .. } => assert_eq!(received, sent),
@@ -129,7 +130,8 @@ fn a_lost_descriptor_names_its_connection() {
         M::lost(tag, reader)
     }
     let client = ClientAddr::Unix("/run/x.sock".into());
-    let connection = SupervisorToGateway::Connection { ticket: ticket(client), socket: some_fd() };
+    let connection =
+        SupervisorToGateway::Connection { ticket: ticket(client), proxy_header: false, socket: some_fd() };
     assert_eq!(lost(&connection).unwrap(), ConnectionId(300));
     let id = ConnectionId(7);
     assert_eq!(lost(&SupervisorToGateway::Recording { id, file: some_fd() }).unwrap(), id);
@@ -231,7 +233,7 @@ fn invalid_datagrams_are_rejected() {
 #[test]
 fn no_prefix_and_no_flipped_bit_of_a_message_panics() {
     let ticket = ticket(ClientAddr::Unix("/run/x.sock".into()));
-    let message = SupervisorToGateway::Connection { ticket, socket: some_fd() };
+    let message = SupervisorToGateway::Connection { ticket, proxy_header: false, socket: some_fd() };
     let bytes = message.encode().unwrap().bytes().to_vec();
     for cut in 0..bytes.len() {
         assert!(decode::<SupervisorToGateway>(&bytes[..cut], Some(some_fd())).is_err());

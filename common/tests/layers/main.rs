@@ -59,7 +59,7 @@ const HOUSES: &[House] = &[
             "pump tls web",
             "connections recording http transport",
             "kept",
-            "admission certificate outbox websocket",
+            "admission certificate outbox proxy_header websocket",
         ],
     },
     House {

@@ -89,10 +89,11 @@ impl std::fmt::Display for Place {
     }
 }
 
-/// The first listener in the instance's file, or else the first that the instance reports.
+/// The first listener in the instance's file, if possible one without the PROXY protocol, or else the first that the
+/// instance reports.
 fn place(config: &Config, run: &Path, name: &str) -> Result<Place, CtlError> {
-    let written = config.listen.iter().find(|one| !matches!(one, ListenAddr::Tcp { port: 0, .. }));
-    if let Some(written) = written {
+    let written = config.listen.iter().filter(|one| !matches!(one.address, ListenAddr::Tcp { port: 0, .. }));
+    if let Some(written) = written.min_by_key(|one| one.proxy_protocol) {
         return Ok(reachable(written));
     }
     let status = match Instance::named(run, name)?.ask(&Request::Status)? {
@@ -174,6 +175,18 @@ fn secret(path: &Path) -> Result<String, String> {
     Ok(text)
 }
 
+/// Whether a listener expects a header of the PROXY protocol from us.
+fn is_trusted_proxy(config: &Config, place: &Place) -> bool {
+    let expects = config.listen.iter().any(|one| one.proxy_protocol && reachable(one) == *place);
+    let trusted = &config.proxy.trusted;
+    expects
+        && match place {
+            // From this machine the own address is that of the listener.
+            Place::Tcp { host, .. } => host.parse().is_ok_and(|address| trusted.contains(address)),
+            Place::Unix(_) => trusted.contains_unix(),
+        }
+}
+
 /// Runs the whole session.
 fn session(
     config: &Config,
@@ -182,7 +195,12 @@ fn session(
     credentials: &ClientCredentials,
     patience: Duration,
 ) -> Result<(), String> {
-    let stream = connect(place, patience).map_err(|error| format!("cannot connect to {place}: {error}"))?;
+    let mut stream =
+        connect(place, patience).map_err(|error| format!("cannot connect to {place}: {error}"))?;
+    if is_trusted_proxy(config, place) {
+        // We connect for ourselves.
+        stream.write_all(b"PROXY UNKNOWN\r\n").map_err(|error| error.to_string())?;
+    }
     let stream: Box<dyn Stream> = match &config.tls {
         Some(tls) if tls.certificate.exists() || tls.is_required() => {
             Box::new(secured(tls, stream, credentials)?)

@@ -43,14 +43,14 @@ impl Dropin {
         if !keys.listen.is_empty() {
             socket += "\n[Socket]\nListenStream=\n";
         }
-        for address in &keys.listen {
+        for address in keys.listen.iter().map(|listener| &listener.address) {
             let value = listen_stream(address, keys.prefer_ipv6).map_err(|reason| {
                 format!("error: {path}: systemd can't listen on \"{address}\": {reason}")
             })?;
             // Writing to a string can't fail.
             let _ = writeln!(socket, "ListenStream={}", escaped(&value));
         }
-        if keys.listen.iter().any(|address| matches!(address, ListenAddr::Unix(_))) {
+        if keys.listen.iter().any(|listener| matches!(listener.address, ListenAddr::Unix(_))) {
             let _ = writeln!(socket, "SocketMode={:04o}", keys.listen_mode & 0o7777);
         }
         let mut service = head;
@@ -194,7 +194,7 @@ mod tests {
         #[test]
         fn values_stay_on_their_line(path in "/[^\\p{Cc}]{0,40}|/.{0,20}\\n.{0,20}") {
             let keys = ListenKeys {
-                listen: vec![ListenAddr::Unix(path.into())], listen_mode: 0o600, prefer_ipv6: false, metrics: None,
+                listen: vec![ListenAddr::Unix(path.into()).into()], listen_mode: 0o600, prefer_ipv6: false, metrics: None,
             };
             let source = Source::new(Path::new("/etc/websockify/vnc.toml")).unwrap();
             if let Ok(Dropin { units: [(_, text), _] }) = Dropin::new(&source, &keys) {

@@ -72,7 +72,10 @@ async fn keep_accepting(intake: Rc<Intake>, listening: Rc<Listening>, mut orders
             accepted = next => accepted,
         };
         match accepted {
-            Ok((socket, peer)) => serve(&intake, client(peer, &listening), socket).await,
+            Ok((socket, peer)) => {
+                let (client, proxy_header) = caller(&intake, peer, &listening);
+                serve(&intake, client, proxy_header, socket).await;
+            }
             Err(error) if concerns_one_client(&error) => {}
             Err(error) => {
                 if complained.is_none_or(|then| then.elapsed() > COMPLAINT_INTERVAL) {
@@ -94,27 +97,31 @@ async fn keep_accepting(intake: Rc<Intake>, listening: Rc<Listening>, mut orders
     // Clients that have connected already are served. Then the listener closes, so that no client waits there
     // in vain.
     let waiting: Vec<_> = std::iter::from_fn(|| listener.try_accept().ok())
-        .map(|(socket, peer)| (client(peer, &listening), socket))
+        .map(|(socket, peer)| (caller(&intake, peer, &listening), socket))
         .collect();
     drop(listener);
     drop(listening);
-    for (client, socket) in waiting {
-        serve(&intake, client, socket).await;
+    for ((client, proxy_header), socket) in waiting {
+        serve(&intake, client, proxy_header, socket).await;
     }
 }
 
-fn client(peer: Peer, listening: &Listening) -> ClientAddr {
-    match peer {
+/// Who has connected, and whether the listener expects a header of the PROXY protocol from trusted peers.
+fn caller(intake: &Intake, peer: Peer, listening: &Listening) -> (ClientAddr, bool) {
+    let generation = intake.generations.current();
+    let expects = generation.is_some_and(|generation| listening.expects_proxy_header(&generation.config));
+    let client = match peer {
         Peer::Ip(address) => ClientAddr::Ip(address),
         Peer::Unix => {
             let path = listening.unix_path.as_ref().map(|path| path.display().to_string());
             ClientAddr::Unix(path.unwrap_or_default())
         }
-    }
+    };
+    (client, expects)
 }
 
-async fn serve(intake: &Intake, client: ClientAddr, socket: OwnedFd) {
-    let id = intake.state.connections.borrow_mut().accept(client, socket);
+async fn serve(intake: &Intake, client: ClientAddr, proxy_header: bool, socket: OwnedFd) {
+    let id = intake.state.connections.borrow_mut().accept(client, proxy_header, socket);
     if let Some(generation) = intake.generations.current() {
         generation.refresh_files().await;
     }

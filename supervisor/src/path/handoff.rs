@@ -13,7 +13,7 @@ use super::generation::Generation;
 use super::intake::Intake;
 use crate::roles::gateway::{Gateway, READ_DEADLINE};
 use crate::roles::peer::Fault;
-use crate::state::connections::Todo;
+use crate::state::connections::{Offered, Todo};
 
 /// Pause before a connection that a gateway could not receive is offered again.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
@@ -70,10 +70,10 @@ pub(crate) async fn hand_over(intake: &Intake, id: ConnectionId) {
         let (number, pid) = (generation.number, gateway.peer.pid);
         let trusted = &generation.config.proxy.trusted;
         let offered = state.connections.borrow_mut().offer(id, number, gateway.id, pid, trusted);
-        let Some((client, socket)) = offered else { return };
+        let Some(Offered { client, proxy_header, socket }) = offered else { return };
         let ticket = generation.mint.ticket(id, gateway.id, client);
         gateway.given.set(gateway.given.get() + 1);
-        let message = SupervisorToGateway::Connection { ticket, socket };
+        let message = SupervisorToGateway::Connection { ticket, proxy_header, socket };
         let sent = timeout(READ_DEADLINE, gateway.peer.channel.send(&message)).await;
         let SupervisorToGateway::Connection { socket, .. } = message else { return };
         if matches!(sent, Ok(Ok(()))) {

@@ -94,8 +94,8 @@ pub(crate) fn all(config: &Config) -> Result<Vec<Listening>, ListenError> {
         listening.push(Listening::passed(socket));
     }
     if listening.is_empty() {
-        for address in &config.listen {
-            listening.push(open(address, config, false)?);
+        for listener in &config.listen {
+            listening.push(open(&listener.address, config, false)?);
         }
     }
     if listening.is_empty() {
@@ -207,6 +207,15 @@ impl Listening {
             },
             (ListenAddr::Tcp { .. }, _) => false,
         }
+    }
+
+    /// Whether trusted peers begin their connections with a header of the PROXY protocol.
+    pub(crate) fn expects_proxy_header(&self, config: &Config) -> bool {
+        let is_this = |address: &ListenAddr| match &self.address {
+            Some(own) => own == address,
+            None => self.is_at(address),
+        };
+        config.listen.iter().any(|listener| listener.proxy_protocol && is_this(&listener.address))
     }
 
     /// The name, with the actual port if the kernel has chosen one.

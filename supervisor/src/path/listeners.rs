@@ -97,7 +97,7 @@ impl Listeners {
     pub(crate) fn port(&self, config: &Config) -> Option<u16> {
         let open = self.0.borrow();
         let passed = open.iter().any(|one| one.listening.address.is_none());
-        let wanted = config.listen.iter().find_map(|wanted| match wanted {
+        let wanted = config.listen.iter().find_map(|wanted| match &wanted.address {
             ListenAddr::Tcp { port, .. } if *port != 0 => Some(*port),
             _ => None,
         });
@@ -112,7 +112,7 @@ impl Listeners {
         }
         let mut kept = vec![false; open.len()];
         let mut missing = Vec::new();
-        for wanted in &config.listen {
+        for wanted in config.listen.iter().map(|listener| &listener.address) {
             let same = |(index, one): &(usize, &Open)| {
                 !kept.get(*index).copied().unwrap_or(true) && one.listening.address.as_ref() == Some(wanted)
             };

@@ -10,9 +10,10 @@ use common::ipc::log::RoleEvent;
 use common::sys::stream::StreamSocket;
 use common::ticket::Ticket;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 use super::connections::Connection;
+use super::proxy_header;
 use super::requests;
 use super::state::Gateway;
 use super::tls::{self, HandshakeError};
@@ -26,31 +27,52 @@ const TLS_FIRST_BYTES: [u8; 2] = [0x16, 0x80];
 const MAX_DISCARDED: usize = 4096;
 
 /// Serves one connection to its end. Errors are caused by the client and are logged, not returned.
-pub(super) async fn serve(gateway: Rc<Gateway>, ticket: Ticket, socket: OwnedFd) {
+///
+/// With `proxy_header` it begins with a header of the PROXY protocol.
+pub(super) async fn serve(gateway: Rc<Gateway>, ticket: Ticket, proxy_header: bool, socket: OwnedFd) {
     gateway.log.add_connection();
     let connection = gateway.connections.enter(ticket, gateway.outbox.clone());
-    if let Err(error) = serve_socket(&gateway, &connection, socket).await {
-        tracing::info!(connection = connection.id().0, "{error}");
+    if let Err(error) = serve_socket(&gateway, &connection, proxy_header, socket).await {
+        let vouched = connection.vouched_text();
+        tracing::info!(connection = connection.id().0, vouched = vouched.as_deref(), "{error}");
     }
 }
 
-async fn serve_socket(gateway: &Rc<Gateway>, connection: &Rc<Connection>, socket: OwnedFd) -> io::Result<()> {
+async fn serve_socket(
+    gateway: &Rc<Gateway>,
+    connection: &Rc<Connection>,
+    with_header: bool,
+    socket: OwnedFd,
+) -> io::Result<()> {
     let mut socket = StreamSocket::new(socket)?;
-    let first = poll_fn(|cx| {
-        if connection.poll_ending(cx).is_some() {
-            return std::task::Poll::Ready(Ok(None));
-        }
-        socket.poll_peek(cx)
-    });
+    let deadline = tokio::time::Instant::now() + gateway.setup.timeouts.first_byte;
     // A client that sends nothing until the deadline, or closes before its first byte, gets no response.
-    let Ok(Some(first)) = timeout(gateway.setup.timeouts.first_byte, first).await.unwrap_or(Ok(None)) else {
-        return Ok(());
-    };
+    let Some(mut first) = first_byte(connection, &mut socket, deadline).await else { return Ok(()) };
     gateway.outbox.acknowledge(connection.id()).await.map_err(io::Error::other)?;
+    if with_header {
+        match timeout_at(deadline, proxy_header::read(&mut socket)).await {
+            Ok(Ok(client)) => connection.vouch_for(client),
+            Ok(Err(error)) => {
+                tracing::info!(connection = connection.id().0, "a connection is refused: {error}");
+                return Ok(());
+            }
+            Err(_) => {
+                tracing::info!(
+                    connection = connection.id().0,
+                    "a connection is refused: no PROXY header in time"
+                );
+                return Ok(());
+            }
+        }
+        let Some(byte) = first_byte(connection, &mut socket, deadline).await else { return Ok(()) };
+        first = byte;
+    }
     let stream = if TLS_FIRST_BYTES.contains(&first) {
         secure(gateway, connection, socket).await?
     } else if gateway.setup.tls.as_ref().is_some_and(|tls| tls.required) {
-        tracing::info!(connection = connection.id().0, event = RoleEvent::NotSecure.as_str(), "");
+        let vouched = connection.vouched_text();
+        let vouched = vouched.as_deref();
+        tracing::info!(connection = connection.id().0, vouched, event = RoleEvent::NotSecure.as_str(), "");
         discard_received(&mut socket).await?;
         None
     } else {
@@ -60,6 +82,19 @@ async fn serve_socket(gateway: &Rc<Gateway>, connection: &Rc<Connection>, socket
         Some(stream) => requests::serve(gateway.clone(), connection.clone(), stream).await,
         None => Ok(()),
     }
+}
+
+/// Waits for the first byte without taking it. Returns `None` if there is none until the deadline.
+async fn first_byte(
+    connection: &Connection,
+    socket: &mut StreamSocket,
+    deadline: tokio::time::Instant,
+) -> Option<u8> {
+    let first = poll_fn(|cx| match connection.poll_ending(cx) {
+        Some(_) => std::task::Poll::Ready(Ok(None)),
+        None => socket.poll_peek(cx),
+    });
+    timeout_at(deadline, first).await.ok()?.ok()?
 }
 
 /// Discards what has already been received. Closing a socket with unread data sends RST, which clients report
@@ -79,6 +114,7 @@ async fn secure(
         if let Some(terms) = &gateway.setup.tls {
             tracing::info!(
                 connection = connection.id().0,
+                vouched = connection.vouched_text().as_deref(),
                 event = RoleEvent::NoCertificate.as_str(),
                 "{}",
                 terms.certificate_name,
@@ -88,13 +124,9 @@ async fn secure(
         socket.write_all(&tls::NO_CERTIFICATE_ALERT).await?;
         return Ok(None);
     };
+    let client = connection.client();
     let began = Instant::now();
-    let failed = match timeout(
-        gateway.setup.timeouts.tls_handshake,
-        acceptor.accept(&connection.ticket.claims.client, socket),
-    )
-    .await
-    {
+    let failed = match timeout(gateway.setup.timeouts.tls_handshake, acceptor.accept(&client, socket)).await {
         Ok(Ok(stream)) => {
             gateway.stats.borrow_mut().tls.count(began.elapsed());
             return Ok(Some(ClientStream::Tls(Box::new(stream))));
@@ -103,6 +135,13 @@ async fn secure(
         Err(_) => HandshakeError::TimedOut,
     };
     gateway.stats.borrow_mut().tls_failures += 1;
-    tracing::info!(connection = connection.id().0, event = RoleEvent::TlsFailed.as_str(), "{failed}");
+    let vouched = connection.vouched_text();
+    let vouched = vouched.as_deref();
+    tracing::info!(
+        connection = connection.id().0,
+        vouched,
+        event = RoleEvent::TlsFailed.as_str(),
+        "{failed}"
+    );
     Ok(None)
 }

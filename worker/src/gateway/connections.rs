@@ -7,9 +7,9 @@ use std::rc::{Rc, Weak};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use common::ipc::ConnectionId;
 use common::ipc::gateway::{Count, Ended, Frames, SessionSummary};
 use common::ipc::request::{Request, Requested};
+use common::ipc::{ClientAddr, ConnectionId};
 use common::sys::heap::{self, Peak};
 use common::ticket::Ticket;
 use tokio::sync::Notify;
@@ -200,6 +200,11 @@ impl Connection {
     /// Takes the client that proxies vouch for; `None` if they don't.
     pub(super) fn vouch_for(&self, client: Option<SocketAddr>) {
         self.vouched.set(client);
+    }
+
+    /// The client: who has connected, or whom trusted proxies vouch for.
+    pub(super) fn client(&self) -> ClientAddr {
+        self.vouched.get().map_or_else(|| self.ticket.claims.client.clone(), ClientAddr::Ip)
     }
 
     /// The client that trusted proxies vouch for.

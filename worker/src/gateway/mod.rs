@@ -1,6 +1,6 @@
 //! The gateway: the only role that reads what clients send.
 //!
-//! A connection goes through `connection` (first byte), `tls` and `requests` (HTTP). It continues with `page`
+//! A connection goes through `connection` (first byte, `proxy_header`), `tls` and `requests` (HTTP). It continues with `page`
 //! and `web`, or with `websocket::handshake`, `admission` and `pump`.
 
 pub mod admission;
@@ -11,6 +11,7 @@ pub mod http;
 mod kept;
 mod outbox;
 mod page;
+pub mod proxy_header;
 pub mod pump;
 pub mod recording;
 mod requests;
@@ -118,8 +119,8 @@ impl Gateway {
 
     async fn obey(self: &Rc<Self>, message: SupervisorToGateway, supervisor: &Channel) -> io::Result<()> {
         match message {
-            SupervisorToGateway::Connection { ticket, socket } => {
-                spawn_local(connection::serve(self.clone(), ticket, socket));
+            SupervisorToGateway::Connection { ticket, proxy_header, socket } => {
+                spawn_local(connection::serve(self.clone(), ticket, proxy_header, socket));
             }
             SupervisorToGateway::Connector(channel) => {
                 *self.connector.borrow_mut() = Some(Connector::new(Channel::new(channel)?));

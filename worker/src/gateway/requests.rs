@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -70,6 +71,7 @@ pub(super) async fn serve(
     let client = Rc::new(Client {
         common_name,
         tls,
+        told: connection.vouched(),
         hangup,
         head: stream.latest(),
         requests: Cell::new(0),
@@ -118,6 +120,8 @@ struct Client {
     common_name: Option<String>,
     /// Negotiated parameters, if the connection uses TLS.
     tls: Option<TlsTerms>,
+    /// The client that the PROXY protocol has told.
+    told: Option<SocketAddr>,
     hangup: Hangup,
     /// Head of the request that is being answered.
     head: Latest,
@@ -129,7 +133,7 @@ struct Client {
 impl Client {
     async fn respond(&self, mut request: Request<Incoming>) -> Response<Body> {
         self.requests.set(self.requests.get() + 1);
-        self.connection.vouch_for(None);
+        self.connection.vouch_for(self.told);
         let head = self.head.get();
         if head.is_http_1_0 {
             *request.version_mut() = Version::HTTP_10;
@@ -180,7 +184,7 @@ impl Client {
     fn identify(&self, request: &Request<Incoming>) -> Result<(), ForwardedError> {
         if self.is_proxy() {
             let proxy = &self.gateway.setup.proxy;
-            self.connection.vouch_for(forwarded::client(proxy, None, request.headers())?);
+            self.connection.vouch_for(forwarded::client(proxy, self.told, request.headers())?);
         }
         Ok(())
     }
@@ -188,7 +192,10 @@ impl Client {
     /// Whether the requests of the connection are sent by a trusted proxy.
     fn is_proxy(&self) -> bool {
         let trusted = &self.gateway.setup.proxy.trusted;
-        !trusted.is_empty() && self.connection.ticket.claims.client.is_in(trusted)
+        match self.told {
+            Some(told) => trusted.contains(told.ip()),
+            None => !trusted.is_empty() && self.connection.ticket.claims.client.is_in(trusted),
+        }
     }
 
     /// Logs and answers a head that exceeds a limit.

@@ -7,6 +7,7 @@ use super::error::CliError;
 use super::options::Options;
 use crate::addr::{AddrError, ListenAddr, TargetAddr};
 use crate::config::auth::{Auth, AuthPlugin, AuthTable};
+use crate::config::listen::Listener;
 use crate::config::log::SyslogServer;
 use crate::config::path::FilePath;
 use crate::config::secret::Secret;
@@ -180,7 +181,7 @@ fn listen<'a>(
     options: &Options,
     addresses: &mut impl Iterator<Item = &'a OsString>,
     notes: &mut Vec<String>,
-) -> Result<Vec<ListenAddr>, CliError> {
+) -> Result<Vec<Listener>, CliError> {
     if options.file.inetd {
         if options.unix_listen.is_some() {
             notes.push("--unix-listen has no effect with --inetd".to_owned());
@@ -188,7 +189,7 @@ fn listen<'a>(
         return Ok(Vec::new());
     }
     if let Some(path) = &options.unix_listen {
-        return Ok(vec![ListenAddr::Unix(path.to_path_buf())]);
+        return Ok(vec![ListenAddr::Unix(path.to_path_buf()).into()]);
     }
     let text = match addresses.next() {
         Some(text) => text.to_string_lossy(),
@@ -196,7 +197,7 @@ fn listen<'a>(
         None => return Err(too_few_arguments()),
     };
     match ListenAddr::parse_tcp(&text) {
-        Ok(addr) => Ok(vec![addr]),
+        Ok(addr) => Ok(vec![addr.into()]),
         Err(error) => Err(CliError::usage("Error parsing listen port").help(in_argument(&text, error))),
     }
 }

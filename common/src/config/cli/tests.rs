@@ -115,7 +115,7 @@ fn every_option_reaches_the_configuration() {
     let (config, notes) =
         run("--unix-listen l --unix-listen-mode 660 localhost:5900 --ssl-target --cert c --key /k \
          --key-password geheim --verify-client --cafile ca --ssl-version tlsv1_3 --workers 3 --user vnc");
-    assert_eq!(config.listen, [ListenAddr::Unix(absolute("l"))]);
+    assert_eq!(config.listen, [ListenAddr::Unix(absolute("l")).into()]);
     assert_eq!(config.listen_mode, 0o660);
     assert_eq!(config.target_tls, Some(TargetTls::default()));
     let tls = config.tls.unwrap();

@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::error::{FileError, Problem};
 use crate::addr::ListenAddr;
+use crate::config::listen::Listener;
 use crate::config::top::{Config, OctalMode};
 use crate::config::value::OneOrMany;
 
@@ -14,8 +15,8 @@ use crate::config::value::OneOrMany;
 #[serde(rename_all = "kebab-case", default)]
 pub struct ListenKeys {
     /// `listen`; empty if the sockets are provided by another program.
-    #[serde(with = "OneOrMany::<ListenAddr>")]
-    pub listen: Vec<ListenAddr>,
+    #[serde(with = "OneOrMany::<Listener>")]
+    pub listen: Vec<Listener>,
     /// `listen-mode`.
     #[serde(with = "OctalMode")]
     pub listen_mode: u32,

@@ -100,7 +100,10 @@ fn defaults_are_those_of_the_file() {
     assert_eq!(config.heartbeat, Some(Duration::from_secs(30)));
     assert_eq!((config.tls, config.web, config.target_tls), (None, None, None));
     assert_eq!(config.workers, Workers::Auto);
-    assert_eq!(read("target = \"a:1\"\nlisten = \"80\"").listen, [ListenAddr::parse_tcp("80").unwrap()]);
+    assert_eq!(
+        read("target = \"a:1\"\nlisten = \"80\"").listen,
+        [ListenAddr::parse_tcp("80").unwrap().into()]
+    );
     let config = read("demo = true");
     assert_eq!((config.target(), config.demo, &config.web), (Target::Demo, true, &None));
 }

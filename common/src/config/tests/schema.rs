@@ -14,8 +14,8 @@ use super::super::top::OctalMode;
 use super::super::value::OneOrMany;
 use super::super::wrap::Words;
 use super::super::{
-    Ciphers, FilePath, MAX_WORKERS, Name, ProxyHeader, Sandbox, SecretFile, SyslogServer, TextMessages,
-    TlsVersion, Workers, WrapMode,
+    Ciphers, FilePath, Listener, MAX_WORKERS, Name, ProxyHeader, Sandbox, SecretFile, SyslogServer,
+    TextMessages, TlsVersion, Workers, WrapMode,
 };
 use crate::addr::{ListenAddr, TargetAddr};
 use crate::networks::Networks;
@@ -39,9 +39,26 @@ schema! {
     SecretFile, "path", {"type": "string", "minLength": 1};
     Name, "name", {"type": "string", "minLength": 1};
     TargetAddr, "address", {"type": "string", "minLength": 1};
-    ListenAddr, "listener", {"anyOf": [
+    ListenAddr, "address", {"anyOf": [
         {"type": "string", "minLength": 1},
         {"type": "integer", "minimum": 0, "maximum": 65535},
+    ]};
+    // Not `anyOf`, by which the documents recognise tables.
+    Listener, "listener", {"oneOf": [
+        {"type": "string", "minLength": 1},
+        {"type": "integer", "minimum": 0, "maximum": 65535},
+        {
+            "type": "object",
+            "properties": {
+                "address": {"anyOf": [
+                    {"type": "string", "minLength": 1},
+                    {"type": "integer", "minimum": 0, "maximum": 65535},
+                ]},
+                "proxy-protocol": {"type": "boolean"},
+            },
+            "required": ["address"],
+            "additionalProperties": false,
+        },
     ]};
     Ciphers, "text", {"type": "string", "minLength": 1};
     SyslogServer, "text", {"type": "string", "minLength": 1};
@@ -76,13 +93,13 @@ schema! {
 /// Environment variables by name.
 pub(in crate::config) struct Environment;
 
-impl JsonSchema for OneOrMany<ListenAddr> {
+impl JsonSchema for OneOrMany<Listener> {
     fn schema_name() -> Cow<'static, str> {
         "listeners".into()
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let one = generator.subschema_for::<ListenAddr>();
+        let one = generator.subschema_for::<Listener>();
         json_schema!({"anyOf": [one, {"type": "array", "items": one}]})
     }
 }

@@ -36,6 +36,9 @@ pub(super) struct Facts {
     /// The other end is a proxy that the configuration of its generation trusts, and may vouch for clients.
     #[serde(default)]
     pub(super) is_proxy: bool,
+    /// The listener expects a header of the PROXY protocol from trusted peers.
+    #[serde(default)]
+    pub(super) proxy_header: bool,
     /// Generation of the gateway.
     pub(super) generation: u32,
     /// Process id of the gateway.
@@ -74,12 +77,12 @@ impl Entry {
     }
 
     /// Creates a connection without a gateway.
-    pub(super) fn waiting(client: ClientAddr, socket: OwnedFd) -> Self {
+    pub(super) fn waiting(client: ClientAddr, proxy_header: bool, socket: OwnedFd) -> Self {
         Self {
             state: State::Waiting { deaths: 0 },
             socket: Some(socket),
             since: Instant::now(),
-            facts: Facts::new(client),
+            facts: Facts { proxy_header, ..Facts::new(client) },
         }
     }
 
@@ -149,6 +152,7 @@ impl Facts {
         Self {
             client,
             is_proxy: false,
+            proxy_header: false,
             generation: 0,
             pid: 0,
             unread_since: Duration::ZERO,

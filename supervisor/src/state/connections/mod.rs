@@ -113,6 +113,17 @@ pub(crate) enum SocketClaim {
     Wrong,
 }
 
+/// A connection that is being sent to a gateway.
+#[derive(Debug)]
+pub(crate) struct Offered {
+    /// The other end.
+    pub(crate) client: ClientAddr,
+    /// The other end is trusted, and begins with a header of the PROXY protocol.
+    pub(crate) proxy_header: bool,
+    /// The socket, which must be returned.
+    pub(crate) socket: OwnedFd,
+}
+
 /// Data that accompanies an event.
 #[derive(Debug, Default)]
 struct Details {
@@ -134,13 +145,14 @@ impl Connections {
         }
     }
 
-    /// Adds a connection that was just accepted; returns its number.
-    pub(crate) fn accept(&mut self, client: ClientAddr, socket: OwnedFd) -> ConnectionId {
-        self.insert_waiting(Entry::waiting(client, socket))
+    /// Adds a connection that was just accepted; returns its number. With `proxy_header` its listener expects a
+    /// header of the PROXY protocol from trusted peers.
+    pub(crate) fn accept(&mut self, client: ClientAddr, proxy_header: bool, socket: OwnedFd) -> ConnectionId {
+        self.insert_waiting(Entry::waiting(client, proxy_header, socket))
     }
 
     /// Begins to send a waiting connection to `gateway`, process `pid` of `generation`, which believes the
-    /// proxies of the networks `trusted`. Returns the other end of the connection and its socket, which must be returned with [`Self::delivered`] or [`Self::undelivered`].
+    /// proxies of the networks `trusted`. Returns what the gateway is sent, with the socket, which must be returned with [`Self::delivered`] or [`Self::undelivered`].
     pub(crate) fn offer(
         &mut self,
         id: ConnectionId,
@@ -148,15 +160,16 @@ impl Connections {
         gateway: GatewayId,
         pid: i32,
         trusted: &Networks,
-    ) -> Option<(ClientAddr, OwnedFd)> {
+    ) -> Option<Offered> {
         let entry = self.entries.get_mut(&id)?;
         let socket = entry.socket.take()?;
         (entry.facts.generation, entry.facts.pid) = (generation, pid);
         entry.facts.is_proxy = entry.facts.client.is_in(trusted);
         let client = entry.facts.client.clone();
+        let proxy_header = entry.facts.proxy_header && entry.facts.is_proxy;
         // The event has no further consequences.
         let _ = self.apply(id, Event::Offered(gateway), Details::default());
-        Some((client, socket))
+        Some(Offered { client, proxy_header, socket })
     }
 
     /// The connection was sent to the gateway.

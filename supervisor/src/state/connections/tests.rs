@@ -34,11 +34,11 @@ fn table() -> Connections {
 
 fn accepted(connections: &mut Connections) -> ConnectionId {
     let socket = std::fs::File::open("/dev/null").unwrap().into();
-    connections.accept(ClientAddr::Unix("/run/x".into()), socket)
+    connections.accept(ClientAddr::Unix("/run/x".into()), false, socket)
 }
 
 fn hand_over(connections: &mut Connections, id: ConnectionId) {
-    let (_, socket) = connections.offer(id, 1, GATEWAY, 0, &Networks::default()).unwrap();
+    let Offered { socket, .. } = connections.offer(id, 1, GATEWAY, 0, &Networks::default()).unwrap();
     nothing(&connections.delivered(id, socket));
 }
 
@@ -234,7 +234,7 @@ fn a_new_connector_rejects_tickets_that_may_be_spent() {
 fn a_gateway_has_as_many_connections_as_are_not_settled() {
     let mut connections = table();
     let id = accepted(&mut connections);
-    let (_, socket) = connections.offer(id, 1, GATEWAY, 0, &Networks::default()).unwrap();
+    let Offered { socket, .. } = connections.offer(id, 1, GATEWAY, 0, &Networks::default()).unwrap();
     assert_eq!(connections.load_of(GATEWAY), 1, "its place is taken while it is being sent");
     nothing(&connections.undelivered(id, socket));
     assert_eq!(connections.load_of(GATEWAY), 0);
@@ -353,9 +353,13 @@ fn only_trusted_proxies_have_roles_vouch_for_clients() {
         [("127.0.0.1:40000", true), ("[::ffff:127.0.0.1]:40000", true), ("10.0.0.1:1", false)]
     {
         let mut connections = table();
-        let id = connections
-            .accept(ClientAddr::Ip(peer.parse().unwrap()), std::fs::File::open("/dev/null").unwrap().into());
-        let (_, socket) = connections.offer(id, 1, GATEWAY, 0, &loopback).unwrap();
+        let id = connections.accept(
+            ClientAddr::Ip(peer.parse().unwrap()),
+            true,
+            std::fs::File::open("/dev/null").unwrap().into(),
+        );
+        let Offered { proxy_header, socket, .. } = connections.offer(id, 1, GATEWAY, 0, &loopback).unwrap();
+        assert_eq!(proxy_header, is_proxy, "{peer}");
         nothing(&connections.delivered(id, socket));
         let expected = if is_proxy { &named } else { &ClientLookup::Foreign };
         for _ in 0..2 {

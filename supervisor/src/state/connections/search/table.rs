@@ -11,7 +11,7 @@ use common::networks::Networks;
 
 use super::world::{Cast, Connection, GATEWAYS, Op, World};
 use crate::state::connections::machine::{Event, GatewayReport, State};
-use crate::state::connections::{Connections, Details, Todo, tests};
+use crate::state::connections::{Connections, Details, Offered, Todo, tests};
 
 /// The table, and the number of each connection of the model.
 pub(super) struct Table {
@@ -30,7 +30,8 @@ impl Table {
         for generation in cast.generations {
             connections.connector_starts(generation as u32);
         }
-        let accept = |_: &Connection| connections.accept(ClientAddr::Unix(String::new()), some_socket());
+        let accept =
+            |_: &Connection| connections.accept(ClientAddr::Unix(String::new()), false, some_socket());
         let ids = world.connections.iter().map(accept).collect();
         Self { connections, ids, sockets: HashMap::new() }
     }
@@ -49,7 +50,7 @@ impl Table {
                 match event {
                     Event::Offered(gateway) => {
                         let generation = cast.generations[gateway.0 as usize % GATEWAYS] as u32;
-                        let (_, socket) =
+                        let Offered { socket, .. } =
                             table.offer(id, generation, gateway, 0, &Networks::default()).unwrap();
                         self.sockets.insert(id, socket);
                         return;
