@@ -53,6 +53,7 @@ class SupervisorToConnector:
     SOCKET = 10
     NO_SOCKET = 11
     USERS = 12
+    RESERVED = 13
 
 
 class ConnectorToSupervisor:
@@ -65,6 +66,8 @@ class ConnectorToSupervisor:
     SETTLED = 7
     FIND_SOCKET = 8
     CONNECT_SOCKET = 9
+    RESERVE = 10
+    RELEASE = 11
 
 
 class GatewayToConnector:

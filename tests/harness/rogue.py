@@ -33,7 +33,7 @@ SOMEBODY = b"\x01\x00" + bytes([192, 0, 2, 7]) + b"\x00"
 STATS = message(GatewayToSupervisor.STATS)
 
 # Ended by the client (1000), after one byte to the target and two to the client.
-SUMMARY = b"\x01\x02" + b"\x00" + b"\xe8\x07" + b"\x00" + b"\x00\x00"
+SUMMARY = b"\x01\x02" + b"\x00" + b"\xe8\x07" + b"\x00" + b"\x00\x00" + b"\x01"
 # The largest count.
 MOST = b"\xff" * 9 + b"\x01"
 
@@ -188,7 +188,7 @@ def more_bytes_than_time_allows(ends):
 def more_frames_than_time_allows(ends):
     ends.take_target()
     time.sleep(0.3)
-    ends.ended(SUMMARY[:-1] + MOST)
+    ends.ended(SUMMARY[:-2] + MOST + SUMMARY[-1:])
 
 
 def more_answers_than_requests(ends):

@@ -10,6 +10,7 @@ use super::level::Level;
 use super::lookup::PluginKind;
 use super::sockets::{NoSocket, SocketName};
 use super::table::messages;
+use super::uses::{Reservation, UseLimits};
 use super::wrapper::ProgramState;
 use super::{ConnectionId, GatewayId, Violation};
 
@@ -61,6 +62,13 @@ messages! {
         },
         /// The users of `BasicHTTPAuth`, an `htpasswd::Users` in a memory file. Replaces the previous ones.
         USERS = 12 in Serving: Users(file: OwnedFd [fd]),
+        /// The answer to `Reserve`.
+        RESERVED = 13 in Serving: Reserved {
+            /// The connection that was asked for.
+            id: ConnectionId,
+            /// Whether the token may be used.
+            answer: Reservation,
+        },
     }
 }
 
@@ -99,6 +107,17 @@ messages! {
             /// Which socket.
             name: SocketName,
         },
+        /// Reserves a use of a token, before the target is dialled. A repetition gets the same answer.
+        RESERVE = 10 in Serving: Reserve {
+            /// For which connection.
+            id: ConnectionId,
+            /// Keyed hash of the token, as in `Dialled`.
+            token: String,
+            /// How often the token may be used.
+            limits: UseLimits,
+        },
+        /// Gives the reservation of a connection back, as it gets no target.
+        RELEASE = 11 in Serving: Release(id: ConnectionId),
     }
 }
 

@@ -174,6 +174,8 @@ pub struct SessionSummary {
     pub close_reason: String,
     /// Number of data frames.
     pub frames: Frames,
+    /// The client has sent a Close frame.
+    pub client_said_close: bool,
 }
 
 impl SessionSummary {

@@ -21,6 +21,7 @@ pub mod signer;
 pub mod sockets;
 pub mod stats;
 pub mod table;
+pub mod uses;
 pub mod wire;
 pub mod wrapper;
 

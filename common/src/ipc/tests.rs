@@ -63,6 +63,7 @@ async fn the_largest_report_fits_into_a_message() {
             close_code: u16::MAX,
             close_reason: "x".repeat(SessionSummary::MAX_REASON),
             frames: MANY_FRAMES,
+            client_said_close: true,
         }),
     };
     let report = Report {
@@ -101,10 +102,17 @@ fn the_encoding_of_released_messages_is_unchanged() {
     let count = Count { id, to_target: 3, to_client: 4, frames };
     assert_eq!(bytes(&GatewayToSupervisor::Counts(vec![count])), [1, 4, 1, 7, 3, 4, 5, 6]);
     let (closed_by, close_reason) = (ClosedBy::Target, "ok".into());
-    let session =
-        SessionSummary { to_target: 3, to_client: 4, closed_by, close_code: 1000, close_reason, frames };
+    let session = SessionSummary {
+        to_target: 3,
+        to_client: 4,
+        closed_by,
+        close_code: 1000,
+        close_reason,
+        frames,
+        client_said_close: true,
+    };
     let report = Report { lost: vec![], ended: vec![Ended { id, session: Some(session) }] };
-    let written = [1, 3, 0, 1, 7, 1, 3, 4, 1, 0xe8, 7, 2, b'o', b'k', 5, 6];
+    let written = [1, 3, 0, 1, 7, 1, 3, 4, 1, 0xe8, 7, 2, b'o', b'k', 5, 6, 1];
     assert_eq!(bytes(&GatewayToSupervisor::Report(report)), written);
     let plugin = |kind| bytes(&SupervisorToConnector::Plugin { kind, socket: some_fd() });
     assert_eq!(plugin(PluginKind::Targets), [1, 4, 0]);

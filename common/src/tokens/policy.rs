@@ -1,6 +1,7 @@
 //! What a token allows: one struct, whatever the source of the token. `docs/reference/policy.md` documents the fields.
 
-use std::time::{Duration, SystemTime};
+use std::num::NonZeroU32;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
@@ -11,6 +12,7 @@ use crate::config::Name;
 use crate::config::site::{Origin, OriginPattern};
 use crate::config::value::{self, HELP, OneOrMany};
 use crate::ipc::ClientAddr;
+use crate::ipc::uses::UseLimits;
 use crate::networks::Networks;
 
 /// Maximum number of targets. Each has its share of `timeouts.connect`.
@@ -41,6 +43,13 @@ pub struct TokenPolicy {
     /// In place of `timeouts.idle`: the session ends after this time without data in either direction.
     #[serde(default, deserialize_with = "duration")]
     pub idle: Option<Duration>,
+    /// Maximum number of sessions over all time.
+    pub uses: Option<NonZeroU32>,
+    /// Time for which a session that was lost may be continued without a further use.
+    #[serde(default, deserialize_with = "duration")]
+    pub reconnect: Option<Duration>,
+    /// Maximum number of sessions at a time.
+    pub sessions: Option<NonZeroU32>,
     /// Networks that clients must belong to.
     pub sources: Option<Networks>,
     /// Origins that pages must have, in addition to what the instance demands of them.
@@ -98,6 +107,9 @@ impl TokenPolicy {
         "lifetime",
         "until",
         "idle",
+        "uses",
+        "reconnect",
+        "sessions",
         "sources",
         "origins",
         "user",
@@ -137,6 +149,23 @@ impl TokenPolicy {
     pub fn longest(&self, now: SystemTime) -> Option<Duration> {
         let rest = self.until.map(|until| until.0.duration_since(now).unwrap_or_default());
         self.lifetime.into_iter().chain(rest).min()
+    }
+}
+
+impl TokenPolicy {
+    /// What the supervisor counts, if it has to count anything. `lifetime` is the maximum duration of the session.
+    #[must_use]
+    pub fn limits(&self, lifetime: Option<Duration>) -> Option<UseLimits> {
+        let Self { uses, sessions, reconnect, .. } = *self;
+        let last = self.expires.into_iter().chain(self.until).min();
+        let expires = last.map(|last| last.0.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs());
+        (uses.is_some() || sessions.is_some()).then_some(UseLimits {
+            uses,
+            sessions,
+            reconnect,
+            lifetime,
+            expires,
+        })
     }
 }
 
@@ -190,7 +219,6 @@ fn user<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D:
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
-    use std::time::UNIX_EPOCH;
 
     use super::*;
 
@@ -210,7 +238,8 @@ mod tests {
     fn every_field_is_read_and_listed() {
         let text = "not-before = 1970-01-01T00:01:00Z\nexpires = 120\nlifetime = \"8h\"\nidle = \"30m\"\n\
                     until = \"1970-01-01T02:00:00+01:00\"\nsources = [\"10.0.0.0/8\", \"unix\"]\n\
-                    origins = \"https://a.example\"\nuser = \"alice\"\nrecord = false\n";
+                    origins = \"https://a.example\"\nuser = \"alice\"\nrecord = false\n\
+                    uses = 3\nreconnect = \"5m\"\nsessions = 2\n";
         let read = policy(text);
         assert_eq!(read.target, [TargetAddr::parse_tcp("h:1").unwrap()]);
         assert_eq!((read.not_before, read.expires), (Some(Moment(at(60))), Some(Moment(at(120)))));
@@ -220,6 +249,10 @@ mod tests {
         );
         assert_eq!(read.until, Some(Moment(at(3600))));
         assert_eq!((read.user.as_deref(), read.record), (Some("alice"), Some(false)));
+        let limits = read.limits(Some(Duration::from_secs(7))).unwrap();
+        assert_eq!((limits.uses, limits.sessions), (NonZeroU32::new(3), NonZeroU32::new(2)));
+        assert_eq!((limits.reconnect, limits.expires), (Some(Duration::from_secs(300)), Some(120)));
+        assert_eq!(policy("").limits(None), None);
         assert!(read.sources.is_some() && read.origins.is_some());
         for field in TokenPolicy::FIELDS {
             assert!(format!("target = 1\n{text}").contains(&format!("{field} = ")), "{field}");
@@ -237,6 +270,8 @@ mod tests {
     fn what_can_not_be_enforced_is_rejected() {
         for (text, says) in [
             ("proxy-protocol = 2", "unknown field"),
+            ("uses = 0", "nonzero"),
+            ("sessions = -1", "nonzero"),
             ("lifetime = \"0s\"", "zero"),
             ("lifetime = 60", "write a unit"),
             ("idle = \"off\"", "not a duration"),

@@ -239,6 +239,26 @@ impl Spec for ConnectorSpec {
             ConnectorToSupervisor::ConnectSocket { id, name } => {
                 self.serve_request(peer, id, name, SocketRequest::Connect)?;
             }
+            ConnectorToSupervisor::Reserve { id, token, limits } => {
+                let mut connections = self.scope.state.connections.borrow_mut();
+                let is_hash = token.len() <= Dialled::MAX_TEXT;
+                let answer = if is_hash {
+                    connections.reserve(id, self.scope.generation, &token, &limits)
+                } else {
+                    None
+                };
+                let answer = answer.ok_or_else(|| {
+                    Fault::Violation(format!("a reservation for connection {id}, which it can't make"))
+                })?;
+                let peer = peer.clone();
+                // The end of one that can't be told is seen by its keeper.
+                spawn_local(async move {
+                    _ = peer.channel.send(&SupervisorToConnector::Reserved { id, answer }).await;
+                });
+            }
+            ConnectorToSupervisor::Release(id) => {
+                self.scope.state.connections.borrow_mut().release(id, self.scope.generation);
+            }
             ConnectorToSupervisor::Pong => peer.pulse.heard(),
             ConnectorToSupervisor::Ready(_) | ConnectorToSupervisor::Failed(_) => {
                 return Err(Fault::out_of_turn());

@@ -171,6 +171,7 @@ mod tests {
                 close_code,
                 close_reason,
                 frames: Frames::default(),
+                client_said_close: false,
             })
         };
         assert_eq!(letters(ClosedBy::Client, 1000), "--");

@@ -7,6 +7,7 @@ use common::ipc::admission::{AdmissionRequest, ClientFacts, ConnectorToGateway, 
 use common::ipc::channel::Channel;
 use common::ipc::connector::Dialled;
 use common::ipc::log::RoleEvent;
+use common::ipc::uses::{Reservation, UseLimits};
 use common::ipc::{ClientAddr, ConnectionId, GatewayId};
 use common::ticket::Claims;
 use tokio::time::{timeout, timeout_at};
@@ -18,6 +19,7 @@ use super::grant::Grant;
 use super::policy::Denied;
 use super::state::{Connector, bounded};
 use super::target::Target;
+use super::token::LookupError;
 use super::under_way::Answering;
 
 /// Time limit for a gateway to read an answer. After that it counts as hung.
@@ -72,7 +74,7 @@ pub(super) async fn give(
     }
 }
 
-/// Determines the target of a request and dials it.
+/// Determines the targets of a request, reserves a use of the token if it is counted, and dials.
 async fn connect(
     connector: &Rc<Connector>,
     claims: &Claims,
@@ -86,17 +88,66 @@ async fn connect(
         () = answering.given_up() => return refused(id, Refusal::Stale),
         admitted = admit(connector, request, by_root) => admitted,
     };
-    let (targets, grant) = match admitted {
+    let (targets, mut grant) = match admitted {
         Ok(admitted) => admitted,
         Err(denied) => return deny(claims, request.facts, &denied),
     };
-    let token = request.facts.token.as_ref();
+    let token = request.facts.token.as_ref().map(|token| token.reveal().as_bytes());
+    let token = token.map(|token| connector.setup.token_key.fingerprint(token));
+    let Some(limits) = grant.limits else {
+        return dial(connector, claims, request, answering, &targets, &grant, token).await;
+    };
+    let reserved = reserve(connector, id, token.as_deref().unwrap_or_default(), limits).await;
+    let answer = match reserved {
+        Ok(lifetime) => {
+            grant.limit(lifetime);
+            dial(connector, claims, request, answering, &targets, &grant, token).await
+        }
+        Err(error) => deny(claims, request.facts, &error.into()),
+    };
+    if !matches!(answer, ConnectorToGateway::Connected { .. }) {
+        connector.reservations.release(id).await;
+    }
+    answer
+}
+
+/// Reserves a use of the token with this hash. Returns the maximum duration of the session.
+async fn reserve(
+    connector: &Connector,
+    id: ConnectionId,
+    token: &str,
+    limits: UseLimits,
+) -> Result<Option<Duration>, LookupError> {
+    let refused = |why: &str| Err(LookupError::Refused(why.into()));
+    let failed = |why: &str| Err(LookupError::Failed(why.into()));
+    match connector.reservations.reserve(id, token, limits).await {
+        Some(Reservation::Granted { lifetime }) => Ok(lifetime),
+        Some(Reservation::UsedUp) => refused("it has been used as often as it may be"),
+        Some(Reservation::InUse) => refused("it has as many sessions as it may have at a time"),
+        Some(Reservation::Overloaded) => failed("too many tokens are counted"),
+        Some(Reservation::Over) => failed("the client has gone"),
+        None => failed("its uses can't be counted"),
+    }
+}
+
+/// Dials the targets in turn until one is connected.
+async fn dial(
+    connector: &Rc<Connector>,
+    claims: &Claims,
+    request: &ClientRequest<'_>,
+    answering: &Answering,
+    targets: &[Target],
+    grant: &Grant,
+    token: Option<String>,
+) -> ConnectorToGateway {
+    let id = claims.connection;
+    let by_root = connector.by_root(id);
     let began = Instant::now();
     let patience = targets.iter().map(|target| connector.policy.patience(target)).max().unwrap_or_default();
     let last = began + patience + connector.setup.timeouts.connect;
     let mut refusal = Refusal::Unreachable;
     let mut left = u32::try_from(targets.len()).unwrap_or(u32::MAX);
-    for target in &targets {
+    for target in targets {
         // Each target that is left has its share of the time that is left.
         let deadline = Instant::now() + last.saturating_duration_since(Instant::now()) / left;
         left -= 1;
@@ -123,7 +174,7 @@ async fn connect(
             connect: dialled.is_ok().then(|| began.elapsed()),
             lifetime: grant.terms.lifetime,
             user: grant.user.clone().map(bounded),
-            token: token.map(|token| connector.setup.token_key.fingerprint(token.reveal().as_bytes())),
+            token: token.clone(),
         });
         match dialled {
             Ok(socket) => {

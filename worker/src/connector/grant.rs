@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use common::ipc::admission::SessionTerms;
+use common::ipc::uses::UseLimits;
 use common::tokens::policy::TokenPolicy;
 
 /// What the plugins that have accepted the client, and the policy of its token, say about its session.
@@ -12,6 +13,8 @@ pub(super) struct Grant {
     pub(super) user: Option<String>,
     /// Terms of the session that its gateway enforces.
     pub(super) terms: SessionTerms,
+    /// What the supervisor counts of the token, if anything.
+    pub(super) limits: Option<UseLimits>,
 }
 
 impl Grant {
@@ -30,6 +33,7 @@ impl Grant {
         self.name(policy.user.clone());
         self.limit(policy.longest(now));
         (self.terms.idle, self.terms.record) = (policy.idle, policy.record);
+        self.limits = policy.limits(self.terms.lifetime);
     }
 }
 

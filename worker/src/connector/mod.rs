@@ -17,6 +17,7 @@ mod jose;
 mod plugin;
 mod policy;
 mod program;
+mod reservations;
 mod site;
 mod state;
 mod target;
@@ -50,6 +51,7 @@ use answer::{answer, give, refused};
 use by_root::{Answer, RootSockets};
 use client_request::RequestKind;
 use policy::Policy;
+use reservations::Reservations;
 use state::{Connector, bounded};
 use turns::{MAX_OF_TARGET, Turns};
 use under_way::UnderWay;
@@ -100,6 +102,7 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
         let by_root = setup.run_as.map(|_| RootSockets::new(supervisor.clone()));
         let connector = Connector {
             policy,
+            reservations: Reservations::new(supervisor.clone()),
             supervisor,
             by_root,
             turns: if has_tokens { Turns::new(MAX_OF_TARGET) } else { Turns::of_one_target() },
@@ -188,6 +191,7 @@ impl Connector {
             SupervisorToConnector::SocketFound(_)
             | SupervisorToConnector::Socket { .. }
             | SupervisorToConnector::NoSocket { .. } => "socket",
+            SupervisorToConnector::Reserved { .. } => "reservation",
         };
         let done = match message {
             SupervisorToConnector::Gateway { id, channel } => Channel::new(channel).map(|channel| {
@@ -218,6 +222,10 @@ impl Connector {
             SupervisorToConnector::SocketFound(id) => self.take_answer(id, Answer::Found),
             SupervisorToConnector::Socket { id, socket } => self.take_answer(id, Answer::Socket(socket)),
             SupervisorToConnector::NoSocket { id, why } => self.take_answer(id, Answer::Nothing(why)),
+            SupervisorToConnector::Reserved { id, answer } => {
+                self.reservations.take(id, answer);
+                Ok(())
+            }
             SupervisorToConnector::Ping => {
                 self.owes_pong.set(true);
                 self.has_reports.notify_one();

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use super::by_root::{ForConnection, RootSockets};
 use super::policy::Policy;
+use super::reservations::Reservations;
 use super::turns::Turns;
 use super::under_way::UnderWay;
 
@@ -24,6 +25,8 @@ pub(super) struct Connector {
     pub(super) supervisor: Rc<Channel>,
     /// What only root may connect to; none if this process has the supervisor's user.
     pub(super) by_root: Option<RootSockets>,
+    /// Uses of tokens.
+    pub(super) reservations: Reservations,
     pub(super) turns: Turns,
     /// The spent tickets.
     pub(super) spent: RefCell<SpentTickets>,

@@ -14,6 +14,7 @@ use super::progress::Progress;
 use super::recently_ended::ClientLookup;
 use super::register::{self, Entry as Slot, Register};
 use super::totals::{EndedSessions, Totals};
+use super::uses::Use;
 use crate::state::session::{Opening, Run};
 use crate::state::session_records::{self, CRASH, Subject};
 
@@ -50,6 +51,8 @@ pub(super) struct Facts {
     /// Process id of the connector that was given a target for the connection to which only root may connect.
     #[serde(default)]
     pub(super) socket_for: Option<i32>,
+    /// The use of a token that the connector has reserved.
+    pub(super) held: Option<Use>,
     /// The client's request, if the gateway has reported it.
     pub(super) request: Option<Box<Request>>,
     pub(super) session: Option<Box<Session>>,
@@ -158,6 +161,7 @@ impl Facts {
             unread_since: Duration::ZERO,
             is_recorded: false,
             socket_for: None,
+            held: None,
             request: None,
             session: None,
             summary: None,

@@ -14,15 +14,17 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 mod totals;
+mod uses;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use common::ipc::gateway::{Count, Ended, SessionSummary};
 use common::ipc::request::Request;
+use common::ipc::uses::{Reservation, UseLimits};
 use common::ipc::{ClientAddr, ConnectionId, GatewayId};
 use common::networks::Networks;
 use common::ticket::SpentBefore;
@@ -37,6 +39,7 @@ use recently_ended::RecentlyEnded;
 use register::Register;
 pub(crate) use snapshot::Snapshot;
 pub(crate) use totals::{EndedSessions, Totals};
+use uses::Uses;
 
 /// Placeholder for the target of a session whose connector died before it reported the target.
 const UNKNOWN: &str = "unknown";
@@ -64,6 +67,8 @@ pub(crate) struct Connections {
     to_forget: BTreeMap<u32, Vec<ConnectionId>>,
     /// Sessions that must end by a certain time.
     overtime: Overtime,
+    /// How often tokens are used.
+    uses: Uses,
     /// Connections that have ended recently.
     recently_ended: RecentlyEnded,
     /// Journal of open sessions for the next supervisor, if there is one.
@@ -267,6 +272,41 @@ impl Connections {
         self.apply(id, Event::Dialled, Details { opening: Some(opening), ..Details::default() })
     }
 
+    /// The connector of `generation` reserves a use of a token for a connection. Returns the answer, which is the same if
+    /// it asks again; `None` if it can't ask this.
+    pub(crate) fn reserve(
+        &mut self,
+        id: ConnectionId,
+        generation: u32,
+        token: &str,
+        limits: &UseLimits,
+    ) -> Option<Reservation> {
+        let now = register::now();
+        let entry = match self.entries.get_mut(&id) {
+            None if id.0 > self.last => return None,
+            Some(entry) if entry.facts.generation != generation => return None,
+            Some(entry) if entry.state.may_have_target() => entry,
+            _ => return Some(Reservation::Over),
+        };
+        if let Some(held) = &entry.facts.held {
+            return (held.token == token).then(|| held.granted(now));
+        }
+        let today = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        Some(match self.uses.reserve(token, limits, now, today) {
+            Ok(held) => entry.facts.held.insert(held).granted(now),
+            Err(refused) => refused,
+        })
+    }
+
+    /// The connector of `generation` gives the reservation of a connection back.
+    pub(crate) fn release(&mut self, id: ConnectionId, generation: u32) {
+        let entry = self.entries.get_mut(&id);
+        let entry = entry.filter(|one| one.facts.generation == generation && !one.state.is_session());
+        if let Some(held) = entry.and_then(|entry| entry.facts.held.take()) {
+            self.uses.release(held);
+        }
+    }
+
     /// The session of a connection must end within `time`. Does nothing if there is no session.
     pub(crate) fn limit(&mut self, id: ConnectionId, time: Duration) {
         if self.gateway_of_session(id).is_some() {
@@ -448,6 +488,15 @@ impl Connections {
         if effects.close {
             let (totals, ended) = (&mut self.totals, &mut self.ended);
             entry.close(self.run, id, self.register.as_mut(), totals, ended);
+        }
+        if effects.offer || after == State::Over {
+            match entry.facts.held.take() {
+                Some(held) if effects.close => {
+                    self.uses.ended(held, entry.facts.summary.as_deref(), register::now());
+                }
+                Some(held) => self.uses.release(held),
+                None => {}
+            }
         }
         let generation = entry.facts.generation;
         if effects.offer || after == State::Over {

@@ -12,6 +12,7 @@ use super::entry::{Entry, Facts};
 use super::machine::State;
 use super::overtime::Overtime;
 use super::totals::{EndedSessions, Totals};
+use super::uses::Uses;
 use super::{Connections, Todo};
 use crate::state::session::Run;
 
@@ -25,6 +26,7 @@ pub(crate) struct Snapshot {
     clock: Duration,
     to_forget: BTreeMap<u32, Vec<ConnectionId>>,
     overtime: Overtime,
+    uses: Uses,
     pub(super) entries: Vec<SnapshotEntry>,
 }
 
@@ -66,6 +68,7 @@ impl Connections {
             clock: self.clock,
             to_forget: self.to_forget.clone(),
             overtime: self.overtime.clone(),
+            uses: self.uses.clone(),
             entries,
         })
     }
@@ -76,9 +79,10 @@ impl Connections {
         snapshot: Snapshot,
         mut take: impl FnMut(RawFd) -> Option<OwnedFd>,
     ) -> Todo {
-        let Snapshot { run, last, totals, ended, clock, to_forget, overtime, entries } = snapshot;
+        let Snapshot { run, last, totals, ended, clock, to_forget, overtime, uses, entries } = snapshot;
         (self.run, self.last, self.ended) = (run, last, ended);
         (self.clock, self.to_forget, self.overtime) = (clock, to_forget, overtime);
+        self.uses = uses;
         // Open sessions are counted below.
         self.totals = Totals { sessions: 0, ..totals };
         let now = Instant::now();

@@ -1,5 +1,7 @@
 //! Tests of connections whose gateways or connectors are replaced or lie.
 
+use std::num::NonZeroU32;
+
 use common::ipc::gateway::{ClosedBy, Count, Frames};
 
 use super::*;
@@ -17,6 +19,7 @@ fn summary(to_target: u64, to_client: u64) -> SessionSummary {
         close_code: 1000,
         close_reason,
         frames: Frames::default(),
+        client_said_close: true,
     }
 }
 
@@ -396,4 +399,69 @@ fn a_connection_has_one_socket_of_root_from_the_connector_of_its_generation() {
     let _ = settle(&mut connections);
     assert_eq!(connections.claim_socket(left, 1, CONNECTOR), SocketClaim::Over, "it is over");
     assert_eq!(connections.claim_socket(left, 2, CONNECTOR), SocketClaim::Wrong);
+}
+
+fn one_use() -> UseLimits {
+    UseLimits { uses: NonZeroU32::new(1), sessions: None, reconnect: None, lifetime: None, expires: None }
+}
+
+const GRANTED: Option<Reservation> = Some(Reservation::Granted { lifetime: None });
+const USED_UP: Option<Reservation> = Some(Reservation::UsedUp);
+
+#[test]
+fn a_use_belongs_to_one_connection_until_that_has_no_session() {
+    let mut connections = table();
+    let (one, two) = (handed_over(&mut connections), handed_over(&mut connections));
+    assert_eq!(connections.reserve(one, 1, "t", &one_use()), GRANTED);
+    // The answer may have been lost in an upgrade.
+    assert_eq!(connections.reserve(one, 1, "t", &one_use()), GRANTED);
+    assert_eq!(connections.reserve(two, 1, "t", &one_use()), USED_UP);
+    connections.release(one, 1);
+    assert_eq!(connections.reserve(two, 1, "t", &one_use()), GRANTED);
+    connections.acknowledged(two, GATEWAY);
+    nothing(&connections.ended(Ended { id: two, session: None }, GATEWAY));
+    nothing(&settle(&mut connections));
+    let three = handed_over(&mut connections);
+    assert_eq!(connections.reserve(three, 1, "t", &one_use()), GRANTED);
+    nothing(&connections.dialled(three, 1, TARGET.into()));
+    // A session keeps its use.
+    connections.release(three, 1);
+    nothing(&connections.ended(Ended { id: three, session: Some(some_summary()) }, GATEWAY));
+    let four = handed_over(&mut connections);
+    assert_eq!(connections.reserve(four, 1, "t", &one_use()), USED_UP);
+}
+
+#[test]
+fn a_use_outlives_an_upgrade_and_the_connector_and_ends_with_its_gateway() {
+    let mut connections = table();
+    let lasting = UseLimits { reconnect: Some(Duration::from_secs(60)), ..one_use() };
+    let one = handed_over(&mut connections);
+    assert_eq!(connections.reserve(one, 1, "t", &lasting), GRANTED);
+    nothing(&connections.dialled(one, 1, TARGET.into()));
+    nothing(&connections.connector_gone(1));
+    connections.connector_starts(1);
+    let snapshot = serde_json::to_string(&connections.snapshot(|_| Ok(0)).unwrap()).unwrap();
+    let mut connections = Connections::default();
+    nothing(&connections.adopt(serde_json::from_str(&snapshot).unwrap(), |_| None));
+    let two = handed_over(&mut connections);
+    assert_eq!(connections.reserve(two, 1, "t", &lasting), USED_UP);
+    nothing(&connections.gateway_gone(GATEWAY));
+    let three = handed_over(&mut connections);
+    // The session was lost.
+    assert_eq!(connections.reserve(three, 1, "t", &lasting), GRANTED);
+}
+
+#[test]
+fn only_a_connector_can_reserve_and_only_for_a_connection_of_its_own() {
+    let mut connections = table();
+    let one = handed_over(&mut connections);
+    assert_eq!(connections.reserve(one, 2, "t", &one_use()), None);
+    assert_eq!(connections.reserve(ConnectionId(one.0 + 1), 1, "t", &one_use()), None);
+    assert_eq!(connections.reserve(one, 1, "t", &one_use()), GRANTED);
+    assert_eq!(connections.reserve(one, 1, "other", &one_use()), None);
+    connections.acknowledged(one, GATEWAY);
+    nothing(&connections.ended(Ended { id: one, session: None }, GATEWAY));
+    assert_eq!(connections.reserve(one, 1, "t", &one_use()), Some(Reservation::Over));
+    nothing(&settle(&mut connections));
+    assert_eq!(connections.reserve(one, 1, "t", &one_use()), Some(Reservation::Over));
 }

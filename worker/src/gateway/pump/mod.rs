@@ -245,6 +245,7 @@ impl Session {
             close_code: self.close_code,
             close_reason: self.close_reason,
             frames,
+            client_said_close: self.client_said_close,
         });
     }
 
