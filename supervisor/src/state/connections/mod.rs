@@ -503,7 +503,8 @@ impl Connections {
             self.recently_ended.add(id, before.gateway(), &entry.facts);
         }
         if effects.offer {
-            entry.facts = Facts::new(entry.facts.client);
+            let proxy_header = entry.facts.proxy_header;
+            entry.facts = Facts { proxy_header, ..Facts::new(entry.facts.client) };
             todo.offers.push((self.insert_waiting(entry), before.gateway()));
         } else if after != State::Over {
             self.entries.insert(id, entry);

@@ -2,7 +2,9 @@
 
 use std::num::NonZeroU32;
 
+use common::config::Proxy;
 use common::ipc::gateway::{ClosedBy, Count, Frames};
+use common::json;
 
 use super::*;
 
@@ -349,7 +351,7 @@ fn a_role_names_the_clients_of_its_own_connections_and_of_no_others() {
 
 #[test]
 fn only_trusted_proxies_have_roles_vouch_for_clients() {
-    let loopback: Networks = serde_json::from_str("\"127.0.0.0/8\"").unwrap();
+    let loopback = json::object::<Proxy>(br#"{"trusted": "127.0.0.0/8"}"#).unwrap().trusted;
     let vouched = Some(SocketAddr::from(([192, 0, 2, 7], 0)));
     let named = ClientLookup::Client(ClientAddr::Ip(([192, 0, 2, 7], 0).into()));
     for (peer, is_proxy) in
@@ -374,6 +376,25 @@ fn only_trusted_proxies_have_roles_vouch_for_clients() {
                 nothing(&connections.ended(Ended { id, session: None }, GATEWAY));
                 let _ = settle(&mut connections);
             }
+        }
+    }
+}
+
+#[test]
+fn a_listener_expects_the_proxy_protocol_whichever_gateway_serves() {
+    let trusted = json::object::<Proxy>(br#"{"trusted": "unix"}"#).unwrap().trusted;
+    for expects in [true, false] {
+        let mut connections = table();
+        let socket = std::fs::File::open("/dev/null").unwrap().into();
+        let mut id = connections.accept(ClientAddr::Unix("/run/x".into()), expects, socket);
+        for _ in 0..2 {
+            let Offered { proxy_header, socket, .. } =
+                connections.offer(id, 1, GATEWAY, 0, &trusted).unwrap();
+            assert_eq!(proxy_header, expects);
+            nothing(&connections.delivered(id, socket));
+            let _ = connections.gateway_gone(GATEWAY);
+            let again = settle(&mut connections);
+            id = again.offers.first().map_or(id, |(id, _)| *id);
         }
     }
 }
