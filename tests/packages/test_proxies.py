@@ -1,7 +1,8 @@
-"""The configurations of docs/guide/proxies.md, with a session through each proxy."""
+"""The configurations of docs/guide/proxies.md, with a session through each proxy, which tells the client's address."""
 
 import contextlib
 import os
+import re
 import socket
 import subprocess
 import time
@@ -11,8 +12,11 @@ import pytest
 from conftest import needs
 from harness import gateway, processes, targets
 from harness.client import WebSocket
+from harness.instance import Instance
 
 PAGE = "docs/guide/proxies.md"
+# The proxies connect from 127.0.0.1.
+CLIENT = "127.0.0.77"
 # Debian's own configurations, with timeouts of a second instead of a minute.
 NGINX = """
 pid {directory}/pid;
@@ -71,13 +75,16 @@ CADDY = """
 
 @pytest.fixture
 def behind(base, directory):
-    """Starts a proxy in front of a gateway at the address that the configuration names; yields the proxy's port."""
+    """Starts a proxy in front of an instance at the address that the configuration names, and opens a session."""
     with contextlib.ExitStack() as stack:
         target = stack.enter_context(targets.EchoTarget())
-        words = ["127.0.0.1:6080", f"127.0.0.1:{target.port}"]
-        stack.enter_context(gateway.Gateway("--heartbeat", "30", *words, listen=("127.0.0.1", 6080)))
+        trusted = '[proxy]\ntrusted = "127.0.0.1"\n'
+        instance = Instance(directory, target.port, trusted, listen='"127.0.0.1:6080"', wait=False)
+        stack.enter_context(instance)
+        instance.listen = ("127.0.0.1", 6080)
+        instance.wait_listening()
 
-        def start(text, heading, *command):
+        def through(text, heading, *command):
             (block,) = documents.below(PAGE, heading, heading.lower())
             port = gateway.free_port()
             # Caddy would want a certificate for the name.
@@ -88,9 +95,10 @@ def behind(base, directory):
             process = subprocess.Popen([*command, file], stdin=subprocess.DEVNULL, env=environment)
             stack.callback(end, process)
             assert processes.wait_for(lambda: is_open(port), 10)
-            return port
+            silent_session(port)
+            assert re.findall(r"(\S+): Plain non-SSL", instance.log) == [CLIENT]
 
-        yield start
+        yield through
 
 
 def end(process):
@@ -109,7 +117,8 @@ def is_open(port):
 
 
 def silent_session(port):
-    with WebSocket.open(socket.create_connection(("127.0.0.1", port), 10), timeout=10) as websocket:
+    sock = socket.create_connection(("127.0.0.1", port), 10, source_address=(CLIENT, 0))
+    with WebSocket.open(sock, timeout=10, fields=[("X-Forwarded-For", "203.0.113.9")]) as websocket:
         websocket.expect_echo()
         # Longer than the proxy's default timeout.
         time.sleep(1.6)
@@ -118,19 +127,19 @@ def silent_session(port):
 
 @needs("nginx")
 def test_sessions_through_nginx(behind):
-    silent_session(behind(NGINX, "nginx", "nginx", "-g", "daemon off;", "-c"))
+    behind(NGINX, "nginx", "nginx", "-g", "daemon off;", "-c")
 
 
 @needs("haproxy")
 def test_sessions_through_haproxy(behind):
-    silent_session(behind(HAPROXY, "HAProxy", "haproxy", "-f"))
+    behind(HAPROXY, "HAProxy", "haproxy", "-f")
 
 
 @needs("apache2")
 def test_sessions_through_apache(behind):
-    silent_session(behind(APACHE, "Apache", "apache2", "-X", "-f"))
+    behind(APACHE, "Apache", "apache2", "-X", "-f")
 
 
 @needs("caddy")
 def test_sessions_through_caddy(behind):
-    silent_session(behind(CADDY, "Caddy", "caddy", "run", "--adapter", "caddyfile", "--config"))
+    behind(CADDY, "Caddy", "caddy", "run", "--adapter", "caddyfile", "--config")

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use base64ct::{Base64, Encoding};
 use common::addr::TargetAddr;
-use common::config::{Limits, Sandbox, Secret, Timeouts};
+use common::config::{Limits, Proxy, Sandbox, Secret, Timeouts};
 use common::ipc::admission::{
     AdmissionRequest, ClientFacts, ConnectorToGateway, GatewayToConnector, Header, Refusal,
 };
@@ -20,6 +20,7 @@ use common::ipc::channel::{Channel, ChannelError};
 use common::ipc::connector::{ConnectorToSupervisor, Dialled, SupervisorToConnector};
 use common::ipc::setup::{self, AuthTerms, ConnectorSetup, Destination};
 use common::ipc::{ClientAddr, ConnectionId, GatewayId, Violation};
+use common::json;
 use common::ticket::{Key, Mint, SpentBefore, Ticket};
 use roles::{EVIL, GOOD, PATIENCE, Role, no_messages, send_raw};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
@@ -62,7 +63,7 @@ impl Connector {
             auth,
             auth_for_pages: false,
             site: Default::default(),
-            trusted: serde_json::from_str("\"10.0.0.0/8\"").unwrap(),
+            trusted: json::object::<Proxy>(br#"{"trusted": "10.0.0.0/8"}"#).unwrap().trusted,
             limits: Limits { keep_alive_requests: NonZeroU32::new(3).unwrap(), ..Limits::default() },
         };
         let file = setup::file(&setup).unwrap();
