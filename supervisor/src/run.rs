@@ -21,7 +21,7 @@ use crate::os::log::{self, Log, message_id};
 use crate::os::{notify, orphans, process};
 use crate::path::generation::{Generation, GenerationError, LAST_MOMENT, LAST_WORDS};
 use crate::path::listen::{self, ListenError, Listening};
-use crate::path::{accept, handoff, overtime};
+use crate::path::{accept, handoff, overtime, revocation};
 use crate::roles::wrapper::{Program, WrapError};
 use crate::state::reload_requests::Kind;
 
@@ -168,6 +168,7 @@ async fn serve(
     let acknowledgements = handoff::keep_taking_acknowledgements(intake.clone());
     spawn(&mut tasks, "handoff::keep_taking_acknowledgements", acknowledgements);
     spawn(&mut tasks, "overtime::keep_watching", overtime::keep_watching(intake.clone()));
+    spawn(&mut tasks, "revocation::keep_looking", revocation::keep_looking(intake.clone()));
     spawn(&mut tasks, "reload::keep_reloading", reload::keep_reloading(control.clone()));
     spawn(&mut tasks, "signals::keep_passing", orders.keep_passing(intake.state.clone()));
     let mut status = Ok(exit_code::SUCCESS);

@@ -24,6 +24,7 @@ class SupervisorToGateway:
     RETIRE = 14
     RESTART = 15
     STOP = 16
+    REVOKE = 17
 
 
 class GatewayToSupervisor:

@@ -61,6 +61,9 @@ messages! {
         RESTART = 15 in Serving: Restart,
         /// End all sessions with Close 1001, then exit.
         STOP = 16 in Serving: Stop,
+        /// The tokens of the sessions of these connections no longer allow them, at most `MAX_REVOKED` in a message: end
+        /// them with Close 1008.
+        REVOKE = 17 in Serving: Revoke(ids: Vec<ConnectionId>),
     }
 }
 
@@ -101,6 +104,9 @@ messages! {
         READING = 1 in Serving: Reading(id: ConnectionId),
     }
 }
+
+/// Maximum number of connections in a `Revoke`.
+pub const MAX_REVOKED: usize = 1024;
 
 /// Traffic of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -207,6 +213,8 @@ pub enum ClosedBy {
     Admin,
     /// The lifetime that a plugin or a token has set is over.
     Lifetime,
+    /// The session's token no longer allows it.
+    Revoked,
 }
 
 impl ClosedBy {
@@ -221,6 +229,7 @@ impl ClosedBy {
             Self::Shutdown => "shutdown",
             Self::Admin => "admin",
             Self::Lifetime => "lifetime",
+            Self::Revoked => "revoked",
         }
     }
 }

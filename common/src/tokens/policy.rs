@@ -75,6 +75,21 @@ pub struct Applicant<'a> {
     pub is_recorded: bool,
 }
 
+/// A session that goes on, as a policy sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Ongoing<'a> {
+    /// The target, as `TargetAddr` is displayed.
+    pub target: &'a str,
+    /// The client's address.
+    pub client: &'a ClientAddr,
+    /// The user, if one is known.
+    pub user: Option<&'a str>,
+    /// The session is recorded.
+    pub is_recorded: bool,
+    /// Time since it began.
+    pub age: Duration,
+}
+
 /// The reason why a policy admits no session. The texts are for the log and contain nothing of the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unmet {
@@ -142,6 +157,20 @@ impl TokenPolicy {
             return Err(Unmet::Recording);
         }
         Ok(())
+    }
+
+    /// Whether a session may go on at the time `now`: what the supervisor can tell.
+    #[must_use]
+    pub fn allows(&self, session: &Ongoing<'_>, now: SystemTime) -> bool {
+        let leads_there = self.target.iter().any(|target| target.to_string() == session.target);
+        let is_own = self.user.as_deref().is_none_or(|user| session.user == Some(user));
+        let is_over = self.until.is_some_and(|until| until.0 <= now)
+            || self.lifetime.is_some_and(|lifetime| lifetime <= session.age);
+        leads_there
+            && is_own
+            && !is_over
+            && self.sources.as_ref().is_none_or(|sources| is_among(sources, session.client))
+            && (self.record != Some(true) || session.is_recorded)
     }
 
     /// Maximum duration of a session that begins at the time `now`; `None` for unlimited.
@@ -332,6 +361,42 @@ mod tests {
         assert_eq!(admits("origins = \"https://a.example\"", "", None, None), Err(Unmet::Origin));
         // A client without an account is the user that the token stands for.
         assert_eq!(admits("user = \"bob\"", "", None, None), Ok(()));
+    }
+
+    #[test]
+    fn a_session_goes_on_while_its_policy_allows_it() {
+        let client = ClientAddr::Ip("192.0.2.1:5".parse().unwrap());
+        let allows = |text| {
+            let (target, age) = ("h:1", Duration::from_secs(60));
+            let session = Ongoing { target, client: &client, user: Some("alice"), is_recorded: false, age };
+            policy(text).allows(&session, at(1000))
+        };
+        for text in [
+            "",
+            "expires = 1",
+            "not-before = 9999",
+            "until = 1001",
+            "lifetime = \"61s\"",
+            "user = \"alice\"",
+            "sources = \"192.0.2.1\"",
+            "record = false",
+            "uses = 1",
+        ] {
+            assert!(allows(text), "{text}");
+        }
+        for text in [
+            "until = 1000",
+            "lifetime = \"60s\"",
+            "user = \"bob\"",
+            "sources = \"192.0.2.2\"",
+            "record = true",
+        ] {
+            assert!(!allows(text), "{text}");
+        }
+        let elsewhere: TokenPolicy = toml::from_str("target = [\"h:2\", \"unix:/h\"]").unwrap();
+        let session =
+            Ongoing { target: "h:1", client: &client, user: None, is_recorded: true, age: Duration::ZERO };
+        assert!(!elsewhere.allows(&session, at(0)));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::policy::TokenPolicy;
 use crate::config::file::{self, FileError};
 use crate::config::value::HELP;
+use crate::ticket::Key;
 
 /// Prefix of a token that is written as its hash.
 const HASHED: &str = "sha256:";
@@ -30,6 +31,22 @@ impl TokenName {
     #[must_use]
     pub fn hash(token: &str) -> [u8; 32] {
         Sha256::digest(token).into()
+    }
+
+    /// The keyed hash that stands for a token in records. It is made of the hash of the token, so that it is known for
+    /// tokens that are written as their hashes.
+    #[must_use]
+    pub fn fingerprint_of(token: &str, key: &Key) -> String {
+        key.fingerprint(&Self::hash(token))
+    }
+
+    /// The keyed hash of this token.
+    #[must_use]
+    pub fn fingerprint(&self, key: &Key) -> String {
+        match self {
+            Self::Plain(token) => Self::fingerprint_of(token, key),
+            Self::Hashed(hash) => key.fingerprint(hash),
+        }
     }
 }
 

@@ -15,13 +15,15 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use common::addr::TargetAddr;
 use common::config::token::TokenPlugin;
 use common::config::{Config, Target};
 use common::ipc::setup::{self, TokenFile, TokenFiles};
 use common::sys::memory_file::MAX_BYTES;
+use common::ticket::Key;
+use common::tokens::policy::{Ongoing, TokenPolicy};
 use common::tokens::{self, table};
 use nix::fcntl::OFlag;
 use nix::time::{ClockId, clock_gettime};
@@ -52,6 +54,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) struct TokenSource {
     /// The thread that looks at the files, and its state; `None` without token files.
     files: Option<(OffLoop, Arc<Mutex<Look>>)>,
+    /// The files are those of `TokenTable`.
+    are_tables: bool,
     /// Knows the sockets that the files name.
     sockets: Rc<TargetSockets>,
     next_look: Cell<Option<Instant>>,
@@ -70,6 +74,8 @@ struct Look {
     hides_names: bool,
     /// The files are checked, and one with an error counts as unchanged.
     are_tables: bool,
+    /// The key of token hashes.
+    key: Option<Key>,
     /// Where targets are in the files, if their sockets are offered to the connector.
     targets: Option<Form>,
     /// The sockets that root may connect to, and their numbers.
@@ -106,12 +112,15 @@ type Stamps = Result<Vec<(PathBuf, Stamp)>, String>;
 #[derive(Debug, Default, PartialEq, Eq)]
 struct FileContent {
     files: TokenFiles,
+    /// The policies of tokens, by the keyed hash of the token.
+    policies: BTreeMap<String, TokenPolicy>,
     complaints: Vec<String>,
 }
 
 impl TokenSource {
     /// Creates the source of a configuration. Nothing is read yet. `sockets` receives the sockets that the files name.
-    pub(crate) fn new(config: &Config, sockets: Rc<TargetSockets>) -> Self {
+    /// `key` is that of token hashes.
+    pub(crate) fn new(config: &Config, sockets: Rc<TargetSockets>, key: Option<Key>) -> Self {
         let path = match config.target() {
             Target::Tokens(tokens) => match &tokens.plugin {
                 TokenPlugin::File(path)
@@ -139,6 +148,7 @@ impl TokenSource {
                 path,
                 hides_names,
                 are_tables: matches!(form(config), Some(Form::Tables)),
+                key: key.clone(),
                 targets: form(config).filter(|_| named.are_offered),
                 numbers: named.numbers(),
                 next_number: named.next,
@@ -149,6 +159,7 @@ impl TokenSource {
         let files = path.map(|path| (OffLoop::of(what, PATIENCE, vec![path.clone()]), look(path)));
         Self {
             files,
+            are_tables: matches!(form(config), Some(Form::Tables)),
             sockets,
             next_look: Cell::default(),
             in_force: RefCell::default(),
@@ -178,6 +189,18 @@ impl TokenSource {
     /// first look.
     pub(crate) fn in_force(&self) -> io::Result<Option<OwnedFd>> {
         self.in_force.borrow().as_ref().map(|known| setup::file(&known.files)).transpose()
+    }
+
+    /// Whether the tokens of sessions are looked at again when the files change.
+    pub(crate) fn can_revoke(&self) -> bool {
+        self.are_tables
+    }
+
+    /// Whether a session whose token has this keyed hash may go on. It may while the files can't be read.
+    pub(crate) fn allows(&self, token: &str, session: &Ongoing<'_>) -> bool {
+        let in_force = self.in_force.borrow();
+        let Some(known) = in_force.as_ref().filter(|known| !known.files.unreadable) else { return true };
+        known.policies.get(token).is_some_and(|policy| policy.allows(session, SystemTime::now()))
     }
 
     fn take(&self, found: LookResult) {
@@ -230,6 +253,13 @@ impl Look {
     /// The unix sockets that the content of a file names, if they are offered to the connector.
     fn sockets_in(&self, content: &[u8]) -> Vec<PathBuf> {
         self.targets.map_or_else(Vec::new, |form| sockets_in(content, form))
+    }
+
+    /// The policies in a table, by the keyed hashes of their tokens.
+    fn policies_in(&self, content: &[u8]) -> Vec<(String, TokenPolicy)> {
+        let tokens = table::parse(content, Path::new("")).unwrap_or_default().into_iter();
+        let Some(key) = &self.key else { return Vec::new() };
+        tokens.map(|(name, policy)| (name.fingerprint(key), policy)).collect()
     }
 
     /// The file at `path` as it was read last.
@@ -366,6 +396,9 @@ impl FileContent {
             let TokenFile { path, shown, content, distrust } = &file;
             let taken = content.len() + path.len() + shown.len() + distrust.as_ref().map_or(0, String::len);
             room = room.saturating_sub(taken);
+            if look.are_tables {
+                known.policies.extend(look.policies_in(&file.content));
+            }
             known.files.files.push(file);
         }
         known.files.unreadable = known.files.files.is_empty() && !known.complaints.is_empty();

@@ -61,7 +61,7 @@ pub(crate) struct Generation {
     pub(crate) program: Option<Rc<Program>>,
     /// External plugins that are programs.
     pub(super) plugins: Vec<Rc<Plugin>>,
-    tokens: Rc<TokenSource>,
+    pub(super) tokens: Rc<TokenSource>,
     users: Rc<UsersFile>,
     /// Targets that only root may connect to.
     pub(crate) sockets: Rc<TargetSockets>,
@@ -183,7 +183,7 @@ impl Generation {
                 scope,
                 program,
                 plugins,
-                tokens: Rc::new(TokenSource::new(&config, sockets.clone())),
+                tokens: Rc::new(TokenSource::new(&config, sockets.clone(), state.token_key().ok())),
                 users: Rc::new(UsersFile::of(&config)),
                 sockets,
                 recordings: config.record.as_deref().map(Recordings::new).map(Rc::new),
@@ -299,13 +299,19 @@ impl Generation {
             }
             drop(before);
         }
-        if self.tokens.refresh().await {
-            self.tell_connector(self.tokens.in_force().map(|told| told.map(SupervisorToConnector::Tokens)))
-                .await;
-        }
+        self.refresh_tokens().await;
         if self.users.refresh().await {
             self.tell_connector(self.users.in_force().map(|told| told.map(SupervisorToConnector::Users)))
                 .await;
+        }
+    }
+
+    /// Reads the token files if they have changed, and ends the sessions that they no longer allow.
+    pub(super) async fn refresh_tokens(&self) {
+        if self.tokens.refresh().await {
+            self.tell_connector(self.tokens.in_force().map(|told| told.map(SupervisorToConnector::Tokens)))
+                .await;
+            self.revoke().await;
         }
     }
 
@@ -316,6 +322,11 @@ impl Generation {
             // Fails only if the connector has died. The next one is told at its start.
             let _ = timeout(supervise::START_DEADLINE, connector.channel.send(&told)).await;
         }
+    }
+
+    /// The generation, unless it is being dropped.
+    pub(super) fn itself(&self) -> Option<Rc<Self>> {
+        self.itself.upgrade()
     }
 
     /// Whether the file system of the token files, or of the file of users, hangs.

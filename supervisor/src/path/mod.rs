@@ -10,3 +10,4 @@ pub(crate) mod listeners;
 pub(crate) mod overtime;
 mod pool;
 mod reports;
+pub(crate) mod revocation;

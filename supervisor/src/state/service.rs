@@ -29,6 +29,8 @@ pub(crate) struct ServiceState {
     pub(crate) todo: PendingTodo,
     /// Notified when a connector has connections to settle.
     pub(crate) to_forget: Notify,
+    /// Notified when a session begins whose token may be revoked.
+    pub(crate) revocable: Notify,
     /// Notified when a session begins that must end by a certain time.
     pub(crate) limited: Notify,
     /// Notified when a gateway may have room again.

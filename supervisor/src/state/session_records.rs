@@ -62,7 +62,7 @@ fn termination(summary: &SessionSummary) -> &'static str {
         (ClosedBy::Client | ClosedBy::Target, _) => "--",
         (ClosedBy::Violation, _) => "PD",
         (ClosedBy::Timeout, _) => "cD",
-        (ClosedBy::Shutdown | ClosedBy::Admin | ClosedBy::Lifetime, _) => "KD",
+        (ClosedBy::Shutdown | ClosedBy::Admin | ClosedBy::Lifetime | ClosedBy::Revoked, _) => "KD",
     }
 }
 

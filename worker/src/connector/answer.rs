@@ -10,6 +10,7 @@ use common::ipc::log::RoleEvent;
 use common::ipc::uses::{Reservation, UseLimits};
 use common::ipc::{ClientAddr, ConnectionId, GatewayId};
 use common::ticket::Claims;
+use common::tokens::table::TokenName;
 use tokio::time::{timeout, timeout_at};
 
 use super::by_root::ForConnection;
@@ -92,8 +93,8 @@ async fn connect(
         Ok(admitted) => admitted,
         Err(denied) => return deny(claims, request.facts, &denied),
     };
-    let token = request.facts.token.as_ref().map(|token| token.reveal().as_bytes());
-    let token = token.map(|token| connector.setup.token_key.fingerprint(token));
+    let token = request.facts.token.as_ref();
+    let token = token.map(|token| TokenName::fingerprint_of(token.reveal(), &connector.setup.token_key));
     let Some(limits) = grant.limits else {
         return dial(connector, claims, request, answering, &targets, &grant, token).await;
     };

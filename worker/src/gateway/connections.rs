@@ -46,6 +46,8 @@ pub(super) enum Ending {
     Restart,
     /// An administrator has disconnected the session.
     Disconnected,
+    /// The session's token no longer allows it.
+    Revoked,
 }
 
 /// Traffic counters of a session.
@@ -67,7 +69,8 @@ pub(super) struct Connection {
     /// Traffic of the session so far.
     moved: Cell<Moved>,
     summary: RefCell<Option<SessionSummary>>,
-    disconnected: Cell<bool>,
+    /// Why this connection must end, if the others need not.
+    own_ending: Cell<Option<Ending>>,
     /// The client of the current request, if proxies vouch for one.
     vouched: Cell<Option<SocketAddr>>,
     waker: RefCell<Option<Waker>>,
@@ -83,7 +86,7 @@ impl Connections {
             ticket,
             moved: Cell::default(),
             summary: RefCell::default(),
-            disconnected: Cell::new(false),
+            own_ending: Cell::default(),
             vouched: Cell::default(),
             waker: RefCell::default(),
             since: Instant::now(),
@@ -109,10 +112,10 @@ impl Connections {
         self.wake_all();
     }
 
-    /// Orders the connection `id` to end, if it is open.
-    pub(super) fn disconnect(&self, id: ConnectionId) {
-        if let Some(connection) = self.find(id) {
-            connection.disconnected.set(true);
+    /// Orders those of the connections `ids` to end that are open.
+    pub(super) fn end(&self, ids: &[ConnectionId], why: Ending) {
+        for connection in ids.iter().filter_map(|id| self.find(*id)) {
+            connection.own_ending.set(Some(why));
             connection.wake();
         }
     }
@@ -187,9 +190,8 @@ impl Connection {
         if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             *waker = Some(cx.waker().clone());
         }
-        let disconnected = self.disconnected.get().then_some(Ending::Disconnected);
         // The order to all connections takes precedence, as it leaves less time.
-        self.shared.ending.get().or(disconnected)
+        self.shared.ending.get().or(self.own_ending.get())
     }
 
     /// Whether the response to the current request should close the connection.

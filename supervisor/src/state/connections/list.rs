@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use common::control;
 use common::ipc::{ClientAddr, ConnectionId, GatewayId};
+use common::tokens::policy::Ongoing;
 
 use super::Connections;
 use super::totals::{EndedSessions, Totals};
@@ -69,6 +70,33 @@ impl Connections {
     pub(crate) fn sessions_of(&self, gateway: GatewayId) -> Vec<ConnectionId> {
         let is_meant = |one: &super::Entry| one.state.is_session() && one.state.gateway() == Some(gateway);
         self.entries.iter().filter(|(_, one)| is_meant(one)).map(|(id, _)| *id).collect()
+    }
+
+    /// Whether any session belongs to this generation.
+    pub(crate) fn any_session_of(&self, generation: u32) -> bool {
+        self.entries.values().any(|one| one.state.is_session() && one.facts.generation == generation)
+    }
+
+    /// The sessions of a generation for which `is_meant` holds, given the keyed hash of the token, with their gateways.
+    pub(crate) fn sessions_where(
+        &self,
+        generation: u32,
+        is_meant: impl Fn(Option<&str>, &Ongoing<'_>) -> bool,
+    ) -> Vec<(GatewayId, ConnectionId)> {
+        let meant = self.entries.iter().filter_map(|(id, one)| {
+            let gateway = one.state.gateway().filter(|_| one.state.is_session())?;
+            let opening = &one.facts.session.as_ref()?.opening;
+            let session = Ongoing {
+                target: &opening.target,
+                client: &opening.client(&one.facts.client),
+                user: opening.user.as_deref(),
+                is_recorded: one.facts.is_recorded,
+                age: one.since.elapsed(),
+            };
+            let is_own = one.facts.generation == generation;
+            (is_own && is_meant(opening.token.as_deref(), &session)).then_some((gateway, *id))
+        });
+        meant.collect()
     }
 
     /// The gateway that serves a session.

@@ -163,7 +163,7 @@ impl Usage {
 fn was_lost(summary: Option<&SessionSummary>) -> bool {
     summary.is_none_or(|summary| match summary.closed_by {
         ClosedBy::Client => !summary.client_said_close,
-        ClosedBy::Admin | ClosedBy::Lifetime => false,
+        ClosedBy::Admin | ClosedBy::Lifetime | ClosedBy::Revoked => false,
         ClosedBy::Target | ClosedBy::Violation | ClosedBy::Timeout | ClosedBy::Shutdown => true,
     })
 }
@@ -243,6 +243,7 @@ mod tests {
             (Some(summary(ClosedBy::Client, true)), false),
             (Some(summary(ClosedBy::Admin, false)), false),
             (Some(summary(ClosedBy::Lifetime, false)), false),
+            (Some(summary(ClosedBy::Revoked, false)), false),
         ] {
             let (mut uses, limits) = (Uses::default(), limits(1, 0, 10, 0));
             let held = uses.reserve(TOKEN, &limits, at(0), 0).unwrap();

@@ -92,6 +92,7 @@ impl Session {
             Ending::Disconnected => {
                 (ClosedBy::Admin, all, CloseCode::Policy, "Disconnected by an administrator")
             }
+            Ending::Revoked => (ClosedBy::Revoked, all, CloseCode::Policy, "Token was revoked"),
         };
         self.limit(time);
         self.end_downlink(who, ControlPayload::close(code, reason));

@@ -19,6 +19,7 @@
 //! | silence for too long      | what came   | Closing(1001)      | discarded              | limited        |
 //! | the service stops         | what came   | Closing(1001)      | discarded              | limited        |
 //! | its generation is too old | what came   | Closing(1012)      | discarded              | limited        |
+//! | its token is revoked      | what came   | Closing(1008)      | discarded              | limited        |
 //! | an administrator says so  | what came   | Closing(1008)      | discarded              | limited        |
 //! | its lifetime is over      | what came   | Closing(1008)      | discarded              | limited        |
 //!
