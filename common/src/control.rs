@@ -40,6 +40,13 @@ pub enum Request {
     Upgrade,
     /// Returns all metrics in the OpenMetrics text format: [`Answer::Metrics`].
     Metrics,
+    /// Returns the sources of connections that have penalties: [`Answer::Penalties`].
+    Penalties,
+    /// Removes the penalties of a source: [`Answer::Done`].
+    Forgive {
+        /// An address of the source, or the source as it is listed.
+        source: String,
+    },
 }
 
 /// An answer.
@@ -56,6 +63,8 @@ pub enum Answer {
     Failed(String),
     /// The text of the metrics.
     Metrics(String),
+    /// The sources that have penalties, those with the longest first.
+    Penalties(#[serde(deserialize_with = "json::fields")] Vec<Penalty>),
 }
 
 /// The state of an instance. After a release fields are only added.
@@ -142,6 +151,20 @@ pub struct Session {
     pub user: Option<String>,
 }
 
+/// A source of connections that has penalties.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Penalty {
+    /// An address, a network in CIDR notation, or `user` and the number of a user.
+    pub source: String,
+    /// Seconds until the penalties have passed.
+    pub seconds: u64,
+    /// Whether new connections are turned away.
+    pub banned: bool,
+    /// Connections that were turned away since the last log line about the source.
+    pub turned_away: u64,
+}
+
 /// The parent of the directories of this user's instances: `/run/websockify` for root, else
 /// `$XDG_RUNTIME_DIR/websockify` if that variable is set. The socket in such a directory is named `control`.
 #[must_use]
@@ -205,7 +228,7 @@ mod tests {
             let answer: Answer = json::object(line.as_bytes()).unwrap();
             assert_eq!(serde_json::to_string(&answer).unwrap(), line);
         }
-        assert_eq!((lines(requests).count(), lines(answers).count()), (7, 5));
+        assert_eq!((lines(requests).count(), lines(answers).count()), (9, 6));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Networks in CIDR notation (RFC 4632, RFC 4291 section 2.3), in lists of peers.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -24,6 +24,14 @@ enum Network {
 }
 
 impl Networks {
+    /// Peers on the same machine: loopback addresses, and unix sockets.
+    #[must_use]
+    pub fn this_machine() -> Self {
+        let ip = |prefix: IpAddr, length| Network::Ip { prefix, length };
+        let loopback = [ip(Ipv4Addr::new(127, 0, 0, 0).into(), 8), ip(Ipv6Addr::LOCALHOST.into(), 128)];
+        Self(loopback.into_iter().chain([Network::Unix]).collect())
+    }
+
     /// Whether the list is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -89,7 +89,7 @@ pub(crate) async fn run(
         daemon.leave();
     }
     banner::proxying(&generation.config, program.as_deref(), &listeners);
-    intake.generations.add(generation);
+    intake.put_into_force(generation);
     if let Some(path) = path {
         control::open(&control, &path);
         keep_register(&control, &path);

@@ -39,6 +39,7 @@ class GatewayToSupervisor:
 
 class Ack:
     READING = 1
+    READING_TLS = 2
 
 
 class SupervisorToConnector:
@@ -69,6 +70,7 @@ class ConnectorToSupervisor:
     CONNECT_SOCKET = 9
     RESERVE = 10
     RELEASE = 11
+    OFFENDERS = 12
 
 
 class GatewayToConnector:

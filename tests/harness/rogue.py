@@ -64,7 +64,7 @@ class Ends:
 
     def ended(self, summary=None):
         session = b"\x00" if summary is None else b"\x01" + summary
-        self.supervisor.send(REPORT + b"\x00\x01" + self.id + session)
+        self.supervisor.send(REPORT + b"\x00\x01" + self.id + session + b"\x00")
 
     def next_client(self):
         """Accepts connections until a client sends something; earlier ones are reported as ended."""
@@ -171,6 +171,11 @@ def session_without_a_target(ends):
 def end_said_twice(ends):
     ends.ended()
     ends.ended()
+
+
+def offence_of_another_role(ends):
+    """A wrong password, of which only the connector knows."""
+    ends.supervisor.send(REPORT + b"\x00\x01" + ends.id + b"\x00" + b"\x01\x00")
 
 
 def loss_of_what_has_a_target(ends):
@@ -369,6 +374,7 @@ VIOLATIONS = [
     forge, reuse, noise_for_the_connector, descriptors_for_the_connector, noise, unknown_message, too_long,
     descriptors, ready_again, report_of_nothing, end_of_another_connection, loss_of_another_connection,
     answer_without_a_question, wrong_acknowledgement, session_without_a_target, end_said_twice,
+    offence_of_another_role,
     loss_of_what_has_a_target, more_bytes_than_time_allows, more_frames_than_time_allows, more_answers_than_requests,
     more_tls_handshakes_than_connections, tls_handshakes_longer_than_it_lives, tls_handshakes_in_no_time,
     close_code_that_is_none, more_dropped_lines_than_it_can_have_made,

@@ -6,6 +6,7 @@ import queue
 import socket
 import ssl
 import threading
+import time
 
 from . import http
 
@@ -158,3 +159,18 @@ def fill(sock, *, quiet=0.3, limit=32 * 1024 * 1024):
         pass
     sock.settimeout(http.patience)
     return sent
+
+
+@contextlib.contextmanager
+def switched_off():
+    """The port of a target that does not answer: its queue is full, so that the kernel drops connections."""
+    with socket.socket() as listener, contextlib.ExitStack() as held:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(3):
+            waiting = held.enter_context(socket.socket())
+            waiting.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                waiting.connect(listener.getsockname())
+        time.sleep(0.2)
+        yield listener.getsockname()[1]

@@ -7,27 +7,12 @@ import subprocess
 import time
 
 import pytest
-from harness import gateway, http, processes
+from harness import gateway, http, processes, targets
 
 pytestmark = pytest.mark.ours_only("the original has a process for each client")
 
 # More than the connector dials at a time.
 CROWD = 300
-
-
-@contextlib.contextmanager
-def switched_off():
-    """A target that does not answer: its queue is full, so that the kernel drops connections."""
-    with socket.socket() as listener, contextlib.ExitStack() as held:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        for _ in range(3):
-            waiting = held.enter_context(socket.socket())
-            waiting.setblocking(False)
-            with contextlib.suppress(BlockingIOError):
-                waiting.connect(listener.getsockname())
-        time.sleep(0.2)
-        yield listener.getsockname()[1]
 
 
 def request(token):
@@ -66,7 +51,7 @@ def opening_time(running, token):
 @pytest.mark.parametrize("off", [1, 3])
 def test_targets_that_are_switched_off_delay_no_session_with_another(directory, echo_target, off):
     with contextlib.ExitStack() as stack:
-        ports = {f"off{number}": stack.enter_context(switched_off()) for number in range(off)}
+        ports = {f"off{number}": stack.enter_context(targets.switched_off()) for number in range(off)}
         tokens = list(ports)
         running = stack.enter_context(start(directory, {**ports, "on": echo_target.port}))
         assert opening_time(running, "on") < 1
@@ -80,7 +65,7 @@ def test_targets_that_are_switched_off_delay_no_session_with_another(directory, 
 
 def test_the_wait_for_others_counts_towards_the_limit(directory, echo_target):
     config = directory / "vnc.toml"
-    with switched_off() as off:
+    with targets.switched_off() as off:
         source = directory / "tokens"
         source.write_text(f"off: 127.0.0.1:{off}\n")
         port = gateway.free_port()
@@ -103,7 +88,7 @@ def test_the_wait_for_others_counts_towards_the_limit(directory, echo_target):
 
 
 def test_a_client_that_has_gone_is_no_longer_connected(directory):
-    with switched_off() as off, start(directory, {"off": off}) as running:
+    with targets.switched_off() as off, start(directory, {"off": off}) as running:
         clients = crowd(running, ["off"], 20)
         time.sleep(0.3)
         for client in clients:

@@ -3,6 +3,7 @@
 use crate::addr::TargetAddr;
 
 use super::auth::AuthPlugin;
+use super::per_source::{Penalties, PerSource};
 use super::timeouts::Limits;
 use super::tls::Tls;
 use super::top::{Config, Target};
@@ -20,8 +21,8 @@ pub(super) struct Conflict {
 
 /// Returns the first rule that `config` violates.
 pub(super) fn conflict(config: &Config) -> Option<Conflict> {
-    let Config { listen, inetd, target, token, wrap, demo, target_tls, web, auth, tls, limits, log, .. } =
-        config;
+    let Config { listen, inetd, target, token, wrap, demo, target_tls, web, auth, tls, limits, .. } = config;
+    let Config { per_source, penalties, log, .. } = config;
     let at = |key, text: &str, help| Some(Conflict { key: Some(key), text: text.to_owned(), help });
     if let Some(wrap) = wrap {
         if wrap.command.first().is_none_or(|program| program.is_empty()) || wrap.command.iter().any(has_zero)
@@ -129,6 +130,22 @@ pub(super) fn conflict(config: &Config) -> Option<Conflict> {
     ];
     if let Some((key, _, most)) = bounds.into_iter().find(|(_, number, most)| number.get() > *most) {
         return at(key, &format!("expected a number from 1 to {most}"), "write a smaller number");
+    }
+    if let Some(per_source) = per_source {
+        for (key, length, most) in [
+            ("per-source.ipv4-prefix", per_source.ipv4_prefix.get(), PerSource::MAX_IPV4_PREFIX),
+            ("per-source.ipv6-prefix", per_source.ipv6_prefix.get(), PerSource::MAX_IPV6_PREFIX),
+        ] {
+            if length > most {
+                return at(key, &format!("expected a number from 1 to {most}"), "write a smaller number");
+            }
+        }
+    }
+    if let Some(Penalties { threshold, maximum, .. }) = penalties {
+        if maximum < threshold {
+            let help = "write a longer `maximum`, or penalties = false at the top of the file";
+            return at("penalties.maximum", "`maximum` must not be less than `threshold`", help);
+        }
     }
     if log.legacy_syslog && log.syslog.is_none() {
         let help = "add the server, such as syslog = \"/dev/log\", or leave it out";

@@ -16,6 +16,7 @@ use super::site::{HostPattern, OriginPattern};
 use super::value::Value as _;
 use super::*;
 use crate::addr::{ListenAddr, TargetAddr};
+use crate::networks::Networks;
 
 fn path() -> &'static Path {
     Path::new("/etc/websockify/vnc.toml")
@@ -39,7 +40,7 @@ fn all_keys() -> BTreeSet<String> {
         }
     }
     // These are both keys and tables.
-    keys.extend(["target-tls", "listen"].map(str::to_owned));
+    keys.extend(["target-tls", "listen", "per-source", "penalties"].map(str::to_owned));
     keys
 }
 
@@ -71,7 +72,7 @@ fn variations() -> Vec<Config> {
     const ODD: &str = "/a b/\"quoted\"\\n'\u{1}\t\nü#[x]";
     let odd = || PathBuf::from(ODD);
     let tls = || Tls { certificate: odd().into(), ..Tls::default() };
-    let change: [fn(&mut Config); 20] = [
+    let change: [fn(&mut Config); 25] = [
         |_| {},
         |c| c.inetd = true,
         |c| c.listen_mode = 0,
@@ -88,6 +89,11 @@ fn variations() -> Vec<Config> {
         |c| c.limits = Limits { connections: Some(NonZeroU32::MAX), ..Limits::default() },
         |c| c.limits = Limits { keep_alive_requests: NonZeroU32::MIN, ..Limits::default() },
         |c| c.limits = Limits { generations: NonZeroU32::MIN, ..Limits::default() },
+        |c| c.per_source = None,
+        |c| c.per_source = Some(PerSource { sessions: NonZeroU32::new(7), ..PerSource::default() }),
+        |c| c.per_source = Some(PerSource { exempt: Networks::default(), ..PerSource::default() }),
+        |c| c.penalties = None,
+        |c| c.penalties = Some(Penalties { no_request: None, ..Penalties::default() }),
         |c| c.timeouts.idle = Some(Duration::from_millis(1)),
         |c| c.timeouts.stop = duration::MAX,
         |c| {

@@ -1,15 +1,12 @@
 //! TLS for clients and to targets.
 
-use std::fmt;
-
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Error, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::ciphers::Ciphers;
 use super::option::OptionError;
 use super::path::FilePath;
 use super::secret::{HIDDEN, Secret, SecretFile};
+use super::switch::Switch;
 use super::value::{Name, Rejected, Value, quoted, text_value};
 
 /// Default of `--cert`, in the current directory.
@@ -173,40 +170,7 @@ pub struct TargetTls {
     pub server_name: Option<Name>,
 }
 
-/// Serialises an optional table that may be written as `true` (an empty table) or `false` (none). For
-/// `#[serde(with = "TrueOrTable")]`.
-pub(super) struct TrueOrTable;
-
-impl TrueOrTable {
-    pub(super) fn serialize<S: Serializer>(
-        table: &Option<TargetTls>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        match table {
-            Some(table) if *table != TargetTls::default() => table.serialize(serializer),
-            table => serializer.serialize_bool(table.is_some()),
-        }
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<TargetTls>, D::Error> {
-        deserializer.deserialize_any(Self)
-    }
-}
-
-impl<'de> Visitor<'de> for TrueOrTable {
-    type Value = Option<TargetTls>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("true, false or a table with `ca-file` and `server-name`")
-    }
-
-    fn visit_bool<E: Error>(self, wanted: bool) -> Result<Self::Value, E> {
-        Ok(wanted.then(TargetTls::default))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-        TargetTls::deserialize(MapAccessDeserializer::new(map)).map(Some)
-    }
+impl Switch for TargetTls {
+    const EXPECTED: &'static str = "true, false or a table with `ca-file` and `server-name`";
+    const IS_EMPTY_BY_DEFAULT: bool = true;
 }

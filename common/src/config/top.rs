@@ -12,10 +12,12 @@ use super::listen::Listener;
 use super::log::Log;
 use super::option::OptionError;
 use super::path::FilePath;
+use super::per_source::{Penalties, PerSource};
 use super::proxy::Proxy;
 use super::site::{HostPattern, OriginPattern};
+use super::switch::TrueOrTable;
 use super::timeouts::{Limits, Timeouts};
-use super::tls::{TargetTls, Tls, TrueOrTable};
+use super::tls::{TargetTls, Tls};
 use super::token::Tokens;
 use super::value::{Name, OneOrMany, Rejected, Value, quoted, text_value, words};
 use super::web::Web;
@@ -77,7 +79,7 @@ pub struct Config {
     pub demo: bool,
     /// Use TLS to the target and verify its certificate. A table `[target-tls]` in its place has more keys.
     #[arg(skip)]
-    #[serde(with = "TrueOrTable")]
+    #[serde(with = "TrueOrTable::<TargetTls>")]
     pub target_tls: Option<TargetTls>,
     /// Number of processes that serve clients, or `auto`.
     ///
@@ -163,6 +165,16 @@ pub struct Config {
     /// Limits on resources.
     #[arg(skip)]
     pub limits: Limits,
+    /// Limits for each source of connections. `false` switches them off, which is the default on the command line.
+    #[arg(skip)]
+    #[serde(with = "TrueOrTable::<PerSource>")]
+    #[cfg_attr(test, schemars(example = &false))]
+    pub per_source: Option<PerSource>,
+    /// Penalties for wrong passwords and the like. `false` switches them off, which is the default on the command line.
+    #[arg(skip)]
+    #[serde(with = "TrueOrTable::<Penalties>")]
+    #[cfg_attr(test, schemars(example = &false))]
+    pub penalties: Option<Penalties>,
     /// Metrics and health over HTTP. Default: none.
     #[arg(skip)]
     pub metrics: Option<Metrics>,
@@ -204,6 +216,8 @@ impl Default for Config {
             wrap: None,
             timeouts: Timeouts::default(),
             limits: Limits::default(),
+            per_source: Some(PerSource::default()),
+            penalties: Some(Penalties::default()),
             metrics: None,
             log: Log::default(),
         }

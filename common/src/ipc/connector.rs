@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::level::Level;
 use super::lookup::PluginKind;
+use super::offence::Offence;
 use super::sockets::{NoSocket, SocketName};
 use super::table::messages;
 use super::uses::{Reservation, UseLimits};
@@ -118,6 +119,8 @@ messages! {
         },
         /// Gives the reservation of a connection back, as it gets no target.
         RELEASE = 11 in Serving: Release(id: ConnectionId),
+        /// Clients that were refused for what their sources are penalised for, at most `Offender::MAX_BATCH` in a message.
+        OFFENDERS = 12 in Serving: Offenders(offenders: Vec<Offender>),
     }
 }
 
@@ -162,4 +165,18 @@ impl Dialled {
             .flatten()
             .all(|text| text.len() <= Self::MAX_TEXT)
     }
+}
+
+/// A client that was refused for what its source is penalised for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offender {
+    /// The client's connection.
+    pub id: ConnectionId,
+    /// An offence that the connector may report.
+    pub offence: Offence,
+}
+
+impl Offender {
+    /// Maximum number in a message, whatever the values.
+    pub const MAX_BATCH: usize = 1024;
 }

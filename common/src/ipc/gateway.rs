@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ConnectionId;
 use super::level::Level;
+use super::offence::Offence;
 use super::request::Requested;
 use super::stats::Stats;
 use super::table::messages;
@@ -102,6 +103,8 @@ messages! {
         /// The gateway is about to read the first byte of this connection, so that no other gateway can serve
         /// it any more.
         READING = 1 in Serving: Reading(id: ConnectionId),
+        /// Likewise, and that byte begins a TLS handshake.
+        READING_TLS = 2 in Serving: ReadingTls(id: ConnectionId),
     }
 }
 
@@ -162,6 +165,19 @@ pub struct Ended {
     pub id: ConnectionId,
     /// Summary of its session, if it had one.
     pub session: Option<SessionSummary>,
+    /// What the client has done to be penalised for, if anything: an offence that gateways may report.
+    pub offence: Option<Offence>,
+}
+
+impl Ended {
+    /// What the client is penalised for: a session that has broken protocol counts, too.
+    #[must_use]
+    pub fn offence(&self) -> Option<Offence> {
+        let has_violated = |session: &SessionSummary| session.closed_by == ClosedBy::Violation;
+        let of_session =
+            self.session.as_ref().is_some_and(has_violated).then_some(Offence::ProtocolViolation);
+        self.offence.or(of_session)
+    }
 }
 
 /// Summary of a session.

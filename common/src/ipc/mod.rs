@@ -15,6 +15,7 @@ pub mod gateway;
 pub mod level;
 pub mod log;
 pub mod lookup;
+pub mod offence;
 pub mod request;
 pub mod setup;
 pub mod signer;

@@ -11,6 +11,7 @@ use super::gateway::{
 };
 use super::log::{LogLine, LogLines, LogMessage, Severity};
 use super::lookup::PluginKind;
+use super::offence::Offence;
 use super::table::{Message, Row, decode};
 use super::wire::{self, MAX_BYTES, WireError};
 use super::{ClientAddr, ConnectionId, GatewayId};
@@ -65,6 +66,7 @@ async fn the_largest_report_fits_into_a_message() {
             frames: MANY_FRAMES,
             client_said_close: true,
         }),
+        offence: Some(Offence::Crash),
     };
     let report = Report {
         lost: vec![ConnectionId(u64::MAX); Report::MAX_ENTRIES],
@@ -111,8 +113,8 @@ fn the_encoding_of_released_messages_is_unchanged() {
         frames,
         client_said_close: true,
     };
-    let report = Report { lost: vec![], ended: vec![Ended { id, session: Some(session) }] };
-    let written = [1, 3, 0, 1, 7, 1, 3, 4, 1, 0xe8, 7, 2, b'o', b'k', 5, 6, 1];
+    let report = Report { lost: vec![], ended: vec![Ended { id, session: Some(session), offence: None }] };
+    let written = [1, 3, 0, 1, 7, 1, 3, 4, 1, 0xe8, 7, 2, b'o', b'k', 5, 6, 1, 0];
     assert_eq!(bytes(&GatewayToSupervisor::Report(report)), written);
     let plugin = |kind| bytes(&SupervisorToConnector::Plugin { kind, socket: some_fd() });
     assert_eq!(plugin(PluginKind::Targets), [1, 4, 0]);

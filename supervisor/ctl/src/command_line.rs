@@ -86,6 +86,16 @@ pub(crate) enum Command {
     },
     /// Print the metrics of an instance, in the OpenMetrics text format.
     Metrics { name: String },
+    /// List the sources of connections that have penalties, the worst first.
+    Penalties {
+        name: String,
+        /// Remove the penalties of a source, given by one of its addresses or as it is listed.
+        #[arg(long, value_name = "ADDRESS")]
+        forgive: Option<String>,
+        /// Print JSON.
+        #[arg(long, conflicts_with = "forgive")]
+        json: bool,
+    },
 }
 
 /// Credentials that an instance may require of its clients.

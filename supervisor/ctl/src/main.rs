@@ -90,6 +90,15 @@ fn run(options: Options) -> Result<u8, CtlError> {
             Answer::Metrics(text) => print(&output::safe(&text))?,
             other => return Err(CtlError::unexpected(other)),
         },
+        Command::Penalties { name, forgive: Some(source), .. } => {
+            done(&run()?, &name, &Request::Forgive { source })?;
+        }
+        Command::Penalties { name, forgive: None, json } => {
+            match Instance::named(&run()?, &name)?.ask(&Request::Penalties)? {
+                Answer::Penalties(penalties) => print(&show::penalties(&penalties, json)?)?,
+                other => return Err(CtlError::unexpected(other)),
+            }
+        }
     }
     Ok(exit_code::SUCCESS)
 }

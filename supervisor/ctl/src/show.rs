@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
 
 use chrono::{DateTime, Utc};
-use common::control::{Session, Status};
+use common::control::{Penalty, Session, Status};
 use common::log::Escaped;
 use serde_json::json;
 
@@ -155,6 +155,18 @@ pub(crate) fn sessions(sessions: &[Session], json: bool) -> Result<String, CtlEr
         })
         .collect();
     Ok(table(&["SESSION", "CLIENT", "USER", "TIME", "IN", "OUT", "GEN", "TARGET"], rows))
+}
+
+/// The table of sources with penalties.
+pub(crate) fn penalties(penalties: &[Penalty], json: bool) -> Result<String, CtlError> {
+    if json {
+        return pretty(&penalties);
+    }
+    let row = |one: &Penalty| {
+        let banned = if one.banned { "yes" } else { "no" };
+        vec![one.source.clone(), duration(one.seconds), banned.into(), one.turned_away.to_string()]
+    };
+    Ok(table(&["SOURCE", "PENALTY", "BANNED", "TURNED AWAY"], penalties.iter().map(row).collect()))
 }
 
 /// Clears the terminal.

@@ -3,13 +3,18 @@
 use std::time::UNIX_EPOCH;
 
 use common::config::{Config, Target};
-use common::control::{Answer, Generation, Request, Status};
+use common::control::{Answer, Generation, Penalty, Request, Status};
 use common::ipc::ConnectionId;
 use common::ipc::gateway::SupervisorToGateway;
 
 use super::{metrics, progress};
+use crate::os::clock::now;
 use crate::path::intake::Intake;
 use crate::state::reload_requests::Kind;
+use crate::state::sources::Source;
+
+/// Maximum number of sources in an answer: the worst, as a flood may leave tens of thousands.
+const MAX_PENALTIES: usize = 1000;
 
 /// Kind of answer to a request.
 pub(super) enum Reply {
@@ -36,6 +41,8 @@ pub(super) async fn handle(intake: &Intake, request: Request) -> Reply {
             intake.drain();
             Answer::Done("no more clients are accepted; the service ends with its last connection".into())
         }
+        Request::Penalties => Answer::Penalties(penalties(intake)),
+        Request::Forgive { source } => forgive(intake, &source),
         Request::Metrics => Answer::Metrics(metrics::text(intake).await),
         Request::Reload { wait: true } => return Reply::AfterReload(reloads.ask(Kind::Reload)),
         Request::Reload { wait: false } => {
@@ -81,6 +88,28 @@ fn status(intake: &Intake) -> Status {
                 connections: one.pool.load(&intake.state.connections.borrow()),
             })
             .collect(),
+    }
+}
+
+fn penalties(intake: &Intake) -> Vec<Penalty> {
+    let punished = intake.state.connections.borrow().sources().punished(now());
+    let shown = punished.into_iter().take(MAX_PENALTIES).map(|one| Penalty {
+        source: one.source.to_string(),
+        seconds: one.penalty.as_secs() + u64::from(one.penalty.subsec_nanos() > 0),
+        banned: one.is_banned,
+        turned_away: one.turned_away,
+    });
+    shown.collect()
+}
+
+fn forgive(intake: &Intake, text: &str) -> Answer {
+    let mut connections = intake.state.connections.borrow_mut();
+    let address = text.parse().ok();
+    let is_meant =
+        |source: Source| source.to_string() == text || address.is_some_and(|one| source.contains(one));
+    match connections.sources_mut().forgive(is_meant, now()) {
+        0 => Answer::Failed(format!("no source {text} has penalties")),
+        _ => Answer::Done(format!("the penalties of {text} are forgiven")),
     }
 }
 

@@ -144,7 +144,7 @@ async fn reload(control: &Rc<Control>) -> Result<u32, ReloadError> {
     let config = &generation.config;
     log::set_verbose(config.verbose);
     let earlier = intake.generations.all();
-    intake.generations.add(generation.clone());
+    intake.put_into_force(generation.clone());
     for opened in intake.listeners.apply(change, config) {
         accept::begin(intake, opened);
     }

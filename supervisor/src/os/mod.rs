@@ -1,5 +1,6 @@
 //! The operating system: processes, the log, the service manager, limits.
 
+pub(crate) mod clock;
 pub(crate) mod environment;
 pub(crate) mod identity;
 pub(crate) mod limits;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use common::ipc::ClientAddr;
 use common::sys::listener::{Listener, Peer};
 use rustix::io::Errno;
+use rustix::net::sockopt;
 use tokio::sync::watch;
 use tokio::task::spawn_local;
 use tokio::time::sleep;
@@ -120,8 +121,16 @@ fn caller(intake: &Intake, peer: Peer, listening: &Listening) -> (ClientAddr, bo
     (client, expects)
 }
 
+/// The user of the client of a unix socket.
+fn user(socket: &OwnedFd) -> Option<u32> {
+    sockopt::socket_peercred(socket).ok().map(|peer| peer.uid.as_raw())
+}
+
 async fn serve(intake: &Intake, client: ClientAddr, proxy_header: bool, socket: OwnedFd) {
-    let id = intake.state.connections.borrow_mut().accept(client, proxy_header, socket);
+    let mut connections = intake.state.connections.borrow_mut();
+    let Ok(source) = connections.arrives(&client, || user(&socket)) else { return };
+    let id = connections.accept(client, source, proxy_header, socket);
+    drop(connections);
     if let Some(generation) = intake.generations.current() {
         generation.refresh_files().await;
     }

@@ -3,8 +3,10 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use common::config::Config;
 use tokio::sync::Notify;
 
+use super::generation::Generation;
 use super::generations::Generations;
 use super::listeners::Listeners;
 use crate::os::log::message_id;
@@ -37,6 +39,15 @@ impl Intake {
             );
         }
         self.listens_elsewhere.replace(elsewhere);
+    }
+
+    /// Puts a generation into force.
+    pub(crate) fn put_into_force(&self, generation: Rc<Generation>) {
+        let Config { per_source, penalties, proxy, .. } = &generation.config;
+        let mut connections = self.state.connections.borrow_mut();
+        connections.sources_mut().obey(per_source.clone(), *penalties, proxy.trusted.clone());
+        drop(connections);
+        self.generations.add(generation);
     }
 
     /// Whether the roles that every connection needs are ready.

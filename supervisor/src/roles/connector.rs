@@ -221,6 +221,16 @@ impl Spec for ConnectorSpec {
                 let is_logged = peer.role_output.may_log(costs.sum())?;
                 self.scope.report(Event::Dialled { all, is_logged });
             }
+            ConnectorToSupervisor::Offenders(offenders) => {
+                if offenders.iter().any(|one| one.offence.reporter() != Some(Self::NAME)) {
+                    return Err(Fault::Violation("an offence that it can't know of".into()));
+                }
+                self.scope
+                    .state
+                    .connections
+                    .borrow_mut()
+                    .connector_reports(&offenders, self.scope.generation);
+            }
             ConnectorToSupervisor::Settled(ids) => {
                 let state = &self.scope.state;
                 state.leave(state.connections.borrow_mut().settled(&ids, self.scope.generation));

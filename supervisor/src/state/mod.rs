@@ -6,3 +6,4 @@ pub(crate) mod reload_requests;
 pub(crate) mod service;
 pub(crate) mod session;
 pub(crate) mod session_records;
+pub(crate) mod sources;

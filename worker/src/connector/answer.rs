@@ -3,9 +3,9 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use common::ipc::admission::{AdmissionRequest, ClientFacts, ConnectorToGateway, Refusal};
+use common::ipc::admission::{AdmissionRequest, ConnectorToGateway, Refusal};
 use common::ipc::channel::Channel;
-use common::ipc::connector::Dialled;
+use common::ipc::connector::{Dialled, Offender};
 use common::ipc::log::RoleEvent;
 use common::ipc::uses::{Reservation, UseLimits};
 use common::ipc::{ClientAddr, ConnectionId, GatewayId};
@@ -53,7 +53,7 @@ pub(super) async fn answer(
                     .give_back(claims, connector.setup.limits.keep_alive_requests.get());
                 ConnectorToGateway::Granted(claims.connection)
             }
-            Err(denied) => deny(claims, &facts, &denied),
+            Err(denied) => deny(&connector, &request, claims, &denied),
         },
         RequestKind::Session => connect(&connector, claims, &request, &answering).await,
     };
@@ -91,7 +91,7 @@ async fn connect(
     };
     let (targets, mut grant) = match admitted {
         Ok(admitted) => admitted,
-        Err(denied) => return deny(claims, request.facts, &denied),
+        Err(denied) => return deny(connector, request, claims, &denied),
     };
     let token = request.facts.token.as_ref();
     let token = token.map(|token| TokenName::fingerprint_of(token.reveal(), &connector.setup.token_key));
@@ -104,7 +104,7 @@ async fn connect(
             grant.limit(lifetime);
             dial(connector, claims, request, answering, &targets, &grant, token).await
         }
-        Err(error) => deny(claims, request.facts, &error.into()),
+        Err(error) => deny(connector, request, claims, &error.into()),
     };
     if !matches!(answer, ConnectorToGateway::Connected { .. }) {
         connector.reservations.release(id).await;
@@ -206,9 +206,17 @@ async fn admit(
 
 /// Logs why a client is refused. Its ticket stays spent, so that a gateway can't try many passwords with it:
 /// a client that may retry does so on another connection.
-fn deny(claims: &Claims, facts: &ClientFacts, denied: &Denied) -> ConnectorToGateway {
+fn deny(
+    connector: &Connector,
+    request: &ClientRequest<'_>,
+    claims: &Claims,
+    denied: &Denied,
+) -> ConnectorToGateway {
+    if let Some(offence) = denied.offence(request) {
+        connector.report_offender(Offender { id: claims.connection, offence });
+    }
     let event = denied.event().map(RoleEvent::as_str);
-    let vouched = facts.vouched.map(|client| client.to_string());
+    let vouched = request.facts.vouched.map(|client| client.to_string());
     tracing::info!(connection = claims.connection.0, vouched = vouched.as_deref(), event, "{denied}");
     refused(claims.connection, denied.refusal())
 }

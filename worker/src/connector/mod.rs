@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use common::ipc::admission::{GatewayToConnector, Refusal};
 use common::ipc::channel::{Channel, ChannelError};
-use common::ipc::connector::{ConnectorToSupervisor, Dialled, MAX_SETTLED, SupervisorToConnector};
+use common::ipc::connector::{ConnectorToSupervisor, Dialled, MAX_SETTLED, Offender, SupervisorToConnector};
 use common::ipc::level::Level;
 use common::ipc::lookup::PluginKind;
 use common::ipc::setup::{self, ConnectorSetup, Destination};
@@ -109,6 +109,7 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
             spent: RefCell::new(SpentTickets::new(setup.ticket_lifetime)),
             under_way: UnderWay::new(has_reports.clone()),
             dialled: RefCell::default(),
+            offenders: RefCell::default(),
             violations: RefCell::default(),
             owes_pong: Cell::new(false),
             has_reports,
@@ -281,8 +282,14 @@ async fn send_reports(connector: Rc<Connector>) {
                 return;
             }
         }
-        // Taken together, so that the result of a dial is sent before its connection is settled.
-        let (dialled, settled) = (connector.dialled.take(), connector.under_way.take_settled());
+        // Taken together, so that what is known of a connection is sent before it is settled.
+        let (offenders, dialled) = (connector.offenders.take(), connector.dialled.take());
+        let settled = connector.under_way.take_settled();
+        for batch in offenders.chunks(Offender::MAX_BATCH) {
+            if connector.supervisor.send(&ConnectorToSupervisor::Offenders(batch.to_vec())).await.is_err() {
+                return;
+            }
+        }
         let mut dialled = dialled.into_iter();
         loop {
             let batch: Vec<_> = dialled.by_ref().take(Dialled::MAX_BATCH).collect();

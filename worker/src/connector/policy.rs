@@ -9,6 +9,7 @@ use common::htpasswd;
 use common::ipc::admission::Refusal;
 use common::ipc::log::RoleEvent;
 use common::ipc::lookup::PluginKind;
+use common::ipc::offence::Offence;
 use common::ipc::setup::{ConnectorSetup, Destination, TokenFiles};
 use common::ipc::sockets::SocketName;
 use common::ipc::wrapper::ProgramState;
@@ -88,6 +89,23 @@ impl Denied {
 }
 
 impl Denied {
+    /// What the client is penalised for, if it is at fault. Browsers find out that credentials are needed by a request
+    /// without any.
+    pub(super) fn offence(&self, request: &ClientRequest<'_>) -> Option<Offence> {
+        let has_credentials = || request.facts.header("authorization").is_some_and(|value| !value.is_empty());
+        match self {
+            Self::Auth(AuthError::Unauthorized(_) | AuthError::Refused(_, Some(_))) => {
+                has_credentials().then_some(Offence::WrongPassword)
+            }
+            Self::Auth(AuthError::Forbidden(_) | AuthError::Refused(_, None)) => Some(Offence::WrongPassword),
+            Self::NotOurs(_) | Self::Auth(AuthError::Origin(_)) => Some(Offence::RefusedOrigin),
+            Self::NoToken | Self::Lookup(LookupError::NotFound | LookupError::Refused(_)) => {
+                Some(Offence::UnknownToken)
+            }
+            Self::Auth(AuthError::Busy | AuthError::Failed(_)) | Self::Lookup(LookupError::Failed(_)) => None,
+        }
+    }
+
     /// The event for the log, if the client is at fault.
     pub(super) fn event(&self) -> Option<RoleEvent> {
         match self {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use common::ipc::admission::AdmissionRequest;
 use common::ipc::channel::Channel;
-use common::ipc::connector::Dialled;
+use common::ipc::connector::{Dialled, Offender};
 use common::ipc::setup::ConnectorSetup;
 use common::ipc::{ConnectionId, GatewayId};
 use common::ticket::{SpentTickets, Ticket, TicketError};
@@ -34,6 +34,8 @@ pub(super) struct Connector {
     pub(super) under_way: UnderWay,
     /// Results of dialling that are not reported yet. Each of them has spent a ticket.
     pub(super) dialled: RefCell<Vec<Dialled>>,
+    /// Clients to be penalised that are not reported yet. Each of them has spent a ticket.
+    pub(super) offenders: RefCell<Vec<Offender>>,
     /// Gateways that have broken protocol and are not reported yet.
     pub(super) violations: RefCell<BTreeMap<GatewayId, String>>,
     /// The supervisor waits for a pong.
@@ -69,6 +71,12 @@ impl Connector {
     /// Queues the result of dialling a target.
     pub(super) fn report_dialled(&self, dialled: Dialled) {
         self.dialled.borrow_mut().push(dialled);
+        self.has_reports.notify_one();
+    }
+
+    /// Queues the report of a client that is to be penalised.
+    pub(super) fn report_offender(&self, offender: Offender) {
+        self.offenders.borrow_mut().push(offender);
         self.has_reports.notify_one();
     }
 

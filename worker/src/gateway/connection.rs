@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use common::ipc::log::RoleEvent;
+use common::ipc::offence::Offence;
 use common::sys::stream::StreamSocket;
 use common::ticket::Ticket;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -48,7 +49,9 @@ async fn serve_socket(
     let deadline = tokio::time::Instant::now() + gateway.setup.timeouts.first_byte;
     // A client that sends nothing until the deadline, or closes before its first byte, gets no response.
     let Some(mut first) = first_byte(connection, &mut socket, deadline).await else { return Ok(()) };
-    gateway.outbox.acknowledge(connection.id()).await.map_err(io::Error::other)?;
+    // Before a header of a proxy there is no TLS, and who sends one is not limited.
+    let is_tls = TLS_FIRST_BYTES.contains(&first);
+    gateway.outbox.acknowledge(connection.id(), is_tls).await.map_err(io::Error::other)?;
     if with_header {
         match timeout_at(deadline, proxy_header::read(&mut socket)).await {
             Ok(Ok(client)) => connection.vouch_for(client),
@@ -94,7 +97,11 @@ async fn first_byte(
         Some(_) => std::task::Poll::Ready(Ok(None)),
         None => socket.poll_peek(cx),
     });
-    timeout_at(deadline, first).await.ok()?.ok()?
+    let Ok(first) = timeout_at(deadline, first).await else {
+        connection.offended(Offence::NoRequest);
+        return None;
+    };
+    first.ok()?
 }
 
 /// Discards what has already been received. Closing a socket with unread data sends RST, which clients report
@@ -132,7 +139,10 @@ async fn secure(
             return Ok(Some(ClientStream::Tls(Box::new(stream))));
         }
         Ok(Err(error)) => HandshakeError::Failed(error),
-        Err(_) => HandshakeError::TimedOut,
+        Err(_) => {
+            connection.offended(Offence::NoRequest);
+            HandshakeError::TimedOut
+        }
     };
     gateway.stats.borrow_mut().tls_failures += 1;
     let vouched = connection.vouched_text();

@@ -8,6 +8,7 @@ use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use common::ipc::gateway::{Count, Ended, Frames, SessionSummary};
+use common::ipc::offence::Offence;
 use common::ipc::request::{Request, Requested};
 use common::ipc::{ClientAddr, ConnectionId};
 use common::sys::heap::{self, Peak};
@@ -71,6 +72,7 @@ pub(super) struct Connection {
     summary: RefCell<Option<SessionSummary>>,
     /// Why this connection must end, if the others need not.
     own_ending: Cell<Option<Ending>>,
+    offence: Cell<Option<Offence>>,
     /// The client of the current request, if proxies vouch for one.
     vouched: Cell<Option<SocketAddr>>,
     waker: RefCell<Option<Waker>>,
@@ -87,6 +89,7 @@ impl Connections {
             moved: Cell::default(),
             summary: RefCell::default(),
             own_ending: Cell::default(),
+            offence: Cell::default(),
             vouched: Cell::default(),
             waker: RefCell::default(),
             since: Instant::now(),
@@ -234,6 +237,11 @@ impl Connection {
         *self.summary.borrow_mut() = Some(summary);
     }
 
+    /// Stores what the client is to be penalised for, which the report of the connection's end includes.
+    pub(super) fn offended(&self, offence: Offence) {
+        self.offence.set(Some(offence));
+    }
+
     fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
@@ -245,7 +253,7 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.shared.open.borrow_mut().remove(&self.id());
         self.shared.note_peak();
-        self.outbox.ended(Ended { id: self.id(), session: self.summary.take() });
+        self.outbox.ended(Ended { id: self.id(), session: self.summary.take(), offence: self.offence.get() });
         if self.shared.ending.get().is_some() {
             self.shared.emptied.notify_one();
         }

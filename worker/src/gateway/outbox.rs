@@ -42,13 +42,15 @@ impl Outbox {
     }
 
     /// Acknowledges that the first byte of a connection is about to be read. Nothing may be read before: if
-    /// this process were killed in between, another gateway would get the connection without its first bytes.
+    /// this process were killed in between, another gateway would get the connection without its first bytes. `is_tls`
+    /// tells whether that byte begins a TLS handshake.
     ///
     /// # Errors
     ///
     /// Fails if the supervisor is gone.
-    pub(super) async fn acknowledge(&self, id: ConnectionId) -> Result<(), ChannelError> {
-        while !self.acknowledgements.try_send(&Ack::Reading(id))? {
+    pub(super) async fn acknowledge(&self, id: ConnectionId, is_tls: bool) -> Result<(), ChannelError> {
+        let ack = if is_tls { Ack::ReadingTls(id) } else { Ack::Reading(id) };
+        while !self.acknowledgements.try_send(&ack)? {
             // The channel is full. The supervisor empties it several times a second.
             sleep(MAX_DELAY).await;
         }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use common::ipc::SessionId;
 use common::ipc::admission::{AdmissionRequest, Refusal, SessionTerms};
 use common::ipc::log::RoleEvent;
+use common::ipc::offence::Offence;
 use common::ipc::request::Request as RequestSummary;
 use common::ipc::stats::Handshake;
 use common::sys::stream::{Hangup, StreamSocket};
@@ -104,7 +105,15 @@ pub(super) async fn serve(
             served.as_mut().graceful_shutdown();
         }
         match served.as_mut().poll(cx) {
-            Poll::Ready(ended) => Poll::Ready(ended.map_err(io::Error::other)),
+            Poll::Ready(ended) => Poll::Ready(ended.map_err(|error| {
+                // A client that has had a response may leave its connection idle.
+                if error.is_timeout() && client.requests.get() == 0 {
+                    connection.offended(Offence::NoRequest);
+                } else if error.is_parse() {
+                    connection.offended(Offence::ProtocolViolation);
+                }
+                io::Error::other(error)
+            })),
             Poll::Pending => Poll::Pending,
         }
     })
@@ -139,12 +148,14 @@ impl Client {
             *request.version_mut() = Version::HTTP_10;
         }
         let mut response = if let Some(bound) = head.broken {
+            self.connection.offended(Offence::ProtocolViolation);
             self.too_large(head, bound)
         } else if let Err(error) = self.identify(&request) {
             let connection = self.connection.id().0;
             tracing::info!(connection, "a request is refused: {error}");
             closing(error_page(StatusCode::BAD_REQUEST))
         } else if is_ambiguous(&request) || self.gateway.setup.inquiry.site && has_several_origins(&request) {
+            self.connection.offended(Offence::ProtocolViolation);
             closing(error_page(StatusCode::BAD_REQUEST))
         } else if handshake::is_asked(&request) {
             self.upgrade(&mut request).await
@@ -273,6 +284,7 @@ impl Client {
             Ok(opening) => opening,
             Err(refused) => {
                 self.gateway.stats.borrow_mut().count_handshake(Handshake::Malformed);
+                self.connection.offended(Offence::ProtocolViolation);
                 return no_handshake(&refused);
             }
         };

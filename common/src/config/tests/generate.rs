@@ -199,9 +199,8 @@ impl Key {
             Some("listener" | "listeners") => "address",
             Some("hosts" | "origins") => "text",
             Some("duration-or-off") => "duration",
-            Some(
-                name @ ("path" | "name" | "address" | "duration" | "number" | "list" | "table" | "flag"),
-            ) => name,
+            Some(name) if name.ends_with("-flag") => "flag",
+            Some(name @ ("path" | "name" | "address" | "duration" | "number" | "list" | "table")) => name,
             Some(name) if self.definitions[name].is_object() => "text",
             Some(name) => panic!("no such definition: {name}"),
             None => match self.schema["type"].as_str() {

@@ -7,8 +7,10 @@ use serde_json::json;
 
 use super::super::auth::{Auth, AuthTable};
 use super::super::duration::{WithUnit, WithUnitOrOff};
+use super::super::per_source::{Penalties, PerSource};
 use super::super::site::{HostPattern, OriginPattern};
-use super::super::tls::{TargetTls, TrueOrTable};
+use super::super::switch::TrueOrTable;
+use super::super::tls::TargetTls;
 use super::super::token::TokenRefusal;
 use super::super::top::OctalMode;
 use super::super::value::OneOrMany;
@@ -141,14 +143,24 @@ impl JsonSchema for OneOrMany<Auth> {
     }
 }
 
-impl JsonSchema for TrueOrTable {
-    fn schema_name() -> Cow<'static, str> {
-        "flag".into()
-    }
+macro_rules! switch {
+    ($($table:ty, $name:literal;)+) => {$(
+        impl JsonSchema for TrueOrTable<$table> {
+            fn schema_name() -> Cow<'static, str> {
+                $name.into()
+            }
 
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({"anyOf": [{"type": "boolean"}, generator.subschema_for::<TargetTls>()]})
-    }
+            fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+                json_schema!({"anyOf": [{"type": "boolean"}, generator.subschema_for::<$table>()]})
+            }
+        }
+    )+};
+}
+
+switch! {
+    TargetTls, "target-tls-flag";
+    PerSource, "per-source-flag";
+    Penalties, "penalties-flag";
 }
 
 /// Requires exactly one of the keys that select the target.

@@ -6,11 +6,14 @@ mod text;
 use std::time::UNIX_EPOCH;
 
 use common::control::Session;
+use common::ipc::offence::Offence;
 use common::ipc::stats::{Handshake, Stats};
 
 use super::progress;
+use crate::os::clock::now;
 use crate::os::log;
 use crate::path::intake::Intake;
+use crate::state::sources::Reason;
 use text::Text;
 
 /// Commit of the sources, if the build sets it. It is optional so that equal sources give equal builds.
@@ -25,6 +28,7 @@ pub(crate) async fn text(intake: &Intake) -> String {
     text.info("websockify_build", "Version of the supervisor.", &build(REVISION));
     write_sessions(&mut text, intake, &sessions);
     write_handshakes(&mut text, intake, &stats);
+    write_sources(&mut text, intake);
     write_roles(&mut text, intake);
     write_log(&mut text);
     write_configuration(&mut text, intake);
@@ -82,6 +86,35 @@ fn write_handshakes(text: &mut Text, intake: &Intake, stats: &Stats) {
     text.histogram("websockify_tls_handshake_seconds", help, stats.tls.buckets(), stats.tls.seconds());
     text.counter("websockify_tls_handshake_failures", "TLS handshakes with clients that have failed.");
     text.total(&[], stats.tls_failures);
+}
+
+/// Metrics of sources of connections.
+fn write_sources(text: &mut Text, intake: &Intake) {
+    let connections = intake.state.connections.borrow();
+    let sources = connections.sources();
+    text.counter(
+        "websockify_turned_away",
+        "Connections that were closed at once, by the limit that they exceed.",
+    );
+    for reason in Reason::ALL {
+        let count = sources.counts().turned_away.get(&reason).copied();
+        text.total(&[("reason", reason.as_str())], count.unwrap_or_default());
+    }
+    text.counter(
+        "websockify_penalties",
+        "Penalties of sources of connections, by what their clients have done.",
+    );
+    for offence in Offence::ALL {
+        let count = sources.counts().offences.get(&offence).copied();
+        text.total(&[("offence", offence.as_str())], count.unwrap_or_default());
+    }
+    text.gauge("websockify_sources", "Sources of connections that are remembered.", sources.len());
+    let banned = sources.punished(now()).iter().filter(|one| one.is_banned).count();
+    text.gauge(
+        "websockify_sources_banned",
+        "Sources whose new connections are closed for their penalties.",
+        banned,
+    );
 }
 
 fn write_roles(text: &mut Text, intake: &Intake) {

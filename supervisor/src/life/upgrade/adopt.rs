@@ -120,7 +120,7 @@ fn adopt_generation(
     let mint = Mint::new(from.ticket_key, from.ticket_lifetime);
     let generation =
         Generation::adopted(&intake.state, config.clone(), from.number, mint, program, from.sockets);
-    intake.generations.add(generation.clone());
+    intake.put_into_force(generation.clone());
     let number = from.number;
     let mut adopt = |name: RoleName, title: &str, from: Option<state::Role>| {
         let about = match name {

@@ -32,6 +32,10 @@ pub(crate) const TOKEN_DENIED: &str = "7536339054a24dc786518c05862847ca";
 pub(crate) const TLS_FAILED: &str = "d68f657d51cc4de88bd38723fb864fe5";
 /// Clients have to wait, because a limit is reached or descriptors have run out.
 pub(crate) const LIMIT_HIT: &str = "7ce177d5ee444eeea9cfecdb4ad637cc";
+/// New connections of a source are turned away because of its penalties.
+pub(crate) const SOURCE_BANNED: &str = "cb759d8678134210b4a7a46337ba83c9";
+/// New connections are turned away, because their source has too many.
+pub(crate) const SOURCE_LIMITED: &str = "67ba8b06c20a4457a58979a2d5215d42";
 /// The service accepts clients.
 pub(crate) const STARTED: &str = "ed9ddb0bb00141b19240b434a6a05dbf";
 /// A changed configuration, or another version, is in force.

@@ -214,7 +214,10 @@ impl Gateway {
     pub(crate) fn take_acknowledgements(&self, scope: &Scope) {
         for _ in 0..MAX_ACKNOWLEDGEMENTS {
             match self.acknowledgements.try_receive() {
-                Ok(Some(Ack::Reading(id))) => {
+                Ok(Some(ack @ (Ack::Reading(id) | Ack::ReadingTls(id)))) => {
+                    if matches!(ack, Ack::ReadingTls(_)) {
+                        scope.state.connections.borrow_mut().begins_tls(id, self.id);
+                    }
                     scope.state.connections.borrow_mut().acknowledged(id, self.id);
                 }
                 Ok(None) => return,

@@ -5,8 +5,10 @@ use std::rc::Rc;
 
 use common::ipc::ConnectionId;
 use common::ipc::gateway::{Count, GatewayToSupervisor, Report, SessionSummary, SupervisorToGateway};
+use common::ipc::offence::Offence;
 use common::ipc::request::Requested;
 use common::ipc::stats::Stats;
+use common::role::RoleName;
 use tokio::task::spawn_local;
 
 use super::process::{Gateway, MAX_UNASKED_STATS};
@@ -82,7 +84,10 @@ fn take_report(scope: &Scope, gateway: &Gateway, report: Report) -> Result<(), F
         todo.and(connections.lost(id, gateway.id));
     }
     for ended in report.ended {
-        if !ended.session.as_ref().is_none_or(SessionSummary::is_possible) {
+        let is_told = |offence: Offence| offence.reporter() == Some(RoleName::Gateway);
+        if !ended.session.as_ref().is_none_or(SessionSummary::is_possible)
+            || !ended.offence.is_none_or(is_told)
+        {
             impossible = Some(ended.id);
             break;
         }

@@ -216,6 +216,9 @@ impl Spec for GatewaySlot {
         // The process is dead, so that these are all acknowledgements that can exist.
         gateway.take_acknowledgements(&self.scope);
         let lost_sessions = state.connections.borrow().sessions_of(gateway.id).len();
+        if !gateway.told_to_end.get() {
+            state.connections.borrow_mut().gateway_crashed(gateway.id);
+        }
         state.leave(state.connections.borrow_mut().gateway_gone(gateway.id));
         self.gateway.replace(None);
         self.scope.report(Event::GatewayGone);

@@ -12,11 +12,13 @@ use serde::{Deserialize, Serialize};
 use super::machine::State;
 use super::progress::Progress;
 use super::recently_ended::ClientLookup;
-use super::register::{self, Entry as Slot, Register};
+use super::register::{Entry as Slot, Register};
 use super::totals::{EndedSessions, Totals};
 use super::uses::Use;
+use crate::os::clock;
 use crate::state::session::{Opening, Run};
 use crate::state::session_records::{self, CRASH, Subject};
+use crate::state::sources::Source;
 
 /// A connection.
 #[derive(Debug)]
@@ -40,6 +42,10 @@ pub(super) struct Facts {
     /// The listener expects a header of the PROXY protocol from trusted peers.
     #[serde(default)]
     pub(super) proxy_header: bool,
+    /// The source that the connection counts for, unless no limit applies to it.
+    pub(super) source: Option<Source>,
+    /// Whether the source was penalised for the connection, which happens once at most.
+    pub(super) has_offended: bool,
     /// Generation of the gateway.
     pub(super) generation: u32,
     /// Process id of the gateway.
@@ -80,12 +86,17 @@ impl Entry {
     }
 
     /// Creates a connection without a gateway.
-    pub(super) fn waiting(client: ClientAddr, proxy_header: bool, socket: OwnedFd) -> Self {
+    pub(super) fn waiting(
+        client: ClientAddr,
+        source: Option<Source>,
+        proxy_header: bool,
+        socket: OwnedFd,
+    ) -> Self {
         Self {
             state: State::Waiting { deaths: 0 },
             socket: Some(socket),
             since: Instant::now(),
-            facts: Facts { proxy_header, ..Facts::new(client) },
+            facts: Facts { proxy_header, ..Facts::new(client, source) },
         }
     }
 
@@ -144,18 +155,20 @@ impl Entry {
             client: self.facts.client.clone(),
             gateway: self.facts.pid,
             opening: opening.clone(),
-            since: register::now().saturating_sub(self.since.elapsed()),
+            since: clock::now().saturating_sub(self.since.elapsed()),
         }
     }
 }
 
 impl Facts {
     /// Creates the data of a connection of which only the client is known.
-    pub(super) fn new(client: ClientAddr) -> Self {
+    pub(super) fn new(client: ClientAddr, source: Option<Source>) -> Self {
         Self {
             client,
             is_proxy: false,
             proxy_header: false,
+            source,
+            has_offended: false,
             generation: 0,
             pid: 0,
             unread_since: Duration::ZERO,

@@ -10,6 +10,7 @@ mod recently_ended;
 mod register;
 #[cfg(test)]
 mod search;
+mod shares;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -29,7 +30,9 @@ use common::ipc::{ClientAddr, ConnectionId, GatewayId};
 use common::networks::Networks;
 use common::ticket::SpentBefore;
 
+use crate::os::clock;
 use crate::state::session::{Opening, Run};
+use crate::state::sources::{Source, Sources};
 use entry::{Entry, Facts};
 use machine::{Event, GatewayReport, State, step};
 use overtime::Overtime;
@@ -71,6 +74,8 @@ pub(crate) struct Connections {
     uses: Uses,
     /// Connections that have ended recently.
     recently_ended: RecentlyEnded,
+    /// What counts for each source of connections.
+    sources: Sources,
     /// Journal of open sessions for the next supervisor, if there is one.
     register: Option<Register>,
 }
@@ -152,8 +157,14 @@ impl Connections {
 
     /// Adds a connection that was just accepted; returns its number. With `proxy_header` its listener expects a
     /// header of the PROXY protocol from trusted peers.
-    pub(crate) fn accept(&mut self, client: ClientAddr, proxy_header: bool, socket: OwnedFd) -> ConnectionId {
-        self.insert_waiting(Entry::waiting(client, proxy_header, socket))
+    pub(crate) fn accept(
+        &mut self,
+        client: ClientAddr,
+        source: Option<Source>,
+        proxy_header: bool,
+        socket: OwnedFd,
+    ) -> ConnectionId {
+        self.insert_waiting(Entry::waiting(client, source, proxy_header, socket))
     }
 
     /// Begins to send a waiting connection to `gateway`, process `pid` of `generation`, which believes the
@@ -219,6 +230,9 @@ impl Connections {
                 return Todo { violations: vec![(gateway, ended.id)], ..Todo::default() };
             }
         }
+        if let Some(offence) = ended.offence() {
+            self.gateway_reports(ended.id, offence, gateway);
+        }
         let report = GatewayReport::Ended { session: ended.session.is_some() };
         self.reported(ended.id, gateway, report, Details { summary: ended.session, ..Details::default() })
     }
@@ -281,7 +295,7 @@ impl Connections {
         token: &str,
         limits: &UseLimits,
     ) -> Option<Reservation> {
-        let now = register::now();
+        let now = clock::now();
         let entry = match self.entries.get_mut(&id) {
             None if id.0 > self.last => return None,
             Some(entry) if entry.facts.generation != generation => return None,
@@ -492,7 +506,7 @@ impl Connections {
         if effects.offer || after == State::Over {
             match entry.facts.held.take() {
                 Some(held) if effects.close => {
-                    self.uses.ended(held, entry.facts.summary.as_deref(), register::now());
+                    self.uses.ended(held, entry.facts.summary.as_deref(), clock::now());
                 }
                 Some(held) => self.uses.release(held),
                 None => {}
@@ -504,7 +518,7 @@ impl Connections {
         }
         if effects.offer {
             let proxy_header = entry.facts.proxy_header;
-            entry.facts = Facts { proxy_header, ..Facts::new(entry.facts.client) };
+            entry.facts = Facts { proxy_header, ..Facts::new(entry.facts.client, entry.facts.source) };
             todo.offers.push((self.insert_waiting(entry), before.gateway()));
         } else if after != State::Over {
             self.entries.insert(id, entry);
@@ -533,6 +547,7 @@ impl Connections {
 
     /// Updates the counts when the state of a connection changes.
     fn count(&mut self, id: ConnectionId, entry: &Entry, before: Option<State>, after: Option<State>) {
+        self.count_for_source(entry, before, after);
         for (state, comes) in [(before, false), (after, true)] {
             let Some(state) = state else { continue };
             let change = |count: u64| if comes { count + 1 } else { count - 1 };

@@ -13,9 +13,9 @@ use std::time::Duration;
 use common::ipc::{ClientAddr, ConnectionId};
 use common::json;
 use rustix::fs::{FlockOperation, flock};
-use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
+use crate::os::clock::now;
 use crate::state::session::{Opening, Run};
 use crate::state::session_records::{self, Subject};
 
@@ -143,13 +143,6 @@ impl Entry {
 
 fn offset(slot: u32) -> u64 {
     u64::from(slot) * SLOT_BYTES as u64
-}
-
-/// Time since the boot.
-pub(super) fn now() -> Duration {
-    let now = clock_gettime(ClockId::Boottime);
-    // Never negative.
-    Duration::try_from(now).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use super::totals::{EndedSessions, Totals};
 use super::uses::Uses;
 use super::{Connections, Todo};
 use crate::state::session::Run;
+use crate::state::sources;
 
 /// The whole table.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -27,6 +28,7 @@ pub(crate) struct Snapshot {
     to_forget: BTreeMap<u32, Vec<ConnectionId>>,
     overtime: Overtime,
     uses: Uses,
+    sources: sources::Snapshot,
     pub(super) entries: Vec<SnapshotEntry>,
 }
 
@@ -69,6 +71,7 @@ impl Connections {
             to_forget: self.to_forget.clone(),
             overtime: self.overtime.clone(),
             uses: self.uses.clone(),
+            sources: self.sources.snapshot(),
             entries,
         })
     }
@@ -79,10 +82,12 @@ impl Connections {
         snapshot: Snapshot,
         mut take: impl FnMut(RawFd) -> Option<OwnedFd>,
     ) -> Todo {
-        let Snapshot { run, last, totals, ended, clock, to_forget, overtime, uses, entries } = snapshot;
+        let Snapshot { run, last, totals, ended, clock, to_forget, overtime, uses, sources, entries } =
+            snapshot;
         (self.run, self.last, self.ended) = (run, last, ended);
         (self.clock, self.to_forget, self.overtime) = (clock, to_forget, overtime);
         self.uses = uses;
+        self.sources.adopt(sources);
         // Open sessions are counted below.
         self.totals = Totals { sessions: 0, ..totals };
         let now = Instant::now();

@@ -2,8 +2,10 @@
 
 use std::num::NonZeroU32;
 
-use common::config::Proxy;
+use common::config::{Penalties, Proxy};
+use common::ipc::connector::Offender;
 use common::ipc::gateway::{ClosedBy, Count, Frames};
+use common::ipc::offence::Offence;
 use common::json;
 
 use super::*;
@@ -39,7 +41,7 @@ fn table() -> Connections {
 
 fn accepted(connections: &mut Connections) -> ConnectionId {
     let socket = std::fs::File::open("/dev/null").unwrap().into();
-    connections.accept(ClientAddr::Unix("/run/x".into()), false, socket)
+    connections.accept(ClientAddr::Unix("/run/x".into()), None, false, socket)
 }
 
 fn hand_over(connections: &mut Connections, id: ConnectionId) {
@@ -100,7 +102,8 @@ fn a_gateway_can_not_affect_connections_of_another() {
     let mut connections = table();
     let id = handed_over(&mut connections);
     connections.acknowledged(id, OTHER);
-    let lies = [connections.lost(id, OTHER), connections.ended(Ended { id, session: None }, OTHER)];
+    let lies =
+        [connections.lost(id, OTHER), connections.ended(Ended { id, session: None, offence: None }, OTHER)];
     for lie in lies {
         assert_eq!(lie.violation_of(OTHER), Some(id));
     }
@@ -115,7 +118,7 @@ fn reports_about_unknown_connections_are_violations() {
     let mut connections = table();
     let id = ConnectionId(7);
     assert_eq!(connections.lost(id, GATEWAY).violation_of(GATEWAY), Some(id));
-    let ended = Ended { id, session: Some(summary(1, 2)) };
+    let ended = Ended { id, session: Some(summary(1, 2)), offence: None };
     assert_eq!(connections.ended(ended, GATEWAY).violation_of(GATEWAY), Some(id));
     nothing(&connections.dialled(id, 1, TARGET.into()));
     nothing(&connections.settled(&[id], 1));
@@ -136,8 +139,10 @@ fn a_connection_is_recorded_once() {
 fn no_gateway_can_hide_a_target() {
     let acts: [fn(&mut Connections, ConnectionId) -> Todo; 3] = [
         |connections, id| connections.lost(id, GATEWAY),
-        |connections, id| connections.ended(Ended { id, session: None }, GATEWAY),
-        |connections, id| connections.ended(Ended { id, session: Some(summary(1, 2)) }, GATEWAY),
+        |connections, id| connections.ended(Ended { id, session: None, offence: None }, GATEWAY),
+        |connections, id| {
+            connections.ended(Ended { id, session: Some(summary(1, 2)), offence: None }, GATEWAY)
+        },
     ];
     for (number, act) in acts.iter().enumerate() {
         let is_lost = number == 0;
@@ -171,8 +176,12 @@ fn a_session_that_the_connector_does_not_know_is_a_violation() {
     let mut connections = table();
     let id = handed_over(&mut connections);
     let session = Some(summary(1, 2));
-    nothing(&connections.ended(Ended { id, session: session.clone() }, GATEWAY));
-    assert_eq!(connections.ended(Ended { id, session }, GATEWAY).violation_of(GATEWAY), Some(id), "twice");
+    nothing(&connections.ended(Ended { id, session: session.clone(), offence: None }, GATEWAY));
+    assert_eq!(
+        connections.ended(Ended { id, session, offence: None }, GATEWAY).violation_of(GATEWAY),
+        Some(id),
+        "twice"
+    );
     assert_eq!(settle(&mut connections).violation_of(GATEWAY), Some(id));
     is_at_rest(&connections);
     assert_eq!(connections.totals(), Totals::default());
@@ -184,7 +193,7 @@ fn a_session_whose_connector_died_silently_is_recorded_all_the_same() {
         for is_replaced in [true, false] {
             let mut connections = table();
             let id = handed_over(&mut connections);
-            let ended = Ended { id, session: Some(summary(1, 2)) };
+            let ended = Ended { id, session: Some(summary(1, 2)), offence: None };
             if !dies_first {
                 nothing(&connections.ended(ended.clone(), GATEWAY));
             }
@@ -209,7 +218,7 @@ fn every_session_is_counted_once() {
     nothing(&connections.dialled(id, 1, TARGET.into()));
     nothing(&connections.dialled(id, 1, TARGET.into()));
     assert_eq!(connections.totals(), Totals { sessions: 1, opened: 1, bytes: 0 });
-    nothing(&connections.ended(Ended { id, session: Some(summary(3, 4)) }, GATEWAY));
+    nothing(&connections.ended(Ended { id, session: Some(summary(3, 4)), offence: None }, GATEWAY));
     assert_eq!(connections.totals(), Totals { sessions: 0, opened: 1, bytes: 7 });
 }
 
@@ -218,7 +227,7 @@ fn a_connector_can_not_affect_another_generation() {
     let mut connections = table();
     let id = handed_over(&mut connections);
     nothing(&connections.dialled(id, 2, TARGET.into()));
-    nothing(&connections.ended(Ended { id, session: None }, GATEWAY));
+    nothing(&connections.ended(Ended { id, session: None, offence: None }, GATEWAY));
     nothing(&connections.settled(&[id], 2));
     nothing(&connections.connector_gone(2));
     assert!(!connections.is_empty());
@@ -229,7 +238,7 @@ fn a_new_connector_rejects_tickets_that_may_be_spent() {
     let mut connections = table();
     let [with_target, without, gone] = [(); 3].map(|()| handed_over(&mut connections));
     nothing(&connections.dialled(with_target, 1, TARGET.into()));
-    nothing(&connections.ended(Ended { id: gone, session: None }, GATEWAY));
+    nothing(&connections.ended(Ended { id: gone, session: None, offence: None }, GATEWAY));
     let waiting = accepted(&mut connections);
     let past = connections.connector_starts(1);
     assert_eq!((past.last, past.fresh), (waiting.0, [without, waiting].into()));
@@ -244,7 +253,7 @@ fn a_gateway_has_as_many_connections_as_are_not_settled() {
     nothing(&connections.undelivered(id, socket));
     assert_eq!(connections.load_of(GATEWAY), 0);
     hand_over(&mut connections, id);
-    nothing(&connections.ended(Ended { id, session: None }, GATEWAY));
+    nothing(&connections.ended(Ended { id, session: None, offence: None }, GATEWAY));
     assert_eq!(connections.load_of(GATEWAY), 1, "by its own word it has none");
     assert_eq!(settle(&mut connections).freed, [GATEWAY]);
     assert_eq!(connections.load_of(GATEWAY), 0);
@@ -271,7 +280,7 @@ fn a_table_survives_an_upgrade() {
     let [waiting, unread, ended] = [(); 3].map(|()| accepted(&mut connections));
     hand_over(&mut connections, unread);
     hand_over(&mut connections, ended);
-    nothing(&connections.ended(Ended { id: ended, session: None }, GATEWAY));
+    nothing(&connections.ended(Ended { id: ended, session: None, offence: None }, GATEWAY));
     let text = serde_json::to_string(&connections.snapshot(|_| Ok(0)).unwrap()).unwrap();
     let mut next = Connections::default();
     let take = |_| Some(std::fs::File::open("/dev/null").unwrap().into());
@@ -297,7 +306,7 @@ fn a_session_can_not_have_forwarded_more_than_time_allows() {
     assert!(!connections.counted(&count(id, 9), OTHER), "another's");
     assert!(!connections.counted(&count(ConnectionId(77), 9), GATEWAY), "nobody's");
     for session in [summary(u64::MAX, 0), summary(9, u64::MAX), summary(8, 0)] {
-        let ended = Ended { id, session: Some(session) };
+        let ended = Ended { id, session: Some(session), offence: None };
         assert_eq!(connections.ended(ended, GATEWAY).violation_of(GATEWAY), Some(id));
     }
     nothing(&connections.gateway_gone(GATEWAY));
@@ -333,7 +342,7 @@ fn a_role_names_the_clients_of_its_own_connections_and_of_no_others() {
     let client = ClientLookup::Client(ClientAddr::Unix("/run/x".into()));
     let (open, ended, waiting) =
         (handed_over(&mut connections), handed_over(&mut connections), accepted(&mut connections));
-    nothing(&connections.ended(Ended { id: ended, session: None }, GATEWAY));
+    nothing(&connections.ended(Ended { id: ended, session: None, offence: None }, GATEWAY));
     // Once while the connector is being asked, and once after it has answered and the connection is
     // forgotten.
     for _ in 0..2 {
@@ -360,6 +369,7 @@ fn only_trusted_proxies_have_roles_vouch_for_clients() {
         let mut connections = table();
         let id = connections.accept(
             ClientAddr::Ip(peer.parse().unwrap()),
+            None,
             true,
             std::fs::File::open("/dev/null").unwrap().into(),
         );
@@ -373,7 +383,7 @@ fn only_trusted_proxies_have_roles_vouch_for_clients() {
             assert_eq!(connections.client_of_gateway(id, vouched, OTHER), ClientLookup::Foreign);
             if connections.awaits_target(id) {
                 assert_eq!(connections.record(id, vouched, GATEWAY).is_some(), is_proxy, "{peer}");
-                nothing(&connections.ended(Ended { id, session: None }, GATEWAY));
+                nothing(&connections.ended(Ended { id, session: None, offence: None }, GATEWAY));
                 let _ = settle(&mut connections);
             }
         }
@@ -386,7 +396,7 @@ fn a_listener_expects_the_proxy_protocol_whichever_gateway_serves() {
     for expects in [true, false] {
         let mut connections = table();
         let socket = std::fs::File::open("/dev/null").unwrap().into();
-        let mut id = connections.accept(ClientAddr::Unix("/run/x".into()), expects, socket);
+        let mut id = connections.accept(ClientAddr::Unix("/run/x".into()), None, expects, socket);
         for _ in 0..2 {
             let Offered { proxy_header, socket, .. } =
                 connections.offer(id, 1, GATEWAY, 0, &trusted).unwrap();
@@ -415,7 +425,7 @@ fn a_connection_has_one_socket_of_root_from_the_connector_of_its_generation() {
     nothing(&connections.dialled(id, 1, "target".into()));
     assert_eq!(connections.claim_socket(id, 1, CONNECTOR + 1), SocketClaim::Over, "it has a target");
     let left = handed_over(&mut connections);
-    let _ = connections.ended(Ended { id: left, session: None }, GATEWAY);
+    let _ = connections.ended(Ended { id: left, session: None, offence: None }, GATEWAY);
     assert_eq!(connections.claim_socket(left, 1, CONNECTOR), SocketClaim::Over, "it has left its gateway");
     let _ = settle(&mut connections);
     assert_eq!(connections.claim_socket(left, 1, CONNECTOR), SocketClaim::Over, "it is over");
@@ -440,14 +450,14 @@ fn a_use_belongs_to_one_connection_until_that_has_no_session() {
     connections.release(one, 1);
     assert_eq!(connections.reserve(two, 1, "t", &one_use()), GRANTED);
     connections.acknowledged(two, GATEWAY);
-    nothing(&connections.ended(Ended { id: two, session: None }, GATEWAY));
+    nothing(&connections.ended(Ended { id: two, session: None, offence: None }, GATEWAY));
     nothing(&settle(&mut connections));
     let three = handed_over(&mut connections);
     assert_eq!(connections.reserve(three, 1, "t", &one_use()), GRANTED);
     nothing(&connections.dialled(three, 1, TARGET.into()));
     // A session keeps its use.
     connections.release(three, 1);
-    nothing(&connections.ended(Ended { id: three, session: Some(some_summary()) }, GATEWAY));
+    nothing(&connections.ended(Ended { id: three, session: Some(some_summary()), offence: None }, GATEWAY));
     let four = handed_over(&mut connections);
     assert_eq!(connections.reserve(four, 1, "t", &one_use()), USED_UP);
 }
@@ -481,8 +491,49 @@ fn only_a_connector_can_reserve_and_only_for_a_connection_of_its_own() {
     assert_eq!(connections.reserve(one, 1, "t", &one_use()), GRANTED);
     assert_eq!(connections.reserve(one, 1, "other", &one_use()), None);
     connections.acknowledged(one, GATEWAY);
-    nothing(&connections.ended(Ended { id: one, session: None }, GATEWAY));
+    nothing(&connections.ended(Ended { id: one, session: None, offence: None }, GATEWAY));
     assert_eq!(connections.reserve(one, 1, "t", &one_use()), Some(Reservation::Over));
     nothing(&settle(&mut connections));
     assert_eq!(connections.reserve(one, 1, "t", &one_use()), Some(Reservation::Over));
+}
+
+#[test]
+fn a_role_has_sources_penalised_for_its_own_connections_once() {
+    let mut connections = table();
+    connections.sources_mut().obey(None, Some(Penalties::default()), Networks::default());
+    let penalty = |connections: &Connections| {
+        let punished = connections.sources().punished(crate::os::clock::now());
+        punished.first().map_or(0, |one| one.penalty.as_millis().div_ceil(1000))
+    };
+    let arrive = |connections: &mut Connections, last| {
+        let client = ClientAddr::Ip(([192, 0, 2, last], 1).into());
+        let source = connections.arrives(&client, || None).unwrap();
+        let id = connections.accept(client, source, false, std::fs::File::open("/dev/null").unwrap().into());
+        hand_over(connections, id);
+        id
+    };
+    let id = arrive(&mut connections, 1);
+    let wrong = Offender { id, offence: Offence::WrongPassword };
+    connections.connector_reports(&[wrong], 2);
+    let ended = |id, offence| Ended { id, session: None, offence: Some(offence) };
+    let _ = connections.ended(ended(id, Offence::ProtocolViolation), OTHER);
+    assert_eq!(penalty(&connections), 0, "of others");
+    connections.connector_reports(&[wrong, wrong], 1);
+    nothing(&connections.ended(ended(id, Offence::ProtocolViolation), GATEWAY));
+    assert_eq!(penalty(&connections), 5, "once");
+    let _ = settle(&mut connections);
+    connections.connector_reports(&[wrong], 1);
+    assert_eq!(penalty(&connections), 5, "after its end");
+    is_at_rest(&connections);
+    // A crash is shared by the sources whose requests were being read.
+    for last in [2, 3] {
+        let read = arrive(&mut connections, last);
+        connections.acknowledged(read, GATEWAY);
+    }
+    arrive(&mut connections, 4);
+    connections.gateway_crashed(GATEWAY);
+    assert_eq!(
+        (penalty(&connections), connections.sources().punished(crate::os::clock::now()).len()),
+        (15, 3)
+    );
 }

@@ -31,7 +31,7 @@ impl Table {
             connections.connector_starts(generation as u32);
         }
         let accept =
-            |_: &Connection| connections.accept(ClientAddr::Unix(String::new()), false, some_socket());
+            |_: &Connection| connections.accept(ClientAddr::Unix(String::new()), None, false, some_socket());
         let ids = world.connections.iter().map(accept).collect();
         Self { connections, ids, sockets: HashMap::new() }
     }
@@ -64,7 +64,7 @@ impl Table {
                     Event::Reported(by, GatewayReport::Lost) => table.lost(id, by),
                     Event::Reported(by, GatewayReport::Ended { session }) => {
                         let session = session.then(tests::some_summary);
-                        table.ended(Ended { id, session }, by)
+                        table.ended(Ended { id, session, offence: None }, by)
                     }
                     Event::Reported(by, GatewayReport::Detail) => {
                         table.reported(id, by, GatewayReport::Detail, Details::default())
