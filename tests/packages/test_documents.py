@@ -96,3 +96,15 @@ def test_prometheus_takes_its_configuration(tmp_path):
 def test_prometheus_takes_the_alert_rules():
     rules = gateway.ROOT / "docs/examples/prometheus-alerts.yml"
     subprocess.run(["promtool", "check", "rules", rules], check=True, timeout=30)
+
+
+@needs("promtool")
+def test_prometheus_takes_the_queries_of_the_dashboard(tmp_path):
+    dashboard = json.loads((gateway.ROOT / "docs/examples/grafana-dashboard.json").read_text())
+    queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    # Grafana replaces these.
+    queries = [query.replace("$__rate_interval", "1m").replace("$instance", ".*") for query in queries]
+    rules = [{"record": f"query:{number}", "expr": query} for number, query in enumerate(queries)]
+    # JSON is YAML.
+    (tmp_path / "rules.yml").write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))
+    subprocess.run(["promtool", "check", "rules", tmp_path / "rules.yml"], check=True, timeout=30)

@@ -1,6 +1,7 @@
 """Metrics over HTTP, on a separate listener and by a separate role."""
 
 import http.client
+import json
 import os
 import pathlib
 import re
@@ -114,6 +115,7 @@ def test_the_certificate_in_force_is_shown(echo_target, directory, port, certifi
 
 REFERENCE = gateway.ROOT / "docs/reference/metrics.md"
 ALERTS = gateway.ROOT / "docs/examples/prometheus-alerts.yml"
+DASHBOARD = gateway.ROOT / "docs/examples/grafana-dashboard.json"
 
 
 def documented():
@@ -155,11 +157,17 @@ def test_the_reference_says_what_is_served(echo_target, directory, port, certifi
             assert not told or values <= set(told.split(", ")), f"{name}: {label}"
 
 
-def test_alert_rules_and_advice_name_metrics_that_there_are():
+def dashboard_queries():
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    return [target["expr"] for panel in panels for target in panel["targets"]]
+
+
+def test_alert_rules_dashboard_and_advice_name_metrics_that_there_are():
     known = documented()
-    for text in (ALERTS.read_text(), REFERENCE.read_text().split("## What to alert on")[1]):
+    advice = REFERENCE.read_text().split("## What to alert on")[1]
+    for text in (ALERTS.read_text(), "\n".join(dashboard_queries()), advice):
         names = re.findall(r"\b(websockify_\w+)\b", text)
-        assert names and [name for name in names if name not in known] == []
+        assert names and [name for name in names if name.removesuffix("_bucket") not in known] == []
 
 
 def test_metrics_have_a_listener_that_serves_nothing_else(instance, port):
