@@ -214,7 +214,7 @@ def test_a_program_receives_all_that_is_known_of_a_client(program, echo_target, 
         assert headers == {"x-two": "1", "origin": ORIGIN, "sec-websocket-protocol": "binary, secret"}
         assert asked == {
             "ask": "auth", "wants": "session", "token": None, "path": "/a?b=c", "client": "127.0.0.1",
-            "certificate": "alice", "user": None, "target": None,
+            "proxy": None, "certificate": "alice", "user": None, "target": None,
         }  # fmt: skip
 
 

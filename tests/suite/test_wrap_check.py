@@ -33,7 +33,10 @@ class Wrapping:
     def write(self, command, *lines, user="root"):
         words = ", ".join(f'"{word}"' for word in command)
         who = [f'user = "{user}"'] if IS_ROOT else []
-        text = [f'listen = "127.0.0.1:{self.port}"', "[wrap]", f"command = [{words}]", *who, *lines]
+        # Origins are listed, as a file without pages of its own gets a note otherwise.
+        web = ["[web]", 'origins = ["https://portal.example.com"]']
+        listen = f'listen = "127.0.0.1:{self.port}"'
+        text = [listen, *web, "[wrap]", f"command = [{words}]", *who, *lines]
         self.file.write_text("\n".join(text) + "\n")
 
     def check(self, *words):
