@@ -10,6 +10,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -81,6 +82,8 @@ pub struct Claims {
     pub gateway: GatewayId,
     /// Its client.
     pub client: ClientAddr,
+    /// The address that the client has connected to, if targets are told of that.
+    pub listener: Option<SocketAddr>,
     /// Expiry, in seconds of the machine's monotonic clock.
     pub expires: u64,
 }
@@ -149,12 +152,18 @@ impl Mint {
         self.lifetime
     }
 
-    /// Issues a ticket.
+    /// Issues a ticket. `listener` is the address that the client has connected to.
     #[must_use]
-    pub fn ticket(&self, connection: ConnectionId, gateway: GatewayId, client: ClientAddr) -> Ticket {
+    pub fn ticket(
+        &self,
+        connection: ConnectionId,
+        gateway: GatewayId,
+        client: ClientAddr,
+        listener: Option<SocketAddr>,
+    ) -> Ticket {
         // Rounded up, so that no ticket is valid for less than `lifetime`.
         let expires = now().saturating_add(self.lifetime.as_secs()).saturating_add(1);
-        let claims = Claims { connection, gateway, client, expires };
+        let claims = Claims { connection, gateway, client, listener, expires };
         // Neither HMAC, which takes keys of any length, nor the encoding of numbers and text can fail. If one
         // did, the ticket would be rejected.
         let seal = self.key.seal(&claims).map_or([0; BYTES], |mac| mac.finalize().into_bytes().into());
@@ -320,7 +329,7 @@ mod tests {
     }
 
     fn ticket(mint: &Mint, connection: u64) -> Ticket {
-        mint.ticket(ConnectionId(connection), GATEWAY, client())
+        mint.ticket(ConnectionId(connection), GATEWAY, client(), None)
     }
 
     #[test]
@@ -357,6 +366,7 @@ mod tests {
             Claims { client: ClientAddr::Ip(([192, 0, 2, 8], 40000).into()), ..claims.clone() },
             Claims { client: ClientAddr::Ip(([192, 0, 2, 7], 40001).into()), ..claims.clone() },
             Claims { client: ClientAddr::Unix("192.0.2.7".into()), ..claims.clone() },
+            Claims { listener: Some(([192, 0, 2, 1], 6080).into()), ..claims.clone() },
             Claims { expires: claims.expires + 1, ..claims.clone() },
         ];
         for claims in replaced {

@@ -27,7 +27,7 @@ fuzz_target!(|input: &[u8]| {
 fn flip(input: &[u8]) {
     let &[at, byte, ..] = input else { return };
     let client = ClientAddr::Ip(([192, 0, 2, 7], 40000).into());
-    let good = MINT.ticket(ConnectionId(300), GatewayId(2), client);
+    let good = MINT.ticket(ConnectionId(300), GatewayId(2), client, None);
     assert_eq!(good.verify(MINT.key(), GatewayId(2)), Ok(()));
     let mut bytes = postcard::to_stdvec(&good).expect("a ticket can be written");
     let at = usize::from(at) % bytes.len();
@@ -50,7 +50,13 @@ fn take(input: &[u8]) {
             continue;
         }
         let client = ClientAddr::Unix(String::new());
-        let taken = spent.take(&Claims { connection, gateway: GatewayId(1), client, expires: u64::MAX });
+        let taken = spent.take(&Claims {
+            connection,
+            gateway: GatewayId(1),
+            client,
+            listener: None,
+            expires: u64::MAX,
+        });
         assert_eq!(taken, model.get(&connection).map_or(Ok(()), |error| Err(*error)));
         model.entry(connection).or_insert(TicketError::Reused);
     }

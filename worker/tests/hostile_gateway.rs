@@ -55,6 +55,7 @@ impl Connector {
             record: false,
             destination: Destination::Target(target),
             target_tls: false,
+            proxy_protocol: Default::default(),
             prefer_ipv6: false,
             timeouts: Timeouts { connect, ..Timeouts::default() },
             ticket_key: mint.key().clone(),
@@ -82,7 +83,7 @@ impl Connector {
 
     fn ticket(&self, connection: u64, gateway: GatewayId) -> Ticket {
         let client = ClientAddr::Ip(([192, 0, 2, 7], 40000).into());
-        self.mint.ticket(ConnectionId(connection), gateway, client)
+        self.mint.ticket(ConnectionId(connection), gateway, client, None)
     }
 
     /// Reports to the connector that these connections have ended.
@@ -155,7 +156,7 @@ async fn a_gateway_can_not_name_a_client_unless_its_peer_is_a_trusted_proxy() {
     let facts = ClientFacts { vouched, ..ClientFacts::default() };
     let ask_for = |ticket| GatewayToConnector::Admit(AdmissionRequest { ticket, facts: facts.clone() });
     let proxy = ClientAddr::Ip(([10, 0, 0, 1], 40000).into());
-    evil.send(&ask_for(connector.mint.ticket(ConnectionId(1), EVIL, proxy))).await.unwrap();
+    evil.send(&ask_for(connector.mint.ticket(ConnectionId(1), EVIL, proxy, None))).await.unwrap();
     assert!(matches!(evil.receive().await, Ok(ConnectorToGateway::Connected { .. })));
     let ConnectorToSupervisor::Dialled(dialled) = connector.role.hear().await else { panic!("not dialled") };
     assert_eq!(dialled[0].vouched, vouched);
@@ -234,7 +235,7 @@ async fn forged_and_foreign_tickets_end_their_gateway_and_affect_no_other() {
     let mut longer = connector.ticket(1, EVIL);
     longer.claims.expires += 1000;
     let own = Mint::new(Key::generate().unwrap(), Duration::from_secs(60));
-    let own = own.ticket(ConnectionId(1), EVIL, ClientAddr::Unix("x".into()));
+    let own = own.ticket(ConnectionId(1), EVIL, ClientAddr::Unix("x".into()), None);
     for (ticket, what) in [
         (other_client, "a forged ticket"),
         (other_connection, "a forged ticket"),
@@ -255,7 +256,7 @@ async fn an_expired_ticket_is_refused_and_no_more() {
     let connector = Connector::start().await;
     let gateway = Channel::new(connector.introduce(GOOD).await).unwrap();
     let short = Mint::new(connector.mint.key().clone(), Duration::ZERO);
-    let stale = short.ticket(ConnectionId(1), GOOD, ClientAddr::Unix("x".into()));
+    let stale = short.ticket(ConnectionId(1), GOOD, ClientAddr::Unix("x".into()), None);
     tokio::time::sleep(Duration::from_millis(2100)).await;
     assert!(matches!(
         ask(&gateway, stale).await,
@@ -274,7 +275,7 @@ async fn a_flood_of_expired_tickets_delays_no_other_and_must_be_read() {
     let evil = Channel::new(connector.introduce(EVIL).await).unwrap();
     let good = Channel::new(connector.introduce(GOOD).await).unwrap();
     let short = Mint::new(connector.mint.key().clone(), Duration::ZERO);
-    let ticket = short.ticket(ConnectionId(1), EVIL, ClientAddr::Unix("x".into()));
+    let ticket = short.ticket(ConnectionId(1), EVIL, ClientAddr::Unix("x".into()), None);
     let stale = GatewayToConnector::Admit(AdmissionRequest { ticket, facts: ClientFacts::default() });
     tokio::time::sleep(Duration::from_millis(2100)).await;
     for round in 0..20_000 {

@@ -47,7 +47,9 @@ pub use proxy::{Proxy, ProxyHeader};
 pub use secret::{Secret, SecretFile};
 pub use timeouts::{Limits, Timeouts};
 pub use tls::{TargetTls, Tls, TlsVersion};
-pub use top::{Config, Lifetime, MAX_WORKERS, Metrics, Sandbox, Target, TextMessages, Workers};
+pub use top::{
+    Config, Lifetime, MAX_WORKERS, Metrics, ProxyProtocol, Sandbox, Target, TextMessages, Workers,
+};
 pub use value::Name;
 pub use web::Web;
 pub use wrap::{Wrap, WrapMode};

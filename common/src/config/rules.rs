@@ -6,7 +6,7 @@ use super::auth::AuthPlugin;
 use super::per_source::{Penalties, PerSource};
 use super::timeouts::Limits;
 use super::tls::Tls;
-use super::top::{Config, Target};
+use super::top::{Config, ProxyProtocol, Target};
 
 /// A violated rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +58,10 @@ pub(super) fn conflict(config: &Config) -> Option<Conflict> {
             let help = "the demo brings its own page and target; leave one of the two out";
             return at(key, &format!("`{key}` can't be used with `demo`"), help);
         }
+    }
+    if *demo && config.target_proxy_protocol != ProxyProtocol::Off {
+        let help = "the demo brings its own target; leave one of the two out";
+        return at("target-proxy-protocol", "`target-proxy-protocol` can't be used with `demo`", help);
     }
     match given.map(|(_, is_given)| is_given) {
         [false, false, false] if !demo => {

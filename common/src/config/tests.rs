@@ -72,7 +72,7 @@ fn variations() -> Vec<Config> {
     const ODD: &str = "/a b/\"quoted\"\\n'\u{1}\t\nü#[x]";
     let odd = || PathBuf::from(ODD);
     let tls = || Tls { certificate: odd().into(), ..Tls::default() };
-    let change: [fn(&mut Config); 25] = [
+    let change: [fn(&mut Config); 27] = [
         |_| {},
         |c| c.inetd = true,
         |c| c.listen_mode = 0,
@@ -84,6 +84,8 @@ fn variations() -> Vec<Config> {
         |c| c.user = Some("a \"b\" \\ 'c' #".into()),
         |c| c.sandbox = Sandbox::Strict,
         |c| c.sandbox = Sandbox::Off,
+        |c| c.target_proxy_protocol = ProxyProtocol::V1,
+        |c| c.target_proxy_protocol = ProxyProtocol::V2,
         |c| c.text = TextMessages::Accept,
         |c| c.verbose = true,
         |c| c.limits = Limits { connections: Some(NonZeroU32::MAX), ..Limits::default() },

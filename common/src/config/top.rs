@@ -81,6 +81,14 @@ pub struct Config {
     #[arg(skip)]
     #[serde(with = "TrueOrTable::<TargetTls>")]
     pub target_tls: Option<TargetTls>,
+    /// Tell the target the addresses of the client, by the PROXY protocol of HAProxy in this version: `"v1"` or `"v2"`.
+    ///
+    /// The header precedes everything else, TLS to the target too. It has the address of the client, or the one for which
+    /// a trusted proxy vouches, and the address that it has connected to; for a client of a unix socket it says that
+    /// they are unknown. `"v2"` also tells the version of the client's TLS, and the common name of its certificate. The
+    /// target must expect the header. Default: `"off"`.
+    #[arg(skip)]
+    pub target_proxy_protocol: ProxyProtocol,
     /// Number of processes that serve clients, or `auto`.
     ///
     /// `auto`, the default, starts one process and adds more under load, up to the number of processors.
@@ -198,6 +206,7 @@ impl Default for Config {
             target: None,
             demo: false,
             target_tls: None,
+            target_proxy_protocol: ProxyProtocol::default(),
             workers: Workers::Auto,
             user: None,
             sandbox: Sandbox::default(),
@@ -392,6 +401,19 @@ words! {
         BestEffort = "best-effort",
         /// Drop user and capabilities only, without seccomp and Landlock. For finding causes of problems.
         Off = "off",
+    }
+}
+
+words! {
+    /// The version of the PROXY protocol in which a target is told of a client.
+    pub enum ProxyProtocol {
+        /// None: the target is told nothing.
+        #[default]
+        Off = "off",
+        /// Version 1, a line of text.
+        V1 = "v1",
+        /// Version 2, which is binary and tells of TLS as well.
+        V2 = "v2",
     }
 }
 

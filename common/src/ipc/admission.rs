@@ -80,6 +80,8 @@ pub struct ClientFacts {
     pub headers: Vec<Header>,
     /// What the client asks for, if hosts or pages are limited.
     pub asked: Option<AskedFor>,
+    /// Version of the client's TLS such as `TLSv1.3`, if it uses TLS and that is requested.
+    pub tls: Option<String>,
     /// Common name of the client's certificate, if it has presented a valid one.
     pub common_name: Option<String>,
     /// Head of the request, unless it is longer than [`Head::MAX_BYTES`].

@@ -17,7 +17,7 @@ use super::wire;
 use crate::addr::TargetAddr;
 use crate::config::site::{HostPattern, OriginPattern};
 use crate::config::token::{TokenFrom, TokenRefusal};
-use crate::config::{Limits, Proxy, Sandbox, Secret, SuiteNumber, Timeouts};
+use crate::config::{Limits, Proxy, ProxyProtocol, Sandbox, Secret, SuiteNumber, Timeouts};
 use crate::networks::Networks;
 use crate::sys::memory_file;
 use crate::ticket::Key;
@@ -79,6 +79,8 @@ pub struct Inquiry {
     pub token: Option<TokenFrom>,
     /// Lower-case names of header fields.
     pub headers: Vec<String>,
+    /// Version of the client's TLS.
+    pub tls: bool,
     /// Common name of the client certificate.
     pub common_name: bool,
     /// Path and all header fields.
@@ -157,6 +159,8 @@ pub struct ConnectorSetup {
     pub record: bool,
     /// Sessions use TLS to the target, which the log line mentions.
     pub target_tls: bool,
+    /// How targets are told of clients.
+    pub proxy_protocol: ProxyProtocol,
     /// Try IPv6 addresses first.
     pub prefer_ipv6: bool,
     /// Time limits of the steps of a connection.

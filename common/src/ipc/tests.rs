@@ -30,6 +30,7 @@ fn ticket(client: ClientAddr) -> Ticket {
         ConnectionId(300),
         GatewayId(2),
         client,
+        None,
     )
 }
 

@@ -72,7 +72,7 @@ const HOUSES: &[House] = &[
             "auth token site",
             "plugin",
             "http target",
-            "endpoint program by_root hashing",
+            "endpoint program by_root hashing proxy_header",
             "dial grant jose client_request reservations turns under_way",
         ],
     },

@@ -1,8 +1,11 @@
 //! Hands connections over to gateways, and handles acknowledgements.
 
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::Duration;
 
+use common::config::ProxyProtocol;
 use common::ipc::channel::ChannelError;
 use common::ipc::gateway::SupervisorToGateway;
 use common::ipc::{ConnectionId, GatewayId};
@@ -71,7 +74,11 @@ pub(crate) async fn hand_over(intake: &Intake, id: ConnectionId) {
         let trusted = &generation.config.proxy.trusted;
         let offered = state.connections.borrow_mut().offer(id, number, gateway.id, pid, trusted);
         let Some(Offered { client, proxy_header, socket }) = offered else { return };
-        let ticket = generation.mint.ticket(id, gateway.id, client);
+        let listener = match generation.config.target_proxy_protocol {
+            ProxyProtocol::Off => None,
+            ProxyProtocol::V1 | ProxyProtocol::V2 => local_address(&socket),
+        };
+        let ticket = generation.mint.ticket(id, gateway.id, client, listener);
         gateway.given.set(gateway.given.get() + 1);
         let message = SupervisorToGateway::Connection { ticket, proxy_header, socket };
         let sent = timeout(READ_DEADLINE, gateway.peer.channel.send(&message)).await;
@@ -97,6 +104,11 @@ pub(crate) async fn hand_over(intake: &Intake, id: ConnectionId) {
             Err(_) => gateway.peer.kill_for_fault(Fault::Hung),
         }
     }
+}
+
+/// The address that a client has connected to; `None` for a unix socket.
+fn local_address(socket: &impl AsFd) -> Option<SocketAddr> {
+    rustix::net::getsockname(socket).ok()?.try_into().ok()
 }
 
 /// Carries out the effects of connection events, for the life of the service.

@@ -12,7 +12,7 @@ use common::config::auth::AuthPlugin;
 use common::config::external_plugin::ExternalPlugin;
 use common::config::http_url::{HttpUrl, UrlTemplate};
 use common::config::token::{TokenFrom, TokenPlugin, TokenRefusal};
-use common::config::{Config, Sandbox, Secret, Target, TextMessages, TlsVersion};
+use common::config::{Config, ProxyProtocol, Sandbox, Secret, Target, TextMessages, TlsVersion};
 use common::ipc::lookup::{ApiAnswer, ApiLookup, PluginLink, RedisLookup, Service};
 use common::ipc::setup::{
     self, AuthTerms, ConnectorSetup, Destination, EchoSetup, GatewaySetup, Inquiry, LOOKUP_DEADLINE, Page,
@@ -138,6 +138,7 @@ impl Setups {
             startup: config.program().filter(|_| !is_moved(config)).map(|program| program.start_timeout),
             record: config.record.is_some(),
             target_tls: config.target_tls.is_some(),
+            proxy_protocol: config.target_proxy_protocol,
             prefer_ipv6: config.prefer_ipv6,
             timeouts: config.timeouts,
             ticket_key: ticket_key.clone(),
@@ -310,6 +311,9 @@ fn inquiry(config: &Config) -> Inquiry {
             AuthPlugin::CommonName(_) => inquiry.common_name = true,
             AuthPlugin::External { .. } => (inquiry.head, inquiry.common_name) = (true, true),
         }
+    }
+    if config.target_proxy_protocol == ProxyProtocol::V2 {
+        (inquiry.tls, inquiry.common_name) = (true, true);
     }
     if wants_origin {
         inquiry.headers.push("origin".into());

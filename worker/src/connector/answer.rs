@@ -18,6 +18,7 @@ use super::client_request::{ClientRequest, RequestKind};
 use super::dial::DialError;
 use super::grant::Grant;
 use super::policy::Denied;
+use super::proxy_header::{self, Subject};
 use super::state::{Connector, bounded};
 use super::target::Target;
 use super::token::LookupError;
@@ -148,6 +149,13 @@ async fn dial(
     let last = began + patience + connector.setup.timeouts.connect;
     let mut refusal = Refusal::Unreachable;
     let mut left = u32::try_from(targets.len()).unwrap_or(u32::MAX);
+    let subject = Subject {
+        client: request.client,
+        listener: claims.listener,
+        tls: request.facts.tls.as_deref(),
+        common_name: request.facts.common_name.as_deref(),
+    };
+    let header = subject.header(connector.setup.proxy_protocol);
     for target in targets {
         // Each target that is left has its share of the time that is left.
         let deadline = Instant::now() + last.saturating_duration_since(Instant::now()) / left;
@@ -160,7 +168,12 @@ async fn dial(
                 let turn = timeout_at(deadline.into(), turn).await.map_err(|_| DialError::NoTurn)?;
                 // The turn ends before the answer is sent: a gateway that does not read must not delay other
                 // clients.
-                connector.policy.dial(target, &connector.setup, deadline.into(), Rc::new(turn), by_root).await
+                let turn = Rc::new(turn);
+                let socket = connector.policy.dial(target, &connector.setup, deadline.into(), turn, by_root).await?;
+                match &header {
+                    Some(header) => proxy_header::write(socket, header, deadline.into()).await,
+                    None => Ok(socket),
+                }
             } => dialled,
         };
         if dialled.is_ok() {

@@ -17,6 +17,7 @@ mod jose;
 mod plugin;
 mod policy;
 mod program;
+mod proxy_header;
 mod reservations;
 mod site;
 mod state;

@@ -248,8 +248,8 @@ impl Client {
     fn ask(&self, request: &Request<Incoming>) -> AdmissionRequest {
         let inquiry = &self.gateway.setup.inquiry;
         let common_name = self.common_name.as_deref().filter(|_| inquiry.common_name);
-        let (secured, vouched) = (self.tls.is_some(), self.connection.vouched());
-        let mut facts = client_facts(inquiry, request, common_name, secured, vouched);
+        let vouched = self.connection.vouched();
+        let mut facts = client_facts(inquiry, request, common_name, self.tls.as_ref(), vouched);
         if let Some(asked) = facts.asked.as_mut().filter(|_| self.is_proxy()) {
             forwarded::correct(&self.gateway.setup.proxy, request.headers(), asked);
         }

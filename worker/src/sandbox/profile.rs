@@ -166,6 +166,7 @@ mod tests {
             startup: None,
             record: false,
             target_tls: false,
+            proxy_protocol: Default::default(),
             prefer_ipv6: false,
             timeouts: Default::default(),
             ticket_key: Key::generate().unwrap(),

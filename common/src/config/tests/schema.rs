@@ -16,8 +16,8 @@ use super::super::top::OctalMode;
 use super::super::value::OneOrMany;
 use super::super::wrap::Words;
 use super::super::{
-    Ciphers, FilePath, Listener, MAX_WORKERS, Name, ProxyHeader, Sandbox, SecretFile, SyslogServer,
-    TextMessages, TlsVersion, Workers, WrapMode,
+    Ciphers, FilePath, Listener, MAX_WORKERS, Name, ProxyHeader, ProxyProtocol, Sandbox, SecretFile,
+    SyslogServer, TextMessages, TlsVersion, Workers, WrapMode,
 };
 use crate::addr::{ListenAddr, TargetAddr};
 use crate::networks::Networks;
@@ -66,6 +66,7 @@ schema! {
     SyslogServer, "text", {"type": "string", "minLength": 1};
     OctalMode, "mode", {"type": "string", "pattern": "^[0-7]{1,4}$"};
     Sandbox, "sandbox", {"enum": Sandbox::WORDS};
+    ProxyProtocol, "proxy-protocol", {"enum": ProxyProtocol::WORDS};
     TextMessages, "text-messages", {"enum": TextMessages::WORDS};
     TokenRefusal, "refusal", {"enum": TokenRefusal::WORDS};
     WrapMode, "wrap-mode", {"enum": WrapMode::WORDS};

@@ -9,6 +9,8 @@ use common::ipc::setup::Inquiry;
 use hyper::Request;
 use hyper::header::{self, HeaderName, HeaderValue};
 
+use super::request_summary::TlsTerms;
+
 /// Fields of the opening handshake that say nothing about the client. `Sec-WebSocket-Protocol` is not among
 /// them, as some clients put secrets there.
 const OURS: [HeaderName; 5] = [
@@ -19,13 +21,13 @@ const OURS: [HeaderName; 5] = [
     header::SEC_WEBSOCKET_VERSION,
 ];
 
-/// Collects the facts that `inquiry` requests. `secured` tells whether the connection uses TLS, and `vouched` is the
-/// address for which proxies vouch.
+/// Collects the facts that `inquiry` requests. `tls` has the parameters of TLS if the connection uses it, and `vouched` is
+/// the address for which proxies vouch.
 pub(in crate::gateway) fn client_facts<B>(
     inquiry: &Inquiry,
     request: &Request<B>,
     common_name: Option<&str>,
-    secured: bool,
+    tls: Option<&TlsTerms>,
     vouched: Option<SocketAddr>,
 ) -> ClientFacts {
     let header = |name: &String| {
@@ -42,7 +44,8 @@ pub(in crate::gateway) fn client_facts<B>(
         vouched,
         token: token.map(Secret::new),
         headers: inquiry.headers.iter().filter_map(header).collect(),
-        asked: inquiry.site.then(|| asked_for(request, secured)),
+        asked: inquiry.site.then(|| asked_for(request, tls.is_some())),
+        tls: tls.filter(|_| inquiry.tls).and_then(TlsTerms::usual_version),
         common_name: common_name.map(str::to_owned),
         head: if inquiry.head { head(request) } else { None },
     }

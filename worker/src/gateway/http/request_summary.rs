@@ -16,6 +16,11 @@ pub(in crate::gateway) struct TlsTerms {
 }
 
 impl TlsTerms {
+    /// The version as OpenSSL writes it, such as `TLSv1.3`.
+    pub(in crate::gateway) fn usual_version(&self) -> Option<String> {
+        self.version.as_deref().map(|version| version.replace('_', "."))
+    }
+
     /// The parameters of a connection whose handshake is complete.
     pub(in crate::gateway) fn of(connection: &ServerConnection) -> Self {
         Self {
