@@ -62,7 +62,7 @@ impl Connector {
             ticket_lifetime: mint.lifetime(),
             token_key: Key::generate().unwrap(),
             auth,
-            auth_for_pages: false,
+            auth_for_pages: true,
             site: Default::default(),
             trusted: json::object::<Proxy>(br#"{"trusted": "10.0.0.0/8"}"#).unwrap().trusted,
             limits: Limits { keep_alive_requests: NonZeroU32::new(3).unwrap(), ..Limits::default() },
