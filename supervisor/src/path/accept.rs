@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use common::ipc::ClientAddr;
+use common::ipc::{ClientAddr, ConnectionId};
 use common::sys::listener::{Listener, Peer};
 use rustix::io::Errno;
 use rustix::net::sockopt;
@@ -121,16 +121,25 @@ fn caller(intake: &Intake, peer: Peer, listening: &Listening) -> (ClientAddr, bo
     (client, expects)
 }
 
+/// Registers a connection, unless its source is turned away.
+fn register(
+    intake: &Intake,
+    client: ClientAddr,
+    proxy_header: bool,
+    socket: OwnedFd,
+) -> Option<ConnectionId> {
+    let mut connections = intake.state.connections.borrow_mut();
+    let source = connections.arrives(&client, || user(&socket)).ok()?;
+    Some(connections.accept(client, source, proxy_header, socket))
+}
+
 /// The user of the client of a unix socket.
 fn user(socket: &OwnedFd) -> Option<u32> {
     sockopt::socket_peercred(socket).ok().map(|peer| peer.uid.as_raw())
 }
 
 async fn serve(intake: &Intake, client: ClientAddr, proxy_header: bool, socket: OwnedFd) {
-    let mut connections = intake.state.connections.borrow_mut();
-    let Ok(source) = connections.arrives(&client, || user(&socket)) else { return };
-    let id = connections.accept(client, source, proxy_header, socket);
-    drop(connections);
+    let Some(id) = register(intake, client, proxy_header, socket) else { return };
     if let Some(generation) = intake.generations.current() {
         generation.refresh_files().await;
     }

@@ -135,7 +135,7 @@ mod tests {
     }
 
     fn pattern<T: serde::de::DeserializeOwned>(text: &str) -> T {
-        serde_json::from_value(text.into()).unwrap()
+        T::deserialize(serde_json::Value::from(text)).unwrap()
     }
 
     #[test]

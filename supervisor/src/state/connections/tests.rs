@@ -473,7 +473,7 @@ fn a_use_outlives_an_upgrade_and_the_connector_and_ends_with_its_gateway() {
     connections.connector_starts(1);
     let snapshot = serde_json::to_string(&connections.snapshot(|_| Ok(0)).unwrap()).unwrap();
     let mut connections = Connections::default();
-    nothing(&connections.adopt(serde_json::from_str(&snapshot).unwrap(), |_| None));
+    nothing(&connections.adopt(json::object(snapshot.as_bytes()).unwrap(), |_| None));
     let two = handed_over(&mut connections);
     assert_eq!(connections.reserve(two, 1, "t", &lasting), USED_UP);
     nothing(&connections.gateway_gone(GATEWAY));

@@ -261,7 +261,7 @@ fn an_upgrade_keeps_penalties_and_counts_connections_anew() {
     }
     let text = serde_json::to_string(&sources.snapshot()).unwrap();
     let mut next = self::sources(|limits, _| limits.connections = number(1));
-    next.adopt(serde_json::from_str(&text).unwrap());
+    next.adopt(common::json::object(text.as_bytes()).unwrap());
     assert!(!arrives(&mut next, client(2), START));
     assert!(arrives(&mut next, client(1), START) && !arrives(&mut next, client(1), START));
     assert_eq!(next.counts().offences.get(&Offence::WrongPassword), Some(&12));
