@@ -101,12 +101,12 @@ impl Connector {
         }
     }
 
-    /// Receives the connector's next report of a violation. Only results of dials may precede it.
+    /// Receives the connector's next report of a violation. Only results of dials and clients' offences may precede it.
     async fn violation(&self) -> Violation {
         loop {
             match self.role.hear().await {
                 ConnectorToSupervisor::Violation(violation) => return violation,
-                ConnectorToSupervisor::Dialled(_) => {}
+                ConnectorToSupervisor::Dialled(_) | ConnectorToSupervisor::Offenders(_) => {}
                 other => panic!("it says {other:?}"),
             }
         }
