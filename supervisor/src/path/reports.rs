@@ -64,7 +64,7 @@ impl Generation {
         let state = &self.scope.state;
         let program = self.program.as_deref();
         let mut todo = Todo::default();
-        let mut sessions_to_check = false;
+        let mut begun = Vec::new();
         for dialled in all {
             let client =
                 state.connections.borrow().client_of_generation(dialled.id, dialled.vouched, self.number);
@@ -103,18 +103,16 @@ impl Generation {
                 connections.limit(dialled.id, lifetime.saturating_add(closing));
                 state.limited.notify_one();
             }
-            if self.tokens.can_revoke() {
-                sessions_to_check = true;
-            }
+            begun.push(dialled.id);
         }
         state.leave(todo);
-        if sessions_to_check {
+        if self.tokens.can_revoke() && !begun.is_empty() {
             state.revocable.notify_one();
             // The files may have changed while the target was dialled.
             let generation = self.itself();
             spawn_local(async move {
                 if let Some(generation) = generation {
-                    generation.revoke().await;
+                    generation.revoke_among(&begun).await;
                 }
             });
         }

@@ -42,11 +42,16 @@ impl Generation {
 
     /// Ends the sessions that their tokens no longer allow.
     pub(super) async fn revoke(&self) {
-        if !self.tokens.can_revoke() {
-            return;
+        if self.tokens.can_revoke() {
+            let all = self.scope.state.connections.borrow().ids();
+            self.revoke_among(&all).await;
         }
+    }
+
+    /// Ends those of these connections that have a session which their tokens no longer allow.
+    pub(super) async fn revoke_among(&self, ids: &[ConnectionId]) {
         let state = &self.scope.state;
-        let revoked = state.connections.borrow().sessions_where(self.number, |token, session| {
+        let revoked = state.connections.borrow().sessions_where(self.number, ids, |token, session| {
             token.is_some_and(|token| !self.tokens.allows(token, session))
         });
         self.end_sessions(revoked).await;

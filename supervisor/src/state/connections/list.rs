@@ -77,13 +77,21 @@ impl Connections {
         self.entries.values().any(|one| one.state.is_session() && one.facts.generation == generation)
     }
 
-    /// The sessions of a generation for which `is_meant` holds, given the keyed hash of the token, with their gateways.
+    /// The numbers of all connections.
+    pub(crate) fn ids(&self) -> Vec<ConnectionId> {
+        self.entries.keys().copied().collect()
+    }
+
+    /// Those of the connections `ids` that are sessions of a generation for which `is_meant` holds, given the keyed hash
+    /// of the token, with their gateways.
     pub(crate) fn sessions_where(
         &self,
         generation: u32,
+        ids: &[ConnectionId],
         is_meant: impl Fn(Option<&str>, &Ongoing<'_>) -> bool,
     ) -> Vec<(GatewayId, ConnectionId)> {
-        let meant = self.entries.iter().filter_map(|(id, one)| {
+        let meant = ids.iter().filter_map(|id| {
+            let one = self.entries.get(id)?;
             let gateway = one.state.gateway().filter(|_| one.state.is_session())?;
             let opening = &one.facts.session.as_ref()?.opening;
             let session = Ongoing {
