@@ -14,7 +14,7 @@ pub struct Proxy {
     /// `"unix"` for all peers on unix sockets. By default nobody is believed.
     ///
     /// The address of a client is the right-most one in the chain of proxies that is not in these networks. Log, session
-    /// records, plugins and limits use it. `X-Forwarded-Host` and `X-Forwarded-Proto` of such a proxy count for `hosts`
+    /// records and plugins use it. `X-Forwarded-Host` and `X-Forwarded-Proto` of such a proxy count for `hosts`
     /// and `web.origins`. A proxy that is named here must set or extend the header, and not pass on one
     /// of its client's.
     #[cfg_attr(test, schemars(example = &"127.0.0.0/8"))]
