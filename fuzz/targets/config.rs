@@ -16,6 +16,10 @@ fuzz_target!(|text: &str| {
     match file::parse(text, path) {
         Ok(config) => {
             let Ok(printed) = print::print_config(&config) else { return };
+            // A source that may hold a secret is not printed, so that it can't be parsed again.
+            if printed.contains("#source-file") {
+                return;
+            }
             let again = file::parse(&printed, path).unwrap_or_else(|error| panic!("{error}\n{printed}"));
             assert_eq!(print::dump(&again).ok(), print::dump(&config).ok(), "{printed}");
         }
