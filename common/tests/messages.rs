@@ -6,6 +6,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
+use common::ipc::admission::ClientFacts;
 use common::ipc::directions::{DIRECTIONS, Direction};
 use common::ipc::table::{Field, Row};
 use common::ipc::wire::VERSION;
@@ -58,6 +59,9 @@ fn end_to_end_tests_know_all_tags() {
             writeln!(text, "    {constant} = {tag}").unwrap();
         }
     }
+    let none = postcard::to_allocvec(&ClientFacts::default()).unwrap();
+    assert!(none.iter().all(|byte| *byte == 0), "each fact that is absent is one byte: {none:?}");
+    write!(text, "\n\n# A `ClientFacts` that tells nothing.\nNO_FACTS = bytes({})\n", none.len()).unwrap();
     compare("tests/harness/messages.py", &text);
 }
 

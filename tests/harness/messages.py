@@ -136,3 +136,7 @@ class SupervisorToEcho:
 
 class LogMessage:
     LINES = 1
+
+
+# A `ClientFacts` that tells nothing.
+NO_FACTS = bytes(7)

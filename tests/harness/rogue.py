@@ -15,7 +15,16 @@ import sys
 import termios
 import time
 
-from .messages import VERSION, Ack, GatewayToConnector, GatewayToSupervisor, LogMessage, SupervisorToGateway, WrapperToSupervisor
+from .messages import (
+    NO_FACTS,
+    VERSION,
+    Ack,
+    GatewayToConnector,
+    GatewayToSupervisor,
+    LogMessage,
+    SupervisorToGateway,
+    WrapperToSupervisor,
+)
 
 
 def message(tag, fields=b""):
@@ -27,8 +36,7 @@ READY = message(GatewayToSupervisor.READY, b"\x01\x01" + b"\x01\x01\x06" + bytes
 REPORT = message(GatewayToSupervisor.REPORT)
 COUNTS = message(GatewayToSupervisor.COUNTS)
 ADMIT = message(GatewayToConnector.ADMIT)
-# Facts about a client (`ClientFacts`): none, or just an address that a proxy is said to have told.
-NOTHING_SHOWN = bytes(6)
+# An address that a proxy is said to have told, in place of the first of `NO_FACTS`.
 SOMEBODY = b"\x01\x00" + bytes([192, 0, 2, 7]) + b"\x00"
 STATS = message(GatewayToSupervisor.STATS)
 
@@ -75,7 +83,7 @@ class Ends:
     def take_target(self):
         """Obtains a target for the client. The connector reports it to the supervisor some milliseconds later."""
         self.next_client()
-        self.connector.send(ADMIT + self.ticket + NOTHING_SHOWN)
+        self.connector.send(ADMIT + self.ticket + NO_FACTS)
         _, fds, _, _ = socket.recv_fds(self.connector, 1 << 14, 1)
         self.target = fds[0]
 
@@ -108,12 +116,12 @@ class Ends:
 
 
 def forge(ends):
-    ends.connector.send(ADMIT + ends.ticket[:-1] + bytes([ends.ticket[-1] ^ 1]) + NOTHING_SHOWN)
+    ends.connector.send(ADMIT + ends.ticket[:-1] + bytes([ends.ticket[-1] ^ 1]) + NO_FACTS)
 
 
 def reuse(ends):
     for _ in range(2):
-        ends.connector.send(ADMIT + ends.ticket + NOTHING_SHOWN)
+        ends.connector.send(ADMIT + ends.ticket + NO_FACTS)
 
 
 def noise_for_the_connector(ends):
@@ -121,7 +129,7 @@ def noise_for_the_connector(ends):
 
 
 def descriptors_for_the_connector(ends):
-    socket.send_fds(ends.connector, [ADMIT + ends.ticket + NOTHING_SHOWN], [0, 1])
+    socket.send_fds(ends.connector, [ADMIT + ends.ticket + NO_FACTS], [0, 1])
 
 
 def noise(ends):
@@ -265,7 +273,7 @@ def lines(*some, dropped=0):
 
 
 def client_of_no_proxy(ends):
-    ends.connector.send(ADMIT + ends.ticket + SOMEBODY + NOTHING_SHOWN[1:])
+    ends.connector.send(ADMIT + ends.ticket + SOMEBODY + NO_FACTS[1:])
 
 
 def client_of_no_proxy_in_the_log(ends):
@@ -442,7 +450,7 @@ def ignore_the_lifetime(ends):
     """Obtains a target by a token, and keeps it."""
     ends.next_client()
     token = b"\x01" + bytes([len(TOKEN)]) + TOKEN.encode()
-    ends.connector.send(ADMIT + ends.ticket + b"\x00" + token + NOTHING_SHOWN[2:])
+    ends.connector.send(ADMIT + ends.ticket + b"\x00" + token + NO_FACTS[2:])
     _, ends.target, _, _ = socket.recv_fds(ends.connector, 1 << 14, 1)
     while True:
         ends.until(None)
