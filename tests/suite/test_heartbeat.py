@@ -46,7 +46,8 @@ def test_an_idle_client_is_pinged_about_every_interval(beating):
 
 def test_a_client_that_answers_stays(beating):
     with beating.websocket() as websocket:
-        answer_pings(websocket, 4)
+        # Ends between two pings.
+        answer_pings(websocket, 4.5)
         websocket.send_binary(b"still here")
         assert websocket.read_data(10) == b"still here"
 

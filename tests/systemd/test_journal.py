@@ -23,7 +23,8 @@ def test_a_session_has_one_opened_and_one_closed_record(instance, shared_directo
     authority = certificates.Authority(shared_directory / "journal")
     joined = authority.issue_joined()
     instance.machine.write("/etc/ssl/joined.pem", joined.read_text(), mode=0o600)
-    instance.configure('[tls]\ncertificate = "/etc/ssl/joined.pem"\n')
+    pages = '[web]\norigins = ["https://localhost"]\n'
+    instance.configure('[tls]\ncertificate = "/etc/ssl/joined.pem"\n' + pages)
     instance.enable()
     sock = authority.client().wrap_socket(instance.connect(), server_hostname="localhost")
     with WebSocket(sock) as websocket:
