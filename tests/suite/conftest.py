@@ -3,10 +3,12 @@
 import os
 import random
 
+import policies
 import pytest
 import web_root
 from differences import DIFFERENCES, PENDING, RACES
 from harness import gateway, http, targets
+from lookups import NamedTarget
 
 # Failures that the gateway's behaviour can cause. Any other exception is a
 # mistake in the case or the harness and fails the run even where a difference
@@ -171,3 +173,21 @@ def shared_secure(echo_target, certificate, tls_root):
 def secure(shared_secure):
     """A gateway with a web root and a certificate, whose key is in the same file."""
     return shared_secure.get()
+
+
+@pytest.fixture(scope="module")
+def here():
+    with NamedTarget(b"here") as target:
+        yield target
+
+
+@pytest.fixture(scope="module")
+def there():
+    with NamedTarget(b"away") as target:
+        yield target
+
+
+@pytest.fixture
+def table(directory):
+    """A file of `TokenTable`."""
+    return policies.TokenTable(directory)

@@ -5,6 +5,11 @@ import json
 from harness import gateway
 
 
+def to(target):
+    """The address of a target, as tokens name it."""
+    return f"127.0.0.1:{target.port}"
+
+
 class TokenTable:
     """A TOML file with a table for each token."""
 

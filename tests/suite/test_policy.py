@@ -8,32 +8,17 @@ import time
 import policies
 import pytest
 from harness import gateway, processes
-from lookups import NamedTarget, assert_refused, reached, status
+from lookups import assert_refused, reached, status
+from policies import to
 
 pytestmark = pytest.mark.ours_only("the original's tokens say where, and nothing else")
 
 FUTURE, PAST = "2099-01-01T00:00:00Z", "2001-01-01T00:00:00Z"
 
 
-@pytest.fixture(scope="module")
-def here():
-    with NamedTarget(b"here") as target:
-        yield target
-
-
-@pytest.fixture(scope="module")
-def there():
-    with NamedTarget(b"away") as target:
-        yield target
-
-
 @pytest.fixture(params=policies.SOURCES)
 def source(request, directory):
     return policies.SOURCES[request.param](directory)
-
-
-def to(target):
-    return f"127.0.0.1:{target.port}"
 
 
 def closed(sock):

@@ -6,31 +6,11 @@ import time
 import policies
 import pytest
 from harness import processes
-from lookups import NamedTarget, assert_refused, reached
+from lookups import assert_refused, reached
+from policies import to
 from test_uses import Counted, open_session
 
 pytestmark = pytest.mark.ours_only("the original's sessions outlive their tokens")
-
-
-@pytest.fixture(scope="module")
-def here():
-    with NamedTarget(b"here") as target:
-        yield target
-
-
-@pytest.fixture(scope="module")
-def there():
-    with NamedTarget(b"away") as target:
-        yield target
-
-
-@pytest.fixture
-def table(directory):
-    return policies.TokenTable(directory)
-
-
-def to(target):
-    return f"127.0.0.1:{target.port}"
 
 
 def expect_revoked(websocket, seconds=1.5):

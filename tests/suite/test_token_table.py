@@ -5,30 +5,10 @@ import hashlib
 import policies
 import pytest
 from harness import gateway, processes, rogue
-from lookups import NamedTarget, assert_refused, reached, start, status
+from lookups import assert_refused, reached, start, status
+from policies import to
 
 pytestmark = pytest.mark.ours_only("the original has no such plugin")
-
-
-@pytest.fixture(scope="module")
-def here():
-    with NamedTarget(b"here") as target:
-        yield target
-
-
-@pytest.fixture(scope="module")
-def there():
-    with NamedTarget(b"away") as target:
-        yield target
-
-
-@pytest.fixture
-def table(directory):
-    return policies.TokenTable(directory)
-
-
-def to(target):
-    return f"127.0.0.1:{target.port}"
 
 
 def test_a_token_may_be_written_as_its_hash(table, here):

@@ -10,26 +10,12 @@ import pytest
 from harness import gateway, processes
 from harness.client import WebSocket
 from harness.instance import Instance
-from lookups import NamedTarget, assert_refused, reached, status
+from lookups import assert_refused, reached, status
+from policies import to
 
 pytestmark = pytest.mark.ours_only("the original's tokens say where, and nothing else")
 
 CLIENTS = 100
-
-
-@pytest.fixture(scope="module")
-def here():
-    with NamedTarget(b"here") as target:
-        yield target
-
-
-@pytest.fixture
-def table(directory):
-    return policies.TokenTable(directory)
-
-
-def to(target):
-    return f"127.0.0.1:{target.port}"
 
 
 class Counted(Instance):
