@@ -37,10 +37,8 @@ pub(super) struct Facts {
     /// The other end.
     pub(super) client: ClientAddr,
     /// The other end is a proxy that the configuration of its generation trusts, and may vouch for clients.
-    #[serde(default)]
     pub(super) is_proxy: bool,
     /// The listener expects a header of the PROXY protocol from trusted peers.
-    #[serde(default)]
     pub(super) proxy_header: bool,
     /// The source that the connection counts for, unless no limit applies to it.
     pub(super) source: Option<Source>,
@@ -55,10 +53,9 @@ pub(super) struct Facts {
     /// Whether the session has a file for its recording.
     pub(super) is_recorded: bool,
     /// Process id of the connector that was given a target for the connection to which only root may connect.
-    #[serde(default)]
     pub(super) socket_for: Option<i32>,
     /// The use of a token that the connector has reserved.
-    pub(super) held: Option<Use>,
+    pub(super) held: Option<Box<Use>>,
     /// The client's request, if the gateway has reported it.
     pub(super) request: Option<Box<Request>>,
     pub(super) session: Option<Box<Session>>,

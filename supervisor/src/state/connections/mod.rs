@@ -307,7 +307,7 @@ impl Connections {
         }
         let today = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         Some(match self.uses.reserve(token, limits, now, today) {
-            Ok(held) => entry.facts.held.insert(held).granted(now),
+            Ok(held) => entry.facts.held.insert(Box::new(held)).granted(now),
             Err(refused) => refused,
         })
     }
@@ -317,7 +317,7 @@ impl Connections {
         let entry = self.entries.get_mut(&id);
         let entry = entry.filter(|one| one.facts.generation == generation && !one.state.is_session());
         if let Some(held) = entry.and_then(|entry| entry.facts.held.take()) {
-            self.uses.release(held);
+            self.uses.release(*held);
         }
     }
 
@@ -506,9 +506,9 @@ impl Connections {
         if effects.offer || after == State::Over {
             match entry.facts.held.take() {
                 Some(held) if effects.close => {
-                    self.uses.ended(held, entry.facts.summary.as_deref(), clock::now());
+                    self.uses.ended(*held, entry.facts.summary.as_deref(), clock::now());
                 }
-                Some(held) => self.uses.release(held),
+                Some(held) => self.uses.release(*held),
                 None => {}
             }
         }
