@@ -39,6 +39,9 @@ const CLIENT_CERTIFICATE: u8 = 0x06;
 /// Maximum length of a common name, in bytes; X.509 allows 64 characters.
 const MAX_COMMON_NAME: usize = 256;
 
+/// Maximum length of the name of a TLS version, in bytes, such as `TLSv1.3`.
+const MAX_TLS_VERSION: usize = 16;
+
 /// What a target is told of a client.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Subject<'a> {
@@ -98,7 +101,8 @@ impl Subject<'_> {
             rest.extend(listener.port().to_be_bytes());
             kind = if client.is_ipv4() { PROXY_IPV4 } else { PROXY_IPV6 };
         }
-        if let Some(version) = self.tls {
+        // The gateway's word, which must not exceed what the lengths can tell.
+        if let Some(version) = self.tls.filter(|version| version.len() <= MAX_TLS_VERSION) {
             let common_name = self.common_name.filter(|name| name.len() <= MAX_COMMON_NAME);
             let certificate = if self.common_name.is_some() { CLIENT_CERTIFICATE } else { 0 };
             // 0 means that the client has a certificate that was verified.
