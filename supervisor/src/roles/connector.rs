@@ -261,7 +261,7 @@ impl Spec for ConnectorSpec {
                     Fault::Violation(format!("a reservation for connection {id}, which it can't make"))
                 })?;
                 let peer = peer.clone();
-                // The end of one that can't be told is seen by its keeper.
+                // If the answer can't be sent, the keeper of the connector notices its end.
                 spawn_local(async move {
                     _ = peer.channel.send(&SupervisorToConnector::Reserved { id, answer }).await;
                 });

@@ -8,6 +8,7 @@ mod overtime;
 mod progress;
 mod recently_ended;
 mod register;
+mod reservations;
 #[cfg(test)]
 mod search;
 mod shares;
@@ -21,11 +22,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use common::ipc::gateway::{Count, Ended, SessionSummary};
 use common::ipc::request::Request;
-use common::ipc::uses::{Reservation, UseLimits};
 use common::ipc::{ClientAddr, ConnectionId, GatewayId};
 use common::networks::Networks;
 use common::ticket::SpentBefore;
@@ -284,41 +284,6 @@ impl Connections {
             return Todo::default();
         }
         self.apply(id, Event::Dialled, Details { opening: Some(opening), ..Details::default() })
-    }
-
-    /// The connector of `generation` reserves a use of a token for a connection. Returns the answer, which is the same if
-    /// it asks again; `None` if it can't ask this.
-    pub(crate) fn reserve(
-        &mut self,
-        id: ConnectionId,
-        generation: u32,
-        token: &str,
-        limits: &UseLimits,
-    ) -> Option<Reservation> {
-        let now = clock::now();
-        let entry = match self.entries.get_mut(&id) {
-            None if id.0 > self.last => return None,
-            Some(entry) if entry.facts.generation != generation => return None,
-            Some(entry) if entry.state.may_have_target() => entry,
-            _ => return Some(Reservation::Over),
-        };
-        if let Some(held) = &entry.facts.held {
-            return (held.token == token).then(|| held.granted(now));
-        }
-        let today = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        Some(match self.uses.reserve(token, limits, now, today) {
-            Ok(held) => entry.facts.held.insert(Box::new(held)).granted(now),
-            Err(refused) => refused,
-        })
-    }
-
-    /// The connector of `generation` gives the reservation of a connection back.
-    pub(crate) fn release(&mut self, id: ConnectionId, generation: u32) {
-        let entry = self.entries.get_mut(&id);
-        let entry = entry.filter(|one| one.facts.generation == generation && !one.state.is_session());
-        if let Some(held) = entry.and_then(|entry| entry.facts.held.take()) {
-            self.uses.release(*held);
-        }
     }
 
     /// The session of a connection must end within `time`. Does nothing if there is no session.

@@ -1,4 +1,5 @@
-//! Sessions that must end by a certain time. Their gateways end them; a gateway that does not is in wrong hands.
+//! Sessions that must end by a certain time. Their gateways end them; a gateway that does not may have been taken over by
+//! a client.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -6,6 +6,7 @@ use common::config::{Penalties, Proxy};
 use common::ipc::connector::Offender;
 use common::ipc::gateway::{ClosedBy, Count, Frames};
 use common::ipc::offence::Offence;
+use common::ipc::uses::{Reservation, UseLimits};
 use common::json;
 
 use super::*;
