@@ -51,6 +51,32 @@ fn option_of(table: &Table, key: &Key) -> Option<String> {
     option.and_then(|arg| Some(format!("`--{}`", arg.get_long()?)))
 }
 
+/// The version of the sources.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The first release.
+const FIRST: &str = "0.1.0";
+
+/// The version that introduced a key or an option, and the rest of its doc comment.
+///
+/// What is newer than the first release says so: its doc comment ends with a paragraph such as "Since 0.2.0." That paragraph
+/// may be missing only from what `page`, as it is committed, already lists, and from everything while `current` is the
+/// first release.
+fn since<'a>(name: &str, doc: &'a str, page: &str, current: &str) -> (&'a str, &'a str) {
+    let declared = doc.rsplit_once("\n\n").and_then(|(text, last)| {
+        let version = last.trim().strip_prefix("Since ")?;
+        Some((version.trim_end_matches('.'), text))
+    });
+    declared.unwrap_or_else(|| {
+        let is_listed = || page.contains(&format!("\n### `{name}`\n\nSince {FIRST}."));
+        assert!(
+            current == FIRST || is_listed(),
+            "`{name}` is newer than {FIRST}: end its doc comment with the paragraph \"Since {current}.\""
+        );
+        (FIRST, doc)
+    })
+}
+
 /// Kind, default, option and example of a key.
 fn facts(table: &Table, key: &Key) -> String {
     let toml = |value| format!("`{}`", toml::Value::try_from(value).unwrap());
@@ -68,7 +94,23 @@ fn facts(table: &Table, key: &Key) -> String {
 }
 
 #[test]
+fn a_key_newer_than_the_first_release_must_say_since_when() {
+    let page = "\n### `listen`\n\nSince 0.1.0. Kind: address.\n\nWhere.\n\n### `fresh`\n\nSince 0.2.0. Kind: flag.\n";
+    assert_eq!(since("listen", "Where.\n\nMore.", page, "0.2.0"), ("0.1.0", "Where.\n\nMore."));
+    assert_eq!(since("fresh", "What.\n\nSince 0.2.0.", page, "0.3.0"), ("0.2.0", "What."));
+    assert_eq!(since("first", "What.", "", "0.1.0"), ("0.1.0", "What."));
+    for name in ["unlisted", "fresh"] {
+        std::panic::catch_unwind(|| since(name, "What.", page, "0.2.0")).unwrap_err();
+    }
+}
+
+#[test]
 fn the_page_of_keys_is_generated() {
+    document("reference/keys.md", keys);
+}
+
+/// The page of keys; `page` is the one that is committed.
+fn keys(page: &str) -> String {
     let mut text = format!("# Keys\n\n{NOTE}\n\n{KEYS_HEAD}");
     for table in tables() {
         if table.name.is_empty() {
@@ -78,15 +120,22 @@ fn the_page_of_keys_is_generated() {
         }
         for key in &table.keys {
             let dot = if table.name.is_empty() { "" } else { "." };
-            text += &format!("\n### `{}{dot}{}`\n\n{}.\n", table.name, key.name, facts(&table, key));
-            text += &paragraphs(key.help());
+            let name = format!("{}{dot}{}", table.name, key.name);
+            let (since, help) = since(&name, key.help(), page, VERSION);
+            text += &format!("\n### `{name}`\n\nSince {since}. {}.\n", facts(&table, key));
+            text += &paragraphs(help);
         }
     }
-    document("reference/keys.md", |_| text);
+    text
 }
 
 #[test]
 fn the_page_of_options_is_generated() {
+    document("reference/options.md", options);
+}
+
+/// The page of options; `page` is the one that is committed.
+fn options(page: &str) -> String {
     let mut definition = cli::Options::command();
     definition.build();
     let usage = definition.render_usage().to_string();
@@ -101,10 +150,11 @@ fn the_page_of_options_is_generated() {
                 Some([name]) if arg.get_action().takes_values() => format!(" {name}"),
                 _ => String::new(),
             };
-            text += &format!("\n### `{short}--{}{value}`\n", arg.get_long().unwrap());
-            text += &paragraphs(&arg.get_long_help().or(arg.get_help()).unwrap().to_string());
+            let name = format!("{short}--{}{value}", arg.get_long().unwrap());
+            let help = arg.get_long_help().or(arg.get_help()).unwrap().to_string();
+            let (since, help) = since(&name, &help, page, VERSION);
+            text += &format!("\n### `{name}`\n\nSince {since}.\n{}", paragraphs(help));
         }
     }
-    text += "\n[Exit statuses, signals and environment](process.md) have a page of their own.\n";
-    document("reference/options.md", |_| text);
+    text + "\n[Exit statuses, signals and environment](process.md) have a page of their own.\n"
 }
