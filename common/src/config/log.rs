@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::option::OptionError;
 use super::path::{FilePath, resolve, utf8};
-use super::value::{Rejected, Value, quoted, text_value};
+use super::value::{Rejected, Value, quoted, text_value, words};
 
 /// Destinations of log lines, in addition to standard error or the journal.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Deserialize, Serialize, clap::Args)]
@@ -18,6 +18,13 @@ use super::value::{Rejected, Value, quoted, text_value};
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 #[command(next_help_heading = "Log")]
 pub struct Log {
+    /// Format of log lines.
+    ///
+    /// `"text"` prints the original's lines on standard error. `"json"` prints an object for each line on standard
+    /// output, with the fields that the journal has, as collectors of container logs expect it. The format is also
+    /// that of `file`. The journal, where standard error is connected to it, has its own format.
+    #[arg(skip)]
+    pub format: LogFormat,
     /// Append log lines to a file as well. SIGUSR1 reopens it.
     #[arg(id = "log.file", long = "log-file", value_name = "FILE")]
     #[cfg_attr(test, schemars(example = &"/var/log/websockify.log"))]
@@ -36,6 +43,17 @@ pub struct Log {
     /// Marks are dropped if standard output is not read.
     #[arg(id = "log.traffic", long = "traffic", hide_short_help = true)]
     pub traffic: bool,
+}
+
+words! {
+    /// Format of log lines.
+    pub enum LogFormat {
+        /// The original's lines.
+        #[default]
+        Text = "text",
+        /// A JSON object on each line.
+        Json = "json",
+    }
 }
 
 /// Address of a syslog server.

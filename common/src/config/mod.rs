@@ -39,7 +39,7 @@ mod wrap;
 
 pub use ciphers::{Ciphers, SuiteNumber};
 pub use listen::Listener;
-pub use log::{Log, SyslogServer};
+pub use log::{Log, LogFormat, SyslogServer};
 pub use option::OptionError;
 pub use path::FilePath;
 pub use per_source::{Penalties, PerSource};

@@ -3,6 +3,7 @@
 use crate::addr::TargetAddr;
 
 use super::auth::AuthPlugin;
+use super::log::LogFormat;
 use super::per_source::{Penalties, PerSource};
 use super::timeouts::Limits;
 use super::tls::Tls;
@@ -43,6 +44,10 @@ pub(super) fn conflict(config: &Config) -> Option<Conflict> {
     if *inetd && !listen.is_empty() {
         let help = "with inetd the listening socket is standard input; leave one of the two out";
         return at("listen", "`listen` can't be used with `inetd`", help);
+    }
+    if log.traffic && log.format == LogFormat::Json {
+        let help = "leave one of the two out: both write to standard output";
+        return at("log.traffic", "`traffic` can't be used with the format \"json\"", help);
     }
     if listen.iter().any(|listener| listener.proxy_protocol) && config.proxy.trusted.is_empty() {
         let help = "add a table [proxy] with the networks of the proxies: trusted = \"10.1.0.0/16\"";

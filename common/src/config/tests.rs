@@ -159,10 +159,17 @@ fn variations() -> Vec<Config> {
         (Some("/var/log/x".into()), Some(udp), true),
     ] {
         let file: Option<PathBuf> = file;
-        let log = Log { file: file.map(Into::into), syslog: server, legacy_syslog: legacy, traffic: false };
+        let log = Log {
+            file: file.map(Into::into),
+            syslog: server,
+            legacy_syslog: legacy,
+            traffic: false,
+            ..Log::default()
+        };
         add(Config { log, ..minimal() });
     }
     add(Config { log: Log { traffic: true, ..Log::default() }, ..minimal() });
+    add(Config { log: Log { format: LogFormat::Json, ..Log::default() }, ..minimal() });
     for origins in
         [&["*"][..], &["null", "https://[::1]:8443", "https://*.a.example", "chrome-extension://x"]]
     {

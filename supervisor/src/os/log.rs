@@ -1,8 +1,9 @@
-//! The log: the original's lines on standard error, or the journal; and in addition a file and a syslog
-//! server, if configured.
+//! The log: the original's lines on standard error, JSON on standard output, or the journal; and in addition a file and
+//! a syslog server, if configured.
 
 mod file;
 mod journal;
+mod json;
 mod lines;
 pub(crate) mod message_id;
 mod queue;
@@ -18,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use common::config::Config;
+use common::config::{Config, LogFormat};
 use common::fault;
 use common::log::is_ours;
 use tokio::signal::unix::{SignalKind, signal};
@@ -31,6 +32,7 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
 use journal::Journal;
+use json::Json;
 use lines::Lines;
 use syslog::{Facility, Syslog};
 
@@ -40,7 +42,7 @@ pub(crate) const JOURNAL_ONLY: &str = "websockify::opened";
 /// Whether debug lines are enabled.
 static VERBOSE: AtomicBool = AtomicBool::new(false);
 
-/// Whether the log is the journal, which stores the fields of an event beside its text.
+/// Whether the log stores the fields of an event beside its text, as the journal and JSON do.
 static KEEPS_FIELDS: AtomicBool = AtomicBool::new(false);
 
 /// Time limit for writing the last lines at the end.
@@ -51,6 +53,8 @@ const LAST: Duration = Duration::from_millis(500);
 pub(crate) struct Log {
     journal: Option<Journal>,
     stderr: Option<Arc<Lines>>,
+    /// Standard output, for JSON.
+    stdout: Option<Arc<Lines>>,
     file: Option<(PathBuf, Arc<Lines>)>,
     syslog: Option<Arc<Syslog>>,
     /// Standard output, for the marks of `--traffic`.
@@ -76,12 +80,13 @@ static LOG: OnceLock<Log> = OnceLock::new();
 
 /// Number of entries that each destination has dropped because it was too slow.
 pub(crate) fn dropped() -> Vec<(&'static str, u64)> {
-    let Some(Log { journal, stderr, file, syslog, .. }) = LOG.get() else { return Vec::new() };
+    let Some(Log { journal, stderr, stdout, file, syslog, .. }) = LOG.get() else { return Vec::new() };
     let journal = journal.as_ref().map(|journal| ("journal", journal.dropped()));
     let stderr = stderr.as_ref().map(|lines| ("stderr", lines.dropped()));
+    let stdout = stdout.as_ref().map(|lines| ("stdout", lines.dropped()));
     let file = file.as_ref().map(|(_, lines)| ("file", lines.dropped()));
     let syslog = syslog.as_ref().map(|syslog| ("syslog", syslog.dropped()));
-    [journal, stderr, file, syslog].into_iter().flatten().collect()
+    [journal, stderr, stdout, file, syslog].into_iter().flatten().collect()
 }
 
 /// Writes the pending lines, up to a time limit.
@@ -110,30 +115,43 @@ impl Log {
         };
         let for_humans = move |metadata: &Metadata<'_>| ours(metadata) && metadata.target() != JOURNAL_ONLY;
         let journal = if is_journal(&stderr) { Journal::start(&config.name)? } else { None };
-        let stderr = match journal {
-            Some(_) => None,
-            None => Some(Lines::to(stderr)?),
+        let is_json = config.log.format == LogFormat::Json;
+        let dropped = if is_json { json::dropped } else { lines::dropped };
+        // In the background there is no standard output.
+        let stdout = || if in_background { None } else { Some(io::stdout().as_fd().try_clone_to_owned()) };
+        let to_stdout = if is_json && journal.is_none() { stdout().transpose()? } else { None };
+        let stderr = match (&journal, &to_stdout) {
+            (None, None) => Some(Lines::to(stderr, dropped)?),
+            _ => None,
         };
         let mut others = None;
         let file = config.log.file.as_ref().map(|path| -> Result<_, LogError> {
             let opened = file::open(path)?;
             others = opened.writers;
-            Ok((path.to_path_buf(), Lines::to(opened.file)?))
+            Ok((path.to_path_buf(), Lines::to(opened.file, dropped)?))
         });
         let syslog =
             config.log.syslog.as_ref().map(|server| Syslog::new(server, config.log.legacy_syslog, facility));
-        // In the background there is no standard output.
-        let marks = match (config.log.traffic, in_background) {
-            (true, false) => Some(Lines::to(io::stdout().as_fd().try_clone_to_owned()?)?),
-            _ => None,
+        let for_marks = if config.log.traffic { stdout().transpose()? } else { None };
+        let log = Self {
+            journal,
+            stderr,
+            stdout: to_stdout.map(|stream| Lines::to(stream, dropped)).transpose()?,
+            file: file.transpose()?,
+            syslog: syslog.transpose()?,
+            marks: for_marks.map(|stream| Lines::to(stream, lines::dropped)).transpose()?,
         };
-        let log = Self { journal, stderr, file: file.transpose()?, syslog: syslog.transpose()?, marks };
-        KEEPS_FIELDS.store(log.journal.is_some(), Ordering::Relaxed);
+        KEEPS_FIELDS.store(is_json || log.journal.is_some(), Ordering::Relaxed);
         let journal = log.journal.clone().map(|journal| journal.with_filter(filter_fn(ours)));
         let traffic = filter_fn(|metadata| metadata.target() == traffic::TARGET);
         let marks = log.marks.clone().map(|lines| traffic::Marks(lines).with_filter(traffic));
-        let plain = Plain(log.clone()).with_filter(filter_fn(for_humans));
-        tracing_subscriber::registry().with(journal).with(plain).with(marks).init();
+        let streams = || log.streams().cloned().collect();
+        let plain =
+            Plain { streams: if is_json { Vec::new() } else { streams() }, syslog: log.syslog.clone() };
+        let plain = plain.with_filter(filter_fn(for_humans));
+        let instance = config.name.clone();
+        let json = is_json.then(|| Json { streams: streams(), instance }.with_filter(filter_fn(ours)));
+        tracing_subscriber::registry().with(journal).with(plain).with(json).with(marks).init();
         let _ = LOG.set(log.clone());
         if let (Some(others), Some((path, _))) = (others, &log.file) {
             tracing::warn!(
@@ -193,7 +211,7 @@ impl Log {
     }
 
     fn streams(&self) -> impl Iterator<Item = &Arc<Lines>> {
-        self.stderr.iter().chain(self.file.iter().map(|(_, lines)| lines))
+        self.stderr.iter().chain(&self.stdout).chain(self.file.iter().map(|(_, lines)| lines))
     }
 }
 
@@ -226,7 +244,10 @@ pub(crate) fn show_marks(marks: &str) {
 }
 
 /// The original's format: the bare text, or `CLIENT - - [TIME] text` for lines about a client, in local time.
-struct Plain(Log);
+struct Plain {
+    streams: Vec<Arc<Lines>>,
+    syslog: Option<Arc<Syslog>>,
+}
 
 impl<S: Subscriber> Layer<S> for Plain {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
@@ -240,11 +261,11 @@ impl<S: Subscriber> Layer<S> for Plain {
             }
             None => text,
         };
-        if let Some(syslog) = &self.0.syslog {
+        if let Some(syslog) = &self.syslog {
             syslog.push(*event.metadata().level(), &line);
         }
         line.push('\n');
-        for lines in self.0.streams() {
+        for lines in &self.streams {
             lines.push(&line);
         }
     }

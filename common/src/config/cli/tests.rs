@@ -129,7 +129,10 @@ fn every_option_reaches_the_configuration() {
     let log = self::config("1 a:1 --log l --syslog localhost:514 --legacy").log;
     let server = SyslogServer::Udp { host: "localhost".to_owned(), port: 514 };
     let file = Some(absolute("l").into());
-    assert_eq!(log, Log { file, syslog: Some(server), legacy_syslog: true, traffic: false });
+    assert_eq!(
+        log,
+        Log { file, syslog: Some(server), legacy_syslog: true, traffic: false, ..Log::default() }
+    );
     let traffic = self::config("1 a:1 --traffic --record rec");
     assert!(traffic.log.traffic);
     assert_eq!(traffic.record, Some(absolute("rec").into()));

@@ -88,7 +88,7 @@ fn every_key_is_accepted() {
     assert_eq!(config.limits, Limits { connections: std::num::NonZeroU32::new(5), ..Limits::default() });
     let syslog = Some(SyslogServer::Unix("/dev/log".into()));
     let file = Some("/etc/websockify/vnc.log".into());
-    assert_eq!(config.log, Log { file, syslog, legacy_syslog: true, traffic: true });
+    assert_eq!(config.log, Log { file, syslog, legacy_syslog: true, traffic: true, ..Log::default() });
     assert_eq!(config.record.as_deref(), Some(Path::new("/etc/websockify/recordings/vnc")));
 }
 

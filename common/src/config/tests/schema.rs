@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::super::auth::{Auth, AuthTable};
 use super::super::duration::{WithUnit, WithUnitOrOff};
+use super::super::log::LogFormat;
 use super::super::per_source::{Penalties, PerSource};
 use super::super::site::{HostPattern, OriginPattern};
 use super::super::switch::TrueOrTable;
@@ -69,6 +70,7 @@ schema! {
     ProxyProtocol, "proxy-protocol", {"enum": ProxyProtocol::WORDS};
     TextMessages, "text-messages", {"enum": TextMessages::WORDS};
     TokenRefusal, "refusal", {"enum": TokenRefusal::WORDS};
+    LogFormat, "format", {"enum": LogFormat::WORDS};
     WrapMode, "wrap-mode", {"enum": WrapMode::WORDS};
     ProxyHeader, "proxy-header", {"enum": ProxyHeader::WORDS};
     Networks, "networks", {"anyOf": [

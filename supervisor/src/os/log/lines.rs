@@ -28,9 +28,9 @@ enum Entry {
 }
 
 impl Lines {
-    /// Writes to `stream`.
-    pub(super) fn to(mut stream: OwnedFd) -> io::Result<Arc<Self>> {
-        let queue = Queue::start(move |queue, batch| write(queue, &mut stream, batch))?;
+    /// Writes to `stream`. `tell_dropped` formats the line that says how many were dropped.
+    pub(super) fn to(mut stream: OwnedFd, tell_dropped: fn(u64) -> String) -> io::Result<Arc<Self>> {
+        let queue = Queue::start(move |queue, batch| write(queue, &mut stream, batch, tell_dropped))?;
         Ok(Arc::new(Self(queue)))
     }
 
@@ -60,8 +60,18 @@ impl Lines {
     }
 }
 
+/// The line that says how many lines were dropped, as text.
+pub(super) fn dropped(count: u64) -> String {
+    format!("{count} log lines were dropped\n")
+}
+
 /// Writes lines. Blocks while the stream is not read.
-fn write(queue: &Queue<Entry>, stream: &mut OwnedFd, Batch { entries, dropped }: Batch<Entry>) {
+fn write(
+    queue: &Queue<Entry>,
+    stream: &mut OwnedFd,
+    Batch { entries, dropped }: Batch<Entry>,
+    tell_dropped: fn(u64) -> String,
+) {
     let mut text = String::new();
     for entry in entries {
         if let Entry::Text(line) = entry {
@@ -79,7 +89,7 @@ fn write(queue: &Queue<Entry>, stream: &mut OwnedFd, Batch { entries, dropped }:
         }
     }
     if dropped > 0 {
-        text.push_str(&format!("{dropped} log lines were dropped\n"));
+        text.push_str(&tell_dropped(dropped));
     }
     write_all(queue, stream, &text);
 }
@@ -115,15 +125,15 @@ mod tests {
     #[test]
     fn lines_for_a_stream_that_is_not_read_are_dropped_and_counted() {
         let (reader, writer) = UnixStream::pair().unwrap();
-        let lines = Lines::to(writer.into()).unwrap();
+        let lines = Lines::to(writer.into(), dropped).unwrap();
         let line = format!("{}\n", "x".repeat(1023));
         // More than fits into the socket and the queue.
         let all = 8 * MAX_WAITING / 1024;
         for _ in 0..all {
             lines.push(&line);
         }
-        let dropped = lines.dropped();
-        assert!(dropped > 0);
+        let lost = lines.dropped();
+        assert!(lost > 0);
         let read = std::thread::spawn(move || {
             let mut text = String::new();
             (&reader).read_to_string(&mut text).unwrap();
@@ -133,17 +143,18 @@ mod tests {
         lines.push("last\n");
         lines.redirect(File::options().write(true).open("/dev/null").unwrap().into());
         let text = read.join().unwrap();
-        assert_eq!(text.matches('x').count() as u64, 1023 * (all as u64 - dropped));
+        assert_eq!(text.matches('x').count() as u64, 1023 * (all as u64 - lost));
         // The thread may have reported some while further lines were dropped.
         let counts = text.lines().filter_map(|line| line.strip_suffix(" log lines were dropped"));
         let told: u64 = counts.map(|count| count.parse::<u64>().unwrap()).sum();
-        assert_eq!(told, dropped);
+        assert_eq!(told, lost);
         assert!(text.ends_with(" log lines were dropped\nlast\n"), "{}", &text[text.len() - 99..]);
     }
 
     #[test]
     fn lines_that_can_not_be_written_are_counted() {
-        let lines = Lines::to(File::options().write(true).open("/dev/full").unwrap().into()).unwrap();
+        let lines =
+            Lines::to(File::options().write(true).open("/dev/full").unwrap().into(), dropped).unwrap();
         lines.push("one\n");
         lines.push("two\n");
         lines.drain(Instant::now() + Duration::from_secs(10));
