@@ -49,6 +49,9 @@ pub(crate) fn settings(
     }
     if let Some(metrics) = &config.metrics {
         say(format!("  - Metrics at {}", metrics.listen));
+        if let Some(address) = &metrics.agent_check {
+            say(format!("  - Agent check at {address}"));
+        }
     }
     if in_background {
         say("  - Backgrounding (daemon)".into());

@@ -111,6 +111,7 @@ class SupervisorToExporter:
     LISTENER = 2
     PAGE = 3
     PING = 4
+    RETIRE = 5
 
 
 class ExporterToSupervisor:

@@ -178,7 +178,8 @@ def test_metrics_have_a_listener_that_serves_nothing_else(instance, port):
     assert get(port, "/")[0] == get(port, "/websockify")[0] == 404
     assert get(port, method="POST")[0] == 405
     assert get(port, method="HEAD")[::2] == (200, "")
-    assert get(port, "/health") == (200, "text/plain; charset=utf-8", "ok\n")
+    for page in ("/health", "/ready", "/alive"):
+        assert get(port, page) == (200, "text/plain; charset=utf-8", "ok\n")
 
 
 def test_health_shows_that_no_client_is_accepted(instance, port):
@@ -186,7 +187,9 @@ def test_health_shows_that_no_client_is_accepted(instance, port):
         websocket.expect_echo()
         instance.wait_sessions(1)
         instance.ctl("drain", "vnc")
-        assert get(port, "/health")[::2] == (503, "no more clients are accepted\n")
+        for page in ("/health", "/ready"):
+            assert get(port, page)[::2] == (503, "no more clients are accepted\n")
+        assert get(port, "/alive")[0] == 200
 
 
 def test_a_unix_socket_serves_as_well_and_is_removed_with_the_service(echo_target, directory):

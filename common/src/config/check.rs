@@ -19,7 +19,7 @@ use super::path::read_bytes;
 use super::site::OriginPattern;
 use super::tls::{DEFAULT_CERTIFICATE, Tls};
 use super::token::TokenPlugin;
-use super::top::{Config, Target};
+use super::top::{Config, Metrics, Target};
 use crate::addr::{ListenAddr, TargetAddr};
 use crate::htpasswd::{MAX_FILE_BYTES, Users};
 use crate::user::{self, Account};
@@ -69,8 +69,8 @@ impl Config {
     pub fn check(&self) -> Vec<Problem> {
         let mut found = Problems(Vec::new());
         found.listeners(&self.listen);
-        if let Some(metrics) = &self.metrics {
-            found.metrics(&metrics.listen, &self.listen);
+        for (key, _, address) in self.metrics.iter().flat_map(Metrics::listeners) {
+            found.of_exporter(key, address, &self.listen);
         }
         match self.target() {
             Target::Static(TargetAddr::Unix(path)) => found.socket_path("target", path),
@@ -151,18 +151,19 @@ impl Problems {
         }
     }
 
-    fn metrics(&mut self, metrics: &ListenAddr, listeners: &[Listener]) {
-        if listeners.iter().any(|listener| listener.address == *metrics) && !is_any_port(metrics) {
+    /// Checks a listener of the exporter.
+    fn of_exporter(&mut self, key: &'static str, address: &ListenAddr, listeners: &[Listener]) {
+        if listeners.iter().any(|listener| listener.address == *address) && !is_any_port(address) {
             self.add(
                 Severity::Error,
-                "metrics.listen",
-                format!("{metrics} is a listener of clients"),
-                "give metrics a port of their own, such as \"127.0.0.1:9100\"",
+                key,
+                format!("{address} is a listener of clients"),
+                "give it a port of its own, such as \"127.0.0.1:9100\"",
             );
         }
-        if let ListenAddr::Unix(path) = metrics {
-            self.socket_path("metrics.listen", path);
-            self.parent("metrics.listen", path, "the socket");
+        if let ListenAddr::Unix(path) = address {
+            self.socket_path(key, path);
+            self.parent(key, path, "the socket");
         }
     }
 

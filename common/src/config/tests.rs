@@ -180,7 +180,8 @@ fn variations() -> Vec<Config> {
     add(Config { hosts: hosts.to_vec(), ..minimal() });
     add(Config { record: Some(odd().into()), ..minimal() });
     for listen in [tcp("", 9100), tcp("::1", 9100), ListenAddr::Unix(odd())] {
-        add(Config { metrics: Some(Metrics { listen }), ..minimal() });
+        let agent_check = Some(listen.clone());
+        add(Config { metrics: Some(Metrics { listen, agent_check }), ..minimal() });
     }
     let name = Some(Name::from("vnc.example"));
     add(Config {

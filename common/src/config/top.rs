@@ -23,6 +23,7 @@ use super::value::{Name, OneOrMany, Rejected, Value, quoted, text_value, words};
 use super::web::Web;
 use super::wrap::Wrap;
 use crate::addr::{ListenAddr, TargetAddr};
+use crate::ipc::exporter::Protocol;
 
 /// Maximum number of gateway processes. More than there are processors never pays.
 pub const MAX_WORKERS: u16 = 1024;
@@ -323,8 +324,8 @@ pub struct Lifetime {
 /// Metrics in the OpenMetrics text format, for Prometheus and compatible collectors: GET `/metrics` over
 /// HTTP.
 ///
-/// `/health` responds with 200 while clients can be served, else with 503 and the reason. There is no
-/// authentication: use an address that only monitoring can reach.
+/// `/ready` and `/health` respond with 200 while clients can be served, else with 503 and the reason. `/alive` responds
+/// with 200 as long as the service answers. There is no authentication: use an address that only monitoring can reach.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -334,6 +335,21 @@ pub struct Metrics {
     /// This must not be a listener of clients. A unix socket has the permissions of `listen-mode`.
     #[cfg_attr(test, schemars(example = &"127.0.0.1:9100"))]
     pub listen: ListenAddr,
+    /// Where to answer HAProxy's agent checks, such as `"10.1.0.5:9101"`.
+    ///
+    /// The answer is `up` and the share of connections that are free, as the server's weight; `drain` when no more
+    /// clients are accepted; or `down` and the reason. No request is read, and there is no authentication.
+    #[cfg_attr(test, schemars(example = &"10.1.0.5:9101"))]
+    pub agent_check: Option<ListenAddr>,
+}
+
+impl Metrics {
+    /// The listeners with their keys, and what they serve.
+    pub fn listeners(&self) -> impl Iterator<Item = (&'static str, Protocol, &ListenAddr)> {
+        let agent_check = self.agent_check.iter();
+        std::iter::once(("metrics.listen", Protocol::Http, &self.listen))
+            .chain(agent_check.map(|address| ("metrics.agent-check", Protocol::AgentCheck, address)))
+    }
 }
 
 /// Number of gateway processes.

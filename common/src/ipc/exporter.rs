@@ -1,4 +1,4 @@
-//! Messages between the supervisor and the exporter, which serves metrics over HTTP.
+//! Messages between the supervisor and the exporter, which serves metrics and tells whether clients can be served.
 
 use std::os::fd::OwnedFd;
 
@@ -12,17 +12,24 @@ messages! {
     pub enum SupervisorToExporter: "supervisor" => "exporter" {
         /// The setup, an `ExporterSetup` in a memory file. Answered with `Ready`.
         SETUP = 1 in Setup then Serving: Setup(file: OwnedFd [fd]),
-        /// The listening socket.
-        LISTENER = 2 in Serving: Listener(socket: OwnedFd [fd]),
+        /// A listening socket; at most one for each protocol.
+        LISTENER = 2 in Serving: Listener {
+            /// What it serves.
+            protocol: Protocol,
+            /// The socket.
+            socket: OwnedFd [fd],
+        },
         /// Answer to a `Wanted`, in the order of requests.
         PAGE = 3 in Serving: Page {
-            /// For the health page: clients can be served.
+            /// For pages about health: the answer is yes.
             is_well: bool,
             /// The text in a memory file.
             text: OwnedFd [fd],
         },
         /// Demands a `Pong` at once, to show that the role does not hang.
         PING = 4 in Serving: Ping,
+        /// Accept no more connections. Those that were accepted are served.
+        RETIRE = 5 in Serving: Retire,
     }
 }
 
@@ -30,13 +37,22 @@ messages! {
     /// Messages of the exporter to the supervisor.
     #[derive(PartialEq, Eq)]
     pub enum ExporterToSupervisor: "exporter" => "supervisor" {
-        /// The role is set up and has this level of confinement. The listener may be sent.
+        /// The role is set up and has this level of confinement. Listeners may be sent.
         READY = 1 in Starting then Serving: Ready(level: Level),
         /// A client requests a page; at most `Page::MAX_WANTED` requests are outstanding.
         WANTED = 2 in Serving: Wanted(page: Page),
         /// Answer to `Ping`.
         PONG = 3 in Serving: Pong,
     }
+}
+
+/// What the exporter serves on a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Protocol {
+    /// HTTP/1.1: metrics and health.
+    Http,
+    /// HAProxy's agent check: one line, written as soon as a connection is accepted (HAProxy's manual, "agent-check").
+    AgentCheck,
 }
 
 /// A page of the exporter.
@@ -46,9 +62,13 @@ pub enum Page {
     Metrics,
     /// Whether clients can be served, and the reason if not.
     Health,
+    /// Whether the supervisor answers.
+    Liveness,
+    /// The line for HAProxy's agent check.
+    AgentCheck,
 }
 
 impl Page {
-    /// Maximum number of outstanding pages: one for each connection.
-    pub const MAX_WANTED: usize = 16;
+    /// Maximum number of outstanding pages: one for each connection, of which each listener has half.
+    pub const MAX_WANTED: usize = 32;
 }

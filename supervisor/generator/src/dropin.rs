@@ -54,9 +54,14 @@ impl Dropin {
             let _ = writeln!(socket, "SocketMode={:04o}", keys.listen_mode & 0o7777);
         }
         let mut service = head;
-        if let Some(ListenAddr::Tcp { port, .. }) = &keys.metrics {
-            // The service opens this listener itself, which its unit forbids by default.
-            let _ = writeln!(service, "\n[Service]\nSocketBindAllow=tcp:{port}");
+        // The service opens these listeners itself, which its unit forbids by default.
+        let ports = keys.metrics.iter().filter_map(|address| match address {
+            ListenAddr::Tcp { port, .. } => Some(port),
+            ListenAddr::Unix(_) => None,
+        });
+        for (index, port) in ports.enumerate() {
+            let heading = if index == 0 { "\n[Service]\n" } else { "" };
+            let _ = writeln!(service, "{heading}SocketBindAllow=tcp:{port}");
         }
         let unit = format!("websockify@{}.service", source.name);
         Ok(Self { units: [(source.unit(), socket), (unit, service)] })
@@ -162,6 +167,8 @@ mod tests {
     fn the_service_may_bind_the_port_of_metrics_and_no_other() {
         let text = service("listen = \"6080\"\n[metrics]\nlisten = \"127.0.0.1:9100\"");
         assert!(text.ends_with("\n[Service]\nSocketBindAllow=tcp:9100\n"), "{text}");
+        let text = service("listen = \"6080\"\n[metrics]\nlisten = \"1\"\nagent-check = \"2\"");
+        assert!(text.ends_with("\n[Service]\nSocketBindAllow=tcp:1\nSocketBindAllow=tcp:2\n"), "{text}");
         for none in [
             "listen = \"6080\"",
             "listen = \"6080\"\n[metrics]\nlisten = \"unix:/run/m\"",
@@ -194,7 +201,7 @@ mod tests {
         #[test]
         fn values_stay_on_their_line(path in "/[^\\p{Cc}]{0,40}|/.{0,20}\\n.{0,20}") {
             let keys = ListenKeys {
-                listen: vec![ListenAddr::Unix(path.into()).into()], listen_mode: 0o600, prefer_ipv6: false, metrics: None,
+                listen: vec![ListenAddr::Unix(path.into()).into()], listen_mode: 0o600, prefer_ipv6: false, metrics: Vec::new(),
             };
             let source = Source::new(Path::new("/etc/websockify/vnc.toml")).unwrap();
             if let Ok(Dropin { units: [(_, text), _] }) = Dropin::new(&source, &keys) {

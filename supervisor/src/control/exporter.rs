@@ -1,11 +1,12 @@
-//! The current exporter: its role, its listener, and the pages that it requests.
+//! The current exporter: its role, its listeners, and the pages that it requests.
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use common::config::Config;
-use common::ipc::exporter::Page;
+use common::addr::ListenAddr;
+use common::config::{Config, Metrics};
+use common::ipc::exporter::{Page, Protocol};
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 
@@ -32,17 +33,24 @@ pub(crate) struct Exporter {
 
 #[derive(Debug)]
 struct Running {
-    listening: Rc<Listening>,
+    doors: Vec<Door>,
     /// The role and its keeper; `None` if the role of an earlier image has ended.
     role: Option<(Rc<ExporterSpec>, Keeper)>,
     /// Builds the pages of this role as long as it exists.
-    _pages: Rc<Pages>,
+    pages: Rc<Pages>,
+}
+
+/// A listener, and what it serves.
+#[derive(Clone, Debug)]
+pub(crate) struct Door {
+    pub(crate) protocol: Protocol,
+    pub(crate) listening: Rc<Listening>,
 }
 
 /// State for the next image of the supervisor.
 #[derive(Debug)]
 pub(crate) struct Handover {
-    pub(crate) listening: Rc<Listening>,
+    pub(crate) doors: Vec<Door>,
     pub(crate) peer: Option<Rc<Peer>>,
     /// Pages that the role has requested and not received, oldest first.
     pub(crate) wanted: Vec<Page>,
@@ -68,7 +76,7 @@ pub(crate) enum ExporterError {
     Outdated(#[from] Outdated),
     #[error(transparent)]
     Role(#[from] RoleError),
-    #[error("cannot send the listener for metrics to the exporter: {0}")]
+    #[error("cannot send a listener to the exporter: {0}")]
     Listener(#[from] std::io::Error),
 }
 
@@ -78,42 +86,52 @@ impl Exporter {
         Self { intake, in_force: RefCell::default() }
     }
 
-    /// The listener that `config` requires: the open one if it fits, else a new one.
-    pub(crate) fn listen(&self, config: &Config) -> Result<Option<Rc<Listening>>, ListenError> {
-        let Some(metrics) = &config.metrics else { return Ok(None) };
+    /// The listeners that `config` requires: the open ones where they fit, else new ones.
+    pub(crate) fn listen(&self, config: &Config) -> Result<Vec<Door>, ListenError> {
         let running = self.in_force.borrow();
-        let open = running.as_ref().map(|running| &running.listening);
-        if let Some(open) = open.filter(|open| open.address.as_ref() == Some(&metrics.listen)) {
-            return Ok(Some(open.clone()));
-        }
-        let leaving: Vec<_> =
-            open.into_iter().filter(|open| open.shares_port(&metrics.listen)).map(|open| &**open).collect();
-        listen::beside(&metrics.listen, config, &leaving).map(|opened| Some(Rc::new(opened)))
+        let open = running.as_ref().map_or(&[][..], |running| &running.doors);
+        let required = config.metrics.iter().flat_map(Metrics::listeners);
+        let door = |(_, protocol, address): (_, _, &ListenAddr)| {
+            let fits =
+                |door: &&Door| door.protocol == protocol && door.listening.address.as_ref() == Some(address);
+            if let Some(door) = open.iter().find(fits) {
+                return Ok(door.clone());
+            }
+            let leaving = open.iter().filter(|door| door.listening.shares_port(address));
+            let leaving: Vec<_> = leaving.map(|door| &*door.listening).collect();
+            let listening = Rc::new(listen::beside(address, config, &leaving)?);
+            Ok(Door { protocol, listening })
+        };
+        required.map(door).collect()
     }
 
-    /// Starts the exporter of `generation` at `listening`. The current one is not affected.
+    /// Starts the exporter of `generation` at `doors`. The current one is not affected.
     pub(crate) async fn prepare(
         &self,
         generation: &Generation,
-        listening: Option<Rc<Listening>>,
+        doors: Vec<Door>,
     ) -> Result<Change, ExporterError> {
-        let Some(listening) = listening else { return Ok(Change::Replaces(None)) };
+        if doors.is_empty() {
+            return Ok(Change::Replaces(None));
+        }
         let setup = setup_of(&generation.scope)?;
         let stays = |running: &Running| {
-            let role = running.role.as_ref();
-            Rc::ptr_eq(&running.listening, &listening)
-                && role.is_some_and(|(spec, _)| spec.setup.as_ref() == Some(&setup))
+            let are_same = |(one, other): (&Door, &Door)| Rc::ptr_eq(&one.listening, &other.listening);
+            running.doors.len() == doors.len()
+                && running.doors.iter().zip(&doors).all(are_same)
+                && running.role.as_ref().is_some_and(|(spec, _)| spec.setup.as_ref() == Some(&setup))
         };
         if self.in_force.borrow().as_ref().is_some_and(stays) {
             return Ok(Change::Stays);
         }
         let pages = Pages::new(&self.intake);
         let (state, confinement) = (generation.scope.state.clone(), generation.scope.confinement.clone());
-        let socket = Some(listening.socket.try_clone()?);
-        let spec = ExporterSpec::new(state, confinement, Some(setup), socket, pages.host(), Vec::new());
+        let socket = |door: &Door| Ok((door.protocol, door.listening.socket.try_clone()?));
+        let sockets = doors.iter().map(socket).collect::<std::io::Result<_>>()?;
+        let spec = ExporterSpec::new(state, confinement, Some(setup), sockets, pages.host(), Vec::new());
         pages.spec.replace(Rc::downgrade(&spec));
         let keeper = spec.start().await?;
-        let running = Running { listening, role: Some((spec, keeper)), _pages: pages };
+        let running = Running { doors, role: Some((spec, keeper)), pages };
         Ok(Change::Replaces(Some(Box::new(Replacement(running)))))
     }
 
@@ -121,12 +139,15 @@ impl Exporter {
     pub(crate) fn apply(&self, change: Change, config: &Config) {
         if let Change::Replaces(replacement) = change {
             let before = self.in_force.replace(replacement.map(|boxed| boxed.0));
-            if let Some(Running { role: Some((_, keeper)), .. }) = before {
-                keeper.end_later();
+            if let Some(Running { role: Some((spec, keeper)), pages, .. }) = before {
+                spec.retire();
+                keeper.end_later(pages);
             }
         }
         if let Some(running) = &*self.in_force.borrow() {
-            running.listening.set_mode(config.listen_mode);
+            for door in &running.doors {
+                door.listening.set_mode(config.listen_mode);
+            }
         }
     }
 
@@ -138,7 +159,7 @@ impl Exporter {
         let setup = setup_of(&generation.scope)?;
         let (state, confinement) = (generation.scope.state.clone(), generation.scope.confinement.clone());
         let nobody: Weak<dyn Host> = Weak::<Pages>::new();
-        let spec = ExporterSpec::new(state, confinement, Some(setup), None, nobody, Vec::new());
+        let spec = ExporterSpec::new(state, confinement, Some(setup), Vec::new(), nobody, Vec::new());
         spec.start().await?;
         Ok(())
     }
@@ -148,19 +169,19 @@ impl Exporter {
     pub(crate) fn adopt(
         &self,
         generation: &Generation,
-        listening: Listening,
+        doors: Vec<Door>,
         role: Option<Role>,
         wanted: Vec<Page>,
     ) {
         let pages = Pages::new(&self.intake);
         let role = role.map(|role| {
             let (state, confinement) = (generation.scope.state.clone(), generation.scope.confinement.clone());
-            let spec = ExporterSpec::new(state, confinement, None, None, pages.host(), wanted);
+            let spec = ExporterSpec::new(state, confinement, None, Vec::new(), pages.host(), wanted);
             pages.spec.replace(Rc::downgrade(&spec));
             let keeper = spec.adopt(role);
             (spec, keeper)
         });
-        self.in_force.replace(Some(Running { listening: Rc::new(listening), role, _pages: pages }));
+        self.in_force.replace(Some(Running { doors, role, pages }));
     }
 
     /// State for the next image; `None` without an exporter.
@@ -170,7 +191,7 @@ impl Exporter {
         let spec = running.role.as_ref().map(|(spec, _)| spec);
         let wanted = spec.map(|spec| spec.wanted.borrow().iter().copied().collect()).unwrap_or_default();
         let peer = spec.and_then(|spec| spec.peer());
-        Some(Handover { listening: running.listening.clone(), peer, wanted })
+        Some(Handover { doors: running.doors.clone(), peer, wanted })
     }
 
     /// Ends the exporter.
@@ -208,10 +229,12 @@ impl Pages {
             let page = spec.wanted.borrow().front().copied();
             match page {
                 Some(Page::Metrics) => spec.answer(true, &metrics::text(&self.intake).await).await,
-                Some(Page::Health) => {
-                    let (is_well, text) = health(&self.intake);
-                    spec.answer(is_well, text).await;
-                }
+                Some(Page::Health) => match unready(&self.intake) {
+                    None => spec.answer(true, "ok\n").await,
+                    Some((_, reason)) => spec.answer(false, &format!("{reason}\n")).await,
+                },
+                Some(Page::Liveness) => spec.answer(true, "ok\n").await,
+                Some(Page::AgentCheck) => spec.answer(true, &agent_check(&self.intake)).await,
                 None => break,
             }
             sleep(PAUSE).await;
@@ -229,13 +252,31 @@ impl Host for Pages {
     }
 }
 
-/// Whether clients can be served, and the text of the health page.
-fn health(intake: &Intake) -> (bool, &'static str) {
+/// State in which no client should be sent here.
+enum Unready {
+    /// Open sessions continue.
+    Drains,
+    /// Clients can't be served.
+    Fails,
+}
+
+/// Why no client should be sent here, if that is so.
+fn unready(intake: &Intake) -> Option<(Unready, &'static str)> {
     if intake.state.draining.get() || intake.state.stopping.get() {
-        (false, "no more clients are accepted\n")
+        Some((Unready::Drains, "no more clients are accepted"))
     } else if !intake.can_serve() {
-        (false, "a process that clients need is being restarted\n")
+        Some((Unready::Fails, "a process that clients need is being restarted"))
     } else {
-        (true, "ok\n")
+        None
+    }
+}
+
+/// The answer to HAProxy's agent check. `ready` ends a `drain` of earlier answers. A weight of 0 would be a drain, too,
+/// so that a server that is merely full has the least weight that is not.
+fn agent_check(intake: &Intake) -> String {
+    match unready(intake) {
+        None => format!("ready up {}%\n", intake.free_percent().max(1)),
+        Some((Unready::Drains, _)) => "drain\n".into(),
+        Some((Unready::Fails, reason)) => format!("ready down #{reason}\n"),
     }
 }

@@ -55,6 +55,15 @@ impl Intake {
         self.generations.current().is_some_and(|generation| generation.can_serve())
     }
 
+    /// The share of connections that are free, in percent: of `limits.connections`, or of what descriptors permit.
+    pub(crate) fn free_percent(&self) -> u64 {
+        let Some(generation) = self.generations.current() else { return 0 };
+        let configured = generation.config.limits.connections.map(|limit| limit.get().into());
+        let limit = configured.unwrap_or_else(|| generation.pool.capacity()).max(1);
+        let free = limit.saturating_sub(self.state.connections.borrow().load());
+        free.saturating_mul(100) / limit
+    }
+
     /// Stops accepting clients. The service ends with its last connection.
     pub(crate) fn drain(&self) {
         self.state.draining.set(true);

@@ -75,6 +75,11 @@ impl Pool {
         }
     }
 
+    /// Maximum number of connections, over all gateways that may be started.
+    pub(crate) fn capacity(&self) -> u64 {
+        self.capacity.saturating_mul(u64::try_from(self.bounds.1).unwrap_or(u64::MAX))
+    }
+
     /// Initial number of gateways.
     pub(crate) fn initial(&self) -> usize {
         self.bounds.0

@@ -1,4 +1,4 @@
-//! The exporter: serves metrics over HTTP on a listener of its own.
+//! The exporter: serves metrics and health on listeners of its own.
 //!
 //! The exporter belongs to the service, not to a generation: counters outlive reloads, and a reload that does not
 //! concern the exporter does not restart it.
@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use common::ipc::exporter::{ExporterToSupervisor, Page, SupervisorToExporter};
+use common::ipc::exporter::{ExporterToSupervisor, Page, Protocol, SupervisorToExporter};
 use common::ipc::setup::{self, ExporterSetup};
 use common::role::RoleName;
 use common::sys::memory_file;
@@ -36,8 +36,8 @@ pub(crate) struct ExporterSpec {
     pub(crate) confinement: Rc<Confinement>,
     /// `None` if an earlier image has started it.
     pub(crate) setup: Option<ExporterSetup>,
-    /// The listener on which it accepts connections; `None` for a trial run.
-    pub(crate) listener: Option<OwnedFd>,
+    /// The listeners on which it accepts connections; none for a trial run, or once it is retired.
+    listeners: RefCell<Vec<(Protocol, OwnedFd)>>,
     /// The part of the supervisor that generates the pages.
     pub(crate) host: Weak<dyn Host>,
     /// Requested pages that have not been delivered yet, oldest first.
@@ -57,12 +57,12 @@ impl ExporterSpec {
         state: Rc<ServiceState>,
         confinement: Rc<Confinement>,
         setup: Option<ExporterSetup>,
-        listener: Option<OwnedFd>,
+        listeners: Vec<(Protocol, OwnedFd)>,
         host: Weak<dyn Host>,
         wanted: Vec<Page>,
     ) -> Rc<Self> {
-        let wanted = RefCell::new(wanted.into());
-        Rc::new(Self { state, confinement, setup, listener, host, wanted, peer: RefCell::default() })
+        let (wanted, listeners) = (RefCell::new(wanted.into()), RefCell::new(listeners));
+        Rc::new(Self { state, confinement, setup, listeners, host, wanted, peer: RefCell::default() })
     }
 
     /// Starts the exporter and keeps it running.
@@ -83,6 +83,15 @@ impl ExporterSpec {
     /// The exporter while it runs.
     pub(crate) fn peer(&self) -> Option<Rc<Peer>> {
         self.peer.borrow().clone()
+    }
+
+    /// Makes the exporter accept no more connections.
+    pub(crate) fn retire(&self) {
+        self.listeners.take();
+        if let Some(peer) = self.peer() {
+            // If it does not read this, the connections that it accepts last are cut.
+            let _ = peer.channel.try_send(&SupervisorToExporter::Retire);
+        }
     }
 
     /// Delivers the oldest requested page. An exporter that does not read it is killed.
@@ -136,8 +145,10 @@ impl Launch for ExporterSpec {
     }
 
     async fn introduce(&self, peer: &Rc<Peer>) -> Result<(), StartError> {
-        if let Some(listener) = &self.listener {
-            peer.channel.send(&SupervisorToExporter::Listener(listener.try_clone()?)).await?;
+        let duplicate = |(protocol, socket): &(Protocol, OwnedFd)| Ok((*protocol, socket.try_clone()?));
+        let listeners: Vec<_> = self.listeners.borrow().iter().map(duplicate).collect::<io::Result<_>>()?;
+        for (protocol, socket) in listeners {
+            peer.channel.send(&SupervisorToExporter::Listener { protocol, socket }).await?;
         }
         self.peer.replace(Some(peer.clone()));
         Ok(())

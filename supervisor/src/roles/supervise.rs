@@ -161,11 +161,11 @@ impl Keeper {
         Self { _task: task }
     }
 
-    /// Ends the role after it has had time for the answers that it owes.
-    pub(crate) fn end_later(self) {
+    /// Ends the role after it has had time for the answers that it owes. `needed` is kept until then.
+    pub(crate) fn end_later(self, needed: impl Sized + 'static) {
         spawn_local(async move {
             sleep(LAST_ANSWERS).await;
-            drop(self);
+            drop((self, needed));
         });
     }
 }

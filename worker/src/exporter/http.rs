@@ -63,8 +63,14 @@ async fn serve_socket(socket: OwnedFd, questions: Rc<Questions>) -> io::Result<(
 async fn respond(request: &Request<Incoming>, questions: &Questions) -> Response<Full<Bytes>> {
     let (page, content_type) = match request.uri().path() {
         "/metrics" => (Page::Metrics, OPEN_METRICS),
-        "/health" => (Page::Health, PLAIN),
-        _ => return said(StatusCode::NOT_FOUND, "Only /metrics and /health are served here.\n"),
+        "/health" | "/ready" => (Page::Health, PLAIN),
+        "/alive" => (Page::Liveness, PLAIN),
+        _ => {
+            return said(
+                StatusCode::NOT_FOUND,
+                "Only /metrics, /health, /ready and /alive are served here.\n",
+            );
+        }
     };
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut refusal = said(StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD are supported.\n");

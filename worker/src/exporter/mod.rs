@@ -1,11 +1,13 @@
-//! The exporter: serves metrics and health over HTTP.
+//! The exporter: serves metrics and health over HTTP, and answers HAProxy's agent checks.
 //!
-//! The exporter is a separate role, so that requests to this listener are parsed neither by the supervisor, which has
+//! The exporter is a separate role, so that requests to these listeners are parsed neither by the supervisor, which has
 //! the counters, nor by a gateway, which has sessions.
 
+mod agent_check;
 mod http;
 mod questions;
 
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -14,19 +16,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::ipc::channel::Channel;
-use common::ipc::exporter::{ExporterToSupervisor, Page, SupervisorToExporter};
+use common::ipc::exporter::{ExporterToSupervisor, Page, Protocol, SupervisorToExporter};
 use common::ipc::setup::{self, ExporterSetup};
 use common::sys::listener::Listener;
 use tokio::sync::Semaphore;
-use tokio::task::spawn_local;
+use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::sleep;
 
 use crate::role;
 use crate::sandbox::{self, Profile};
 use questions::Questions;
 
-/// Maximum number of connections; further ones wait in the kernel's queue. A connection carries one request.
-const MAX_CONNECTIONS: usize = Page::MAX_WANTED;
+/// Maximum number of connections of a listener; further ones wait in the kernel's queue. A connection carries one
+/// request.
+const MAX_CONNECTIONS: usize = Page::MAX_WANTED / 2;
 
 /// Pause after accept(2) has failed.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -48,28 +51,53 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
         if supervisor.send(&ExporterToSupervisor::Ready(level)).await.is_err() {
             return Ok(());
         }
-        // A rehearsal sends no listener.
-        let Ok(SupervisorToExporter::Listener(listener)) = supervisor.receive().await else { return Ok(()) };
-        let questions = Rc::new(Questions::new(supervisor));
-        let ended = tokio::select! {
-            ended = questions.keep_answering() => ended,
-            failed = accept(Listener::new(listener)?, &questions) => failed,
-        };
+        let ended = obey(&supervisor).await;
         log.flush();
         ended
     })
 }
 
-/// Serves clients, for the life of the role.
-async fn accept(listener: Listener, questions: &Rc<Questions>) -> io::Result<()> {
-    let turns = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+/// Serves on the listeners that the supervisor sends, until it closes the channel.
+async fn obey(supervisor: &Rc<Channel>) -> io::Result<()> {
+    let questions = Rc::new(Questions::new(supervisor.clone()));
+    let mut listeners: HashMap<Protocol, AbortHandle> = HashMap::new();
     loop {
-        let turn = turns.clone().acquire_owned().await.map_err(io::Error::other)?;
+        match supervisor.receive().await {
+            Ok(SupervisorToExporter::Listener { protocol, socket }) => {
+                let accepting = accept(protocol, Listener::new(socket)?, questions.clone());
+                let accepting = spawn_local(accepting).abort_handle();
+                if listeners.insert(protocol, accepting).is_some() {
+                    return Err(role::unexpected("a second listener of a kind"));
+                }
+            }
+            Ok(SupervisorToExporter::Page { is_well, text }) => questions.answer(is_well, text)?,
+            Ok(SupervisorToExporter::Ping) => {
+                supervisor.send(&ExporterToSupervisor::Pong).await.map_err(io::Error::other)?;
+            }
+            Ok(SupervisorToExporter::Retire) => {
+                for (_, accepting) in listeners.drain() {
+                    accepting.abort();
+                }
+            }
+            Ok(SupervisorToExporter::Setup(_)) => unreachable!("the channel accepts one setup"),
+            Err(error) => return role::ended(error),
+        }
+    }
+}
+
+/// Serves the clients of a listener, until this task is aborted.
+async fn accept(protocol: Protocol, listener: Listener, questions: Rc<Questions>) {
+    let turns = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    // The semaphore is never closed.
+    while let Ok(turn) = turns.clone().acquire_owned().await {
         match poll_fn(|cx| listener.poll_accept(cx)).await {
             Ok((socket, _)) => {
                 let questions = questions.clone();
                 spawn_local(async move {
-                    http::serve(socket, questions).await;
+                    match protocol {
+                        Protocol::Http => http::serve(socket, questions).await,
+                        Protocol::AgentCheck => agent_check::serve(socket, &questions).await,
+                    }
                     drop(turn);
                 });
             }

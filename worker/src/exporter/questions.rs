@@ -3,11 +3,12 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
 use common::ipc::channel::Channel;
-use common::ipc::exporter::{ExporterToSupervisor, Page, SupervisorToExporter};
+use common::ipc::exporter::{ExporterToSupervisor, Page};
 use common::sys::memory_file;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -20,7 +21,7 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 /// The answer of the supervisor.
 #[derive(Debug)]
 pub(super) struct PageAnswer {
-    /// For the health page: clients can be served.
+    /// For pages about health: the answer is yes.
     pub(super) is_well: bool,
     /// The text of the page.
     pub(super) text: Vec<u8>,
@@ -54,23 +55,16 @@ impl Questions {
         timeout(ANSWER_DEADLINE, answer).await.ok()?.ok()
     }
 
-    /// Passes pages to the clients that wait for them, until the channel is closed.
-    pub(super) async fn keep_answering(&self) -> io::Result<()> {
-        loop {
-            match self.supervisor.receive().await {
-                Ok(SupervisorToExporter::Page { is_well, text }) => {
-                    let asked = self.waiting.borrow_mut().pop_front();
-                    let asked = asked.ok_or_else(|| role::unexpected("an answer without a question"))?;
-                    // Fails if the client has given up.
-                    let _ = asked.send(PageAnswer { is_well, text: memory_file::content(text)? });
-                }
-                Ok(SupervisorToExporter::Ping) => {
-                    self.supervisor.send(&ExporterToSupervisor::Pong).await.map_err(io::Error::other)?;
-                }
-                Ok(SupervisorToExporter::Setup(_)) => unreachable!("the channel accepts one setup"),
-                Ok(SupervisorToExporter::Listener(_)) => return Err(role::unexpected("a second listener")),
-                Err(error) => return role::ended(error),
-            }
-        }
+    /// Passes a page to the client that waits for it.
+    ///
+    /// # Errors
+    ///
+    /// Fails if no page was requested, or if it can't be read.
+    pub(super) fn answer(&self, is_well: bool, text: OwnedFd) -> io::Result<()> {
+        let asked = self.waiting.borrow_mut().pop_front();
+        let asked = asked.ok_or_else(|| role::unexpected("an answer without a question"))?;
+        // Fails if the client has given up.
+        let _ = asked.send(PageAnswer { is_well, text: memory_file::content(text)? });
+        Ok(())
     }
 }

@@ -22,23 +22,26 @@ pub struct ListenKeys {
     pub listen_mode: u32,
     /// `prefer-ipv6`.
     pub prefer_ipv6: bool,
-    /// `listen` of `[metrics]`, a socket that the service opens itself.
+    /// The listeners of `[metrics]`, sockets that the service opens itself.
     #[serde(deserialize_with = "listen_of_table")]
-    pub metrics: Option<ListenAddr>,
+    pub metrics: Vec<ListenAddr>,
 }
 
-fn listen_of_table<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ListenAddr>, D::Error> {
+fn listen_of_table<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ListenAddr>, D::Error> {
     #[derive(Deserialize)]
+    #[serde(rename_all = "kebab-case")]
     struct Table {
         listen: Option<ListenAddr>,
+        agent_check: Option<ListenAddr>,
     }
-    Table::deserialize(deserializer).map(|table| table.listen)
+    let Table { listen, agent_check } = Table::deserialize(deserializer)?;
+    Ok(listen.into_iter().chain(agent_check).collect())
 }
 
 impl Default for ListenKeys {
     fn default() -> Self {
         let Config { listen, listen_mode, prefer_ipv6, .. } = Config::default();
-        Self { listen, listen_mode, prefer_ipv6, metrics: None }
+        Self { listen, listen_mode, prefer_ipv6, metrics: Vec::new() }
     }
 }
 

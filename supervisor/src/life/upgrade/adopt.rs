@@ -13,6 +13,7 @@ use common::ticket::Mint;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 use super::{Inheritance, state};
+use crate::control::exporter::Door;
 use crate::control::{self, Control};
 use crate::os::process::Process;
 use crate::os::socket_file::SocketFile;
@@ -169,16 +170,17 @@ fn adopt_generation(
 
 fn adopt_exporter(control: &Control, from: state::Exporter, descriptors: &mut Descriptors) {
     let Some(generation) = control.intake.generations.current() else { return };
-    match listening(from.listener, descriptors) {
-        Ok(listening) => {
-            let title = || "the exporter".to_owned();
-            let role = from
-                .role
-                .and_then(|from| role(RoleName::Exporter, title(), &from, descriptors, About::Itself).ok());
-            control.exporter.adopt(&generation, listening, role, from.wanted);
+    let mut doors = Vec::new();
+    for (protocol, listener) in from.listeners {
+        match listening(listener, descriptors) {
+            Ok(listening) => doors.push(Door { protocol, listening: Rc::new(listening) }),
+            Err(error) => tracing::error!("a listener of the exporter is lost: {error}"),
         }
-        Err(error) => tracing::error!("the listener for metrics is lost: {error}"),
     }
+    let title = || "the exporter".to_owned();
+    let role =
+        from.role.and_then(|from| role(RoleName::Exporter, title(), &from, descriptors, About::Itself).ok());
+    control.exporter.adopt(&generation, doors, role, from.wanted);
 }
 
 fn listening(from: state::Listener, descriptors: &mut Descriptors) -> io::Result<Listening> {

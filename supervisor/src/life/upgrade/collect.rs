@@ -40,8 +40,11 @@ impl State {
         };
         let waiting = waiting.iter().map(|stream| passed.add(&**stream)).collect::<Result<_, _>>()?;
         let exporter = match control.exporter.snapshot() {
-            Some(Handover { listening, peer, wanted }) => Some(Exporter {
-                listener: of_listener(&listening, passed)?,
+            Some(Handover { doors, peer, wanted }) => Some(Exporter {
+                listeners: doors
+                    .iter()
+                    .map(|door| Ok((door.protocol, of_listener(&door.listening, passed)?)))
+                    .collect::<io::Result<_>>()?,
                 role: peer.map(|peer| passed.add_role(&peer)).transpose()?,
                 wanted,
             }),

@@ -12,7 +12,7 @@ use std::{io, process};
 
 use common::addr::ListenAddr;
 use common::ipc::ConnectionId;
-use common::ipc::exporter::Page;
+use common::ipc::exporter::{Page, Protocol};
 use common::ipc::wire;
 use common::json;
 use common::sys::memory_file;
@@ -94,7 +94,7 @@ pub(super) struct SocketFile {
 /// The listener for metrics and its role.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Exporter {
-    pub(super) listener: Listener,
+    pub(super) listeners: Vec<(Protocol, Listener)>,
     pub(super) role: Option<Role>,
     /// Pages that the role has requested and not received.
     pub(super) wanted: Vec<Page>,
