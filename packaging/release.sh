@@ -1,7 +1,8 @@
 # shellcheck shell=sh disable=SC2034
-# Sourced by the scripts in this directory: name, files and dates of packages.
+# Sourced by the scripts in this directory: name, version and date of packages, and a temporary directory, $stage.
 #
 #   . packaging/release.sh        in the top directory of the sources
+#   stage_files                   puts the files of the package below $root, in their final layout
 #
 # Takes the script's arguments: [--binaries DIR] OUTDIR. Without --binaries the programs are built.
 
@@ -39,13 +40,16 @@ stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
 umask 022
 
-# The files of the package in their final layout, and which of them are programs.
-packaging/documents "$binaries"
-packaging/install --destdir "$stage/root" --prefix "${prefix-/usr}" --libdir "${libdir-}" --binaries "$binaries"
 root=$stage/root
-gzip -9n "$root${prefix-/usr}/share/doc/websockify/THIRD-PARTY-LICENSES" "$root${prefix-/usr}"/share/man/man?/*
-programs=$(find "$root" -type f -exec sh -c 'head -c 4 "$1" | grep -q "^.ELF"' _ {} \; -print)
-# shellcheck disable=SC2086 # Several programs.
-packaging/check-glibc $programs
-# shellcheck disable=SC2086
-strip --strip-unneeded --remove-section=.comment --remove-section=.note $programs
+
+# Installs the files below $root, and strips the $programs among them. Reads $prefix and $libdir.
+stage_files() {
+  packaging/documents "$binaries"
+  packaging/install --destdir "$root" --prefix "${prefix-/usr}" --libdir "${libdir-}" --binaries "$binaries"
+  gzip -9n "$root${prefix-/usr}/share/doc/websockify/THIRD-PARTY-LICENSES" "$root${prefix-/usr}"/share/man/man?/*
+  programs=$(find "$root" -type f -exec sh -c 'head -c 4 "$1" | grep -q "^.ELF"' _ {} \; -print)
+  # shellcheck disable=SC2086 # Several programs.
+  packaging/check-glibc $programs
+  # shellcheck disable=SC2086
+  strip --strip-unneeded --remove-section=.comment --remove-section=.note $programs
+}

@@ -60,9 +60,11 @@ fn no_crate_needs_a_newer_rust_than_we_say() {
         let platform = "--filter-platform=x86_64-unknown-linux-gnu";
         let metadata = cargo(workspace, &["metadata", "--format-version=1", platform]);
         let metadata: Value = metadata.parse().unwrap();
-        let declared = metadata["packages"].as_array().unwrap().iter().filter_map(|package| {
-            Some((format!("{} {}", package["name"], package["version"]), package["rust_version"].as_str()?))
-        });
+        let declared = metadata["packages"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|package| Some((package["name"].as_str()?, package["rust_version"].as_str()?)));
         let newer: Vec<_> = declared.filter(|(_, version)| release(version) > ours).collect();
         assert!(newer.is_empty(), "{workspace} depends on crates that need a newer Rust: {newer:?}");
     }

@@ -38,6 +38,7 @@ def base():
         pytest.skip(reason)
     base = machines.base()
     layers = f"{debian.layer(base)}:{base}"
+    debian.builder()
     machines.leave_host()
     return layers
 

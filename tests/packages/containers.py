@@ -70,11 +70,11 @@ class Podman:
         self.run(f"{without} | podman import --quiet {entry} - without-users")
         self.run("podman rm whole")
 
-    def run(self, line, cwd="/"):
+    def run(self, line, cwd="/", timeout=60):
         """Runs a documented command to completion; returns its output."""
         done = subprocess.run(
             [*self.prefix, "sh", "-c", line], env=self.environment, cwd=cwd, stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, timeout=60,
+            capture_output=True, text=True, timeout=timeout,
         )  # fmt: skip
         assert done.returncode == 0, f"{line}\n{done.stderr}"
         return done.stdout.strip()

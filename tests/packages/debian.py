@@ -12,6 +12,8 @@ import machine as machines
 from harness import gateway, processes
 
 NAME = "websockify-rs"
+# What Containerfile asks of its builder, but for Rust, which the host lends.
+BUILDER = ["binutils", "ca-certificates", "gcc", "libc6-dev", "python3-minimal", "libpython3-stdlib"]
 # What cases install in addition to our package.
 AVAILABLE = [
     "novnc", "tigervnc-standalone-server", "tigervnc-tools", "websockify", "python3-websockify", "ca-certificates",
@@ -26,6 +28,11 @@ APT = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q"]
 APT_SECONDS = 400
 
 numbers = itertools.count(1)
+
+
+def builder():
+    """The directory with a Debian that builds the container image."""
+    return machines.installed("builder-root", "bookworm", BUILDER)
 
 
 def layer(base):
@@ -104,4 +111,4 @@ class Debian(machines.Machine):
 
 
 if __name__ == "__main__":
-    print(machines.missing() or layer(machines.base()))
+    print(machines.missing() or (layer(machines.base()), builder()))

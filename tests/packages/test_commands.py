@@ -39,7 +39,8 @@ MONITORING = [f"docs/guide/{page}.md" for page in ("logging", "monitoring", "tro
 # The fixtures of commands that need more than a machine with the package.
 ELSEWHERE = {
     r"packaging/build-\w+ (OUTDIR|\.)": "conftest.py, test_rpm.py and test_image.py run them",
-    r"podman ": "test_image.py runs them",
+    r"podman |docker ": "test_image.py, test_podman.py and test_containerfile.py run them",
+    r"kubectl ": "needs a cluster; deploy/test_kubernetes.py builds each overlay",
     r"\./run$": "builds; `websockify --demo` runs here",
     r"tests/run$": "runs this",
     r"sudo ": "test_debian.py runs them, on a machine without the package",

@@ -49,6 +49,32 @@ def test_an_unreachable_target_is_reported(directory):
         assert "closed with 1011: Failed to connect to downstream server" in said
 
 
+def test_without_a_name_each_instance_that_has_a_file_is_checked(echo_target, directory):
+    assert "nothing to check" in health_of_all(directory)
+    with Controlled(directory, echo_target.port) as instance:
+        assert health(instance) and health_of_all(directory).startswith("vnc: healthy, 127.0.0.1:")
+        # The second one does not run.
+        (directory / "second.toml").write_text(f'listen = "{gateway.free_port()}"\ntarget = "localhost:1"\n')
+        assert "second: cannot connect" in health_of_all(directory, status=1)
+
+
+def test_without_a_name_an_instance_that_demands_a_token_is_healthy(directory):
+    (directory / "tokens").write_text("good: localhost:1\n")
+    settings = '[token]\nplugin = "TokenFile"\nsource = "tokens"'
+    with Controlled(directory, 1) as instance:
+        instance.config.write_text(f'listen = "127.0.0.1:{instance.port}"\n{settings}')
+        instance.reload()
+        assert "refuses this check with 403" in health_of_all(directory)
+
+
+def health_of_all(directory, status=0):
+    program = os.path.join(os.path.dirname(gateway.command()), "websockifyctl")
+    command = [program, "--run", directory / "run", "--config", directory, "health"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
 def test_an_instance_that_does_not_run_is_reported(echo_target, directory):
     with Controlled(directory, echo_target.port) as instance:
         pass

@@ -64,15 +64,19 @@ def mirror():
 
 
 def base(release="bookworm"):
-    """The directory with an installed Debian, which is created on first use."""
-    packages = RELEASES[release]
-    version = hashlib.sha256(" ".join(packages).encode()).hexdigest()[:12]
+    """The directory with a Debian that boots."""
     name = "" if release == "bookworm" else f"-{release}"
-    root = gateway.ROOT / f"target/systemd-root{name}-{version}"
+    return installed(f"systemd-root{name}", release, RELEASES[release])
+
+
+def installed(name, release, packages):
+    """The directory with an installed Debian, which is created on first use."""
+    version = hashlib.sha256(" ".join(packages).encode()).hexdigest()[:12]
+    root = gateway.ROOT / f"target/{name}-{version}"
     if not root.is_dir():
         print(f"installing Debian in {root}", flush=True)
         root.parent.mkdir(exist_ok=True)
-        building = pathlib.Path(tempfile.mkdtemp(prefix="systemd-root-", dir=root.parent))
+        building = pathlib.Path(tempfile.mkdtemp(prefix=f"{name}-", dir=root.parent))
         subprocess.run(
             ["debootstrap", "--variant=minbase", f"--include={','.join(packages)}", release, building]
             + mirror(),

@@ -69,8 +69,11 @@ pub(crate) enum Command {
         dry_run: bool,
     },
     /// Open a session like a client, and check that it reaches the target.
+    ///
+    /// Without a name, every instance that has a configuration file is checked; one that refuses the check for want of
+    /// credentials counts as healthy.
     Health {
-        name: String,
+        name: Option<String>,
         #[command(flatten)]
         credentials: ClientCredentials,
     },

@@ -26,8 +26,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::HandshakeError;
 use tokio_tungstenite::tungstenite::handshake::client::Request as Opening;
-use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::http::header::{AUTHORIZATION, HOST, ORIGIN, USER_AGENT};
+use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message, client};
@@ -53,6 +53,43 @@ enum Place {
 trait Stream: Read + Write {}
 impl<S: Read + Write> Stream for S {}
 
+/// What an instance that serves clients has done with the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// It has connected the session to the target.
+    Reached,
+    /// It demands something that the check does not have.
+    Refused(StatusCode),
+}
+
+/// Opens a session at each instance that has a file. Returns a line for each of them.
+///
+/// Instances that demand credentials are healthy if they refuse the session.
+///
+/// # Errors
+///
+/// The reason why the first session that failed did so.
+pub(crate) fn check_all(
+    directory: &Path,
+    run: &Path,
+    credentials: &ClientCredentials,
+) -> Result<String, CtlError> {
+    let mut lines = String::new();
+    for name in files::asked(directory, Vec::new()) {
+        let (place, outcome, time) = attempt(directory, run, &name, credentials.clone())?;
+        lines += &match outcome {
+            Outcome::Reached => reached(&name, &place, time),
+            Outcome::Refused(status) => {
+                format!("{name}: healthy, {place} refuses this check with {status}\n")
+            }
+        };
+    }
+    if lines.is_empty() {
+        lines = format!("no configuration file in {}: nothing to check\n", directory.display());
+    }
+    Ok(lines)
+}
+
 /// Opens a session at the instance. Returns a line that reports success.
 ///
 /// # Errors
@@ -64,6 +101,25 @@ pub(crate) fn check(
     name: &str,
     credentials: ClientCredentials,
 ) -> Result<String, CtlError> {
+    match attempt(directory, run, name, credentials)? {
+        (place, Outcome::Reached, time) => Ok(reached(name, &place, time)),
+        (_, Outcome::Refused(status), _) => {
+            Err(CtlError::Ill { name: name.into(), reason: format!("refused with {status}") })
+        }
+    }
+}
+
+fn reached(name: &str, place: &Place, time: Duration) -> String {
+    format!("{name}: healthy, {place} reaches its target ({} ms)\n", time.as_millis())
+}
+
+/// Opens a session at the instance. Returns where, with what outcome, and how long it took.
+fn attempt(
+    directory: &Path,
+    run: &Path,
+    name: &str,
+    credentials: ClientCredentials,
+) -> Result<(Place, Outcome, Duration), CtlError> {
     let config = files::config(directory, name)?.map_err(CtlError::Config)?;
     let ill = |reason: String| CtlError::Ill { name: name.into(), reason };
     let place = place(&config, run, name)?;
@@ -75,8 +131,8 @@ pub(crate) fn check(
     // A thread that hangs is ended together with this program.
     thread::spawn(move || sender.send(session(&config, &place, opening, &credentials, deadline)));
     let outcome = outcome.recv_timeout(deadline);
-    outcome.unwrap_or_else(|_| Err(format!("no answer within {} s", deadline.as_secs()))).map_err(ill)?;
-    Ok(format!("{name}: healthy, {told} reaches its target ({} ms)\n", began.elapsed().as_millis()))
+    let outcome = outcome.unwrap_or_else(|_| Err(format!("no answer within {} s", deadline.as_secs())));
+    Ok((told, outcome.map_err(ill)?, began.elapsed()))
 }
 
 impl std::fmt::Display for Place {
@@ -194,7 +250,7 @@ fn session(
     opening: Opening,
     credentials: &ClientCredentials,
     patience: Duration,
-) -> Result<(), String> {
+) -> Result<Outcome, String> {
     let mut stream =
         connect(place, patience).map_err(|error| format!("cannot connect to {place}: {error}"))?;
     if is_trusted_proxy(config, place) {
@@ -207,11 +263,18 @@ fn session(
         }
         _ => stream,
     };
-    let (mut websocket, _) = client(opening, stream).map_err(|error| match error {
-        HandshakeError::Failure(Error::Http(response)) => format!("refused with {}", response.status()),
-        HandshakeError::Failure(error) => format!("no WebSocket: {error}"),
-        HandshakeError::Interrupted(_) => "no answer".into(),
-    })?;
+    let mut websocket = match client(opening, stream) {
+        Ok((websocket, _)) => websocket,
+        Err(HandshakeError::Failure(Error::Http(response))) => {
+            let status = response.status();
+            return match status.is_client_error() {
+                true => Ok(Outcome::Refused(status)),
+                false => Err(format!("refused with {status}")),
+            };
+        }
+        Err(HandshakeError::Failure(error)) => return Err(format!("no WebSocket: {error}")),
+        Err(HandshakeError::Interrupted(_)) => return Err("no answer".into()),
+    };
     let broken = |error: Error| format!("the session broke off: {error}");
     websocket.send(Message::Ping("health".into())).map_err(broken)?;
     loop {
@@ -230,7 +293,7 @@ fn session(
     if websocket.close(Some(bye)).is_ok() {
         while websocket.read().is_ok() {}
     }
-    Ok(())
+    Ok(Outcome::Reached)
 }
 
 fn connect(place: &Place, patience: Duration) -> io::Result<Box<dyn Stream>> {

@@ -80,8 +80,11 @@ fn run(options: Options) -> Result<u8, CtlError> {
         Command::Reload { name, wait } => done(&run()?, &name, &Request::Reload { wait })?,
         Command::Upgrade { name } => done(&run()?, &name, &Request::Upgrade)?,
         Command::Apply { names, dry_run } => return apply::apply(&directory, &run()?, names, dry_run),
-        Command::Health { name, credentials } => {
+        Command::Health { name: Some(name), credentials } => {
             print(&health::check(&directory, &run()?, &name, credentials)?)?
+        }
+        Command::Health { name: None, credentials } => {
+            print(&health::check_all(&directory, &run()?, &credentials)?)?
         }
         Command::Check { names } => return files::check(&directory, names),
         Command::Show { name } => print(&files::show(&directory, &name)?)?,
