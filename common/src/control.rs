@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::json;
+use crate::tokens::hash::TokenHash;
 
 /// Maximum length of a request in bytes, including its newline.
 pub const MAX_REQUEST_BYTES: usize = 4096;
@@ -29,6 +30,11 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         run: Option<u64>,
     },
+    /// Ends sessions, and refuses their tokens from then on: [`Answer::Revoked`].
+    Revoke {
+        /// Which sessions and tokens.
+        which: Revocation,
+    },
     /// Stops accepting clients, and ends the instance with its last connection: [`Answer::Done`].
     Drain,
     /// Reads the configuration again: [`Answer::Done`] or [`Answer::Failed`].
@@ -49,6 +55,32 @@ pub enum Request {
     },
 }
 
+/// Which sessions are to end and which tokens are to be refused. With a session, all sessions of its token end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Revocation {
+    /// A session, and its token.
+    Session {
+        /// Number of the session.
+        number: u64,
+        /// The run that the session must belong to, if given.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        run: Option<u64>,
+    },
+    /// The sessions of a user, and their tokens.
+    User(String),
+    /// A token, and its sessions. Hashes are sent, so that the token itself does not leave its owner.
+    Token {
+        /// SHA-256 of the token.
+        hash: TokenHash,
+        /// SHA-256 of what is signed of the token, if it has the form of a signed JSON Web Token.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signed: Option<TokenHash>,
+    },
+    /// All sessions, and their tokens.
+    All,
+}
+
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -59,6 +91,8 @@ pub enum Answer {
     Sessions(#[serde(deserialize_with = "json::fields")] Vec<Session>),
     /// The request was carried out; contains a sentence for humans.
     Done(String),
+    /// Sessions are being closed, and tokens are refused.
+    Revoked(#[serde(deserialize_with = "json::field")] Revoked),
     /// The request has failed; contains the reason for humans.
     Failed(String),
     /// The text of the metrics.
@@ -151,6 +185,16 @@ pub struct Session {
     pub user: Option<String>,
 }
 
+/// The effect of a `Revoke`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Revoked {
+    /// Sessions that are being closed.
+    pub sessions: usize,
+    /// Tokens that are refused from now on.
+    pub tokens: usize,
+}
+
 /// A source of connections that has penalties.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -228,7 +272,7 @@ mod tests {
             let answer: Answer = json::object(line.as_bytes()).unwrap();
             assert_eq!(serde_json::to_string(&answer).unwrap(), line);
         }
-        assert_eq!((lines(requests).count(), lines(answers).count()), (9, 6));
+        assert_eq!((lines(requests).count(), lines(answers).count()), (13, 7));
     }
 
     #[test]

@@ -56,6 +56,7 @@ class SupervisorToConnector:
     NO_SOCKET = 11
     USERS = 12
     RESERVED = 13
+    RESERVE_ALL = 14
 
 
 class ConnectorToSupervisor:

@@ -52,6 +52,7 @@ ELSEWHERE = {
     r"systemctl edit\b": "opens an editor",
     r"man ": "test_documents.py has each page shown",
     r"tests/suite/": "files",
+    r"websockifyctl revoke": "suite/test_revoke.py",
     r"websockify 6080 --unix-target /run/user": "as the user 1000, who has a session: suite/test_wrap_target.py",
     r"rebind OLD NEW COMMAND$": "a form, below which is an example",
     r"(systemctl enable( --now)?|websockify --config|websockifyctl (new( vnc --)?|health|sessions)|openssl req -x509"

@@ -41,10 +41,13 @@ class Controlled(Instance):
         status = {"request": "status"}
         assert processes.wait_for(lambda: self.ask(status)["status"]["sessions"] == count), self.log
 
+    @staticmethod
+    def ctl_program():
+        return os.path.join(os.path.dirname(gateway.command()), "websockifyctl")
+
     def ctl(self, *words, status=0, config=None):
-        program = os.path.join(os.path.dirname(gateway.command()), "websockifyctl")
         directories = ["--run", self.run_directory, "--config", config or self.config.parent]
-        done = subprocess.run([program, *directories, *words], capture_output=True, text=True, timeout=30)
+        done = subprocess.run([self.ctl_program(), *directories, *words], capture_output=True, text=True, timeout=30)
         assert done.returncode == status, f"{done.returncode}: {done.stdout}{done.stderr}"
         return done.stdout if status == 0 else done.stderr
 

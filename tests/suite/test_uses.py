@@ -1,5 +1,6 @@
 """How often a token may be used: counted over all gateways, connectors, reloads and upgrades."""
 
+import json
 import os
 import signal
 import threading
@@ -9,22 +10,27 @@ import policies
 import pytest
 from harness import gateway, processes
 from harness.client import WebSocket
-from harness.instance import Instance
 from lookups import assert_refused, reached, status
 from policies import to
+from test_control import Controlled
 
 pytestmark = pytest.mark.ours_only("the original's tokens say where, and nothing else")
 
 CLIENTS = 100
 
 
-class Counted(Instance):
-    """An instance with a table of tokens."""
+class Counted(Controlled):
+    """An instance with a table of tokens, which clients may also reach by TLS if there is an authority."""
+
+    def __init__(self, directory, target, authority=None):
+        self.tls = authority and authority.client()
+        certificate = f'[tls]\ncertificate = "{authority.issue_joined()}"\n' if authority else ""
+        super().__init__(directory, target, certificate)
 
     def write(self, settings="", listen=None, target=None):
         self.config.write_text(
-            f'listen = "127.0.0.1:{self.port}"\nworkers = 2\n{settings}\n'
-            f'[web]\norigins = "*"\n[token]\nplugin = "TokenTable"\nsource = "{self.target}"\n'
+            f'listen = "127.0.0.1:{self.port}"\nworkers = 2\n'
+            f'[web]\norigins = "*"\n[token]\nplugin = "TokenTable"\nsource = "{self.target}"\n{settings}'
         )
 
     def upgrade(self):
@@ -42,16 +48,16 @@ class Counted(Instance):
 
 
 @pytest.fixture
-def counted(table, directory):
+def counted(table, directory, authority):
     table.write()
-    with Counted(directory, table.file) as running:
+    with Counted(directory, table.file, authority) as running:
         yield running
 
 
-def open_session(running, token="a"):
+def open_session(running, token="a", tls=None):
     """Returns a session, or `None` if the client is refused."""
     try:
-        websocket = running.websocket(f"/?token={token}")
+        websocket = running.websocket(f"/?token={token}", tls=tls)
     except (AssertionError, OSError):
         return None
     assert websocket.read_data(4) == b"here"
@@ -71,14 +77,15 @@ def close(websocket):
 
 
 def race(running, token="a", clients=CLIENTS):
-    """The sessions that clients get who come at the same time."""
+    """The sessions that clients get who come at the same time, every other by TLS."""
     opened, barrier = [], threading.Barrier(clients)
 
-    def come():
+    def come(tls):
         barrier.wait()
-        opened.append(open_session(running, token))
+        opened.append(open_session(running, token, tls))
 
-    threads = [threading.Thread(target=come) for _ in range(clients)]
+    ways = [running.tls, None]
+    threads = [threading.Thread(target=come, args=(ways[count % 2],)) for count in range(clients)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -127,7 +134,13 @@ def disturb_the_connector(running):
     running.kill("connector")
 
 
-DISTURBANCES = [disturb_by_reloads, disturb_by_an_upgrade, disturb_gateways, disturb_the_connector]
+def disturb_the_signer(running):
+    running.kill("signer")
+
+
+DISTURBANCES = [
+    disturb_by_reloads, disturb_by_an_upgrade, disturb_gateways, disturb_the_connector, disturb_the_signer,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("disturb", DISTURBANCES, ids=lambda one: one.__name__)
@@ -141,7 +154,7 @@ def test_a_race_for_one_use_has_one_winner_whatever_happens_meanwhile(counted, t
     # Everyone may have come to a process that died, and comes again; the winner's session may have ended with it.
     late = race(counted, clients=10)
     assert len(winners) + len(late) <= 1
-    if disturb in (disturb_by_reloads, disturb_by_an_upgrade):
+    if disturb not in (disturb_gateways, disturb_the_connector):
         assert len(winners) == 1
         winners[0].expect_echo()
     for websocket in winners + late:
@@ -239,6 +252,18 @@ def test_a_client_comes_back_after_its_gateway_was_killed(counted, table, here):
     counted.kill("gateway")
     eventually_open(counted, "a").close()
     assert is_forbidden(counted, "b")
+
+
+def test_a_client_that_was_disconnected_does_not_come_back(counted, table, here):
+    table.set("a", target=to(here), uses=1, reconnect="1m")
+    session = open_session(counted)
+    counted.wait_sessions(1)
+    number = json.loads(counted.ctl("sessions", "vnc", "--json"))[0]["id"]
+    counted.ctl("disconnect", "vnc", str(number))
+    assert session.read_close()[0] == 1008
+    session.close()
+    assert processes.wait_for(lambda: "closed by admin" in counted.log)
+    assert is_forbidden(counted, "a")
 
 
 def test_a_client_that_comes_back_has_the_rest_of_its_lifetime(table, here):

@@ -70,6 +70,8 @@ messages! {
             /// Whether the token may be used.
             answer: Reservation,
         },
+        /// Some tokens were revoked: reserve a use of every token from now on, whether or not its uses are limited.
+        RESERVE_ALL = 14 in Serving: ReserveAll,
     }
 }
 
@@ -108,7 +110,8 @@ messages! {
             /// Which socket.
             name: SocketName,
         },
-        /// Reserves a use of a token, before the target is dialled. A repetition gets the same answer.
+        /// Reserves a use of a token whose uses are limited, and after a `ReserveAll` of any token, before the target is
+        /// dialled. A repetition gets the same answer.
         RESERVE = 10 in Serving: Reserve {
             /// For which connection.
             id: ConnectionId,
@@ -148,6 +151,8 @@ pub struct Dialled {
     pub user: Option<String>,
     /// Keyed hash of the client's token: equal for equal tokens, and useless as a token.
     pub token: Option<String>,
+    /// When the token expires, in seconds since 1970; `None` for never.
+    pub expires: Option<u64>,
 }
 
 impl Dialled {

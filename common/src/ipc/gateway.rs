@@ -62,7 +62,7 @@ messages! {
         RESTART = 15 in Serving: Restart,
         /// End all sessions with Close 1001, then exit.
         STOP = 16 in Serving: Stop,
-        /// The tokens of the sessions of these connections no longer allow them, at most `MAX_REVOKED` in a message: end
+        /// The tokens of the sessions of these connections no longer allow them, or were revoked, at most `MAX_REVOKED` in a message: end
         /// them with Close 1008.
         REVOKE = 17 in Serving: Revoke(ids: Vec<ConnectionId>),
     }

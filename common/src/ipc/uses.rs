@@ -20,6 +20,18 @@ pub struct UseLimits {
     pub expires: Option<u64>,
 }
 
+impl UseLimits {
+    /// Limits nothing, so that nothing is counted.
+    pub const NONE: Self =
+        Self { uses: None, sessions: None, reconnect: None, lifetime: None, expires: None };
+
+    /// Whether uses of the token are counted.
+    #[must_use]
+    pub fn is_counted(&self) -> bool {
+        self.uses.is_some() || self.sessions.is_some()
+    }
+}
+
 /// Answer to a reservation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reservation {
@@ -33,6 +45,8 @@ pub enum Reservation {
     UsedUp,
     /// The token has as many sessions as it may have at a time.
     InUse,
+    /// The token was revoked.
+    Revoked,
     /// Too many tokens are counted.
     Overloaded,
     /// The connection has ended meanwhile.

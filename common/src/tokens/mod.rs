@@ -1,6 +1,7 @@
 //! The format of token files, which the connector reads for clients, and the supervisor for the unix sockets in them.
 
 pub mod address;
+pub mod hash;
 pub mod moment;
 pub mod policy;
 pub mod table;

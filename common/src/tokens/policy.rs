@@ -182,19 +182,19 @@ impl TokenPolicy {
 }
 
 impl TokenPolicy {
+    /// When the last session can begin, in seconds since 1970.
+    #[must_use]
+    pub fn last(&self) -> Option<u64> {
+        let last = self.expires.into_iter().chain(self.until).min();
+        last.map(|last| last.0.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs())
+    }
+
     /// What the supervisor counts, if it has to count anything. `lifetime` is the maximum duration of the session.
     #[must_use]
     pub fn limits(&self, lifetime: Option<Duration>) -> Option<UseLimits> {
         let Self { uses, sessions, reconnect, .. } = *self;
-        let last = self.expires.into_iter().chain(self.until).min();
-        let expires = last.map(|last| last.0.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs());
-        (uses.is_some() || sessions.is_some()).then_some(UseLimits {
-            uses,
-            sessions,
-            reconnect,
-            lifetime,
-            expires,
-        })
+        let limits = UseLimits { uses, sessions, reconnect, lifetime, expires: self.last() };
+        Some(limits).filter(UseLimits::is_counted)
     }
 }
 

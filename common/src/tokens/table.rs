@@ -7,15 +7,12 @@ use std::fmt;
 use std::path::Path;
 
 use serde::{Deserialize, Deserializer};
-use sha2::{Digest, Sha256};
 
+use super::hash::{HashError, TokenHash};
 use super::policy::TokenPolicy;
 use crate::config::file::{self, FileError};
 use crate::config::value::HELP;
 use crate::ticket::Key;
-
-/// Prefix of a token that is written as its hash.
-const HASHED: &str = "sha256:";
 
 /// A token, or its hash.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,29 +20,16 @@ pub enum TokenName {
     /// The token.
     Plain(String),
     /// SHA-256 of the token.
-    Hashed([u8; 32]),
+    Hashed(TokenHash),
 }
 
 impl TokenName {
-    /// The hash of a token.
-    #[must_use]
-    pub fn hash(token: &str) -> [u8; 32] {
-        Sha256::digest(token).into()
-    }
-
-    /// The keyed hash that stands for a token in records. It is made of the hash of the token, so that it is known for
-    /// tokens that are written as their hashes.
-    #[must_use]
-    pub fn fingerprint_of(token: &str, key: &Key) -> String {
-        key.fingerprint(&Self::hash(token))
-    }
-
     /// The keyed hash of this token.
     #[must_use]
     pub fn fingerprint(&self, key: &Key) -> String {
         match self {
-            Self::Plain(token) => Self::fingerprint_of(token, key),
-            Self::Hashed(hash) => key.fingerprint(hash),
+            Self::Plain(token) => TokenHash::of(token).fingerprint(key),
+            Self::Hashed(hash) => hash.fingerprint(key),
         }
     }
 }
@@ -59,23 +43,15 @@ impl fmt::Debug for TokenName {
 impl<'de> Deserialize<'de> for TokenName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let Some(digits) = text.strip_prefix(HASHED) else { return Ok(Self::Plain(text)) };
-        hash(digits).map(Self::Hashed).ok_or_else(|| {
-            let help = "write what `printf %s TOKEN | sha256sum` prints";
-            serde::de::Error::custom(format!("a hash that has not 64 hexadecimal digits{HELP}{help}"))
-        })
+        match text.parse() {
+            Ok(hash) => Ok(Self::Hashed(hash)),
+            Err(HashError::Prefix) => Ok(Self::Plain(text)),
+            Err(error @ HashError::Digits) => {
+                let help = "write what `printf %s TOKEN | sha256sum` prints";
+                Err(serde::de::Error::custom(format!("{error}{HELP}{help}")))
+            }
+        }
     }
-}
-
-fn hash(digits: &str) -> Option<[u8; 32]> {
-    let mut hash = [0; 32];
-    if digits.len() != 64 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return None;
-    }
-    for (place, byte) in hash.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(digits.get(2 * place..2 * place + 2)?, 16).ok()?;
-    }
-    Some(hash)
 }
 
 #[derive(Deserialize)]
@@ -110,7 +86,7 @@ mod tests {
         ));
         let tokens = tokens.unwrap();
         assert_eq!(tokens[&TokenName::Plain("a".to_owned())].target.len(), 1);
-        assert_eq!(tokens[&TokenName::Hashed(TokenName::hash("test"))].target.len(), 2);
+        assert_eq!(tokens[&TokenName::Hashed(TokenHash::of("test"))].target.len(), 2);
         assert_eq!(read("# none\n").map(|tokens| tokens.len()), Ok(0));
     }
 

@@ -50,6 +50,15 @@ pub(crate) enum Command {
         #[arg(value_parser = session, value_name = "SESSION")]
         session: Session,
     },
+    /// End sessions, and refuse their tokens from now on.
+    Revoke {
+        name: String,
+        #[command(flatten)]
+        which: Which,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Stop accepting clients, and end the instance with its last connection.
     Drain { name: String },
     /// Read the configuration again. Open sessions continue.
@@ -99,6 +108,24 @@ pub(crate) enum Command {
         #[arg(long, conflicts_with = "forgive")]
         json: bool,
     },
+}
+
+/// Which sessions are ended, and which tokens are refused.
+#[derive(Clone, Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Which {
+    /// A session, by its number or id, and all sessions with its token.
+    #[arg(long, value_parser = session, value_name = "SESSION")]
+    pub(crate) session: Option<Session>,
+    /// The sessions of a user.
+    #[arg(long, value_name = "USER")]
+    pub(crate) user: Option<String>,
+    /// The sessions with the token, or the hash of a token (sha256:...), in a file; - for standard input.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// All sessions.
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
 /// Credentials that an instance may require of its clients.

@@ -4,7 +4,6 @@
 //! closing handshake. An answered ping proves that the target was reached: otherwise the instance closes with
 //! 1011 before. In the log it is a session like others, with a user agent of its own.
 
-use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
@@ -35,9 +34,7 @@ use tokio_tungstenite::tungstenite::{Error, Message, client};
 use crate::command_line::ClientCredentials;
 use crate::files;
 use crate::instances::{CtlError, Instance};
-
-/// Maximum size of a file with a token or a password, in bytes.
-const MAX_SECRET_BYTES: u64 = 16 << 10;
+use crate::secret;
 
 /// User agent, which distinguishes these sessions from those of users.
 const AGENT: &str = concat!("websockifyctl-health/", env!("CARGO_PKG_VERSION"));
@@ -184,7 +181,7 @@ fn reachable(address: &ListenAddr) -> Place {
 
 /// Builds the request, with all credentials that the instance requires of its clients.
 fn opening(config: &Config, place: &Place, credentials: &ClientCredentials) -> Result<Opening, String> {
-    let token = credentials.token_file.as_deref().map(secret).transpose()?;
+    let token = credentials.token_file.as_deref().map(secret::read).transpose()?;
     let from = match config.target() {
         Target::Tokens(tokens) => Some(tokens.from),
         _ => None,
@@ -212,23 +209,10 @@ fn opening(config: &Config, place: &Place, credentials: &ClientCredentials) -> R
         fields.insert(ORIGIN, value(origin, "the origin")?);
     }
     if let Some(path) = &credentials.password_file {
-        let credentials = data_encoding::BASE64.encode(secret(path)?.as_bytes());
+        let credentials = data_encoding::BASE64.encode(secret::read(path)?.as_bytes());
         fields.insert(AUTHORIZATION, value(&format!("Basic {credentials}"), "the password")?);
     }
     Ok(opening)
-}
-
-/// Reads a file or standard input as text, without the final newline.
-fn secret(path: &Path) -> Result<String, String> {
-    let failed = |error: io::Error| format!("{}: {error}", path.display());
-    let mut text = String::new();
-    let source: Box<dyn Read> = match path == Path::new("-") {
-        true => Box::new(io::stdin()),
-        false => Box::new(fs::File::open(path).map_err(failed)?),
-    };
-    source.take(MAX_SECRET_BYTES).read_to_string(&mut text).map_err(failed)?;
-    text.truncate(text.trim_end_matches(['\n', '\r']).len());
-    Ok(text)
 }
 
 /// Whether a listener expects a header of the PROXY protocol from us.

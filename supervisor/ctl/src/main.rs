@@ -9,6 +9,8 @@ mod files;
 mod health;
 mod instances;
 mod output;
+mod revoke;
+mod secret;
 mod show;
 mod systemctl;
 mod visible;
@@ -75,6 +77,12 @@ fn run(options: Options) -> Result<u8, CtlError> {
         },
         Command::Disconnect { name, session: Session { number, run: of_run } } => {
             done(&run()?, &name, &Request::Disconnect { session: number, run: of_run })?;
+        }
+        Command::Revoke { name, which, json } => {
+            match Instance::named(&run()?, &name)?.ask(&Request::Revoke { which: revoke::which(which)? })? {
+                Answer::Revoked(revoked) => print(&show::revoked(revoked, json)?)?,
+                other => return Err(CtlError::unexpected(other)),
+            }
         }
         Command::Drain { name } => done(&run()?, &name, &Request::Drain)?,
         Command::Reload { name, wait } => done(&run()?, &name, &Request::Reload { wait })?,

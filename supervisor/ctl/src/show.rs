@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
 
 use chrono::{DateTime, Utc};
-use common::control::{Penalty, Session, Status};
+use common::control::{Penalty, Revoked, Session, Status};
 use common::log::Escaped;
 use serde_json::json;
 
@@ -167,6 +167,16 @@ pub(crate) fn penalties(penalties: &[Penalty], json: bool) -> Result<String, Ctl
         vec![one.source.clone(), duration(one.seconds), banned.into(), one.turned_away.to_string()]
     };
     Ok(table(&["SOURCE", "PENALTY", "BANNED", "TURNED AWAY"], penalties.iter().map(row).collect()))
+}
+
+/// The effect of a revocation.
+pub(crate) fn revoked(revoked: Revoked, json: bool) -> Result<String, CtlError> {
+    if json {
+        return pretty(&revoked);
+    }
+    let many = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let (sessions, tokens) = (many(revoked.sessions, "session"), many(revoked.tokens, "token"));
+    Ok(format!("closing {sessions}, refusing {tokens} from now on\n"))
 }
 
 /// Clears the terminal.

@@ -10,6 +10,7 @@ use common::ipc::gateway::SupervisorToGateway;
 use super::{metrics, progress};
 use crate::os::clock::now;
 use crate::path::intake::Intake;
+use crate::path::revocation;
 use crate::state::reload_requests::Kind;
 use crate::state::sources::Source;
 
@@ -37,6 +38,10 @@ pub(super) async fn handle(intake: &Intake, request: Request) -> Reply {
                 false => Answer::Failed("that session belongs to an earlier run".into()),
             }
         }
+        Request::Revoke { which } => match revocation::revoke(intake, &which).await {
+            Ok(revoked) => Answer::Revoked(revoked),
+            Err(why) => Answer::Failed(why),
+        },
         Request::Drain => {
             intake.drain();
             Answer::Done("no more clients are accepted; the service ends with its last connection".into())

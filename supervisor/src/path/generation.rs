@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, SystemTime};
 
+use common::config::token::TokenPlugin;
 use common::config::{Config, Target};
 use common::ipc::ConnectionId;
 use common::ipc::connector::SupervisorToConnector;
@@ -316,12 +317,17 @@ impl Generation {
     }
 
     /// Tells the connector what has changed, if it is there and there is a descriptor for that.
-    async fn tell_connector(&self, told: io::Result<Option<SupervisorToConnector>>) {
+    pub(super) async fn tell_connector(&self, told: io::Result<Option<SupervisorToConnector>>) {
         let connector = self.scope.connector.borrow().clone();
         if let (Some(connector), Ok(Some(told))) = (connector, told) {
             // Fails only if the connector has died. The next one is told at its start.
             let _ = timeout(supervise::START_DEADLINE, connector.channel.send(&told)).await;
         }
+    }
+
+    /// Whether tokens are JSON Web Tokens.
+    pub(super) fn has_signed_tokens(&self) -> bool {
+        matches!(self.config.target(), Target::Tokens(tokens) if matches!(tokens.plugin, TokenPlugin::Jwt(_)))
     }
 
     /// The generation, unless it is being dropped.

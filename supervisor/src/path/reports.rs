@@ -94,6 +94,7 @@ impl Generation {
                 user: escaped(&dialled.user),
                 auth_method: self.auth_method(),
                 token: escaped(&dialled.token),
+                expires: dialled.expires,
                 connect: dialled.connect,
             };
             let mut connections = state.connections.borrow_mut();
@@ -106,9 +107,14 @@ impl Generation {
             begun.push(dialled.id);
         }
         state.leave(todo);
-        if self.tokens.can_revoke() && !begun.is_empty() {
+        if begun.is_empty() {
+            return;
+        }
+        if self.tokens.can_revoke() {
             state.revocable.notify_one();
-            // The files may have changed while the target was dialled.
+        }
+        if self.tokens.can_revoke() || state.connections.borrow().any_barred() {
+            // The files may have changed while the target was dialled, and tokens may have been revoked.
             let generation = self.itself();
             spawn_local(async move {
                 if let Some(generation) = generation {

@@ -1,16 +1,23 @@
-//! Ends sessions whose tokens no longer allow them: `TokenTable` is looked at again while there are sessions.
+//! Ends sessions whose tokens no longer allow them: `TokenTable` is looked at again while there are sessions, and an
+//! administrator revokes tokens.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use common::control::{self, Revocation};
+use common::ipc::connector::SupervisorToConnector;
 use common::ipc::gateway::{MAX_REVOKED, SupervisorToGateway};
 use common::ipc::{ConnectionId, GatewayId};
+use common::log::Escaped;
+use common::tokens::policy::Ongoing;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::generation::Generation;
 use super::intake::Intake;
 use super::overtime;
+use crate::state::connections::MAX_BARRED;
 
 /// Interval at which the files are looked at. A change is in force within a second.
 const INTERVAL: Duration = Duration::from_millis(400);
@@ -50,15 +57,27 @@ impl Generation {
 
     /// Ends those of these connections that have a session which their tokens no longer allow.
     pub(super) async fn revoke_among(&self, ids: &[ConnectionId]) {
-        let state = &self.scope.state;
-        let revoked = state.connections.borrow().sessions_where(self.number, ids, |token, session| {
-            token.is_some_and(|token| !self.tokens.allows(token, session))
-        });
+        let connections = &self.scope.state.connections;
+        let revoked = {
+            let connections = connections.borrow();
+            connections.sessions_where(self.number, ids, |token, session| {
+                let is_revoked = |token| connections.is_barred(token) || !self.allows(token, session);
+                token.is_some_and(is_revoked)
+            })
+        };
+        if !revoked.is_empty() {
+            tracing::info!("ending {} sessions whose tokens no longer allow them", revoked.len());
+        }
         self.end_sessions(revoked).await;
     }
 
+    /// Whether the files of tokens allow a session.
+    fn allows(&self, token: &str, session: &Ongoing<'_>) -> bool {
+        !self.tokens.can_revoke() || self.tokens.allows(token, session)
+    }
+
     /// Orders gateways to end these sessions, and sees to it that they do.
-    pub(super) async fn end_sessions(&self, sessions: Vec<(GatewayId, ConnectionId)>) {
+    async fn end_sessions(&self, sessions: Vec<(GatewayId, ConnectionId)>) {
         let state = &self.scope.state;
         let mut orders: BTreeMap<GatewayId, Vec<ConnectionId>> = BTreeMap::new();
         let time = self.config.timeouts.close_handshake + overtime::GRACE;
@@ -70,14 +89,70 @@ impl Generation {
             return;
         }
         state.limited.notify_one();
-        let count: usize = orders.values().map(Vec::len).sum();
-        tracing::info!("ending {count} sessions whose tokens no longer allow them");
+        // Side by side, as a gateway that does not read must not delay the others.
+        let mut telling = JoinSet::new();
         for gateway in self.pool.all() {
-            for ids in orders.get(&gateway.id).into_iter().flat_map(|ids| ids.chunks(MAX_REVOKED)) {
-                let order = SupervisorToGateway::Revoke(ids.to_vec());
-                // One that is gone has no sessions, and one that does not read is killed when their time is over.
-                let _ = timeout(ORDER_DEADLINE, gateway.tell(&order)).await;
-            }
+            let Some(ids) = orders.remove(&gateway.id) else { continue };
+            telling.spawn_local(async move {
+                for ids in ids.chunks(MAX_REVOKED) {
+                    let order = SupervisorToGateway::Revoke(ids.to_vec());
+                    // One that is gone has no sessions, and one that does not read is killed when their time is over.
+                    let _ = timeout(ORDER_DEADLINE, gateway.tell(&order)).await;
+                }
+            });
         }
+        telling.join_all().await;
+    }
+}
+
+/// Revokes sessions and tokens at the request of an administrator, for all generations.
+///
+/// # Errors
+///
+/// What could not be revoked, for the administrator.
+pub(crate) async fn revoke(intake: &Intake, which: &Revocation) -> Result<control::Revoked, String> {
+    let state = &intake.state;
+    let generations = intake.generations.all();
+    let token = match which {
+        Revocation::Token { hash, signed } => {
+            let key = state.token_key().map_err(|error| error.to_string())?;
+            let are_signed = generations.iter().any(|one| one.has_signed_tokens());
+            let hash = signed.as_ref().filter(|_| are_signed).unwrap_or(hash);
+            Some(hash.fingerprint(&key))
+        }
+        Revocation::Session { .. } | Revocation::User(_) | Revocation::All => None,
+    };
+    let revoked = {
+        let mut connections = state.connections.borrow_mut();
+        let run = connections.run().number();
+        connections.revoke(token, |id, opening| match which {
+            Revocation::Session { number, run: of } => id.0 == *number && of.is_none_or(|of| of == run),
+            Revocation::User(user) => opening.user.as_deref() == Some(&*Escaped(user).to_string()),
+            Revocation::Token { .. } => false,
+            Revocation::All => true,
+        })
+    };
+    let sessions = revoked.sessions.values().map(Vec::len).sum();
+    match which {
+        Revocation::Session { number, .. } if sessions == 0 => {
+            return Err(format!("there is no session {number}"));
+        }
+        Revocation::User(user) if sessions == 0 => return Err(format!("{user} has no session")),
+        _ => {}
+    }
+    tracing::info!("an administrator revokes {} tokens and ends {sessions} sessions", revoked.barred);
+    // Connectors first, so that nobody comes back.
+    for generation in &generations {
+        generation.tell_connector(Ok(Some(SupervisorToConnector::ReserveAll))).await;
+    }
+    for generation in &generations {
+        let sessions = revoked.sessions.get(&generation.number).cloned().unwrap_or_default();
+        generation.end_sessions(sessions).await;
+    }
+    match revoked.not_barred {
+        0 => Ok(control::Revoked { sessions, tokens: revoked.barred }),
+        count => Err(format!(
+            "{sessions} sessions are being closed, but {count} of their tokens stay good: {MAX_BARRED} are revoked already"
+        )),
     }
 }

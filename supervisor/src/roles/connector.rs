@@ -181,6 +181,9 @@ impl Launch for ConnectorSpec {
         if let Some(users) = self.users.in_force()? {
             peer.channel.send(&SupervisorToConnector::Users(users)).await?;
         }
+        if state.connections.borrow().any_barred() {
+            peer.channel.send(&SupervisorToConnector::ReserveAll).await?;
+        }
         self.scope.connector.replace(Some(peer.clone()));
         ask_to_settle(&self.scope, peer);
         self.scope.report(Event::ConnectorReady);

@@ -48,6 +48,9 @@ pub(crate) struct Opening {
     /// Hash of the client's token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) token: Option<String>,
+    /// When the token expires, in seconds since 1970, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) expires: Option<u64>,
     /// Time until the target was connected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) connect: Option<Duration>,

@@ -10,7 +10,6 @@ use common::ipc::log::RoleEvent;
 use common::ipc::uses::{Reservation, UseLimits};
 use common::ipc::{ClientAddr, ConnectionId, GatewayId};
 use common::ticket::Claims;
-use common::tokens::table::TokenName;
 use tokio::time::{timeout, timeout_at};
 
 use super::by_root::ForConnection;
@@ -42,7 +41,7 @@ pub(super) async fn answer(
     let client = vouched.as_ref().unwrap_or(&claims.client);
     let proxy = vouched.as_ref().map(|_| &claims.client);
     let request = ClientRequest { client, proxy, facts: &facts, kind };
-    if connector.policy.reads_files() {
+    if connector.policy.may_change() {
         connector.catch_up();
     }
     let answer = match kind {
@@ -95,8 +94,10 @@ async fn connect(
         Err(denied) => return deny(connector, request, claims, &denied),
     };
     let token = request.facts.token.as_ref();
-    let token = token.map(|token| TokenName::fingerprint_of(token.reveal(), &connector.setup.token_key));
-    let Some(limits) = grant.limits else {
+    let token =
+        token.map(|token| connector.policy.hash_of(token.reveal()).fingerprint(&connector.setup.token_key));
+    let for_all = || (token.is_some() && connector.reserves_all.get()).then_some(UseLimits::NONE);
+    let Some(limits) = grant.limits.or_else(for_all) else {
         return dial(connector, claims, request, answering, &targets, &grant, token).await;
     };
     let reserved = reserve(connector, id, token.as_deref().unwrap_or_default(), limits).await;
@@ -126,6 +127,7 @@ async fn reserve(
         Some(Reservation::Granted { lifetime }) => Ok(lifetime),
         Some(Reservation::UsedUp) => refused("it has been used as often as it may be"),
         Some(Reservation::InUse) => refused("it has as many sessions as it may have at a time"),
+        Some(Reservation::Revoked) => refused("it was revoked"),
         Some(Reservation::Overloaded) => failed("too many tokens are counted"),
         Some(Reservation::Over) => failed("the client has gone"),
         None => failed("its uses can't be counted"),
@@ -189,6 +191,7 @@ async fn dial(
             lifetime: grant.terms.lifetime,
             user: grant.user.clone().map(bounded),
             token: token.clone(),
+            expires: grant.expires,
         });
         match dialled {
             Ok(socket) => {

@@ -15,6 +15,8 @@ pub(super) struct Grant {
     pub(super) terms: SessionTerms,
     /// What the supervisor counts of the token, if anything.
     pub(super) limits: Option<UseLimits>,
+    /// When the token expires, in seconds since 1970, if it does.
+    pub(super) expires: Option<u64>,
 }
 
 impl Grant {
@@ -34,6 +36,7 @@ impl Grant {
         self.limit(policy.longest(now));
         (self.terms.idle, self.terms.record) = (policy.idle, policy.record);
         self.limits = policy.limits(self.terms.lifetime);
+        self.expires = policy.last();
     }
 }
 

@@ -104,6 +104,7 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
         let connector = Connector {
             policy,
             reservations: Reservations::new(supervisor.clone()),
+            reserves_all: Cell::new(false),
             supervisor,
             by_root,
             turns: if has_tokens { Turns::new(MAX_OF_TARGET) } else { Turns::of_one_target() },
@@ -193,7 +194,7 @@ impl Connector {
             SupervisorToConnector::SocketFound(_)
             | SupervisorToConnector::Socket { .. }
             | SupervisorToConnector::NoSocket { .. } => "socket",
-            SupervisorToConnector::Reserved { .. } => "reservation",
+            SupervisorToConnector::Reserved { .. } | SupervisorToConnector::ReserveAll => "reservation",
         };
         let done = match message {
             SupervisorToConnector::Gateway { id, channel } => Channel::new(channel).map(|channel| {
@@ -226,6 +227,10 @@ impl Connector {
             SupervisorToConnector::NoSocket { id, why } => self.take_answer(id, Answer::Nothing(why)),
             SupervisorToConnector::Reserved { id, answer } => {
                 self.reservations.take(id, answer);
+                Ok(())
+            }
+            SupervisorToConnector::ReserveAll => {
+                self.reserves_all.set(true);
                 Ok(())
             }
             SupervisorToConnector::Ping => {

@@ -13,6 +13,7 @@ use common::ipc::offence::Offence;
 use common::ipc::setup::{ConnectorSetup, Destination, TokenFiles};
 use common::ipc::sockets::SocketName;
 use common::ipc::wrapper::ProgramState;
+use common::tokens::hash::TokenHash;
 use common::tokens::policy::Applicant;
 use tokio::time::Instant;
 
@@ -147,10 +148,20 @@ impl Policy {
         })
     }
 
-    /// Whether decisions depend on files that may change.
-    pub(super) fn reads_files(&self) -> bool {
-        matches!(&self.targets, Targets::ByToken(plugin) if plugin.reads_files())
+    /// Whether decisions depend on what the supervisor tells from time to time: token files, users, and that tokens were
+    /// revoked.
+    pub(super) fn may_change(&self) -> bool {
+        matches!(self.targets, Targets::ByToken(_))
             || self.auth.iter().any(|method| matches!(method, AuthMethod::Users(_)))
+    }
+
+    /// The hash by which a token is known to the supervisor.
+    pub(super) fn hash_of(&self, token: &str) -> TokenHash {
+        let signed = match &self.targets {
+            Targets::ByToken(source) if source.is_signed() => TokenHash::of_signed(token),
+            _ => None,
+        };
+        signed.unwrap_or_else(|| TokenHash::of(token))
     }
 
     /// Replaces the users of the file.

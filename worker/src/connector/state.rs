@@ -27,6 +27,8 @@ pub(super) struct Connector {
     pub(super) by_root: Option<RootSockets>,
     /// Uses of tokens.
     pub(super) reservations: Reservations,
+    /// Uses of all tokens are reserved, as some tokens were revoked.
+    pub(super) reserves_all: Cell<bool>,
     pub(super) turns: Turns,
     /// The spent tickets.
     pub(super) spent: RefCell<SpentTickets>,

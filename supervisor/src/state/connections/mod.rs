@@ -1,6 +1,7 @@
 //! The table of connections: their gateways and states. [`machine`] decides; the table stores the data,
 //! counts, writes session records, and returns the remaining work as a [`Todo`].
 
+mod barred;
 mod entry;
 mod list;
 mod machine;
@@ -9,6 +10,7 @@ mod progress;
 mod recently_ended;
 mod register;
 mod reservations;
+mod revocations;
 #[cfg(test)]
 mod search;
 mod shares;
@@ -33,6 +35,8 @@ use common::ticket::SpentBefore;
 use crate::os::clock;
 use crate::state::session::{Opening, Run};
 use crate::state::sources::{Source, Sources};
+use barred::Barred;
+pub(crate) use barred::MAX_BARRED;
 use entry::{Entry, Facts};
 use machine::{Event, GatewayReport, State, step};
 use overtime::Overtime;
@@ -72,6 +76,8 @@ pub(crate) struct Connections {
     overtime: Overtime,
     /// How often tokens are used.
     uses: Uses,
+    /// Tokens that were revoked.
+    barred: Barred,
     /// Connections that have ended recently.
     recently_ended: RecentlyEnded,
     /// What counts for each source of connections.

@@ -25,6 +25,12 @@ impl Connections {
             Some(entry) if entry.state.may_have_target() => entry,
             _ => return Some(Reservation::Over),
         };
+        if self.barred.contains(token) {
+            return Some(Reservation::Revoked);
+        }
+        if !limits.is_counted() {
+            return Some(Reservation::Granted { lifetime: limits.lifetime });
+        }
         if let Some(held) = &entry.facts.held {
             return (held.token == token).then(|| held.granted(now));
         }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use common::ipc::ConnectionId;
 use serde::{Deserialize, Serialize};
 
+use super::barred::Barred;
 use super::entry::{Entry, Facts};
 use super::machine::State;
 use super::overtime::Overtime;
@@ -28,6 +29,7 @@ pub(crate) struct Snapshot {
     to_forget: BTreeMap<u32, Vec<ConnectionId>>,
     overtime: Overtime,
     uses: Uses,
+    barred: Barred,
     sources: sources::Snapshot,
     pub(super) entries: Vec<SnapshotEntry>,
 }
@@ -71,6 +73,7 @@ impl Connections {
             to_forget: self.to_forget.clone(),
             overtime: self.overtime.clone(),
             uses: self.uses.clone(),
+            barred: self.barred.clone(),
             sources: self.sources.snapshot(),
             entries,
         })
@@ -82,11 +85,11 @@ impl Connections {
         snapshot: Snapshot,
         mut take: impl FnMut(RawFd) -> Option<OwnedFd>,
     ) -> Todo {
-        let Snapshot { run, last, totals, ended, clock, to_forget, overtime, uses, sources, entries } =
+        let Snapshot { run, last, totals, ended, clock, to_forget, overtime, uses, barred, sources, entries } =
             snapshot;
         (self.run, self.last, self.ended) = (run, last, ended);
         (self.clock, self.to_forget, self.overtime) = (clock, to_forget, overtime);
-        self.uses = uses;
+        (self.uses, self.barred) = (uses, barred);
         self.sources.adopt(sources);
         // Open sessions are counted below.
         self.totals = Totals { sessions: 0, ..totals };

@@ -91,9 +91,9 @@ impl TokenSource {
         })
     }
 
-    /// Whether the source depends on files that may change.
-    pub(super) fn reads_files(&self) -> bool {
-        matches!(self, Self::Table(_) | Self::Policies(_) | Self::Jwt(_))
+    /// Whether tokens are JSON Web Tokens.
+    pub(super) fn is_signed(&self) -> bool {
+        matches!(self, Self::Jwt(_))
     }
 
     /// The external plugin, if this is one.

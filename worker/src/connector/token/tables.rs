@@ -8,6 +8,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use common::ipc::setup::TokenFiles;
+use common::tokens::hash::TokenHash;
 use common::tokens::policy::TokenPolicy;
 use common::tokens::table::{self, TokenName};
 
@@ -77,7 +78,7 @@ impl Tokens {
         let plain = self.by_name.get(&TokenName::Plain(token.to_owned()));
         let hashed = || {
             let is_possible = self.some_are_hashed && plain.is_none();
-            is_possible.then(|| self.by_name.get(&TokenName::Hashed(TokenName::hash(token))))?
+            is_possible.then(|| self.by_name.get(&TokenName::Hashed(TokenHash::of(token))))?
         };
         plain.or_else(hashed).map(|entry| &**entry)
     }
