@@ -35,8 +35,15 @@ pub enum Request {
         /// Which sessions and tokens.
         which: Revocation,
     },
-    /// Stops accepting clients, and ends the instance with its last connection: [`Answer::Done`].
-    Drain,
+    /// Stops accepting clients, and ends the instance with its last session: [`Answer::Done`].
+    Drain {
+        /// Time in seconds after which the remaining sessions end. Default: none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        timeout: Option<u32>,
+        /// Time in seconds over which their end is spread. Default: `stop.spread`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        spread: Option<u32>,
+    },
     /// Reads the configuration again: [`Answer::Done`] or [`Answer::Failed`].
     Reload {
         /// Answers after the reload, not at once.
@@ -272,7 +279,7 @@ mod tests {
             let answer: Answer = json::object(line.as_bytes()).unwrap();
             assert_eq!(serde_json::to_string(&answer).unwrap(), line);
         }
-        assert_eq!((lines(requests).count(), lines(answers).count()), (13, 7));
+        assert_eq!((lines(requests).count(), lines(answers).count()), (14, 7));
     }
 
     #[test]

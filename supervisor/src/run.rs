@@ -16,7 +16,7 @@ use crate::control::{self, Control, status};
 use crate::life::daemon::Daemon;
 use crate::life::signals::{self, Orders, Signals};
 use crate::life::upgrade::{self, Inheritance, RehearsalError};
-use crate::life::{lifetime, reload, watchdog};
+use crate::life::{drain, lifetime, reload, watchdog};
 use crate::os::log::{self, Log, message_id};
 use crate::os::{notify, orphans, process};
 use crate::path::generation::{Generation, GenerationError, LAST_MOMENT, LAST_WORDS};
@@ -173,14 +173,9 @@ async fn serve(
     spawn(&mut tasks, "signals::keep_passing", orders.keep_passing(intake.state.clone()));
     let mut status = Ok(exit_code::SUCCESS);
     tokio::select! {
-        signal = signals.stop() => tracing::info!("In exit ({signal})"),
-        reason = lifetime::over(intake) => {
-            tracing::info!("{reason}");
-            intake.listeners.close();
-            // Open sessions are served to their end, unless a signal ends the service immediately.
-            tokio::select! {
-                _ = signals.stop() => {}
-                () = lifetime::last_connection(&intake.state) => {}
+        signal = drain::time_to_end(intake, &mut signals) => {
+            if let Some(signal) = signal {
+                tracing::info!("In exit ({signal})");
             }
         }
         ended = lifetime::program_ended(intake) => {

@@ -18,13 +18,12 @@ class SupervisorToGateway:
     CONNECTION = 8
     RECORDING = 9
     NO_RECORDING = 10
-    DISCONNECT = 11
+    END = 11
     GET_COUNTS = 12
     GET_STATS = 13
     RETIRE = 14
     RESTART = 15
     STOP = 16
-    REVOKE = 17
 
 
 class GatewayToSupervisor:

@@ -9,7 +9,7 @@ use super::option::OptionError;
 use super::value::{self, Rejected, Value, quoted};
 
 /// Longest accepted duration. A longer one is certainly a mistake, and the limit keeps sums from overflowing.
-pub(super) const MAX: Duration = Duration::from_secs(366 * DAY);
+pub const MAX: Duration = Duration::from_secs(366 * DAY);
 
 const DAY: u64 = 24 * 60 * 60;
 
@@ -18,19 +18,27 @@ const UNITS: [(&str, u64); 5] = [("d", DAY * 1000), ("h", 3_600_000), ("m", 60_0
 
 /// The reason why a text is not a duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub(super) enum DurationError {
+pub enum DurationError {
+    /// The number has no unit.
     #[error("no unit")]
     NoUnit,
+    /// The text has another form.
     #[error("not a whole number and a unit")]
     Syntax,
+    /// The duration is zero.
     #[error("zero")]
     Zero,
+    /// The duration exceeds [`MAX`].
     #[error("longer than a year")]
     TooLong,
 }
 
 /// Parses `250ms`, `30s`, `5m`, `2h` or `1d`. A space before the unit is allowed.
-pub(super) fn parse(text: &str) -> Result<Duration, DurationError> {
+///
+/// # Errors
+///
+/// If the text is anything else, or the duration is zero or longer than a year.
+pub fn parse(text: &str) -> Result<Duration, DurationError> {
     let text = text.trim();
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
     if number.is_empty() {

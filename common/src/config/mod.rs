@@ -9,7 +9,7 @@ pub mod auth;
 pub mod check;
 mod ciphers;
 pub mod cli;
-mod duration;
+pub mod duration;
 pub mod external_plugin;
 pub mod file;
 pub mod http_url;
@@ -26,6 +26,7 @@ mod rules;
 mod secret;
 mod similar;
 pub mod site;
+mod stop;
 mod switch;
 #[cfg(test)]
 mod tests;
@@ -45,6 +46,7 @@ pub use path::FilePath;
 pub use per_source::{Penalties, PerSource};
 pub use proxy::{Proxy, ProxyHeader};
 pub use secret::{Secret, SecretFile};
+pub use stop::Stop;
 pub use timeouts::{Limits, Timeouts};
 pub use tls::{TargetTls, Tls, TlsVersion};
 pub use top::{

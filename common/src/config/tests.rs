@@ -72,7 +72,7 @@ fn variations() -> Vec<Config> {
     const ODD: &str = "/a b/\"quoted\"\\n'\u{1}\t\nü#[x]";
     let odd = || PathBuf::from(ODD);
     let tls = || Tls { certificate: odd().into(), ..Tls::default() };
-    let change: [fn(&mut Config); 27] = [
+    let change: [fn(&mut Config); 29] = [
         |_| {},
         |c| c.inetd = true,
         |c| c.listen_mode = 0,
@@ -103,6 +103,8 @@ fn variations() -> Vec<Config> {
                 toml::from_str("trusted = ['unix', '10.1.0.0/16', '::1']\nheader = 'forwarded'").unwrap()
         },
         |c| c.timeouts.drain = Some(Duration::from_secs(3600)),
+        |c| c.stop.drain = Some(Duration::from_secs(600)),
+        |c| (c.stop.linger, c.stop.spread) = (Some(Duration::from_secs(5)), Some(Duration::from_secs(30))),
     ];
     let mut all: Vec<Config> = change
         .iter()

@@ -15,6 +15,7 @@ use super::path::FilePath;
 use super::per_source::{Penalties, PerSource};
 use super::proxy::Proxy;
 use super::site::{HostPattern, OriginPattern};
+use super::stop::Stop;
 use super::switch::TrueOrTable;
 use super::timeouts::{Limits, Timeouts};
 use super::tls::{TargetTls, Tls};
@@ -171,6 +172,9 @@ pub struct Config {
     /// Time limits.
     #[arg(skip)]
     pub timeouts: Timeouts,
+    /// How the service ends.
+    #[arg(skip)]
+    pub stop: Stop,
     /// Limits on resources.
     #[arg(skip)]
     pub limits: Limits,
@@ -225,6 +229,7 @@ impl Default for Config {
             proxy: Proxy::default(),
             wrap: None,
             timeouts: Timeouts::default(),
+            stop: Stop::default(),
             limits: Limits::default(),
             per_source: Some(PerSource::default()),
             penalties: Some(Penalties::default()),

@@ -48,8 +48,13 @@ messages! {
         } lost id,
         /// There is no file for the recording of this session.
         NO_RECORDING = 10 in Serving: NoRecording(id: ConnectionId),
-        /// An administrator disconnects the session of this connection: end it with Close 1008.
-        DISCONNECT = 11 in Serving: Disconnect(id: ConnectionId),
+        /// End the sessions of these connections, at most `MAX_ENDED` in a message.
+        END = 11 in Serving: End {
+            /// Their connections.
+            ids: Vec<ConnectionId>,
+            /// The cause, which chooses the Close.
+            cause: EndCause,
+        },
         /// Requests the traffic of these connections, at most `Count::MAX_BATCH` in a message. Answered at
         /// once with `Counts`; an empty list only checks that the gateway is alive.
         GET_COUNTS = 12 in Serving: GetCounts(ids: Vec<ConnectionId>),
@@ -62,9 +67,6 @@ messages! {
         RESTART = 15 in Serving: Restart,
         /// End all sessions with Close 1001, then exit.
         STOP = 16 in Serving: Stop,
-        /// The tokens of the sessions of these connections no longer allow them, or were revoked, at most `MAX_REVOKED` in a message: end
-        /// them with Close 1008.
-        REVOKE = 17 in Serving: Revoke(ids: Vec<ConnectionId>),
     }
 }
 
@@ -108,8 +110,19 @@ messages! {
     }
 }
 
-/// Maximum number of connections in a `Revoke`.
-pub const MAX_REVOKED: usize = 1024;
+/// Maximum number of connections in an `End`.
+pub const MAX_ENDED: usize = 1024;
+
+/// Why the supervisor ends a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EndCause {
+    /// An administrator disconnects it: Close 1008.
+    Disconnected,
+    /// Its token no longer allows it: Close 1008.
+    Revoked,
+    /// The service stops: Close 1001.
+    Shutdown,
+}
 
 /// Traffic of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -28,7 +28,7 @@ const HOUSES: &[House] = &[
         directory: "supervisor/ctl/src",
         layers: &[
             "main",
-            "apply health revoke",
+            "apply drain health revoke",
             "files",
             "visible certificate",
             "show systemctl command_line",

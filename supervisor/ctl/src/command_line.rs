@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use common::config::duration;
 use common::ipc::SessionId;
 
 /// Shows and controls running instances of websockify.
@@ -59,8 +60,19 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Stop accepting clients, and end the instance with its last connection.
-    Drain { name: String },
+    /// Stop accepting clients, and end the instance with its last session.
+    Drain {
+        name: String,
+        /// Wait until the instance has ended.
+        #[arg(long)]
+        wait: bool,
+        /// End the sessions that remain after this time, such as 1h.
+        #[arg(long, value_name = "DURATION", value_parser = seconds)]
+        timeout: Option<u32>,
+        /// Spread their end over this time, default that of the configuration.
+        #[arg(long, value_name = "DURATION", value_parser = seconds, requires = "timeout")]
+        spread: Option<u32>,
+    },
     /// Read the configuration again. Open sessions continue.
     Reload {
         name: String,
@@ -156,6 +168,13 @@ pub(crate) struct ClientCredentials {
 pub(crate) struct Session {
     pub(crate) number: u64,
     pub(crate) run: Option<u64>,
+}
+
+/// Parses a duration with a unit, in seconds. Parts of a second are rounded up.
+fn seconds(text: &str) -> Result<u32, String> {
+    let parsed = duration::parse(text).map_err(|error| format!("{error}; write 30s, 10m or 1h"))?;
+    let whole = parsed.as_secs() + u64::from(parsed.subsec_nanos() > 0);
+    u32::try_from(whole).map_err(|error| error.to_string())
 }
 
 fn session(text: &str) -> Result<Session, String> {

@@ -44,6 +44,14 @@ pub(crate) enum CtlError {
     /// The instance has refused the request.
     #[error("{0}")]
     Refused(String),
+    /// The end of the instance can't be waited for.
+    #[error("cannot wait for the end of {name:?}: {source}")]
+    Wait {
+        /// Its name.
+        name: String,
+        /// The error of the system call.
+        source: io::Error,
+    },
     /// The answer does not fit the request.
     #[error("the answer of another version can't be parsed: {0}")]
     Unexpected(String),

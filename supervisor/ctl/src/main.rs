@@ -5,6 +5,7 @@
 mod apply;
 mod certificate;
 mod command_line;
+mod drain;
 mod files;
 mod health;
 mod instances;
@@ -26,6 +27,7 @@ use common::control::{self, Answer, Request};
 use common::exit_code;
 
 use command_line::{Command, Options, Session};
+use drain::Supervisor;
 use instances::{CtlError, Instance, KnownInstance};
 use output::print;
 
@@ -84,7 +86,14 @@ fn run(options: Options) -> Result<u8, CtlError> {
                 other => return Err(CtlError::unexpected(other)),
             }
         }
-        Command::Drain { name } => done(&run()?, &name, &Request::Drain)?,
+        Command::Drain { name, wait, timeout, spread } => {
+            let run = run()?;
+            let supervisor = if wait { Some(Supervisor::of(&run, &name)?) } else { None };
+            done(&run, &name, &Request::Drain { timeout, spread })?;
+            if let Some(supervisor) = supervisor {
+                supervisor.wait()?;
+            }
+        }
         Command::Reload { name, wait } => done(&run()?, &name, &Request::Reload { wait })?,
         Command::Upgrade { name } => done(&run()?, &name, &Request::Upgrade)?,
         Command::Apply { names, dry_run } => return apply::apply(&directory, &run()?, names, dry_run),

@@ -262,8 +262,8 @@ enum Unready {
 
 /// Why no client should be sent here, if that is so.
 fn unready(intake: &Intake) -> Option<(Unready, &'static str)> {
-    if intake.state.draining.get() || intake.state.stopping.get() {
-        Some((Unready::Drains, "no more clients are accepted"))
+    if intake.is_ending() {
+        Some((Unready::Drains, "the instance drains"))
     } else if !intake.can_serve() {
         Some((Unready::Fails, "a process that clients need is being restarted"))
     } else {

@@ -1,11 +1,11 @@
 //! Answers to the requests of the control protocol.
 
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use common::config::{Config, Target};
 use common::control::{Answer, Generation, Penalty, Request, Status};
 use common::ipc::ConnectionId;
-use common::ipc::gateway::SupervisorToGateway;
+use common::ipc::gateway::EndCause;
 
 use super::{metrics, progress};
 use crate::os::clock::now;
@@ -42,9 +42,10 @@ pub(super) async fn handle(intake: &Intake, request: Request) -> Reply {
             Ok(revoked) => Answer::Revoked(revoked),
             Err(why) => Answer::Failed(why),
         },
-        Request::Drain => {
-            intake.drain();
-            Answer::Done("no more clients are accepted; the service ends with its last connection".into())
+        Request::Drain { timeout, spread } => {
+            let seconds = |number: Option<u32>| number.map(|number| Duration::from_secs(number.into()));
+            intake.drain(seconds(timeout), seconds(spread));
+            Answer::Done("the instance drains, and ends with its last session".into())
         }
         Request::Penalties => Answer::Penalties(penalties(intake)),
         Request::Forgive { source } => forgive(intake, &source),
@@ -74,7 +75,7 @@ fn status(intake: &Intake) -> Status {
         bytes_relayed: totals.bytes,
         sandbox: current.as_ref().and_then(|one| one.scope.confinement.describe()).unwrap_or_default(),
         violations: intake.state.counters.violations.get(),
-        draining: intake.state.draining.get(),
+        draining: intake.state.draining.get().is_some(),
         reload_failure: intake.state.reload_requests.last_failure(),
         listens_elsewhere: intake.listens_elsewhere.borrow().clone(),
         config_read: current.as_ref().and_then(|one| one.read).map_or(0, |read| {
@@ -127,16 +128,11 @@ fn target(config: &Config) -> String {
 }
 
 async fn disconnect(intake: &Intake, id: ConnectionId) -> Answer {
-    let place = intake.state.connections.borrow().gateway_of_session(id);
-    for generation in intake.generations.all() {
-        for gateway in generation.pool.all() {
-            if Some(gateway.id) == place {
-                return match gateway.tell(&SupervisorToGateway::Disconnect(id)).await {
-                    Ok(()) => Answer::Done(format!("session {id} is being closed")),
-                    Err(error) => Answer::Failed(format!("its gateway can't be reached: {error}")),
-                };
-            }
-        }
+    if intake.state.connections.borrow().gateway_of_session(id).is_none() {
+        return Answer::Failed(format!("there is no session {id}"));
     }
-    Answer::Failed(format!("there is no session {id}"))
+    for generation in intake.generations.all() {
+        generation.end_sessions_among(&[id], EndCause::Disconnected).await;
+    }
+    Answer::Done(format!("session {id} is being closed"))
 }

@@ -9,7 +9,7 @@ use crate::path::intake::Intake;
 use crate::roles::wrapper::Program;
 use crate::state::service::ServiceState;
 
-/// Waits until clients are no longer accepted, and returns the reason in the words of the original. Never
+/// Waits until clients should no longer be accepted, and returns the reason in the words of the original. Never
 /// returns if no such condition is configured.
 pub(crate) async fn over(intake: &Intake) -> String {
     let begin = Instant::from_std(intake.state.began());
@@ -23,8 +23,8 @@ pub(crate) async fn over(intake: &Intake) -> String {
             let connections = intake.state.connections.borrow();
             (connections.is_empty(), connections.totals().opened > 0)
         };
-        if intake.state.draining.get() {
-            return "accepting no more clients, as an administrator has ordered".into();
+        if intake.state.draining.get().is_some() {
+            return "draining, as an administrator has ordered".into();
         }
         if run_once && begun {
             return "exiting due to --run-once".into();

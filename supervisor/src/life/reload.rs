@@ -55,7 +55,7 @@ pub(crate) enum ReloadError {
     #[error(transparent)]
     Files(#[from] OffLoopError),
     /// The service is about to end.
-    #[error("the service is stopping")]
+    #[error("the service drains or stops")]
     Stopping,
 }
 
@@ -86,6 +86,7 @@ pub(crate) async fn keep_reloading(control: Rc<Control>) {
         let (kind, asked) = state.reload_requests.next().await;
         notify::reloading();
         let outcome = match kind {
+            _ if control.intake.is_ending() => Err(ReloadError::Stopping.to_string()),
             // After a successful upgrade, this image does not return from here.
             Kind::Upgrade => Err(upgrade::execute(&control).await.to_string()),
             Kind::Reload | Kind::AfterUpgrade => reload(&control).await.map_err(|error| error.to_string()),
@@ -137,7 +138,7 @@ async fn reload(control: &Rc<Control>) -> Result<u32, ReloadError> {
         return Err(OffLoopError::Hangs.into());
     }
     let exporter = control.exporter.prepare(&generation, metrics).await?;
-    if intake.state.stopping.get() {
+    if intake.is_ending() {
         return Err(ReloadError::Stopping);
     }
     candidate.0 = None;

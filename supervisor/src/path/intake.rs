@@ -2,15 +2,16 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
-use common::config::Config;
+use common::config::{Config, Stop};
 use tokio::sync::Notify;
 
 use super::generation::Generation;
 use super::generations::Generations;
 use super::listeners::Listeners;
 use crate::os::log::message_id;
-use crate::state::service::ServiceState;
+use crate::state::service::{Draining, ServiceState};
 
 /// The listeners, and the generations that serve their clients.
 #[derive(Debug, Default)]
@@ -64,10 +65,30 @@ impl Intake {
         free.saturating_mul(100) / limit
     }
 
-    /// Stops accepting clients. The service ends with its last connection.
-    pub(crate) fn drain(&self) {
-        self.state.draining.set(true);
-        self.listeners.close();
-        self.state.note_change();
+    /// Whether the service drains or stops, so that nothing new should start.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.state.draining.get().is_some() || self.state.stopping.get()
+    }
+
+    /// How the service ends, by the configuration in force.
+    pub(crate) fn stop_settings(&self) -> Stop {
+        self.generations.current().map(|generation| generation.config.stop).unwrap_or_default()
+    }
+
+    /// Begins to drain: soon no client is accepted, and the service ends with its last connection. Sessions that remain
+    /// after `limit` are ended, spread over `spread`, by default the configured time. While the service drains, a
+    /// further call changes these times.
+    pub(crate) fn drain(&self, limit: Option<Duration>, spread: Option<Duration>) {
+        let (now, stop, state) = (Instant::now(), self.stop_settings(), &self.state);
+        let accepts_until = match state.draining.get() {
+            Some(earlier) => earlier.accepts_until,
+            None => now + stop.linger.unwrap_or_default(),
+        };
+        let (until, spread) = (limit.map(|limit| now + limit), spread.or(stop.spread).unwrap_or_default());
+        state.draining.set(Some(Draining { accepts_until, until, spread }));
+        if accepts_until <= now {
+            self.listeners.close();
+        }
+        state.note_change();
     }
 }

@@ -1,6 +1,7 @@
 //! The path of a connection through the supervisor, from the listening socket to a gateway.
 
 pub(crate) mod accept;
+mod ending;
 pub(crate) mod generation;
 pub(crate) mod generations;
 pub(crate) mod handoff;

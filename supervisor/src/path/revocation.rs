@@ -1,29 +1,23 @@
 //! Ends sessions whose tokens no longer allow them: `TokenTable` is looked at again while there are sessions, and an
 //! administrator revokes tokens.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
 use common::control::{self, Revocation};
+use common::ipc::ConnectionId;
 use common::ipc::connector::SupervisorToConnector;
-use common::ipc::gateway::{MAX_REVOKED, SupervisorToGateway};
-use common::ipc::{ConnectionId, GatewayId};
+use common::ipc::gateway::EndCause;
 use common::log::Escaped;
 use common::tokens::policy::Ongoing;
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::generation::Generation;
 use super::intake::Intake;
-use super::overtime;
 use crate::state::connections::MAX_BARRED;
 
 /// Interval at which the files are looked at. A change is in force within a second.
 const INTERVAL: Duration = Duration::from_millis(400);
-
-/// Time limit for a gateway to read an order. One that does not read counts as hung elsewhere.
-const ORDER_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Looks at the files of tokens while there are sessions that may have to end, for the life of the service.
 pub(crate) async fn keep_looking(intake: Rc<Intake>) {
@@ -68,40 +62,12 @@ impl Generation {
         if !revoked.is_empty() {
             tracing::info!("ending {} sessions whose tokens no longer allow them", revoked.len());
         }
-        self.end_sessions(revoked).await;
+        self.end_sessions(revoked, EndCause::Revoked).await;
     }
 
     /// Whether the files of tokens allow a session.
     fn allows(&self, token: &str, session: &Ongoing<'_>) -> bool {
         !self.tokens.can_revoke() || self.tokens.allows(token, session)
-    }
-
-    /// Orders gateways to end these sessions, and sees to it that they do.
-    async fn end_sessions(&self, sessions: Vec<(GatewayId, ConnectionId)>) {
-        let state = &self.scope.state;
-        let mut orders: BTreeMap<GatewayId, Vec<ConnectionId>> = BTreeMap::new();
-        let time = self.config.timeouts.close_handshake + overtime::GRACE;
-        for (gateway, id) in sessions {
-            state.connections.borrow_mut().limit(id, time);
-            orders.entry(gateway).or_default().push(id);
-        }
-        if orders.is_empty() {
-            return;
-        }
-        state.limited.notify_one();
-        // Side by side, as a gateway that does not read must not delay the others.
-        let mut telling = JoinSet::new();
-        for gateway in self.pool.all() {
-            let Some(ids) = orders.remove(&gateway.id) else { continue };
-            telling.spawn_local(async move {
-                for ids in ids.chunks(MAX_REVOKED) {
-                    let order = SupervisorToGateway::Revoke(ids.to_vec());
-                    // One that is gone has no sessions, and one that does not read is killed when their time is over.
-                    let _ = timeout(ORDER_DEADLINE, gateway.tell(&order)).await;
-                }
-            });
-        }
-        telling.join_all().await;
     }
 }
 
@@ -147,7 +113,7 @@ pub(crate) async fn revoke(intake: &Intake, which: &Revocation) -> Result<contro
     }
     for generation in &generations {
         let sessions = revoked.sessions.get(&generation.number).cloned().unwrap_or_default();
-        generation.end_sessions(sessions).await;
+        generation.end_sessions(sessions, EndCause::Revoked).await;
     }
     match revoked.not_barred {
         0 => Ok(control::Revoked { sessions, tokens: revoked.barred }),

@@ -35,8 +35,8 @@ pub(crate) struct ServiceState {
     pub(crate) limited: Notify,
     /// Notified when a gateway may have room again.
     pub(crate) room: Notify,
-    /// New clients are no longer accepted, and the service ends with the last connection.
-    pub(crate) draining: Cell<bool>,
+    /// Set once clients should go elsewhere: the service ends with the last connection.
+    pub(crate) draining: Cell<Option<Draining>>,
     /// The service is ending: roles are not started any more.
     pub(crate) stopping: Cell<bool>,
     last_generation: Cell<u32>,
@@ -46,6 +46,17 @@ pub(crate) struct ServiceState {
     token_key: RefCell<Option<Key>>,
     /// Where configurations and their files are read.
     pub(crate) readers: Readers,
+}
+
+/// The times of a service that drains.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Draining {
+    /// New clients are still accepted until then.
+    pub(crate) accepts_until: Instant,
+    /// When the sessions that remain are ended, if ever.
+    pub(crate) until: Option<Instant>,
+    /// Time over which their end is spread.
+    pub(crate) spread: Duration,
 }
 
 /// The threads on which starts and reloads read files, one for each kind: while a reload hangs the next one is refused,

@@ -7,7 +7,7 @@ use std::rc::{Rc, Weak};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use common::ipc::gateway::{Count, Ended, Frames, SessionSummary};
+use common::ipc::gateway::{Count, EndCause, Ended, Frames, SessionSummary};
 use common::ipc::offence::Offence;
 use common::ipc::request::{Request, Requested};
 use common::ipc::{ClientAddr, ConnectionId};
@@ -49,6 +49,16 @@ pub(super) enum Ending {
     Disconnected,
     /// The session's token no longer allows it.
     Revoked,
+}
+
+impl From<EndCause> for Ending {
+    fn from(cause: EndCause) -> Self {
+        match cause {
+            EndCause::Disconnected => Self::Disconnected,
+            EndCause::Revoked => Self::Revoked,
+            EndCause::Shutdown => Self::Shutdown,
+        }
+    }
 }
 
 /// Traffic counters of a session.

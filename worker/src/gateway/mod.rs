@@ -135,8 +135,7 @@ impl Gateway {
             SupervisorToGateway::Stop => self.connections.stop(Ending::Shutdown),
             SupervisorToGateway::Restart => self.connections.stop(Ending::Restart),
             SupervisorToGateway::Retire => self.connections.retire(),
-            SupervisorToGateway::Disconnect(id) => self.connections.end(&[id], Ending::Disconnected),
-            SupervisorToGateway::Revoke(ids) => self.connections.end(&ids, Ending::Revoked),
+            SupervisorToGateway::End { ids, cause } => self.connections.end(&ids, cause.into()),
             SupervisorToGateway::GetCounts(ids) => {
                 let counts = GatewayToSupervisor::Counts(self.connections.count(&ids));
                 supervisor.send(&counts).await.map_err(io::Error::other)?;

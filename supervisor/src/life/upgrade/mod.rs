@@ -76,6 +76,9 @@ pub(crate) enum UpgradeError {
         "connections are waiting for a gateway, or the wrapped program is being started or ended; try again"
     )]
     Busy,
+    /// The service is about to end.
+    #[error("the service drains or stops")]
+    Stopping,
 }
 
 /// The state inherited from an earlier image.
@@ -161,6 +164,8 @@ pub(crate) async fn execute(control: &Control) -> UpgradeError {
         }
     });
     let error = match settled.await {
+        // The next image does not know that this one drains.
+        Ok(()) if control.intake.is_ending() => UpgradeError::Stopping,
         // From here on, nothing else runs in this image.
         Ok(()) => replace(control),
         Err(_) => UpgradeError::Busy,

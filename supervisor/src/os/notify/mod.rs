@@ -136,6 +136,20 @@ pub(crate) fn reloaded(what: &str, failure: Option<&String>) {
     }
 }
 
+/// Interval at which the time limit of a stop is extended.
+const EXTENSION_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The time limit that is set each time, in microseconds.
+const EXTENSION_USEC: u32 = 30_000_000;
+
+/// Extends the time limit of a stop again and again, so that `TimeoutStopSec=` (systemd.service(5)) does not end it.
+pub(crate) async fn keep_extending_stop() {
+    loop {
+        tell(&[NotifyState::ExtendTimeoutUsec(EXTENSION_USEC)]);
+        sleep(EXTENSION_INTERVAL).await;
+    }
+}
+
 /// Reports that the service is stopping.
 pub(crate) fn stopping() {
     tell(&[NotifyState::Stopping, NotifyState::Status("ending sessions")]);
