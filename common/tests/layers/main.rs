@@ -28,7 +28,7 @@ const HOUSES: &[House] = &[
         directory: "supervisor/ctl/src",
         layers: &[
             "main",
-            "apply drain health revoke",
+            "apply drain health remote revoke",
             "files",
             "visible certificate",
             "show systemctl command_line",

@@ -1,10 +1,11 @@
 //! The command line of `websockifyctl`, shared with the example `completions`.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use common::config::duration;
-use common::ipc::SessionId;
+use common::ipc::{ConnectionId, SessionId};
 
 /// Shows and controls running instances of websockify.
 #[derive(Debug, Parser)]
@@ -16,6 +17,10 @@ pub(crate) struct Options {
     /// Directory of the control sockets, default /run/websockify, or $XDG_RUNTIME_DIR/websockify without root.
     #[arg(long, value_name = "DIR", global = true)]
     pub(crate) run: Option<PathBuf>,
+    /// Ask these machines over ssh, as [USER@]HOST: for list, sessions, revoke and drain.
+    #[arg(short = 'H', long, value_name = "HOST,...", value_delimiter = ',', global = true)]
+    #[arg(conflicts_with_all = ["config", "run"])]
+    pub(crate) host: Vec<String>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -168,6 +173,15 @@ pub(crate) struct ClientCredentials {
 pub(crate) struct Session {
     pub(crate) number: u64,
     pub(crate) run: Option<u64>,
+}
+
+impl fmt::Display for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.run {
+            Some(run) => SessionId { run, connection: ConnectionId(self.number) }.fmt(f),
+            None => self.number.fmt(f),
+        }
+    }
 }
 
 /// Parses a duration with a unit, in seconds. Parts of a second are rounded up.

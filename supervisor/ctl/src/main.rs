@@ -10,6 +10,7 @@ mod files;
 mod health;
 mod instances;
 mod output;
+mod remote;
 mod revoke;
 mod secret;
 mod show;
@@ -47,7 +48,11 @@ fn main() -> ExitCode {
 }
 
 fn run(options: Options) -> Result<u8, CtlError> {
-    let Options { config, run, command } = options;
+    let Options { config, run, host, command } = options;
+    if !host.is_empty() {
+        let all_well = remote::run(&host, command)?;
+        return Ok(if all_well { exit_code::SUCCESS } else { exit_code::FAILURE });
+    }
     let directory = config.map_or_else(files::default_directory, Ok)?;
     // Commands that only read files need no socket directory.
     let run = || run.clone().or_else(control::directory).ok_or(CtlError::NoDirectory);

@@ -29,22 +29,39 @@ pub(crate) fn list(all: &[KnownInstance], json: bool) -> Result<String, CtlError
             .collect();
         return pretty(&all);
     }
-    let mut rows = Vec::new();
-    for one in all {
-        let mut row = vec![one.name.clone()];
-        match &one.status {
-            Some(status) => row.extend([
-                if status.draining { "draining".into() } else { "running".into() },
-                status.sessions.to_string(),
-                status.sessions_total.to_string(),
-                status.listen.join(" "),
-                status.target.clone(),
-            ]),
-            None => row.push("not running".into()),
-        }
-        rows.push(row);
+    Ok(table(&INSTANCE, all.iter().map(instance).collect()))
+}
+
+/// The table of instances of several machines.
+pub(crate) fn lists(all: &[(String, KnownInstance)]) -> String {
+    table(&with_host(&INSTANCE), all.iter().map(|(host, one)| of_host(host, instance(one))).collect())
+}
+
+const INSTANCE: [&str; 6] = ["NAME", "STATE", "SESSIONS", "TOTAL", "LISTEN", "TARGET"];
+
+fn instance(one: &KnownInstance) -> Vec<String> {
+    let mut row = vec![one.name.clone()];
+    match &one.status {
+        Some(status) => row.extend([
+            if status.draining { "draining".into() } else { "running".into() },
+            status.sessions.to_string(),
+            status.sessions_total.to_string(),
+            status.listen.join(" "),
+            status.target.clone(),
+        ]),
+        None => row.push("not running".into()),
     }
-    Ok(table(&["NAME", "STATE", "SESSIONS", "TOTAL", "LISTEN", "TARGET"], rows))
+    row
+}
+
+/// The heads of columns, with that of the machine.
+fn with_host<'a>(head: &[&'a str]) -> Vec<&'a str> {
+    [&["HOST"], head].concat()
+}
+
+/// A row, with the machine.
+fn of_host(host: &str, row: Vec<String>) -> Vec<String> {
+    [vec![host.to_owned()], row].concat()
 }
 
 /// Instances in detail.
@@ -138,23 +155,28 @@ pub(crate) fn sessions(sessions: &[Session], json: bool) -> Result<String, CtlEr
     if json {
         return pretty(&sessions);
     }
+    Ok(table(&SESSION, sessions.iter().map(session).collect()))
+}
+
+/// The table of sessions of several machines.
+pub(crate) fn sessions_of_hosts(all: &[(String, Session)]) -> String {
+    table(&with_host(&SESSION), all.iter().map(|(host, one)| of_host(host, session(one))).collect())
+}
+
+const SESSION: [&str; 8] = ["SESSION", "CLIENT", "USER", "TIME", "IN", "OUT", "GEN", "TARGET"];
+
+fn session(one: &Session) -> Vec<String> {
     let or_unknown = |count: Option<u64>| count.map_or_else(|| "?".into(), bytes);
-    let rows = sessions
-        .iter()
-        .map(|one| {
-            vec![
-                one.id.to_string(),
-                one.client.clone(),
-                one.user.clone().unwrap_or_else(|| "-".into()),
-                duration(one.seconds),
-                or_unknown(one.bytes_in),
-                or_unknown(one.bytes_out),
-                one.generation.to_string(),
-                one.target.clone(),
-            ]
-        })
-        .collect();
-    Ok(table(&["SESSION", "CLIENT", "USER", "TIME", "IN", "OUT", "GEN", "TARGET"], rows))
+    vec![
+        one.id.to_string(),
+        one.client.clone(),
+        one.user.clone().unwrap_or_else(|| "-".into()),
+        duration(one.seconds),
+        or_unknown(one.bytes_in),
+        or_unknown(one.bytes_out),
+        one.generation.to_string(),
+        one.target.clone(),
+    ]
 }
 
 /// The table of sources with penalties.
@@ -174,9 +196,14 @@ pub(crate) fn revoked(revoked: Revoked, json: bool) -> Result<String, CtlError> 
     if json {
         return pretty(&revoked);
     }
+    Ok(revocation(revoked))
+}
+
+/// The effect of a revocation as a line.
+pub(crate) fn revocation(revoked: Revoked) -> String {
     let many = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     let (sessions, tokens) = (many(revoked.sessions, "session"), many(revoked.tokens, "token"));
-    Ok(format!("closing {sessions}, refusing {tokens} from now on\n"))
+    format!("closing {sessions}, refusing {tokens} from now on\n")
 }
 
 /// Clears the terminal.
@@ -188,7 +215,7 @@ pub(crate) fn clear() -> Result<(), CtlError> {
     Ok(())
 }
 
-fn pretty(value: &impl serde::Serialize) -> Result<String, CtlError> {
+pub(crate) fn pretty(value: &impl serde::Serialize) -> Result<String, CtlError> {
     Ok(safe_json(&serde_json::to_string_pretty(value)?) + "\n")
 }
 
