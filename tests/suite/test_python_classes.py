@@ -57,6 +57,13 @@ class Settings:
         if what == "ours":
             for name in ["INVOCATION_ID", "RUNTIME_DIRECTORY", "WEBSOCKIFY_PLUGIN_SOURCE"]:
                 assert name not in os.environ, name
+        if what == "policy":
+            return HOST, port, {"uses": 1}
+        if what == "odd":
+            return HOST, port, {"uses": float("nan")}
+        if what == "date":
+            import datetime
+            return HOST, port, {"expires": datetime.datetime.now()}
         assert self.source == "the source"
         return HOST, port
 """
@@ -107,6 +114,16 @@ def test_our_part_of_the_environment_is_hidden_from_classes(running, target):
 def test_a_class_can_use_the_features_of_python(running, target, what):
     for _ in range(3):
         assert reached(running, f"{what}-{target.port}") == b"here"
+
+
+@ours
+def test_a_class_may_return_a_policy(running, target):
+    assert reached(running, f"policy-{target.port}") == b"here"
+    assert status(assert_refused(running, f"policy-{target.port}")) == 403
+    running.wait_log("it has been used as often as it may be$")
+    for what in ["odd", "date", "long"]:
+        assert status(assert_refused(running, f"{what}-{target.port}")) == 503
+    assert reached(running, f"x-{target.port}") == b"here"
 
 
 def lines_of(running):
@@ -218,6 +235,7 @@ class Lookup(BasePlugin):
             # Its own process's socket, as the parent has to make sense of what comes.
             lies = [{"id": 0, "target": FORGED}, {"target": 1}, {"target": FORGED, "expires": 1e999}, [], 7, None]
             lies += [{"refuse": chr(0xd800)}, {"headers": {"a": 1}}, {"status": 10 ** 400}]
+            lies += [{"target": FORGED, "policy": policy} for policy in ([], {"uses": 10 ** 400}, {"x": [[[]]]}, {"x": 1e999})]
             for descriptor in everything_open():
                 for lie in lies:
                     if descriptor > 2:

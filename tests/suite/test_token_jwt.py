@@ -350,3 +350,25 @@ def test_no_form_of_a_public_key_becomes_a_secret(directory, name):
                 elif form in ["JWK", "lower case", "JWK in base64"]:
                     assert_refused(running, good.serialize())
                     running.wait_log("cannot use the key in .*: it is (PEM|JSON)")
+
+
+# The order of the group of P-256 (FIPS 186-5).
+P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+
+
+@pytest.mark.ours_only("the original does not count uses")
+def test_another_form_of_a_token_is_the_same_token(keys, target, monkeypatch):
+    monkeypatch.setattr(jwa, "default_enforce_hmac_key_length", False)
+    content = claims(target, websockify={"uses": 1})
+    token = signed(keys.key("P-256"), content, "ES256")
+    given, _, signature = token.rpartition(".")
+    octets = base64.urlsafe_b64decode(to_url(signature.encode()))
+    # With (r, s) a signature of ECDSA, (r, -s) is another one of the same.
+    mirrored = (P256_ORDER - int.from_bytes(octets[32:])).to_bytes(32)
+    assert reached(keys.gateway("P-256"), f"{given}.{part(octets[:32] + mirrored)}") == b"here"
+    assert status(assert_refused(keys.gateway("P-256"), token)) == 403
+    key = keys.key("secret-256")
+    inner = signed(key, content, "HS256")
+    assert reached(keys.gateway("secret-256"), inner) == b"here"
+    anew = encrypted(key, inner, "dir", "A128CBC-HS256")
+    assert status(assert_refused(keys.gateway("secret-256"), anew)) == 403

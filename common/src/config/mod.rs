@@ -24,7 +24,7 @@ mod proxy;
 pub mod redis;
 mod rules;
 mod secret;
-mod similar;
+pub(crate) mod similar;
 pub mod site;
 mod stop;
 mod switch;

@@ -294,7 +294,14 @@ impl TokenPlugin {
     /// Whether tokens can have policies, which may depend on the origin of a page.
     #[must_use]
     pub fn has_policies(&self) -> bool {
-        matches!(self, Self::Table(_))
+        match self {
+            Self::Table(_) | Self::JsonApi(_) | Self::Jwt(_) | Self::Redis(_) | Self::External { .. } => true,
+            Self::File(_)
+            | Self::ReadOnlyFile(_)
+            | Self::FileName(_)
+            | Self::SocketDirectory(_)
+            | Self::TextApi(_) => false,
+        }
     }
 
     /// Whether the source contains a password.

@@ -3,6 +3,7 @@
 pub mod address;
 pub mod hash;
 pub mod moment;
+pub mod nested;
 pub mod policy;
 pub mod table;
 

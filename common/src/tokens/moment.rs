@@ -20,7 +20,9 @@ const EXAMPLE: &str = "2026-12-24T18:00:00Z";
 pub struct Moment(pub SystemTime);
 
 impl Moment {
-    fn from_seconds(seconds: f64) -> Option<Self> {
+    /// Converts seconds since 1970; `None` before that or after the year 9999.
+    #[must_use]
+    pub fn from_seconds(seconds: f64) -> Option<Self> {
         let since = Duration::try_from_secs_f64(seconds).ok().filter(|since| since.as_secs() <= LAST)?;
         Some(Self(UNIX_EPOCH + since))
     }

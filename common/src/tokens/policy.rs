@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer};
 use super::moment::Moment;
 use crate::addr::TargetAddr;
 use crate::config::Name;
+use crate::config::similar::most_similar;
 use crate::config::site::{Origin, OriginPattern};
 use crate::config::value::{self, HELP, OneOrMany};
 use crate::ipc::ClientAddr;
@@ -28,29 +29,36 @@ const MAX_USER_BYTES: usize = 256;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TokenPolicy {
-    /// The targets, at least one. They are dialled in this order until one is connected.
-    #[serde(deserialize_with = "targets")]
+    /// The targets, at least one, unless the source names the target elsewhere. They are dialled in this order until one
+    /// is connected.
+    #[serde(default, deserialize_with = "targets")]
     pub target: Vec<TargetAddr>,
     /// No session begins before this time.
+    #[serde(default, deserialize_with = "present")]
     pub not_before: Option<Moment>,
     /// No session begins from this time on. Sessions that have begun continue.
+    #[serde(default, deserialize_with = "present")]
     pub expires: Option<Moment>,
     /// Maximum duration of a session.
     #[serde(default, deserialize_with = "duration")]
     pub lifetime: Option<Duration>,
     /// The session ends at this time, and none begins from then on.
+    #[serde(default, deserialize_with = "present")]
     pub until: Option<Moment>,
     /// In place of `timeouts.idle`: the session ends after this time without data in either direction.
     #[serde(default, deserialize_with = "duration")]
     pub idle: Option<Duration>,
     /// Maximum number of sessions over all time.
+    #[serde(default, deserialize_with = "present")]
     pub uses: Option<NonZeroU32>,
     /// Time for which a session that was lost may be continued without a further use.
     #[serde(default, deserialize_with = "duration")]
     pub reconnect: Option<Duration>,
     /// Maximum number of sessions at a time.
+    #[serde(default, deserialize_with = "present")]
     pub sessions: Option<NonZeroU32>,
     /// Networks that clients must belong to.
+    #[serde(default, deserialize_with = "present")]
     pub sources: Option<Networks>,
     /// Origins that pages must have, in addition to what the instance demands of them.
     #[serde(default, deserialize_with = "origins")]
@@ -59,6 +67,7 @@ pub struct TokenPolicy {
     #[serde(default, deserialize_with = "user")]
     pub user: Option<String>,
     /// Whether the session is recorded. `true` needs `record` in the configuration, `false` makes an exception from it.
+    #[serde(default, deserialize_with = "present")]
     pub record: Option<bool>,
 }
 
@@ -130,6 +139,17 @@ impl TokenPolicy {
         "user",
         "record",
     ];
+
+    /// The field whose name is most similar to an unknown one, if any is similar enough.
+    #[must_use]
+    pub fn similar_field(name: &str) -> Option<&'static str> {
+        most_similar(name, Self::FIELDS.iter().copied())
+    }
+
+    /// Lets the policy expire no later than so many seconds after 1970.
+    pub fn expire_by(&mut self, seconds: f64) {
+        self.expires = self.expires.into_iter().chain(Moment::from_seconds(seconds)).min();
+    }
 
     /// Checks whether a client may begin a session at the time `now`.
     ///
@@ -229,6 +249,11 @@ fn targets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<TargetAddr>
     Ok(targets)
 }
 
+/// Rejects a value that is there and is `null`: it must not count as absent.
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     value::read(deserializer).map(Some)
 }
@@ -314,7 +339,7 @@ mod tests {
         ] {
             assert!(error(text).contains(says), "{text}: {}", error(text));
         }
-        for target in ["", "target = []", "target = \"h\"", "target = [\"h:1\", \"h\"]"] {
+        for target in ["target = []", "target = \"h\"", "target = [\"h:1\", \"h\"]"] {
             assert!(toml::from_str::<TokenPolicy>(target).is_err(), "{target}");
         }
         let many = format!("target = {:?}", vec!["h:1"; MAX_TARGETS + 1]);
@@ -397,6 +422,21 @@ mod tests {
         let session =
             Ongoing { target: "h:1", client: &client, user: None, is_recorded: true, age: Duration::ZERO };
         assert!(!elsewhere.allows(&session, at(0)));
+    }
+
+    #[test]
+    fn the_first_expiry_counts() {
+        let expires = |text, by| {
+            let mut policy = policy(text);
+            policy.expire_by(by);
+            policy.expires
+        };
+        for (text, by) in
+            [("", 60.0), ("expires = 90", 60.0), ("expires = 60", 90.0), ("expires = 60", 1e300)]
+        {
+            assert_eq!(expires(text, by), Some(Moment(at(60))), "{text}");
+        }
+        assert_eq!(expires("", 1e300), None);
     }
 
     #[test]

@@ -58,7 +58,20 @@ impl<'de> Deserialize<'de> for TokenName {
 #[serde(deny_unknown_fields)]
 struct Document {
     #[serde(default)]
-    tokens: BTreeMap<TokenName, TokenPolicy>,
+    tokens: BTreeMap<TokenName, Complete>,
+}
+
+/// A policy that names its targets.
+struct Complete(TokenPolicy);
+
+impl<'de> Deserialize<'de> for Complete {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let policy = TokenPolicy::deserialize(deserializer)?;
+        if policy.target.is_empty() {
+            return Err(serde::de::Error::missing_field("target"));
+        }
+        Ok(Self(policy))
+    }
 }
 
 /// Parses the content of the file at `path`.
@@ -67,7 +80,8 @@ struct Document {
 ///
 /// The first error in the file, with its line and column.
 pub fn parse(content: &[u8], path: &Path) -> Result<BTreeMap<TokenName, TokenPolicy>, FileError> {
-    file::parse_secret(content, path).map(|Document { tokens }| tokens)
+    let Document { tokens } = file::parse_secret(content, path)?;
+    Ok(tokens.into_iter().map(|(name, Complete(policy))| (name, policy)).collect())
 }
 
 #[cfg(test)]

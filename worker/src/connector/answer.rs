@@ -10,6 +10,7 @@ use common::ipc::log::RoleEvent;
 use common::ipc::uses::{Reservation, UseLimits};
 use common::ipc::{ClientAddr, ConnectionId, GatewayId};
 use common::ticket::Claims;
+use common::tokens::hash::TokenHash;
 use tokio::time::{timeout, timeout_at};
 
 use super::by_root::ForConnection;
@@ -93,9 +94,8 @@ async fn connect(
         Ok(admitted) => admitted,
         Err(denied) => return deny(connector, request, claims, &denied),
     };
-    let token = request.facts.token.as_ref();
-    let token =
-        token.map(|token| connector.policy.hash_of(token.reveal()).fingerprint(&connector.setup.token_key));
+    let identity = grant.identity.as_deref().or(request.facts.token.as_ref().map(|token| token.reveal()));
+    let token = identity.map(|token| TokenHash::of(token).fingerprint(&connector.setup.token_key));
     let for_all = || (token.is_some() && connector.reserves_all.get()).then_some(UseLimits::NONE);
     let Some(limits) = grant.limits.or_else(for_all) else {
         return dial(connector, claims, request, answering, &targets, &grant, token).await;

@@ -13,6 +13,8 @@ pub(super) struct Grant {
     pub(super) user: Option<String>,
     /// Terms of the session that its gateway enforces.
     pub(super) terms: SessionTerms,
+    /// What tells the token from others, if that is not the token as the client has sent it.
+    pub(super) identity: Option<String>,
     /// What the supervisor counts of the token, if anything.
     pub(super) limits: Option<UseLimits>,
     /// When the token expires, in seconds since 1970, if it does.

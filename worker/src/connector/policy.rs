@@ -13,7 +13,6 @@ use common::ipc::offence::Offence;
 use common::ipc::setup::{ConnectorSetup, Destination, TokenFiles};
 use common::ipc::sockets::SocketName;
 use common::ipc::wrapper::ProgramState;
-use common::tokens::hash::TokenHash;
 use common::tokens::policy::Applicant;
 use tokio::time::Instant;
 
@@ -26,7 +25,7 @@ use super::plugin::ExternalPlugin;
 use super::program::{Startup, WrappedProgram};
 use super::site::{NotOurs, Site};
 use super::target::Target;
-use super::token::{Found, LookupError, TokenSource};
+use super::token::{Found, LookupError, TokenSource, UnknownFields};
 use super::turns::Turn;
 
 /// Why root does not connect to a socket that a service, a token or a plugin names.
@@ -40,6 +39,7 @@ pub(super) struct Policy {
     targets: Targets,
     /// Sessions are recorded, unless the policy of a token says otherwise.
     records: bool,
+    unknown_fields: UnknownFields,
     /// State of a program that is started for the targets, if there is one.
     startup: Option<Startup>,
 }
@@ -144,6 +144,7 @@ impl Policy {
             auth_for_pages: setup.auth_for_pages,
             targets,
             records: setup.record,
+            unknown_fields: UnknownFields::default(),
             startup,
         })
     }
@@ -153,15 +154,6 @@ impl Policy {
     pub(super) fn may_change(&self) -> bool {
         matches!(self.targets, Targets::ByToken(_))
             || self.auth.iter().any(|method| matches!(method, AuthMethod::Users(_)))
-    }
-
-    /// The hash by which a token is known to the supervisor.
-    pub(super) fn hash_of(&self, token: &str) -> TokenHash {
-        let signed = match &self.targets {
-            Targets::ByToken(source) if source.is_signed() => TokenHash::of_signed(token),
-            _ => None,
-        };
-        signed.unwrap_or_else(|| TokenHash::of(token))
     }
 
     /// Replaces the users of the file.
@@ -259,8 +251,10 @@ impl Policy {
             Targets::Program(program) => vec![Target::Program(program.clone())],
             Targets::ByToken(plugin) => {
                 let token = request.facts.token.as_ref().ok_or(Denied::NoToken)?;
-                let Found { targets, policy } =
+                let Found { targets, policy, unknown, identity } =
                     plugin.lookup(token.reveal(), request, grant, by_root).await?;
+                self.unknown_fields.warn_of(unknown);
+                grant.identity = identity;
                 if let Some(policy) = policy {
                     let applicant = Applicant {
                         client: request.client,

@@ -1,24 +1,38 @@
-//! The claims of a token (RFC 7519 section 4): its validity period and its target.
+//! The claims of a token (RFC 7519 section 4): its validity period, its target, and its policy.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use common::json;
+use common::tokens::nested::NestedPolicy;
 use serde::{Deserialize, Deserializer};
 
-/// The claims that are evaluated.
+/// The claims that are evaluated, as they are written.
 #[derive(Deserialize)]
-struct Claims {
+struct Written {
     host: Option<String>,
     port: Option<Port>,
-    #[serde(default, deserialize_with = "number")]
+    #[serde(default, deserialize_with = "present")]
     nbf: Option<f64>,
-    #[serde(default, deserialize_with = "number")]
+    #[serde(default, deserialize_with = "present")]
     exp: Option<f64>,
+    #[serde(default, deserialize_with = "present")]
+    websockify: Option<NestedPolicy>,
 }
 
-/// Rejects a time that is present but not a number, such as `null`, which must not count as absent.
-fn number<'de, D: Deserializer<'de>>(value: D) -> Result<Option<f64>, D::Error> {
-    f64::deserialize(value).map(Some)
+/// Rejects a claim that is there and of another type, such as `null`, which must not count as absent.
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(value: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(value).map(Some)
+}
+
+/// The claims of a valid token.
+#[derive(Debug)]
+pub(crate) struct Claims {
+    /// Host and port of the target; `None` if the policy has targets of its own.
+    pub(crate) pair: Option<(String, String)>,
+    /// When the token expires, in seconds since 1970.
+    pub(crate) exp: Option<f64>,
+    /// The claim `websockify`.
+    pub(crate) policy: Option<NestedPolicy>,
 }
 
 /// The claim `port`: a number, or a string with one. With the host `unix_socket` it is the path of a socket,
@@ -36,7 +50,7 @@ pub(crate) enum ClaimsError {
     /// The payload is not JSON, or a claim has the wrong type.
     #[error(
         "its claims are not a JSON object whose \"host\" is a string, whose \"port\" is a string or a number, \
-         and whose \"nbf\" and \"exp\" are numbers"
+         whose \"nbf\" and \"exp\" are numbers, and whose \"websockify\" is an object"
     )]
     Form,
     /// `host` or `port` is absent or malformed.
@@ -50,10 +64,9 @@ pub(crate) enum ClaimsError {
     Expired,
 }
 
-/// Returns host and port of the target, if the token is valid at the time `now`. There is no leeway, as in
-/// the original.
-pub(crate) fn target(payload: &[u8], now: SystemTime) -> Result<(String, String), ClaimsError> {
-    let claims: Claims = json::object(payload).map_err(|_| ClaimsError::Form)?;
+/// Reads the claims of a token that is valid at the time `now`. There is no leeway, as in the original.
+pub(crate) fn read(payload: &[u8], now: SystemTime) -> Result<Claims, ClaimsError> {
+    let claims: Written = json::object(payload).map_err(|_| ClaimsError::Form)?;
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     if claims.nbf.is_some_and(|nbf| now < nbf) {
         return Err(ClaimsError::Early);
@@ -61,10 +74,14 @@ pub(crate) fn target(payload: &[u8], now: SystemTime) -> Result<(String, String)
     if claims.exp.is_some_and(|exp| now > exp) {
         return Err(ClaimsError::Expired);
     }
-    let host = claims.host.ok_or(ClaimsError::Missing("host"))?;
-    let port = match claims.port.ok_or(ClaimsError::Missing("port"))? {
-        Port::Number(port) => port.to_string(),
-        Port::Text(port) => port,
+    let Written { host, port, exp, websockify: policy, .. } = claims;
+    let is_led_by_policy = policy.as_ref().is_some_and(NestedPolicy::has_target);
+    let pair = match (host, port) {
+        (Some(host), Some(Port::Number(port))) => Some((host, port.to_string())),
+        (Some(host), Some(Port::Text(port))) => Some((host, port)),
+        _ if is_led_by_policy => None,
+        (None, _) => return Err(ClaimsError::Missing("host")),
+        (Some(_), None) => return Err(ClaimsError::Missing("port")),
     };
-    Ok((host, port))
+    Ok(Claims { pair, exp, policy })
 }

@@ -21,28 +21,41 @@ mod material;
 #[cfg(test)]
 mod tests;
 
-use compact::Compact;
+use compact::{Compact, Jws};
 use error::JoseError;
 use key::Key;
 
-/// Verifies a token with the one key that has signed it, and decrypts it first if it is encrypted. Returns
-/// the payload, which [`claims`] evaluates.
+/// A token whose signature was verified.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    /// The payload, which [`claims`] evaluates.
+    pub(crate) payload: Vec<u8>,
+    /// Header and payload as they were signed: the part of the token of which there is no other form.
+    pub(crate) signed: String,
+}
+
+/// Verifies a token with the one key that has signed it, and decrypts it first if it is encrypted.
 ///
 /// An encrypted token must contain a signed one, since everyone who has the public key can encrypt.
 ///
 /// # Errors
 ///
 /// The reason why the token is rejected. Of the token itself, it contains only names of algorithms.
-pub(crate) fn open(token: &str, key: &Key) -> Result<Vec<u8>, JoseError> {
+pub(crate) fn open(token: &str, key: &Key) -> Result<Opened, JoseError> {
     match Compact::parse(token)? {
-        Compact::Jws(signed) => jws::verify(&signed, key),
+        Compact::Jws(signed) => verified(&signed, key),
         Compact::Jwe(encrypted) => {
             let inner = jwe::decrypt(&encrypted, key)?;
             let inner = std::str::from_utf8(&inner).map_err(|_| JoseError::NotNested)?;
             match Compact::parse(inner) {
-                Ok(Compact::Jws(signed)) => jws::verify(&signed, key),
+                Ok(Compact::Jws(signed)) => verified(&signed, key),
                 _ => Err(JoseError::NotNested),
             }
         }
     }
+}
+
+fn verified(token: &Jws<'_>, key: &Key) -> Result<Opened, JoseError> {
+    let payload = jws::verify(token, key)?;
+    Ok(Opened { payload, signed: token.signing_input.to_owned() })
 }

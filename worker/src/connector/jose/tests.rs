@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::claims::{self, ClaimsError};
 use super::key::{Key, KeyError};
-use super::{JoseError, key_wrap, open};
+use super::{JoseError, key_wrap};
 
 /// Key and token of RFC 7515 appendix A.1.
 const SECRET: &[u8] =
@@ -16,6 +16,10 @@ const SECRET: &[u8] =
 const SIGNED: &str = "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.\
     eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.\
     dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+
+fn open(token: &str, key: &Key) -> Result<Vec<u8>, JoseError> {
+    super::open(token, key).map(|opened| opened.payload)
+}
 
 fn secret() -> Key {
     Key::read(SECRET).unwrap()
@@ -41,6 +45,12 @@ fn the_signed_example_of_rfc_7515_opens() {
 }
 
 #[test]
+fn the_signed_part_of_a_token_is_known() {
+    let opened = super::open(SIGNED, &secret()).unwrap();
+    assert_eq!(Some(opened.signed.as_str()), SIGNED.rsplit_once('.').map(|(signed, _)| signed));
+}
+
+#[test]
 fn a_changed_character_invalidates_a_signed_token() {
     for at in 0..SIGNED.len() {
         let mut token = SIGNED.as_bytes().to_vec();
@@ -55,7 +65,7 @@ fn a_header_or_claims_in_an_array_are_refused() {
     let header = open(&signed(r#"["HS256",null,null,null]"#, "{}"), &secret());
     assert!(matches!(header, Err(JoseError::Header)), "{header:?}");
     for claims in [r#"["h",5900]"#, r#"["h",5900,0,1e12]"#] {
-        assert_eq!(claims::target(claims.as_bytes(), SystemTime::now()), Err(ClaimsError::Form), "{claims}");
+        assert_eq!(pair(claims, SystemTime::now()), Err(ClaimsError::Form), "{claims}");
     }
 }
 
@@ -145,11 +155,15 @@ fn the_examples_of_rfc_3394_unwrap() {
     }
 }
 
+fn pair(claims: &str, now: SystemTime) -> Result<Option<(String, String)>, ClaimsError> {
+    claims::read(claims.as_bytes(), now).map(|claims| claims.pair)
+}
+
 #[test]
 fn times_have_no_leeway() {
     let now = SystemTime::UNIX_EPOCH + Duration::from_millis(1_000_500);
-    let target = |times: &str| claims::target(format!(r#"{{"host":"h","port":1{times}}}"#).as_bytes(), now);
-    let fine = Ok(("h".to_owned(), "1".to_owned()));
+    let target = |times: &str| pair(&format!(r#"{{"host":"h","port":1{times}}}"#), now);
+    let fine = Ok(Some(("h".to_owned(), "1".to_owned())));
     for times in ["", r#","exp":1000.5"#, r#","nbf":1000.5"#, r#","exp":1001,"nbf":1000"#, r#","iat":9e9"#] {
         assert_eq!(target(times), fine, "{times}");
     }
@@ -162,13 +176,20 @@ fn times_have_no_leeway() {
 }
 
 #[test]
-fn host_and_port_must_be_there() {
-    let target = |claims: &str| claims::target(claims.as_bytes(), SystemTime::now());
+fn host_and_port_must_be_there_or_a_policy_with_a_target() {
+    let target = |claims: &str| pair(claims, SystemTime::now());
     assert_eq!(target(r#"{"port":1}"#), Err(ClaimsError::Missing("host")));
     assert_eq!(target(r#"{"host":"h"}"#), Err(ClaimsError::Missing("port")));
-    assert_eq!(target(r#"{"host":"h","port":"5900"}"#), Ok(("h".into(), "5900".into())));
+    assert_eq!(target(r#"{"host":"h","port":"5900"}"#), Ok(Some(("h".into(), "5900".into()))));
+    assert_eq!(target(r#"{"websockify":{"target":"h:1"}}"#), Ok(None));
+    assert_eq!(target(r#"{"host":"h","websockify":{"target":"h:1"}}"#), Ok(None));
+    assert_eq!(target(r#"{"host":"h","websockify":{"uses":1}}"#), Err(ClaimsError::Missing("port")));
     for claims in ["", "[]", "1", r#"{"host":1,"port":1}"#, r#"{"host":"h","port":-1}"#] {
         assert_eq!(target(claims), Err(ClaimsError::Form), "{claims}");
+    }
+    for policy in ["null", "[]", "1", "\"h:1\""] {
+        let claims = format!(r#"{{"host":"h","port":1,"websockify":{policy}}}"#);
+        assert_eq!(target(&claims), Err(ClaimsError::Form), "{claims}");
     }
 }
 
@@ -208,7 +229,7 @@ proptest! {
 
     #[test]
     fn no_claims_panic(claims in prop::collection::vec(any::<u8>(), 0..100)) {
-        let _ = claims::target(&claims, SystemTime::now());
+        let _ = claims::read(&claims, SystemTime::now());
     }
 
     #[test]

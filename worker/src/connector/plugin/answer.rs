@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use common::addr::TargetAddr;
 use common::ipc::admission::Reply;
 use common::json;
+use common::tokens::nested::NestedPolicy;
 use serde::Deserialize;
 
 use super::reply;
@@ -24,10 +25,12 @@ const MAX_USER: usize = 256;
 pub(in crate::connector) enum TargetAnswer {
     /// The token leads to this target.
     Target {
-        /// The target's address.
-        address: TargetAddr,
+        /// The target's address; `None` if the policy has targets of its own.
+        address: Option<TargetAddr>,
         /// Maximum duration of the session.
         lifetime: Option<Duration>,
+        /// What the token allows, if the plugin says it.
+        policy: Option<NestedPolicy>,
     },
     /// The client is refused, for this reason.
     Refused(String),
@@ -67,6 +70,9 @@ pub(in crate::connector) enum AnswerError {
     /// `target` is not an address.
     #[error("its answer's \"target\" is neither host:port nor unix:/path")]
     Target,
+    /// `policy` in an answer about an authentication, where it would not be enforced.
+    #[error("its answer has a \"policy\", which only answers to \"target\" may have")]
+    Policy,
     /// `user` is longer than [`MAX_USER`].
     #[error("its answer's \"user\" is longer than {MAX_USER} bytes")]
     User,
@@ -85,6 +91,7 @@ pub(in crate::connector) enum AnswerError {
 #[derive(Deserialize)]
 pub(in crate::connector) struct Written {
     target: Option<String>,
+    policy: Option<NestedPolicy>,
     allow: Option<bool>,
     user: Option<String>,
     lifetime: Option<f64>,
@@ -125,11 +132,15 @@ impl Written {
         if let Some(reason) = self.refuse {
             return Ok(TargetAnswer::Refused(bounded(reason)));
         }
-        let address = target(&self.target.ok_or(AnswerError::NoTarget)?)?;
+        let Self { target: address, policy, lifetime: seconds, .. } = self;
+        if address.is_none() && !policy.as_ref().is_some_and(NestedPolicy::has_target) {
+            return Err(AnswerError::NoTarget);
+        }
+        let address = address.as_deref().map(target).transpose()?;
         if has_expired {
             return Ok(TargetAnswer::Refused(EXPIRED.to_owned()));
         }
-        Ok(TargetAnswer::Target { address, lifetime: self.lifetime.map(lifetime).transpose()? })
+        Ok(TargetAnswer::Target { address, lifetime: seconds.map(lifetime).transpose()?, policy })
     }
 
     /// Evaluates the answer to an authentication at the time `now`.
@@ -138,7 +149,7 @@ impl Written {
             return Err(AnswerError::Failed);
         }
         let has_expired = self.has_expired(now);
-        let Self { allow, user, lifetime: seconds, refuse, status, message, headers, .. } = self;
+        let Self { allow, policy, user, lifetime: seconds, refuse, status, message, headers, .. } = self;
         match (refuse, allow) {
             (Some(reason), _) => Ok(Verdict::Refused {
                 reason: bounded(reason),
@@ -147,6 +158,7 @@ impl Written {
             (None, Some(true)) if has_expired => {
                 Ok(Verdict::Refused { reason: EXPIRED.to_owned(), reply: None })
             }
+            (None, Some(true)) if policy.is_some() => Err(AnswerError::Policy),
             (None, Some(true)) if user.as_ref().is_some_and(|user| user.len() > MAX_USER) => {
                 Err(AnswerError::User)
             }
@@ -197,7 +209,11 @@ mod tests {
     }
 
     fn to(address: &str) -> Result<TargetAnswer, AnswerError> {
-        target(address).map(|address| TargetAnswer::Target { address, lifetime: None })
+        target(address).map(|address| TargetAnswer::Target {
+            address: Some(address),
+            lifetime: None,
+            policy: None,
+        })
     }
 
     #[test]
@@ -224,7 +240,7 @@ mod tests {
             assert_eq!(read(text), Err(AnswerError::NoTarget), "{text}");
         }
         // An array of the fields in the order of their declaration, which serde would accept for a struct.
-        let fits = r#"["h:1",true,null,null,null,null,null,null,null,null]"#;
+        let fits = r#"["h:1",null,true,null,null,null,null,null,null,null,null]"#;
         for text in ["", "[]", "true", r#"{"target":1}"#, r#"{"refuse":1}"#, fits] {
             assert_eq!(read(text), Err(AnswerError::Form), "{text}");
             assert_eq!(Written::id(text.as_bytes()), None, "{text}");
@@ -242,10 +258,10 @@ mod tests {
     #[test]
     fn a_session_may_have_a_lifetime() {
         let half = Some(Duration::from_millis(500));
-        let address = target("h:1").unwrap();
+        let address = target("h:1").ok();
         assert_eq!(
             read(r#"{"target":"h:1","lifetime":0.5}"#),
-            Ok(TargetAnswer::Target { address, lifetime: half })
+            Ok(TargetAnswer::Target { address, lifetime: half, policy: None })
         );
         assert_eq!(
             judge(r#"{"allow":true,"lifetime":0.5}"#),
@@ -255,6 +271,20 @@ mod tests {
             let wrong = read(&format!(r#"{{"target":"h:1","lifetime":{wrong}}}"#));
             assert_eq!(wrong, Err(AnswerError::Lifetime));
         }
+    }
+
+    #[test]
+    fn a_token_may_have_a_policy() {
+        let has_policy = |text: &str| {
+            let TargetAnswer::Target { address, policy, .. } = read(text)? else { panic!("{text}") };
+            Ok((address.is_some(), policy.is_some()))
+        };
+        assert_eq!(has_policy(r#"{"target":"h:1","policy":null}"#), Ok((true, false)));
+        assert_eq!(has_policy(r#"{"target":"h:1","policy":{}}"#), Ok((true, true)));
+        assert_eq!(has_policy(r#"{"policy":{"target":"h:1"}}"#), Ok((false, true)));
+        assert_eq!(has_policy(r#"{"policy":{"uses":1}}"#), Err(AnswerError::NoTarget));
+        assert_eq!(has_policy(r#"{"target":"h:1","policy":[]}"#), Err(AnswerError::Form));
+        assert_eq!(judge(r#"{"allow":true,"policy":{}}"#), Err(AnswerError::Policy));
     }
 
     #[test]

@@ -170,7 +170,7 @@ mod tests {
 
     fn target(written: Result<Written, LinkError>) -> String {
         match written.unwrap().target(SystemTime::now()) {
-            Ok(TargetAnswer::Target { address, .. }) => address.to_string(),
+            Ok(TargetAnswer::Target { address: Some(address), .. }) => address.to_string(),
             other => panic!("{other:?}"),
         }
     }

@@ -1,4 +1,4 @@
-//! `BaseTokenAPI` and `JSONTokenApi`: targets from an HTTP service.
+//! `BaseTokenAPI` and `JSONTokenApi`: targets, and policies, from an HTTP service.
 
 use std::time::Duration;
 
@@ -6,6 +6,7 @@ use bytes::Bytes;
 use common::ipc::lookup::{ApiAnswer, ApiLookup};
 use common::json;
 use common::tokens::address;
+use common::tokens::nested::NestedPolicy;
 use data_encoding::BASE64;
 use http_body_util::Full;
 use hyper::header::{ACCEPT, AUTHORIZATION, HeaderValue, LOCATION, USER_AGENT};
@@ -14,9 +15,9 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
 use super::error::LookupError;
+use super::found::Found;
 use crate::connector::endpoint::Endpoint;
 use crate::connector::http::{Client, HttpError, ServiceAnswer};
-use crate::connector::target::Target;
 
 /// All characters but the unreserved ones (RFC 3986 section 2.3): whatever a token contains, it stays one
 /// path segment or one query value.
@@ -32,7 +33,7 @@ pub(in crate::connector) struct Api {
     after: String,
     authorization: Option<HeaderValue>,
     scheme: &'static str,
-    answer: ApiAnswer,
+    kind: ApiAnswer,
 }
 
 /// The reason why the service provides no target.
@@ -81,21 +82,24 @@ impl Api {
             after: lookup.after.reveal().to_owned(),
             authorization,
             scheme: if lookup.service.authorities.is_some() { "https" } else { "http" },
-            answer: lookup.answer,
+            kind: lookup.answer,
         })
     }
 
-    /// Looks up the target of a token.
-    pub(super) async fn lookup(&self, token: &str) -> Result<Target, LookupError> {
-        match self.pair(token).await {
-            Ok(Some((host, port))) => Ok(Target::Address(address::of_pair(&host, &port)?)),
+    /// Looks up where a token leads, and its policy.
+    pub(super) async fn lookup(&self, token: &str) -> Result<Found, LookupError> {
+        match self.answer(token).await {
+            Ok(Some(Answer { pair, policy })) => {
+                let target = pair.map(|(host, port)| address::of_pair(&host, &port)).transpose()?;
+                Ok(Found::in_json(target, policy)?)
+            }
             Ok(None) => Err(LookupError::NotFound),
             Err(error) => Err(LookupError::Failed(error.to_string())),
         }
     }
 
-    /// Requests host and port of a token's target. Returns `None` if the service knows no such token.
-    async fn pair(&self, token: &str) -> Result<Option<(String, String)>, ApiLookupError> {
+    /// Asks about a token. Returns `None` if the service knows no such token.
+    async fn answer(&self, token: &str) -> Result<Option<Answer>, ApiLookupError> {
         let token = match token {
             // Dot segments would be removed when the URL is parsed.
             "." => "%2E".to_owned(),
@@ -106,7 +110,7 @@ impl Api {
         for _ in 0..=MAX_REDIRECTS {
             let answer = self.client.ask(self.request(&path)?).await?;
             match answer.status.as_u16() {
-                200..=299 => return target(self.answer, &answer.body).map(Some),
+                200..=299 => return Answer::read(self.kind, &answer.body).map(Some),
                 301..=303 | 307 | 308 => path = self.redirected(&answer)?,
                 400..=499 => return Ok(None),
                 _ => return Err(ApiLookupError::Status(answer.status)),
@@ -140,38 +144,51 @@ impl Api {
     }
 }
 
-fn target(kind: ApiAnswer, body: &[u8]) -> Result<(String, String), ApiLookupError> {
-    match kind {
-        ApiAnswer::Text => text(body).ok_or(ApiLookupError::Content("host:port")),
-        ApiAnswer::Json => {
-            json(body).ok_or(ApiLookupError::Content("JSON object with a \"host\" and a \"port\""))
+/// What a service says of a token.
+#[derive(Debug)]
+struct Answer {
+    /// Host and port of the target.
+    pair: Option<(String, String)>,
+    policy: Option<NestedPolicy>,
+}
+
+impl Answer {
+    fn read(kind: ApiAnswer, body: &[u8]) -> Result<Self, ApiLookupError> {
+        match kind {
+            ApiAnswer::Text => Self::text(body).ok_or(ApiLookupError::Content("host:port")),
+            ApiAnswer::Json => Self::json(body).ok_or(ApiLookupError::Content(
+                "JSON object with a \"host\" and a \"port\", or with a \"policy\" that has a \"target\"",
+            )),
         }
     }
-}
 
-fn text(body: &[u8]) -> Option<(String, String)> {
-    let (host, port) = std::str::from_utf8(body).ok()?.trim().rsplit_once(':')?;
-    Some((host.to_owned(), port.to_owned()))
-}
+    fn text(body: &[u8]) -> Option<Self> {
+        let (host, port) = std::str::from_utf8(body).ok()?.trim().rsplit_once(':')?;
+        Some(Self { pair: Some((host.to_owned(), port.to_owned())), policy: None })
+    }
 
-fn json(body: &[u8]) -> Option<(String, String)> {
-    #[derive(Deserialize)]
-    struct Target {
-        host: String,
-        port: Port,
+    fn json(body: &[u8]) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Members {
+            host: Option<String>,
+            port: Option<Port>,
+            policy: Option<NestedPolicy>,
+        }
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Port {
+            Number(u64),
+            Text(String),
+        }
+        let Members { host, port, policy } = json::object(body).ok()?;
+        let port = port.map(|port| match port {
+            Port::Number(port) => port.to_string(),
+            Port::Text(port) => port,
+        });
+        let pair = host.zip(port);
+        let has_target = pair.is_some() || policy.as_ref().is_some_and(NestedPolicy::has_target);
+        has_target.then_some(Self { pair, policy })
     }
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Port {
-        Number(u64),
-        Text(String),
-    }
-    let Target { host, port } = json::object(body).ok()?;
-    let port = match port {
-        Port::Number(port) => port.to_string(),
-        Port::Text(port) => port,
-    };
-    Some((host, port))
 }
 
 #[cfg(test)]
@@ -184,6 +201,7 @@ mod tests {
 
     #[test]
     fn a_text_is_host_and_port() {
+        let text = |body| Answer::text(body).and_then(|answer| answer.pair);
         assert_eq!(text(b"host:5900\n"), pair("host", "5900"));
         assert_eq!(text(b"::1:5900"), pair("::1", "5900"));
         assert_eq!(text(b"host"), None);
@@ -191,9 +209,13 @@ mod tests {
     }
 
     #[test]
-    fn a_json_answer_has_a_host_and_a_port() {
-        assert_eq!(json(br#"{"host":"h","port":5900,"x":[]}"#), pair("h", "5900"));
-        assert_eq!(json(br#"{"host":"h","port":"5900"}"#), pair("h", "5900"));
+    fn a_json_answer_has_a_host_and_a_port_or_a_policy_with_a_target() {
+        let json =
+            |body: &str| Answer::json(body.as_bytes()).map(|answer| (answer.pair, answer.policy.is_some()));
+        assert_eq!(json(r#"{"host":"h","port":5900,"x":[]}"#), Some((pair("h", "5900"), false)));
+        assert_eq!(json(r#"{"host":"h","port":"5900","policy":null}"#), Some((pair("h", "5900"), false)));
+        assert_eq!(json(r#"{"host":"h","port":5900,"policy":{}}"#), Some((pair("h", "5900"), true)));
+        assert_eq!(json(r#"{"policy":{"target":"h:1"}}"#), Some((None, true)));
         for wrong in [
             "",
             "h:1",
@@ -202,8 +224,13 @@ mod tests {
             r#"{"host":"h"}"#,
             r#"{"host":1,"port":1}"#,
             r#"{"host":"h","port":-1}"#,
+            r#"{"host":null,"port":1}"#,
+            r#"{"policy":{}}"#,
+            r#"{"host":"h","policy":{"uses":1}}"#,
+            r#"{"host":"h","port":1,"policy":"x"}"#,
+            r#"{"host":"h","port":1,"policy":[]}"#,
         ] {
-            assert_eq!(json(wrong.as_bytes()), None, "{wrong}");
+            assert_eq!(json(wrong), None, "{wrong}");
         }
     }
 

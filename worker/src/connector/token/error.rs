@@ -1,6 +1,7 @@
 //! Errors of token lookups.
 
 use common::tokens::address::AddressError;
+use common::tokens::nested::Unenforceable;
 use common::tokens::policy::Unmet;
 
 /// The reason why a token leads to no target.
@@ -23,6 +24,12 @@ impl From<Unmet> for LookupError {
             Unmet::Recording => Self::Failed(unmet.to_string()),
             _ => Self::Refused(unmet.to_string()),
         }
+    }
+}
+
+impl From<Unenforceable> for LookupError {
+    fn from(error: Unenforceable) -> Self {
+        Self::Failed(error.to_string())
     }
 }
 

@@ -1,14 +1,15 @@
-//! `JWTTokenApi`: signed tokens that contain their target.
+//! `JWTTokenApi`: signed tokens that contain their target, and their policy.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::SystemTime;
 
 use common::ipc::setup::TokenFiles;
 use common::tokens::address;
 
 use super::error::LookupError;
+use super::found::Found;
 use crate::connector::jose::{self, claims, key::Key};
-use crate::connector::target::Target;
 
 /// Verifies tokens with one key.
 #[derive(Default)]
@@ -39,14 +40,21 @@ impl Jwt {
         *self.key.borrow_mut() = key;
     }
 
-    /// Verifies a token and returns its target.
-    pub(super) fn lookup(&self, token: &str) -> Result<Target, LookupError> {
+    /// Verifies a token. Returns where it leads, and its policy.
+    pub(super) fn lookup(&self, token: &str) -> Result<Found, LookupError> {
         let key = self.key.borrow();
         let key =
             key.as_ref().ok_or_else(|| LookupError::Failed("there is no key to verify it with".into()))?;
-        let payload = jose::open(token, key).map_err(|error| LookupError::Refused(error.to_string()))?;
-        let (host, port) = claims::target(&payload, SystemTime::now())
-            .map_err(|error| LookupError::Refused(error.to_string()))?;
-        Ok(Target::Address(address::of_pair(&host, &port)?))
+        let refused = |error: &dyn std::error::Error| LookupError::Refused(error.to_string());
+        let opened = jose::open(token, key).map_err(|error| refused(&error))?;
+        let claims = claims::read(&opened.payload, SystemTime::now()).map_err(|error| refused(&error))?;
+        let target = claims.pair.map(|(host, port)| address::of_pair(&host, &port)).transpose()?;
+        let mut found = Found::in_json(target, claims.policy).map_err(|error| refused(&error))?;
+        if let Some((policy, exp)) = found.policy.as_mut().zip(claims.exp) {
+            Rc::make_mut(policy).expire_by(exp);
+        }
+        // A signature can be written in several ways, and a client may encrypt a token anew.
+        found.identity = Some(opened.signed);
+        Ok(found)
     }
 }

@@ -5,17 +5,17 @@
 
 mod api;
 mod error;
+mod found;
 mod jwt;
 mod redis;
 mod socket_directory;
 mod table;
 mod tables;
+mod unknown_fields;
 
-use std::rc::Rc;
 use std::time::SystemTime;
 
 use common::ipc::setup::{LOOKUP_DEADLINE, TokenFiles, TokenLookup};
-use common::tokens::policy::TokenPolicy;
 
 use super::by_root::ForConnection;
 use super::client_request::ClientRequest;
@@ -24,14 +24,15 @@ use super::grant::Grant;
 use super::plugin::ExternalPlugin;
 use super::plugin::answer::TargetAnswer;
 use super::plugin::question::QuestionKind;
-use super::target::Target;
 use api::Api;
 pub(super) use error::LookupError;
+pub(super) use found::Found;
 use jwt::Jwt;
 use redis::Redis;
 use socket_directory::SocketDirectory;
 use table::Table;
 use tables::PolicyTable;
+pub(super) use unknown_fields::UnknownFields;
 
 /// A source of targets.
 pub(super) enum TokenSource {
@@ -49,20 +50,6 @@ pub(super) enum TokenSource {
     Api(Api),
     /// An external plugin.
     External(ExternalPlugin),
-}
-
-/// Where a token leads.
-pub(super) struct Found {
-    /// The targets, at least one, in the order in which they are dialled.
-    pub(super) targets: Vec<Target>,
-    /// What the token allows, if its source says more than the target.
-    pub(super) policy: Option<Rc<TokenPolicy>>,
-}
-
-impl From<Target> for Found {
-    fn from(target: Target) -> Self {
-        Self { targets: vec![target], policy: None }
-    }
 }
 
 impl TokenSource {
@@ -89,11 +76,6 @@ impl TokenSource {
                 Self::Api(Api::new(endpoint(&lookup.service)?, lookup, LOOKUP_DEADLINE)?)
             }
         })
-    }
-
-    /// Whether tokens are JSON Web Tokens.
-    pub(super) fn is_signed(&self) -> bool {
-        matches!(self, Self::Jwt(_))
     }
 
     /// The external plugin, if this is one.
@@ -131,17 +113,18 @@ impl TokenSource {
             Self::Table(table) => table.lookup(token).map(Found::from),
             Self::Policies(table) => table.lookup(token),
             Self::SocketDirectory(directory) => directory.lookup(token, by_root).await.map(Found::from),
-            Self::Jwt(jwt) => jwt.lookup(token).map(Found::from),
-            Self::Redis(redis) => redis.lookup(token).await.map(Found::from),
-            Self::Api(api) => api.lookup(token).await.map(Found::from),
+            Self::Jwt(jwt) => jwt.lookup(token),
+            Self::Redis(redis) => redis.lookup(token).await,
+            Self::Api(api) => api.lookup(token).await,
             Self::External(plugin) => {
                 let written =
                     plugin.ask_about(request, QuestionKind::Target, grant.user.as_deref(), None).await;
                 let answer = written.and_then(|written| Ok(written.target(SystemTime::now())?));
                 match answer.map_err(|error| LookupError::Failed(format!("the plugin: {error}")))? {
-                    TargetAnswer::Target { address, lifetime } => {
+                    TargetAnswer::Target { address, lifetime, policy } => {
                         grant.limit(lifetime);
-                        Ok(Target::Address(address).into())
+                        Found::in_json(address, policy)
+                            .map_err(|error| LookupError::Failed(format!("the plugin: {error}")))
                     }
                     TargetAnswer::Refused(reason) => Err(LookupError::Refused(reason)),
                 }

@@ -1,4 +1,4 @@
-//! `TokenRedis`: targets stored in Redis under their token.
+//! `TokenRedis`: targets and policies stored in Redis under their token.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use common::ipc::lookup::RedisLookup;
 use common::json;
 use common::tokens::address;
+use common::tokens::nested::NestedPolicy;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError};
 use serde::Deserialize;
@@ -14,8 +15,8 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::timeout;
 
 use super::error::LookupError;
+use super::found::Found;
 use crate::connector::endpoint::{ConnectError, Endpoint};
-use crate::connector::target::Target;
 
 /// Maximum length of a value in bytes. Clients choose the key, so a value may be anything.
 const MAX_VALUE: usize = 4096;
@@ -56,8 +57,10 @@ enum RedisLookupError {
     /// The deadline has passed.
     #[error("Redis did not answer in time")]
     TimedOut,
-    /// The value is not a target.
-    #[error("the value in Redis is neither host:port nor {{\"host\": \"host:port\"}}")]
+    /// The value is neither a target nor a policy with one.
+    #[error(
+        "the value in Redis is neither host:port nor {{\"host\": \"host:port\"}}, possibly with a \"policy\""
+    )]
     Value,
 }
 
@@ -79,17 +82,20 @@ impl Redis {
         Self { endpoint, login, prefix, deadline, kept: Mutex::default() }
     }
 
-    /// Looks up the target of a token.
-    pub(super) async fn lookup(&self, token: &str) -> Result<Target, LookupError> {
-        match self.text(token).await {
-            Ok(Some(text)) => Ok(Target::Address(address::parse(&text)?)),
+    /// Looks up where a token leads, and its policy.
+    pub(super) async fn lookup(&self, token: &str) -> Result<Found, LookupError> {
+        match self.kept_value(token).await {
+            Ok(Some(Value { host, policy })) => {
+                let target = host.as_deref().map(address::parse).transpose()?;
+                Ok(Found::in_json(target, policy)?)
+            }
             Ok(None) => Err(LookupError::NotFound),
             Err(error) => Err(LookupError::Failed(error.to_string())),
         }
     }
 
-    /// Returns the value of a token, if there is one.
-    async fn text(&self, token: &str) -> Result<Option<String>, RedisLookupError> {
+    /// Returns what is stored under a token, if there is anything.
+    async fn kept_value(&self, token: &str) -> Result<Option<Value>, RedisLookupError> {
         let value = match timeout(self.deadline, self.value(token)).await {
             Ok(value) => value?,
             Err(_) => {
@@ -100,7 +106,7 @@ impl Redis {
                 return Err(RedisLookupError::TimedOut);
             }
         };
-        if value.is_empty() { Ok(None) } else { target(&value).map(Some).ok_or(RedisLookupError::Value) }
+        if value.is_empty() { Ok(None) } else { Value::read(&value).map(Some).ok_or(RedisLookupError::Value) }
     }
 
     /// Returns the value of a key, empty if there is none. If the server has closed the shared connection
@@ -150,33 +156,55 @@ impl Redis {
     }
 }
 
-/// Parses a value: `host:port`, or a JSON object with that as its `host`.
-fn target(value: &[u8]) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Combined {
-        host: String,
+/// A value: `host:port`, or a JSON object with that as its `host`, a policy, or both.
+#[derive(Debug, Default, Deserialize)]
+struct Value {
+    host: Option<String>,
+    policy: Option<NestedPolicy>,
+}
+
+impl Value {
+    fn read(value: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(value).ok().filter(|text| text.len() <= MAX_VALUE)?.trim();
+        if text.starts_with('{') {
+            let value: Self = json::object(text.as_bytes()).ok()?;
+            return (value.host.is_some() || value.policy.is_some()).then_some(value);
+        }
+        let is_plain = text.contains(':') && !text.contains(char::is_whitespace);
+        is_plain.then(|| Self { host: Some(text.to_owned()), policy: None })
     }
-    let text = std::str::from_utf8(value).ok().filter(|text| text.len() <= MAX_VALUE)?.trim();
-    if text.starts_with('{') {
-        return json::object(text.as_bytes()).ok().map(|Combined { host }| host);
-    }
-    (text.contains(':') && !text.contains(char::is_whitespace)).then(|| text.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::target;
+    use super::*;
 
     #[test]
     fn values_are_plain_or_json() {
-        let read = |value: &str| target(value.as_bytes());
-        assert_eq!(read("host:5900\n").as_deref(), Some("host:5900"));
-        assert_eq!(read("::1:5900").as_deref(), Some("::1:5900"));
-        assert_eq!(read(r#" {"host": "h:1", "x": 2} "#).as_deref(), Some("h:1"));
-        for wrong in ["host", "ho st:1", "{", "{}", r#"{"host": 1}"#, "\0", "\u{2028}"] {
+        let read = |value: &str| {
+            Value::read(value.as_bytes())
+                .map(|Value { host, policy }| (host.unwrap_or_default(), policy.is_some()))
+        };
+        let host = |host: &str, has_policy| Some((host.to_owned(), has_policy));
+        assert_eq!(read("host:5900\n"), host("host:5900", false));
+        assert_eq!(read("::1:5900"), host("::1:5900", false));
+        assert_eq!(read(r#" {"host": "h:1", "x": 2} "#), host("h:1", false));
+        assert_eq!(read(r#"{"host": "h:1", "policy": null}"#), host("h:1", false));
+        assert_eq!(read(r#"{"host": "h:1", "policy": {}}"#), host("h:1", true));
+        assert_eq!(read(r#"{"policy": {}}"#), host("", true));
+        for wrong in [
+            "host",
+            "ho st:1",
+            "{",
+            "{}",
+            r#"{"host": 1}"#,
+            r#"{"host": "h:1", "policy": "x"}"#,
+            "\0",
+            "\u{2028}",
+        ] {
             assert_eq!(read(wrong), None, "{wrong:?}");
         }
-        assert_eq!(target(b"\xff:1"), None);
-        assert_eq!(target(&vec![b':'; 5000]), None);
+        assert!(Value::read(b"\xff:1").is_none());
+        assert!(Value::read(&vec![b':'; 5000]).is_none());
     }
 }

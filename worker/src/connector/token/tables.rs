@@ -12,8 +12,8 @@ use common::tokens::hash::TokenHash;
 use common::tokens::policy::TokenPolicy;
 use common::tokens::table::{self, TokenName};
 
-use super::Found;
 use super::error::LookupError;
+use super::found::Found;
 use super::table::Known;
 
 /// The known tokens.
@@ -69,6 +69,8 @@ impl PolicyTable {
         Ok(Found {
             targets: entry.targets.iter().map(Known::target).collect(),
             policy: Some(entry.policy.clone()),
+            unknown: Vec::new(),
+            identity: None,
         })
     }
 }
