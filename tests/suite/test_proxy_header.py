@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 
+import policies
 import pytest
 from harness import client, gateway, http, processes, targets
 from harness.instance import Instance
@@ -315,3 +316,29 @@ def test_real_servers_understand_that_the_client_is_unknown(directory, version, 
             answer = b""
             while b"told " not in answer:
                 answer += websocket.read_frame().payload
+
+
+@pytest.mark.parametrize("instance", ["off", "v1", "v2"])
+def test_a_token_may_have_a_version_of_its_own(target, directory, instance):
+    tokens = policies.TokenTable(directory)
+    for token, fields in {"one": {"proxy_protocol": "v1"}, "two": {"proxy_protocol": "v2"}, "own": {}}.items():
+        tokens.set(token, target=policies.to(target), **fields)
+    port = gateway.free_port()
+    (directory / "x.toml").write_text(
+        f'listen = "127.0.0.1:{port}"\ntarget-proxy-protocol = "{instance}"\n{tokens.table()}'
+    )
+    with gateway.Gateway("--config", directory / "x.toml", listen=("127.0.0.1", port)) as running:
+        for token, version in {"one": 1, "two": 2, "own": {"off": None, "v1": 1, "v2": 2}[instance]}.items():
+            with running.websocket(f"/?token={token}") as websocket:
+                if version:
+                    header = told(target, websocket)
+                    assert (header.version, header.client, header.listener) == (version, *ends(websocket))
+                else:
+                    websocket.send_binary(PAYLOAD)
+                    with target.accept() as accepted:
+                        assert accepted.recv(len(PAYLOAD)) == PAYLOAD
+        tokens.set("none", target=policies.to(target), proxy_protocol="off")
+        with running.websocket("/?token=none") as websocket:
+            websocket.send_binary(PAYLOAD)
+            with target.accept() as accepted:
+                assert accepted.recv(len(PAYLOAD)) == PAYLOAD

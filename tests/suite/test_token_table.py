@@ -71,7 +71,7 @@ ERRORS = {
     "no unit": ('lifetime = "60"', "3:12: \"60\" is not a duration: no unit", '"60s"'),
     "no offset": ("expires = 2026-12-24T18:00:00", "3:11: a date and time without an offset", "2026-12-24T18:00:00Z"),
     "no network": ('sources = ["10.0.0.0/8", "lan"]', '3:26: "lan" is not a network', "10.1.0.0/16"),
-    "not built": ("proxy-protocol = 1", "3:1: unknown key", "possible keys here: target, "),
+    "not a word": ('proxy-protocol = "v3"', "3:18: unknown value", '"v1"'),
     "a recording without a place": ("record = true", "tokens with `record = true`", "`record`"),
 }
 

@@ -110,6 +110,7 @@ fn form(field: &str) -> &'static str {
         "origins" => "an origin such as \"https://vnc.example.com\", or a list of them",
         "user" => "a name of up to 256 bytes",
         "record" => "true or false",
+        "proxy-protocol" => "\"v1\", \"v2\" or \"off\"",
         _ => "a valid value",
     }
 }
@@ -129,10 +130,12 @@ mod tests {
     fn the_same_policy_is_read_from_json_and_from_toml() {
         let json = r#"{"target": ["h:1", "unix:/x"], "not-before": 60, "expires": "1970-01-01T00:02:00Z",
             "lifetime": "8h", "until": 3600.5, "idle": "30m", "uses": 3, "reconnect": "5m", "sessions": 2,
-            "sources": ["10.0.0.0/8", "unix"], "origins": "https://a.example", "user": "alice", "record": false}"#;
+            "sources": ["10.0.0.0/8", "unix"], "origins": "https://a.example", "user": "alice", "record": false,
+            "proxy-protocol": "v2"}"#;
         let toml = "target = [\"h:1\", \"unix:/x\"]\nnot-before = 60\nexpires = 1970-01-01T00:02:00Z\n\
             lifetime = \"8h\"\nuntil = 3600.5\nidle = \"30m\"\nuses = 3\nreconnect = \"5m\"\nsessions = 2\n\
-            sources = [\"10.0.0.0/8\", \"unix\"]\norigins = \"https://a.example\"\nuser = \"alice\"\nrecord = false\n";
+            sources = [\"10.0.0.0/8\", \"unix\"]\norigins = \"https://a.example\"\nuser = \"alice\"\nrecord = false\n\
+            proxy-protocol = \"v2\"\n";
         let (policy, unknown) = read(json, Some("other:1")).unwrap();
         assert_eq!((policy, unknown), (toml::from_str(toml).unwrap(), Vec::new()));
         for field in TokenPolicy::FIELDS {

@@ -8,10 +8,10 @@ use serde::{Deserialize, Deserializer};
 
 use super::moment::Moment;
 use crate::addr::TargetAddr;
-use crate::config::Name;
 use crate::config::similar::most_similar;
 use crate::config::site::{Origin, OriginPattern};
 use crate::config::value::{self, HELP, OneOrMany};
+use crate::config::{Name, ProxyProtocol};
 use crate::ipc::ClientAddr;
 use crate::ipc::uses::UseLimits;
 use crate::networks::Networks;
@@ -69,6 +69,9 @@ pub struct TokenPolicy {
     /// Whether the session is recorded. `true` needs `record` in the configuration, `false` makes an exception from it.
     #[serde(default, deserialize_with = "present")]
     pub record: Option<bool>,
+    /// In place of `target-proxy-protocol`: the header by which the target learns who the client is.
+    #[serde(default, deserialize_with = "present")]
+    pub proxy_protocol: Option<ProxyProtocol>,
 }
 
 /// A client, as a policy sees it.
@@ -138,6 +141,7 @@ impl TokenPolicy {
         "origins",
         "user",
         "record",
+        "proxy-protocol",
     ];
 
     /// The field whose name is most similar to an unknown one, if any is similar enough.
@@ -293,6 +297,7 @@ mod tests {
         let text = "not-before = 1970-01-01T00:01:00Z\nexpires = 120\nlifetime = \"8h\"\nidle = \"30m\"\n\
                     until = \"1970-01-01T02:00:00+01:00\"\nsources = [\"10.0.0.0/8\", \"unix\"]\n\
                     origins = \"https://a.example\"\nuser = \"alice\"\nrecord = false\n\
+                    proxy-protocol = \"v2\"\n\
                     uses = 3\nreconnect = \"5m\"\nsessions = 2\n";
         let read = policy(text);
         assert_eq!(read.target, [TargetAddr::parse_tcp("h:1").unwrap()]);
@@ -303,6 +308,7 @@ mod tests {
         );
         assert_eq!(read.until, Some(Moment(at(3600))));
         assert_eq!((read.user.as_deref(), read.record), (Some("alice"), Some(false)));
+        assert_eq!(read.proxy_protocol, Some(ProxyProtocol::V2));
         let limits = read.limits(Some(Duration::from_secs(7))).unwrap();
         assert_eq!((limits.uses, limits.sessions), (NonZeroU32::new(3), NonZeroU32::new(2)));
         assert_eq!((limits.reconnect, limits.expires), (Some(Duration::from_secs(300)), Some(120)));
@@ -323,7 +329,8 @@ mod tests {
     #[test]
     fn what_can_not_be_enforced_is_rejected() {
         for (text, says) in [
-            ("proxy-protocol = 2", "unknown field"),
+            ("proxy_protocol = \"v2\"", "unknown field"),
+            ("proxy-protocol = \"v3\"", "unknown value"),
             ("uses = 0", "nonzero"),
             ("sessions = -1", "nonzero"),
             ("lifetime = \"0s\"", "zero"),

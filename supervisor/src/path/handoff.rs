@@ -16,6 +16,7 @@ use super::generation::Generation;
 use super::intake::Intake;
 use crate::roles::gateway::{Gateway, READ_DEADLINE};
 use crate::roles::peer::Fault;
+use crate::roles::setup;
 use crate::state::connections::{Offered, Todo};
 
 /// Pause before a connection that a gateway could not receive is offered again.
@@ -74,10 +75,10 @@ pub(crate) async fn hand_over(intake: &Intake, id: ConnectionId) {
         let trusted = &generation.config.proxy.trusted;
         let offered = state.connections.borrow_mut().offer(id, number, gateway.id, pid, trusted);
         let Some(Offered { client, proxy_header, socket }) = offered else { return };
-        let listener = match generation.config.target_proxy_protocol {
-            ProxyProtocol::Off => None,
-            ProxyProtocol::V1 | ProxyProtocol::V2 => local_address(&socket),
-        };
+        // The policy of a token may choose a version of the PROXY protocol.
+        let is_told = generation.config.target_proxy_protocol != ProxyProtocol::Off
+            || setup::has_policies(&generation.config);
+        let listener = is_told.then(|| local_address(&socket)).flatten();
         let ticket = generation.mint.ticket(id, gateway.id, client, listener);
         gateway.given.set(gateway.given.get() + 1);
         let message = SupervisorToGateway::Connection { ticket, proxy_header, socket };

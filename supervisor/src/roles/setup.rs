@@ -291,7 +291,7 @@ pub(crate) fn run_as(
 
 /// The facts that the plugins need, and no others.
 fn inquiry(config: &Config) -> Inquiry {
-    let mut wants_origin = config.origins().is_some();
+    let mut wants_origin = config.origins().is_some() || has_policies(config);
     let mut inquiry = Inquiry {
         pages: config.asks_for_pages() || !config.hosts.is_empty(),
         site: !config.hosts.is_empty() || config.origins().is_some(),
@@ -302,7 +302,6 @@ fn inquiry(config: &Config) -> Inquiry {
         if let TokenPlugin::External { .. } = tokens.plugin {
             (inquiry.head, inquiry.common_name) = (true, true);
         }
-        wants_origin |= tokens.plugin.has_policies();
     }
     for auth in &config.auth {
         match auth.plugin {
@@ -312,13 +311,19 @@ fn inquiry(config: &Config) -> Inquiry {
             AuthPlugin::External { .. } => (inquiry.head, inquiry.common_name) = (true, true),
         }
     }
-    if config.target_proxy_protocol == ProxyProtocol::V2 {
+    // The policy of a token may choose version 2.
+    if config.target_proxy_protocol == ProxyProtocol::V2 || has_policies(config) {
         (inquiry.tls, inquiry.common_name) = (true, true);
     }
     if wants_origin {
         inquiry.headers.push("origin".into());
     }
     inquiry
+}
+
+/// Whether tokens may have policies.
+pub(crate) fn has_policies(config: &Config) -> bool {
+    matches!(config.target(), Target::Tokens(tokens) if tokens.plugin.has_policies())
 }
 
 /// The hosts and the pages of the instance.

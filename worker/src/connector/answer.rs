@@ -157,7 +157,7 @@ async fn dial(
         tls: request.facts.tls.as_deref(),
         common_name: request.facts.common_name.as_deref(),
     };
-    let header = subject.header(connector.setup.proxy_protocol);
+    let header = subject.header(grant.proxy_protocol.unwrap_or(connector.setup.proxy_protocol));
     for target in targets {
         // Each target that is left has its share of the time that is left.
         let deadline = Instant::now() + last.saturating_duration_since(Instant::now()) / left;

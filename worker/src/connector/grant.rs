@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use common::config::ProxyProtocol;
 use common::ipc::admission::SessionTerms;
 use common::ipc::uses::UseLimits;
 use common::tokens::policy::TokenPolicy;
@@ -13,6 +14,8 @@ pub(super) struct Grant {
     pub(super) user: Option<String>,
     /// Terms of the session that its gateway enforces.
     pub(super) terms: SessionTerms,
+    /// How the target is told of the client, if the token says that.
+    pub(super) proxy_protocol: Option<ProxyProtocol>,
     /// What tells the token from others, if that is not the token as the client has sent it.
     pub(super) identity: Option<String>,
     /// What the supervisor counts of the token, if anything.
@@ -37,6 +40,7 @@ impl Grant {
         self.name(policy.user.clone());
         self.limit(policy.longest(now));
         (self.terms.idle, self.terms.record) = (policy.idle, policy.record);
+        self.proxy_protocol = policy.proxy_protocol;
         self.limits = policy.limits(self.terms.lifetime);
         self.expires = policy.last();
     }
