@@ -6,8 +6,11 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
+use common::ipc::ConnectionId;
 use common::ipc::admission::ClientFacts;
+use common::ipc::connector::Dialled;
 use common::ipc::directions::{DIRECTIONS, Direction};
+use common::ipc::gateway::Ended;
 use common::ipc::table::{Field, Row};
 use common::ipc::wire::VERSION;
 
@@ -62,6 +65,26 @@ fn end_to_end_tests_know_all_tags() {
     let none = postcard::to_allocvec(&ClientFacts::default()).unwrap();
     assert!(none.iter().all(|byte| *byte == 0), "each fact that is absent is one byte: {none:?}");
     write!(text, "\n\n# A `ClientFacts` that tells nothing.\nNO_FACTS = bytes({})\n", none.len()).unwrap();
+    let end = postcard::to_allocvec(&Ended::new(ConnectionId(0), None)).unwrap();
+    assert!(end.iter().all(|byte| *byte == 0), "each part that is absent is one byte: {end:?}");
+    let about = "What follows the number of the connection in an `Ended` without a session and an offence.";
+    write!(text, "\n# {about}\nNO_SESSION = bytes({})\n", end.len() - 1).unwrap();
+    let dialled = postcard::to_allocvec(&Dialled {
+        id: ConnectionId(0),
+        vouched: None,
+        target: String::new(),
+        secured: false,
+        failure: None,
+        connect: None,
+        lifetime: None,
+        user: None,
+        token: None,
+        expires: None,
+    })
+    .unwrap();
+    assert!(dialled.iter().all(|byte| *byte == 0), "each part that is absent is one byte: {dialled:?}");
+    let about = "What follows the target in a `Dialled` that tells nothing else.";
+    write!(text, "\n# {about}\nNOTHING_ELSE = bytes({})\n", dialled.len() - 3).unwrap();
     compare("tests/harness/messages.py", &text);
 }
 

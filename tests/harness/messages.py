@@ -56,6 +56,7 @@ class SupervisorToConnector:
     USERS = 12
     RESERVED = 13
     RESERVE_ALL = 14
+    SOURCE_CHECKED = 15
 
 
 class ConnectorToSupervisor:
@@ -71,6 +72,8 @@ class ConnectorToSupervisor:
     RESERVE = 10
     RELEASE = 11
     OFFENDERS = 12
+    CHECK_SOURCE = 13
+    PAGE_SERVED = 14
 
 
 class GatewayToConnector:
@@ -141,3 +144,9 @@ class LogMessage:
 
 # A `ClientFacts` that tells nothing.
 NO_FACTS = bytes(7)
+
+# What follows the number of the connection in an `Ended` without a session and an offence.
+NO_SESSION = bytes(3)
+
+# What follows the target in a `Dialled` that tells nothing else.
+NOTHING_ELSE = bytes(7)

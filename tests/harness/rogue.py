@@ -17,6 +17,7 @@ import time
 
 from .messages import (
     NO_FACTS,
+    NO_SESSION,
     VERSION,
     Ack,
     GatewayToConnector,
@@ -71,8 +72,8 @@ class Ends:
         self.supervisor.send(REPORT + b"\x01" + self.id + b"\x00")
 
     def ended(self, summary=None):
-        session = b"\x00" if summary is None else b"\x01" + summary
-        self.supervisor.send(REPORT + b"\x00\x01" + self.id + session + b"\x00")
+        session = NO_SESSION if summary is None else b"\x01" + summary + NO_SESSION[1:]
+        self.supervisor.send(REPORT + b"\x00\x01" + self.id + session)
 
     def next_client(self):
         """Accepts connections until a client sends something; earlier ones are reported as ended."""
@@ -157,7 +158,7 @@ def report_of_nothing(ends):
 
 
 def end_of_another_connection(ends):
-    ends.supervisor.send(REPORT + b"\x00\x01" + SOME_ID + b"\x00")
+    ends.supervisor.send(REPORT + b"\x00\x01" + SOME_ID + NO_SESSION)
 
 
 def loss_of_another_connection(ends):
@@ -183,7 +184,7 @@ def end_said_twice(ends):
 
 def offence_of_another_role(ends):
     """A wrong password, of which only the connector knows."""
-    ends.supervisor.send(REPORT + b"\x00\x01" + ends.id + b"\x00" + b"\x01\x00")
+    ends.supervisor.send(REPORT + b"\x00\x01" + ends.id + b"\x00" + b"\x01\x00" + NO_SESSION[2:])
 
 
 def loss_of_what_has_a_target(ends):
@@ -283,6 +284,11 @@ def client_of_no_proxy_in_the_log(ends):
 def client_of_no_proxy_in_a_recording(ends):
     ends.next_client()
     ends.supervisor.send(message(GatewayToSupervisor.OPEN_RECORDING, ends.id + SOMEBODY))
+
+
+def offence_of_a_client_of_no_proxy(ends):
+    """A request that did not come, of somebody else."""
+    ends.supervisor.send(REPORT + b"\x00\x01" + ends.id + b"\x00" + b"\x01\x04" + SOMEBODY)
 
 
 def denial_in_the_log(ends):
@@ -386,7 +392,7 @@ VIOLATIONS = [
     loss_of_what_has_a_target, more_bytes_than_time_allows, more_frames_than_time_allows, more_answers_than_requests,
     more_tls_handshakes_than_connections, tls_handshakes_longer_than_it_lives, tls_handshakes_in_no_time,
     close_code_that_is_none, more_dropped_lines_than_it_can_have_made,
-    client_of_no_proxy, client_of_no_proxy_in_the_log, client_of_no_proxy_in_a_recording,
+    client_of_no_proxy, client_of_no_proxy_in_the_log, client_of_no_proxy_in_a_recording, offence_of_a_client_of_no_proxy,
     denial_in_the_log, denial_of_a_token_in_the_log, output_of_a_program_in_the_log, noise_for_the_log,
 ]  # fmt: skip
 

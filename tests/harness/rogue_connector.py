@@ -12,8 +12,8 @@ import sys
 import time
 
 from . import rogue
-from .messages import ConnectorToSupervisor, SupervisorToConnector
-from .rogue import SOME_ID, message, varint
+from .messages import NOTHING_ELSE, ConnectorToSupervisor, SupervisorToConnector
+from .rogue import SOME_ID, SOMEBODY, message, varint
 
 TARGET = varint(0)
 
@@ -136,6 +136,20 @@ def ask_without_end(ends):
 def go_elsewhere(ends):
     index = int((ends.directory / "index").read_text())
     ends.supervisor.send(connect(ends.id, in_directory(ELSEWHERE[index])))
+
+
+def client_of_no_proxy(ends):
+    """A session of somebody else, for whom no proxy vouches."""
+    dialled = ends.id + SOMEBODY + b"\x01x" + NOTHING_ELSE
+    ends.supervisor.send(message(ConnectorToSupervisor.DIALLED, b"\x01" + dialled))
+
+
+def question_about_a_client_of_no_proxy(ends):
+    ends.supervisor.send(message(ConnectorToSupervisor.CHECK_SOURCE, ends.id + SOMEBODY[1:] + b"\x00"))
+
+
+def question_about_another_connection(ends):
+    ends.supervisor.send(message(ConnectorToSupervisor.CHECK_SOURCE, SOME_ID + SOMEBODY[1:] + b"\x00"))
 
 
 def install(directory, program, act):

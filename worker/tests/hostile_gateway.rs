@@ -19,6 +19,7 @@ use common::ipc::admission::{
 use common::ipc::channel::{Channel, ChannelError};
 use common::ipc::connector::{ConnectorToSupervisor, Dialled, SupervisorToConnector};
 use common::ipc::setup::{self, AuthTerms, ConnectorSetup, Destination};
+use common::ipc::sources::SourceVerdict;
 use common::ipc::{ClientAddr, ConnectionId, GatewayId, Violation};
 use common::json;
 use common::ticket::{Key, Mint, SpentBefore, Ticket};
@@ -44,14 +45,30 @@ impl Connector {
         Self::start_to(TargetAddr::Tcp { host, port }, Duration::from_secs(2), auth).await
     }
 
+    /// Starts a connector that asks about the clients of proxies.
+    async fn start_with_limits(auth: Vec<AuthTerms>) -> Self {
+        let target = TargetAddr::Unix("/nonexistent".into());
+        Self::start_as(target, Duration::from_secs(2), auth, true).await
+    }
+
     /// Starts a connector in front of another target, with `connect` as the time limit.
     async fn start_to(target: TargetAddr, connect: Duration, auth: Vec<AuthTerms>) -> Self {
+        Self::start_as(target, connect, auth, false).await
+    }
+
+    async fn start_as(
+        target: TargetAddr,
+        connect: Duration,
+        auth: Vec<AuthTerms>,
+        limits_sources: bool,
+    ) -> Self {
         let mint = Mint::new(Key::generate().unwrap(), Duration::from_secs(60));
         let role = Role::start("connector");
         let setup = ConnectorSetup {
             run_as: None,
             sandbox: Sandbox::BestEffort,
             startup: None,
+            limits_sources,
             record: false,
             destination: Destination::Target(target),
             target_tls: false,
@@ -162,6 +179,42 @@ async fn a_gateway_can_not_name_a_client_unless_its_peer_is_a_trusted_proxy() {
     assert_eq!(dialled[0].vouched, vouched);
     evil.send(&ask_for(connector.ticket(2, EVIL))).await.unwrap();
     assert_eq!(connector.violation().await.what, "it names a client for which no trusted proxy vouches");
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn no_password_of_a_proxys_client_is_checked_before_its_source() {
+    let connector = Connector::start_with_limits(password()).await;
+    let gateway = Channel::new(connector.introduce(GOOD).await).unwrap();
+    let vouched = ([198, 51, 100, 7], 0).into();
+    let turned_away = SourceVerdict::TurnedAway { retry_after: 7 };
+    let cases = [
+        (true, turned_away),
+        (true, SourceVerdict::Served),
+        (false, turned_away),
+        (false, SourceVerdict::Served),
+    ];
+    for (number, (page, verdict)) in (1..).zip(cases) {
+        let id = ConnectionId(number);
+        let proxy = ClientAddr::Ip(([10, 0, 0, 1], 40000).into());
+        let mut request = with_password(connector.mint.ticket(id, GOOD, proxy, None), "wrong");
+        request.facts.vouched = Some(vouched);
+        let question =
+            if page { GatewayToConnector::Browse(request) } else { GatewayToConnector::Admit(request) };
+        gateway.send(&question).await.unwrap();
+        let asked = connector.role.hear::<ConnectorToSupervisor>().await;
+        assert_eq!(asked, ConnectorToSupervisor::CheckSource { id, client: vouched, page });
+        connector.role.control.send(&SupervisorToConnector::SourceChecked { id, verdict }).await.unwrap();
+        let answer = timeout(PATIENCE, gateway.receive()).await.expect("no answer");
+        let Ok(ConnectorToGateway::Refused { refusal, .. }) = answer else { panic!("{answer:?}") };
+        match verdict {
+            SourceVerdict::Served => {
+                assert_eq!(refusal, Refusal::Unauthorized);
+                let told = connector.role.hear::<ConnectorToSupervisor>().await;
+                assert!(matches!(told, ConnectorToSupervisor::Offenders(_)), "{told:?}");
+            }
+            _ => assert_eq!(refusal, Refusal::TurnedAway { retry_after: 7 }),
+        }
+    }
 }
 
 #[tokio::test(flavor = "current_thread")]

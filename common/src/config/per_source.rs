@@ -12,7 +12,8 @@ use crate::networks::Networks;
 
 /// Limits for each source of connections: a network of clients, or a user of unix sockets.
 ///
-/// A connection beyond a limit is closed as soon as it is accepted. `per-source = false` at the top of the file switches
+/// A connection beyond a limit is closed as soon as it is accepted. A client of a proxy in `proxy.trusted` counts by its own
+/// address, and its request is answered with 429. `per-source = false` at the top of the file switches
 /// all of these limits off, which is the default on the command line.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -27,11 +28,13 @@ pub struct PerSource {
     /// Networks to which neither these limits nor penalties apply. `"unix"` stands for all clients on unix sockets.
     ///
     /// By default clients on the same machine, as a reverse proxy there has the clients of all sources. A proxy on another
-    /// machine belongs here too.
+    /// machine belongs here too, unless it is in `proxy.trusted`.
     pub exempt: Networks,
     /// Maximum number of connections without a session.
     pub connections: NonZeroU32,
     /// Maximum number of sessions. Default: no limit.
+    ///
+    /// It is looked at when a connection comes: those that are there already may become sessions beyond it.
     #[cfg_attr(test, schemars(example = 100))]
     pub sessions: Option<NonZeroU32>,
     /// Maximum number of new connections per second, on average over 10 seconds.

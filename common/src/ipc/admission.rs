@@ -155,6 +155,11 @@ pub enum Refusal {
     AuthFailed,
     /// A plugin has rejected the client and demands this response.
     Answered(Reply),
+    /// The client comes through a proxy, and its source is over a limit or has penalties.
+    TurnedAway {
+        /// Time after which the client may try again, in seconds.
+        retry_after: u32,
+    },
 }
 
 /// Response to a client that a plugin has rejected. The gateway checks that it is valid HTTP.

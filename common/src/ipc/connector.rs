@@ -10,6 +10,7 @@ use super::level::Level;
 use super::lookup::PluginKind;
 use super::offence::Offence;
 use super::sockets::{NoSocket, SocketName};
+use super::sources::SourceVerdict;
 use super::table::messages;
 use super::uses::{Reservation, UseLimits};
 use super::wrapper::ProgramState;
@@ -72,6 +73,13 @@ messages! {
         },
         /// Some tokens were revoked: reserve a use of every token from now on, whether or not its uses are limited.
         RESERVE_ALL = 14 in Serving: ReserveAll,
+        /// The answer to `CheckSource`.
+        SOURCE_CHECKED = 15 in Serving: SourceChecked {
+            /// The connection that was asked for.
+            id: ConnectionId,
+            /// Whether the client is served.
+            verdict: SourceVerdict,
+        },
     }
 }
 
@@ -124,6 +132,19 @@ messages! {
         RELEASE = 11 in Serving: Release(id: ConnectionId),
         /// Clients that were refused for what their sources are penalised for, at most `Offender::MAX_BATCH` in a message.
         OFFENDERS = 12 in Serving: Offenders(offenders: Vec<Offender>),
+        /// Asks whether a client for which a trusted proxy vouches is served, before anything that it shows is looked at.
+        /// A repetition gets the same answer. The connection counts for the client's source until it ends, or until
+        /// `PageServed` or the question about another client.
+        CHECK_SOURCE = 13 in Serving: CheckSource {
+            /// The proxy's connection.
+            id: ConnectionId,
+            /// The client's address according to the proxy.
+            client: SocketAddr,
+            /// The client asks for a page, not for a session.
+            page: bool,
+        },
+        /// A client about which `CheckSource` has asked may have its page.
+        PAGE_SERVED = 14 in Serving: PageServed(id: ConnectionId),
     }
 }
 

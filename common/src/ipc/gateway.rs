@@ -180,9 +180,18 @@ pub struct Ended {
     pub session: Option<SessionSummary>,
     /// What the client has done to be penalised for, if anything: an offence that gateways may report.
     pub offence: Option<Offence>,
+    /// The address of the client of the last request according to its proxies, if it differs from that of the connection:
+    /// who is penalised.
+    pub vouched: Option<SocketAddr>,
 }
 
 impl Ended {
+    /// The end of a connection, without an offence.
+    #[must_use]
+    pub fn new(id: ConnectionId, session: Option<SessionSummary>) -> Self {
+        Self { id, session, offence: None, vouched: None }
+    }
+
     /// What the client is penalised for: a session that has broken protocol counts, too.
     #[must_use]
     pub fn offence(&self) -> Option<Offence> {

@@ -20,6 +20,7 @@ pub mod request;
 pub mod setup;
 pub mod signer;
 pub mod sockets;
+pub mod sources;
 pub mod stats;
 pub mod table;
 pub mod uses;

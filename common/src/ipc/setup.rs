@@ -155,6 +155,8 @@ pub struct ConnectorSetup {
     /// How long clients wait for a target that a program is being started for.
     /// `SupervisorToConnector::Program` tells the state of the program.
     pub startup: Option<Duration>,
+    /// Sources have limits or penalties, so that the supervisor is asked about clients for which proxies vouch.
+    pub limits_sources: bool,
     /// Sessions are recorded, unless the policy of a token says otherwise.
     pub record: bool,
     /// Sessions use TLS to the target, which the log line mentions.

@@ -64,7 +64,8 @@ impl From<&Refusal> for Handshake {
             | Refusal::Forbidden
             | Refusal::WrongOrigin
             | Refusal::NotOurs(_)
-            | Refusal::Answered(_) => Self::AuthDenied,
+            | Refusal::Answered(_)
+            | Refusal::TurnedAway { .. } => Self::AuthDenied,
             Refusal::NoToken | Refusal::UnknownToken => Self::TokenDenied,
         }
     }

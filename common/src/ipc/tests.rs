@@ -68,6 +68,7 @@ async fn the_largest_report_fits_into_a_message() {
             client_said_close: true,
         }),
         offence: Some(Offence::Crash),
+        vouched: Some(SocketAddr::from((Ipv6Addr::from([0xff; 16]), u16::MAX))),
     };
     let report = Report {
         lost: vec![ConnectionId(u64::MAX); Report::MAX_ENTRIES],
@@ -114,8 +115,8 @@ fn the_encoding_of_released_messages_is_unchanged() {
         frames,
         client_said_close: true,
     };
-    let report = Report { lost: vec![], ended: vec![Ended { id, session: Some(session), offence: None }] };
-    let written = [1, 3, 0, 1, 7, 1, 3, 4, 1, 0xe8, 7, 2, b'o', b'k', 5, 6, 1, 0];
+    let report = Report { lost: vec![], ended: vec![Ended::new(id, Some(session))] };
+    let written = [1, 3, 0, 1, 7, 1, 3, 4, 1, 0xe8, 7, 2, b'o', b'k', 5, 6, 1, 0, 0];
     assert_eq!(bytes(&GatewayToSupervisor::Report(report)), written);
     let plugin = |kind| bytes(&SupervisorToConnector::Plugin { kind, socket: some_fd() });
     assert_eq!(plugin(PluginKind::Targets), [1, 4, 0]);

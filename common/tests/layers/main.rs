@@ -73,7 +73,7 @@ const HOUSES: &[House] = &[
             "plugin",
             "http target",
             "endpoint program by_root hashing proxy_header",
-            "dial grant jose client_request reservations turns under_way",
+            "dial grant jose client_request questions turns under_way",
         ],
     },
 ];

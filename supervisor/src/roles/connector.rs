@@ -87,6 +87,13 @@ pub(crate) async fn ask_to_repeat(peer: Rc<Peer>, ids: Vec<ConnectionId>) {
     }
 }
 
+/// Sends a connector an answer.
+fn answer(peer: &Rc<Peer>, answer: SupervisorToConnector) {
+    let peer = peer.clone();
+    // If it can't be sent, the keeper of the connector notices its end.
+    spawn_local(async move { _ = peer.channel.send(&answer).await });
+}
+
 fn no_socket(id: ConnectionId, errno: Errno) -> SupervisorToConnector {
     SupervisorToConnector::NoSocket { id, why: NoSocket::System(errno.raw_os_error()) }
 }
@@ -263,11 +270,22 @@ impl Spec for ConnectorSpec {
                 let answer = answer.ok_or_else(|| {
                     Fault::Violation(format!("a reservation for connection {id}, which it can't make"))
                 })?;
-                let peer = peer.clone();
-                // If the answer can't be sent, the keeper of the connector notices its end.
-                spawn_local(async move {
-                    _ = peer.channel.send(&SupervisorToConnector::Reserved { id, answer }).await;
-                });
+                self::answer(peer, SupervisorToConnector::Reserved { id, answer });
+            }
+            ConnectorToSupervisor::CheckSource { id, client, page } => {
+                let verdict = {
+                    let mut connections = self.scope.state.connections.borrow_mut();
+                    connections.check_source(id, self.scope.generation, client, page)
+                };
+                let verdict = verdict.ok_or_else(|| {
+                    Fault::Violation(format!(
+                        "a question about a client of connection {id}, which it can't ask"
+                    ))
+                })?;
+                answer(peer, SupervisorToConnector::SourceChecked { id, verdict });
+            }
+            ConnectorToSupervisor::PageServed(id) => {
+                self.scope.state.connections.borrow_mut().page_served(id, self.scope.generation);
             }
             ConnectorToSupervisor::Release(id) => {
                 self.scope.state.connections.borrow_mut().release(id, self.scope.generation);

@@ -136,6 +136,7 @@ impl Setups {
             limits: config.limits,
             destination,
             startup: config.program().filter(|_| !is_moved(config)).map(|program| program.start_timeout),
+            limits_sources: config.per_source.is_some() || config.penalties.is_some(),
             record: config.record.is_some(),
             target_tls: config.target_tls.is_some(),
             proxy_protocol: config.target_proxy_protocol,

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use common::ipc::admission::{AdmissionRequest, ConnectorToGateway, Refusal};
 use common::ipc::channel::Channel;
-use common::ipc::connector::{Dialled, Offender};
+use common::ipc::connector::{ConnectorToSupervisor, Dialled, Offender};
 use common::ipc::log::RoleEvent;
+use common::ipc::sources::SourceVerdict;
 use common::ipc::uses::{Reservation, UseLimits};
 use common::ipc::{ClientAddr, ConnectionId, GatewayId};
 use common::ticket::Claims;
@@ -42,25 +43,57 @@ pub(super) async fn answer(
     let client = vouched.as_ref().unwrap_or(&claims.client);
     let proxy = vouched.as_ref().map(|_| &claims.client);
     let request = ClientRequest { client, proxy, facts: &facts, kind };
-    if connector.policy.may_change() {
-        connector.catch_up();
-    }
-    let answer = match kind {
-        RequestKind::Page => match connector.policy.may_browse(&request).await {
-            Ok(()) => {
-                connector
-                    .spent
-                    .borrow_mut()
-                    .give_back(claims, connector.setup.limits.keep_alive_requests.get());
-                ConnectorToGateway::Granted(claims.connection)
-            }
-            Err(denied) => deny(&connector, &request, claims, &denied),
-        },
-        RequestKind::Session => connect(&connector, claims, &request, &answering).await,
+    let answer = match check_source(&connector, claims.connection, &request).await {
+        Ok(()) => decide(&connector, claims, &request, &answering).await,
+        Err(refusal) => refused(claims.connection, refusal),
     };
     // Ends the request for the supervisor, whether or not the gateway reads the answer.
     drop(answering);
     give(&connector, &channel, gateway, answer).await;
+}
+
+/// Answers a request of a client that is not turned away.
+async fn decide(
+    connector: &Rc<Connector>,
+    claims: &Claims,
+    request: &ClientRequest<'_>,
+    answering: &Answering,
+) -> ConnectorToGateway {
+    if connector.policy.may_change() {
+        connector.catch_up();
+    }
+    if request.kind == RequestKind::Session {
+        return connect(connector, claims, request, answering).await;
+    }
+    if let Err(denied) = connector.policy.may_browse(request).await {
+        return deny(connector, request, claims, &denied);
+    }
+    let id = claims.connection;
+    connector.spent.borrow_mut().give_back(claims, connector.setup.limits.keep_alive_requests.get());
+    if request.is_counted(&connector.setup) {
+        // If the supervisor is gone, so are its counts.
+        let _ = connector.supervisor.send(&ConnectorToSupervisor::PageServed(id)).await;
+    }
+    ConnectorToGateway::Granted(id)
+}
+
+/// Asks the supervisor whether the source of a client for which a proxy vouches is over a limit. Other clients were
+/// counted when they connected.
+async fn check_source(
+    connector: &Connector,
+    id: ConnectionId,
+    request: &ClientRequest<'_>,
+) -> Result<(), Refusal> {
+    let Some(client) = request.facts.vouched.filter(|_| request.is_counted(&connector.setup)) else {
+        return Ok(());
+    };
+    let page = request.kind == RequestKind::Page;
+    match connector.sources.ask(id, &ConnectorToSupervisor::CheckSource { id, client, page }).await {
+        Some(SourceVerdict::Served) => Ok(()),
+        Some(SourceVerdict::TurnedAway { retry_after }) => Err(Refusal::TurnedAway { retry_after }),
+        Some(SourceVerdict::Over) => Err(Refusal::Stale),
+        None => Err(Refusal::Overloaded),
+    }
 }
 
 /// Sends an answer to a gateway, which must read it within [`ANSWER_DEADLINE`].
@@ -109,7 +142,8 @@ async fn connect(
         Err(error) => deny(connector, request, claims, &error.into()),
     };
     if !matches!(answer, ConnectorToGateway::Connected { .. }) {
-        connector.reservations.release(id).await;
+        // If the supervisor is gone, so are its counts.
+        let _ = connector.supervisor.send(&ConnectorToSupervisor::Release(id)).await;
     }
     answer
 }
@@ -123,7 +157,8 @@ async fn reserve(
 ) -> Result<Option<Duration>, LookupError> {
     let refused = |why: &str| Err(LookupError::Refused(why.into()));
     let failed = |why: &str| Err(LookupError::Failed(why.into()));
-    match connector.reservations.reserve(id, token, limits).await {
+    let question = ConnectorToSupervisor::Reserve { id, token: token.to_owned(), limits };
+    match connector.reservations.ask(id, &question).await {
         Some(Reservation::Granted { lifetime }) => Ok(lifetime),
         Some(Reservation::UsedUp) => refused("it has been used as often as it may be"),
         Some(Reservation::InUse) => refused("it has as many sessions as it may have at a time"),

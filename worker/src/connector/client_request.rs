@@ -2,6 +2,7 @@
 
 use common::ipc::ClientAddr;
 use common::ipc::admission::ClientFacts;
+use common::ipc::setup::ConnectorSetup;
 use serde::Serialize;
 
 /// A request of a client, for a session or a page.
@@ -15,6 +16,13 @@ pub(super) struct ClientRequest<'a> {
     pub(super) facts: &'a ClientFacts,
     /// Whether a session or a page is requested.
     pub(super) kind: RequestKind,
+}
+
+impl ClientRequest<'_> {
+    /// Whether the supervisor counts the request for its client: a proxy vouches for it, and there are limits.
+    pub(super) fn is_counted(&self, setup: &ConnectorSetup) -> bool {
+        setup.limits_sources && self.facts.vouched.is_some()
+    }
 }
 
 /// What a client requests.

@@ -18,7 +18,7 @@ mod plugin;
 mod policy;
 mod program;
 mod proxy_header;
-mod reservations;
+mod questions;
 mod site;
 mod state;
 mod target;
@@ -52,7 +52,7 @@ use answer::{answer, give, refused};
 use by_root::{Answer, RootSockets};
 use client_request::RequestKind;
 use policy::Policy;
-use reservations::Reservations;
+use questions::Questions;
 use state::{Connector, bounded};
 use turns::{MAX_OF_TARGET, Turns};
 use under_way::UnderWay;
@@ -103,8 +103,9 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
         let by_root = setup.run_as.map(|_| RootSockets::new(supervisor.clone()));
         let connector = Connector {
             policy,
-            reservations: Reservations::new(supervisor.clone()),
+            reservations: Questions::new(supervisor.clone()),
             reserves_all: Cell::new(false),
+            sources: Questions::new(supervisor.clone()),
             supervisor,
             by_root,
             turns: if has_tokens { Turns::new(MAX_OF_TARGET) } else { Turns::of_one_target() },
@@ -195,6 +196,7 @@ impl Connector {
             | SupervisorToConnector::Socket { .. }
             | SupervisorToConnector::NoSocket { .. } => "socket",
             SupervisorToConnector::Reserved { .. } | SupervisorToConnector::ReserveAll => "reservation",
+            SupervisorToConnector::SourceChecked { .. } => "verdict",
         };
         let done = match message {
             SupervisorToConnector::Gateway { id, channel } => Channel::new(channel).map(|channel| {
@@ -231,6 +233,10 @@ impl Connector {
             }
             SupervisorToConnector::ReserveAll => {
                 self.reserves_all.set(true);
+                Ok(())
+            }
+            SupervisorToConnector::SourceChecked { id, verdict } => {
+                self.sources.take(id, verdict);
                 Ok(())
             }
             SupervisorToConnector::Ping => {

@@ -8,13 +8,15 @@ use common::ipc::admission::AdmissionRequest;
 use common::ipc::channel::Channel;
 use common::ipc::connector::{Dialled, Offender};
 use common::ipc::setup::ConnectorSetup;
+use common::ipc::sources::SourceVerdict;
+use common::ipc::uses::Reservation;
 use common::ipc::{ConnectionId, GatewayId};
 use common::ticket::{SpentTickets, Ticket, TicketError};
 use tokio::sync::Notify;
 
 use super::by_root::{ForConnection, RootSockets};
 use super::policy::Policy;
-use super::reservations::Reservations;
+use super::questions::Questions;
 use super::turns::Turns;
 use super::under_way::UnderWay;
 
@@ -26,9 +28,11 @@ pub(super) struct Connector {
     /// What only root may connect to; none if this process has the supervisor's user.
     pub(super) by_root: Option<RootSockets>,
     /// Uses of tokens.
-    pub(super) reservations: Reservations,
+    pub(super) reservations: Questions<Reservation>,
     /// Uses of all tokens are reserved, as some tokens were revoked.
     pub(super) reserves_all: Cell<bool>,
+    /// Sources of clients for which proxies vouch.
+    pub(super) sources: Questions<SourceVerdict>,
     pub(super) turns: Turns,
     /// The spent tickets.
     pub(super) spent: RefCell<SpentTickets>,

@@ -263,7 +263,11 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.shared.open.borrow_mut().remove(&self.id());
         self.shared.note_peak();
-        self.outbox.ended(Ended { id: self.id(), session: self.summary.take(), offence: self.offence.get() });
+        self.outbox.ended(Ended {
+            offence: self.offence.get(),
+            vouched: self.vouched.get(),
+            ..Ended::new(self.id(), self.summary.take())
+        });
         if self.shared.ending.get().is_some() {
             self.shared.emptied.notify_one();
         }

@@ -164,6 +164,7 @@ mod tests {
             limits: Default::default(),
             destination: Destination::Target(TargetAddr::parse_tcp(target).unwrap()),
             startup: None,
+            limits_sources: false,
             record: false,
             target_tls: false,
             proxy_protocol: Default::default(),

@@ -40,7 +40,8 @@ pub(super) struct Facts {
     pub(super) is_proxy: bool,
     /// The listener expects a header of the PROXY protocol from trusted peers.
     pub(super) proxy_header: bool,
-    /// The source that the connection counts for, unless no limit applies to it.
+    /// The source that the connection counts for, unless no limit applies to it. That of a proxy counts for one of its
+    /// clients at a time.
     pub(super) source: Option<Source>,
     /// Whether the source was penalised for the connection, which happens once at most.
     pub(super) has_offended: bool,

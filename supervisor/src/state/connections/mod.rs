@@ -231,13 +231,15 @@ impl Connections {
     /// `gateway` reports the end of a connection.
     pub(crate) fn ended(&mut self, ended: Ended, gateway: GatewayId) -> Todo {
         let entry = self.entries.get(&ended.id);
-        if let Some((entry, session)) = entry.zip(ended.session.as_ref()) {
-            if !entry.can_have_done(&Progress::from(session)) {
-                return Todo { violations: vec![(gateway, ended.id)], ..Todo::default() };
-            }
+        let can_be = |entry: &Entry| {
+            ended.session.as_ref().is_none_or(|session| entry.can_have_done(&Progress::from(session)))
+                && (ended.vouched.is_none() || entry.facts.is_proxy)
+        };
+        if !entry.is_none_or(can_be) {
+            return Todo { violations: vec![(gateway, ended.id)], ..Todo::default() };
         }
         if let Some(offence) = ended.offence() {
-            self.gateway_reports(ended.id, offence, gateway);
+            self.gateway_reports(ended.id, offence, ended.vouched, gateway);
         }
         let report = GatewayReport::Ended { session: ended.session.is_some() };
         self.reported(ended.id, gateway, report, Details { summary: ended.session, ..Details::default() })
@@ -489,7 +491,9 @@ impl Connections {
         }
         if effects.offer {
             let proxy_header = entry.facts.proxy_header;
-            entry.facts = Facts { proxy_header, ..Facts::new(entry.facts.client, entry.facts.source) };
+            // Which client a proxy has vouched for is found out again.
+            let source = entry.facts.source.filter(|_| !entry.facts.is_proxy);
+            entry.facts = Facts { proxy_header, ..Facts::new(entry.facts.client, source) };
             todo.offers.push((self.insert_waiting(entry), before.gateway()));
         } else if after != State::Over {
             self.entries.insert(id, entry);

@@ -1,13 +1,16 @@
-//! What connections count for their sources, and what roles report of clients.
+//! What connections count for their sources, and what roles report of clients. A connection of a trusted proxy counts for
+//! the client for which the proxy vouches, from the connector's question about it on.
 //!
 //! A role can have a source penalised only for a connection that it has, and once for each.
 
 use std::collections::BTreeSet;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
+use std::net::SocketAddr;
 
 use common::ipc::connector::Offender;
 use common::ipc::offence::Offence;
+use common::ipc::sources::SourceVerdict;
 use common::ipc::{ClientAddr, ConnectionId, GatewayId};
 
 use super::Connections;
@@ -15,7 +18,7 @@ use super::entry::Entry;
 use super::machine::State;
 use crate::os::clock::now;
 use crate::os::log::message_id;
-use crate::state::sources::{Line, Place, Reason, Source, Sources};
+use crate::state::sources::{Arrival, Line, Place, Reason, Source, Sources};
 
 /// A connection is turned away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,27 +37,85 @@ impl Connections {
         uid: impl FnOnce() -> Option<u32>,
     ) -> Result<Option<Source>, TurnedAway> {
         let Some(source) = self.sources.source_of(client, uid) else { return Ok(None) };
-        self.sources.arrives(source, now(), chance).map_err(|line| {
-            line.iter().for_each(write);
+        self.sources.arrives(source, Arrival::Any, now(), chance).map_err(|objection| {
+            objection.line.iter().for_each(write);
             TurnedAway
         })?;
         Ok(Some(source))
+    }
+
+    /// The connector of `generation` asks whether `client`, for which the proxy at the other end of a connection vouches,
+    /// is served with a session or a page. Returns `None` if it can't ask this.
+    pub(crate) fn check_source(
+        &mut self,
+        id: ConnectionId,
+        generation: u32,
+        client: SocketAddr,
+        page: bool,
+    ) -> Option<SourceVerdict> {
+        let entry = match self.entries.get_mut(&id) {
+            None if id.0 > self.last => return None,
+            Some(entry) if entry.facts.generation != generation || !entry.facts.is_proxy => return None,
+            Some(entry) if entry.state.may_have_target() => entry,
+            _ => return Some(SourceVerdict::Over),
+        };
+        let source = self.sources.source_of(&ClientAddr::Ip(client), || None);
+        if entry.facts.source == source {
+            return Some(SourceVerdict::Served);
+        }
+        let now = now();
+        // The proxy may use its connection for one client after the other.
+        if let Some(earlier) = entry.facts.source.take() {
+            self.sources.moved(earlier, Some(Place::Pending), None, now);
+        }
+        let Some(source) = source else { return Some(SourceVerdict::Served) };
+        let arrival = if page { Arrival::Page } else { Arrival::Any };
+        Some(match self.sources.arrives(source, arrival, now, chance) {
+            Ok(()) => {
+                entry.facts.source = Some(source);
+                self.sources.moved(source, None, Some(Place::Pending), now);
+                SourceVerdict::Served
+            }
+            Err(objection) => {
+                objection.line.iter().for_each(write);
+                let seconds = objection.retry_after.as_millis().div_ceil(1000);
+                SourceVerdict::TurnedAway { retry_after: seconds.try_into().unwrap_or(u32::MAX) }
+            }
+        })
+    }
+
+    /// The connector of `generation` has let a client have a page, for which the proxy at the other end of a connection
+    /// vouches. The proxy may keep the connection for another client.
+    pub(crate) fn page_served(&mut self, id: ConnectionId, generation: u32) {
+        let entry = self.entries.get_mut(&id);
+        let is_meant = |one: &&mut Entry| {
+            one.facts.generation == generation && one.facts.is_proxy && !one.state.is_session()
+        };
+        if let Some(source) = entry.filter(is_meant).and_then(|entry| entry.facts.source.take()) {
+            self.sources.moved(source, Some(Place::Pending), None, now());
+        }
     }
 
     /// The connector of `generation` reports offences of the clients of its connections.
     pub(crate) fn connector_reports(&mut self, offenders: &[Offender], generation: u32) {
         for Offender { id, offence } in offenders {
             if self.is_of(*id, generation) {
-                self.offended(*id, *offence);
+                self.offended(*id, *offence, None);
             }
         }
     }
 
-    /// A gateway reports an offence of the client of its connection.
-    pub(super) fn gateway_reports(&mut self, id: ConnectionId, offence: Offence, gateway: GatewayId) {
+    /// A gateway reports an offence of the client of its connection, which is `vouched` by what the gateway says.
+    pub(super) fn gateway_reports(
+        &mut self,
+        id: ConnectionId,
+        offence: Offence,
+        vouched: Option<SocketAddr>,
+        gateway: GatewayId,
+    ) {
         let is_own = self.entries.get(&id).is_some_and(|entry| entry.state.gateway() == Some(gateway));
         if is_own {
-            self.offended(id, offence);
+            self.offended(id, offence, vouched);
         }
     }
 
@@ -112,9 +173,14 @@ impl Connections {
         }
     }
 
-    fn offended(&mut self, id: ConnectionId, offence: Offence) {
+    /// Penalises the source of the client of a connection, which may be `vouched`.
+    fn offended(&mut self, id: ConnectionId, offence: Offence, vouched: Option<SocketAddr>) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
-        let Some(source) = entry.facts.source else { return };
+        let source = match vouched {
+            Some(client) => self.sources.source_of(&ClientAddr::Ip(client), || None),
+            None => entry.facts.source,
+        };
+        let Some(source) = source else { return };
         if !std::mem::replace(&mut entry.facts.has_offended, true) {
             let line = self.sources.offends(source, offence, 1, now());
             line.iter().for_each(write);

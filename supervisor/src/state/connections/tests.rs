@@ -2,10 +2,11 @@
 
 use std::num::NonZeroU32;
 
-use common::config::{Penalties, Proxy};
+use common::config::{Penalties, PerSource, Proxy};
 use common::ipc::connector::Offender;
 use common::ipc::gateway::{ClosedBy, Count, Frames};
 use common::ipc::offence::Offence;
+use common::ipc::sources::SourceVerdict;
 use common::ipc::uses::{Reservation, UseLimits};
 use common::json;
 
@@ -103,8 +104,7 @@ fn a_gateway_can_not_affect_connections_of_another() {
     let mut connections = table();
     let id = handed_over(&mut connections);
     connections.acknowledged(id, OTHER);
-    let lies =
-        [connections.lost(id, OTHER), connections.ended(Ended { id, session: None, offence: None }, OTHER)];
+    let lies = [connections.lost(id, OTHER), connections.ended(Ended::new(id, None), OTHER)];
     for lie in lies {
         assert_eq!(lie.violation_of(OTHER), Some(id));
     }
@@ -119,7 +119,7 @@ fn reports_about_unknown_connections_are_violations() {
     let mut connections = table();
     let id = ConnectionId(7);
     assert_eq!(connections.lost(id, GATEWAY).violation_of(GATEWAY), Some(id));
-    let ended = Ended { id, session: Some(summary(1, 2)), offence: None };
+    let ended = Ended::new(id, Some(summary(1, 2)));
     assert_eq!(connections.ended(ended, GATEWAY).violation_of(GATEWAY), Some(id));
     nothing(&connections.dialled(id, 1, TARGET.into()));
     nothing(&connections.settled(&[id], 1));
@@ -140,10 +140,8 @@ fn a_connection_is_recorded_once() {
 fn no_gateway_can_hide_a_target() {
     let acts: [fn(&mut Connections, ConnectionId) -> Todo; 3] = [
         |connections, id| connections.lost(id, GATEWAY),
-        |connections, id| connections.ended(Ended { id, session: None, offence: None }, GATEWAY),
-        |connections, id| {
-            connections.ended(Ended { id, session: Some(summary(1, 2)), offence: None }, GATEWAY)
-        },
+        |connections, id| connections.ended(Ended::new(id, None), GATEWAY),
+        |connections, id| connections.ended(Ended::new(id, Some(summary(1, 2))), GATEWAY),
     ];
     for (number, act) in acts.iter().enumerate() {
         let is_lost = number == 0;
@@ -177,12 +175,8 @@ fn a_session_that_the_connector_does_not_know_is_a_violation() {
     let mut connections = table();
     let id = handed_over(&mut connections);
     let session = Some(summary(1, 2));
-    nothing(&connections.ended(Ended { id, session: session.clone(), offence: None }, GATEWAY));
-    assert_eq!(
-        connections.ended(Ended { id, session, offence: None }, GATEWAY).violation_of(GATEWAY),
-        Some(id),
-        "twice"
-    );
+    nothing(&connections.ended(Ended::new(id, session.clone()), GATEWAY));
+    assert_eq!(connections.ended(Ended::new(id, session), GATEWAY).violation_of(GATEWAY), Some(id), "twice");
     assert_eq!(settle(&mut connections).violation_of(GATEWAY), Some(id));
     is_at_rest(&connections);
     assert_eq!(connections.totals(), Totals::default());
@@ -194,7 +188,7 @@ fn a_session_whose_connector_died_silently_is_recorded_all_the_same() {
         for is_replaced in [true, false] {
             let mut connections = table();
             let id = handed_over(&mut connections);
-            let ended = Ended { id, session: Some(summary(1, 2)), offence: None };
+            let ended = Ended::new(id, Some(summary(1, 2)));
             if !dies_first {
                 nothing(&connections.ended(ended.clone(), GATEWAY));
             }
@@ -219,7 +213,7 @@ fn every_session_is_counted_once() {
     nothing(&connections.dialled(id, 1, TARGET.into()));
     nothing(&connections.dialled(id, 1, TARGET.into()));
     assert_eq!(connections.totals(), Totals { sessions: 1, opened: 1, bytes: 0 });
-    nothing(&connections.ended(Ended { id, session: Some(summary(3, 4)), offence: None }, GATEWAY));
+    nothing(&connections.ended(Ended::new(id, Some(summary(3, 4))), GATEWAY));
     assert_eq!(connections.totals(), Totals { sessions: 0, opened: 1, bytes: 7 });
 }
 
@@ -228,7 +222,7 @@ fn a_connector_can_not_affect_another_generation() {
     let mut connections = table();
     let id = handed_over(&mut connections);
     nothing(&connections.dialled(id, 2, TARGET.into()));
-    nothing(&connections.ended(Ended { id, session: None, offence: None }, GATEWAY));
+    nothing(&connections.ended(Ended::new(id, None), GATEWAY));
     nothing(&connections.settled(&[id], 2));
     nothing(&connections.connector_gone(2));
     assert!(!connections.is_empty());
@@ -239,7 +233,7 @@ fn a_new_connector_rejects_tickets_that_may_be_spent() {
     let mut connections = table();
     let [with_target, without, gone] = [(); 3].map(|()| handed_over(&mut connections));
     nothing(&connections.dialled(with_target, 1, TARGET.into()));
-    nothing(&connections.ended(Ended { id: gone, session: None, offence: None }, GATEWAY));
+    nothing(&connections.ended(Ended::new(gone, None), GATEWAY));
     let waiting = accepted(&mut connections);
     let past = connections.connector_starts(1);
     assert_eq!((past.last, past.fresh), (waiting.0, [without, waiting].into()));
@@ -254,7 +248,7 @@ fn a_gateway_has_as_many_connections_as_are_not_settled() {
     nothing(&connections.undelivered(id, socket));
     assert_eq!(connections.load_of(GATEWAY), 0);
     hand_over(&mut connections, id);
-    nothing(&connections.ended(Ended { id, session: None, offence: None }, GATEWAY));
+    nothing(&connections.ended(Ended::new(id, None), GATEWAY));
     assert_eq!(connections.load_of(GATEWAY), 1, "by its own word it has none");
     assert_eq!(settle(&mut connections).freed, [GATEWAY]);
     assert_eq!(connections.load_of(GATEWAY), 0);
@@ -281,7 +275,7 @@ fn a_table_survives_an_upgrade() {
     let [waiting, unread, ended] = [(); 3].map(|()| accepted(&mut connections));
     hand_over(&mut connections, unread);
     hand_over(&mut connections, ended);
-    nothing(&connections.ended(Ended { id: ended, session: None, offence: None }, GATEWAY));
+    nothing(&connections.ended(Ended::new(ended, None), GATEWAY));
     let text = serde_json::to_string(&connections.snapshot(|_| Ok(0)).unwrap()).unwrap();
     let mut next = Connections::default();
     let take = |_| Some(std::fs::File::open("/dev/null").unwrap().into());
@@ -307,7 +301,7 @@ fn a_session_can_not_have_forwarded_more_than_time_allows() {
     assert!(!connections.counted(&count(id, 9), OTHER), "another's");
     assert!(!connections.counted(&count(ConnectionId(77), 9), GATEWAY), "nobody's");
     for session in [summary(u64::MAX, 0), summary(9, u64::MAX), summary(8, 0)] {
-        let ended = Ended { id, session: Some(session), offence: None };
+        let ended = Ended::new(id, Some(session));
         assert_eq!(connections.ended(ended, GATEWAY).violation_of(GATEWAY), Some(id));
     }
     nothing(&connections.gateway_gone(GATEWAY));
@@ -343,7 +337,7 @@ fn a_role_names_the_clients_of_its_own_connections_and_of_no_others() {
     let client = ClientLookup::Client(ClientAddr::Unix("/run/x".into()));
     let (open, ended, waiting) =
         (handed_over(&mut connections), handed_over(&mut connections), accepted(&mut connections));
-    nothing(&connections.ended(Ended { id: ended, session: None, offence: None }, GATEWAY));
+    nothing(&connections.ended(Ended::new(ended, None), GATEWAY));
     // Once while the connector is being asked, and once after it has answered and the connection is
     // forgotten.
     for _ in 0..2 {
@@ -384,7 +378,7 @@ fn only_trusted_proxies_have_roles_vouch_for_clients() {
             assert_eq!(connections.client_of_gateway(id, vouched, OTHER), ClientLookup::Foreign);
             if connections.awaits_target(id) {
                 assert_eq!(connections.record(id, vouched, GATEWAY).is_some(), is_proxy, "{peer}");
-                nothing(&connections.ended(Ended { id, session: None, offence: None }, GATEWAY));
+                nothing(&connections.ended(Ended::new(id, None), GATEWAY));
                 let _ = settle(&mut connections);
             }
         }
@@ -426,11 +420,132 @@ fn a_connection_has_one_socket_of_root_from_the_connector_of_its_generation() {
     nothing(&connections.dialled(id, 1, "target".into()));
     assert_eq!(connections.claim_socket(id, 1, CONNECTOR + 1), SocketClaim::Over, "it has a target");
     let left = handed_over(&mut connections);
-    let _ = connections.ended(Ended { id: left, session: None, offence: None }, GATEWAY);
+    let _ = connections.ended(Ended::new(left, None), GATEWAY);
     assert_eq!(connections.claim_socket(left, 1, CONNECTOR), SocketClaim::Over, "it has left its gateway");
     let _ = settle(&mut connections);
     assert_eq!(connections.claim_socket(left, 1, CONNECTOR), SocketClaim::Over, "it is over");
     assert_eq!(connections.claim_socket(left, 2, CONNECTOR), SocketClaim::Wrong);
+}
+
+/// A connection of a trusted proxy that a gateway reads.
+fn of_a_proxy(connections: &mut Connections) -> ConnectionId {
+    let trusted = json::object::<Proxy>(br#"{"trusted": "10.0.0.0/8"}"#).unwrap().trusted;
+    let client = ClientAddr::Ip(([10, 0, 0, 1], 1).into());
+    let source = connections.arrives(&client, || None).unwrap();
+    assert_eq!(source, None, "a proxy is not limited");
+    let id = connections.accept(client, source, false, std::fs::File::open("/dev/null").unwrap().into());
+    let Offered { socket, .. } = connections.offer(id, 1, GATEWAY, 0, &trusted).unwrap();
+    nothing(&connections.delivered(id, socket));
+    connections.acknowledged(id, GATEWAY);
+    id
+}
+
+/// A table with limits for each source, among which is one session.
+fn limited() -> Connections {
+    let mut connections = table();
+    let trusted = json::object::<Proxy>(br#"{"trusted": "10.0.0.0/8"}"#).unwrap().trusted;
+    let per_source = PerSource { sessions: NonZeroU32::new(1), ..PerSource::default() };
+    connections.sources_mut().obey(Some(per_source), Some(Penalties::default()), trusted);
+    connections
+}
+
+fn somebody(last: u8) -> SocketAddr {
+    ([192, 0, 2, last], 0).into()
+}
+
+const SERVED: Option<SourceVerdict> = Some(SourceVerdict::Served);
+
+#[test]
+fn a_proxys_connection_counts_for_the_client_for_which_the_proxy_vouches() {
+    let mut connections = limited();
+    let (one, two) = (of_a_proxy(&mut connections), of_a_proxy(&mut connections));
+    assert_eq!(connections.check_source(one, 1, somebody(1), false), SERVED);
+    assert_eq!(connections.check_source(one, 1, somebody(1), false), SERVED, "the answer may have been lost");
+    nothing(&connections.dialled(one, 1, TARGET.into()));
+    let again = SourceVerdict::TurnedAway { retry_after: 1 };
+    assert_eq!(connections.check_source(two, 1, somebody(1), false), Some(again), "it has a session");
+    assert_eq!(connections.check_source(two, 1, somebody(1), true), SERVED, "and may have pages");
+    assert_eq!(connections.check_source(two, 1, somebody(2), false), SERVED, "another client");
+    assert_eq!(connections.check_source(two, 1, ([10, 0, 0, 2], 0).into(), false), SERVED, "another proxy");
+    nothing(&connections.ended(Ended::new(one, Some(some_summary())), GATEWAY));
+    assert_eq!(connections.check_source(two, 1, somebody(1), false), SERVED);
+    let snapshot = serde_json::to_string(&connections.snapshot(|_| Ok(0)).unwrap()).unwrap();
+    let mut connections = limited();
+    nothing(&connections.adopt(json::object(snapshot.as_bytes()).unwrap(), |_| None));
+    nothing(&connections.dialled(two, 1, TARGET.into()));
+    let three = of_a_proxy(&mut connections);
+    assert_eq!(
+        connections.check_source(three, 1, somebody(1), false),
+        Some(again),
+        "an upgrade came between"
+    );
+    nothing(&connections.ended(Ended::new(two, Some(some_summary())), GATEWAY));
+    nothing(&connections.ended(Ended::new(three, None), GATEWAY));
+    nothing(&settle(&mut connections));
+    is_at_rest(&connections);
+}
+
+#[test]
+fn a_page_takes_a_place_of_its_client_until_it_is_served() {
+    let mut connections = table();
+    let trusted = json::object::<Proxy>(br#"{"trusted": "10.0.0.0/8"}"#).unwrap().trusted;
+    let one = NonZeroU32::new(1).unwrap();
+    let per_source = PerSource { connections: one, rate: one, ..PerSource::default() };
+    connections.sources_mut().obey(Some(per_source), None, trusted);
+    let (one, two) = (of_a_proxy(&mut connections), of_a_proxy(&mut connections));
+    for _ in 0..100 {
+        assert_eq!(connections.check_source(one, 1, somebody(1), true), SERVED);
+        let refused = connections.check_source(two, 1, somebody(1), true);
+        assert_eq!(refused, Some(SourceVerdict::TurnedAway { retry_after: 1 }));
+        connections.page_served(one, 2);
+        assert_eq!(connections.check_source(two, 1, somebody(1), true), refused, "of another generation");
+        connections.page_served(one, 1);
+    }
+}
+
+#[test]
+fn clients_of_proxies_are_penalised_and_proxies_are_not() {
+    let mut connections = limited();
+    let punished = |connections: &Connections| {
+        let punished = connections.sources().punished(crate::os::clock::now());
+        punished.iter().map(|one| one.source.to_string()).collect::<Vec<_>>()
+    };
+    // 13 times 5 seconds, as some time passes.
+    for guess in 1..=13 {
+        let id = of_a_proxy(&mut connections);
+        assert_eq!(connections.check_source(id, 1, somebody(1), guess % 2 == 0), SERVED, "guess {guess}");
+        connections.connector_reports(&[Offender { id, offence: Offence::WrongPassword }], 1);
+        nothing(&connections.ended(Ended::new(id, None), GATEWAY));
+    }
+    let id = of_a_proxy(&mut connections);
+    for page in [true, false] {
+        let verdict = connections.check_source(id, 1, somebody(1), page);
+        assert!(matches!(verdict, Some(SourceVerdict::TurnedAway { retry_after: 64..=65 })), "{verdict:?}");
+    }
+    assert_eq!(punished(&connections), ["192.0.2.1"]);
+    // What a gateway notices concerns whom it names, which need not be whom the connector has asked about.
+    assert_eq!(connections.check_source(id, 1, somebody(2), true), SERVED);
+    connections.page_served(id, 1);
+    let offence = Some(Offence::ProtocolViolation);
+    let ended = Ended { offence, vouched: Some(somebody(3)), ..Ended::new(id, None) };
+    nothing(&connections.ended(ended, GATEWAY));
+    assert_eq!(punished(&connections), ["192.0.2.1", "192.0.2.3"]);
+    let unknown = of_a_proxy(&mut connections);
+    nothing(&connections.ended(Ended { offence, ..Ended::new(unknown, None) }, GATEWAY));
+    assert_eq!(punished(&connections).len(), 2);
+}
+
+#[test]
+fn only_the_connector_of_a_proxys_connection_can_ask_about_its_client() {
+    let mut connections = limited();
+    let (of_proxy, direct) = (of_a_proxy(&mut connections), handed_over(&mut connections));
+    assert_eq!(connections.check_source(direct, 1, somebody(1), false), None, "no proxy vouches");
+    assert_eq!(connections.check_source(of_proxy, 2, somebody(1), false), None, "another generation's");
+    assert_eq!(connections.check_source(ConnectionId(99), 1, somebody(1), false), None, "there is none");
+    let ended = Ended { vouched: Some(somebody(1)), ..Ended::new(direct, None) };
+    assert_eq!(connections.ended(ended, GATEWAY).violation_of(GATEWAY), Some(direct), "no proxy vouches");
+    nothing(&connections.ended(Ended::new(of_proxy, None), GATEWAY));
+    assert_eq!(connections.check_source(of_proxy, 1, somebody(1), false), Some(SourceVerdict::Over));
 }
 
 fn one_use() -> UseLimits {
@@ -451,14 +566,14 @@ fn a_use_belongs_to_one_connection_until_that_has_no_session() {
     connections.release(one, 1);
     assert_eq!(connections.reserve(two, 1, "t", &one_use()), GRANTED);
     connections.acknowledged(two, GATEWAY);
-    nothing(&connections.ended(Ended { id: two, session: None, offence: None }, GATEWAY));
+    nothing(&connections.ended(Ended::new(two, None), GATEWAY));
     nothing(&settle(&mut connections));
     let three = handed_over(&mut connections);
     assert_eq!(connections.reserve(three, 1, "t", &one_use()), GRANTED);
     nothing(&connections.dialled(three, 1, TARGET.into()));
     // A session keeps its use.
     connections.release(three, 1);
-    nothing(&connections.ended(Ended { id: three, session: Some(some_summary()), offence: None }, GATEWAY));
+    nothing(&connections.ended(Ended::new(three, Some(some_summary())), GATEWAY));
     let four = handed_over(&mut connections);
     assert_eq!(connections.reserve(four, 1, "t", &one_use()), USED_UP);
 }
@@ -492,7 +607,7 @@ fn only_a_connector_can_reserve_and_only_for_a_connection_of_its_own() {
     assert_eq!(connections.reserve(one, 1, "t", &one_use()), GRANTED);
     assert_eq!(connections.reserve(one, 1, "other", &one_use()), None);
     connections.acknowledged(one, GATEWAY);
-    nothing(&connections.ended(Ended { id: one, session: None, offence: None }, GATEWAY));
+    nothing(&connections.ended(Ended::new(one, None), GATEWAY));
     assert_eq!(connections.reserve(one, 1, "t", &one_use()), Some(Reservation::Over));
     nothing(&settle(&mut connections));
     assert_eq!(connections.reserve(one, 1, "t", &one_use()), Some(Reservation::Over));
@@ -516,7 +631,7 @@ fn a_role_has_sources_penalised_for_its_own_connections_once() {
     let id = arrive(&mut connections, 1);
     let wrong = Offender { id, offence: Offence::WrongPassword };
     connections.connector_reports(&[wrong], 2);
-    let ended = |id, offence| Ended { id, session: None, offence: Some(offence) };
+    let ended = |id, offence| Ended { offence: Some(offence), ..Ended::new(id, None) };
     let _ = connections.ended(ended(id, Offence::ProtocolViolation), OTHER);
     assert_eq!(penalty(&connections), 0, "of others");
     connections.connector_reports(&[wrong, wrong], 1);

@@ -1,8 +1,9 @@
 //! Fair shares of the sources of connections, and penalties for what their clients do, as OpenSSH has them
 //! (`PerSourceMaxStartups`, `MaxStartups`, `PerSourcePenalties` of sshd_config(5)).
 //!
-//! Everything is counted by the address that accept(2) gives. The table has neither a clock nor I/O; times are those of
-//! a clock that all images of the supervisor share.
+//! Connections count by the address that accept(2) gives, and those of trusted proxies by the client for which the proxy
+//! vouches, once that is known. The table has neither a clock nor I/O; times are those of a clock that all images of the
+//! supervisor share.
 
 mod log;
 mod meter;
@@ -93,6 +94,24 @@ impl Reason {
     }
 }
 
+/// A connection is turned away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Objection {
+    /// Time after which it is worth while to try again.
+    pub(crate) retry_after: Duration,
+    /// A log line, if one is due.
+    pub(crate) line: Option<Line>,
+}
+
+/// What a connection is about to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// Anything, as it was just accepted, or a session.
+    Any,
+    /// A page. It counts neither as a new connection, since a browser loads dozens at once, nor as a session.
+    Page,
+}
+
 /// What a connection of a source is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -155,15 +174,17 @@ impl Sources {
     ///
     /// # Errors
     ///
-    /// The reason why it is turned away, and a log line if one is due.
+    /// The connection is turned away.
     pub(crate) fn arrives(
         &mut self,
         source: Source,
+        arrival: Arrival,
         now: Duration,
         chance: impl FnOnce() -> f64,
-    ) -> Result<(), Option<Line>> {
-        let Some(reason) = self.objection(source, now, chance) else {
-            if let Some(rate) = self.per_source.as_ref().map(|rules| rules.rate.get()) {
+    ) -> Result<(), Objection> {
+        let Some(reason) = self.objection(source, arrival, now, chance) else {
+            let rate = self.per_source.as_ref().map(|rules| rules.rate.get());
+            if let Some(rate) = rate.filter(|_| arrival == Arrival::Any) {
                 self.tally(source, now).arrivals.count(rate, now);
             }
             return Ok(());
@@ -171,17 +192,30 @@ impl Sources {
         *self.counts.turned_away.entry(reason).or_default() += 1;
         let tally = self.tally(source, now);
         tally.turn_away();
+        let retry_after = match reason {
+            Reason::Penalty => tally.penalty(now),
+            _ => Duration::from_secs(1),
+        };
         let may_log = tally.is_log_due(now) && self.log.take(now);
-        Err(may_log.then(|| self.line(source, reason, None, now)))
+        Err(Objection { retry_after, line: may_log.then(|| self.line(source, reason, None, now)) })
     }
 
     /// The reason to turn a connection away, if there is one.
-    fn objection(&self, source: Source, now: Duration, chance: impl FnOnce() -> f64) -> Option<Reason> {
+    fn objection(
+        &self,
+        source: Source,
+        arrival: Arrival,
+        now: Duration,
+        chance: impl FnOnce() -> f64,
+    ) -> Option<Reason> {
         let tally = self.tallies.get(&source)?;
         if tally.is_banned(now) && self.penalties.is_some() {
             return Some(Reason::Penalty);
         }
         let rules = self.per_source.as_ref()?;
+        if arrival == Arrival::Page {
+            return (tally.pending >= rules.connections.get()).then_some(Reason::Connections);
+        }
         if rules.sessions.is_some_and(|most| tally.sessions >= most.get()) {
             Some(Reason::Sessions)
         } else if tally.pending >= rules.connections.get() {

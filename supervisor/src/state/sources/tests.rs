@@ -27,7 +27,7 @@ fn client(number: u32) -> Source {
 
 /// A connection arrives; returns whether it is accepted.
 fn arrives(sources: &mut Sources, source: Source, now: Duration) -> bool {
-    let is_accepted = sources.arrives(source, now, || 0.999).is_ok();
+    let is_accepted = sources.arrives(source, Arrival::Any, now, || 0.999).is_ok();
     if is_accepted {
         sources.moved(source, None, Some(Place::Pending), now);
     }
@@ -134,13 +134,13 @@ fn when_there_are_many_connections_those_with_most_are_dropped() {
     let probability = |sources: &Sources, pending| sources.drop_probability(pending, 100);
     assert!(probability(&sources, 190) > 0.99 && probability(&sources, 1) < 0.06);
     assert_eq!(probability(&sources, 0), 0.0);
-    assert!(sources.arrives(client(1), START, || 0.9).is_err());
-    assert!(sources.arrives(client(2), START, || 0.9).is_ok());
-    assert!(sources.arrives(client(99), START, || 0.0).is_ok(), "has none yet");
+    assert!(sources.arrives(client(1), Arrival::Any, START, || 0.9).is_err());
+    assert!(sources.arrives(client(2), Arrival::Any, START, || 0.9).is_ok());
+    assert!(sources.arrives(client(99), Arrival::Any, START, || 0.0).is_ok(), "has none yet");
     for _ in 0..100 {
         leaves(&mut sources, client(1), START);
     }
-    assert!(sources.arrives(client(1), START, || 0.0).is_ok(), "fewer than 100 are left");
+    assert!(sources.arrives(client(1), Arrival::Any, START, || 0.0).is_ok(), "fewer than 100 are left");
 }
 
 #[test]
@@ -215,7 +215,8 @@ fn a_source_has_one_log_line_a_minute() {
     arrives(&mut sources, client(1), START);
     let mut lines = Vec::new();
     for second in 0..120 {
-        lines.extend(sources.arrives(client(1), START + second * SECOND, || 0.9).unwrap_err());
+        let now = START + second * SECOND;
+        lines.extend(sources.arrives(client(1), Arrival::Any, now, || 0.9).unwrap_err().line);
     }
     let shown: Vec<_> = lines.iter().map(ToString::to_string).collect();
     let line = |count| {

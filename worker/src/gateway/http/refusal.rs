@@ -38,6 +38,7 @@ pub(in crate::gateway) fn answer(refusal: &Refusal, tokens: TokenRefusal) -> Ref
         (Refusal::NoToken, TokenRefusal::Close) => close(CloseCode::Policy, "Token not present"),
         (Refusal::UnknownToken, TokenRefusal::Close) => close(CloseCode::Policy, "Token not found"),
         (Refusal::NotOurs(reason), TokenRefusal::Close) => close(CloseCode::Policy, reason),
+        (Refusal::TurnedAway { .. }, TokenRefusal::Close) => close(CloseCode::Again, "Too many requests"),
         (Refusal::LookupFailed, TokenRefusal::Close) => close(CloseCode::Error, "Token lookup failed"),
         _ => RefusedWith::Response(page(refusal)),
     }
@@ -54,6 +55,9 @@ pub(in crate::gateway) fn page(refusal: &Refusal) -> Response<Body> {
             Err(_) => error_page(StatusCode::FORBIDDEN),
         },
         Refusal::Answered(reply) => answered(reply),
+        Refusal::TurnedAway { retry_after } => {
+            with(StatusCode::TOO_MANY_REQUESTS, header::RETRY_AFTER, HeaderValue::from(*retry_after))
+        }
         Refusal::Overloaded
         | Refusal::Stale
         | Refusal::LookupFailed

@@ -64,7 +64,7 @@ impl Table {
                     Event::Reported(by, GatewayReport::Lost) => table.lost(id, by),
                     Event::Reported(by, GatewayReport::Ended { session }) => {
                         let session = session.then(tests::some_summary);
-                        table.ended(Ended { id, session, offence: None }, by)
+                        table.ended(Ended::new(id, session), by)
                     }
                     Event::Reported(by, GatewayReport::Detail) => {
                         table.reported(id, by, GatewayReport::Detail, Details::default())

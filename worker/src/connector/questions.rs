@@ -1,4 +1,4 @@
-//! Reserves uses of tokens in the supervisor, which counts them over all connectors, reloads and upgrades.
+//! Questions to the supervisor about what it counts over all connectors, reloads and upgrades.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -8,7 +8,6 @@ use std::time::Duration;
 use common::ipc::ConnectionId;
 use common::ipc::channel::Channel;
 use common::ipc::connector::ConnectorToSupervisor;
-use common::ipc::uses::{Reservation, UseLimits};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -19,49 +18,37 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Number of times that a question is asked.
 const ATTEMPTS: u32 = 3;
 
-/// Reservations that wait for their answers.
-pub(super) struct Reservations {
+/// Questions of one kind that wait for their answers, one for each connection.
+pub(super) struct Questions<A> {
     supervisor: Rc<Channel>,
-    waiting: RefCell<HashMap<ConnectionId, oneshot::Sender<Reservation>>>,
+    waiting: RefCell<HashMap<ConnectionId, oneshot::Sender<A>>>,
 }
 
-impl Reservations {
-    /// Creates it without reservations.
+impl<A> Questions<A> {
+    /// Creates it without questions.
     pub(super) fn new(supervisor: Rc<Channel>) -> Self {
         Self { supervisor, waiting: RefCell::default() }
     }
 
     /// Passes an answer to the task that waits for it, if there is one.
-    pub(super) fn take(&self, id: ConnectionId, answer: Reservation) {
+    pub(super) fn take(&self, id: ConnectionId, answer: A) {
         if let Some(sender) = self.waiting.borrow_mut().remove(&id) {
             // Fails if the task has just given up.
             let _ = sender.send(answer);
         }
     }
 
-    /// Reserves a use of the token with this hash for a connection; `None` if the supervisor does not answer.
-    pub(super) async fn reserve(
-        &self,
-        id: ConnectionId,
-        token: &str,
-        limits: UseLimits,
-    ) -> Option<Reservation> {
+    /// Asks a question about a connection; `None` if the supervisor does not answer.
+    pub(super) async fn ask(&self, id: ConnectionId, question: &ConnectorToSupervisor) -> Option<A> {
         for _ in 0..ATTEMPTS {
             let (sender, answer) = oneshot::channel();
             self.waiting.borrow_mut().insert(id, sender);
-            let question = ConnectorToSupervisor::Reserve { id, token: token.to_owned(), limits };
-            self.supervisor.send(&question).await.ok()?;
+            self.supervisor.send(question).await.ok()?;
             if let Ok(answer) = timeout(PATIENCE, answer).await {
                 return answer.ok();
             }
         }
         self.waiting.borrow_mut().remove(&id);
         None
-    }
-
-    /// Gives a reservation back, if the connection has one.
-    pub(super) async fn release(&self, id: ConnectionId) {
-        // If the supervisor is gone, so are its counts.
-        let _ = self.supervisor.send(&ConnectorToSupervisor::Release(id)).await;
     }
 }
