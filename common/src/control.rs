@@ -14,6 +14,9 @@ pub const MAX_REQUEST_BYTES: usize = 4096;
 /// Parent of the directories of instances that run as root.
 const SYSTEM_DIRECTORY: &str = "/run/websockify";
 
+/// Parent of the directories in which instances that run as root keep files.
+const SYSTEM_STATE_DIRECTORY: &str = "/var/lib/websockify";
+
 /// A request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "kebab-case", deny_unknown_fields)]
@@ -225,6 +228,22 @@ pub fn directory() -> Option<PathBuf> {
     }
     let own = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
     own.map(|path| path.join("websockify"))
+}
+
+/// The directory in which an instance of this user keeps files: `/var/lib/websockify/NAME` for root, else
+/// `$XDG_STATE_HOME/websockify/NAME`, by default in `~/.local/state`; `None` if `$HOME` is not set. A service of the
+/// system without root is told by systemd.
+#[must_use]
+pub fn state_directory(name: &str) -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let system = Path::new(SYSTEM_STATE_DIRECTORY);
+    if rustix::process::geteuid().is_root() {
+        return Some(system.join(name));
+    }
+    // For services of users, systemd chooses a directory by its version.
+    let told = variable("STATE_DIRECTORY").filter(|path| path.starts_with(system));
+    let own = || variable("XDG_STATE_HOME").or_else(|| Some(variable("HOME")?.join(".local/state")));
+    told.or_else(|| Some(own()?.join("websockify").join(name)))
 }
 
 /// Path of the control socket in the directory of an instance.

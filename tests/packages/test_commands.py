@@ -54,6 +54,7 @@ ELSEWHERE = {
     r"tests/suite/": "files",
     r"websockifyctl revoke": "suite/test_revoke.py",
     r"websockify 6080 --unix-target /run/user": "as the user 1000, who has a session: suite/test_wrap_target.py",
+    r"websockifyctl ticket": "suite/test_links.py runs it",
     r"rebind OLD NEW COMMAND$": "a form, below which is an example",
     r"(systemctl enable( --now)?|websockify --config|websockifyctl (new( vnc --)?|health|sessions)|openssl req -x509"
     r"|chmod -R o\+rX|journalctl WEBSOCKIFY_SESSION=)$": "short for one that runs, or that names what is one's own",

@@ -14,6 +14,7 @@ import json
 import secrets
 import threading
 
+from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 from harness import gateway
 from harness.redis import Redis as RedisServer
 
@@ -270,7 +271,30 @@ class Program(InJson):
         self.write()
 
 
-SOURCES = {one.__name__: one for one in [TokenTable, TokenRedis, JsonService, Jwt, Program]}
+class SignedLink(Source):
+    """Links, made as the documentation of `link/src/lib.rs` says, and not by its code."""
+
+    plugin = "SignedLink"
+    # A link that was given away stays as it is.
+    can = frozenset()
+
+    def __init__(self, directory):
+        super().__init__(directory)
+        self.key = secrets.token_bytes(32)
+        self.file = directory / "links.key"
+        self.file.write_text(f"{self.key.hex()}\n")
+        self.file.chmod(0o600)
+
+    def place(self):
+        return self.file
+
+    def set(self, token, **policy):
+        version, nonce = b"\x01", secrets.token_bytes(12)
+        content = json.dumps(written(policy)).encode()
+        return encoded(version + nonce + AESGCMSIV(self.key).encrypt(nonce, content, b"websockify link " + version))
+
+
+SOURCES = {one.__name__: one for one in [TokenTable, TokenRedis, JsonService, Jwt, Program, SignedLink]}
 
 
 def start(source, *options, **settings):

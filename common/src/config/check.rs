@@ -1,6 +1,7 @@
 //! Checks of a valid configuration against the machine: missing files, directories and users. Certificates
 //! and keys are checked as files only.
 
+mod link_keys;
 mod token_tables;
 mod wrap;
 
@@ -76,6 +77,9 @@ impl Config {
             Target::Static(TargetAddr::Unix(path)) => found.socket_path("target", path),
             Target::Tokens(tokens) => found.tokens(&tokens.plugin, self.record.is_some()),
             Target::Static(TargetAddr::Tcp { .. }) | Target::Demo | Target::Wrapped(_) => {}
+        }
+        if let Some((path, is_own)) = self.link_keys() {
+            found.link_keys(&path, is_own);
         }
         if let Some(wrap) = self.program() {
             found.wrap(wrap, matches!(self.target(), Target::Wrapped(_)));
@@ -217,6 +221,7 @@ impl Problems {
             TokenPlugin::FileName(path) => self.directory(KEY, path, Severity::Error),
             TokenPlugin::SocketDirectory(path) => self.directory(KEY, path, Severity::Warning),
             TokenPlugin::Jwt(path) => self.file(KEY, path, Severity::Warning),
+            TokenPlugin::SignedLink(_) => {}
             TokenPlugin::External { plugin: ExternalPlugin::Program(path), .. } => {
                 self.file("token.plugin", path, Severity::Warning);
             }

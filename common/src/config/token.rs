@@ -29,8 +29,8 @@ const API_JSON: &str = "JSONTokenApi";
 #[command(next_help_heading = "Target")]
 pub(super) struct TokenTable {
     /// Look up the target by the client's token: `TokenFile`, `ReadOnlyTokenFile`, `TokenFileName`,
-    /// `UnixDomainSocketDirectory`, `BaseTokenAPI`, `JSONTokenApi`, `JWTTokenApi`, `TokenRedis`, `TokenTable`, or
-    /// an external plugin.
+    /// `UnixDomainSocketDirectory`, `BaseTokenAPI`, `JSONTokenApi`, `JWTTokenApi`, `TokenRedis`, `TokenTable`,
+    /// `SignedLink`, or an external plugin.
     ///
     /// Clients send the token in the path, as in `/websockify?token=abc`. Clients without a valid token are
     /// refused.
@@ -40,7 +40,9 @@ pub(super) struct TokenTable {
     /// named by its token and containing the target. `TokenTable` reads a TOML file, or a directory of such files,
     /// with a table for each token, which says where it leads, for how long and to whom. `UnixDomainSocketDirectory` uses a directory of unix
     /// sockets, each named by its token. `JWTTokenApi` verifies JSON Web Tokens with the key in a file (PEM,
-    /// or a shared secret in base64url); their claims `host` and `port` are the target. Changes of these
+    /// or a shared secret in base64url); their claims `host` and `port` are the target. `SignedLink` accepts the links that
+    /// `websockifyctl ticket` makes, with the same key file; by default that is the instance's own,
+    /// `/var/lib/websockify/NAME/ticket.key`. Changes of these
     /// files take effect with the next connection. `TokenRedis` queries a Redis server, given as
     /// `host:port:database:password:namespace`. `BaseTokenAPI` and `JSONTokenApi` query a URL, in which `%s`
     /// is replaced by the token; the service answers `host:port`, or JSON with `host` and `port`. External
@@ -52,7 +54,7 @@ pub(super) struct TokenTable {
     pub(super) plugin: Name,
     /// File, directory, URL or server that the plugin uses.
     ///
-    /// In a configuration file either this or `source-file` is required, except for external plugins.
+    /// In a configuration file either this or `source-file` is required, except for `SignedLink` and external plugins.
     #[arg(id = "token.source", long = "token-source", value_name = "ARG")]
     #[arg(value_parser = OsStringValueParser::new().map(PathBuf::from))]
     #[cfg_attr(test, schemars(example = &"vnc.tokens"))]
@@ -160,6 +162,9 @@ pub enum TokenPlugin {
     /// Signed tokens that contain their target. The file contains the key that verifies them; a change takes
     /// effect with the next connection.
     Jwt(PathBuf),
+    /// Links of `websockifyctl ticket`, with the file of their keys; `None` for the instance's own. A change takes effect
+    /// with the next connection.
+    SignedLink(Option<PathBuf>),
     /// Values stored in Redis.
     Redis(RedisSource),
     /// An external plugin.
@@ -194,8 +199,8 @@ words! {
 }
 
 impl TokenPlugin {
-    /// Names of the built-in plugins, as in the original but for `TokenTable`.
-    pub const NAMES: [&'static str; 9] = [
+    /// Names of the built-in plugins, as in the original but for `TokenTable` and `SignedLink`.
+    pub const NAMES: [&'static str; 10] = [
         "TokenFile",
         "ReadOnlyTokenFile",
         "TokenFileName",
@@ -205,6 +210,7 @@ impl TokenPlugin {
         "JWTTokenApi",
         "TokenRedis",
         "TokenTable",
+        "SignedLink",
     ];
 
     /// Creates the plugin `name`, given with or without its module, from its source. Relative paths start at
@@ -237,6 +243,7 @@ impl TokenPlugin {
             API_JSON => url(API_JSON).map(Self::JsonApi),
             "JWTTokenApi" => path("JWTTokenApi", "a file with a key in PEM, or a shared secret in base64url")
                 .map(Self::Jwt),
+            "SignedLink" => Ok(Self::SignedLink(source.map(resolve))),
             "TokenRedis" => {
                 let source = source
                     .ok_or(needs("TokenRedis", "host:port:database:password:namespace, or a part of it"))?;
@@ -270,6 +277,7 @@ impl TokenPlugin {
             Self::TextApi(_) => API_TEXT,
             Self::JsonApi(_) => API_JSON,
             Self::Jwt(_) => "JWTTokenApi",
+            Self::SignedLink(_) => "SignedLink",
             Self::Redis(_) => "TokenRedis",
             Self::External { plugin, .. } => return Cow::Owned(plugin.to_string()),
         })
@@ -285,6 +293,7 @@ impl TokenPlugin {
             | Self::Table(path)
             | Self::SocketDirectory(path)
             | Self::Jwt(path) => path.as_os_str(),
+            Self::SignedLink(path) => path.as_deref()?.as_os_str(),
             Self::TextApi(template) | Self::JsonApi(template) => OsStr::new(template.text.reveal()),
             Self::Redis(redis) => OsStr::new(redis.text().reveal()),
             Self::External { source, .. } => OsStr::new(source.as_ref()?.reveal()),
@@ -295,7 +304,12 @@ impl TokenPlugin {
     #[must_use]
     pub fn has_policies(&self) -> bool {
         match self {
-            Self::Table(_) | Self::JsonApi(_) | Self::Jwt(_) | Self::Redis(_) | Self::External { .. } => true,
+            Self::Table(_)
+            | Self::SignedLink(_)
+            | Self::JsonApi(_)
+            | Self::Jwt(_)
+            | Self::Redis(_)
+            | Self::External { .. } => true,
             Self::File(_)
             | Self::ReadOnlyFile(_)
             | Self::FileName(_)
@@ -322,7 +336,7 @@ mod tests {
     use crate::config::path::relative_to;
 
     /// Every built-in plugin with a valid source.
-    const SOURCES: [(&str, &str, &str); 9] = [
+    const SOURCES: [(&str, &str, &str); 10] = [
         ("TokenFile", "x", "/directory/x"),
         ("ReadOnlyTokenFile", "x", "/directory/x"),
         ("TokenFileName", "x", "/directory/x"),
@@ -332,6 +346,7 @@ mod tests {
         ("JWTTokenApi", "key.pem", "/directory/key.pem"),
         ("TokenRedis", "h:1", "h:1"),
         ("TokenTable", "x", "/directory/x"),
+        ("SignedLink", "x", "/directory/x"),
     ];
 
     fn plugin(name: &str, source: Option<&str>) -> Result<TokenPlugin, PluginError> {
@@ -345,10 +360,10 @@ mod tests {
             let bare = plugin(name, Some(source)).unwrap();
             assert_eq!((bare.name().as_ref(), bare.source()), (name, Some(OsStr::new(shown))));
             assert_eq!(plugin(&format!("websockify.token_plugins.{name}"), Some(source)), Ok(bare));
-            assert!(matches!(
-                plugin(name, None),
-                Err(PluginError::Source { name: needs, .. }) if needs == name
-            ));
+            match plugin(name, None) {
+                Err(PluginError::Source { name: needs, .. }) => assert_eq!(needs, name),
+                other => assert_eq!(other, Ok(TokenPlugin::SignedLink(None)), "{name}"),
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! Keys at the top of the file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -19,11 +19,12 @@ use super::stop::Stop;
 use super::switch::TrueOrTable;
 use super::timeouts::{Limits, Timeouts};
 use super::tls::{TargetTls, Tls};
-use super::token::Tokens;
+use super::token::{TokenPlugin, Tokens};
 use super::value::{Name, OneOrMany, Rejected, Value, quoted, text_value, words};
 use super::web::Web;
 use super::wrap::Wrap;
 use crate::addr::{ListenAddr, TargetAddr};
+use crate::control;
 use crate::ipc::exporter::Protocol;
 
 /// Maximum number of gateway processes. More than there are processors never pays.
@@ -196,6 +197,9 @@ pub struct Config {
     pub log: Log,
 }
 
+/// Name of the file in the instance's own directory that has the key of its links.
+const LINK_KEYS: &str = "ticket.key";
+
 /// Default permissions of unix listeners: the owner only, as in the original.
 const DEFAULT_LISTEN_MODE: u32 = 0o600;
 
@@ -256,6 +260,21 @@ impl Config {
     #[must_use]
     pub fn program(&self) -> Option<&Wrap> {
         self.wrap.as_ref()
+    }
+
+    /// The file with the keys of links, if the instance accepts links, and whether it is the instance's own, which is
+    /// created when it is needed. `None` as well if nobody can tell where that is, as `$HOME` is not set.
+    #[must_use]
+    pub fn link_keys(&self) -> Option<(PathBuf, bool)> {
+        match self.target() {
+            Target::Tokens(Tokens { plugin: TokenPlugin::SignedLink(Some(path)), .. }) => {
+                Some((path.clone(), false))
+            }
+            Target::Tokens(Tokens { plugin: TokenPlugin::SignedLink(None), .. }) => {
+                Some((control::state_directory(&self.name)?.join(LINK_KEYS), true))
+            }
+            _ => None,
+        }
     }
 
     /// The conditions under which the service ends by itself.

@@ -189,9 +189,11 @@ impl ConnectorSetup {
                 | TokenLookup::FileNames
                 | TokenLookup::Tables
                 | TokenLookup::SocketDirectory(_) => false,
-                TokenLookup::Jwt | TokenLookup::Redis(_) | TokenLookup::Api(_) | TokenLookup::External(_) => {
-                    true
-                }
+                TokenLookup::Jwt
+                | TokenLookup::SignedLink
+                | TokenLookup::Redis(_)
+                | TokenLookup::Api(_)
+                | TokenLookup::External(_) => true,
             },
         }
     }
@@ -262,6 +264,8 @@ pub enum TokenLookup {
     SocketDirectory(PathBuf),
     /// Signed tokens. The key is the one file of [`TokenFiles`].
     Jwt,
+    /// Links of `websockifyctl ticket`. The file of their keys is the one file of [`TokenFiles`].
+    SignedLink,
     /// Values stored in Redis.
     Redis(RedisLookup),
     /// An HTTP service.

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
+use super::hexadecimal;
 use crate::ticket::Key;
 
 /// Prefix of a token that is written as its hash.
@@ -55,15 +56,7 @@ impl FromStr for TokenHash {
 
     fn from_str(text: &str) -> Result<Self, HashError> {
         let digits = text.strip_prefix(PREFIX).ok_or(HashError::Prefix)?;
-        if digits.len() != 64 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-            return Err(HashError::Digits);
-        }
-        let mut hash = [0; 32];
-        for (place, byte) in hash.iter_mut().enumerate() {
-            let pair = digits.get(2 * place..2 * place + 2).ok_or(HashError::Digits)?;
-            *byte = u8::from_str_radix(pair, 16).map_err(|_| HashError::Digits)?;
-        }
-        Ok(Self(hash))
+        hexadecimal(digits).map(Self).ok_or(HashError::Digits)
     }
 }
 

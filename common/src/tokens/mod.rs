@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod hash;
+pub mod link_keys;
 pub mod moment;
 pub mod nested;
 pub mod policy;
@@ -25,6 +26,18 @@ pub enum LineError {
     /// The text after the separator is not a target.
     #[error("the target has {0}")]
     Target(#[from] AddressError),
+}
+
+/// Parses 32 bytes in hexadecimal digits, upper or lower case.
+fn hexadecimal(digits: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    if digits.len() != 64 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (place, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(digits.get(2 * place..2 * place + 2)?, 16).ok()?;
+    }
+    Some(bytes)
 }
 
 /// The lines `token: target` of a file. Empty lines and comments, which begin with `#`, give `None`.

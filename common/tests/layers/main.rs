@@ -28,7 +28,7 @@ const HOUSES: &[House] = &[
         directory: "supervisor/ctl/src",
         layers: &[
             "main",
-            "apply drain health remote revoke",
+            "apply drain health remote revoke ticket",
             "files",
             "visible certificate",
             "show systemctl command_line",
@@ -79,8 +79,8 @@ const HOUSES: &[House] = &[
 ];
 
 /// The crates with sources of programs.
-const CRATES: [&str; 6] =
-    ["common", "rebind", "supervisor", "supervisor/ctl", "supervisor/generator", "worker"];
+const CRATES: [&str; 7] =
+    ["common", "link", "rebind", "supervisor", "supervisor/ctl", "supervisor/generator", "worker"];
 
 fn sources(name: &str) -> Sources {
     Sources::read(&Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(name).join("src"))

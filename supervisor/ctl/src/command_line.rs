@@ -115,6 +115,15 @@ pub(crate) enum Command {
     },
     /// Print the metrics of an instance, in the OpenMetrics text format.
     Metrics { name: String },
+    /// Make a link: a token that leads to a target by itself, for an instance whose token plugin is `SignedLink`.
+    Ticket {
+        name: String,
+        #[command(flatten)]
+        policy: Box<LinkPolicy>,
+        /// Print a link to this page of noVNC instead of the token, such as https://vnc.example.com/vnc.html.
+        #[arg(long, value_name = "URL")]
+        url: Option<String>,
+    },
     /// List the sources of connections that have penalties, the worst first.
     Penalties {
         name: String,
@@ -143,6 +152,61 @@ pub(crate) struct Which {
     /// All sessions.
     #[arg(long)]
     pub(crate) all: bool,
+}
+
+/// What a link allows. An absent option means what the instance is configured to do, or no limit.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct LinkPolicy {
+    /// Where it leads. If it is given several times, the targets are tried in this order.
+    #[arg(long, required = true, value_name = "HOST:PORT")]
+    pub(crate) target: Vec<String>,
+    /// How long sessions may begin, such as 10m or 1d.
+    #[arg(
+        long = "for",
+        required_unless_present = "expires",
+        conflicts_with = "expires",
+        value_name = "DURATION"
+    )]
+    pub(crate) valid_for: Option<String>,
+    /// In place of --for: until when sessions may begin, such as 2026-12-24T18:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) expires: Option<String>,
+    /// No session begins before this time.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) not_before: Option<String>,
+    /// Longest duration of a session.
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) lifetime: Option<String>,
+    /// When sessions end.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
+    /// Time without data after which a session ends.
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) idle: Option<String>,
+    /// Number of sessions over all time.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) uses: Option<u32>,
+    /// Time for which a lost session may be continued without a further use.
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) reconnect: Option<String>,
+    /// Number of sessions at a time.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) sessions: Option<u32>,
+    /// Network that clients must belong to. May be given several times.
+    #[arg(long = "source", value_name = "NETWORK")]
+    pub(crate) sources: Vec<String>,
+    /// Origin that the client's page must have. May be given several times.
+    #[arg(long = "origin", value_name = "ORIGIN")]
+    pub(crate) origins: Vec<String>,
+    /// User of the session.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: Option<String>,
+    /// Whether the session must be recorded, or must not be.
+    #[arg(long, value_name = "BOOLEAN")]
+    pub(crate) record: Option<bool>,
+    /// How the target is told the client's address: off, v1 or v2.
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) proxy_protocol: Option<String>,
 }
 
 /// Credentials that an instance may require of its clients.
@@ -197,6 +261,14 @@ fn session(text: &str) -> Result<Session, String> {
     }
     let number = text.parse().map_err(|_| "a number, or an id of 32 hexadecimal digits".to_owned())?;
     Ok(Session { number, run: None })
+}
+
+/// Parses the options of a link.
+#[cfg(test)]
+pub(crate) fn link_policy(options: &[&str]) -> LinkPolicy {
+    let command = LinkPolicy::augment_args(clap::Command::new("ticket").no_binary_name(true));
+    let matches = command.get_matches_from(options);
+    clap::FromArgMatches::from_arg_matches(&matches).expect("options of a link")
 }
 
 #[cfg(test)]

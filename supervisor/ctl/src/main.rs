@@ -15,6 +15,7 @@ mod revoke;
 mod secret;
 mod show;
 mod systemctl;
+mod ticket;
 mod visible;
 
 use std::io::{self, Write};
@@ -115,6 +116,9 @@ fn run(options: Options) -> Result<u8, CtlError> {
             Answer::Metrics(text) => print(&output::safe(&text))?,
             other => return Err(CtlError::unexpected(other)),
         },
+        Command::Ticket { name, policy, url } => {
+            print(&ticket::make(&directory, &name, *policy, url.as_deref())?)?;
+        }
         Command::Penalties { name, forgive: Some(source), .. } => {
             done(&run()?, &name, &Request::Forgive { source })?;
         }

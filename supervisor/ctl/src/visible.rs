@@ -67,8 +67,10 @@ fn named(config: &Config) -> Vec<(&'static str, &Path)> {
             | TokenPlugin::FileName(path)
             | TokenPlugin::Table(path)
             | TokenPlugin::SocketDirectory(path)
-            | TokenPlugin::Jwt(path) => named.push(("token.source", path)),
-            TokenPlugin::TextApi(_)
+            | TokenPlugin::Jwt(path)
+            | TokenPlugin::SignedLink(Some(path)) => named.push(("token.source", path)),
+            TokenPlugin::SignedLink(None)
+            | TokenPlugin::TextApi(_)
             | TokenPlugin::JsonApi(_)
             | TokenPlugin::Redis(_)
             | TokenPlugin::External { .. } => {}

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use common::addr::TargetAddr;
-use common::config::token::TokenPlugin;
+use common::config::token::{TokenPlugin, Tokens};
 use common::config::{Config, Target};
 use common::ipc::setup::{self, TokenFile, TokenFiles};
 use common::sys::memory_file::MAX_BYTES;
@@ -128,6 +128,7 @@ impl TokenSource {
                 | TokenPlugin::FileName(path)
                 | TokenPlugin::Table(path)
                 | TokenPlugin::Jwt(path) => Some(path.clone()),
+                TokenPlugin::SignedLink(_) => config.link_keys().map(|(path, _)| path),
                 // The connector itself opens the socket that a token names.
                 TokenPlugin::SocketDirectory(_) => None,
                 TokenPlugin::TextApi(_)
@@ -137,9 +138,11 @@ impl TokenSource {
             },
             Target::Static(_) | Target::Wrapped(_) | Target::Demo => None,
         };
-        let is_key =
-            matches!(config.target(), Target::Tokens(tokens) if matches!(tokens.plugin, TokenPlugin::Jwt(_)));
-        let what = if is_key { "key" } else { "tokens" };
+        let what = match config.target() {
+            Target::Tokens(Tokens { plugin: TokenPlugin::Jwt(_), .. }) => "key",
+            Target::Tokens(Tokens { plugin: TokenPlugin::SignedLink(_), .. }) => "keys of links",
+            _ => "tokens",
+        };
         let hides_names = matches!(config.target(), Target::Tokens(tokens) if matches!(tokens.plugin, TokenPlugin::FileName(_)));
         let look = |path| {
             let named = sockets.named();
@@ -302,6 +305,7 @@ fn form(config: &Config) -> Option<Form> {
         TokenPlugin::FileName(_) => Some(Form::Files),
         TokenPlugin::Table(_) => Some(Form::Tables),
         TokenPlugin::Jwt(_)
+        | TokenPlugin::SignedLink(_)
         | TokenPlugin::SocketDirectory(_)
         | TokenPlugin::TextApi(_)
         | TokenPlugin::JsonApi(_)

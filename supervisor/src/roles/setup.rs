@@ -414,6 +414,7 @@ pub(crate) fn token_lookup(plugin: &TokenPlugin) -> TokenLookup {
     };
     match plugin {
         TokenPlugin::Jwt(_) => TokenLookup::Jwt,
+        TokenPlugin::SignedLink(_) => TokenLookup::SignedLink,
         TokenPlugin::External { plugin, .. } => TokenLookup::External(plugin_link(plugin)),
         TokenPlugin::TextApi(template) => api(template, ApiAnswer::Text),
         TokenPlugin::JsonApi(template) => api(template, ApiAnswer::Json),

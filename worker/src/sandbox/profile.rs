@@ -106,6 +106,7 @@ impl Reach {
                 | TokenLookup::FileNames
                 | TokenLookup::Tables
                 | TokenLookup::Jwt
+                | TokenLookup::SignedLink
                 | TokenLookup::Redis(_)
                 | TokenLookup::Api(_)
                 | TokenLookup::External(_),

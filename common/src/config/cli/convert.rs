@@ -13,7 +13,7 @@ use crate::config::path::FilePath;
 use crate::config::secret::Secret;
 use crate::config::site::OriginPattern;
 use crate::config::tls::{DEFAULT_CERTIFICATE, TargetTls, Tls};
-use crate::config::token::{TokenTable, Tokens};
+use crate::config::token::{TokenPlugin, TokenTable, Tokens};
 use crate::config::top::{Config, Target};
 use crate::config::value::Name;
 use crate::config::web::Web;
@@ -302,7 +302,12 @@ fn tokens(options: &Options) -> Result<Option<Tokens>, CliError> {
         (None, Some(table)) if !table.plugin.is_empty() => table.clone(),
         (None, _) => return Ok(None),
     };
-    Tokens::try_from(table).map(Some).map_err(CliError::rejected)
+    let tokens = Tokens::try_from(table).map_err(CliError::rejected)?;
+    if tokens.plugin == TokenPlugin::SignedLink(None) {
+        let help = "give the file with the keys of links; only an instance with a configuration file has a key of its own";
+        return Err(CliError::usage("--token-plugin SignedLink needs --token-source").help(help));
+    }
+    Ok(Some(tokens))
 }
 
 fn too_few_arguments() -> CliError {

@@ -26,6 +26,12 @@ impl From<Target> for Found {
     }
 }
 
+impl From<TokenPolicy> for Found {
+    fn from(policy: TokenPolicy) -> Self {
+        Self::allowed(policy, Vec::new())
+    }
+}
+
 impl Found {
     /// What an answer in JSON says: a target, a policy, or both.
     pub(super) fn in_json(
@@ -36,7 +42,11 @@ impl Found {
             (Some(target), None) => return Ok(Target::Address(target).into()),
             (target, policy) => policy.unwrap_or_default().read(target)?,
         };
+        Ok(Self::allowed(policy, unknown))
+    }
+
+    fn allowed(policy: TokenPolicy, unknown: Vec<String>) -> Self {
         let targets = policy.target.iter().cloned().map(Target::Address).collect();
-        Ok(Self { targets, policy: Some(Rc::new(policy)), unknown, identity: None })
+        Self { targets, policy: Some(Rc::new(policy)), unknown, identity: None }
     }
 }

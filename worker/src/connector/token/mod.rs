@@ -8,6 +8,7 @@ mod error;
 mod found;
 mod jwt;
 mod redis;
+mod signed_link;
 mod socket_directory;
 mod table;
 mod tables;
@@ -29,6 +30,7 @@ pub(super) use error::LookupError;
 pub(super) use found::Found;
 use jwt::Jwt;
 use redis::Redis;
+use signed_link::SignedLink;
 use socket_directory::SocketDirectory;
 use table::Table;
 use tables::PolicyTable;
@@ -44,6 +46,8 @@ pub(super) enum TokenSource {
     SocketDirectory(SocketDirectory),
     /// `JWTTokenApi`.
     Jwt(Jwt),
+    /// `SignedLink`.
+    SignedLink(SignedLink),
     /// `TokenRedis`.
     Redis(Redis),
     /// `BaseTokenAPI` and `JSONTokenApi`.
@@ -66,6 +70,7 @@ impl TokenSource {
             TokenLookup::Tables => Self::Policies(PolicyTable::default()),
             TokenLookup::SocketDirectory(path) => Self::SocketDirectory(SocketDirectory::new(path)),
             TokenLookup::Jwt => Self::Jwt(Jwt::default()),
+            TokenLookup::SignedLink => Self::SignedLink(SignedLink::default()),
             TokenLookup::External(link) => {
                 Self::External(ExternalPlugin::new(link, prefer_ipv6, LOOKUP_DEADLINE)?)
             }
@@ -92,6 +97,7 @@ impl TokenSource {
             Self::Table(table) => table.fill(files),
             Self::Policies(table) => table.fill(&files),
             Self::Jwt(jwt) => jwt.take_key(&files),
+            Self::SignedLink(links) => links.take_keys(&files),
             Self::SocketDirectory(_) | Self::Redis(_) | Self::Api(_) | Self::External(_) => {}
         }
     }
@@ -114,6 +120,7 @@ impl TokenSource {
             Self::Policies(table) => table.lookup(token),
             Self::SocketDirectory(directory) => directory.lookup(token, by_root).await.map(Found::from),
             Self::Jwt(jwt) => jwt.lookup(token),
+            Self::SignedLink(links) => links.lookup(token).map(Found::from),
             Self::Redis(redis) => redis.lookup(token).await,
             Self::Api(api) => api.lookup(token).await,
             Self::External(plugin) => {
