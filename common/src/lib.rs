@@ -16,6 +16,7 @@ pub mod log;
 pub mod networks;
 pub mod pem;
 pub mod role;
+pub mod shared_keys;
 pub mod sys;
 pub mod ticket;
 pub mod tokens;

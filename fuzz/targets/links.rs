@@ -2,12 +2,12 @@
 //! without a panic.
 #![no_main]
 
-use common::tokens::link_keys::LinkKeys;
+use common::shared_keys::SharedKeys;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
-    let _ = LinkKeys::parse(text.as_bytes());
-    let Ok(keys) = LinkKeys::parse(&[b'a'; 64]) else { return };
+    let _ = SharedKeys::parse(text.as_bytes());
+    let Ok(keys) = SharedKeys::parse(&[b'a'; 64]) else { return };
     if let Ok(policy) = link::open(text, &keys) {
         assert!(!policy.target.is_empty());
     }

@@ -53,6 +53,8 @@ ELSEWHERE = {
     r"man ": "test_documents.py has each page shown",
     r"tests/suite/": "files",
     r"websockifyctl revoke": "suite/test_revoke.py",
+    r"websockifyctl drain vnc --wait": "suite/test_drain.py",
+    r"websockifyctl --host ": "suite/test_remote.py",
     r"websockify 6080 --unix-target /run/user": "as the user 1000, who has a session: suite/test_wrap_target.py",
     r"websockifyctl ticket": "suite/test_links.py runs it",
     r"rebind OLD NEW COMMAND$": "a form, below which is an example",

@@ -12,6 +12,7 @@ import time
 import pytest
 from harness import certificates, frames, gateway, http, processes
 from harness.client import WebSocket
+from harness.instance import Instance
 
 pytestmark = pytest.mark.ours_only("a service")
 
@@ -276,6 +277,63 @@ def test_a_tls_session_is_not_resumed_after_a_gateway_has_died(secure):
             resumed.append(secured.session_reused)
             session = secured.session
     assert resumed == [False, True, False]
+
+
+def resumes(running, client, session):
+    """Whether a client resumes a session, and the session that it may resume later."""
+    secured = client.wrap_socket(running.connect(), server_hostname="localhost", session=session)
+    with WebSocket.open(secured) as websocket:
+        websocket.expect_echo()
+        return secured.session_reused, secured.session
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_tls_session_is_resumed_by_every_machine_with_the_same_keys(echo_target, directory, version):
+    authority = certificates.Authority(directory / "authority")
+    joined, keys, client = authority.issue_joined(), directory / "keys", authority.client(maximum=version)
+    old, new = "01" * 32, "02" * 32
+    table = f'[tls]\ncertificate = "{joined}"\nsession-ticket-keys = "{keys}"\n'
+    keys.write_text(f"{old}\n")
+    keys.chmod(0o600)
+    with (
+        Instance(directory, echo_target.port, table, name="one") as one,
+        Instance(directory, echo_target.port, table, name="two") as two,
+    ):
+        resumed, session = resumes(one, client, None)
+        assert not resumed
+        for content in (f"{old}\n{new}\n", f"{new}\n{old}\n", f"{new}\n"):
+            # Each change is in force for the next connection, and rotates the keys without a handshake in full.
+            for running in (one, two, one):
+                resumed, session = resumes(running, client, session)
+                assert resumed, content
+            keys.write_text(content)
+        keys.write_text(f"{old}\n")
+        assert not resumes(two, client, session)[0]
+
+
+def test_shared_keys_outlive_a_gateway_with_a_warning(echo_target, directory):
+    authority = certificates.Authority(directory / "authority")
+    joined, keys, client = authority.issue_joined(), directory / "keys", authority.client()
+    keys.write_text("01" * 32)
+    table = f'[tls]\ncertificate = "{joined}"\nsession-ticket-keys = "{keys}"\n'
+    with Instance(directory, echo_target.port, table) as running:
+        _, session = resumes(running, client, None)
+        os.kill(one_role(running, "gateway"), signal.SIGKILL)
+        running.wait_log("replace them if it may have been compromised")
+        assert resumes(running, client, session)[0]
+
+
+@pytest.mark.parametrize("content", ["", "01" * 31, "x" * 64, f"{'01' * 32}\n" * 3])
+def test_unusable_keys_of_session_tickets_are_rejected_without_being_shown(directory, content):
+    authority = certificates.Authority(directory / "authority")
+    joined, keys, config = authority.issue_joined(), directory / "keys", directory / "x.toml"
+    keys.write_text(content)
+    config.write_text(
+        f'target = "a:1"\nlisten = "1"\n[tls]\ncertificate = "{joined}"\nsession-ticket-keys = "{keys}"\n'
+    )
+    checked = gateway.run("--config", config, "--check")
+    assert checked.returncode == 78 and "tls.session-ticket-keys" in checked.stderr
+    assert not content or content[:20] not in checked.stderr
 
 
 def test_a_tls_session_of_another_instance_is_not_resumed(echo_target, directory):

@@ -1,7 +1,7 @@
 //! Checks of a valid configuration against the machine: missing files, directories and users. Certificates
 //! and keys are checked as files only.
 
-mod link_keys;
+mod shared_keys;
 mod token_tables;
 mod wrap;
 
@@ -302,6 +302,9 @@ impl Problems {
         }
         if let Some(key) = &tls.key {
             self.file("tls.key", key, severity);
+        }
+        if let Some(path) = &tls.session_ticket_keys {
+            self.keys("tls.session-ticket-keys", path, Severity::Error, "open session tickets with it");
         }
         if let Some(remark) = tls.ciphers.as_ref().and_then(Ciphers::remark) {
             self.add(Severity::Warning, "tls.ciphers", remark, "leave these names out");

@@ -93,7 +93,7 @@ pub(crate) fn utf8<E: ser::Error>(path: &Path) -> Result<&str, E> {
 }
 
 /// Reads a file of at most `limit` bytes. The error is for the user, to follow the name of the file.
-pub(super) fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
+pub(crate) fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))

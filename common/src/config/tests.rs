@@ -219,6 +219,7 @@ fn variations() -> Vec<Config> {
     add(Config { tls: Some(Tls { minimum_version: TlsVersion::V1_3, ..tls() }), ..minimal() });
     let ciphers = Ciphers::parse("HIGH:!AES128:\"x\"").ok();
     add(Config { tls: Some(Tls { ciphers, ..tls() }), ..minimal() });
+    add(Config { tls: Some(Tls { session_ticket_keys: Some(odd().into()), ..tls() }), ..minimal() });
     add(Config {
         tls: Some(Tls { verify_client: true, client_ca: Some(odd().into()), ..tls() }),
         ..minimal()

@@ -39,6 +39,13 @@ pub struct Tls {
     #[serde(skip_deserializing, rename = "key-password", serialize_with = "hidden")]
     #[cfg_attr(test, schemars(skip))]
     pub(super) key_password: Option<Secret>,
+    /// File with keys of session tickets, for machines whose clients resume TLS sessions with any of them.
+    ///
+    /// One key or two, each a line as `openssl rand -hex 32` prints it: the first issues tickets, both open them. A
+    /// change takes effect with the next connection. By default each start makes a key of its own.
+    #[arg(skip)]
+    #[cfg_attr(test, schemars(example = &"/etc/websockify/tls-tickets.keys"))]
+    pub session_ticket_keys: Option<FilePath>,
     /// Reject connections without TLS. Default: only with `verify-client`.
     ///
     /// A client without TLS presents no certificate, so that `verify-client` with `required = false` is an

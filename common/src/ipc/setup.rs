@@ -339,12 +339,12 @@ pub struct ServerIdentity {
     pub chain: Vec<Vec<u8>>,
     /// Public description of the leaf's key.
     pub key: KeyDescription,
-    /// The secret from which all gateways derive the keys of session tickets.
-    pub tickets: TicketSecret,
+    /// The secrets from which all gateways derive the keys of session tickets: the first issues tickets, all open them.
+    pub tickets: Vec<TicketSecret>,
 }
 
-/// A secret that the gateways of an instance share while a certificate is in force. It is generated for each
-/// certificate and each start, and never shared with another instance.
+/// A secret that the gateways of an instance share. Unless it is configured, it is generated for each certificate and
+/// each start.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TicketSecret([u8; 32]);
 

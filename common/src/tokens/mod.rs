@@ -2,7 +2,6 @@
 
 pub mod address;
 pub mod hash;
-pub mod link_keys;
 pub mod moment;
 pub mod nested;
 pub mod policy;
@@ -29,7 +28,7 @@ pub enum LineError {
 }
 
 /// Parses 32 bytes in hexadecimal digits, upper or lower case.
-fn hexadecimal(digits: &str) -> Option<[u8; 32]> {
+pub(crate) fn hexadecimal(digits: &str) -> Option<[u8; 32]> {
     let mut bytes = [0; 32];
     if digits.len() != 64 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return None;

@@ -80,7 +80,7 @@ const HOUSES: &[House] = &[
 
 /// The crates with sources of programs.
 const CRATES: [&str; 7] =
-    ["common", "link", "rebind", "supervisor", "supervisor/ctl", "supervisor/generator", "worker"];
+    ["common", "common/link", "rebind", "supervisor", "supervisor/ctl", "supervisor/generator", "worker"];
 
 fn sources(name: &str) -> Sources {
     Sources::read(&Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(name).join("src"))

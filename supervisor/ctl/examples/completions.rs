@@ -2,7 +2,7 @@
 //! names that the shells expect: `cargo run --example completions -- DIRECTORY`.
 
 #[path = "../src/command_line.rs"]
-#[expect(dead_code, reason = "the definition is all that is wanted")]
+#[allow(dead_code, reason = "the definition is all that is wanted")]
 mod command_line;
 
 use std::ffi::OsString;

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use common::config::token::{TokenPlugin, Tokens};
 use common::config::{Config, Target, duration};
 use common::json;
-use common::tokens::link_keys::{LinkKeys, MAKE_A_KEY};
+use common::shared_keys::{MAKE_A_KEY, SharedKeys};
 use common::tokens::policy::TokenPolicy;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
@@ -105,7 +105,7 @@ fn end_of(text: &str, now: SystemTime) -> Result<u64, String> {
 }
 
 /// Reads the keys of the links of an instance. Its own key is created if there is none.
-fn keys(config: &Config) -> Result<LinkKeys, CtlError> {
+fn keys(config: &Config) -> Result<SharedKeys, CtlError> {
     let (path, is_own) = config.link_keys().ok_or(CtlError::NoHome)?;
     let failed = |source| CtlError::File { path: path.clone(), source };
     if is_own && !path.exists() {
@@ -119,7 +119,7 @@ fn keys(config: &Config) -> Result<LinkKeys, CtlError> {
         return Err(CtlError::Config(text));
     }
     let content = Zeroizing::new(fs::read(&path).map_err(failed)?);
-    LinkKeys::parse(&content).map_err(|error| CtlError::Config(format!("{shown}: {error}; {MAKE_A_KEY}")))
+    SharedKeys::parse(&content).map_err(|error| CtlError::Config(format!("{shown}: {error}; {MAKE_A_KEY}")))
 }
 
 /// Creates a file with a new key, for its owner alone. If another process creates it at the same time, that one's counts.
@@ -130,7 +130,7 @@ fn create(path: &Path) -> io::Result<()> {
     let unfinished = directory.join(format!(".ticket.key.{}", std::process::id()));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
     let mut written = || {
-        file.write_all(LinkKeys::generate()?.as_bytes())?;
+        file.write_all(SharedKeys::generate()?.as_bytes())?;
         // The service may have another user, to whom systemd has given the directory.
         let owner = fs::metadata(directory)?;
         let own = file.metadata()?;

@@ -9,6 +9,8 @@ use std::time::{Duration, SystemTime};
 
 use common::certificate;
 use common::config::{Config, Secret, TlsVersion};
+use common::ipc::setup::TicketSecret;
+use common::shared_keys::SharedKeys;
 use zeroize::Zeroizing;
 
 use super::stamp::Stamp;
@@ -47,6 +49,8 @@ pub(crate) enum CertificateError {
 pub(crate) struct CertificateFiles {
     pub(crate) certificate: PathBuf,
     key: PathBuf,
+    /// Secrets of session tickets, if configured.
+    session_ticket_keys: Option<PathBuf>,
     /// Pass phrase of the key.
     pub(crate) password: Option<Secret>,
     /// The configuration excludes TLS 1.2, so that the key need not sign its handshakes.
@@ -59,8 +63,8 @@ pub(crate) struct CertificateFiles {
     problem: RefCell<Option<String>>,
 }
 
-/// Stamps of the certificate and its key; `None` for a missing file.
-type Stamps = (Option<Stamp>, Option<Stamp>);
+/// Stamps of the certificate, its key, and the keys of session tickets; `None` for a missing file.
+type Stamps = [Option<Stamp>; 3];
 
 /// Time for which a client waits while the file system hangs. Only the first client waits; others use what
 /// was read before.
@@ -72,6 +76,8 @@ pub(crate) struct Certificate {
     /// The certificate and its issuers, DER, leaf first.
     pub(crate) chain: Vec<Vec<u8>>,
     pub(crate) expires: Option<SystemTime>,
+    /// The configured secrets of session tickets.
+    pub(crate) ticket_secrets: Vec<TicketSecret>,
 }
 
 impl Certificate {
@@ -88,10 +94,12 @@ impl CertificateFiles {
         let tls = config.tls.as_ref()?;
         let certificate = tls.certificate.to_path_buf();
         let key = tls.key.as_ref().unwrap_or(&tls.certificate).to_path_buf();
-        let paths = vec![certificate.clone(), key.clone()];
+        let session_ticket_keys = tls.session_ticket_keys.as_ref().map(|path| path.to_path_buf());
+        let paths = [&certificate, &key].into_iter().chain(&session_ticket_keys).cloned().collect();
         Some(Self {
             certificate,
             key,
+            session_ticket_keys,
             password: tls.key_password().cloned(),
             only_1_3: tls.minimum_version == TlsVersion::V1_3,
             off_loop: OffLoop::of("certificate", PATIENCE, paths),
@@ -103,9 +111,8 @@ impl CertificateFiles {
 
     /// Whether the files exist and have changed since the last call that returned true.
     pub(crate) async fn have_changed(self: &Rc<Self>) -> bool {
-        let (certificate, key, files) = (self.certificate.clone(), self.key.clone(), self.clone());
-        let looked =
-            self.off_loop.run(move || stamps(&certificate, &key), move |found| files.found.set(Some(found)));
+        let (paths, files) = (self.paths(), self.clone());
+        let looked = self.off_loop.run(move || paths.stamps(), move |found| files.found.set(Some(found)));
         if let Err(error @ OffLoopError::Thread(_)) = looked.await {
             tracing::error!("cannot check the certificate files: {error}");
         }
@@ -115,7 +122,7 @@ impl CertificateFiles {
             return false;
         }
         self.problem.replace(None);
-        stamps.0.is_some()
+        stamps[0].is_some()
     }
 
     /// Whether both files exist and the calling user may read them.
@@ -126,13 +133,22 @@ impl CertificateFiles {
 
     /// Reads the certificate and the private key.
     pub(crate) async fn load(&self) -> Result<(Certificate, Zeroizing<Vec<u8>>), String> {
-        let (certificate, key) = (self.certificate.clone(), self.key.clone());
-        let loaded = self.off_loop.get(move || load(&certificate, &key)).await;
+        let paths = self.paths();
+        let loaded = self.off_loop.get(move || paths.load()).await;
         loaded.unwrap_or_else(|error| {
             // Causes another attempt when the files can be read again.
             self.seen.take();
             Err(error.to_string())
         })
+    }
+
+    fn paths(&self) -> Paths {
+        let Self { certificate, key, session_ticket_keys, .. } = self;
+        Paths {
+            certificate: certificate.clone(),
+            key: key.clone(),
+            session_ticket_keys: session_ticket_keys.clone(),
+        }
     }
 
     /// The reason why the current files can't be used, if they can't.
@@ -146,17 +162,38 @@ impl CertificateFiles {
     }
 }
 
-fn stamps(certificate: &Path, key: &Path) -> Stamps {
-    let of = |path: &Path| fs::metadata(path).ok().as_ref().map(Stamp::of);
-    let stamp = of(certificate);
-    (stamp, if key == certificate { stamp } else { of(key) })
+/// The paths of the files, for the thread that reads them.
+#[derive(Debug)]
+struct Paths {
+    certificate: PathBuf,
+    key: PathBuf,
+    session_ticket_keys: Option<PathBuf>,
 }
 
-fn load(path: &Path, key: &Path) -> Result<(Certificate, Zeroizing<Vec<u8>>), String> {
-    let chain = read(path, "certificate").map_err(|error| error.to_string())?;
-    let expires = chain.first().and_then(|leaf| certificate::not_after(leaf));
-    let key_pem = fs::read(key).map_err(|error| format!("cannot read the key {key:?}: {error}"))?;
-    Ok((Certificate { chain, expires }, Zeroizing::new(key_pem)))
+impl Paths {
+    fn stamps(&self) -> Stamps {
+        let of = |path: &Path| fs::metadata(path).ok().as_ref().map(Stamp::of);
+        let certificate = of(&self.certificate);
+        let key = if self.key == self.certificate { certificate } else { of(&self.key) };
+        [certificate, key, self.session_ticket_keys.as_deref().and_then(of)]
+    }
+
+    fn load(&self) -> Result<(Certificate, Zeroizing<Vec<u8>>), String> {
+        let Self { certificate, key, session_ticket_keys } = self;
+        let chain = read(certificate, "certificate").map_err(|error| error.to_string())?;
+        let expires = chain.first().and_then(|leaf| certificate::not_after(leaf));
+        let ticket_secrets =
+            session_ticket_keys.as_deref().map(ticket_secrets).transpose()?.unwrap_or_default();
+        let key_pem = fs::read(key).map_err(|error| format!("cannot read the key {key:?}: {error}"))?;
+        Ok((Certificate { chain, expires, ticket_secrets }, Zeroizing::new(key_pem)))
+    }
+}
+
+/// Reads the secrets of session tickets.
+fn ticket_secrets(path: &Path) -> Result<Vec<TicketSecret>, String> {
+    let keys =
+        SharedKeys::read(path).map_err(|reason| format!("the keys of session tickets: {path:?} {reason}"))?;
+    Ok(keys.all().map(|key| TicketSecret::new(**key)).collect())
 }
 
 /// Reads the certificates of a PEM file, DER, at least one. `what` describes their purpose in errors.

@@ -11,6 +11,7 @@ use common::ipc::signer::KeyDescription;
 use rustix::rand::GetRandomFlags;
 
 use super::peer::Peer;
+use crate::files::certificate::Certificate;
 
 /// A certificate in force, with the signer that holds its key.
 #[derive(Debug)]
@@ -23,23 +24,33 @@ pub(crate) struct Identity {
     known: RefCell<Option<ServerIdentity>>,
     /// Counts changes of the secret of session tickets.
     secrets: Cell<u32>,
+    /// The secrets of session tickets are configured, and may be those of other machines as well.
+    pub(crate) has_shared_secrets: bool,
 }
 
 impl Identity {
-    /// Creates an identity with a new secret of session tickets.
+    /// Creates an identity, with a new secret of session tickets unless secrets are configured.
     pub(crate) fn new(
         signer: Rc<Peer>,
-        chain: Vec<Vec<u8>>,
+        certificate: Certificate,
         key: KeyDescription,
-        expires: Option<SystemTime>,
     ) -> Result<Self, String> {
-        let identity = ServerIdentity { chain, key, tickets: ticket_secret()? };
-        Ok(Self { expires, signer, known: RefCell::new(Some(identity)), secrets: Cell::default() })
+        let Certificate { chain, expires, ticket_secrets } = certificate;
+        let has_shared_secrets = !ticket_secrets.is_empty();
+        let tickets = if has_shared_secrets { ticket_secrets } else { vec![ticket_secret()?] };
+        let known = RefCell::new(Some(ServerIdentity { chain, key, tickets }));
+        Ok(Self { expires, signer, known, secrets: Cell::default(), has_shared_secrets })
     }
 
     /// Creates the identity of a signer that an earlier image has started.
     pub(crate) fn adopted(signer: Rc<Peer>) -> Self {
-        Self { expires: None, signer, known: RefCell::default(), secrets: Cell::default() }
+        Self {
+            expires: None,
+            signer,
+            known: RefCell::default(),
+            secrets: Cell::default(),
+            has_shared_secrets: false,
+        }
     }
 
     /// The data for gateways as a memory file, if this image has it.
@@ -52,11 +63,11 @@ impl Identity {
         u64::from(self.signer.pid.unsigned_abs()) << 32 | u64::from(self.secrets.get())
     }
 
-    /// Replaces the secret of session tickets.
+    /// Replaces the secret of session tickets, which must not be configured.
     pub(crate) fn renew_ticket_secret(&self) -> Result<(), String> {
         let mut known = self.known.borrow_mut();
         let Some(identity) = &mut *known else { return Ok(()) };
-        identity.tickets = ticket_secret()?;
+        identity.tickets = vec![ticket_secret()?];
         self.secrets.set(self.secrets.get() + 1);
         Ok(())
     }

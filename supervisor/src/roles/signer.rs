@@ -198,7 +198,7 @@ impl Launch for SignerSpec {
         let Some((certificate, Some(key))) = self.loaded.take() else {
             return Err(StartError::Failed("it has no configured key".into()));
         };
-        let identity = Identity::new(peer.clone(), certificate.chain, key, certificate.expires);
+        let identity = Identity::new(peer.clone(), certificate, key);
         let identity = identity.map_err(StartError::Failed)?;
         self.scope.identity.replace(Some(Rc::new(identity)));
         self.scope.report(Event::IdentityChanged);

@@ -227,9 +227,15 @@ impl Spec for GatewaySlot {
         }
         if let Some(identity) = &*self.scope.identity.borrow() {
             // The gateway may have been compromised, and with it the secret of session tickets.
-            match identity.renew_ticket_secret() {
-                Ok(()) => self.scope.report(Event::IdentityChanged),
-                Err(reason) => tracing::error!("the key of session tickets was not replaced: {reason}"),
+            if identity.has_shared_secrets {
+                tracing::warn!(
+                    "the gateway knew the keys in `tls.session-ticket-keys`: replace them if it may have been compromised"
+                );
+            } else {
+                match identity.renew_ticket_secret() {
+                    Ok(()) => self.scope.report(Event::IdentityChanged),
+                    Err(reason) => tracing::error!("the key of session tickets was not replaced: {reason}"),
+                }
             }
         }
         Some(format!(", {lost_sessions} sessions are lost"))

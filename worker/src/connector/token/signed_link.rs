@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use common::ipc::setup::TokenFiles;
-use common::tokens::link_keys::LinkKeys;
+use common::shared_keys::SharedKeys;
 use common::tokens::policy::TokenPolicy;
 
 use super::error::LookupError;
@@ -12,13 +12,13 @@ use super::error::LookupError;
 #[derive(Default)]
 pub(in crate::connector) struct SignedLink {
     /// The keys; `None` before their file has arrived, or if it can't be used.
-    keys: RefCell<Option<LinkKeys>>,
+    keys: RefCell<Option<SharedKeys>>,
 }
 
 impl SignedLink {
     /// Loads the keys from the current content of their file. Logs an error if it can't be used.
     pub(super) fn take_keys(&self, files: &TokenFiles) {
-        let keys = files.files.first().and_then(|file| match LinkKeys::parse(&file.content) {
+        let keys = files.files.first().and_then(|file| match SharedKeys::parse(&file.content) {
             Ok(keys) => Some(keys),
             Err(error) => {
                 tracing::error!("cannot use the keys of links in {:?}: {error}", file.path);

@@ -1,5 +1,5 @@
 //! TLS session tickets (RFC 8446 section 4.6.1, RFC 5077). All gateways of an instance derive the same keys,
-//! so that a client can resume its TLS session with any of them.
+//! so that a client can resume its TLS session with any of them. So do those of other machines with the same secrets.
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -18,24 +18,22 @@ const HEAD: usize = 8;
 
 /// Issues and opens tickets.
 pub(super) struct Tickets {
-    secret: hmac::Key,
+    /// The first issues tickets, all open them.
+    secrets: Vec<hmac::Key>,
 }
 
 impl Tickets {
-    /// Creates the keys from the secret of the instance.
-    pub(super) fn new(secret: &TicketSecret) -> Self {
-        Self { secret: hmac::Key::new(hmac::HMAC_SHA256, secret.reveal()) }
-    }
-
-    /// Derives the key of a period. It opens the tickets of that period only.
-    fn key(&self, period: [u8; HEAD]) -> Option<RandomizedNonceKey> {
-        RandomizedNonceKey::new(&AES_256_GCM, hmac::sign(&self.secret, &period).as_ref()).ok()
+    /// Creates the keys from the secrets of the instance.
+    pub(super) fn new(secrets: &[TicketSecret]) -> Self {
+        let key = |secret: &TicketSecret| hmac::Key::new(hmac::HMAC_SHA256, secret.reveal());
+        Self { secrets: secrets.iter().map(key).collect() }
     }
 
     fn seal(&self, period: u64, plain: &[u8]) -> Option<Vec<u8>> {
         let head = period.to_be_bytes();
         let mut sealed = plain.to_vec();
-        let nonce = self.key(head)?.seal_in_place_append_tag(Aad::from(head), &mut sealed).ok()?;
+        let nonce =
+            key(self.secrets.first()?, head)?.seal_in_place_append_tag(Aad::from(head), &mut sealed).ok()?;
         Some([&head, nonce.as_ref().as_slice(), &sealed].concat())
     }
 
@@ -46,10 +44,16 @@ impl Tickets {
         if period != now && period.checked_add(1) != Some(now) {
             return None;
         }
-        let nonce = Nonce::assume_unique_for_key(*nonce);
-        let mut sealed = sealed.to_vec();
-        Some(self.key(*head)?.open_in_place(nonce, Aad::from(*head), &mut sealed).ok()?.to_vec())
+        self.secrets.iter().find_map(|secret| {
+            let (nonce, mut sealed) = (Nonce::assume_unique_for_key(*nonce), sealed.to_vec());
+            Some(key(secret, *head)?.open_in_place(nonce, Aad::from(*head), &mut sealed).ok()?.to_vec())
+        })
     }
+}
+
+/// Derives the key of a period. It opens the tickets of that period only.
+fn key(secret: &hmac::Key, period: [u8; HEAD]) -> Option<RandomizedNonceKey> {
+    RandomizedNonceKey::new(&AES_256_GCM, hmac::sign(secret, &period).as_ref()).ok()
 }
 
 /// Number of the current period; 0 if the clock is before 1970.
@@ -87,7 +91,7 @@ mod tests {
     use super::*;
 
     fn tickets(byte: u8) -> Tickets {
-        Tickets::new(&TicketSecret::new([byte; 32]))
+        Tickets::new(&[TicketSecret::new([byte; 32])])
     }
 
     #[test]
@@ -95,6 +99,15 @@ mod tests {
         let ticket = tickets(1).seal(7, b"state").unwrap();
         assert_eq!(tickets(1).open(7, &ticket).as_deref(), Some(&b"state"[..]));
         assert_eq!(tickets(2).open(7, &ticket), None);
+    }
+
+    #[test]
+    fn the_second_secret_opens_tickets_and_issues_none() {
+        let both = Tickets::new(&[TicketSecret::new([1; 32]), TicketSecret::new([2; 32])]);
+        let issued = both.seal(7, b"state").unwrap();
+        assert!(tickets(1).open(7, &issued).is_some() && tickets(2).open(7, &issued).is_none());
+        assert!(both.open(7, &tickets(2).seal(7, b"state").unwrap()).is_some());
+        assert_eq!(Tickets::new(&[]).seal(7, b"state"), None);
     }
 
     #[test]

@@ -19,7 +19,7 @@
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::rand;
 use common::json;
-use common::tokens::link_keys::{LinkKey, LinkKeys};
+use common::shared_keys::{SharedKey, SharedKeys};
 use common::tokens::policy::TokenPolicy;
 use data_encoding::BASE64URL_NOPAD;
 
@@ -65,7 +65,7 @@ pub enum SealError {
 /// # Errors
 ///
 /// If the policy is too long, or the cipher fails.
-pub fn seal(policy: &str, keys: &LinkKeys) -> Result<String, SealError> {
+pub fn seal(policy: &str, keys: &SharedKeys) -> Result<String, SealError> {
     let mut nonce = [0; NONCE_LEN];
     rand::fill(&mut nonce).map_err(|_| SealError::Cipher)?;
     let mut content = policy.as_bytes().to_vec();
@@ -81,7 +81,7 @@ pub fn seal(policy: &str, keys: &LinkKeys) -> Result<String, SealError> {
 /// # Errors
 ///
 /// The reason why this is not a link, or not one of these keys.
-pub fn open(link: &str, keys: &LinkKeys) -> Result<TokenPolicy, LinkError> {
+pub fn open(link: &str, keys: &SharedKeys) -> Result<TokenPolicy, LinkError> {
     if link.len() > MAX_CHARS {
         return Err(LinkError::NotALink);
     }
@@ -103,7 +103,7 @@ pub fn open(link: &str, keys: &LinkKeys) -> Result<TokenPolicy, LinkError> {
     if policy.target.is_empty() { Err(LinkError::Policy) } else { Ok(policy) }
 }
 
-fn cipher(key: &LinkKey) -> Option<LessSafeKey> {
+fn cipher(key: &SharedKey) -> Option<LessSafeKey> {
     UnboundKey::new(&AES_256_GCM_SIV, &**key).ok().map(LessSafeKey::new)
 }
 
@@ -118,9 +118,9 @@ mod tests {
 
     const POLICY: &str = r#"{"target":"vm1.example:5900","expires":4102444800,"uses":1}"#;
 
-    fn keys(names: &str) -> LinkKeys {
+    fn keys(names: &str) -> SharedKeys {
         let lines: Vec<_> = names.chars().map(|name| name.to_string().repeat(64)).collect();
-        LinkKeys::parse(lines.join("\n").as_bytes()).unwrap()
+        SharedKeys::parse(lines.join("\n").as_bytes()).unwrap()
     }
 
     #[test]
