@@ -82,7 +82,7 @@ async fn answer(web: &WebRoot, request: &Request<Incoming>) -> Response<Body> {
             }
         };
     }
-    let response = web.respond(request);
+    let response = web.respond(request, "/…");
     assert_ne!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
     let (parts, body) = response.into_parts();
     let bytes = body.collect().await.map(|collected| collected.to_bytes()).unwrap_or_default();

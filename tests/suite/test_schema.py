@@ -80,6 +80,9 @@ def test_printed_configurations_are_valid(schema, words):
         "[token]\nsource = '/t'",
         "[token]\nplugin = 'TokenFile'\nsource = '/t'\nsource-file = '/t'",
         "[token]\nplugin = 'TokenFile'\nsource = '/t'\nrefusal = 'never'",
+        "[token]\nplugin = 'SignedLink'\nfrom = 'header'",
+        "[token]\nplugin = 'SignedLink'\nfrom = []",
+        "[token]\nplugin = 'SignedLink'\nfrom = 'path'\npath = '/vnc'",
         "[wrap]\ncommand = []",
         "[wrap]\ncommand = ['']",
         "[wrap]\ncommand = 'a'",
@@ -96,3 +99,19 @@ def test_rejected_configurations_are_not_valid(schema, text, directory):
     run = subprocess.run([gateway.command(), "--config", file, "--check"], capture_output=True, timeout=10)
     assert run.returncode == 78
     assert not schema.is_valid(tomllib.loads(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[token]\nplugin = 'SignedLink'",
+        "[token]\nplugin = 'SignedLink'\nfrom = ['cookie', 'bearer']",
+        "[token]\nplugin = 'TokenFile'\nsource = '/t'\nfrom = 'path'\npath = '/vnc/{token}/x'",
+    ],
+)
+def test_what_no_option_says_is_valid_too(schema, text, directory):
+    file = directory / "x.toml"
+    file.write_text(text)
+    run = subprocess.run([gateway.command(), "--config", file, "--check"], capture_output=True, timeout=10)
+    assert run.returncode == 0
+    schema.validate(tomllib.loads(text))

@@ -22,6 +22,10 @@ HOST = f"{CANARY}.example.com"
 BASIC = "Basic " + base64.b64encode(f"user:{CANARY}".encode()).decode()
 
 BY_PATH = '[token]\nplugin = "TokenFile"\nsource = "{directory}/tokens"\n'
+BY_SEGMENT = BY_PATH + 'from = "path"\npath = "/vnc/{{token}}"\n'
+BY_COOKIE = BY_PATH + 'from = "cookie"\n'
+BY_BEARER = BY_PATH + 'from = ["bearer", "query"]\n'
+BY_SUBPROTOCOL = BY_PATH + 'from = "subprotocol"\n'
 BY_HOST = BY_PATH + "host = true\n"
 BY_SOCKET = '[token]\nplugin = "UnixDomainSocketDirectory"\nsource = "{directory}/sockets"\n'
 BY_NAME = '[token]\nplugin = "TokenFileName"\nsource = "{directory}/names"\n'
@@ -79,6 +83,16 @@ WAYS = {
     "unknown token": (BY_PATH, f"/websockify?token=un{CANARY}", [], "x", False),
     "socket": (BY_SOCKET, f"/websockify?token={CANARY}", [], "x", True),
     "socket beneath": (BY_SOCKET, f"/websockify?token={CANARY}.d/{CANARY}", [], "x", True),
+    "segment of the path": (BY_SEGMENT, f"/vnc/{CANARY}", [], "x", True),
+    "segment, encoded": (BY_SEGMENT, f"/vnc/{ENCODED}?x=1", [], "x", True),
+    "segment, wrong place": (BY_SEGMENT, f"/VNC/{CANARY}", [], "x", False),
+    "cookie": (BY_COOKIE, "/websockify", [("Cookie", f"a=b; websockify-token={CANARY}")], "x", True),
+    "cookie, encoded": (BY_COOKIE, "/websockify", [("Cookie", f"websockify-token={ENCODED}")], "x", True),
+    "cookie, unknown": (BY_COOKIE, "/websockify", [("Cookie", f"websockify-token=un{CANARY}")], "x", False),
+    "bearer": (BY_BEARER, "/websockify", [("Authorization", f"Bearer {CANARY}")], "x", True),
+    "bearer, another token": (BY_BEARER, "/?token=x", [("Authorization", f"Bearer {CANARY}")], "x", False),
+    "sub-protocol": (BY_SUBPROTOCOL, "/", [("Sec-WebSocket-Protocol", f"binary, token.{CANARY}")], "x", True),
+    "sub-protocol alone": (BY_SUBPROTOCOL, "/", [("Sec-WebSocket-Protocol", f"token.{CANARY}")], "x", False),
     "host": (BY_HOST, "/", [("Origin", f"https://{HOST}"), ("Referer", f"https://{HOST}/vnc.html")], HOST, True),
     "host with a port": (BY_HOST, "/", [("Origin", f"https://{HOST}:6080")], f"{HOST}:6080", True),
     "host, wrong origin": (BY_HOST + BY_ORIGIN, "/", [("Origin", f"https://{HOST}")], HOST, False),
@@ -104,6 +118,8 @@ WAYS = {
     "page: noVNC's path, encoded": (BY_PATH + WEB, f"/vnc.html?path=websockify%3Ftoken%3D{ENCODED}", None, "x", False),
     "page: password of noVNC": (BY_PATH + WEB, f"/vnc.html?password={CANARY}", None, "x", False),
     "page: not there": (BY_PATH + WEB, f"/none%3Ftoken={CANARY}", None, "x", False),
+    "page: segment of the path": (BY_SEGMENT + WEB, f"/vnc/{CANARY}", None, "x", False),
+    "page: segment, spelled otherwise": (BY_SEGMENT + WEB, f"/%76NC//{CANARY}", None, "x", False),
     "page: referer": (BY_PATH + WEB, "/none", None, HOST, False),
 }  # fmt: skip
 

@@ -34,7 +34,7 @@ fn serve(directory: &Path) -> SocketAddr {
                 let root = root.clone();
                 tokio::spawn(async move {
                     let service = service_fn(|request| {
-                        let response = root.respond(&request);
+                        let response = root.respond(&request, "/…");
                         async { Ok::<_, Infallible>(response) }
                     });
                     let _ = http1::Builder::new()

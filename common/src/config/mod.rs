@@ -6,6 +6,7 @@
 //! each other, `check` against the machine.
 
 pub mod auth;
+pub mod carrier;
 pub mod check;
 mod ciphers;
 pub mod cli;

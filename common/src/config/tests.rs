@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use clap::CommandFactory;
 
+use super::carrier::{Carrier, TokenFrom, TokenPath};
 use super::check::Severity;
 use super::site::{HostPattern, OriginPattern};
 use super::value::Value as _;
@@ -198,12 +199,20 @@ fn variations() -> Vec<Config> {
         plugin,
         source_file: None,
         user: None,
-        from: token::TokenFrom::Host,
+        from: TokenFrom::only(Carrier::Host),
         refusal: token::TokenRefusal::Close,
     };
     let plugins = [token::TokenPlugin::File(odd()), token::TokenPlugin::Jwt("/k".into())];
     for plugin in plugins {
         add(Config { target: None, token: Some(tokens(plugin)), ..minimal() });
+    }
+    for (from, at) in
+        [(vec![Carrier::Cookie, Carrier::Query], None), (vec![Carrier::Path], Some("/vnc/{token}/x"))]
+    {
+        let at = at.map(|text| TokenPath::from_text(text).unwrap());
+        let from = TokenFrom::new(from, at, false).unwrap();
+        let plugin = token::TokenPlugin::SignedLink(None);
+        add(Config { target: None, token: Some(token::Tokens { from, ..tokens(plugin) }), ..minimal() });
     }
     let origin = |origin: &str| auth::Auth {
         plugin: auth::AuthPlugin::Origin(vec![origin.to_owned()]),

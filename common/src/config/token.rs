@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use serde::{Deserialize, Serialize};
 
+use super::carrier::{Carrier, TokenFrom, TokenPath};
 use super::external_plugin::ExternalPlugin;
 use super::http_url::UrlTemplate;
 use super::path::{FilePath, resolve};
 use super::plugin::{Kind, PluginError};
 use super::redis::RedisSource;
 use super::secret::{HIDDEN, Secret, SecretFile};
-use super::value::{Name, Rejected, words};
+use super::value::{Name, OneOrMany, Rejected, words};
 
 /// The original's module of plugins. Names may be given with it.
 const MODULE: &str = "websockify.token_plugins.";
@@ -73,6 +74,22 @@ pub(super) struct TokenTable {
     #[arg(id = "token.host", long = "host-token", hide_short_help = true)]
     #[serde(default)]
     pub(super) host: bool,
+    /// Parts of the request that may contain the token: `"query"`, the default, `"host"`, `"path"`, `"cookie"`,
+    /// `"bearer"` or `"subprotocol"`, or a list of them.
+    ///
+    /// `"query"` is the parameter `token` of the path, `"host"` the Host header without its port, `"path"` a segment of
+    /// the path (`path` says which one), `"cookie"` the cookie `websockify-token`, `"bearer"` the header `Authorization:
+    /// Bearer`, and `"subprotocol"` a sub-protocol `token.…` that is offered beside `binary`. With `"cookie"`, a page
+    /// that is asked for with the parameter `token` sets the cookie, and the browser is sent to the same page without
+    /// it. A request with two different tokens is refused.
+    #[arg(skip = query())]
+    #[serde(default = "query", with = "OneOrMany::<Carrier>")]
+    #[cfg_attr(test, schemars(example = &"cookie"))]
+    pub(super) from: Vec<Carrier>,
+    /// Where the token stands in the path of sessions, with `"path"` in `from`, such as `"/vnc/{token}"`.
+    #[arg(skip)]
+    #[cfg_attr(test, schemars(example = &"/vnc/{token}"))]
+    pub(super) path: Option<TokenPath>,
     /// How to refuse clients without a valid token.
     ///
     /// `"http"` responds with status 403. `"close"` opens a WebSocket and closes it at once with 1008 and the
@@ -80,6 +97,11 @@ pub(super) struct TokenTable {
     #[arg(skip)]
     #[serde(default)]
     pub(super) refusal: TokenRefusal,
+}
+
+/// The default of `from`.
+pub(super) fn query() -> Vec<Carrier> {
+    vec![Carrier::default()]
 }
 
 /// The configured token plugin.
@@ -92,7 +114,7 @@ pub struct Tokens {
     pub source_file: Option<FilePath>,
     /// User to run an external plugin as, if configured.
     pub user: Option<Name>,
-    /// Part of the request that contains the token.
+    /// Parts of the request that may contain the token.
     pub from: TokenFrom,
     /// How clients without a valid token are refused.
     pub refusal: TokenRefusal,
@@ -102,7 +124,7 @@ impl TryFrom<TokenTable> for Tokens {
     type Error = Rejected;
 
     fn try_from(table: TokenTable) -> Result<Self, Rejected> {
-        let TokenTable { plugin, source, source_file, user, host, refusal } = table;
+        let TokenTable { plugin, source, source_file, user, host, from, path, refusal } = table;
         if source.is_some() && source_file.is_some() {
             return Err(Rejected::two_sources());
         }
@@ -116,7 +138,7 @@ impl TryFrom<TokenTable> for Tokens {
             _ => None,
         };
         ExternalPlugin::check_user(external, user.as_ref())?;
-        let from = if host { TokenFrom::Host } else { TokenFrom::Path };
+        let from = TokenFrom::new(from, path, host)?;
         Ok(Self { plugin, source_file, user, from, refusal })
     }
 }
@@ -134,7 +156,9 @@ impl From<Tokens> for TokenTable {
             source,
             source_file,
             user,
-            host: from == TokenFrom::Host,
+            host: false,
+            from: from.carriers().to_vec(),
+            path: from.path().cloned(),
             refusal,
         }
     }
@@ -174,16 +198,6 @@ pub enum TokenPlugin {
         /// The source, which is passed to the plugin unchanged.
         source: Option<Secret>,
     },
-}
-
-/// Part of the request that contains the token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum TokenFrom {
-    /// The parameter `token` of the path.
-    #[default]
-    Path,
-    /// The `Host` header without its port (`--host-token`).
-    Host,
 }
 
 words! {

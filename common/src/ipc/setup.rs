@@ -15,8 +15,9 @@ use super::lookup::{ApiLookup, PluginLink, RedisLookup};
 use super::signer::KeyDescription;
 use super::wire;
 use crate::addr::TargetAddr;
+use crate::config::carrier::TokenFrom;
 use crate::config::site::{HostPattern, OriginPattern};
-use crate::config::token::{TokenFrom, TokenRefusal};
+use crate::config::token::TokenRefusal;
 use crate::config::{Limits, Proxy, ProxyProtocol, Sandbox, Secret, SuiteNumber, Timeouts};
 use crate::networks::Networks;
 use crate::sys::memory_file;
@@ -75,7 +76,7 @@ pub struct GatewaySetup {
 /// Facts about clients that the connector needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inquiry {
-    /// The part of the request with the token, if tokens are used.
+    /// The parts of the request that may contain the token, if tokens are used.
     pub token: Option<TokenFrom>,
     /// Lower-case names of header fields.
     pub headers: Vec<String>,

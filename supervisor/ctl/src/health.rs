@@ -13,10 +13,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::addr::ListenAddr;
-use common::config::token::TokenFrom;
+use common::config::carrier::{self, Carrier};
 use common::config::{Config, Target, Tls};
 use common::control::{Answer, Request};
 use common::log::Escaped;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
@@ -25,7 +26,9 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::HandshakeError;
 use tokio_tungstenite::tungstenite::handshake::client::Request as Opening;
-use tokio_tungstenite::tungstenite::http::header::{AUTHORIZATION, HOST, ORIGIN, USER_AGENT};
+use tokio_tungstenite::tungstenite::http::header::{
+    AUTHORIZATION, COOKIE, HOST, ORIGIN, SEC_WEBSOCKET_PROTOCOL, USER_AGENT,
+};
 use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -182,28 +185,42 @@ fn reachable(address: &ListenAddr) -> Place {
 /// Builds the request, with all credentials that the instance requires of its clients.
 fn opening(config: &Config, place: &Place, credentials: &ClientCredentials) -> Result<Opening, String> {
     let token = credentials.token_file.as_deref().map(secret::read).transpose()?;
-    let from = match config.target() {
-        Target::Tokens(tokens) => Some(tokens.from),
+    let token = token.as_deref().and_then(|token| match config.target() {
+        Target::Tokens(tokens) => Some((token, &tokens.from)),
         _ => None,
-    };
+    });
     let host = match place {
         Place::Tcp { .. } => place.to_string(),
         Place::Unix(_) => "localhost".into(),
     };
-    let query = match (&token, from) {
-        (Some(token), Some(TokenFrom::Path)) => {
-            format!("?token={}", form_urlencoded::byte_serialize(token.as_bytes()).collect::<String>())
-        }
-        _ => String::new(),
+    let carrier = token.and_then(|(_, from)| from.carriers().first().copied());
+    // Encoded for a URL or a cookie.
+    let encoded = utf8_percent_encode(token.map_or("", |(token, _)| token), NON_ALPHANUMERIC).to_string();
+    let path = match (carrier, token.and_then(|(_, from)| from.path())) {
+        (Some(Carrier::Query), _) => format!("/?token={encoded}"),
+        (Some(Carrier::Path), Some(path)) => path.with(&encoded),
+        _ => "/".to_owned(),
     };
-    let mut opening = format!("ws://{host}/{query}").into_client_request().map_err(|e| e.to_string())?;
+    let mut opening = format!("ws://{host}{path}").into_client_request().map_err(|e| e.to_string())?;
     let value = |text: &str, what: &str| {
         HeaderValue::from_str(text).map_err(|_| format!("{what} can't be sent in a request"))
     };
     let fields = opening.headers_mut();
     fields.insert(USER_AGENT, HeaderValue::from_static(AGENT));
-    if let (Some(token), Some(TokenFrom::Host)) = (&token, from) {
-        fields.insert(HOST, value(token, "the token")?);
+    let field = match (carrier, token) {
+        (Some(Carrier::Host), Some((token, _))) => Some((HOST, token.to_owned())),
+        (Some(Carrier::Cookie), _) => Some((COOKIE, format!("{}={encoded}", carrier::COOKIE))),
+        (Some(Carrier::Bearer), Some((token, _))) if credentials.password_file.is_none() => {
+            Some((AUTHORIZATION, format!("Bearer {token}")))
+        }
+        (Some(Carrier::Bearer), _) => return Err("a request has either a password or a bearer token".into()),
+        (Some(Carrier::Subprotocol), Some((token, _))) => {
+            Some((SEC_WEBSOCKET_PROTOCOL, format!("binary, {}{token}", carrier::SUBPROTOCOL)))
+        }
+        _ => None,
+    };
+    if let Some((name, text)) = field {
+        fields.insert(name, value(&text, "the token")?);
     }
     if let Some(origin) = &credentials.origin {
         fields.insert(ORIGIN, value(origin, "the origin")?);

@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use common::config::carrier::{Carrier, TokenFrom};
 use common::config::token::{TokenPlugin, Tokens};
 use common::config::{Config, Target, duration};
 use common::json;
@@ -36,7 +37,7 @@ pub(crate) fn make(
     url: Option<&str>,
 ) -> Result<String, CtlError> {
     let config = files::config(directory, name)?.map_err(CtlError::Config)?;
-    let Target::Tokens(Tokens { plugin: TokenPlugin::SignedLink(_), .. }) = config.target() else {
+    let Target::Tokens(Tokens { plugin: TokenPlugin::SignedLink(_), from, .. }) = config.target() else {
         let text = format!("{name} accepts no links: write plugin = \"SignedLink\" into its table [token]");
         return Err(CtlError::Config(text));
     };
@@ -44,7 +45,7 @@ pub(crate) fn make(
     let keys = keys(&config)?;
     let token = link::seal(&policy, &keys).map_err(|error| CtlError::Config(error.to_string()))?;
     let Some(url) = url else { return Ok(format!("{token}\n")) };
-    Ok(format!("{}\n", page(url, &token).map_err(CtlError::Config)?))
+    Ok(format!("{}\n", page(url, &token, from).map_err(CtlError::Config)?))
 }
 
 /// The policy as JSON, or why it is none.
@@ -148,8 +149,8 @@ fn create(path: &Path) -> io::Result<()> {
     written
 }
 
-/// The link for noVNC. The token is behind the `#`, which browsers send to nobody.
-fn page(url: &str, token: &str) -> Result<String, String> {
+/// The link for noVNC. If the token is part of what noVNC asks for, it is behind the `#`, which browsers send to nobody.
+fn page(url: &str, token: &str, from: &TokenFrom) -> Result<String, String> {
     let wrong =
         || format!("--url: {url:?} is not the address of a page, such as https://vnc.example.com/{PAGE}");
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")).ok_or_else(wrong)?;
@@ -161,10 +162,23 @@ fn page(url: &str, token: &str) -> Result<String, String> {
     }
     let (directory, page) = path.rsplit_once('/').map_or(("", path), |(directory, page)| (directory, page));
     let page = if page.is_empty() { PAGE } else { page };
-    // noVNC's path begins at the root of the host.
     let directory = if directory.is_empty() { String::new() } else { format!("{directory}/") };
     let scheme = if url.starts_with("https") { "https" } else { "http" };
-    Ok(format!("{scheme}://{host}/{directory}{page}#autoconnect=1&path={directory}websockify?token={token}"))
+    let page = format!("{scheme}://{host}/{directory}{page}");
+    // noVNC's path begins at the root of the host.
+    Ok(match from.path() {
+        _ if from.has(Carrier::Query) => {
+            format!("{page}#autoconnect=1&path={directory}websockify?token={token}")
+        }
+        Some(path) => format!("{page}#autoconnect=1&path={}", path.with(token).trim_start_matches('/')),
+        None if from.has(Carrier::Cookie) => format!("{page}?token={token}#autoconnect=1"),
+        None => {
+            let help = "add \"query\", \"path\" or \"cookie\" to `from`";
+            return Err(format!(
+                "--url: no page of noVNC can send the token where the instance expects it; {help}"
+            ));
+        }
+    })
 }
 
 #[cfg(test)]
@@ -235,13 +249,23 @@ mod tests {
             ("http://h/vnc_lite.html", "http://h/vnc_lite.html#autoconnect=1&path=websockify?token=T"),
             ("https://h/a/b/", "https://h/a/b/vnc.html#autoconnect=1&path=a/b/websockify?token=T"),
         ] {
-            assert_eq!(page(url, "T").as_deref(), Ok(link), "{url}");
+            assert_eq!(page(url, "T", &TokenFrom::default()).as_deref(), Ok(link), "{url}");
         }
         for url in
             ["", "h", "ftp://h", "https://", "https:///x", "https://h/?x", "https://h/#x", "https://h/ x"]
         {
-            assert!(page(url, "T").is_err(), "{url}");
+            assert!(page(url, "T", &TokenFrom::default()).is_err(), "{url}");
         }
+        let from = |carriers: Value| -> TokenFrom {
+            serde_json::from_value(json!({ "carriers": carriers, "path": "/vnc/{token}" })).unwrap()
+        };
+        let of = |from: &TokenFrom| page("https://h/a/", "T", from);
+        assert_eq!(of(&from(json!(["path"]))), Ok("https://h/a/vnc.html#autoconnect=1&path=vnc/T".into()));
+        assert_eq!(
+            of(&TokenFrom::only(Carrier::Cookie)),
+            Ok("https://h/a/vnc.html?token=T#autoconnect=1".into())
+        );
+        assert!(of(&TokenFrom::only(Carrier::Bearer)).is_err());
     }
 
     #[test]

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use common::addr::TargetAddr;
 use common::config::auth::AuthPlugin;
+use common::config::carrier::Carrier;
 use common::config::external_plugin::ExternalPlugin;
 use common::config::http_url::{HttpUrl, UrlTemplate};
-use common::config::token::{TokenFrom, TokenPlugin, TokenRefusal};
+use common::config::token::{TokenPlugin, TokenRefusal};
 use common::config::{Config, ProxyProtocol, Sandbox, Secret, Target, TextMessages, TlsVersion};
 use common::ipc::lookup::{ApiAnswer, ApiLookup, PluginLink, RedisLookup, Service};
 use common::ipc::setup::{
@@ -299,7 +300,7 @@ fn inquiry(config: &Config) -> Inquiry {
         ..Inquiry::default()
     };
     if let Target::Tokens(tokens) = config.target() {
-        inquiry.token = Some(tokens.from);
+        inquiry.token = Some(tokens.from.clone());
         if let TokenPlugin::External { .. } = tokens.plugin {
             (inquiry.head, inquiry.common_name) = (true, true);
         }
@@ -339,7 +340,7 @@ fn site_terms(config: &Config) -> SiteTerms {
 /// Whether the host that a client asks for, and the origin of its page with it, may be a token.
 fn may_hosts_be_tokens(config: &Config) -> bool {
     let Inquiry { token, head, .. } = inquiry(config);
-    head || token == Some(TokenFrom::Host)
+    head || token.is_some_and(|from| from.has(Carrier::Host))
 }
 
 fn auth_terms(plugin: &AuthPlugin, config: &Config) -> AuthTerms {

@@ -48,12 +48,17 @@ impl Pages {
         }
     }
 
-    /// Responds to a request that is not for a WebSocket.
-    pub(super) fn respond<B>(&self, request: &Request<B>) -> Response<Body> {
+    /// Whether there are any.
+    pub(super) fn are_there(&self) -> bool {
+        !matches!(self, Self::None)
+    }
+
+    /// Responds to a request that is not for a WebSocket. `shown` is its path as it may be logged.
+    pub(super) fn respond<B>(&self, request: &Request<B>, shown: &str) -> Response<Body> {
         match (self, request.method()) {
             (_, method) if method != Method::GET && method != Method::HEAD => not_allowed(),
             (Self::None, _) => not_allowed(),
-            (Self::Files(root), _) => root.respond(request),
+            (Self::Files(root), _) => root.respond(request, shown),
             (Self::Demo, _) => demo(request.uri().path()),
         }
     }

@@ -10,8 +10,9 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use common::config::carrier::Carrier;
 use common::ipc::SessionId;
-use common::ipc::admission::{AdmissionRequest, Refusal, SessionTerms};
+use common::ipc::admission::{AdmissionRequest, AskedFor, Refusal, SessionTerms};
 use common::ipc::log::RoleEvent;
 use common::ipc::offence::Offence;
 use common::ipc::request::Request as RequestSummary;
@@ -38,6 +39,8 @@ use super::http::head::{Bound, Head, Heads, Latest};
 use super::http::refusal::{self, RefusedWith};
 use super::http::request_summary::{TlsTerms, request_summary};
 use super::http::stall::WriteDeadline;
+use super::http::token::SeveralTokens;
+use super::http::token_cookie;
 use super::pump::{Observer, Session, Terms};
 use super::state::Gateway;
 use super::transport::{ClientStream, Transport};
@@ -53,6 +56,9 @@ const HANGUP_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Response header with the id of the session, for support requests to an administrator.
 const SESSION: HeaderName = HeaderName::from_static("websockify-session");
+
+/// The address of a page may contain a token. Requests that the page causes, which proxies may log, don't repeat it.
+const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
 
 /// Serves requests until the connection ends or becomes a session, which runs in a task of its own.
 pub(super) async fn serve(
@@ -188,6 +194,9 @@ impl Client {
         }
         self.gateway.stats.borrow_mut().count_response(response.status().as_u16());
         response.headers_mut().insert(header::SERVER, HeaderValue::from_static("websockify"));
+        if self.gateway.redaction.hides_referrers() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            response.headers_mut().insert(header::REFERRER_POLICY, NO_REFERRER);
+        }
         response
     }
 
@@ -231,29 +240,58 @@ impl Client {
 
     /// Sends a page, if the client may have it.
     async fn page(&self, request: &Request<Incoming>) -> Response<Body> {
-        if self.gateway.setup.inquiry.pages {
-            if let Err(refusal) = self.may_browse(request).await {
+        let Gateway { setup, pages, redaction, .. } = &*self.gateway;
+        let takes_tokens = setup.inquiry.token.as_ref().is_some_and(|from| from.has(Carrier::Cookie));
+        if takes_tokens && pages.are_there() {
+            if let Some(response) = token_cookie::take_token(request, "/", self.is_secured(request)) {
+                return response;
+            }
+        }
+        if setup.inquiry.pages {
+            let question = match self.ask(request) {
+                Ok(question) => question,
+                Err(error) => return self.ambiguous(error),
+            };
+            if let Err(refusal) = self.may_browse(question).await {
                 return closing(refusal::page(&refusal));
             }
         }
-        self.gateway.pages.respond(request)
+        pages.respond(request, redaction.path_alone(request))
     }
 
-    async fn may_browse(&self, request: &Request<Incoming>) -> Result<(), Refusal> {
+    async fn may_browse(&self, question: AdmissionRequest) -> Result<(), Refusal> {
         let connector = self.gateway.connector.borrow().clone().ok_or(Refusal::Overloaded)?;
-        connector.may_browse(self.ask(request), self.gateway.setup.admission).await
+        connector.may_browse(question, self.gateway.setup.admission).await
+    }
+
+    /// Logs and answers a request with different tokens.
+    fn ambiguous(&self, error: SeveralTokens) -> Response<Body> {
+        let vouched = self.connection.vouched_text();
+        let connection = self.connection.id().0;
+        tracing::info!(connection, vouched = vouched.as_deref(), "a request is refused: {error}");
+        self.connection.offended(Offence::ProtocolViolation);
+        closing(error_page(StatusCode::BAD_REQUEST))
+    }
+
+    /// Whether the client uses TLS, according to its proxy if that is trusted.
+    fn is_secured(&self, request: &Request<Incoming>) -> bool {
+        let mut asked = AskedFor { secured: self.tls.is_some().then_some(true), ..AskedFor::default() };
+        if self.is_proxy() {
+            forwarded::correct(&self.gateway.setup.proxy, request.headers(), &mut asked);
+        }
+        asked.secured == Some(true)
     }
 
     /// Builds the request to the connector.
-    fn ask(&self, request: &Request<Incoming>) -> AdmissionRequest {
+    fn ask(&self, request: &Request<Incoming>) -> Result<AdmissionRequest, SeveralTokens> {
         let inquiry = &self.gateway.setup.inquiry;
         let common_name = self.common_name.as_deref().filter(|_| inquiry.common_name);
         let vouched = self.connection.vouched();
-        let mut facts = client_facts(inquiry, request, common_name, self.tls.as_ref(), vouched);
+        let mut facts = client_facts(inquiry, request, common_name, self.tls.as_ref(), vouched)?;
         if let Some(asked) = facts.asked.as_mut().filter(|_| self.is_proxy()) {
             forwarded::correct(&self.gateway.setup.proxy, request.headers(), asked);
         }
-        AdmissionRequest { ticket: self.connection.ticket.clone(), facts }
+        Ok(AdmissionRequest { ticket: self.connection.ticket.clone(), facts })
     }
 
     /// Whether a later request on this connection could still open a session. It can't if the ticket will
@@ -297,7 +335,14 @@ impl Client {
         if path != "/" {
             tracing::info!(connection, vouched, event = RoleEvent::Path.as_str(), "{path}");
         }
-        let target = self.target(self.ask(request)).await;
+        let question = match self.ask(request) {
+            Ok(question) => question,
+            Err(error) => {
+                self.gateway.stats.borrow_mut().count_handshake(Handshake::Malformed);
+                return self.ambiguous(error);
+            }
+        };
+        let target = self.target(question).await;
         let result = target.as_ref().map_or_else(Handshake::from, |_| Handshake::Opened);
         self.gateway.stats.borrow_mut().count_handshake(result);
         let target = match target {

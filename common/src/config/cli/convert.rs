@@ -13,7 +13,7 @@ use crate::config::path::FilePath;
 use crate::config::secret::Secret;
 use crate::config::site::OriginPattern;
 use crate::config::tls::{DEFAULT_CERTIFICATE, TargetTls, Tls};
-use crate::config::token::{TokenPlugin, TokenTable, Tokens};
+use crate::config::token::{self, TokenPlugin, TokenTable, Tokens};
 use crate::config::top::{Config, Target};
 use crate::config::value::Name;
 use crate::config::web::Web;
@@ -297,6 +297,8 @@ fn tokens(options: &Options) -> Result<Option<Tokens>, CliError> {
             source_file: None,
             user: None,
             host: table.as_ref().is_some_and(|table| table.host),
+            from: token::query(),
+            path: None,
             refusal: Default::default(),
         },
         (None, Some(table)) if !table.plugin.is_empty() => table.clone(),

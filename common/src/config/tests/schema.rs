@@ -6,6 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::json;
 
 use super::super::auth::{Auth, AuthTable};
+use super::super::carrier::{Carrier, TokenPath};
 use super::super::duration::{WithUnit, WithUnitOrOff};
 use super::super::log::LogFormat;
 use super::super::per_source::{Penalties, PerSource};
@@ -70,6 +71,7 @@ schema! {
     ProxyProtocol, "proxy-protocol", {"enum": ProxyProtocol::WORDS};
     TextMessages, "text-messages", {"enum": TextMessages::WORDS};
     TokenRefusal, "refusal", {"enum": TokenRefusal::WORDS};
+    TokenPath, "token-path", {"type": "string", "pattern": "^(/[0-9A-Za-z._~-]+)*/\\{token\\}(/[0-9A-Za-z._~-]+)*/?$"};
     LogFormat, "format", {"enum": LogFormat::WORDS};
     WrapMode, "wrap-mode", {"enum": WrapMode::WORDS};
     ProxyHeader, "proxy-header", {"enum": ProxyHeader::WORDS};
@@ -126,6 +128,17 @@ impl JsonSchema for OneOrMany<OriginPattern> {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         one_or_list(r"^(\*|null|[A-Za-z][0-9A-Za-z+.-]*://[^/]+)$")
+    }
+}
+
+impl JsonSchema for OneOrMany<Carrier> {
+    fn schema_name() -> Cow<'static, str> {
+        "carriers".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let one = json!({"enum": Carrier::WORDS});
+        json_schema!({"anyOf": [one, {"type": "array", "minItems": 1, "items": one}]})
     }
 }
 
@@ -191,9 +204,10 @@ fn has_users_file(schema: &Schema) -> bool {
     schema.get("properties").is_some_and(|keys| keys.get("users-file").is_some())
 }
 
-/// Requires a source or a source file, unless the plugin is external.
+/// Requires a source or a source file, unless the plugin is external or has a source of its own.
 pub(in crate::config) fn source(schema: &mut Schema) {
-    let external = json!({"properties": {"plugin": {"pattern": "^(exec:|unix:|https?:|[^:]+\\.)"}}});
+    let external =
+        json!({"properties": {"plugin": {"pattern": "^(exec:|unix:|https?:|[^:]+\\.|SignedLink$)"}}});
     let mut choices = json!([{"required": ["source"]}, {"required": ["source-file"]}, external]);
     if let (Some(choices), true) = (choices.as_array_mut(), has_users_file(schema)) {
         choices.push(json!({

@@ -11,3 +11,5 @@ pub(super) mod refusal;
 pub(super) mod request_summary;
 pub mod response;
 pub(super) mod stall;
+pub(super) mod token;
+pub(super) mod token_cookie;

@@ -60,7 +60,7 @@ pub(in crate::gateway) fn request_summary<B>(
 
 #[cfg(test)]
 mod tests {
-    use common::config::token::TokenFrom;
+    use common::config::carrier::{Carrier, TokenFrom};
     use common::ipc::setup::Inquiry;
 
     use super::*;
@@ -92,9 +92,9 @@ mod tests {
         assert_eq!(all.path.as_deref(), Some("/canary/websockify"));
         assert_eq!(all.host.as_deref(), Some("canary.example.com"));
         assert_eq!(all.origin.as_deref(), Some("https://canary.example.com"));
-        let by_path = told(&Inquiry { token: Some(TokenFrom::Path), ..Inquiry::default() });
+        let by_path = told(&Inquiry { token: Some(TokenFrom::default()), ..Inquiry::default() });
         assert_eq!((by_path.path.as_deref(), by_path.host), (Some("/…"), all.host));
-        let by_host = told(&Inquiry { token: Some(TokenFrom::Host), ..Inquiry::default() });
+        let by_host = told(&Inquiry { token: Some(TokenFrom::only(Carrier::Host)), ..Inquiry::default() });
         assert_eq!((by_host.host, by_host.origin), (None, None));
         assert!(by_host.user_agent.is_some());
         let by_anything = told(&Inquiry { head: true, ..Inquiry::default() });

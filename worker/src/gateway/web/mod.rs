@@ -92,12 +92,12 @@ impl WebRoot {
         Ok(Self { files: Files::new(directory)?, listing })
     }
 
-    /// Responds to a request. Waits for nothing but the disk.
-    pub fn respond<B>(&self, request: &Request<B>) -> Response<Body> {
+    /// Responds to a request. Waits for nothing but the disk. `shown` is its path as it may be logged.
+    pub fn respond<B>(&self, request: &Request<B>, shown: &str) -> Response<Body> {
         let mut response = match *request.method() {
             Method::GET | Method::HEAD => self.find(request).unwrap_or_else(|error| {
                 if let WebError::Busy(_) | WebError::Failed(_) | WebError::Forbidden = error {
-                    tracing::warn!("{:?}: {error}", request.uri().path());
+                    tracing::warn!("{shown:?}: {error}");
                 }
                 error.to_response()
             }),

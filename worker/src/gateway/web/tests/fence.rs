@@ -178,7 +178,7 @@ proptest! {
                     request.headers_mut().append(header::HeaderName::from_static(name), value);
                 }
             }
-            SITE.with(|site| site.root(true).respond(&request));
+            SITE.with(|site| site.root(true).respond(&request, "/…"));
         }
     }
 }
@@ -188,7 +188,7 @@ fn check(site: &Site, target: &str) {
     let Ok(path) = PathAndQuery::try_from(target) else { return };
     for (lookup, listing) in WAYS {
         let request = Request::builder().uri(Uri::from(path.clone())).body(()).unwrap();
-        let response = site.root_by(lookup, listing).respond(&request);
+        let response = site.root_by(lookup, listing).respond(&request, "/…");
         let location = header(&response, header::LOCATION);
         assert!(!location.starts_with("//") && !location.starts_with("/\\"), "{target}");
         let is_ok = response.status() == StatusCode::OK;

@@ -56,7 +56,7 @@ fn ask(root: &WebRoot, method: Method, target: &str, lines: &[(&str, &str)]) -> 
     for (name, value) in lines {
         request = request.header(*name, *value);
     }
-    let response = root.respond(&request.body(()).unwrap());
+    let response = root.respond(&request.body(()).unwrap(), "/…");
     assert_eq!(response.headers()[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
     assert_eq!(response.headers()[header::CACHE_CONTROL], "no-cache");
     response
