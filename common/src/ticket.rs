@@ -29,8 +29,8 @@ const BYTES: usize = 32;
 /// the future.
 const CONTEXT: &[u8] = b"websockify connection ticket 1\0";
 
-/// The key of an instance. It is generated at the start and passed to the connectors, but never to a gateway,
-/// and never written to a file.
+/// A key of an instance, which is passed to the connectors, but never to a gateway. It is generated at the start, unless
+/// machines share it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Key([u8; BYTES]);
 
@@ -47,6 +47,12 @@ impl Key {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         Ok(Self(key))
+    }
+
+    /// Creates a key from its bytes.
+    #[must_use]
+    pub fn new(bytes: [u8; BYTES]) -> Self {
+        Self(bytes)
     }
 
     /// A keyed hash that represents a secret where the secret must not be shown: equal for equal secrets, and

@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 
 import pytest
 from harness import gateway, processes
@@ -61,3 +62,43 @@ def test_a_json_log_and_marks_of_traffic_exclude_each_other(directory):
     config.write_text('target = "localhost:1"\n[log]\nformat = "json"\ntraffic = true\n')
     refused = gateway.run("--config", config, "--check")
     assert refused.returncode == 78 and "both write to standard output" in refused.stderr
+
+
+def token_hashes(directory, target, keys):
+    """The hashes of the token `a` before and after a reload."""
+    (directory / "tokens").write_text(f"a: 127.0.0.1:{target}\n")
+    port = gateway.free_port()
+    config = directory / "x.toml"
+    table = f'[token]\nplugin = "TokenFile"\nsource = "{directory}/tokens"\nhash-keys = "{keys}"\n'
+    config.write_text(f'listen = "127.0.0.1:{port}"\n{table}{JSON_LOG}')
+    with gateway.Gateway("--config", config, listen=("127.0.0.1", port), may_print=True) as instance:
+        found = []
+        for _ in range(2):
+            with instance.websocket("/?token=a") as websocket:
+                websocket.expect_echo()
+            found = hashes_when(instance, len(found) + 1)
+            keys.write_text("\n".join(reversed(keys.read_text().split())))
+            instance.process.send_signal(signal.SIGHUP)
+            assert processes.wait_for(lambda: instance.output_path.read_text().count("reloaded: ") == len(found))
+    return found
+
+
+def hashes_when(instance, count):
+    def found():
+        closed = [line for line in lines(instance.output_path.read_text()) if "websockify_closed_by" in line]
+        return [line["websockify_token_hash"] for line in closed]
+
+    assert processes.wait_for(lambda: len(found()) == count)
+    return found()
+
+
+def test_machines_with_the_same_key_have_the_same_hashes_of_tokens(echo_target, directory):
+    keys = directory / "keys"
+    found = []
+    for name in ("one", "two"):
+        keys.write_text(f"{'01' * 32}\n{'02' * 32}\n")
+        keys.chmod(0o600)
+        (directory / name).mkdir()
+        found.append(token_hashes(directory / name, echo_target.port, keys))
+    assert found[0] == found[1]
+    assert found[0][0] != found[0][1]

@@ -81,6 +81,9 @@ impl Config {
         if let Some((path, is_own)) = self.link_keys() {
             found.link_keys(&path, is_own);
         }
+        if let Some(path) = self.token_hash_keys() {
+            found.keys("token.hash-keys", path, Severity::Error, "find short tokens by their hashes");
+        }
         if let Some(wrap) = self.program() {
             found.wrap(wrap, matches!(self.target(), Target::Wrapped(_)));
         }

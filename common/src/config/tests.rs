@@ -201,6 +201,7 @@ fn variations() -> Vec<Config> {
         user: None,
         from: TokenFrom::only(Carrier::Host),
         refusal: token::TokenRefusal::Close,
+        hash_keys: Some(odd().into()),
     };
     let plugins = [token::TokenPlugin::File(odd()), token::TokenPlugin::Jwt("/k".into())];
     for plugin in plugins {

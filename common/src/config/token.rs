@@ -97,6 +97,14 @@ pub(super) struct TokenTable {
     #[arg(skip)]
     #[serde(default)]
     pub(super) refusal: TokenRefusal,
+    /// File with the key of the hashes that stand for tokens in session records, for machines whose records are
+    /// compared.
+    ///
+    /// One key or two, each a line as `openssl rand -hex 32` prints it; the first is used. It is read at the start and
+    /// by a reload. By default each start makes a key of its own.
+    #[arg(skip)]
+    #[cfg_attr(test, schemars(example = &"/etc/websockify/token-hashes.keys"))]
+    pub(super) hash_keys: Option<FilePath>,
 }
 
 /// The default of `from`.
@@ -118,13 +126,15 @@ pub struct Tokens {
     pub from: TokenFrom,
     /// How clients without a valid token are refused.
     pub refusal: TokenRefusal,
+    /// The file with the key of the hashes of tokens, if configured.
+    pub hash_keys: Option<FilePath>,
 }
 
 impl TryFrom<TokenTable> for Tokens {
     type Error = Rejected;
 
     fn try_from(table: TokenTable) -> Result<Self, Rejected> {
-        let TokenTable { plugin, source, source_file, user, host, from, path, refusal } = table;
+        let TokenTable { plugin, source, source_file, user, host, from, path, refusal, hash_keys } = table;
         if source.is_some() && source_file.is_some() {
             return Err(Rejected::two_sources());
         }
@@ -139,13 +149,13 @@ impl TryFrom<TokenTable> for Tokens {
         };
         ExternalPlugin::check_user(external, user.as_ref())?;
         let from = TokenFrom::new(from, path, host)?;
-        Ok(Self { plugin, source_file, user, from, refusal })
+        Ok(Self { plugin, source_file, user, from, refusal, hash_keys })
     }
 }
 
 impl From<Tokens> for TokenTable {
     fn from(tokens: Tokens) -> Self {
-        let Tokens { plugin, source_file, user, from, refusal } = tokens;
+        let Tokens { plugin, source_file, user, from, refusal, hash_keys } = tokens;
         let source = match plugin.source() {
             _ if source_file.is_some() => None,
             Some(_) if plugin.has_secret_source() => Some(PathBuf::from(HIDDEN)),
@@ -160,6 +170,7 @@ impl From<Tokens> for TokenTable {
             from: from.carriers().to_vec(),
             path: from.path().cloned(),
             refusal,
+            hash_keys,
         }
     }
 }

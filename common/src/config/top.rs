@@ -277,6 +277,12 @@ impl Config {
         }
     }
 
+    /// The file with the key of the hashes that stand for tokens, if configured.
+    #[must_use]
+    pub fn token_hash_keys(&self) -> Option<&Path> {
+        self.token.as_ref()?.hash_keys.as_deref()
+    }
+
     /// The conditions under which the service ends by itself.
     #[must_use]
     pub fn lifetime(&self) -> Lifetime {

@@ -63,6 +63,8 @@ pub(crate) struct Generation {
     /// External plugins that are programs.
     pub(super) plugins: Vec<Rc<Plugin>>,
     pub(super) tokens: Rc<TokenSource>,
+    /// The key of the hashes of tokens.
+    token_key: Option<Key>,
     users: Rc<UsersFile>,
     /// Targets that only root may connect to.
     pub(crate) sockets: Rc<TargetSockets>,
@@ -116,8 +118,8 @@ impl Generation {
         };
         let mint = Mint::new(Key::generate()?, setup::ticket_lifetime(&config));
         let run = state.connections.borrow().run();
-        let (settings, key, token_key) = (config.clone(), mint.key().clone(), state.token_key()?);
-        let read = move || Setups::read(&settings, destination, &key, run, token_key);
+        let (settings, key, generated) = (config.clone(), mint.key().clone(), state.token_key()?);
+        let read = move || Setups::read(&settings, destination, &key, run, generated);
         let setups = state.readers.settings.get(read).await.map_err(io::Error::other)??;
         let plugins = Plugin::all(&config, setups.run_as)?;
         let origin = Origin::Started(setups);
@@ -154,6 +156,10 @@ impl Generation {
         plugins: Vec<Rc<Plugin>>,
     ) -> Rc<Self> {
         let is_started = matches!(origin, Origin::Started(_));
+        let token_key = match &origin {
+            Origin::Started(setups) => Some(setups.connector.token_key.clone()),
+            Origin::Adopted(_) => state.token_key().ok(),
+        };
         let confinement = match &origin {
             Origin::Started(setups) => Confinement::new(&config, setups.run_as, setups.no_user.clone()),
             Origin::Adopted(_) => Confinement::new(&config, None, None),
@@ -184,7 +190,8 @@ impl Generation {
                 scope,
                 program,
                 plugins,
-                tokens: Rc::new(TokenSource::new(&config, sockets.clone(), state.token_key().ok())),
+                tokens: Rc::new(TokenSource::new(&config, sockets.clone(), token_key.clone())),
+                token_key,
                 users: Rc::new(UsersFile::of(&config)),
                 sockets,
                 recordings: config.record.as_deref().map(Recordings::new).map(Rc::new),
@@ -349,6 +356,11 @@ impl Generation {
     /// When the current certificate expires.
     pub(crate) fn expires(&self) -> Option<SystemTime> {
         self.scope.identity.borrow().as_ref()?.expires
+    }
+
+    /// The key of the hashes that stand for tokens.
+    pub(super) fn token_key(&self) -> Option<&Key> {
+        self.token_key.as_ref()
     }
 
     /// Whether a later generation is in force.

@@ -48,6 +48,9 @@ impl Intake {
         let mut connections = self.state.connections.borrow_mut();
         connections.sources_mut().obey(per_source.clone(), *penalties, proxy.trusted.clone());
         drop(connections);
+        if let Some(key) = generation.token_key() {
+            self.state.set_token_key(key.clone());
+        }
         self.generations.add(generation);
     }
 

@@ -19,6 +19,7 @@ use common::ipc::setup::{
     self, AuthTerms, ConnectorSetup, Destination, EchoSetup, GatewaySetup, Inquiry, LOOKUP_DEADLINE, Page,
     RunAs, SiteTerms, TargetTlsTerms, TlsTerms, TokenLookup,
 };
+use common::shared_keys::SharedKeys;
 use common::ticket::Key;
 use common::user;
 use rustix::process::geteuid;
@@ -99,6 +100,14 @@ pub(crate) enum SetupError {
     /// The configured user is root.
     #[error("user {0:?} is root: name an unprivileged user")]
     RootUser(String),
+    /// A file with keys can't be used.
+    #[error("{path:?} {reason}")]
+    Keys {
+        /// Path of the file.
+        path: PathBuf,
+        /// The reason.
+        reason: String,
+    },
     /// A memory file can't be created.
     #[error("cannot pass the configuration to the roles: {0}")]
     Memory(#[from] io::Error),
@@ -106,7 +115,8 @@ pub(crate) enum SetupError {
 
 impl Setups {
     /// Reads everything that roles need and can't open themselves. `destination` is the target of sessions.
-    /// `ticket_key` is the key by which the connector verifies tickets.
+    /// `ticket_key` is the key by which the connector verifies tickets, `token_key` that of the hashes of tokens unless
+    /// one is configured.
     pub(crate) fn read(
         config: &Config,
         destination: Destination,
@@ -114,6 +124,13 @@ impl Setups {
         run: Run,
         token_key: Key,
     ) -> Result<Self, SetupError> {
+        let token_key = match config.token_hash_keys() {
+            Some(path) => {
+                let failed = |reason| SetupError::Keys { path: path.to_path_buf(), reason };
+                Key::new(**SharedKeys::read(path).map_err(failed)?.first())
+            }
+            None => token_key,
+        };
         let (run_as, no_user) = run_as(config.user.as_deref(), config.sandbox)?;
         let web_root = match config.web_root() {
             Some((root, _)) => Some(web_root::open(root).map_err(|source| SetupError::Read {

@@ -149,13 +149,18 @@ impl ServiceState {
         }
     }
 
-    /// The key of the token hashes in session records, one for the life of the service.
+    /// The key of the token hashes in session records: one for the life of the service, unless one is configured.
     pub(crate) fn token_key(&self) -> io::Result<Key> {
         let mut key = self.token_key.borrow_mut();
         match &*key {
             Some(key) => Ok(key.clone()),
             None => Ok(key.insert(Key::generate()?).clone()),
         }
+    }
+
+    /// Replaces the key of the token hashes.
+    pub(crate) fn set_token_key(&self, key: Key) {
+        self.token_key.replace(Some(key));
     }
 
     /// When the service began to serve; the first call sets it.

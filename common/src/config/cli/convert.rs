@@ -300,6 +300,7 @@ fn tokens(options: &Options) -> Result<Option<Tokens>, CliError> {
             from: token::query(),
             path: None,
             refusal: Default::default(),
+            hash_keys: None,
         },
         (None, Some(table)) if !table.plugin.is_empty() => table.clone(),
         (None, _) => return Ok(None),
