@@ -57,6 +57,7 @@ class SupervisorToConnector:
     RESERVED = 13
     RESERVE_ALL = 14
     SOURCE_CHECKED = 15
+    ENDED = 16
 
 
 class ConnectorToSupervisor:
@@ -74,6 +75,8 @@ class ConnectorToSupervisor:
     OFFENDERS = 12
     CHECK_SOURCE = 13
     PAGE_SERVED = 14
+    WHICH_ENDED = 15
+    REVOKED = 16
 
 
 class GatewayToConnector:

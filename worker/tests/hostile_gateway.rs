@@ -78,6 +78,7 @@ impl Connector {
             ticket_key: mint.key().clone(),
             ticket_lifetime: mint.lifetime(),
             token_key: Key::generate().unwrap(),
+            recheck: None,
             auth,
             auth_for_pages: true,
             site: Default::default(),

@@ -202,6 +202,7 @@ fn variations() -> Vec<Config> {
         from: TokenFrom::only(Carrier::Host),
         refusal: token::TokenRefusal::Close,
         hash_keys: Some(odd().into()),
+        recheck: None,
     };
     let plugins = [token::TokenPlugin::File(odd()), token::TokenPlugin::Jwt("/k".into())];
     for plugin in plugins {

@@ -3,11 +3,13 @@
 use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use serde::{Deserialize, Serialize};
 
 use super::carrier::{Carrier, TokenFrom, TokenPath};
+use super::duration::WithUnitOrOff;
 use super::external_plugin::ExternalPlugin;
 use super::http_url::UrlTemplate;
 use super::path::{FilePath, resolve};
@@ -105,6 +107,14 @@ pub(super) struct TokenTable {
     #[arg(skip)]
     #[cfg_attr(test, schemars(example = &"/etc/websockify/token-hashes.keys"))]
     pub(super) hash_keys: Option<FilePath>,
+    /// Asks again about the tokens of open sessions after this time, and ends sessions that their tokens no longer allow.
+    ///
+    /// For `TokenRedis`, `BaseTokenAPI`, `JSONTokenApi` and external plugins. Each token is asked about once, however many
+    /// sessions it has. A source that can't be asked ends no session. Files of `TokenTable` are watched without this key.
+    #[arg(skip)]
+    #[cfg_attr(test, schemars(example = &"30s"))]
+    #[serde(default, with = "WithUnitOrOff")]
+    pub(super) recheck: Option<Duration>,
 }
 
 /// The default of `from`.
@@ -128,13 +138,16 @@ pub struct Tokens {
     pub refusal: TokenRefusal,
     /// The file with the key of the hashes of tokens, if configured.
     pub hash_keys: Option<FilePath>,
+    /// Interval at which the tokens of open sessions are asked about again.
+    pub recheck: Option<Duration>,
 }
 
 impl TryFrom<TokenTable> for Tokens {
     type Error = Rejected;
 
     fn try_from(table: TokenTable) -> Result<Self, Rejected> {
-        let TokenTable { plugin, source, source_file, user, host, from, path, refusal, hash_keys } = table;
+        let TokenTable { plugin, source, source_file, user, host, from, path, refusal, hash_keys, recheck } =
+            table;
         if source.is_some() && source_file.is_some() {
             return Err(Rejected::two_sources());
         }
@@ -149,13 +162,18 @@ impl TryFrom<TokenTable> for Tokens {
         };
         ExternalPlugin::check_user(external, user.as_ref())?;
         let from = TokenFrom::new(from, path, host)?;
-        Ok(Self { plugin, source_file, user, from, refusal, hash_keys })
+        if recheck.is_some() && !plugin.can_be_rechecked() {
+            let text = format!("`recheck` can't be used with `{}`", plugin.name());
+            let help = "leave it out: only Redis, services and external plugins can be asked again";
+            return Err(Rejected::at("recheck", text, help));
+        }
+        Ok(Self { plugin, source_file, user, from, refusal, hash_keys, recheck })
     }
 }
 
 impl From<Tokens> for TokenTable {
     fn from(tokens: Tokens) -> Self {
-        let Tokens { plugin, source_file, user, from, refusal, hash_keys } = tokens;
+        let Tokens { plugin, source_file, user, from, refusal, hash_keys, recheck } = tokens;
         let source = match plugin.source() {
             _ if source_file.is_some() => None,
             Some(_) if plugin.has_secret_source() => Some(PathBuf::from(HIDDEN)),
@@ -171,6 +189,7 @@ impl From<Tokens> for TokenTable {
             path: from.path().cloned(),
             refusal,
             hash_keys,
+            recheck,
         }
     }
 }
@@ -224,6 +243,21 @@ words! {
 }
 
 impl TokenPlugin {
+    /// Whether the connector can ask again about a token, at any time and without a client.
+    #[must_use]
+    pub fn can_be_rechecked(&self) -> bool {
+        match self {
+            Self::TextApi(_) | Self::JsonApi(_) | Self::Redis(_) | Self::External { .. } => true,
+            Self::File(_)
+            | Self::ReadOnlyFile(_)
+            | Self::FileName(_)
+            | Self::Table(_)
+            | Self::SocketDirectory(_)
+            | Self::Jwt(_)
+            | Self::SignedLink(_) => false,
+        }
+    }
+
     /// Names of the built-in plugins, as in the original but for `TokenTable` and `SignedLink`.
     pub const NAMES: [&'static str; 10] = [
         "TokenFile",

@@ -80,6 +80,8 @@ messages! {
             /// Whether the client is served.
             verdict: SourceVerdict,
         },
+        /// An answer to `WhichEnded`: those of the connections that have ended.
+        ENDED = 16 in Serving: Ended(ids: Vec<ConnectionId>),
     }
 }
 
@@ -145,11 +147,18 @@ messages! {
         },
         /// A client about which `CheckSource` has asked may have its page.
         PAGE_SERVED = 14 in Serving: PageServed(id: ConnectionId),
+        /// Asks which of these connections have ended, at most `MAX_RECHECKED` in a message. Answered with `Ended`.
+        WHICH_ENDED = 15 in Serving: WhichEnded(ids: Vec<ConnectionId>),
+        /// The tokens of these sessions no longer allow them, at most `MAX_RECHECKED` in a message: end them.
+        REVOKED = 16 in Serving: Revoked(ids: Vec<ConnectionId>),
     }
 }
 
 /// Maximum number of connections in a `Forget` or a `Settled`.
 pub const MAX_SETTLED: usize = 1024;
+
+/// Maximum number of connections in a `WhichEnded`, an `Ended` or a `Revoked`.
+pub const MAX_RECHECKED: usize = 1024;
 
 /// Result of dialling a target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -174,6 +174,8 @@ pub struct ConnectorSetup {
     pub ticket_lifetime: Duration,
     /// The key of token hashes in session records.
     pub token_key: Key,
+    /// Interval at which the tokens of open sessions are asked about again.
+    pub recheck: Option<Duration>,
 }
 
 impl ConnectorSetup {

@@ -66,9 +66,9 @@ const HOUSES: &[House] = &[
         directory: "worker/src/connector",
         layers: &[
             "mod",
-            "answer",
+            "answer recheck",
             "state",
-            "policy",
+            "policy admitted",
             "auth token site",
             "plugin",
             "http target",

@@ -31,6 +31,11 @@ impl Host for Generation {
             }
             Event::IdentityChanged => self.introduce_gateways(),
             Event::Dialled { all, is_logged } => self.take_dialled(&all, is_logged),
+            Event::Revoked(ids) => {
+                if let Some(generation) = self.itself() {
+                    spawn_local(async move { generation.end_revoked(&ids).await });
+                }
+            }
             Event::PluginHangs(kind) => {
                 if let Some(plugin) = self.plugins.iter().find(|plugin| plugin.kind == kind) {
                     plugin.hangs();

@@ -5,9 +5,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use common::control::{self, Revocation};
-use common::ipc::ConnectionId;
 use common::ipc::connector::SupervisorToConnector;
 use common::ipc::gateway::EndCause;
+use common::ipc::{ConnectionId, GatewayId};
 use common::log::Escaped;
 use common::tokens::policy::Ongoing;
 use tokio::time::sleep;
@@ -51,14 +51,23 @@ impl Generation {
 
     /// Ends those of these connections that have a session which their tokens no longer allow.
     pub(super) async fn revoke_among(&self, ids: &[ConnectionId]) {
-        let connections = &self.scope.state.connections;
         let revoked = {
-            let connections = connections.borrow();
+            let connections = self.scope.state.connections.borrow();
             connections.sessions_where(self.number, ids, |token, session| {
                 let is_revoked = |token| connections.is_barred(token) || !self.allows(token, session);
                 token.is_some_and(is_revoked)
             })
         };
+        self.end_those(revoked).await;
+    }
+
+    /// Ends the sessions among these connections of which the connector says that their tokens no longer allow them.
+    pub(super) async fn end_revoked(&self, ids: &[ConnectionId]) {
+        let revoked = self.scope.state.connections.borrow().sessions_where(self.number, ids, |_, _| true);
+        self.end_those(revoked).await;
+    }
+
+    async fn end_those(&self, revoked: Vec<(GatewayId, ConnectionId)>) {
         if !revoked.is_empty() {
             tracing::info!("ending {} sessions whose tokens no longer allow them", revoked.len());
         }

@@ -287,6 +287,15 @@ impl Spec for ConnectorSpec {
             ConnectorToSupervisor::PageServed(id) => {
                 self.scope.state.connections.borrow_mut().page_served(id, self.scope.generation);
             }
+            ConnectorToSupervisor::WhichEnded(ids) => {
+                let ended = self.scope.state.connections.borrow().ended_among(&ids);
+                let peer = peer.clone();
+                // If the answer can't be sent, the keeper of the connector notices its end.
+                spawn_local(async move {
+                    _ = peer.channel.send(&SupervisorToConnector::Ended(ended)).await;
+                });
+            }
+            ConnectorToSupervisor::Revoked(ids) => self.scope.report(Event::Revoked(ids)),
             ConnectorToSupervisor::Release(id) => {
                 self.scope.state.connections.borrow_mut().release(id, self.scope.generation);
             }

@@ -2,9 +2,9 @@
 
 use std::fmt::Debug;
 
-use common::ipc::Violation;
 use common::ipc::connector::Dialled;
 use common::ipc::lookup::PluginKind;
+use common::ipc::{ConnectionId, Violation};
 use common::role::RoleName;
 
 /// The owner of a role. Reports are handled synchronously, so that they keep their order; slow work is done
@@ -30,6 +30,8 @@ pub(crate) enum Event {
         /// Whether to log them: false if the connector has exceeded its budget of log lines.
         is_logged: bool,
     },
+    /// The connector has found that the tokens of these sessions no longer allow them.
+    Revoked(Vec<ConnectionId>),
     /// A plugin program does not answer the connector.
     PluginHangs(PluginKind),
     /// Another certificate, signer or secret of session tickets is in force.

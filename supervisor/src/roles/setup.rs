@@ -163,6 +163,10 @@ impl Setups {
             ticket_key: ticket_key.clone(),
             ticket_lifetime: ticket_lifetime(config),
             token_key,
+            recheck: match config.target() {
+                Target::Tokens(tokens) => tokens.recheck,
+                Target::Static(_) | Target::Wrapped(_) | Target::Demo => None,
+            },
         });
         let echo = setup::file(&EchoSetup { run_as, sandbox: config.sandbox })?;
         Ok(Self { run_as, no_user, gateway, web_root, connector, echo })

@@ -230,6 +230,7 @@ async fn dial(
         });
         match dialled {
             Ok(socket) => {
+                connector.remember(id, token.as_deref(), request, target, grant);
                 let host = target.host().map(str::to_owned);
                 return ConnectorToGateway::Connected { id, target: socket, host, terms: grant.terms };
             }

@@ -4,6 +4,7 @@
 //! request consumes a ticket of the supervisor, so that a gateway can neither obtain more targets than it has
 //! clients, nor forge a client's address. A message of a gateway can end that gateway, and nothing else.
 
+mod admitted;
 mod answer;
 mod auth;
 mod by_root;
@@ -19,6 +20,7 @@ mod policy;
 mod program;
 mod proxy_header;
 mod questions;
+mod recheck;
 mod site;
 mod state;
 mod target;
@@ -48,6 +50,7 @@ use tokio::time::sleep;
 
 use crate::role;
 use crate::sandbox::{self, Profile, Reach, resolver};
+use admitted::AdmittedSessions;
 use answer::{answer, give, refused};
 use by_root::{Answer, RootSockets};
 use client_request::RequestKind;
@@ -106,6 +109,7 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
             reservations: Questions::new(supervisor.clone()),
             reserves_all: Cell::new(false),
             sources: Questions::new(supervisor.clone()),
+            admitted: AdmittedSessions::default(),
             supervisor,
             by_root,
             turns: if has_tokens { Turns::new(MAX_OF_TARGET) } else { Turns::of_one_target() },
@@ -129,6 +133,9 @@ async fn serve(connector: Rc<Connector>, level: Level) -> ChannelError {
         return error;
     }
     spawn_local(send_reports(connector.clone()));
+    if let Some(interval) = connector.setup.recheck {
+        spawn_local(recheck::keep_asking(connector.clone(), interval));
+    }
     for kind in connector.policy.external_plugins() {
         spawn_local(watch_plugin(connector.clone(), kind));
     }
@@ -191,7 +198,7 @@ impl Connector {
             SupervisorToConnector::Plugin { .. } => "connection to a plugin",
             SupervisorToConnector::Ping => "question",
             SupervisorToConnector::SpentBefore(_) => "list of tickets",
-            SupervisorToConnector::Forget(_) => "list of connections",
+            SupervisorToConnector::Forget(_) | SupervisorToConnector::Ended(_) => "list of connections",
             SupervisorToConnector::SocketFound(_)
             | SupervisorToConnector::Socket { .. }
             | SupervisorToConnector::NoSocket { .. } => "socket",
@@ -222,6 +229,10 @@ impl Connector {
             },
             SupervisorToConnector::Forget(ids) => {
                 self.forget(&ids);
+                Ok(())
+            }
+            SupervisorToConnector::Ended(ids) => {
+                self.admitted.remove(&ids);
                 Ok(())
             }
             SupervisorToConnector::SocketFound(id) => self.take_answer(id, Answer::Found),

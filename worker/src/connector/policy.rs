@@ -273,6 +273,23 @@ impl Policy {
         Ok(targets)
     }
 
+    /// Looks up the token of a client that was admitted before.
+    ///
+    /// # Errors
+    ///
+    /// The reason why the token leads to no target.
+    pub(super) async fn lookup(
+        &self,
+        request: &ClientRequest<'_>,
+        grant: &mut Grant,
+        by_root: Option<ForConnection<'_>>,
+    ) -> Result<Found, Denied> {
+        let (Targets::ByToken(source), Some(token)) = (&self.targets, &request.facts.token) else {
+            return Err(Denied::NoToken);
+        };
+        Ok(source.lookup(token.reveal(), request, grant, by_root).await?)
+    }
+
     /// Time for which a client waits for the start of a program, in addition to the time for connecting.
     pub(super) fn patience(&self, target: &Target) -> Duration {
         let startup = self.startup.as_ref().map_or(Duration::ZERO, Startup::patience);

@@ -3,10 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Instant;
 
-use common::ipc::admission::AdmissionRequest;
+use common::ipc::admission::{AdmissionRequest, ClientFacts};
 use common::ipc::channel::Channel;
 use common::ipc::connector::{Dialled, Offender};
+use common::ipc::lookup::PluginKind;
 use common::ipc::setup::ConnectorSetup;
 use common::ipc::sources::SourceVerdict;
 use common::ipc::uses::Reservation;
@@ -14,9 +16,13 @@ use common::ipc::{ConnectionId, GatewayId};
 use common::ticket::{SpentTickets, Ticket, TicketError};
 use tokio::sync::Notify;
 
+use super::admitted::{Admitted, AdmittedSessions};
 use super::by_root::{ForConnection, RootSockets};
+use super::client_request::ClientRequest;
+use super::grant::Grant;
 use super::policy::Policy;
 use super::questions::Questions;
+use super::target::Target;
 use super::turns::Turns;
 use super::under_way::UnderWay;
 
@@ -33,6 +39,8 @@ pub(super) struct Connector {
     pub(super) reserves_all: Cell<bool>,
     /// Sources of clients for which proxies vouch.
     pub(super) sources: Questions<SourceVerdict>,
+    /// Sessions whose tokens are asked about again.
+    pub(super) admitted: AdmittedSessions,
     pub(super) turns: Turns,
     /// The spent tickets.
     pub(super) spent: RefCell<SpentTickets>,
@@ -78,6 +86,33 @@ impl Connector {
     pub(super) fn report_dialled(&self, dialled: Dialled) {
         self.dialled.borrow_mut().push(dialled);
         self.has_reports.notify_one();
+    }
+
+    /// Remembers a session that begins, if its token is to be asked about again.
+    pub(super) fn remember(
+        &self,
+        id: ConnectionId,
+        token: Option<&str>,
+        request: &ClientRequest<'_>,
+        target: &Target,
+        grant: &Grant,
+    ) {
+        let (Some(token), Some(_)) = (token, self.setup.recheck) else { return };
+        let facts = match self.policy.external_plugin(PluginKind::Targets) {
+            Some(_) => request.facts.clone(),
+            None => ClientFacts { token: request.facts.token.clone(), ..ClientFacts::default() },
+        };
+        let admitted = Admitted {
+            token: token.to_owned(),
+            client: request.client.clone(),
+            proxy: request.proxy.cloned(),
+            facts,
+            target: target.to_string(),
+            user: grant.user.clone(),
+            is_recorded: self.setup.record && grant.terms.record != Some(false),
+            began: Instant::now(),
+        };
+        self.admitted.add(id, admitted);
     }
 
     /// Queues the report of a client that is to be penalised.

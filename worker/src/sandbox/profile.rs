@@ -174,6 +174,7 @@ mod tests {
             ticket_key: Key::generate().unwrap(),
             ticket_lifetime: std::time::Duration::ZERO,
             token_key: Key::generate().unwrap(),
+            recheck: None,
         })
     }
 

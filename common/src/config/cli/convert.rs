@@ -301,6 +301,7 @@ fn tokens(options: &Options) -> Result<Option<Tokens>, CliError> {
             path: None,
             refusal: Default::default(),
             hash_keys: None,
+            recheck: None,
         },
         (None, Some(table)) if !table.plugin.is_empty() => table.clone(),
         (None, _) => return Ok(None),

@@ -82,6 +82,11 @@ impl Connections {
         self.entries.keys().copied().collect()
     }
 
+    /// Those of the connections `ids` that have ended.
+    pub(crate) fn ended_among(&self, ids: &[ConnectionId]) -> Vec<ConnectionId> {
+        ids.iter().filter(|id| !self.entries.contains_key(id)).copied().collect()
+    }
+
     /// Those of the connections `ids` that are sessions of a generation for which `is_meant` holds, given the keyed hash
     /// of the token, with their gateways.
     pub(crate) fn sessions_where(
