@@ -5,6 +5,7 @@ pub mod addr;
 pub mod certificate;
 pub mod config;
 pub mod control;
+pub mod destinations;
 pub mod errno;
 pub mod executable;
 pub mod exit_code;

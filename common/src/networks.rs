@@ -16,7 +16,7 @@ pub struct Networks(Vec<Network>);
 
 /// A member of such a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Network {
+pub(crate) enum Network {
     /// All addresses that begin with the first `length` bits of `prefix`; the other bits of `prefix` are zero.
     Ip { prefix: IpAddr, length: u8 },
     /// Peers on unix sockets.
@@ -41,13 +41,7 @@ impl Networks {
     /// Whether `address` belongs to one of the networks.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        self.0.iter().any(|network| match *network {
-            Network::Ip { prefix, length } => {
-                prefix.is_ipv4() == address.is_ipv4() && first_bits(address, length) == prefix
-            }
-            Network::Unix => false,
-        })
+        self.0.iter().any(|network| network.contains(address))
     }
 
     /// Whether peers on unix sockets belong to the list.
@@ -72,6 +66,42 @@ fn first_bits(address: IpAddr, length: u8) -> IpAddr {
 }
 
 impl Network {
+    /// Parses a network of addresses.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the text is anything else.
+    pub(crate) fn ip(text: &str) -> Result<Self, Rejected> {
+        match Self::from_text(text)? {
+            Self::Unix => {
+                Err(Rejected::new("\"unix\" is not a network of addresses", "write \"unix:/path\""))
+            }
+            network @ Self::Ip { .. } => Ok(network),
+        }
+    }
+
+    /// Whether `address` belongs to the network.
+    pub(crate) fn contains(&self, address: IpAddr) -> bool {
+        let Self::Ip { prefix, length } = *self else { return false };
+        let address = address.to_canonical();
+        prefix.is_ipv4() == address.is_ipv4() && first_bits(address, length) == prefix
+    }
+
+    /// Whether all addresses of this network belong to `other`.
+    pub(crate) fn is_within(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Ip { prefix, length }, Self::Ip { length: others, .. }) => {
+                length >= others && other.contains(*prefix)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the network is a single address.
+    pub(crate) fn is_one(&self) -> bool {
+        matches!(self, Self::Ip { prefix: IpAddr::V4(_), length: 32 } | Self::Ip { length: 128, .. })
+    }
+
     /// Parses an address, or an address and the length of its prefix.
     fn parse_ip(text: &str) -> Option<(IpAddr, u8)> {
         let (address, length) = match text.split_once('/') {

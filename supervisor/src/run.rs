@@ -73,8 +73,13 @@ pub(crate) async fn run(
     spawn(&mut tasks, "orphans::keep_ending", orphans::keep_ending());
     let port = listeners.iter().find_map(Listening::port);
     let program = Program::of(&config, port, None)?;
+    let own = listeners
+        .iter()
+        .chain(metrics.iter().map(|door| &*door.listening))
+        .filter_map(Listening::tcp)
+        .collect();
     let generation = tokio::select! {
-        ready = Generation::start(&intake.state, config, program.clone()) => ready?,
+        ready = Generation::start(&intake.state, config, program.clone(), own) => ready?,
         _ = signals.stop() => return Ok(exit_code::SUCCESS),
     };
     let exporter = control.exporter.prepare(&generation, metrics).await?;

@@ -71,6 +71,7 @@ impl Connector {
             limits_sources,
             record: false,
             destination: Destination::Target(target),
+            reach: Default::default(),
             target_tls: false,
             proxy_protocol: Default::default(),
             prefer_ipv6: false,

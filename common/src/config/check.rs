@@ -19,7 +19,7 @@ use super::log::SyslogServer;
 use super::path::read_bytes;
 use super::site::OriginPattern;
 use super::tls::{DEFAULT_CERTIFICATE, Tls};
-use super::token::TokenPlugin;
+use super::token::{TokenPlugin, Tokens};
 use super::top::{Config, Metrics, Target};
 use crate::addr::{ListenAddr, TargetAddr};
 use crate::htpasswd::{MAX_FILE_BYTES, Users};
@@ -75,7 +75,7 @@ impl Config {
         }
         match self.target() {
             Target::Static(TargetAddr::Unix(path)) => found.socket_path("target", path),
-            Target::Tokens(tokens) => found.tokens(&tokens.plugin, self.record.is_some()),
+            Target::Tokens(tokens) => found.tokens(tokens, self.record.is_some()),
             Target::Static(TargetAddr::Tcp { .. }) | Target::Demo | Target::Wrapped(_) => {}
         }
         if let Some((path, is_own)) = self.link_keys() {
@@ -211,16 +211,16 @@ impl Problems {
 
     /// A missing token file or directory of sockets is a warning: it may be created later, as in the
     /// original. Until then clients are refused.
-    fn tokens(&mut self, plugin: &TokenPlugin, are_recorded: bool) {
+    fn tokens(&mut self, tokens: &Tokens, are_recorded: bool) {
         const KEY: &str = "token.source";
-        match plugin {
+        match &tokens.plugin {
             TokenPlugin::File(path) | TokenPlugin::ReadOnlyFile(path) if path.is_dir() => {
                 self.directory(KEY, path, Severity::Warning);
             }
             TokenPlugin::File(path) | TokenPlugin::ReadOnlyFile(path) => {
                 self.file(KEY, path, Severity::Warning);
             }
-            TokenPlugin::Table(path) => self.token_tables(KEY, path, are_recorded),
+            TokenPlugin::Table(path) => self.token_tables(KEY, path, tokens, are_recorded),
             TokenPlugin::FileName(path) => self.directory(KEY, path, Severity::Error),
             TokenPlugin::SocketDirectory(path) => self.directory(KEY, path, Severity::Warning),
             TokenPlugin::Jwt(path) => self.file(KEY, path, Severity::Warning),

@@ -195,6 +195,7 @@ fn variations() -> Vec<Config> {
     for listing in [true, false] {
         add(Config { web: Some(Web { root: Some(odd().into()), listing, ..Web::default() }), ..minimal() });
     }
+    let destinations = |list: &[&str]| <_ as serde::Deserialize>::deserialize(serde_json::json!(list)).ok();
     let tokens = |plugin| token::Tokens {
         plugin,
         source_file: None,
@@ -203,6 +204,8 @@ fn variations() -> Vec<Config> {
         refusal: token::TokenRefusal::Close,
         hash_keys: Some(odd().into()),
         recheck: None,
+        allow: destinations(&["10.0.0.0/8:5900-5999", "unix:/run/vm/"]),
+        deny: destinations(&["[2001:db8::/32]:22"]),
     };
     let plugins = [token::TokenPlugin::File(odd()), token::TokenPlugin::Jwt("/k".into())];
     for plugin in plugins {

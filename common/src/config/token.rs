@@ -17,6 +17,7 @@ use super::plugin::{Kind, PluginError};
 use super::redis::RedisSource;
 use super::secret::{HIDDEN, Secret, SecretFile};
 use super::value::{Name, OneOrMany, Rejected, words};
+use crate::destinations::Destinations;
 
 /// The original's module of plugins. Names may be given with it.
 const MODULE: &str = "websockify.token_plugins.";
@@ -115,6 +116,20 @@ pub(super) struct TokenTable {
     #[cfg_attr(test, schemars(example = &"30s"))]
     #[serde(default, with = "WithUnitOrOff")]
     pub(super) recheck: Option<Duration>,
+    /// Where tokens may lead: networks with ports, unix sockets, and directories of unix sockets. Default: anywhere.
+    ///
+    /// What counts is the address of the connection, after names were resolved. Write `"10.0.0.0/8:5900-5999"`,
+    /// `"[2001:db8::/32]:5900"`, `"192.0.2.7"` for all ports, `"unix:/run/vm/"` for all sockets beneath a directory, or
+    /// `"unix:/run/vm.sock"`. Link-local addresses, those by which clouds serve metadata of machines, and those at
+    /// which this instance listens itself must be named here, not just contained in a larger network.
+    #[arg(skip)]
+    #[cfg_attr(test, schemars(example = &"10.0.0.0/8:5900-5999"))]
+    pub(super) allow: Option<Destinations>,
+    /// Where tokens may not lead, written as in `allow`. It counts before `allow`.
+    #[arg(skip)]
+    #[serde(default)]
+    #[cfg_attr(test, schemars(example = &"10.0.0.1"))]
+    pub(super) deny: Option<Destinations>,
 }
 
 /// The default of `from`.
@@ -140,14 +155,30 @@ pub struct Tokens {
     pub hash_keys: Option<FilePath>,
     /// Interval at which the tokens of open sessions are asked about again.
     pub recheck: Option<Duration>,
+    /// Where tokens may lead; `None` for anywhere.
+    pub allow: Option<Destinations>,
+    /// Where they may not lead in any case.
+    pub deny: Option<Destinations>,
 }
 
 impl TryFrom<TokenTable> for Tokens {
     type Error = Rejected;
 
     fn try_from(table: TokenTable) -> Result<Self, Rejected> {
-        let TokenTable { plugin, source, source_file, user, host, from, path, refusal, hash_keys, recheck } =
-            table;
+        let TokenTable {
+            plugin,
+            source,
+            source_file,
+            user,
+            host,
+            from,
+            path,
+            refusal,
+            hash_keys,
+            recheck,
+            allow,
+            deny,
+        } = table;
         if source.is_some() && source_file.is_some() {
             return Err(Rejected::two_sources());
         }
@@ -167,13 +198,13 @@ impl TryFrom<TokenTable> for Tokens {
             let help = "leave it out: only Redis, services and external plugins can be asked again";
             return Err(Rejected::at("recheck", text, help));
         }
-        Ok(Self { plugin, source_file, user, from, refusal, hash_keys, recheck })
+        Ok(Self { plugin, source_file, user, from, refusal, hash_keys, recheck, allow, deny })
     }
 }
 
 impl From<Tokens> for TokenTable {
     fn from(tokens: Tokens) -> Self {
-        let Tokens { plugin, source_file, user, from, refusal, hash_keys, recheck } = tokens;
+        let Tokens { plugin, source_file, user, from, refusal, hash_keys, recheck, allow, deny } = tokens;
         let source = match plugin.source() {
             _ if source_file.is_some() => None,
             Some(_) if plugin.has_secret_source() => Some(PathBuf::from(HIDDEN)),
@@ -190,6 +221,8 @@ impl From<Tokens> for TokenTable {
             refusal,
             hash_keys,
             recheck,
+            allow,
+            deny,
         }
     }
 }

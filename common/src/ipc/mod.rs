@@ -23,6 +23,7 @@ pub mod sockets;
 pub mod sources;
 pub mod stats;
 pub mod table;
+pub mod token_reach;
 pub mod uses;
 pub mod wire;
 pub mod wrapper;

@@ -13,6 +13,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::lookup::{ApiLookup, PluginLink, RedisLookup};
 use super::signer::KeyDescription;
+use super::token_reach::TokenReach;
 use super::wire;
 use crate::addr::TargetAddr;
 use crate::config::carrier::TokenFrom;
@@ -153,6 +154,8 @@ pub struct ConnectorSetup {
     pub limits: Limits,
     /// Targets of sessions.
     pub destination: Destination,
+    /// Where tokens may lead.
+    pub reach: TokenReach,
     /// How long clients wait for a target that a program is being started for.
     /// `SupervisorToConnector::Program` tells the state of the program.
     pub startup: Option<Duration>,

@@ -7,6 +7,7 @@ pub mod inherited;
 pub mod listener;
 pub mod locked_memory;
 pub mod memory_file;
+pub mod peer;
 pub mod reactor;
 pub mod rehearsal;
 pub mod scheduling;

@@ -74,6 +74,7 @@ const HOUSES: &[House] = &[
             "http target",
             "endpoint program by_root hashing proxy_header",
             "dial grant jose client_request questions turns under_way",
+            "reach",
         ],
     },
 ];

@@ -16,9 +16,12 @@ use common::config::token::TokenPlugin;
 use common::config::{Config, Target};
 use common::ipc::ConnectionId;
 use common::ipc::sockets::{NoSocket, SocketName};
+use common::ipc::token_reach::Barred;
+use common::sys::peer;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 use rustix::net::SocketAddrUnix;
+use rustix::process::getpid;
 use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep_until};
@@ -219,7 +222,13 @@ fn connect(location: &Location) -> Result<OwnedFd, NoSocket> {
         rustix::net::connect(&socket, &SocketAddrUnix::new(found.link())?)?;
         Ok(socket)
     };
-    connected().map_err(why)
+    let socket = connected().map_err(why)?;
+    // Who sends requests to the control socket as root may end sessions.
+    match peer::pid(&socket) {
+        Ok(pid) if pid != getpid().as_raw_nonzero().get() => Ok(socket),
+        Ok(_) => Err(NoSocket::Refused(Barred::Own.to_string())),
+        Err(error) => Err(why(error)),
+    }
 }
 
 fn why(error: io::Error) -> NoSocket {

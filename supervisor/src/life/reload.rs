@@ -128,7 +128,9 @@ async fn reload(control: &Rc<Control>) -> Result<u32, ReloadError> {
     let metrics = control.exporter.listen(&config)?;
     let before = intake.generations.program();
     let program = Program::of(&config, intake.listeners.port(&config), before.as_ref())?;
-    let generation = Generation::start(&intake.state, config, program.clone()).await?;
+    let mut own = intake.listeners.addresses(&change);
+    own.extend(metrics.iter().filter_map(|door| door.listening.tcp()));
+    let generation = Generation::start(&intake.state, config, program.clone(), own).await?;
     // From here on, a failure ends the new generation.
     let mut candidate = Candidate(Some(generation.clone()));
     if let Some(problem) = certificate_problem(intake, &generation) {

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, SystemTime};
@@ -98,11 +99,13 @@ pub(crate) enum GenerationError {
 
 impl Generation {
     /// Starts the roles of a generation and waits until they can serve clients. On failure all of them are
-    /// ended. `program` is the wrapped program of the configuration.
+    /// ended. `program` is the wrapped program of the configuration, and `own` are the addresses at which the service
+    /// listens.
     pub(crate) async fn start(
         state: &Rc<ServiceState>,
         config: Config,
         program: Option<Rc<Program>>,
+        own: Vec<SocketAddr>,
     ) -> Result<Rc<Self>, GenerationError> {
         let (destination, echo_listener) = match config.target() {
             Target::Static(target) => (Destination::Target(target.clone()), None),
@@ -119,7 +122,7 @@ impl Generation {
         let mint = Mint::new(Key::generate()?, setup::ticket_lifetime(&config));
         let run = state.connections.borrow().run();
         let (settings, key, generated) = (config.clone(), mint.key().clone(), state.token_key()?);
-        let read = move || Setups::read(&settings, destination, &key, run, generated);
+        let read = move || Setups::read(&settings, destination, own, &key, run, generated);
         let setups = state.readers.settings.get(read).await.map_err(io::Error::other)??;
         let plugins = Plugin::all(&config, setups.run_as)?;
         let origin = Origin::Started(setups);

@@ -166,10 +166,14 @@ impl Listening {
         rustix::net::listen(&self.socket, BACKLOG).map_err(open)
     }
 
+    /// Address of a TCP listener.
+    pub(crate) fn tcp(&self) -> Option<SocketAddr> {
+        rustix::net::getsockname(&self.socket).ok().and_then(|any| SocketAddr::try_from(any).ok())
+    }
+
     /// Port of a TCP listener.
     pub(crate) fn port(&self) -> Option<u16> {
-        let address = rustix::net::getsockname(&self.socket).ok()?;
-        SocketAddr::try_from(address).ok().map(|address| address.port())
+        self.tcp().map(|address| address.port())
     }
 
     fn passed(socket: OwnedFd) -> Self {
@@ -193,9 +197,7 @@ impl Listening {
 
     /// Whether a passed socket may be the listener for `address`.
     pub(crate) fn is_at(&self, address: &ListenAddr) -> bool {
-        let bound =
-            rustix::net::getsockname(&self.socket).ok().and_then(|any| SocketAddr::try_from(any).ok());
-        match (address, bound) {
+        match (address, self.tcp()) {
             (ListenAddr::Unix(path), _) => self.unix_path.as_deref() == Some(path),
             (ListenAddr::Tcp { host, port }, Some(bound)) if bound.port() == *port => match host {
                 None => bound.ip().is_unspecified(),

@@ -4,6 +4,7 @@
 //! changes, and obsolete ones are closed after everything else has changed.
 
 use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use common::addr::ListenAddr;
@@ -102,6 +103,12 @@ impl Listeners {
             _ => None,
         });
         wanted.filter(|_| !passed).or_else(|| open.iter().find_map(|one| one.listening.port()))
+    }
+
+    /// Addresses of all TCP listeners, with those that a change opens.
+    pub(crate) fn addresses(&self, change: &Change) -> Vec<SocketAddr> {
+        let open = self.0.borrow();
+        open.iter().map(|open| &*open.listening).chain(&change.opened).filter_map(Listening::tcp).collect()
     }
 
     /// Opens the listeners of `config` that are not open yet.

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -12,13 +13,14 @@ use common::config::auth::AuthPlugin;
 use common::config::carrier::Carrier;
 use common::config::external_plugin::ExternalPlugin;
 use common::config::http_url::{HttpUrl, UrlTemplate};
-use common::config::token::{TokenPlugin, TokenRefusal};
+use common::config::token::{TokenPlugin, TokenRefusal, Tokens};
 use common::config::{Config, ProxyProtocol, Sandbox, Secret, Target, TextMessages, TlsVersion};
 use common::ipc::lookup::{ApiAnswer, ApiLookup, PluginLink, RedisLookup, Service};
 use common::ipc::setup::{
     self, AuthTerms, ConnectorSetup, Destination, EchoSetup, GatewaySetup, Inquiry, LOOKUP_DEADLINE, Page,
     RunAs, SiteTerms, TargetTlsTerms, TlsTerms, TokenLookup,
 };
+use common::ipc::token_reach::TokenReach;
 use common::shared_keys::SharedKeys;
 use common::ticket::Key;
 use common::user;
@@ -115,11 +117,12 @@ pub(crate) enum SetupError {
 
 impl Setups {
     /// Reads everything that roles need and can't open themselves. `destination` is the target of sessions.
-    /// `ticket_key` is the key by which the connector verifies tickets, `token_key` that of the hashes of tokens unless
-    /// one is configured.
+    /// `own` are the addresses at which the service listens. `ticket_key` is the key by which the connector verifies
+    /// tickets, `token_key` that of the hashes of tokens unless one is configured.
     pub(crate) fn read(
         config: &Config,
         destination: Destination,
+        own: Vec<SocketAddr>,
         ticket_key: &Key,
         run: Run,
         token_key: Key,
@@ -153,6 +156,7 @@ impl Setups {
             site: site_terms(config),
             limits: config.limits,
             destination,
+            reach: token_reach(config, own),
             startup: config.program().filter(|_| !is_moved(config)).map(|program| program.start_timeout),
             limits_sources: config.per_source.is_some() || config.penalties.is_some(),
             record: config.record.is_some(),
@@ -347,6 +351,17 @@ fn inquiry(config: &Config) -> Inquiry {
 /// Whether tokens may have policies.
 pub(crate) fn has_policies(config: &Config) -> bool {
     matches!(config.target(), Target::Tokens(tokens) if tokens.plugin.has_policies())
+}
+
+/// Where tokens may lead.
+fn token_reach(config: &Config, own: Vec<SocketAddr>) -> TokenReach {
+    let Target::Tokens(Tokens { allow, deny, .. }) = config.target() else { return TokenReach::default() };
+    TokenReach {
+        allow: allow.clone(),
+        deny: deny.clone().unwrap_or_default(),
+        own,
+        supervisor: rustix::process::getpid().as_raw_nonzero().get(),
+    }
 }
 
 /// The hosts and the pages of the instance.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use common::addr::TargetAddr;
 use common::ipc::admission::Refusal;
+use common::ipc::token_reach::Barred;
 use common::sys::reactor::{After, Registered};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -20,6 +21,7 @@ use tokio::net::lookup_host;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, timeout_at};
 
+use super::reach::{Check, Unfit};
 use crate::sandbox::resolver;
 
 /// Minimum time that each of several addresses gets.
@@ -94,22 +96,38 @@ impl fmt::Display for DialError {
     }
 }
 
-/// Connects to `address` until `deadline`. `kept` is dropped once all activity has ended, including the
+impl From<Barred> for DialError {
+    fn from(barred: Barred) -> Self {
+        Self::Denied(barred.to_string().into())
+    }
+}
+
+impl From<Unfit> for DialError {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::Barred(barred) => barred.into(),
+            Unfit::System(error) => Self::Connect(error),
+        }
+    }
+}
+
+/// Connects to `address` until `deadline`, where `check` lets it, if there is one. `kept` is dropped once all activity has ended, including the
 /// resolver's thread, which can't be cancelled.
 pub(super) async fn connect_to(
     address: &TargetAddr,
     prefer_ipv6: bool,
     deadline: Instant,
     kept: impl Clone + 'static,
+    check: Option<Check<'_>>,
 ) -> Result<OwnedFd, DialError> {
     match address {
         TargetAddr::Unix(path) => {
-            timeout_at(deadline, connect_unix(path)).await.map_err(|_| DialError::TimedOut)?
+            timeout_at(deadline, connect_unix(path, check)).await.map_err(|_| DialError::TimedOut)?
         }
         TargetAddr::Tcp { host, port } => {
             let addresses = timeout_at(deadline, resolve(host, *port, prefer_ipv6, kept.clone()));
             let addresses = addresses.await.map_err(|_| DialError::TimedOut)??;
-            connect_first(&addresses, deadline).await
+            connect_first(&addresses, deadline, check).await
         }
     }
 }
@@ -139,10 +157,18 @@ async fn resolve(
 }
 
 /// Tries each address in turn. No address may use up the time of those after it.
-pub(super) async fn connect_first(addresses: &[SocketAddr], deadline: Instant) -> Result<OwnedFd, DialError> {
+pub(super) async fn connect_first(
+    addresses: &[SocketAddr],
+    deadline: Instant,
+    check: Option<Check<'_>>,
+) -> Result<OwnedFd, DialError> {
     let no_address = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     let mut last = DialError::Name(no_address);
     for (index, address) in addresses.iter().enumerate() {
+        if let Some(Err(barred)) = check.map(|check| check.tcp(*address)) {
+            last = barred.into();
+            continue;
+        }
         let left = deadline.saturating_duration_since(Instant::now());
         let others = u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
         let until = deadline.min(Instant::now() + (left / others).max(MIN_ATTEMPT));
@@ -164,7 +190,15 @@ async fn connect_tcp(address: SocketAddr) -> io::Result<OwnedFd> {
     connect(socket, &address).await
 }
 
-async fn connect_unix(path: &Path) -> Result<OwnedFd, DialError> {
+async fn connect_unix(path: &Path, check: Option<Check<'_>>) -> Result<OwnedFd, DialError> {
+    let Some(check) = check else { return connect_path(path).await };
+    let (path, _found) = check.unix(path)?;
+    let socket = connect_path(&path).await?;
+    check.peer(&socket)?;
+    Ok(socket)
+}
+
+async fn connect_path(path: &Path) -> Result<OwnedFd, DialError> {
     let address = SocketAddrUnix::new(path).map_err(|errno| DialError::Connect(errno.into()))?;
     loop {
         let socket = socket(AddressFamily::UNIX).map_err(DialError::Connect)?;

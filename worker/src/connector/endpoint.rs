@@ -77,7 +77,7 @@ impl Endpoint {
 
     async fn connected(&self) -> Result<Stream, ConnectError> {
         let socket =
-            dial::connect_to(&self.address, self.prefer_ipv6, Instant::now() + self.deadline, ()).await;
+            dial::connect_to(&self.address, self.prefer_ipv6, Instant::now() + self.deadline, (), None).await;
         let socket = socket.map_err(ConnectError::Dial)?;
         let stream = match self.address {
             TargetAddr::Tcp { .. } => tcp(socket).map_err(ConnectError::Socket)?,

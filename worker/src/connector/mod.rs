@@ -20,6 +20,7 @@ mod policy;
 mod program;
 mod proxy_header;
 mod questions;
+mod reach;
 mod recheck;
 mod site;
 mod state;

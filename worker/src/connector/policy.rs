@@ -23,6 +23,7 @@ use super::dial::DialError;
 use super::grant::Grant;
 use super::plugin::ExternalPlugin;
 use super::program::{Startup, WrappedProgram};
+use super::reach::Check;
 use super::site::{NotOurs, Site};
 use super::target::Target;
 use super::token::{Found, LookupError, TokenSource, UnknownFields};
@@ -295,9 +296,11 @@ impl Policy {
         let startup = self.startup.as_ref().map_or(Duration::ZERO, Startup::patience);
         match target {
             Target::Program(program) => program.patience(),
-            Target::Address(_) | Target::Listed { .. } | Target::Socket { .. } | Target::Hidden { .. } => {
-                startup
-            }
+            Target::Address(_)
+            | Target::InFile(_)
+            | Target::Listed { .. }
+            | Target::Socket { .. }
+            | Target::Hidden { .. } => startup,
         }
     }
 
@@ -312,12 +315,18 @@ impl Policy {
         turn: Rc<Turn>,
         by_root: Option<ForConnection<'_>>,
     ) -> Result<OwnedFd, DialError> {
+        let reach = matches!(self.targets, Targets::ByToken(_)).then_some(&setup.reach);
         let dial = async || {
             let until = deadline.min(Instant::now() + setup.timeouts.connect);
-            let dialled = target.dial(setup, until, turn.clone()).await;
+            let dialled = target.dial(setup, until, turn.clone(), reach).await;
             let denied = dialled.as_ref().is_err_and(DialError::is_denial);
             match (by_root, self.name_for_root(target)) {
-                (Some(by_root), Some(Ok(name))) if denied => by_root.connect(name, until).await,
+                (Some(by_root), Some(Ok(name))) if denied => {
+                    if let Some((reach, path)) = reach.zip(target.unix_path()) {
+                        Check { reach, is_spelled_out: true }.unseen(&path)?;
+                    }
+                    by_root.connect(name, until).await
+                }
                 (Some(_), Some(Err(why))) if denied => Err(DialError::Denied(why)),
                 _ => dialled,
             }
@@ -339,7 +348,7 @@ impl Policy {
             (Target::Socket { name, .. } | Target::Hidden { name, .. }, _) => {
                 SocketName::is_sound(name).then(|| Ok(SocketName::InDirectory(name.clone())))
             }
-            (Target::Address(TargetAddr::Tcp { .. }) | Target::Program(_), _) => None,
+            (Target::Address(TargetAddr::Tcp { .. }) | Target::InFile(_) | Target::Program(_), _) => None,
         }
     }
 

@@ -93,7 +93,7 @@ impl WrappedProgram {
                 ProgramState::Starting => deadline,
                 ProgramState::Away => return Err(refused()),
                 ProgramState::Listening(address) => {
-                    match dial::connect_first(&[address], Instant::now() + connect).await {
+                    match dial::connect_first(&[address], Instant::now() + connect, None).await {
                         Err(error) if error.is_refusal() => deadline.min(Instant::now() + GRACE),
                         other => return other,
                     }

@@ -1,6 +1,7 @@
 //! Targets of sessions.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -8,11 +9,13 @@ use std::rc::Rc;
 use common::addr::TargetAddr;
 use common::ipc::setup::ConnectorSetup;
 use common::ipc::sockets::SocketName;
+use common::ipc::token_reach::TokenReach;
 use rustix::io::Errno;
 use tokio::time::Instant;
 
 use super::dial::{self, DialError};
 use super::program::WrappedProgram;
+use super::reach::Check;
 use super::turns::Turn;
 
 /// The target that the policy has determined for a client.
@@ -20,6 +23,8 @@ use super::turns::Turn;
 pub(super) enum Target {
     /// A TCP address or the path of a unix socket.
     Address(TargetAddr),
+    /// A TCP address that a token file names.
+    InFile(TargetAddr),
     /// A unix socket that a token file names.
     Listed {
         /// Its path.
@@ -50,26 +55,43 @@ pub(super) enum Target {
 
 impl Target {
     /// Connects to the first address that answers. `turn` is held until a dial that was given up has really
-    /// ended.
+    /// ended. `reach` limits where it leads, if it is a token's.
     pub(super) async fn dial(
         &self,
         setup: &ConnectorSetup,
         deadline: Instant,
         turn: Rc<Turn>,
+        reach: Option<&TokenReach>,
     ) -> Result<OwnedFd, DialError> {
+        let check = reach.map(|reach| Check { reach, is_spelled_out: self.is_spelled_out() });
+        let connect =
+            async |address: &_| dial::connect_to(address, setup.prefer_ipv6, deadline, turn, check).await;
         match self {
             // proc(5): this path leads to the opened socket, even if the original path has changed.
             Self::Socket { file, .. } => {
                 let found = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-                dial::connect_to(&TargetAddr::Unix(found), setup.prefer_ipv6, deadline, turn).await
+                connect(&TargetAddr::Unix(found)).await
             }
-            Self::Listed { path, .. } => {
-                let address = TargetAddr::Unix(path.clone());
-                dial::connect_to(&address, setup.prefer_ipv6, deadline, turn).await
-            }
+            Self::Listed { path, .. } => connect(&TargetAddr::Unix(path.clone())).await,
             Self::Hidden { .. } => Err(DialError::Connect(Errno::ACCESS.into())),
             Self::Program(program) => program.dial(setup.timeouts.connect).await,
-            Self::Address(address) => dial::connect_to(address, setup.prefer_ipv6, deadline, turn).await,
+            Self::Address(address) | Self::InFile(address) => connect(address).await,
+        }
+    }
+
+    /// Whether the address itself is written in a token file.
+    fn is_spelled_out(&self) -> bool {
+        matches!(self, Self::InFile(TargetAddr::Tcp { host, .. }) if host.parse::<IpAddr>().is_ok())
+    }
+
+    /// The path of a unix socket, if it is one.
+    pub(super) fn unix_path(&self) -> Option<PathBuf> {
+        match self {
+            Self::Address(TargetAddr::Unix(path)) | Self::Listed { path, .. } => Some(path.clone()),
+            Self::Socket { name, directory, .. } | Self::Hidden { name, directory } => {
+                Some(directory.join(name))
+            }
+            Self::Address(TargetAddr::Tcp { .. }) | Self::InFile(_) | Self::Program(_) => None,
         }
     }
 
@@ -86,9 +108,12 @@ impl Target {
     /// The host name that verifies a TLS certificate, if there is one.
     pub(super) fn host(&self) -> Option<&str> {
         match self {
-            Self::Address(TargetAddr::Tcp { host, .. }) => Some(host),
+            Self::Address(TargetAddr::Tcp { host, .. }) | Self::InFile(TargetAddr::Tcp { host, .. }) => {
+                Some(host)
+            }
             Self::Program(_) => Some("localhost"),
             Self::Address(TargetAddr::Unix(_))
+            | Self::InFile(TargetAddr::Unix(_))
             | Self::Listed { .. }
             | Self::Socket { .. }
             | Self::Hidden { .. } => None,
@@ -100,7 +125,7 @@ impl Target {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Address(address) => address.fmt(f),
+            Self::Address(address) | Self::InFile(address) => address.fmt(f),
             Self::Program(program) => program.fmt(f),
             Self::Listed { path, .. } => write!(f, "unix:{}", path.display()),
             Self::Socket { name, directory, .. } | Self::Hidden { name, directory } => {

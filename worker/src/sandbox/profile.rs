@@ -3,11 +3,15 @@
 use std::net::IpAddr;
 
 use common::addr::TargetAddr;
-use common::ipc::lookup::PluginLink;
+use common::destinations::Destinations;
+use common::ipc::lookup::{ApiLookup, PluginLink, RedisLookup};
 use common::ipc::setup::{AuthTerms, ConnectorSetup, Destination, TokenLookup};
 
 use super::name_services;
 use crate::beneath::Beneath;
+
+/// Maximum number of ports that are allowed one by one.
+const MAX_PORTS: usize = 1024;
 
 /// The resources that a role needs and may therefore keep.
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +61,7 @@ impl Reach {
     /// Derives the destinations from the connector's setup.
     #[must_use]
     pub fn of(setup: &ConnectorSetup) -> Self {
-        let mut reach = Self::targets(&setup.destination);
+        let mut reach = Self::targets(&setup.destination, setup.reach.allow.as_ref());
         for terms in &setup.auth {
             match terms {
                 AuthTerms::Users => reach.hashes = true,
@@ -88,7 +92,7 @@ impl Reach {
         self.resolves || self.hashes
     }
 
-    fn targets(destination: &Destination) -> Self {
+    fn targets(destination: &Destination, allow: Option<&Destinations>) -> Self {
         let mut reach = Self {
             ports: Ports::Only(Vec::new()),
             resolves: false,
@@ -96,21 +100,38 @@ impl Reach {
             hashes: false,
             finds_sockets: false,
         };
-        match destination {
-            Destination::Target(target) => reach.add(target),
-            Destination::Program { port, .. } => reach.ports = Ports::Only(vec![*port]),
-            Destination::Tokens(TokenLookup::SocketDirectory(_)) => reach.finds_sockets = true,
-            // Any of these may name any target.
-            Destination::Tokens(
-                TokenLookup::Lines
-                | TokenLookup::FileNames
-                | TokenLookup::Tables
-                | TokenLookup::Jwt
-                | TokenLookup::SignedLink
-                | TokenLookup::Redis(_)
-                | TokenLookup::Api(_)
-                | TokenLookup::External(_),
-            ) => (reach.ports, reach.resolves, reach.connects_by_path) = (Ports::Any, true, true),
+        let lookup = match destination {
+            Destination::Target(target) => {
+                reach.add(target);
+                return reach;
+            }
+            Destination::Program { port, .. } => {
+                reach.ports = Ports::Only(vec![*port]);
+                return reach;
+            }
+            Destination::Tokens(lookup) => lookup,
+        };
+        if let TokenLookup::SocketDirectory(_) = lookup {
+            reach.finds_sockets = true;
+            return reach;
+        }
+        // Tokens may name any target, as far as they are allowed to lead there.
+        reach.ports = allow.and_then(|allow| allow.ports(MAX_PORTS)).map_or(Ports::Any, Ports::Only);
+        reach.connects_by_path = allow.is_none_or(Destinations::has_unix);
+        reach.resolves = true;
+        match lookup {
+            TokenLookup::Redis(RedisLookup { service, .. })
+            | TokenLookup::Api(ApiLookup { service, .. })
+            | TokenLookup::External(PluginLink::Lines(service) | PluginLink::Http { service, .. }) => {
+                reach.add(&service.address);
+            }
+            TokenLookup::Lines
+            | TokenLookup::FileNames
+            | TokenLookup::Tables
+            | TokenLookup::SocketDirectory(_)
+            | TokenLookup::Jwt
+            | TokenLookup::SignedLink
+            | TokenLookup::External(PluginLink::Program) => {}
         }
         reach
     }
@@ -164,6 +185,7 @@ mod tests {
             trusted: Default::default(),
             limits: Default::default(),
             destination: Destination::Target(TargetAddr::parse_tcp(target).unwrap()),
+            reach: Default::default(),
             startup: None,
             limits_sources: false,
             record: false,

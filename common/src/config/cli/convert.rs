@@ -302,6 +302,8 @@ fn tokens(options: &Options) -> Result<Option<Tokens>, CliError> {
             refusal: Default::default(),
             hash_keys: None,
             recheck: None,
+            allow: None,
+            deny: None,
         },
         (None, Some(table)) if !table.plugin.is_empty() => table.clone(),
         (None, _) => return Ok(None),

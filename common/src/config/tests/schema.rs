@@ -22,6 +22,7 @@ use super::super::{
     SyslogServer, TextMessages, TlsVersion, Workers, WrapMode,
 };
 use crate::addr::{ListenAddr, TargetAddr};
+use crate::destinations::Destinations;
 use crate::networks::Networks;
 
 macro_rules! schema {
@@ -75,6 +76,10 @@ schema! {
     LogFormat, "format", {"enum": LogFormat::WORDS};
     WrapMode, "wrap-mode", {"enum": WrapMode::WORDS};
     ProxyHeader, "proxy-header", {"enum": ProxyHeader::WORDS};
+    Destinations, "destinations", {"anyOf": [
+        {"type": "string", "minLength": 1},
+        {"type": "array", "items": {"type": "string", "minLength": 1}},
+    ]};
     Networks, "networks", {"anyOf": [
         {"type": "string", "minLength": 1},
         {"type": "array", "items": {"type": "string", "minLength": 1}},

@@ -143,7 +143,7 @@ pub(crate) enum RehearsalError {
 
 /// Starts the roles of this version and ends them again.
 pub(crate) async fn rehearse(config: Config) -> Result<(), RehearsalError> {
-    let generation = Generation::start(&Rc::default(), config, None).await?;
+    let generation = Generation::start(&Rc::default(), config, None, Vec::new()).await?;
     let exporter = Exporter::rehearse(&generation).await;
     let problem = generation.signer.problem();
     generation.end();

@@ -133,7 +133,7 @@ impl Known {
     pub(super) fn target(&self) -> Target {
         match &self.address {
             TargetAddr::Unix(path) => Target::Listed { path: path.clone(), name: self.name_for_root() },
-            address @ TargetAddr::Tcp { .. } => Target::Address(address.clone()),
+            address @ TargetAddr::Tcp { .. } => Target::InFile(address.clone()),
         }
     }
 
