@@ -43,7 +43,7 @@ fn world() -> World {
     let open: OwnedFd = fs::File::open(&root).expect("the directory").into();
     World {
         event_loop: tokio::runtime::Builder::new_current_thread().build().expect("an event loop"),
-        web: WebRoot::new(Beneath::new(open), true).expect("a web directory"),
+        web: WebRoot::new(Beneath::new(open), true, "").expect("a web directory"),
         _directory: directory,
     }
 }

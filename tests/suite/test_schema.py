@@ -82,6 +82,7 @@ def test_printed_configurations_are_valid(schema, words):
         "[token]\nplugin = 'TokenFile'\nsource = '/t'\nrefusal = 'never'",
         "[token]\nplugin = 'SignedLink'\nfrom = 'header'",
         "[token]\nplugin = 'SignedLink'\nfrom = []",
+        "target = 'a:1'\n[web]\nprefix = '/desktops/a/'",
         "[token]\nplugin = 'SignedLink'\nfrom = 'path'\npath = '/vnc'",
         "[wrap]\ncommand = []",
         "[wrap]\ncommand = ['']",
@@ -104,6 +105,7 @@ def test_rejected_configurations_are_not_valid(schema, text, directory):
 @pytest.mark.parametrize(
     "text",
     [
+        "target = 'a:1'\n[web]\nprefix = '/desktops/a'",
         "[token]\nplugin = 'SignedLink'",
         "[token]\nplugin = 'SignedLink'\nfrom = ['cookie', 'bearer']",
         "[token]\nplugin = 'TokenFile'\nsource = '/t'\nfrom = 'path'\npath = '/vnc/{token}/x'",

@@ -12,7 +12,7 @@ fn a_shortage_of_descriptors_is_temporary() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("a.txt"), "a").unwrap();
     let directory = File::open(dir.path()).unwrap();
-    let root = WebRoot::new(Beneath::new(directory.into()), true).unwrap();
+    let root = WebRoot::new(Beneath::new(directory.into()), true, "").unwrap();
     let respond = |target: &str| root.respond(&Request::builder().uri(target).body(()).unwrap(), "/…");
 
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();

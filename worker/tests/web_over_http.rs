@@ -22,7 +22,7 @@ const MIB: usize = 1 << 20;
 
 /// Serves a directory from a thread until the test process ends.
 fn serve(directory: &Path) -> SocketAddr {
-    let root = Arc::new(WebRoot::new(Beneath::new(File::open(directory).unwrap().into()), true).unwrap());
+    let root = Arc::new(WebRoot::new(Beneath::new(File::open(directory).unwrap().into()), true, "").unwrap());
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {

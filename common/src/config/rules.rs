@@ -108,7 +108,7 @@ pub(super) fn conflict(config: &Config) -> Option<Conflict> {
                 return at(key, &format!("`{name}` has no effect without `root`"), help);
             }
         }
-        if web.origins.is_empty() && !demo {
+        if web.origins.is_empty() && web.prefix.is_none() && !demo {
             return at("web", "`root` is missing", "add a line `root = …` to this table");
         }
     }

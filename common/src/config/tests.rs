@@ -179,6 +179,8 @@ fn variations() -> Vec<Config> {
         let origins = origins.iter().map(|text| OriginPattern::from_text(text).unwrap()).collect();
         add(Config { web: Some(Web { origins, ..Web::default() }), ..minimal() });
     }
+    let prefix = Some(Prefix::from_text("/desktops/a").unwrap());
+    add(Config { web: Some(Web { prefix, ..Web::default() }), ..minimal() });
     let hosts = ["vnc.example", "*.vm.example", "[::1]"].map(|text| HostPattern::from_text(text).unwrap());
     add(Config { hosts: hosts.to_vec(), ..minimal() });
     add(Config { record: Some(odd().into()), ..minimal() });

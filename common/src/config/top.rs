@@ -13,6 +13,7 @@ use super::log::Log;
 use super::option::OptionError;
 use super::path::FilePath;
 use super::per_source::{Penalties, PerSource};
+use super::prefix::Prefix;
 use super::proxy::Proxy;
 use super::site::{HostPattern, OriginPattern};
 use super::stop::Stop;
@@ -311,6 +312,12 @@ impl Config {
             AuthPlugin::Users(path) => Some(path),
             _ => None,
         })
+    }
+
+    /// The path beneath which everything is served, if not all paths are.
+    #[must_use]
+    pub fn prefix(&self) -> Option<&Prefix> {
+        self.web.as_ref().and_then(|web| web.prefix.as_ref())
     }
 
     /// Whether `[auth]` applies to static files too.

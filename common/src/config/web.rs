@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::path::FilePath;
+use super::prefix::Prefix;
 use super::site::OriginPattern;
 use super::value::OneOrMany;
 
@@ -34,6 +35,14 @@ pub struct Web {
     #[arg(id = "web.auth", long = "web-auth", hide_short_help = true)]
     #[serde(default)]
     pub auth: bool,
+    /// Serve pages and sessions beneath this path alone, such as `"/desktops/a"`, so that several instances share a host
+    /// behind a proxy.
+    ///
+    /// The proxy passes the path on as it is. Requests for other paths are answered with 404. `token.path` and the paths
+    /// in the log begin behind the prefix.
+    #[arg(skip)]
+    #[cfg_attr(test, schemars(example = &"/desktops/a"))]
+    pub prefix: Option<Prefix>,
     /// Origins of further pages that may open sessions, such as `"https://portal.example.com"`.
     ///
     /// Pages that have come from the host that the session asks for may always open it, and so may clients that are

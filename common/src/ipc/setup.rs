@@ -19,7 +19,7 @@ use crate::addr::TargetAddr;
 use crate::config::carrier::TokenFrom;
 use crate::config::site::{HostPattern, OriginPattern};
 use crate::config::token::TokenRefusal;
-use crate::config::{Limits, Proxy, ProxyProtocol, Sandbox, Secret, SuiteNumber, Timeouts};
+use crate::config::{Limits, Prefix, Proxy, ProxyProtocol, Sandbox, Secret, SuiteNumber, Timeouts};
 use crate::networks::Networks;
 use crate::sys::memory_file;
 use crate::ticket::Key;
@@ -42,6 +42,8 @@ pub struct GatewaySetup {
     pub sandbox: Sandbox,
     /// Response to requests that are not for a WebSocket.
     pub page: Page,
+    /// The path beneath which everything is served; `None` for all paths.
+    pub prefix: Option<Prefix>,
     /// TLS for clients, if configured.
     pub tls: Option<TlsTerms>,
     /// TLS to the target, if configured.

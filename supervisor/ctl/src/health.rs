@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use common::addr::ListenAddr;
 use common::config::carrier::{self, Carrier};
-use common::config::{Config, Target, Tls};
+use common::config::{Config, Prefix, Target, Tls};
 use common::control::{Answer, Request};
 use common::log::Escaped;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -201,7 +201,9 @@ fn opening(config: &Config, place: &Place, credentials: &ClientCredentials) -> R
         (Some(Carrier::Path), Some(path)) => path.with(&encoded),
         _ => "/".to_owned(),
     };
-    let mut opening = format!("ws://{host}{path}").into_client_request().map_err(|e| e.to_string())?;
+    let prefix = config.prefix().map_or("", Prefix::as_str);
+    let mut opening =
+        format!("ws://{host}{prefix}{path}").into_client_request().map_err(|e| e.to_string())?;
     let value = |text: &str, what: &str| {
         HeaderValue::from_str(text).map_err(|_| format!("{what} can't be sent in a request"))
     };

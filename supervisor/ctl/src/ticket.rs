@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use common::config::carrier::{Carrier, TokenFrom};
 use common::config::token::{TokenPlugin, Tokens};
-use common::config::{Config, Target, duration};
+use common::config::{Config, Prefix, Target, duration};
 use common::json;
 use common::shared_keys::{MAKE_A_KEY, SharedKeys};
 use common::tokens::policy::TokenPolicy;
@@ -45,7 +45,7 @@ pub(crate) fn make(
     let keys = keys(&config)?;
     let token = link::seal(&policy, &keys).map_err(|error| CtlError::Config(error.to_string()))?;
     let Some(url) = url else { return Ok(format!("{token}\n")) };
-    Ok(format!("{}\n", page(url, &token, from).map_err(CtlError::Config)?))
+    Ok(format!("{}\n", page(url, &token, from, config.prefix()).map_err(CtlError::Config)?))
 }
 
 /// The policy as JSON, or why it is none.
@@ -150,7 +150,7 @@ fn create(path: &Path) -> io::Result<()> {
 }
 
 /// The link for noVNC. If the token is part of what noVNC asks for, it is behind the `#`, which browsers send to nobody.
-fn page(url: &str, token: &str, from: &TokenFrom) -> Result<String, String> {
+fn page(url: &str, token: &str, from: &TokenFrom, prefix: Option<&Prefix>) -> Result<String, String> {
     let wrong =
         || format!("--url: {url:?} is not the address of a page, such as https://vnc.example.com/{PAGE}");
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")).ok_or_else(wrong)?;
@@ -165,13 +165,21 @@ fn page(url: &str, token: &str, from: &TokenFrom) -> Result<String, String> {
     let directory = if directory.is_empty() { String::new() } else { format!("{directory}/") };
     let scheme = if url.starts_with("https") { "https" } else { "http" };
     let page = format!("{scheme}://{host}/{directory}{page}");
-    // noVNC's path begins at the root of the host.
+    // noVNC's path begins at the root of the host, and in later versions at the page unless it begins with a slash. With
+    // the prefix twice it is still beneath the prefix.
+    let prefix = prefix.map_or("", Prefix::as_str);
+    let beneath = if prefix.is_empty() { directory } else { format!("{prefix}/").split_off(1) };
     Ok(match from.path() {
         _ if from.has(Carrier::Query) => {
-            format!("{page}#autoconnect=1&path={directory}websockify?token={token}")
+            format!("{page}#autoconnect=1&path={beneath}websockify?token={token}")
         }
-        Some(path) => format!("{page}#autoconnect=1&path={}", path.with(token).trim_start_matches('/')),
-        None if from.has(Carrier::Cookie) => format!("{page}?token={token}#autoconnect=1"),
+        Some(path) if prefix.is_empty() => {
+            format!("{page}#autoconnect=1&path={}", path.with(token).trim_start_matches('/'))
+        }
+        Some(path) => format!("{page}#autoconnect=1&path={prefix}{}", path.with(token)),
+        None if from.has(Carrier::Cookie) => {
+            format!("{page}?token={token}#autoconnect=1&path={beneath}websockify")
+        }
         None => {
             let help = "add \"query\", \"path\" or \"cookie\" to `from`";
             return Err(format!(
@@ -249,23 +257,35 @@ mod tests {
             ("http://h/vnc_lite.html", "http://h/vnc_lite.html#autoconnect=1&path=websockify?token=T"),
             ("https://h/a/b/", "https://h/a/b/vnc.html#autoconnect=1&path=a/b/websockify?token=T"),
         ] {
-            assert_eq!(page(url, "T", &TokenFrom::default()).as_deref(), Ok(link), "{url}");
+            assert_eq!(page(url, "T", &TokenFrom::default(), None).as_deref(), Ok(link), "{url}");
         }
         for url in
             ["", "h", "ftp://h", "https://", "https:///x", "https://h/?x", "https://h/#x", "https://h/ x"]
         {
-            assert!(page(url, "T", &TokenFrom::default()).is_err(), "{url}");
+            assert!(page(url, "T", &TokenFrom::default(), None).is_err(), "{url}");
         }
         let from = |carriers: Value| -> TokenFrom {
             serde_json::from_value(json!({ "carriers": carriers, "path": "/vnc/{token}" })).unwrap()
         };
-        let of = |from: &TokenFrom| page("https://h/a/", "T", from);
+        let of = |from: &TokenFrom| page("https://h/a/", "T", from, None);
         assert_eq!(of(&from(json!(["path"]))), Ok("https://h/a/vnc.html#autoconnect=1&path=vnc/T".into()));
         assert_eq!(
             of(&TokenFrom::only(Carrier::Cookie)),
-            Ok("https://h/a/vnc.html?token=T#autoconnect=1".into())
+            Ok("https://h/a/vnc.html?token=T#autoconnect=1&path=a/websockify".into())
         );
         assert!(of(&TokenFrom::only(Carrier::Bearer)).is_err());
+        let beneath = |from: &TokenFrom| {
+            let config = "target = \"h:1\"\n[web]\nprefix = \"/a\"\n";
+            let config = common::config::file::parse(config, Path::new("/x.toml")).unwrap();
+            page("https://h/a/", "T", from, config.prefix()).unwrap()
+        };
+        assert_eq!(
+            beneath(&TokenFrom::default()),
+            "https://h/a/vnc.html#autoconnect=1&path=a/websockify?token=T"
+        );
+        let cookie = "https://h/a/vnc.html?token=T#autoconnect=1&path=a/websockify";
+        assert_eq!(beneath(&TokenFrom::only(Carrier::Cookie)), cookie);
+        assert_eq!(beneath(&from(json!(["path"]))), "https://h/a/vnc.html#autoconnect=1&path=/a/vnc/T");
     }
 
     #[test]

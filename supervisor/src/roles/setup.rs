@@ -206,6 +206,7 @@ fn gateway(
             None if config.demo => Page::Demo,
             None => Page::None,
         },
+        prefix: config.prefix().cloned(),
         tls: tls_terms(config)?,
         target_tls: target_tls_terms(config, destination)?,
         inquiry: inquiry(config),

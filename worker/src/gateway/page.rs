@@ -1,5 +1,6 @@
 //! Responses to requests that are not for a WebSocket: files, the demo page, or 405.
 
+use common::config::Prefix;
 use common::ipc::setup::Page;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
@@ -36,11 +37,13 @@ pub(super) enum Pages {
 }
 
 impl Pages {
-    /// Creates the pages of a setup. `root` is the web directory.
-    pub(super) fn new(page: &Page, root: Option<Beneath>) -> Result<Self, String> {
+    /// Creates the pages of a setup. `root` is the web directory, and `prefix` the path beneath which it is served.
+    pub(super) fn new(page: &Page, root: Option<Beneath>, prefix: Option<&Prefix>) -> Result<Self, String> {
         match (page, root) {
             (Page::Files { listing, .. }, Some(root)) => {
-                WebRoot::new(root, *listing).map(Self::Files).map_err(|error| error.to_string())
+                WebRoot::new(root, *listing, prefix.map_or("", Prefix::as_str))
+                    .map(Self::Files)
+                    .map_err(|error| error.to_string())
             }
             (Page::Files { .. }, None) => Err("there is no directory for the web".into()),
             (Page::Demo, _) => Ok(Self::Demo),

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use common::config::Prefix;
 use common::config::carrier::Carrier;
 use common::ipc::SessionId;
 use common::ipc::admission::{AdmissionRequest, AskedFor, Refusal, SessionTerms};
@@ -24,7 +25,7 @@ use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::{OnUpgrade, Parts, Upgraded};
-use hyper::{Request, Response, StatusCode, Version};
+use hyper::{Request, Response, StatusCode, Uri, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::task::spawn_local;
 use tokio::time::sleep;
@@ -44,6 +45,7 @@ use super::http::token_cookie;
 use super::pump::{Observer, Session, Terms};
 use super::state::Gateway;
 use super::transport::{ClientStream, Transport};
+use super::web::redirect;
 use super::websocket::close::ControlPayload;
 use super::websocket::handshake::{self, tokens};
 
@@ -163,6 +165,8 @@ impl Client {
         } else if is_ambiguous(&request) || self.gateway.setup.inquiry.site && has_several_origins(&request) {
             self.connection.offended(Offence::ProtocolViolation);
             closing(error_page(StatusCode::BAD_REQUEST))
+        } else if let Some(response) = self.leave_prefix(&mut request) {
+            response
         } else if handshake::is_asked(&request) {
             self.upgrade(&mut request).await
         } else {
@@ -198,6 +202,26 @@ impl Client {
             response.headers_mut().insert(header::REFERRER_POLICY, NO_REFERRER);
         }
         response
+    }
+
+    /// Removes the prefix from the path of a request. Returns the response to a request outside.
+    fn leave_prefix(&self, request: &mut Request<Incoming>) -> Option<Response<Body>> {
+        let prefix = self.gateway.setup.prefix.as_ref()?;
+        let outside = || Some(error_page(StatusCode::NOT_FOUND));
+        let Some(path) = prefix.strip(request.uri().path()) else { return outside() };
+        if path.is_empty() && !handshake::is_asked(request) {
+            // The links of a page are relative to its directory.
+            let directory = format!("{prefix}/");
+            return redirect(request, StatusCode::MOVED_PERMANENTLY, &directory).or_else(outside);
+        }
+        let path = if path.is_empty() { "/" } else { path };
+        let query = request.uri().query().map_or_else(String::new, |query| format!("?{query}"));
+        let mut parts = request.uri().clone().into_parts();
+        let Ok(beneath) = format!("{path}{query}").parse() else { return outside() };
+        parts.path_and_query = Some(beneath);
+        let Ok(uri) = Uri::from_parts(parts) else { return outside() };
+        *request.uri_mut() = uri;
+        None
     }
 
     /// Finds out whose request it is, if a trusted proxy has sent it.
@@ -243,7 +267,8 @@ impl Client {
         let Gateway { setup, pages, redaction, .. } = &*self.gateway;
         let takes_tokens = setup.inquiry.token.as_ref().is_some_and(|from| from.has(Carrier::Cookie));
         if takes_tokens && pages.are_there() {
-            if let Some(response) = token_cookie::take_token(request, "/", self.is_secured(request)) {
+            let path = setup.prefix.as_ref().map_or("/", Prefix::as_str);
+            if let Some(response) = token_cookie::take_token(request, path, self.is_secured(request)) {
                 return response;
             }
         }

@@ -54,7 +54,7 @@ impl Gateway {
         Kept::set_limit(usize::try_from(setup.limits.unsent_bytes.get()).unwrap_or(usize::MAX));
         let target_tls = setup.target_tls.as_ref().map(TargetTls::new).transpose()?;
         Ok(Rc::new(Self {
-            pages: Pages::new(&setup.page, web_root)?,
+            pages: Pages::new(&setup.page, web_root, setup.prefix.as_ref())?,
             tls: Tls::new(setup.tls.as_ref())?,
             target_tls,
             session_terms: Rc::new(Terms::of(&setup)),

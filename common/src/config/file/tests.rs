@@ -114,7 +114,11 @@ fn each_wrong_value_gives_one_message_with_what_to_do() {
     for (text, message, help) in [
         ("lsten = 1", "2:1: unknown key `lsten`", "did you mean `listen`?"),
         ("[webs]", "2:2: unknown key `webs`", "did you mean `web`?"),
-        ("[web]\nfoo = 1", "3:1: unknown key `foo`", "possible keys here: root, listing, auth, origins"),
+        (
+            "[web]\nfoo = 1",
+            "3:1: unknown key `foo`",
+            "possible keys here: root, listing, auth, prefix, origins",
+        ),
         (
             "[wrap]\ncommand = []",
             "3:11: `command` names no program",

@@ -18,7 +18,7 @@ use super::super::top::OctalMode;
 use super::super::value::OneOrMany;
 use super::super::wrap::Words;
 use super::super::{
-    Ciphers, FilePath, Listener, MAX_WORKERS, Name, ProxyHeader, ProxyProtocol, Sandbox, SecretFile,
+    Ciphers, FilePath, Listener, MAX_WORKERS, Name, Prefix, ProxyHeader, ProxyProtocol, Sandbox, SecretFile,
     SyslogServer, TextMessages, TlsVersion, Workers, WrapMode,
 };
 use crate::addr::{ListenAddr, TargetAddr};
@@ -73,6 +73,7 @@ schema! {
     TextMessages, "text-messages", {"enum": TextMessages::WORDS};
     TokenRefusal, "refusal", {"enum": TokenRefusal::WORDS};
     TokenPath, "token-path", {"type": "string", "pattern": "^(/[0-9A-Za-z._~-]+)*/\\{token\\}(/[0-9A-Za-z._~-]+)*/?$"};
+    Prefix, "prefix", {"type": "string", "pattern": "^(/[0-9A-Za-z._~-]+)+$"};
     LogFormat, "format", {"enum": LogFormat::WORDS};
     WrapMode, "wrap-mode", {"enum": WrapMode::WORDS};
     ProxyHeader, "proxy-header", {"enum": ProxyHeader::WORDS};
@@ -195,12 +196,13 @@ pub(in crate::config) fn one_target(schema: &mut Schema) {
     schema.insert("anyOf".to_owned(), choices);
 }
 
-/// Requires the directory, unless there are only origins of pages.
+/// Requires the directory, unless there are only origins of pages or a prefix.
 pub(in crate::config) fn files(schema: &mut Schema) {
     let no = json!({"const": false});
     let choices = json!([
         {"required": ["root"]},
         {"required": ["origins"], "properties": {"listing": no, "auth": no}},
+        {"required": ["prefix"], "properties": {"listing": no, "auth": no}},
     ]);
     schema.insert("anyOf".to_owned(), choices);
 }

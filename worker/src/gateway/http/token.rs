@@ -49,8 +49,10 @@ fn carried<B>(carrier: Carrier, from: &TokenFrom, request: &Request<B>) -> Vec<S
         Carrier::Cookie => {
             let pairs = lines(header::COOKIE).flat_map(|line| line.split(';'));
             let pairs = pairs.filter_map(|pair| pair.trim().split_once('='));
-            let values = pairs.filter(|(name, value)| *name == COOKIE && !value.is_empty());
-            values.map(|(_, value)| decoded(value)).collect()
+            let mut values = pairs.filter(|(name, value)| *name == COOKIE && !value.is_empty());
+            // The first one is that of the longest path (RFC 6265 section 5.4). Another one may be left from an instance
+            // on another port.
+            values.next().map(|(_, value)| decoded(value)).into_iter().collect()
         }
         Carrier::Bearer => {
             let credentials = lines(header::AUTHORIZATION).filter_map(|line| line.trim().split_once(' '));
@@ -131,11 +133,11 @@ mod tests {
             let fields = [("Cookie", cookie), ("Sec-WebSocket-Protocol", protocols)];
             found(&["query", "cookie", "subprotocol"], target, &fields)
         };
-        let same = of("/?token=a", "websockify-token=a; websockify-token=a", "binary, token.a");
+        let same = of("/?token=a", "websockify-token=a; websockify-token=b", "binary, token.a");
         assert_eq!(same, Ok(Some("a".to_owned())));
         for (target, cookie, protocols) in [
             ("/?token=a", "websockify-token=b", "binary"),
-            ("/", "websockify-token=a; websockify-token=b", "binary"),
+            ("/?token=a", "websockify-token=b; websockify-token=a", "binary"),
             ("/", "x=y", "token.a, binary, token.b"),
             ("/?token=a", "x=y", "token.A"),
         ] {

@@ -24,9 +24,9 @@ struct Line {
     is_directory: bool,
 }
 
-/// Lists the files and directories of `directory`, which the request path `path` led to. Symbolic links are
+/// Lists the files and directories of `directory`, which the request path `path` behind `prefix` led to. Symbolic links are
 /// listed without resolving them. Devices, FIFOs and sockets are omitted, since they are not served.
-pub(super) fn list(path: &RequestPath, directory: OwnedFd) -> Result<Response<Body>, Errno> {
+pub(super) fn list(path: &RequestPath, directory: OwnedFd, prefix: &str) -> Result<Response<Body>, Errno> {
     let (mut lines, is_complete) = read(directory)?;
     lines.sort_by_cached_key(|line| (String::from_utf8_lossy(&line.name).to_lowercase(), line.name.clone()));
 
@@ -43,7 +43,7 @@ pub(super) fn list(path: &RequestPath, directory: OwnedFd) -> Result<Response<Bo
     if !is_complete {
         content.push_str(&format!("<p>There are more: only {MAX_NAMES} names are shown.</p>\n"));
     }
-    Ok(page(StatusCode::OK, &format!("Directory listing for {}", path.display()), &content))
+    Ok(page(StatusCode::OK, &format!("Directory listing for {prefix}{}", path.display()), &content))
 }
 
 /// Reads the names. Returns whether they are complete.

@@ -53,6 +53,8 @@ const NOVNC: &str = "vnc.html";
 pub struct WebRoot {
     files: Files,
     listing: bool,
+    /// The path beneath which it is served, without a slash at its end; empty for `/`. It is no part of requests.
+    prefix: String,
 }
 
 /// The reason why a web directory can't be served.
@@ -83,13 +85,14 @@ impl From<Errno> for WebRootError {
 
 impl WebRoot {
     /// Serves `directory`. With `listing`, a directory without an index is answered with a listing, as in the
-    /// original without `--file-only`.
+    /// original without `--file-only`. `prefix` is the path beneath which the directory is served, for links; it is empty
+    /// or has no slash at its end.
     ///
     /// # Errors
     /// Fails if a lookup in the directory fails. Called within the sandbox, this verifies that the sandbox
     /// allows lookups.
-    pub fn new(directory: Beneath, listing: bool) -> Result<Self, WebRootError> {
-        Ok(Self { files: Files::new(directory)?, listing })
+    pub fn new(directory: Beneath, listing: bool, prefix: &str) -> Result<Self, WebRootError> {
+        Ok(Self { files: Files::new(directory)?, listing, prefix: prefix.to_owned() })
     }
 
     /// Responds to a request. Waits for nothing but the disk. `shown` is its path as it may be logged.
@@ -116,7 +119,7 @@ impl WebRoot {
         }
         match self.files.open(&path.relative())? {
             Entry::File(file, stat) => Ok(file::send(request, path.name(), file, &stat)),
-            Entry::Directory(_) => redirect(request, StatusCode::MOVED_PERMANENTLY, path.url() + "/"),
+            Entry::Directory(_) => self.redirect(request, StatusCode::MOVED_PERMANENTLY, &(path.url() + "/")),
         }
     }
 
@@ -129,13 +132,13 @@ impl WebRoot {
         }
         if self.listing {
             match self.files.open(&path.relative())? {
-                Entry::Directory(directory) => return Ok(listing::list(path, directory)?),
+                Entry::Directory(directory) => return Ok(listing::list(path, directory, &self.prefix)?),
                 Entry::File(..) => return Err(WebError::NotFound),
             }
         }
         let novnc = path.join(NOVNC);
         if path.is_root() && self.file(&novnc)?.is_some() {
-            return redirect(request, StatusCode::FOUND, novnc.url());
+            return self.redirect(request, StatusCode::FOUND, &novnc.url());
         }
         self.files.find_directory(&path.relative())?;
         Err(WebError::NotListed)
@@ -149,18 +152,27 @@ impl WebRoot {
             Err(error) => Err(error),
         }
     }
+
+    /// Redirects the client to another path in the directory, with the same query.
+    fn redirect<B>(
+        &self,
+        request: &Request<B>,
+        status: StatusCode,
+        url: &str,
+    ) -> Result<Response<Body>, WebError> {
+        redirect(request, status, &format!("{}{url}", self.prefix)).ok_or(WebError::Malformed)
+    }
 }
 
-/// Redirects the client to another path on this server, with the same query.
-fn redirect<B>(request: &Request<B>, status: StatusCode, url: String) -> Result<Response<Body>, WebError> {
+/// Redirects the client to another path on this server, with the same query; `None` if that can't be written.
+pub(super) fn redirect<B>(request: &Request<B>, status: StatusCode, url: &str) -> Option<Response<Body>> {
     let location = match request.uri().query() {
         Some(query) => format!("{url}?{query}"),
-        None => url,
+        None => url.to_owned(),
     };
     let mut response = response(status, Body::empty());
-    let location = HeaderValue::try_from(location).map_err(|_| WebError::Malformed)?;
-    response.headers_mut().insert(header::LOCATION, location);
-    Ok(response)
+    response.headers_mut().insert(header::LOCATION, HeaderValue::try_from(location).ok()?);
+    Some(response)
 }
 
 fn method_not_allowed() -> Response<Body> {

@@ -47,7 +47,7 @@ impl Site {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let directory = open(&self.web(), flags, Mode::empty()).unwrap();
         let beneath = Beneath::by(lookup, directory).known_as(vec![self.web()]);
-        WebRoot::new(beneath, listing).unwrap()
+        WebRoot::new(beneath, listing, "").unwrap()
     }
 }
 
