@@ -47,3 +47,12 @@ def test_the_demo_echoes_measures_and_shows_the_end(browser, demo):
 
     demo.stop()
     wait_text(browser, "state", "Server stopped")
+
+
+def test_the_demo_works_beneath_a_prefix(browser, directory):
+    port = gateway.free_port()
+    config = directory / "demo.toml"
+    config.write_text(f'listen = "127.0.0.1:{port}"\ndemo = true\n[web]\nprefix = "/try/it"\n')
+    with gateway.Gateway("--config", config, listen=("127.0.0.1", port)):
+        browser.get(f"http://127.0.0.1:{port}/try/it")
+        wait_text(browser, "state", "Connected")

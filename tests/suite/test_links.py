@@ -12,6 +12,8 @@ import pytest
 from harness import gateway
 from lookups import assert_refused, reached, status
 from policies import to
+from test_control import Controlled
+from test_revocation import expect_revoked
 
 pytestmark = pytest.mark.ours_only("the original has no links")
 
@@ -171,6 +173,30 @@ def test_the_first_link_creates_the_key_of_the_instance(own, here):
     config.write_text(config.read_text().replace("6080", f"127.0.0.1:{port}"))
     with gateway.Gateway("--config", config, listen=("127.0.0.1", port), env=environment) as running:
         assert {reached(running, link) for link in made} == {b"here"}
+
+
+class Service(Controlled):
+    """The instance `vnc` of `Links`, running."""
+
+    def write(self, settings="", listen=None, target=None):
+        self.config.write_text(
+            f'listen = "127.0.0.1:{self.port}"\n[token]\nplugin = "SignedLink"\nsource = "{self.target}"\n'
+        )
+
+
+def test_a_link_that_was_revoked_ends_its_sessions_and_begins_none(links, here, directory):
+    one, other = (links.make("--target", to(here)) for _ in range(2))
+    (directory / "link").write_text(one)
+    with Service(directory, links.file) as running:
+        with running.websocket(f"/?token={one}") as revoked, running.websocket(f"/?token={other}") as kept:
+            assert revoked.read_data(4) == kept.read_data(4) == b"here"
+            running.wait_sessions(2)
+            running.ctl("revoke", "vnc", "--token-file", directory / "link")
+            expect_revoked(revoked)
+            kept.expect_echo()
+        assert status(assert_refused(running, one)) == 403
+        running.wait_log("the token is refused: it was revoked$")
+        assert reached(running, other) == b"here"
 
 
 def test_only_a_valid_policy_becomes_a_link(links):
