@@ -61,8 +61,12 @@ fn anchors(text: &str) -> BTreeSet<String> {
 /// Where the links of a text lead, but for those to other places.
 fn links(text: &str) -> Vec<String> {
     let text = without_code(&prose(text));
-    let targets = text.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
-    targets.map(|(link, _)| link.to_owned()).filter(|link| !link.contains("://")).collect()
+    // Links of Markdown, and pictures of HTML for light and dark.
+    let forms = [("](", ')'), (" src=\"", '"'), (" srcset=\"", '"')];
+    let targets = forms.iter().flat_map(|(begin, end)| {
+        text.split(begin).skip(1).filter_map(|rest| rest.split_once(*end)).map(|(link, _)| link.to_owned())
+    });
+    targets.filter(|link| !link.contains("://")).collect()
 }
 
 /// Whether a link of a document leads to a file and, if it names one, to a heading.
@@ -99,6 +103,7 @@ fn a_broken_link_is_noticed() {
         assert!(!leads_somewhere(&readme, link), "{link}");
     }
     assert_eq!(links("[a](b.md) `[c](d)` [e](https://f)\n```\n[g](h)\n```\n"), ["b.md"]);
+    assert_eq!(links("<source srcset=\"a\"> <img src=\"b\">"), ["b", "a"]);
 }
 
 #[test]

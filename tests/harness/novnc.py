@@ -1,11 +1,13 @@
 """What noVNC shows in a browser."""
 
+import os
 import pathlib
 
 from . import processes
 from .desktop import HEIGHT, WIDTH
 
-NOVNC = pathlib.Path("/usr/share/novnc")
+# Debian's, unless another version is to be tried.
+NOVNC = pathlib.Path(os.environ.get("WEBSOCKIFY_TEST_NOVNC", "/usr/share/novnc"))
 SIZE = (WIDTH, HEIGHT)
 
 PIXEL = """

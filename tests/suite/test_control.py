@@ -82,7 +82,7 @@ def test_tables_are_readable(instance):
         instance.wait_sessions(1)
         table = instance.ctl("sessions", "vnc")
         assert re.search(r"^SESSION +CLIENT +USER +TIME +IN +OUT +GEN +TARGET$", table, re.M)
-        assert re.search(r"^\d+ +127\.0\.0\.1:\d+ +- +\d+s +17 B +17 B +1 +127\.0\.0\.1:\d+$", table, re.M)
+        assert re.search(r"^ *\d+  127\.0\.0\.1:\d+ +- +\d+s +17 B +17 B +1 +127\.0\.0\.1:\d+$", table, re.M)
         assert re.search(r"^vnc +running +1 +", instance.ctl("list"), re.M)
         assert "running for" in instance.ctl("status")
         assert "\x1b" not in table

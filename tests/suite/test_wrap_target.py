@@ -1,7 +1,9 @@
 """Programs that are started for named targets: how a program is started does not depend on where sessions go."""
 
+import contextlib
 import json
 import os
+import shlex
 import subprocess
 import sys
 
@@ -22,6 +24,23 @@ while True:
     client, _ = listener.accept()
     while data := client.recv(65536):
         client.sendall(data)
+"""
+
+# Stands for a VNC server: greets on the port or the path among its options.
+SERVER = """
+import socket, sys
+words = sys.argv
+if "-rfbunixpath" in words:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(words[words.index("-rfbunixpath") + 1])
+else:
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", int(words[words.index("-rfbport") + 1])))
+listener.listen()
+while True:
+    connection, _ = listener.accept()
+    connection.sendall(b"RFB 003.008\\n")
 """
 
 
@@ -126,3 +145,21 @@ def test_dashes_at_the_end_do_not_start_a_program(echo_target, directory):
     with gateway.Gateway(*words, listen=("127.0.0.1", port)) as running:
         with running.websocket("/?token=vm") as websocket:
             websocket.expect_echo()
+
+
+# In versions 1 and 2, for TigerVNC and for TurboVNC, which has no unix socket.
+@pytest.mark.parametrize("is_unix", [True, False])
+def test_jupyter_remote_desktop_proxy_starts_a_server_in_a_shell(directory, is_unix):
+    port, path = gateway.free_port(), directory / "vnc-socket"
+    script = directory / "vncserver"
+    script.write_text(SERVER)
+    words = ["-rfbunixpath", path] if is_unix else ["-localhost", "-rfbport", port]
+    command = shlex.join(map(str, [sys.executable, script, *words, "-fg", "-geometry", "1680x1050"]))
+    target = ["--unix-target", path] if is_unix else []
+    arguments = ["--verbose", "--heartbeat=30", port, *target, "--", "/bin/sh", "-c", f"cd {directory} && {command}"]
+    with gateway.Gateway(*arguments, listen=("127.0.0.1", port), may_print=True) as running:
+        def greeting():
+            with contextlib.suppress(OSError, AssertionError), running.websocket() as websocket:
+                return websocket.read_data(12)
+
+        assert processes.wait_for(greeting, 10) == b"RFB 003.008\n"

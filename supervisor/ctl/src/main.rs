@@ -15,6 +15,7 @@ mod revoke;
 mod secret;
 mod show;
 mod systemctl;
+mod terminal;
 mod ticket;
 mod visible;
 

@@ -10,12 +10,7 @@ use serde_json::json;
 
 use crate::instances::{CtlError, KnownInstance};
 use crate::output::safe_json;
-
-/// Width to assume if the terminal does not report one.
-const DEFAULT_WIDTH: usize = 100;
-
-/// Escape sequences that begin and end highlighted text.
-const BOLD: (&str, &str) = ("\u{1b}[1m", "\u{1b}[0m");
+use crate::terminal::{Cell, Color, Column, Terminal};
 
 /// The table of instances.
 pub(crate) fn list(all: &[KnownInstance], json: bool) -> Result<String, CtlError> {
@@ -29,39 +24,55 @@ pub(crate) fn list(all: &[KnownInstance], json: bool) -> Result<String, CtlError
             .collect();
         return pretty(&all);
     }
-    Ok(table(&INSTANCE, all.iter().map(instance).collect()))
+    Ok(Terminal::stdout().table(&INSTANCE, all.iter().map(instance).collect()))
 }
 
 /// The table of instances of several machines.
 pub(crate) fn lists(all: &[(String, KnownInstance)]) -> String {
-    table(&with_host(&INSTANCE), all.iter().map(|(host, one)| of_host(host, instance(one))).collect())
+    let rows = all.iter().map(|(host, one)| of_host(host, instance(one)));
+    Terminal::stdout().table(&with_host(&INSTANCE), rows.collect())
 }
 
-const INSTANCE: [&str; 6] = ["NAME", "STATE", "SESSIONS", "TOTAL", "LISTEN", "TARGET"];
+const INSTANCE: [Column; 6] = [
+    Column::Text("NAME"),
+    Column::Text("STATE"),
+    Column::Number("SESSIONS"),
+    Column::Number("TOTAL"),
+    Column::Text("LISTEN"),
+    Column::Text("TARGET"),
+];
 
-fn instance(one: &KnownInstance) -> Vec<String> {
-    let mut row = vec![one.name.clone()];
+fn instance(one: &KnownInstance) -> Vec<Cell> {
+    let mut row: Vec<Cell> = vec![(&one.name).into()];
     match &one.status {
-        Some(status) => row.extend([
-            if status.draining { "draining".into() } else { "running".into() },
-            status.sessions.to_string(),
-            status.sessions_total.to_string(),
-            status.listen.join(" "),
-            status.target.clone(),
-        ]),
-        None => row.push("not running".into()),
+        Some(status) => {
+            let (state, color) = state(status);
+            row.extend([
+                Cell::colored(state, color),
+                status.sessions.into(),
+                status.sessions_total.into(),
+                status.listen.join(" ").into(),
+                (&status.target).into(),
+            ]);
+        }
+        None => row.push(Cell::colored("not running", Color::Yellow)),
     }
     row
 }
 
-/// The heads of columns, with that of the machine.
-fn with_host<'a>(head: &[&'a str]) -> Vec<&'a str> {
-    [&["HOST"], head].concat()
+/// Whether a running instance accepts clients.
+fn state(status: &Status) -> (&'static str, Color) {
+    if status.draining { ("draining", Color::Yellow) } else { ("running", Color::Green) }
+}
+
+/// The columns, behind that of the machine.
+fn with_host(columns: &[Column]) -> Vec<Column> {
+    [&[Column::Text("HOST")], columns].concat()
 }
 
 /// A row, with the machine.
-fn of_host(host: &str, row: Vec<String>) -> Vec<String> {
-    [vec![host.to_owned()], row].concat()
+fn of_host(host: &str, row: Vec<Cell>) -> Vec<Cell> {
+    [vec![host.into()], row].concat()
 }
 
 /// Instances in detail.
@@ -82,60 +93,66 @@ pub(crate) fn status(all: &[KnownInstance], json: bool) -> Result<String, CtlErr
     }
     let details = all.iter().map(|one| match &one.status {
         Some(status) => detail(status),
-        None => lines(&[("name", one.name.clone()), ("state", "not running".into())]),
+        None => lines(&[
+            ("name", one.name.clone(), Some(Color::Bold)),
+            ("state", "not running".into(), Some(Color::Yellow)),
+        ]),
     });
     Ok(details.collect::<Vec<_>>().join("\n"))
 }
 
 /// A running instance in detail.
 fn detail(status: &Status) -> String {
-    let state = if status.draining { "draining" } else { "running" };
+    let (state, color) = state(status);
     let since = duration(status.uptime_seconds);
+    let sessions = format!(
+        "{} now, {} total, {} relayed by ended sessions",
+        status.sessions,
+        status.sessions_total,
+        bytes(status.bytes_relayed),
+    );
     let mut shown = vec![
-        ("name", status.name.clone()),
-        ("state", format!("{state} for {since}, version {}, pid {}", status.version, status.pid)),
-        ("listen", status.listen.join(", ")),
-        ("target", status.target.clone()),
+        ("name", status.name.clone(), Some(Color::Bold)),
         (
-            "sessions",
-            format!(
-                "{} now, {} total, {} relayed by ended sessions",
-                status.sessions,
-                status.sessions_total,
-                bytes(status.bytes_relayed),
-            ),
+            "state",
+            format!("{state} for {since}, version {}, pid {}", status.version, status.pid),
+            Some(color),
         ),
-        ("sandbox", status.sandbox.clone()),
+        ("listen", status.listen.join(", "), None),
+        ("target", status.target.clone(), None),
+        ("sessions", sessions, None),
+        ("sandbox", status.sandbox.clone(), None),
     ];
     if let Some(expires) = status.certificate_expires {
-        shown.push(("certificate", until(expires)));
+        shown.push(("certificate", until(expires), None));
     }
     if let Some(elsewhere) = &status.listens_elsewhere {
-        shown.push(("mismatch", format!("systemd listens on {elsewhere}; run websockifyctl apply")));
+        let text = format!("systemd listens on {elsewhere}; run websockifyctl apply");
+        shown.push(("mismatch", text, Some(Color::Yellow)));
     }
     if status.violations > 0 {
-        shown.push(("violations", format!("{} roles killed for breaking protocol", status.violations)));
+        let text = format!("{} roles killed for breaking protocol", status.violations);
+        shown.push(("violations", text, Some(Color::Red)));
     }
     for one in &status.generations {
         let gateways: Vec<_> = one.gateways.iter().map(i32::to_string).collect();
         let gateways = gateways.join(" ");
-        shown.push((
-            "generation",
-            format!("{}, {} connections, gateways {gateways}", one.number, one.connections),
-        ));
+        let text = format!("{}, {} connections, gateways {gateways}", one.number, one.connections);
+        shown.push(("generation", text, None));
     }
     if let Some(failure) = &status.reload_failure {
-        shown.push(("reload", format!("failed: {failure}")));
+        shown.push(("reload", format!("failed: {failure}"), Some(Color::Red)));
     }
     lines(&shown)
 }
 
 /// Formats values, each after its name.
-fn lines(shown: &[(&str, String)]) -> String {
+fn lines(shown: &[(&str, String, Option<Color>)]) -> String {
+    let terminal = Terminal::stdout();
     let mut out = String::new();
-    for (name, value) in shown {
+    for (name, value, color) in shown {
         // Writing to a string can't fail.
-        let _ = writeln!(out, "{name:>12}: {}", Escaped(value));
+        let _ = writeln!(out, "{name:>12}: {}", terminal.paint(&Escaped(value).to_string(), *color));
     }
     out
 }
@@ -155,27 +172,37 @@ pub(crate) fn sessions(sessions: &[Session], json: bool) -> Result<String, CtlEr
     if json {
         return pretty(&sessions);
     }
-    Ok(table(&SESSION, sessions.iter().map(session).collect()))
+    Ok(Terminal::stdout().table(&SESSION, sessions.iter().map(session).collect()))
 }
 
 /// The table of sessions of several machines.
 pub(crate) fn sessions_of_hosts(all: &[(String, Session)]) -> String {
-    table(&with_host(&SESSION), all.iter().map(|(host, one)| of_host(host, session(one))).collect())
+    let rows = all.iter().map(|(host, one)| of_host(host, session(one)));
+    Terminal::stdout().table(&with_host(&SESSION), rows.collect())
 }
 
-const SESSION: [&str; 8] = ["SESSION", "CLIENT", "USER", "TIME", "IN", "OUT", "GEN", "TARGET"];
+const SESSION: [Column; 8] = [
+    Column::Number("SESSION"),
+    Column::Text("CLIENT"),
+    Column::Text("USER"),
+    Column::Number("TIME"),
+    Column::Number("IN"),
+    Column::Number("OUT"),
+    Column::Number("GEN"),
+    Column::Text("TARGET"),
+];
 
-fn session(one: &Session) -> Vec<String> {
+fn session(one: &Session) -> Vec<Cell> {
     let or_unknown = |count: Option<u64>| count.map_or_else(|| "?".into(), bytes);
     vec![
-        one.id.to_string(),
-        one.client.clone(),
-        one.user.clone().unwrap_or_else(|| "-".into()),
-        duration(one.seconds),
-        or_unknown(one.bytes_in),
-        or_unknown(one.bytes_out),
-        one.generation.to_string(),
-        one.target.clone(),
+        one.id.into(),
+        (&one.client).into(),
+        one.user.as_deref().unwrap_or("-").into(),
+        duration(one.seconds).into(),
+        or_unknown(one.bytes_in).into(),
+        or_unknown(one.bytes_out).into(),
+        one.generation.into(),
+        (&one.target).into(),
     ]
 }
 
@@ -184,11 +211,17 @@ pub(crate) fn penalties(penalties: &[Penalty], json: bool) -> Result<String, Ctl
     if json {
         return pretty(&penalties);
     }
+    const COLUMNS: [Column; 4] = [
+        Column::Text("SOURCE"),
+        Column::Number("PENALTY"),
+        Column::Text("BANNED"),
+        Column::Number("TURNED AWAY"),
+    ];
     let row = |one: &Penalty| {
-        let banned = if one.banned { "yes" } else { "no" };
-        vec![one.source.clone(), duration(one.seconds), banned.into(), one.turned_away.to_string()]
+        let banned = if one.banned { Cell::colored("yes", Color::Red) } else { "no".into() };
+        vec![(&one.source).into(), duration(one.seconds).into(), banned, one.turned_away.into()]
     };
-    Ok(table(&["SOURCE", "PENALTY", "BANNED", "TURNED AWAY"], penalties.iter().map(row).collect()))
+    Ok(Terminal::stdout().table(&COLUMNS, penalties.iter().map(row).collect()))
 }
 
 /// The effect of a revocation.
@@ -217,40 +250,6 @@ pub(crate) fn clear() -> Result<(), CtlError> {
 
 pub(crate) fn pretty(value: &impl serde::Serialize) -> Result<String, CtlError> {
     Ok(safe_json(&serde_json::to_string_pretty(value)?) + "\n")
-}
-
-/// Formats a table with columns as wide as needed. On a terminal, lines are cut to its width.
-fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
-    let is_terminal = io::stdout().is_terminal();
-    let width = if is_terminal { terminal_width() } else { usize::MAX };
-    let mut lines = vec![head.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>()];
-    lines.extend(rows.into_iter().map(|row| row.iter().map(|cell| Escaped(cell).to_string()).collect()));
-    let mut widths = vec![0; head.len()];
-    for line in &lines {
-        for (width, cell) in widths.iter_mut().zip(line) {
-            *width = cell.chars().count().max(*width);
-        }
-    }
-    let mut out = String::new();
-    for (index, line) in lines.iter().enumerate() {
-        let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        let text: String = cells.collect::<Vec<_>>().join("  ").trim_end().chars().take(width).collect();
-        let (begin, end) = if is_terminal && index == 0 && colours() { BOLD } else { ("", "") };
-        let _ = writeln!(out, "{begin}{text}{end}");
-    }
-    out
-}
-
-/// Whether colours are enabled (no-color.org).
-fn colours() -> bool {
-    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-}
-
-fn terminal_width() -> usize {
-    match rustix::termios::tcgetwinsize(io::stdout()) {
-        Ok(size) if size.ws_col > 0 => size.ws_col.into(),
-        _ => DEFAULT_WIDTH,
-    }
 }
 
 fn duration(seconds: u64) -> String {
@@ -291,11 +290,5 @@ mod tests {
         );
         let times = [0, 59, 60, 3599, 3600, 90_061].map(duration);
         assert_eq!(times.join(" "), "0s 59s 1m00s 59m59s 1h00m 1d01h");
-    }
-
-    #[test]
-    fn tables_are_aligned_and_control_characters_are_escaped() {
-        let rows = vec![vec!["a".into(), "\u{1b}[2J".into()], vec!["longer".into()]];
-        assert_eq!(table(&["N", "X"], rows), "N       X\na       \\u{1b}[2J\nlonger\n");
     }
 }
