@@ -4,6 +4,7 @@ import contextlib
 import pathlib
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -25,11 +26,14 @@ pytestmark = [
 class Member(Instance):
     """An instance with the settings of deploy/haproxy/websockify.toml that matter to a balancer."""
 
-    def __init__(self, directory, target, name):
-        self.metrics = gateway.free_port()
+    def __init__(self, directory, target, name, linger):
+        self.metrics, self.agent = gateway.free_port(), gateway.free_port()
         self.run_directory = directory / f"run-{name}"
         (self.run_directory / name).mkdir(parents=True)
-        settings = f'[proxy]\ntrusted = "127.0.0.1"\n[metrics]\nlisten = "127.0.0.1:{self.metrics}"'
+        settings = (
+            f'[proxy]\ntrusted = "127.0.0.1"\n[stop]\nlinger = "{linger}"\ndrain = "1h"\n'
+            f'[metrics]\nlisten = "127.0.0.1:{self.metrics}"\nagent-check = "127.0.0.1:{self.agent}"'
+        )
         super().__init__(
             directory, target, settings, name=name, env={"RUNTIME_DIRECTORY": str(self.run_directory / name)}
         )
@@ -47,7 +51,7 @@ def configuration(directory, members, pem):
     """deploy/haproxy/haproxy.cfg for members on this machine; returns its text and the port for clients."""
     text = (DEPLOY / "haproxy/haproxy.cfg").read_text()
     port, plain = gateway.free_port(), gateway.free_port()
-    servers = "\n".join(f"    server {one.config.stem} 127.0.0.1:{one.port} port {one.metrics}" for one in members)
+    servers = "\n".join(f"    server {one.config.stem} 127.0.0.1:{one.port} port {one.metrics} agent-port {one.agent}" for one in members)
     text = re.sub(r"(?:^ *server member.*\n)+", servers + "\n", text, flags=re.MULTILINE)
     for written, own in {
         "bind :80\n": f"bind 127.0.0.1:{plain}\n",
@@ -59,7 +63,7 @@ def configuration(directory, members, pem):
         # Needs as many descriptors.
         "maxconn 20000": "maxconn 200",
         # The case need not wait as long as people do.
-        "inter 2s": "inter 100ms",
+        "inter 2s": "inter 400ms",
     }.items():
         assert written in text, written
         text = text.replace(written, str(own))
@@ -67,11 +71,12 @@ def configuration(directory, members, pem):
 
 
 @pytest.fixture
-def site(directory, authority):
-    """Two members behind a balancer, and the address of the balancer."""
+def site(request, directory, authority):
+    """Two members behind a balancer, and how to open a session through it. The parameter is `stop.linger`."""
+    linger = getattr(request, "param", "off")
     with contextlib.ExitStack() as stack:
         target = stack.enter_context(targets.EchoTarget())
-        members = [stack.enter_context(Member(directory, target.port, f"member{number}")) for number in (1, 2)]
+        members = [stack.enter_context(Member(directory, target.port, f"member{number}", linger)) for number in (1, 2)]
         text, port = configuration(directory, members, authority.issue_joined())
         (directory / "haproxy.cfg").write_text(text)
         log = stack.enter_context(open(directory / "haproxy.log", "wb"))
@@ -102,20 +107,28 @@ def test_members_share_the_sessions_and_know_their_clients(site):
     with contextlib.ExitStack() as stack:
         for _ in range(4):
             stack.enter_context(session()).expect_echo()
-        assert [opened(member) for member in members] == [[CLIENT] * 2] * 2
+        # The weights differ by what the agents say of the room that is left.
+        assert processes.wait_for(lambda: [*opened(members[0]), *opened(members[1])] == [CLIENT] * 4)
+        assert all(map(opened, members))
 
 
-def test_a_member_that_drains_keeps_its_sessions_and_no_client_is_refused(site):
+@pytest.mark.parametrize("how", ["drain", "SIGTERM"])
+@pytest.mark.parametrize("site", ["off", "600ms"], indirect=True)
+def test_a_member_that_drains_keeps_its_sessions_and_no_client_is_refused(site, how):
+    """Without `linger` the member refuses connections before the balancer knows, which then tries the other one."""
     (first, second), session = site
     with session() as one, session() as two:
-        first.ctl("drain", "member1")
-        deadline = time.monotonic() + 0.6
+        if how == "drain":
+            first.ctl("drain", "member1")
+        else:
+            first.process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + 1.2
         while time.monotonic() < deadline:
             with session() as another:
                 another.expect_echo()
         one.expect_echo()
         two.expect_echo()
-        assert len(opened(first)) == 1
+        assert len(opened(second)) > len(opened(first)) > 0
     assert processes.wait_for(lambda: first.process.poll() == 0, 5)
 
 

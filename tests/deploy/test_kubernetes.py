@@ -5,6 +5,7 @@ Every resource is checked as it is written. Where kubectl is installed, what kus
 import pathlib
 import shutil
 import subprocess
+import tomllib
 
 import pytest
 from harness import gateway
@@ -77,7 +78,7 @@ def test_what_kustomize_builds_is_valid_and_restricted(directory):
         assert_restricted(workload["spec"]["template"]["spec"])
     (deployment,) = (one for one in workloads if one["kind"] == "Deployment")
     assert_refers(deployment["spec"]["template"]["spec"], resources)
-    assert_drains(deployment["spec"]["template"]["spec"])
+    assert_drains(deployment["spec"]["template"]["spec"], resources)
 
 
 def assert_restricted(pod):
@@ -107,6 +108,11 @@ def assert_refers(pod, resources):
     assert pathlib.PurePath(container["args"][1]).parent == pathlib.PurePath("/etc/websockify")
 
 
-def assert_drains(pod):
-    (container,) = pod["containers"]
-    assert container["lifecycle"]["preStop"]["sleep"]["seconds"] < pod["terminationGracePeriodSeconds"]
+def assert_drains(pod, resources):
+    """The grace period is longer than the stop of the configuration."""
+    (configuration,) = (one for one in resources if one["kind"] == "ConfigMap")
+    stop = tomllib.loads(next(iter(configuration["data"].values())))["stop"]
+    units = {"s": 1, "m": 60, "h": 3600}
+    seconds = {name: int(value[:-1]) * units[value[-1]] for name, value in stop.items()}
+    assert seconds["linger"] < seconds["drain"]
+    assert seconds["drain"] + seconds["spread"] + 5 < pod["terminationGracePeriodSeconds"]

@@ -27,7 +27,7 @@ pub struct PerSource {
     pub ipv6_prefix: NonZeroU8,
     /// Networks to which neither these limits nor penalties apply. `"unix"` stands for all clients on unix sockets.
     ///
-    /// By default clients on the same machine, as a reverse proxy there has the clients of all sources. A proxy on another
+    /// By default clients on the same machine, as a reverse proxy there forwards clients of all sources. A proxy on another
     /// machine belongs here too, unless it is in `proxy.trusted`.
     pub exempt: Networks,
     /// Maximum number of connections without a session.

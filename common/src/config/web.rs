@@ -19,7 +19,7 @@ pub struct Web {
     /// Serve the files beneath a directory on the same port.
     ///
     /// Nothing outside the directory is served. Symbolic links are followed if they lead inside. An absolute
-    /// link is recognised as such by the directory's path, either as configured or with its own links
+    /// link is recognized as such by the directory's path, either as configured or with its own links
     /// resolved.
     #[arg(id = "web.root", long = "web", value_name = "DIR")]
     #[cfg_attr(test, schemars(example = &"/usr/share/novnc"))]

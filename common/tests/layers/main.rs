@@ -32,7 +32,7 @@ const HOUSES: &[House] = &[
             "files",
             "visible certificate",
             "show systemctl command_line",
-            "output",
+            "output terminal",
             "instances secret",
         ],
     },
@@ -181,7 +181,7 @@ fn imports_of(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_form_of_import_is_recognised() {
+fn every_form_of_import_is_recognized() {
     for (text, imported) in [
         ("use crate::c::X;", &["c.rs"][..]),
         ("use crate::{c::{X, y as z}, d::{self, f::{F, G}}};", &["c.rs", "d/f.rs", "d/mod.rs"]),

@@ -48,7 +48,7 @@ schema! {
         {"type": "string", "minLength": 1},
         {"type": "integer", "minimum": 0, "maximum": 65535},
     ]};
-    // Not `anyOf`, by which the documents recognise tables.
+    // Not `anyOf`, by which the documents recognize tables.
     Listener, "listener", {"oneOf": [
         {"type": "string", "minLength": 1},
         {"type": "integer", "minimum": 0, "maximum": 65535},
