@@ -265,7 +265,8 @@ mod tests {
             assert!(page(url, "T", &TokenFrom::default(), None).is_err(), "{url}");
         }
         let from = |carriers: Value| -> TokenFrom {
-            serde_json::from_value(json!({ "carriers": carriers, "path": "/vnc/{token}" })).unwrap()
+            let from = json!({ "carriers": carriers, "path": "/vnc/{token}" });
+            common::json::object(from.to_string().as_bytes()).unwrap()
         };
         let of = |from: &TokenFrom| page("https://h/a/", "T", from, None);
         assert_eq!(of(&from(json!(["path"]))), Ok("https://h/a/vnc.html#autoconnect=1&path=vnc/T".into()));

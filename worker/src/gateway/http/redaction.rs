@@ -115,7 +115,8 @@ mod tests {
 
     /// Tokens that stand in the path.
     fn by_path(template: &str) -> TokenFrom {
-        serde_json::from_value(serde_json::json!({ "carriers": ["path"], "path": template })).unwrap()
+        let from = serde_json::json!({ "carriers": ["path"], "path": template });
+        common::json::object(from.to_string().as_bytes()).unwrap()
     }
 
     fn shown(inquiry: &Inquiry, target: &str, upgrade: &str) -> String {

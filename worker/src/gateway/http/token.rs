@@ -94,7 +94,8 @@ mod tests {
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
-        find(&serde_json::from_value(from).unwrap(), &request.body(()).unwrap())
+        let from = common::json::object(from.to_string().as_bytes()).unwrap();
+        find(&from, &request.body(()).unwrap())
     }
 
     #[test]
