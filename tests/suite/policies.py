@@ -272,7 +272,7 @@ class Program(InJson):
 
 
 class SignedLink(Source):
-    """Links, made as the documentation of `link/src/lib.rs` says, and not by its code."""
+    """Links, made as the documentation of `common/link/src/lib.rs` says, and not by its code."""
 
     plugin = "SignedLink"
     # A link that was given away stays as it is.

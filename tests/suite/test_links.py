@@ -175,6 +175,16 @@ def test_the_first_link_creates_the_key_of_the_instance(own, here):
         assert {reached(running, link) for link in made} == {b"here"}
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes keys for other users")
+def test_the_key_belongs_to_the_user_of_the_service(own):
+    directory, name, place, environment = own
+    place.mkdir(parents=True, mode=0o700)
+    os.chown(place, 12345, 12346)
+    ctl(directory, "ticket", name, "--target", "h:1", "--for", "10m", env=environment)
+    key = (place / "ticket.key").stat()
+    assert (key.st_uid, key.st_gid, key.st_mode & 0o777) == (12345, 12346, 0o600)
+
+
 class Service(Controlled):
     """The instance `vnc` of `Links`, running."""
 
