@@ -117,6 +117,8 @@ fn form(field: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::json;
 
@@ -181,6 +183,30 @@ mod tests {
         assert!(error(r#"{"uses": 1, "uses": 9}"#).ends_with("duplicate field `uses`"));
         for wrong in ["[]", "\"h:1\"", "null", "{\"uses\": 1"] {
             assert!(read(wrong, Some("h:1")).is_err(), "{wrong}");
+        }
+    }
+
+    fn any_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "[0-9a-z:/.TZ+-]{0,24}".prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(2, 8, 4, |inner| prop::collection::vec(inner, 0..4).prop_map(Value::from))
+    }
+
+    proptest! {
+        #[test]
+        fn no_policy_panics(members in prop::collection::vec(
+            (prop::sample::select(TokenPolicy::FIELDS.to_vec()), any_value()),
+            0..4,
+        )) {
+            let members = members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+            let _ = NestedPolicy(members).read(TargetAddr::parse_tcp("h:1").ok());
         }
     }
 }

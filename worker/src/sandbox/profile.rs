@@ -171,11 +171,17 @@ impl Profile<'_> {
 mod tests {
     use common::config::{Sandbox, Secret};
     use common::ipc::lookup::Service;
+    use common::ipc::token_reach::TokenReach;
     use common::ticket::Key;
+    use serde::Deserialize;
 
     use super::*;
 
     fn reach(target: &str, auth: Vec<AuthTerms>) -> Reach {
+        reach_of(Destination::Target(TargetAddr::parse_tcp(target).unwrap()), None, auth)
+    }
+
+    fn reach_of(destination: Destination, allow: Option<Destinations>, auth: Vec<AuthTerms>) -> Reach {
         Reach::of(&ConnectorSetup {
             run_as: None,
             sandbox: Sandbox::Strict,
@@ -184,8 +190,8 @@ mod tests {
             site: Default::default(),
             trusted: Default::default(),
             limits: Default::default(),
-            destination: Destination::Target(TargetAddr::parse_tcp(target).unwrap()),
-            reach: Default::default(),
+            destination,
+            reach: TokenReach { allow, ..TokenReach::default() },
             startup: None,
             limits_sources: false,
             record: false,
@@ -223,5 +229,24 @@ mod tests {
             path: Secret::new("/".into()),
         });
         assert_eq!(reach("127.0.0.1:5900", vec![socket, http]), only(&[5900, 8080], true, true));
+    }
+
+    #[test]
+    fn tokens_reach_what_they_may_and_the_service_that_knows_them() {
+        let tokens = |allow: Option<&[&str]>| {
+            let service =
+                Service { address: TargetAddr::parse_tcp("127.0.0.1:6379").unwrap(), authorities: None };
+            let lookup = RedisLookup { service, db: 0, password: None, namespace: None };
+            let allow = allow.map(|allow| Deserialize::deserialize(serde_json::json!(allow)).unwrap());
+            let reach = reach_of(Destination::Tokens(TokenLookup::Redis(lookup)), allow, Vec::new());
+            (reach.ports, reach.connects_by_path)
+        };
+        assert_eq!(tokens(None), (Ports::Any, true));
+        assert_eq!(tokens(Some(&["10.0.0.0/8"])), (Ports::Any, false));
+        assert_eq!(
+            tokens(Some(&["10.0.0.0/8:5900-5901", "unix:/run/vm/"])),
+            (Ports::Only(vec![5900, 5901, 6379]), true)
+        );
+        assert_eq!(tokens(Some(&["unix:/run/vm/"])), (Ports::Only(vec![6379]), true));
     }
 }
