@@ -130,6 +130,7 @@ class Place:
         (plugin,) = documents.below("docs/reference/plugins.md", "Programs", "python")
         machine.write("/usr/local/lib/find-desktop", plugin.text, 0o755)
         machine.write(f"{DIRECTORY}/vnc.password", "user:password", 0o600)
+        machine.write(f"{DIRECTORY}/links.key", "0f" * 32, 0o600)
         machine.shell(
             "mkdir -p /run/vnc ~/.vnc\n"
             "echo password | vncpasswd -f >~/.vnc/passwd\n"
