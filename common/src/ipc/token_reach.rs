@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,15 +11,18 @@ use crate::networks::Network;
 
 /// Addresses that lead to no machine that a token could mean: link-local ones (RFC 3927, RFC 4291 section 2.5.6), by
 /// which clouds serve the credentials of a machine to whoever asks from there, and others that clouds use for that.
-const PROTECTED: [&str; 7] = [
-    "169.254.0.0/16",
-    "fe80::/10",
-    "fd00:ec2::254",
-    "fd20:ce::254",
-    "100.100.100.200",
-    "168.63.129.16",
-    "192.0.0.192",
-];
+static PROTECTED: LazyLock<Vec<Network>> = LazyLock::new(|| {
+    let networks = [
+        "169.254.0.0/16",
+        "fe80::/10",
+        "fd00:ec2::254",
+        "fd20:ce::254",
+        "100.100.100.200",
+        "168.63.129.16",
+        "192.0.0.192",
+    ];
+    networks.map(|text| Network::ip(text).expect("a network")).to_vec()
+});
 
 /// What tokens may lead to, and the service's own addresses. Each is asked about the very address of a connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,10 +76,9 @@ impl TokenReach {
         if self.allow.as_ref().is_some_and(|allow| !allow.contains(address)) {
             return Err(Barred::NotAllowed);
         }
-        let protected = PROTECTED.map(|text| Network::ip(text).unwrap_or(Network::Unix));
         let is_protected =
-            |address: SocketAddr| protected.iter().any(|network| network.contains(address.ip()));
-        let is_named = || self.allow.as_ref().is_some_and(|allow| allow.names_within(address, &protected));
+            |address: SocketAddr| PROTECTED.iter().any(|network| network.contains(address.ip()));
+        let is_named = || self.allow.as_ref().is_some_and(|allow| allow.names_within(address, &PROTECTED));
         if forms().any(is_protected) && !is_spelled_out && !is_named() {
             return Err(Barred::Protected);
         }
