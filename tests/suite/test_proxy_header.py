@@ -11,6 +11,8 @@ import policies
 import pytest
 from harness import client, gateway, http, processes, targets
 from harness.instance import Instance
+from proxyprotocol.detect import ProxyProtocolDetect
+from proxyprotocol.result import ProxyResultLocal, ProxyResultUnknown
 
 pytestmark = pytest.mark.ours_only("the PROXY protocol")
 
@@ -99,17 +101,33 @@ def told(target, websocket):
     with target.accept() as accepted:
         accepted.settimeout(10)
 
+        read_so_far = bytearray()
+
         def read(count):
             data = b""
             while len(data) < count:
                 more = accepted.recv(count - len(data))
                 assert more, f"the target got only {data!r}"
                 data += more
+            read_so_far.extend(data)
             return data
 
         header = Header(read)
+        assert_others_understand(bytes(read_so_far), header)
         assert read(len(PAYLOAD)) == PAYLOAD
         return header
+
+
+def assert_others_understand(data, header):
+    """A parser that servers use in Python takes the header for the same."""
+    parsed = ProxyProtocolDetect().unpack(data)
+    if header.client is None:
+        assert isinstance(parsed, ProxyResultUnknown | ProxyResultLocal)
+        return
+    pair = [(str(address), port) for address, port in (parsed.source, parsed.dest)]
+    assert pair == [header.client, header.listener]
+    tls = parsed.tlv.ssl and (parsed.tlv.ssl.version, parsed.tlv.ssl.cn)
+    assert (tls or None) == header.tls
 
 
 def ends(websocket):
