@@ -58,6 +58,7 @@ class SupervisorToConnector:
     RESERVE_ALL = 14
     SOURCE_CHECKED = 15
     ENDED = 16
+    TARGET_CLAIMED = 17
 
 
 class ConnectorToSupervisor:
@@ -77,6 +78,7 @@ class ConnectorToSupervisor:
     PAGE_SERVED = 14
     WHICH_ENDED = 15
     REVOKED = 16
+    CLAIM_TARGET = 17
 
 
 class GatewayToConnector:

@@ -59,9 +59,12 @@ def with_pages(directory):
 
 def session(running, client, **options):
     """A session that is counted. The connector tells of it some milliseconds after its client."""
-    before = metric(running, "websockify_sessions_active")
+    def counted():
+        return ask(running, {"request": "status"})["status"]["sessions_total"]
+
+    before = counted()
     websocket = running.websocket(fields=[("X-Forwarded-For", client)], **options)
-    assert processes.wait_for(lambda: metric(running, "websockify_sessions_active") > before, 2)
+    assert processes.wait_for(lambda: counted() > before, 2)
     return websocket
 
 

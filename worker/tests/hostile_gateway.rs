@@ -68,6 +68,7 @@ impl Connector {
             run_as: None,
             sandbox: Sandbox::BestEffort,
             startup: None,
+            per_target: Default::default(),
             limits_sources,
             record: false,
             destination: Destination::Target(target),

@@ -41,10 +41,12 @@ pub struct PerSource {
     pub rate: NonZeroU32,
     /// Maximum number of TLS handshakes per second, on average over 10 seconds. Beyond it all new connections are closed.
     pub tls_rate: NonZeroU32,
-    /// Number of connections without a session, of all sources together, from which new ones are dropped at random.
+    /// Number of connections without a session, of all sources together, from which new ones are dropped at random. Where
+    /// there are few places, a third of those that are left by sessions and exempt clients, if that is less.
     ///
     /// The probability grows until there are twice as many. Sources with fewer of these connections than the average are
-    /// dropped less often, and those that have none are not.
+    /// dropped less often, and those that have none are not. There are as many places as `limits.connections` says, and no
+    /// more than the limit of open files allows: one for two files in each worker, or for three with `record`.
     pub early_drop: NonZeroU32,
 }
 

@@ -5,6 +5,7 @@ use crate::addr::TargetAddr;
 use super::auth::AuthPlugin;
 use super::log::LogFormat;
 use super::per_source::{Penalties, PerSource};
+use super::per_target::PerTarget;
 use super::timeouts::Limits;
 use super::tls::Tls;
 use super::top::{Config, ProxyProtocol, Target};
@@ -149,6 +150,11 @@ pub(super) fn conflict(config: &Config) -> Option<Conflict> {
                 return at(key, &format!("expected a number from 1 to {most}"), "write a smaller number");
             }
         }
+    }
+    let most = PerTarget::MAX_DIALS;
+    if config.per_target.dials.is_some_and(|dials| dials.get() > most) {
+        let expected = format!("expected a number from 1 to {most}");
+        return at("per-target.dials", &expected, "write a smaller number");
     }
     if let Some(Penalties { threshold, maximum, .. }) = penalties {
         if maximum < threshold {

@@ -73,7 +73,7 @@ fn variations() -> Vec<Config> {
     const ODD: &str = "/a b/\"quoted\"\\n'\u{1}\t\nü#[x]";
     let odd = || PathBuf::from(ODD);
     let tls = || Tls { certificate: odd().into(), ..Tls::default() };
-    let change: [fn(&mut Config); 29] = [
+    let change: [fn(&mut Config); 30] = [
         |_| {},
         |c| c.inetd = true,
         |c| c.listen_mode = 0,
@@ -95,6 +95,7 @@ fn variations() -> Vec<Config> {
         |c| c.per_source = None,
         |c| c.per_source = Some(PerSource { sessions: NonZeroU32::new(7), ..PerSource::default() }),
         |c| c.per_source = Some(PerSource { exempt: Networks::default(), ..PerSource::default() }),
+        |c| c.per_target = PerTarget { dials: NonZeroU32::new(3), sessions: NonZeroU32::new(7) },
         |c| c.penalties = None,
         |c| c.penalties = Some(Penalties { no_request: None, ..Penalties::default() }),
         |c| c.timeouts.idle = Some(Duration::from_millis(1)),

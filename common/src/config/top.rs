@@ -13,6 +13,7 @@ use super::log::Log;
 use super::option::OptionError;
 use super::path::FilePath;
 use super::per_source::{Penalties, PerSource};
+use super::per_target::PerTarget;
 use super::prefix::Prefix;
 use super::proxy::Proxy;
 use super::site::{HostPattern, OriginPattern};
@@ -190,6 +191,9 @@ pub struct Config {
     #[serde(with = "TrueOrTable::<Penalties>")]
     #[cfg_attr(test, schemars(example = &false))]
     pub penalties: Option<Penalties>,
+    /// Limits for each target.
+    #[arg(skip)]
+    pub per_target: PerTarget,
     /// Metrics and health over HTTP. Default: none.
     #[arg(skip)]
     pub metrics: Option<Metrics>,
@@ -238,6 +242,7 @@ impl Default for Config {
             limits: Limits::default(),
             per_source: Some(PerSource::default()),
             penalties: Some(Penalties::default()),
+            per_target: PerTarget::default(),
             metrics: None,
             log: Log::default(),
         }

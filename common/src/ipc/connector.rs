@@ -82,6 +82,13 @@ messages! {
         },
         /// An answer to `WhichEnded`: those of the connections that have ended.
         ENDED = 16 in Serving: Ended(ids: Vec<ConnectionId>),
+        /// The answer to `ClaimTarget`.
+        TARGET_CLAIMED = 17 in Serving: TargetClaimed {
+            /// The connection that was asked for.
+            id: ConnectionId,
+            /// Whether the target may have one more session.
+            is_free: bool,
+        },
     }
 }
 
@@ -130,7 +137,7 @@ messages! {
             /// How often the token may be used.
             limits: UseLimits,
         },
-        /// Gives the reservation of a connection back, as it gets no target.
+        /// Gives the reservation of a connection and its claim to a target back, as it gets no target.
         RELEASE = 11 in Serving: Release(id: ConnectionId),
         /// Clients that were refused for what their sources are penalised for, at most `Offender::MAX_BATCH` in a message.
         OFFENDERS = 12 in Serving: Offenders(offenders: Vec<Offender>),
@@ -151,6 +158,14 @@ messages! {
         WHICH_ENDED = 15 in Serving: WhichEnded(ids: Vec<ConnectionId>),
         /// The tokens of these sessions no longer allow them, at most `MAX_RECHECKED` in a message: end them.
         REVOKED = 16 in Serving: Revoked(ids: Vec<ConnectionId>),
+        /// Asks whether a target may have one more session, before it is dialled, where its sessions are limited. A
+        /// repetition gets the same answer. A connection claims one target at a time, until it ends or `Release`.
+        CLAIM_TARGET = 17 in Serving: ClaimTarget {
+            /// For which connection.
+            id: ConnectionId,
+            /// The target as in `Dialled`, or a keyed hash of it if it is secret.
+            target: String,
+        },
     }
 }
 

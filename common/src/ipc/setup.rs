@@ -19,7 +19,9 @@ use crate::addr::TargetAddr;
 use crate::config::carrier::TokenFrom;
 use crate::config::site::{HostPattern, OriginPattern};
 use crate::config::token::TokenRefusal;
-use crate::config::{Limits, Prefix, Proxy, ProxyProtocol, Sandbox, Secret, SuiteNumber, Timeouts};
+use crate::config::{
+    Limits, PerTarget, Prefix, Proxy, ProxyProtocol, Sandbox, Secret, SuiteNumber, Timeouts,
+};
 use crate::networks::Networks;
 use crate::sys::memory_file;
 use crate::ticket::Key;
@@ -161,6 +163,8 @@ pub struct ConnectorSetup {
     /// How long clients wait for a target that a program is being started for.
     /// `SupervisorToConnector::Program` tells the state of the program.
     pub startup: Option<Duration>,
+    /// Limits for each target.
+    pub per_target: PerTarget,
     /// Sources have limits or penalties, so that the supervisor is asked about clients for which proxies vouch.
     pub limits_sources: bool,
     /// Sessions are recorded, unless the policy of a token says otherwise.

@@ -44,9 +44,11 @@ impl Intake {
 
     /// Puts a generation into force.
     pub(crate) fn put_into_force(&self, generation: Rc<Generation>) {
-        let Config { per_source, penalties, proxy, .. } = &generation.config;
+        let Config { per_source, penalties, proxy, per_target, .. } = &generation.config;
         let mut connections = self.state.connections.borrow_mut();
         connections.sources_mut().obey(per_source.clone(), *penalties, proxy.trusted.clone());
+        connections.limit_targets(per_target.sessions);
+        connections.set_places(generation.pool.places());
         drop(connections);
         if let Some(key) = generation.token_key() {
             self.state.set_token_key(key.clone());

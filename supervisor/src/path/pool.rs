@@ -1,6 +1,7 @@
 //! The gateways of a generation: their number, and the choice of the one for a connection.
 
 use std::cell::{Cell, RefCell};
+use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -45,6 +46,8 @@ pub(crate) struct Pool {
     bounds: (usize, usize),
     /// Maximum number of connections of one gateway.
     capacity: u64,
+    /// Maximum number of connections over all, by the configuration.
+    limit: Option<NonZeroU32>,
     /// The gateways for which shares are currently counted.
     sharing: RefCell<Vec<GatewayId>>,
     measured: Cell<Option<(Instant, Duration)>>,
@@ -69,6 +72,7 @@ impl Pool {
             slots: RefCell::default(),
             bounds,
             capacity,
+            limit: config.limits.connections,
             sharing: RefCell::default(),
             measured: Cell::default(),
             growing: Cell::default(),
@@ -83,6 +87,12 @@ impl Pool {
     /// Initial number of gateways.
     pub(crate) fn initial(&self) -> usize {
         self.bounds.0
+    }
+
+    /// Number of connections for which there are places once all gateways are there.
+    pub(crate) fn places(&self) -> u64 {
+        let places = self.capacity.saturating_mul(self.bounds.1 as u64);
+        self.limit.map_or(places, |limit| places.min(limit.get().into()))
     }
 
     /// The gateways that are ready.

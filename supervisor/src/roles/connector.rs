@@ -284,6 +284,17 @@ impl Spec for ConnectorSpec {
                 })?;
                 answer(peer, SupervisorToConnector::SourceChecked { id, verdict });
             }
+            ConnectorToSupervisor::ClaimTarget { id, target } => {
+                let mut connections = self.scope.state.connections.borrow_mut();
+                let fits = target.len() <= Dialled::MAX_TEXT;
+                let is_free = Some(id).filter(|_| fits);
+                let is_free =
+                    is_free.and_then(|id| connections.claim_target(id, self.scope.generation, &target));
+                let is_free = is_free.ok_or_else(|| {
+                    Fault::Violation(format!("a claim for connection {id}, which it can't make"))
+                })?;
+                answer(peer, SupervisorToConnector::TargetClaimed { id, is_free });
+            }
             ConnectorToSupervisor::PageServed(id) => {
                 self.scope.state.connections.borrow_mut().page_served(id, self.scope.generation);
             }

@@ -158,6 +158,7 @@ impl Setups {
             destination,
             reach: token_reach(config, own),
             startup: config.program().filter(|_| !is_moved(config)).map(|program| program.start_timeout),
+            per_target: config.per_target,
             limits_sources: config.per_source.is_some() || config.penalties.is_some(),
             record: config.record.is_some(),
             target_tls: config.target_tls.is_some(),

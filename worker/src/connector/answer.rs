@@ -130,10 +130,11 @@ async fn connect(
     let identity = grant.identity.as_deref().or(request.facts.token.as_ref().map(|token| token.reveal()));
     let token = identity.map(|token| TokenHash::of(token).fingerprint(&connector.setup.token_key));
     let for_all = || (token.is_some() && connector.reserves_all.get()).then_some(UseLimits::NONE);
-    let Some(limits) = grant.limits.or_else(for_all) else {
-        return dial(connector, claims, request, answering, &targets, &grant, token).await;
+    let limits = grant.limits.or_else(for_all);
+    let reserved = match limits {
+        Some(limits) => reserve(connector, id, token.as_deref().unwrap_or_default(), limits).await,
+        None => Ok(None),
     };
-    let reserved = reserve(connector, id, token.as_deref().unwrap_or_default(), limits).await;
     let answer = match reserved {
         Ok(lifetime) => {
             grant.limit(lifetime);
@@ -141,7 +142,8 @@ async fn connect(
         }
         Err(error) => deny(connector, request, claims, &error.into()),
     };
-    if !matches!(answer, ConnectorToGateway::Connected { .. }) {
+    let holds = limits.is_some() || connector.setup.per_target.sessions.is_some();
+    if holds && !matches!(answer, ConnectorToGateway::Connected { .. }) {
         // If the supervisor is gone, so are its counts.
         let _ = connector.supervisor.send(&ConnectorToSupervisor::Release(id)).await;
     }
@@ -166,6 +168,21 @@ async fn reserve(
         Some(Reservation::Overloaded) => failed("too many tokens are counted"),
         Some(Reservation::Over) => failed("the client has gone"),
         None => failed("its uses can't be counted"),
+    }
+}
+
+/// Claims a target for a connection, if sessions of targets are limited.
+async fn claim(connector: &Connector, id: ConnectionId, target: &Target) -> Result<(), DialError> {
+    if connector.setup.per_target.sessions.is_none() {
+        return Ok(());
+    }
+    let (full, shown) = (target.to_string(), target.shown());
+    let target =
+        if full == shown { bounded(shown) } else { connector.setup.token_key.fingerprint(full.as_bytes()) };
+    match connector.targets.ask(id, &ConnectorToSupervisor::ClaimTarget { id, target }).await {
+        Some(true) => Ok(()),
+        Some(false) => Err(DialError::Full),
+        None => Err(DialError::TimedOut),
     }
 }
 
@@ -201,6 +218,7 @@ async fn dial(
             biased;
             () = answering.given_up() => Err(DialError::GivenUp),
             dialled = async {
+                claim(connector, id, target).await?;
                 let turn = connector.turns.take(target.to_string(), request.client);
                 let turn = timeout_at(deadline.into(), turn).await.map_err(|_| DialError::NoTurn)?;
                 // The turn ends before the answer is sent: a gateway that does not read must not delay other

@@ -40,6 +40,8 @@ pub(super) enum DialError {
     TimedOut,
     /// The deadline has passed while the dial waited for its turn.
     NoTurn,
+    /// The target has as many sessions as it may have.
+    Full,
     /// The client's connection has ended.
     GivenUp,
 }
@@ -63,6 +65,9 @@ impl DialError {
 
     /// The refusal that the client receives.
     pub(super) fn refusal(&self) -> Refusal {
+        if matches!(self, Self::Full) {
+            return Refusal::Overloaded;
+        }
         let (Self::Name(error) | Self::Connect(error)) = self else { return Refusal::Unreachable };
         match Errno::from_io_error(error) {
             Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::ADDRNOTAVAIL) => {
@@ -91,6 +96,7 @@ impl fmt::Display for DialError {
             }
             Self::TimedOut => f.write_str("timed out"),
             Self::NoTurn => f.write_str("timed out while waiting for other connections"),
+            Self::Full => f.write_str("it has as many sessions as `per-target.sessions` allows"),
             Self::GivenUp => f.write_str("the client has gone"),
         }
     }

@@ -58,7 +58,7 @@ use client_request::RequestKind;
 use policy::Policy;
 use questions::Questions;
 use state::{Connector, bounded};
-use turns::{MAX_OF_TARGET, Turns};
+use turns::Turns;
 use under_way::UnderWay;
 
 /// Maximum number of pending requests of one gateway. Further requests are refused as overload.
@@ -109,11 +109,12 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
             policy,
             reservations: Questions::new(supervisor.clone()),
             reserves_all: Cell::new(false),
+            targets: Questions::new(supervisor.clone()),
             sources: Questions::new(supervisor.clone()),
             admitted: AdmittedSessions::default(),
             supervisor,
             by_root,
-            turns: if has_tokens { Turns::new(MAX_OF_TARGET) } else { Turns::of_one_target() },
+            turns: Turns::new(setup.per_target.dials, has_tokens),
             spent: RefCell::new(SpentTickets::new(setup.ticket_lifetime)),
             under_way: UnderWay::new(has_reports.clone()),
             dialled: RefCell::default(),
@@ -205,6 +206,7 @@ impl Connector {
             | SupervisorToConnector::NoSocket { .. } => "socket",
             SupervisorToConnector::Reserved { .. } | SupervisorToConnector::ReserveAll => "reservation",
             SupervisorToConnector::SourceChecked { .. } => "verdict",
+            SupervisorToConnector::TargetClaimed { .. } => "claim",
         };
         let done = match message {
             SupervisorToConnector::Gateway { id, channel } => Channel::new(channel).map(|channel| {
@@ -245,6 +247,10 @@ impl Connector {
             }
             SupervisorToConnector::ReserveAll => {
                 self.reserves_all.set(true);
+                Ok(())
+            }
+            SupervisorToConnector::TargetClaimed { id, is_free } => {
+                self.targets.take(id, is_free);
                 Ok(())
             }
             SupervisorToConnector::SourceChecked { id, verdict } => {

@@ -37,6 +37,8 @@ pub(super) struct Connector {
     pub(super) reservations: Questions<Reservation>,
     /// Uses of all tokens are reserved, as some tokens were revoked.
     pub(super) reserves_all: Cell<bool>,
+    /// Targets whose sessions are limited.
+    pub(super) targets: Questions<bool>,
     /// Sources of clients for which proxies vouch.
     pub(super) sources: Questions<SourceVerdict>,
     /// Sessions whose tokens are asked about again.

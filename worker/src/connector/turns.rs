@@ -9,21 +9,23 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::future::pending;
 use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroU32;
 use std::ops::Bound;
 use std::rc::Rc;
 
+use common::config::PerTarget;
 use common::ipc::ClientAddr;
 use tokio::sync::oneshot;
 
 /// Maximum number of concurrent dials. Each takes a descriptor, and a thread while its name is resolved.
-const MAX: usize = 256;
+const MAX: usize = PerTarget::MAX_DIALS as usize;
 
 /// Maximum for one client. It is higher than that for one target because a proxy counts as one client: an
 /// unreachable target must not delay all others behind the proxy.
 const MAX_OF_CLIENT: usize = 128;
 
-/// Maximum for one of several targets. A reachable target needs its turn for milliseconds only.
-pub(super) const MAX_OF_TARGET: usize = 16;
+/// Default maximum for one of several targets. A reachable target needs its turn for milliseconds only.
+const MAX_OF_TARGET: NonZeroU32 = NonZeroU32::new(16).expect("is not zero");
 
 /// The scheduler of dials.
 #[derive(Clone, Debug)]
@@ -87,8 +89,14 @@ impl Source {
 }
 
 impl Turns {
-    /// Allows `max_of_target` concurrent dials of one target.
-    pub(super) fn new(max_of_target: usize) -> Self {
+    /// Allows `dials` concurrent dials of one target. By default, a single target has all of them, and each of several
+    /// targets 16.
+    pub(super) fn new(dials: Option<NonZeroU32>, has_several_targets: bool) -> Self {
+        let dials = dials.or(has_several_targets.then_some(MAX_OF_TARGET));
+        Self::with(dials.map_or(MAX, |dials| dials.get() as usize))
+    }
+
+    fn with(max_of_target: usize) -> Self {
         Self(Rc::new(RefCell::new(Queues {
             max_of_target,
             taken: 0,
@@ -97,11 +105,6 @@ impl Turns {
             last: String::new(),
             next_number: 0,
         })))
-    }
-
-    /// Sets no limit for each target, for a connector that has only one.
-    pub(super) fn of_one_target() -> Self {
-        Self::new(MAX)
     }
 
     /// Waits for a turn. Dropping the future gives up the place in the queue.
@@ -242,9 +245,9 @@ mod tests {
 
     #[test]
     fn no_target_takes_the_turns_of_another() {
-        let turns = Turns::new(MAX_OF_TARGET);
+        let turns = Turns::new(None, true);
         let off = take_all(&turns, "off", 1);
-        assert_eq!(off.len(), MAX_OF_TARGET);
+        assert_eq!(off.len(), 16);
         assert!(take(&turns, "on", 1).is_some());
         drop(off);
         assert!(take(&turns, "off", 2).is_some());
@@ -254,7 +257,7 @@ mod tests {
 
     #[test]
     fn no_client_takes_the_turns_of_another() {
-        let turns = Turns::new(MAX_OF_TARGET);
+        let turns = Turns::new(None, true);
         let all: Vec<_> = (0..100).flat_map(|target| take_all(&turns, &format!("off{target}"), 1)).collect();
         assert_eq!(all.len(), MAX_OF_CLIENT);
         assert!(take(&turns, "on", 1).is_none());
@@ -263,14 +266,14 @@ mod tests {
 
     #[test]
     fn there_is_a_bound_for_all() {
-        let turns = Turns::of_one_target();
+        let turns = Turns::new(None, false);
         let all: Vec<_> = (0..=255).flat_map(|from| take_all(&turns, "one", from)).collect();
         assert_eq!(all.len(), MAX);
     }
 
     #[test]
     fn a_waiting_dial_comes_next_and_one_that_was_dropped_blocks_no_other() {
-        let turns = Turns::new(1);
+        let turns = Turns::new(NonZeroU32::new(1), true);
         let (first, other) = (take(&turns, "a", 1).unwrap(), take(&turns, "b", 1).unwrap());
         let (second, third) = (client(2), client(3));
         let mut gone = Box::pin(turns.take("a".into(), &second));
@@ -285,7 +288,7 @@ mod tests {
 
     #[test]
     fn a_turn_that_comes_too_late_is_given_to_the_next() {
-        let turns = Turns::new(1);
+        let turns = Turns::new(NonZeroU32::new(1), true);
         let first = take(&turns, "a", 1).unwrap();
         let (second, third) = (client(2), client(3));
         let mut late = Box::pin(turns.take("a".into(), &second));
@@ -299,7 +302,7 @@ mod tests {
 
     #[test]
     fn targets_come_one_after_the_other() {
-        let turns = Turns::new(1);
+        let turns = Turns::new(NonZeroU32::new(1), true);
         let full = (0..MAX).map(|n| take(&turns, &format!("off{n}"), u8::try_from(n).unwrap()).unwrap());
         let mut full: Vec<_> = full.collect();
         let mut queues = turns.0.borrow_mut();

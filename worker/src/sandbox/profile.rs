@@ -193,6 +193,7 @@ mod tests {
             destination,
             reach: TokenReach { allow, ..TokenReach::default() },
             startup: None,
+            per_target: Default::default(),
             limits_sources: false,
             record: false,
             target_tls: false,

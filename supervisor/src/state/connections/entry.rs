@@ -55,6 +55,8 @@ pub(super) struct Facts {
     pub(super) is_recorded: bool,
     /// Process id of the connector that was given a target for the connection to which only root may connect.
     pub(super) socket_for: Option<i32>,
+    /// The target that the connector has claimed, if its sessions are limited.
+    pub(super) target: Option<Box<str>>,
     /// The use of a token that the connector has reserved.
     pub(super) held: Option<Box<Use>>,
     /// The client's request, if the gateway has reported it.
@@ -172,6 +174,7 @@ impl Facts {
             unread_since: Duration::ZERO,
             is_recorded: false,
             socket_for: None,
+            target: None,
             held: None,
             request: None,
             session: None,

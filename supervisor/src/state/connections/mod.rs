@@ -15,6 +15,7 @@ mod revocations;
 mod search;
 mod shares;
 mod snapshot;
+mod targets;
 #[cfg(test)]
 mod tests;
 mod totals;
@@ -45,6 +46,7 @@ pub(crate) use recently_ended::ClientLookup;
 use recently_ended::RecentlyEnded;
 use register::Register;
 pub(crate) use snapshot::Snapshot;
+use targets::Targets;
 pub(crate) use totals::{EndedSessions, Totals};
 use uses::Uses;
 
@@ -76,12 +78,16 @@ pub(crate) struct Connections {
     overtime: Overtime,
     /// How often tokens are used.
     uses: Uses,
+    /// Sessions of each target.
+    targets: Targets,
     /// Tokens that were revoked.
     barred: Barred,
     /// Connections that have ended recently.
     recently_ended: RecentlyEnded,
     /// What counts for each source of connections.
     sources: Sources,
+    /// Number of connections for which there are places, in the configuration in force.
+    places: u64,
     /// Journal of open sessions for the next supervisor, if there is one.
     register: Option<Register>,
 }
@@ -159,6 +165,11 @@ impl Connections {
                 tracing::warn!("no register {}: {error}", file.display());
             }
         }
+    }
+
+    /// Tells for how many connections there are places from now on.
+    pub(crate) fn set_places(&mut self, places: u64) {
+        self.places = places;
     }
 
     /// Adds a connection that was just accepted; returns its number. With `proxy_header` its listener expects a
@@ -477,6 +488,9 @@ impl Connections {
             entry.close(self.run, id, self.register.as_mut(), totals, ended);
         }
         if effects.offer || after == State::Over {
+            if let Some(target) = entry.facts.target.take() {
+                self.targets.release(&target);
+            }
             match entry.facts.held.take() {
                 Some(held) if effects.close => {
                     self.uses.ended(*held, entry.facts.summary.as_deref(), clock::now());

@@ -18,7 +18,7 @@ use super::entry::Entry;
 use super::machine::State;
 use crate::os::clock::now;
 use crate::os::log::message_id;
-use crate::state::sources::{Arrival, Line, Place, Reason, Source, Sources};
+use crate::state::sources::{Arrival, Line, Place, Places, Reason, Source, Sources};
 
 /// A connection is turned away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,7 @@ impl Connections {
         uid: impl FnOnce() -> Option<u32>,
     ) -> Result<Option<Source>, TurnedAway> {
         let Some(source) = self.sources.source_of(client, uid) else { return Ok(None) };
+        self.note_places();
         self.sources.arrives(source, Arrival::Any, now(), chance).map_err(|objection| {
             objection.line.iter().for_each(write);
             TurnedAway
@@ -53,6 +54,7 @@ impl Connections {
         client: SocketAddr,
         page: bool,
     ) -> Option<SourceVerdict> {
+        self.note_places();
         let entry = match self.entries.get_mut(&id) {
             None if id.0 > self.last => return None,
             Some(entry) if entry.facts.generation != generation || !entry.facts.is_proxy => return None,
@@ -171,6 +173,12 @@ impl Connections {
         if before != after {
             self.sources.moved(source, before, after, now());
         }
+    }
+
+    /// Tells the sources how many places there are.
+    fn note_places(&mut self) {
+        let taken = self.load();
+        self.sources.note_places(Places { all: self.places, taken });
     }
 
     /// Penalises the source of the client of a connection, which may be `vouched`.

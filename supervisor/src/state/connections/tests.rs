@@ -444,6 +444,7 @@ fn of_a_proxy(connections: &mut Connections) -> ConnectionId {
 fn limited() -> Connections {
     let mut connections = table();
     let trusted = json::object::<Proxy>(br#"{"trusted": "10.0.0.0/8"}"#).unwrap().trusted;
+    connections.set_places(100_000);
     let per_source = PerSource { sessions: NonZeroU32::new(1), ..PerSource::default() };
     connections.sources_mut().obey(Some(per_source), Some(Penalties::default()), trusted);
     connections
@@ -546,6 +547,43 @@ fn only_the_connector_of_a_proxys_connection_can_ask_about_its_client() {
     assert_eq!(connections.ended(ended, GATEWAY).violation_of(GATEWAY), Some(direct), "no proxy vouches");
     nothing(&connections.ended(Ended::new(of_proxy, None), GATEWAY));
     assert_eq!(connections.check_source(of_proxy, 1, somebody(1), false), Some(SourceVerdict::Over));
+}
+
+#[test]
+fn a_target_has_so_many_sessions_and_claims_and_no_more() {
+    let mut connections = table();
+    let before = handed_over(&mut connections);
+    nothing(&connections.dialled(before, 1, TARGET.into()));
+    let unlimited = handed_over(&mut connections);
+    assert_eq!(connections.claim_target(unlimited, 1, TARGET), Some(true));
+    connections.limit_targets(NonZeroU32::new(2));
+    let [one, two, other] = [(); 3].map(|()| handed_over(&mut connections));
+    assert_eq!(connections.claim_target(one, 1, TARGET), Some(true));
+    assert_eq!(connections.claim_target(one, 1, TARGET), Some(true), "the answer may have been lost");
+    assert_eq!(connections.claim_target(two, 1, TARGET), Some(false), "a session and a claim");
+    assert_eq!(connections.claim_target(two, 1, "next"), Some(true), "the next one in its list");
+    assert_eq!(connections.claim_target(other, 2, TARGET), None, "another generation's");
+    assert_eq!(connections.claim_target(ConnectionId(99), 1, TARGET), None, "there is none");
+    connections.release(one, 2);
+    assert_eq!(connections.claim_target(other, 1, TARGET), Some(false));
+    connections.release(one, 1);
+    assert_eq!(connections.claim_target(other, 1, TARGET), Some(true));
+    nothing(&connections.dialled(other, 1, TARGET.into()));
+    connections.release(other, 1);
+    assert_eq!(connections.claim_target(two, 1, TARGET), Some(false), "a session keeps its claim");
+    let snapshot = serde_json::to_string(&connections.snapshot(|_| Ok(0)).unwrap()).unwrap();
+    let mut connections = Connections::default();
+    nothing(&connections.adopt(json::object(snapshot.as_bytes()).unwrap(), |_| None));
+    connections.limit_targets(NonZeroU32::new(2));
+    let later = handed_over(&mut connections);
+    assert_eq!(connections.claim_target(later, 1, TARGET), Some(false), "an upgrade came between");
+    nothing(&connections.ended(Ended::new(before, Some(some_summary())), GATEWAY));
+    assert_eq!(connections.claim_target(later, 1, TARGET), Some(true));
+    nothing(&connections.gateway_gone(GATEWAY));
+    let _ = settle(&mut connections);
+    connections.limit_targets(None);
+    let unlimited = handed_over(&mut connections);
+    assert_eq!(connections.claim_target(unlimited, 1, TARGET), Some(true));
 }
 
 fn one_use() -> UseLimits {

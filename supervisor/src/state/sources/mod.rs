@@ -46,8 +46,18 @@ pub(crate) struct Sources {
     per_source: Option<PerSource>,
     penalties: Option<Penalties>,
     proxies: Networks,
+    places: Places,
     counts: Counts,
     log: LogBudget,
+}
+
+/// The places for connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Places {
+    /// All places.
+    pub(crate) all: u64,
+    /// Those that are taken by connections of all kinds.
+    pub(crate) taken: u64,
 }
 
 /// Sums since the start of the service.
@@ -152,6 +162,11 @@ impl Sources {
         (self.per_source, self.penalties, self.proxies) = (per_source, penalties, proxies);
     }
 
+    /// Tells how many places there are for connections.
+    pub(crate) fn note_places(&mut self, places: Places) {
+        self.places = places;
+    }
+
     /// The source of a client; `None` if no limit applies to it. `uid` is the user of a client of a unix socket.
     pub(crate) fn source_of(&self, client: &ClientAddr, uid: impl FnOnce() -> Option<u32>) -> Option<Source> {
         if self.per_source.is_none() && self.penalties.is_none() || client.is_in(&self.proxies) {
@@ -224,22 +239,30 @@ impl Sources {
             Some(Reason::Rate)
         } else if tally.handshakes.is_full(rules.tls_rate.get(), now) {
             Some(Reason::TlsRate)
-        } else if self.drop_probability(tally.pending, rules.early_drop.get()) > chance() {
+        } else if self.drop_probability(tally.pending, self.drop_start(rules.early_drop.get())) > chance() {
             Some(Reason::EarlyDrop)
         } else {
             None
         }
     }
 
+    /// The number of connections without a session at which dropping begins: `most`, or a third of the places for them. As
+    /// those of sources that have many are all dropped at twice as many, a third is left to others.
+    fn drop_start(&self, most: u32) -> u64 {
+        let Places { all, taken } = self.places;
+        let of_others = taken.saturating_sub(self.pending);
+        (all.saturating_sub(of_others) / 3).clamp(1, most.into())
+    }
+
     /// The probability with which a connection of a source with `pending` of them is dropped. It grows from 0 at `start`
     /// connections of all sources to 1 at twice as many, and is less for sources with less than the average; those that
     /// have none are not dropped.
-    fn drop_probability(&self, pending: u32, start: u32) -> f64 {
-        let beyond = self.pending.saturating_sub(start.into());
+    fn drop_probability(&self, pending: u32, start: u64) -> f64 {
+        let beyond = self.pending.saturating_sub(start);
         if beyond == 0 || pending == 0 {
             return 0.0;
         }
-        let load = beyond as f64 / f64::from(start);
+        let load = beyond as f64 / start as f64;
         let average = self.pending as f64 / self.sources_pending.max(1) as f64;
         load.min(1.0) * (f64::from(pending) / average).min(1.0)
     }

@@ -18,6 +18,7 @@ fn sources(change: impl FnOnce(&mut PerSource, &mut Penalties)) -> Sources {
     change(&mut per_source, &mut penalties);
     let mut sources = Sources::default();
     sources.obey(Some(per_source), Some(penalties), Networks::default());
+    sources.note_places(Places { all: 100_000, taken: 0 });
     sources
 }
 
@@ -141,6 +142,24 @@ fn when_there_are_many_connections_those_with_most_are_dropped() {
         leaves(&mut sources, client(1), START);
     }
     assert!(sources.arrives(client(1), Arrival::Any, START, || 0.0).is_ok(), "fewer than 100 are left");
+}
+
+#[test]
+fn dropping_begins_when_a_third_of_the_places_are_taken() {
+    let mut sources =
+        sources(|limits, _| (limits.early_drop, limits.connections) = (number(1000), number(1000)));
+    for _ in 0..80 {
+        sources.moved(client(1), None, Some(Place::Pending), START);
+    }
+    // Of 270 places 60 have sessions and exempt clients, so that 210 are left: from 70 on they are scarce.
+    for (all, taken, is_dropped) in
+        [(270, 140, true), (270, 80, false), (5000, 4000, false), (210, 80, true), (0, 0, true)]
+    {
+        sources.note_places(Places { all, taken });
+        let result = sources.arrives(client(1), Arrival::Any, START, || 0.1);
+        assert_eq!(result.is_err(), is_dropped, "{taken} of {all}");
+        assert!(sources.arrives(client(2), Arrival::Any, START, || 0.0).is_ok(), "has none");
+    }
 }
 
 #[test]
