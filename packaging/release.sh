@@ -4,6 +4,8 @@
 #   . packaging/release.sh        in the top directory of the sources
 #   stage_files                   puts the files of the package below $root, in their final layout
 #
+# $tools are programs that the script needs.
+#
 # Takes the script's arguments: [--binaries DIR] OUTDIR. Without --binaries the programs are built.
 
 binaries='' out=''
@@ -20,6 +22,13 @@ done
   echo "usage: packaging/$(basename "$0") [--binaries DIR] OUTDIR" >&2
   exit 2
 }
+# Told before a build of several minutes, not after it.
+for tool in cargo python3 strip ${tools-}; do
+  command -v "$tool" >/dev/null || {
+    echo "$(basename "$0"): $tool is not installed" >&2
+    exit 1
+  }
+done
 if [ -z "$binaries" ]; then
   # The revision that metrics report. Without git it is empty, unless the variable is set.
   : "${WEBSOCKIFY_REVISION=$(git describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null)}"

@@ -32,6 +32,9 @@ def test_configurations_are_valid(file, authority, directory):
     """With the files and directories that they name."""
     certificate, key = authority.issue()
     (directory / "source").write_text("valkey:6379:0:secret")
+    for name in ("ticket-keys", "hash-keys"):
+        (directory / name).write_text("0123456789abcdef" * 4)
+        (directory / name).chmod(0o600)
     (directory / "pages").mkdir()
     (directory / "tokens").touch()
     text = file.read_text()
@@ -40,6 +43,8 @@ def test_configurations_are_valid(file, authority, directory):
         "/run/secrets/certificate/tls.crt": certificate,
         "/run/secrets/certificate/tls.key": key,
         "/run/secrets/tokens/source": directory / "source",
+        "/run/secrets/tokens/hash-keys": directory / "hash-keys",
+        "/run/secrets/ticket-keys/keys": directory / "ticket-keys",
     }.items():
         text = text.replace(path, str(own))
     (directory / "vnc.toml").write_text(text)

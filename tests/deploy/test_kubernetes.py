@@ -93,14 +93,14 @@ def assert_restricted(pod):
 
 
 def assert_refers(pod, resources):
-    """Volumes exist, and what they are made of is there, but for a certificate, which is a user's own."""
+    """Volumes exist, and what they are made of is there, but for certificate and keys, which are a user's own."""
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
     (container,) = pod["containers"]
     assert {mount["name"] for mount in container["volumeMounts"]} == set(volumes)
     names = {(one["kind"], one["metadata"]["name"]) for one in resources}
     assert ("ConfigMap", volumes["configuration"]["configMap"]["name"]) in names
     for volume in volumes.values():
-        if "secret" in volume and volume["name"] != "certificate":
+        if "secret" in volume and volume["name"] not in ("certificate", "ticket-keys"):
             assert ("Secret", volume["secret"]["secretName"]) in names
     # The arguments name a file of the map.
     (configuration,) = (one for one in resources if one["kind"] == "ConfigMap")
