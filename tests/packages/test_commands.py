@@ -40,6 +40,7 @@ MONITORING = [f"docs/guide/{page}.md" for page in ("logging", "monitoring", "tro
 ELSEWHERE = {
     r"packaging/build-\w+ (OUTDIR|\.)": "conftest.py, test_rpm.py and test_image.py run them",
     r"podman |docker ": "test_image.py, test_podman.py and test_containerfile.py run them",
+    r"systemctl reload haproxy$": "on a balancer",
     r"kubectl ": "needs a cluster; deploy/test_kubernetes.py builds each overlay",
     r"\./run$": "builds; `websockify --demo` runs here",
     r"tests/run$": "runs this",
@@ -58,7 +59,7 @@ ELSEWHERE = {
     r"websockify 6080 --unix-target /run/user": "as the user 1000, who has a session: suite/test_wrap_target.py",
     r"websockifyctl ticket": "suite/test_links.py runs it",
     r"rebind OLD NEW COMMAND$": "a form, below which is an example",
-    r"(systemctl enable( --now)?|websockify --config|websockifyctl (new( vnc --)?|health|sessions)|openssl req -x509"
+    r"(systemctl enable( --now)?|websockify --config|websockifyctl (new( vnc --)?|health|sessions|drain)|openssl req -x509"
     r"|chmod -R o\+rX|journalctl WEBSOCKIFY_SESSION=)$": "short for one that runs, or that names what is one's own",
 }
 
