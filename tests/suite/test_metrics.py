@@ -188,7 +188,7 @@ def test_health_shows_that_no_client_is_accepted(instance, port):
         instance.wait_sessions(1)
         instance.ctl("drain", "vnc")
         for page in ("/health", "/ready"):
-            assert get(port, page)[::2] == (503, "no more clients are accepted\n")
+            assert get(port, page)[::2] == (503, "the instance drains\n")
         assert get(port, "/alive")[0] == 200
 
 

@@ -36,7 +36,7 @@ const HEALTHY: Duration = Duration::from_secs(30);
 const END_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Time for a replaced role to send the answers that it owes.
-const LAST_ANSWERS: Duration = Duration::from_secs(2);
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
 /// The reason why a role could not be started.
 #[derive(Debug, thiserror::Error)]
