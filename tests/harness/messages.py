@@ -90,6 +90,7 @@ class ConnectorToGateway:
     CONNECTED = 1
     GRANTED = 2
     REFUSED = 3
+    WAITING = 4
 
 
 class SupervisorToSigner:

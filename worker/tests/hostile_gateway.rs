@@ -81,6 +81,7 @@ impl Connector {
             ticket_lifetime: mint.lifetime(),
             token_key: Key::generate().unwrap(),
             recheck: None,
+            wait: None,
             auth,
             auth_for_pages: true,
             site: Default::default(),

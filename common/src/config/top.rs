@@ -121,6 +121,15 @@ pub struct Config {
     #[arg(long, value_name = "N", help_heading = "Sessions", value_parser = duration::seconds)]
     #[serde(with = "WithUnitOrOff")]
     pub heartbeat: Option<Duration>,
+    /// How long a client waits for a target that is not there yet, as a machine that is being started.
+    ///
+    /// The WebSocket opens, and the target is dialled again until it can be connected. What the client sends meanwhile is
+    /// kept, up to 16 KiB. When the time is up the session is closed with code 1011. `"off"`, the default, refuses the
+    /// client at once.
+    #[arg(skip)]
+    #[cfg_attr(test, schemars(example = &"60s"))]
+    #[serde(with = "WithUnitOrOff")]
+    pub wait: Option<Duration>,
     /// Record each session in a file with this path, followed by a dot and a number, in the format that noVNC
     /// plays back.
     ///
@@ -225,6 +234,7 @@ impl Default for Config {
             user: None,
             sandbox: Sandbox::default(),
             heartbeat: Some(Duration::from_secs(30)),
+            wait: None,
             record: None,
             run_once: false,
             timeout: None,

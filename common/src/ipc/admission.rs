@@ -46,6 +46,9 @@ messages! {
             /// The reason, limited to what the client may know.
             refusal: Refusal,
         },
+        /// The target is not there yet, and the connector dials it again for `GatewaySetup::wait` at most: the client gets
+        /// its WebSocket. `Connected` or `Refused` follows.
+        WAITING = 4 in Serving: Waiting(id: ConnectionId),
     }
 }
 

@@ -66,6 +66,8 @@ pub struct GatewaySetup {
     pub limits: Limits,
     /// Time limit for an answer of the connector. It exceeds the connector's own time limit.
     pub admission: Duration,
+    /// Time that is added to it while a client waits for a target that is not there yet.
+    pub wait: Duration,
     /// Record each session in a file that the supervisor opens.
     pub record: bool,
     /// Send a mark for each piece of forwarded data.
@@ -185,6 +187,8 @@ pub struct ConnectorSetup {
     pub token_key: Key,
     /// Interval at which the tokens of open sessions are asked about again.
     pub recheck: Option<Duration>,
+    /// How long a client may wait for a target that is not there yet.
+    pub wait: Option<Duration>,
 }
 
 impl ConnectorSetup {

@@ -168,6 +168,7 @@ impl Setups {
             ticket_key: ticket_key.clone(),
             ticket_lifetime: ticket_lifetime(config),
             token_key,
+            wait: config.wait,
             recheck: match config.target() {
                 Target::Tokens(tokens) => tokens.recheck,
                 Target::Static(_) | Target::Wrapped(_) | Target::Demo => None,
@@ -222,6 +223,7 @@ fn gateway(
             + patience.max(LOOKUP_DEADLINE)
             + LOOKUP_DEADLINE * slow_auth_plugins(config)
             + Duration::from_secs(2),
+        wait: config.wait.unwrap_or_default(),
         record: config.record.is_some(),
         traffic: config.log.traffic,
         run: run.number(),

@@ -1,38 +1,31 @@
-//! Answers one request of a gateway: verifies the ticket, applies the policy, and dials the target.
+//! Answers one request of a gateway: applies the policy, and has the target dialled.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::ipc::admission::{AdmissionRequest, ConnectorToGateway, Refusal};
-use common::ipc::channel::Channel;
-use common::ipc::connector::{ConnectorToSupervisor, Dialled, Offender};
+use common::ipc::connector::{ConnectorToSupervisor, Offender};
 use common::ipc::log::RoleEvent;
 use common::ipc::sources::SourceVerdict;
 use common::ipc::uses::{Reservation, UseLimits};
-use common::ipc::{ClientAddr, ConnectionId, GatewayId};
+use common::ipc::{ClientAddr, ConnectionId};
 use common::ticket::Claims;
 use common::tokens::hash::TokenHash;
-use tokio::time::{timeout, timeout_at};
 
 use super::by_root::ForConnection;
 use super::client_request::{ClientRequest, RequestKind};
-use super::dial::DialError;
+use super::dialling::{Dialling, refused};
 use super::grant::Grant;
 use super::policy::Denied;
-use super::proxy_header::{self, Subject};
-use super::state::{Connector, bounded};
+use super::state::{Connector, Gateway};
 use super::target::Target;
 use super::token::LookupError;
 use super::under_way::Answering;
 
-/// Time limit for a gateway to read an answer. After that it counts as hung.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
-
 /// Answers one request, whose ticket has been taken.
 pub(super) async fn answer(
     connector: Rc<Connector>,
-    channel: Rc<Channel>,
-    gateway: GatewayId,
+    gateway: Rc<Gateway>,
     kind: RequestKind,
     request: AdmissionRequest,
     answering: Answering,
@@ -44,17 +37,18 @@ pub(super) async fn answer(
     let proxy = vouched.as_ref().map(|_| &claims.client);
     let request = ClientRequest { client, proxy, facts: &facts, kind };
     let answer = match check_source(&connector, claims.connection, &request).await {
-        Ok(()) => decide(&connector, claims, &request, &answering).await,
+        Ok(()) => decide(&connector, &gateway, claims, &request, &answering).await,
         Err(refusal) => refused(claims.connection, refusal),
     };
     // Ends the request for the supervisor, whether or not the gateway reads the answer.
     drop(answering);
-    give(&connector, &channel, gateway, answer).await;
+    gateway.give(&connector, answer).await;
 }
 
 /// Answers a request of a client that is not turned away.
 async fn decide(
     connector: &Rc<Connector>,
+    gateway: &Gateway,
     claims: &Claims,
     request: &ClientRequest<'_>,
     answering: &Answering,
@@ -63,7 +57,7 @@ async fn decide(
         connector.catch_up();
     }
     if request.kind == RequestKind::Session {
-        return connect(connector, claims, request, answering).await;
+        return connect(connector, gateway, claims, request, answering).await;
     }
     if let Err(denied) = connector.policy.may_browse(request).await {
         return deny(connector, request, claims, &denied);
@@ -96,22 +90,10 @@ async fn check_source(
     }
 }
 
-/// Sends an answer to a gateway, which must read it within [`ANSWER_DEADLINE`].
-pub(super) async fn give(
-    connector: &Connector,
-    channel: &Channel,
-    gateway: GatewayId,
-    answer: ConnectorToGateway,
-) {
-    // An error means that the gateway is gone, and is ignored.
-    if timeout(ANSWER_DEADLINE, channel.send(&answer)).await.is_err() {
-        connector.report_violation(gateway, "it does not read its answers".into());
-    }
-}
-
 /// Determines the targets of a request, reserves a use of the token if it is counted, and dials.
 async fn connect(
     connector: &Rc<Connector>,
+    gateway: &Gateway,
     claims: &Claims,
     request: &ClientRequest<'_>,
     answering: &Answering,
@@ -138,7 +120,8 @@ async fn connect(
     let answer = match reserved {
         Ok(lifetime) => {
             grant.limit(lifetime);
-            dial(connector, claims, request, answering, &targets, &grant, token).await
+            let (targets, grant) = (&targets, &grant);
+            Dialling { connector, gateway, claims, request, answering, targets, grant, token }.run().await
         }
         Err(error) => deny(connector, request, claims, &error.into()),
     };
@@ -171,98 +154,6 @@ async fn reserve(
     }
 }
 
-/// Claims a target for a connection, if sessions of targets are limited.
-async fn claim(connector: &Connector, id: ConnectionId, target: &Target) -> Result<(), DialError> {
-    if connector.setup.per_target.sessions.is_none() {
-        return Ok(());
-    }
-    let (full, shown) = (target.to_string(), target.shown());
-    let target =
-        if full == shown { bounded(shown) } else { connector.setup.token_key.fingerprint(full.as_bytes()) };
-    match connector.targets.ask(id, &ConnectorToSupervisor::ClaimTarget { id, target }).await {
-        Some(true) => Ok(()),
-        Some(false) => Err(DialError::Full),
-        None => Err(DialError::TimedOut),
-    }
-}
-
-/// Dials the targets in turn until one is connected.
-async fn dial(
-    connector: &Rc<Connector>,
-    claims: &Claims,
-    request: &ClientRequest<'_>,
-    answering: &Answering,
-    targets: &[Target],
-    grant: &Grant,
-    token: Option<String>,
-) -> ConnectorToGateway {
-    let id = claims.connection;
-    let by_root = connector.by_root(id);
-    let began = Instant::now();
-    let patience = targets.iter().map(|target| connector.policy.patience(target)).max().unwrap_or_default();
-    let last = began + patience + connector.setup.timeouts.connect;
-    let mut refusal = Refusal::Unreachable;
-    let mut left = u32::try_from(targets.len()).unwrap_or(u32::MAX);
-    let subject = Subject {
-        client: request.client,
-        listener: claims.listener,
-        tls: request.facts.tls.as_deref(),
-        common_name: request.facts.common_name.as_deref(),
-    };
-    let header = subject.header(grant.proxy_protocol.unwrap_or(connector.setup.proxy_protocol));
-    for target in targets {
-        // Each target that is left has its share of the time that is left.
-        let deadline = Instant::now() + last.saturating_duration_since(Instant::now()) / left;
-        left -= 1;
-        let dialled = tokio::select! {
-            biased;
-            () = answering.given_up() => Err(DialError::GivenUp),
-            dialled = async {
-                claim(connector, id, target).await?;
-                let turn = connector.turns.take(target.to_string(), request.client);
-                let turn = timeout_at(deadline.into(), turn).await.map_err(|_| DialError::NoTurn)?;
-                // The turn ends before the answer is sent: a gateway that does not read must not delay other
-                // clients.
-                let turn = Rc::new(turn);
-                let socket = connector.policy.dial(target, &connector.setup, deadline.into(), turn, by_root).await?;
-                match &header {
-                    Some(header) => proxy_header::write(socket, header, deadline.into()).await,
-                    None => Ok(socket),
-                }
-            } => dialled,
-        };
-        if dialled.is_ok() {
-            connector.spent.borrow_mut().spend(id);
-        }
-        connector.report_dialled(Dialled {
-            id,
-            vouched: request.facts.vouched,
-            target: bounded(target.shown()),
-            secured: connector.setup.target_tls,
-            failure: dialled.as_ref().err().map(|error| bounded(error.to_string())),
-            connect: dialled.is_ok().then(|| began.elapsed()),
-            lifetime: grant.terms.lifetime,
-            user: grant.user.clone().map(bounded),
-            token: token.clone(),
-            expires: grant.expires,
-        });
-        match dialled {
-            Ok(socket) => {
-                connector.remember(id, token.as_deref(), request, target, grant);
-                let host = target.host().map(str::to_owned);
-                return ConnectorToGateway::Connected { id, target: socket, host, terms: grant.terms };
-            }
-            Err(error) => {
-                refusal = error.refusal();
-                if matches!(error, DialError::GivenUp) {
-                    break;
-                }
-            }
-        }
-    }
-    refused(id, refusal)
-}
-
 /// Applies the policy. Returns the targets and the terms of the session.
 async fn admit(
     connector: &Rc<Connector>,
@@ -289,8 +180,4 @@ fn deny(
     let vouched = request.facts.vouched.map(|client| client.to_string());
     tracing::info!(connection = claims.connection.0, vouched = vouched.as_deref(), event, "{denied}");
     refused(claims.connection, denied.refusal())
-}
-
-pub(super) fn refused(id: ConnectionId, refusal: Refusal) -> ConnectorToGateway {
-    ConnectorToGateway::Refused { id, refusal }
 }

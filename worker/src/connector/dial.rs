@@ -63,6 +63,11 @@ impl DialError {
         matches!(Errno::from_io_error(error), Some(Errno::ACCESS | Errno::PERM))
     }
 
+    /// Whether a later attempt may succeed, for a client that waits.
+    pub(super) fn may_pass(&self) -> bool {
+        !matches!(self, Self::GivenUp | Self::Denied(_))
+    }
+
     /// The refusal that the client receives.
     pub(super) fn refusal(&self) -> Refusal {
         if matches!(self, Self::Full) {

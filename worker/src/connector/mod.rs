@@ -10,6 +10,7 @@ mod auth;
 mod by_root;
 mod client_request;
 mod dial;
+mod dialling;
 mod endpoint;
 mod grant;
 mod hashing;
@@ -28,6 +29,7 @@ mod target;
 mod token;
 mod turns;
 mod under_way;
+mod waiting;
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -52,14 +54,16 @@ use tokio::time::sleep;
 use crate::role;
 use crate::sandbox::{self, Profile, Reach, resolver};
 use admitted::AdmittedSessions;
-use answer::{answer, give, refused};
+use answer::answer;
 use by_root::{Answer, RootSockets};
 use client_request::RequestKind;
+use dialling::refused;
 use policy::Policy;
 use questions::Questions;
-use state::{Connector, bounded};
+use state::{Connector, Gateway, bounded};
 use turns::Turns;
 use under_way::UnderWay;
+use waiting::WaitingRooms;
 
 /// Maximum number of pending requests of one gateway. Further requests are refused as overload.
 const MAX_WAITING: usize = 4096;
@@ -115,6 +119,7 @@ pub fn run(control: OwnedFd, log: OwnedFd) -> io::Result<()> {
             supervisor,
             by_root,
             turns: Turns::new(setup.per_target.dials, has_tokens),
+            rooms: WaitingRooms::default(),
             spent: RefCell::new(SpentTickets::new(setup.ticket_lifetime)),
             under_way: UnderWay::new(has_reports.clone()),
             dialled: RefCell::default(),
@@ -157,11 +162,12 @@ async fn serve(connector: Rc<Connector>, level: Level) -> ChannelError {
 }
 
 /// Answers the requests of one gateway until it ends or breaks protocol.
-async fn serve_gateway(connector: Rc<Connector>, id: GatewayId, channel: Rc<Channel>) {
+async fn serve_gateway(connector: Rc<Connector>, id: GatewayId, channel: Channel) {
+    let gateway = Rc::new(Gateway { id, channel });
     // Requests in progress are cancelled when the gateway ends.
     let mut answering = JoinSet::new();
     loop {
-        let (kind, request) = match channel.receive().await {
+        let (kind, request) = match gateway.channel.receive().await {
             Ok(GatewayToConnector::Admit(request)) => (RequestKind::Session, request),
             Ok(GatewayToConnector::Browse(request)) => (RequestKind::Page, request),
             Err(ChannelError::Violation(error)) => return connector.report_violation(id, error.to_string()),
@@ -177,14 +183,14 @@ async fn serve_gateway(connector: Rc<Connector>, id: GatewayId, channel: Rc<Chan
             Ok(()) if answering.len() < MAX_WAITING => {
                 // Registered before the task runs, as the supervisor may cancel the request until then.
                 let begun = connector.under_way.begin(claims.connection);
-                answering.spawn_local(answer(connector.clone(), channel.clone(), id, kind, request, begun));
+                answering.spawn_local(answer(connector.clone(), gateway.clone(), kind, request, begun));
                 continue;
             }
             Ok(()) => Refusal::Overloaded,
             Err(error) if error.is_violation() => return connector.report_violation(id, error.to_string()),
             Err(_) => Refusal::Stale,
         };
-        give(&connector, &channel, id, refused(claims.connection, refusal)).await;
+        gateway.give(&connector, refused(claims.connection, refusal)).await;
     }
 }
 
@@ -210,7 +216,7 @@ impl Connector {
         };
         let done = match message {
             SupervisorToConnector::Gateway { id, channel } => Channel::new(channel).map(|channel| {
-                spawn_local(serve_gateway(self.clone(), id, Rc::new(channel)));
+                spawn_local(serve_gateway(self.clone(), id, channel));
             }),
             SupervisorToConnector::Tokens(file) => {
                 setup::read(file).map(|files| self.policy.take_tokens(files))

@@ -3,9 +3,9 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use common::ipc::admission::{AdmissionRequest, ClientFacts};
+use common::ipc::admission::{AdmissionRequest, ClientFacts, ConnectorToGateway};
 use common::ipc::channel::Channel;
 use common::ipc::connector::{Dialled, Offender};
 use common::ipc::lookup::PluginKind;
@@ -15,6 +15,7 @@ use common::ipc::uses::Reservation;
 use common::ipc::{ConnectionId, GatewayId};
 use common::ticket::{SpentTickets, Ticket, TicketError};
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use super::admitted::{Admitted, AdmittedSessions};
 use super::by_root::{ForConnection, RootSockets};
@@ -25,6 +26,26 @@ use super::questions::Questions;
 use super::target::Target;
 use super::turns::Turns;
 use super::under_way::UnderWay;
+use super::waiting::WaitingRooms;
+
+/// Time limit for a gateway to read an answer. After that it counts as hung.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+
+/// A gateway, which sends requests and receives answers.
+pub(super) struct Gateway {
+    pub(super) id: GatewayId,
+    pub(super) channel: Channel,
+}
+
+impl Gateway {
+    /// Sends an answer, which the gateway must read within [`ANSWER_DEADLINE`].
+    pub(super) async fn give(&self, connector: &Connector, answer: ConnectorToGateway) {
+        // An error means that the gateway is gone, and is ignored.
+        if timeout(ANSWER_DEADLINE, self.channel.send(&answer)).await.is_err() {
+            connector.report_violation(self.id, "it does not read its answers".into());
+        }
+    }
+}
 
 /// The state of a connector.
 pub(super) struct Connector {
@@ -44,6 +65,8 @@ pub(super) struct Connector {
     /// Sessions whose tokens are asked about again.
     pub(super) admitted: AdmittedSessions,
     pub(super) turns: Turns,
+    /// Clients that wait for their targets.
+    pub(super) rooms: WaitingRooms,
     /// The spent tickets.
     pub(super) spent: RefCell<SpentTickets>,
     /// Requests in progress, and connections that are settled.

@@ -15,8 +15,51 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::timeout;
 
-/// The connected target, or `None` where the client asked for a page and may have it.
-type Admission = Result<Option<Admitted>, Refusal>;
+/// An answer of the connector.
+type Admission = Result<Granted, Refusal>;
+
+/// What the connector grants.
+#[derive(Debug)]
+enum Granted {
+    /// The target.
+    Target(Admitted),
+    /// A target that is not there yet.
+    Later(oneshot::Receiver<Admission>),
+    /// A page.
+    Page,
+}
+
+/// A target that is there now, or will be.
+pub enum Target {
+    /// The target.
+    Now(Admitted),
+    /// The target is not there yet.
+    Later(PendingTarget),
+}
+
+/// A target that the connector dials until it is there.
+pub struct PendingTarget {
+    answer: oneshot::Receiver<Admission>,
+    /// Keeps the channel open.
+    _connector: Rc<Connector>,
+}
+
+impl PendingTarget {
+    /// Waits for the target, at most `patience`.
+    ///
+    /// # Errors
+    ///
+    /// The same as those of [`Connector::admit`].
+    pub async fn arrive(self, patience: Duration) -> Result<Admitted, Refusal> {
+        match timeout(patience, self.answer).await {
+            Ok(Ok(Ok(Granted::Target(admitted)))) => Ok(admitted),
+            Ok(Ok(Err(refusal))) => Err(refusal),
+            // Nothing else follows, or the connector has died.
+            Ok(_) => Err(Refusal::Overloaded),
+            Err(_) => Err(Refusal::Unreachable),
+        }
+    }
+}
 
 /// A target that the connector has connected for a client.
 #[derive(Debug)]
@@ -54,11 +97,16 @@ impl Connector {
     ///
     /// The reason of the refusal. If the connector dies before it answers, that is [`Refusal::Overloaded`]: a
     /// client that tries again finds the next connector.
-    pub async fn admit(&self, request: AdmissionRequest, patience: Duration) -> Result<Admitted, Refusal> {
+    pub async fn admit(
+        self: &Rc<Self>,
+        request: AdmissionRequest,
+        patience: Duration,
+    ) -> Result<Target, Refusal> {
         let id = request.ticket.claims.connection;
         match self.ask(id, GatewayToConnector::Admit(request), patience).await? {
-            Some(admitted) => Ok(admitted),
-            None => Err(Refusal::Overloaded),
+            Granted::Target(admitted) => Ok(Target::Now(admitted)),
+            Granted::Later(answer) => Ok(Target::Later(PendingTarget { answer, _connector: self.clone() })),
+            Granted::Page => Err(Refusal::Overloaded),
         }
     }
 
@@ -79,13 +127,13 @@ impl Connector {
             self.channel.send(&question).await.ok()?;
             answer.await.ok()
         });
-        let answered = answered.await;
+        let refusal = match answered.await {
+            Ok(Some(answer)) => return answer,
+            Ok(None) => Refusal::Overloaded,
+            Err(_) => Refusal::Unreachable,
+        };
         self.waiting.borrow_mut().remove(&id);
-        match answered {
-            Ok(Some(answer)) => answer,
-            Ok(None) => Err(Refusal::Overloaded),
-            Err(_) => Err(Refusal::Unreachable),
-        }
+        Err(refusal)
     }
 }
 
@@ -101,9 +149,17 @@ async fn read(channel: Rc<Channel>, waiting: Rc<PendingRequests>) {
     loop {
         let (id, answer) = match channel.receive_or_lose().await {
             Ok(Received::Message(ConnectorToGateway::Connected { id, target, host, terms })) => {
-                (id, Ok(Some(Admitted { socket: target, host, terms })))
+                (id, Ok(Granted::Target(Admitted { socket: target, host, terms })))
             }
-            Ok(Received::Message(ConnectorToGateway::Granted(id))) => (id, Ok(None)),
+            Ok(Received::Message(ConnectorToGateway::Granted(id))) => (id, Ok(Granted::Page)),
+            Ok(Received::Message(ConnectorToGateway::Waiting(id))) => {
+                let (sender, later) = oneshot::channel();
+                // The next answer comes by the new channel. A request that has timed out gets neither.
+                if let Some(first) = waiting.borrow_mut().insert(id, sender) {
+                    let _ = first.send(Ok(Granted::Later(later)));
+                }
+                continue;
+            }
             Ok(Received::Message(ConnectorToGateway::Refused { id, refusal })) => (id, Err(refusal)),
             Ok(Received::DescriptorLost { id, .. }) => (id, Err(Refusal::Overloaded)),
             Err(_) => break,

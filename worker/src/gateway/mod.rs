@@ -9,6 +9,7 @@ pub mod connection;
 mod connections;
 pub mod http;
 mod kept;
+mod new_session;
 mod outbox;
 mod page;
 pub mod proxy_header;

@@ -8,29 +8,24 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Duration;
 
 use common::config::Prefix;
 use common::config::carrier::Carrier;
 use common::ipc::SessionId;
-use common::ipc::admission::{AdmissionRequest, AskedFor, Refusal, SessionTerms};
+use common::ipc::admission::{AdmissionRequest, AskedFor, Refusal};
 use common::ipc::log::RoleEvent;
 use common::ipc::offence::Offence;
 use common::ipc::request::Request as RequestSummary;
 use common::ipc::stats::Handshake;
-use common::sys::stream::{Hangup, StreamSocket};
 use hyper::body::{Body as _, Incoming};
 use hyper::ext::ReasonPhrase;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::upgrade::{OnUpgrade, Parts, Upgraded};
 use hyper::{Request, Response, StatusCode, Uri, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::task::spawn_local;
-use tokio::time::sleep;
 
-use super::admission::Admitted;
 use super::connections::Connection;
 use super::http::body::Body;
 use super::http::client_facts::client_facts;
@@ -42,19 +37,14 @@ use super::http::request_summary::{TlsTerms, request_summary};
 use super::http::stall::WriteDeadline;
 use super::http::token::SeveralTokens;
 use super::http::token_cookie;
-use super::pump::{Observer, Session, Terms};
+use super::new_session::NewSession;
 use super::state::Gateway;
-use super::transport::{ClientStream, Transport};
+use super::transport::ClientStream;
 use super::web::redirect;
-use super::websocket::close::ControlPayload;
 use super::websocket::handshake::{self, tokens};
 
 /// The smallest buffer size that hyper accepts.
 const MIN_BUFFER_BYTES: usize = 8 << 10;
-
-/// Interval at which a connection that waits for its target is checked for a hang-up. HTTP does not notice
-/// one, as nothing is read meanwhile.
-const HANGUP_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Response header with the id of the session, for support requests to an administrator.
 const SESSION: HeaderName = HeaderName::from_static("websockify-session");
@@ -81,7 +71,7 @@ pub(super) async fn serve(
         common_name,
         tls,
         told: connection.vouched(),
-        hangup,
+        session: Rc::new(NewSession::new(gateway.clone(), connection.clone(), hangup)),
         head: stream.latest(),
         requests: Cell::new(0),
         gateway: gateway.clone(),
@@ -128,9 +118,6 @@ pub(super) async fn serve(
     .await
 }
 
-/// The target of a session, and the terms of the session that are not those of the instance.
-type Target = (Transport, SessionTerms);
-
 /// Who sends the requests of one connection.
 struct Client {
     /// Common name of the client's certificate.
@@ -139,7 +126,8 @@ struct Client {
     tls: Option<TlsTerms>,
     /// The client that the PROXY protocol has told.
     told: Option<SocketAddr>,
-    hangup: Hangup,
+    /// The session that a request may open.
+    session: Rc<NewSession>,
     /// Head of the request that is being answered.
     head: Latest,
     requests: Cell<u32>,
@@ -367,11 +355,11 @@ impl Client {
                 return self.ambiguous(error);
             }
         };
-        let target = self.target(question).await;
-        let result = target.as_ref().map_or_else(Handshake::from, |_| Handshake::Opened);
+        let admitted = self.session.admit(question).await;
+        let result = admitted.as_ref().map_or_else(Handshake::from, |_| Handshake::Opened);
         self.gateway.stats.borrow_mut().count_handshake(result);
-        let target = match target {
-            Ok(target) => {
+        let admitted = match admitted {
+            Ok(admitted) => {
                 if self.gateway.setup.tell_requests {
                     let redaction = &self.gateway.redaction;
                     let told = request_summary(request, &opening, self.tls.as_ref(), redaction);
@@ -381,20 +369,14 @@ impl Client {
                         ..told
                     });
                 }
-                Ok(target)
+                Ok(admitted)
             }
             Err(refusal) => match refusal::answer(&refusal, self.gateway.setup.token_refusal) {
                 RefusedWith::Response(response) => return closing(response),
                 RefusedWith::Close(reason) => Err(reason),
             },
         };
-        let observer = match &target {
-            Ok((_, terms)) => self.observer(terms.record).await,
-            Err(_) => None,
-        };
-        let upgrade = hyper::upgrade::on(request);
-        let terms = self.gateway.session_terms.clone();
-        spawn_local(begin_session(self.connection.clone(), upgrade, target, observer, terms));
+        spawn_local(self.session.clone().begin(hyper::upgrade::on(request), admitted));
         let mut response = opening.response(Body::empty());
         let session = SessionId { run: self.gateway.setup.run, connection: self.connection.id() };
         // Never fails: the id consists of hexadecimal digits.
@@ -403,85 +385,6 @@ impl Client {
         }
         response
     }
-
-    /// The observer of the session, if one is configured. `record` is what the session's terms say.
-    async fn observer(&self, record: Option<bool>) -> Option<Box<Observer>> {
-        let gateway = &self.gateway;
-        let id = self.connection.id();
-        let recording = match gateway.setup.record && record != Some(false) {
-            true => gateway.recordings.begin(id, self.connection.vouched(), &gateway.outbox).await,
-            false => None,
-        };
-        Observer::new(id, recording, gateway.setup.traffic.then(|| gateway.log.clone()))
-    }
-
-    /// Waits until the client has hung up. A client that has shut down its side can't use a WebSocket any
-    /// more, but is served if its target is connected at once.
-    async fn gone(&self) {
-        loop {
-            sleep(HANGUP_INTERVAL).await;
-            if self.hangup.has_come() {
-                return;
-            }
-        }
-    }
-
-    /// Obtains the target of the session and the terms of the session.
-    async fn target(&self, request: AdmissionRequest) -> Result<Target, Refusal> {
-        let gateway = &self.gateway;
-        let connector = gateway.connector.borrow().clone().ok_or(Refusal::Overloaded)?;
-        let Admitted { socket, host, terms } = tokio::select! {
-            admitted = connector.admit(request, gateway.setup.admission) => admitted?,
-            // The connector gives up the dial when the end of the connection is reported.
-            () = self.gone() => return Err(Refusal::Unreachable),
-        };
-        let socket = StreamSocket::new(socket).map_err(|_| Refusal::Overloaded)?;
-        let Some(tls) = &gateway.target_tls else { return Ok((Transport::Plain(socket), terms)) };
-        let connected = tls.connect(socket, host.as_deref(), gateway.setup.timeouts.tls_handshake).await;
-        connected.map(|target| (target, terms)).map_err(|error| {
-            let vouched = self.connection.vouched_text();
-            let connection = self.connection.id().0;
-            tracing::warn!(connection, vouched = vouched.as_deref(), "TLS with the target failed: {error}");
-            Refusal::Unreachable
-        })
-    }
-}
-
-/// Takes the stream over from HTTP and runs the session.
-async fn begin_session(
-    connection: Rc<Connection>,
-    upgrade: OnUpgrade,
-    target: Result<Target, ControlPayload>,
-    observer: Option<Box<Observer>>,
-    terms: Rc<Terms>,
-) {
-    // A client that has gone before the response was written gets no session.
-    let Ok(upgraded) = upgrade.await else { return };
-    if let Some(session) = session(upgraded, target, terms) {
-        // In a task of its own, which holds nothing but the session.
-        spawn_local(session.observed_by(observer).run(connection));
-    }
-}
-
-/// Creates the session of an upgraded connection. Bytes that hyper has read ahead are copied out of its much
-/// larger buffer, which would otherwise live as long as the session.
-fn session(
-    upgraded: Upgraded,
-    target: Result<Target, ControlPayload>,
-    terms: Rc<Terms>,
-) -> Option<Box<Session>> {
-    let Parts { io, read_buf, .. } =
-        upgraded.downcast::<TokioIo<Heads<WriteDeadline<ClientStream>>>>().ok()?;
-    let (stream, rest) = io.into_inner().into_parts();
-    let client = Transport::from(stream.into_inner());
-    Some(match target {
-        Ok((target, own)) => {
-            let early = [&read_buf, &*rest].concat();
-            let terms = terms.with_idle(own.idle);
-            Session::with_target(client, target, early, terms).for_at_most(own.lifetime)
-        }
-        Err(reason) => Session::without_target(client, reason, terms),
-    })
 }
 
 /// Whether an intermediary may parse the request differently. It has a body, which would be taken for the

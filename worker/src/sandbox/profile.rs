@@ -204,6 +204,7 @@ mod tests {
             ticket_lifetime: std::time::Duration::ZERO,
             token_key: Key::generate().unwrap(),
             recheck: None,
+            wait: None,
         })
     }
 

@@ -31,6 +31,17 @@ impl Backlog {
         *self = Self::default();
     }
 
+    /// The pending bytes.
+    pub(super) fn pending(&self) -> &[u8] {
+        &self.bytes[self.written..]
+    }
+
+    /// Adds `bytes` to what is pending.
+    pub(super) fn keep(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        self.kept.set(self.bytes.capacity());
+    }
+
     /// Writes `bytes` after what is pending, and keeps what `to` does not accept.
     pub(super) fn send(&mut self, cx: &mut Context<'_>, to: &mut Transport, bytes: &[u8]) -> io::Result<()> {
         let mut rest = bytes;
@@ -41,8 +52,7 @@ impl Backlog {
             }
         }
         if !rest.is_empty() {
-            self.bytes.extend_from_slice(rest);
-            self.kept.set(self.bytes.capacity());
+            self.keep(rest);
         }
         Ok(())
     }

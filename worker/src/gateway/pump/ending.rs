@@ -157,7 +157,8 @@ impl Session {
 
     /// Handles expired deadlines, and sets the timer for the next one.
     pub(super) fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let has_timers = self.next_ping.is_some() || self.terms.idle.is_some() || self.expires.is_some();
+        let idle = self.terms.idle.filter(|_| self.awaited.is_none());
+        let has_timers = self.next_ping.is_some() || idle.is_some() || self.expires.is_some();
         if !self.has_ended() && !has_timers {
             return Poll::Pending;
         }
@@ -178,7 +179,7 @@ impl Session {
             let look = unacknowledged.then(|| now + ACKNOWLEDGEMENT_INTERVAL);
             [Some(deadline), look, self.expires.filter(|_| !self.limited)]
         } else {
-            let idle = self.terms.idle.map(|idle| self.idle_since + idle);
+            let idle = idle.map(|idle| self.idle_since + idle);
             [idle, self.expires, self.next_ping]
         };
         let Some(next) = next.into_iter().flatten().min() else { return Poll::Pending };
@@ -222,7 +223,8 @@ impl Session {
         if std::mem::replace(&mut self.seen, position) != position {
             self.idle_since = now;
         }
-        if self.terms.idle.is_some_and(|idle| now >= self.idle_since + idle) {
+        let idle = self.terms.idle.filter(|_| self.awaited.is_none());
+        if idle.is_some_and(|idle| now >= self.idle_since + idle) {
             self.limit(self.terms.close_handshake);
             self.end_downlink(ClosedBy::Timeout, ControlPayload::close(CloseCode::Away, "Idle timeout"));
             return true;

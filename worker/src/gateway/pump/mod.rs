@@ -26,9 +26,13 @@
 //! "What came" is what the kernel has received from the client so far. It is forwarded; anything later is
 //! not.
 //!
+//! A session may begin before its target is there (`arrival`). Until then what the client sends is kept, up to one read,
+//! and whatever ends the uplink ends the session.
+//!
 //! Input that is not forwarded is read and discarded until its side ends: closing a socket with unread data
 //! sends RST, which discards what the other side has not read yet. `ending` describes the deadlines.
 
+mod arrival;
 mod backlog;
 mod downlink;
 mod ending;
@@ -53,6 +57,8 @@ use super::connections::{Connection, Moved};
 use super::transport::Transport;
 use super::websocket::close::ControlPayload;
 use super::websocket::frame::Decoder;
+pub use arrival::Arrival;
+use arrival::Awaited;
 use backlog::Backlog;
 use moderation::Moderation;
 pub use moderation::rest;
@@ -69,6 +75,10 @@ const NO_CLOSE_FRAME: u16 = 1006;
 pub struct Session {
     client: Transport,
     target: Option<Transport>,
+    /// Where the target comes from, while it is not there yet.
+    awaited: Option<Awaited>,
+    /// The session has or had a target.
+    had_target: bool,
     terms: Rc<Terms>,
     observer: Option<Box<Observer>>,
     decoder: Decoder,
@@ -189,6 +199,8 @@ impl Session {
             uplink: Uplink::Open,
             downlink: Downlink::Open,
             from_client: Input::Open,
+            awaited: None,
+            had_target: target.is_some(),
             from_target: if target.is_some() { Input::Open } else { Input::Over },
             client_said_close: false,
             client_lost: false,
@@ -233,9 +245,8 @@ impl Session {
 
     /// Runs the session to its end, and stores its summary in `connection`.
     pub(super) async fn run(mut self: Box<Self>, connection: Rc<Connection>) {
-        let had_target = self.target.is_some();
         poll_fn(|cx| self.poll(cx, &connection)).await;
-        if !had_target {
+        if !self.had_target {
             return;
         }
         let Moved { to_target, to_client, frames } = self.moved();
@@ -254,6 +265,7 @@ impl Session {
         if let Some(why) = connection.poll_ending(cx) {
             self.stop(why);
         }
+        self.poll_target(cx);
         self.waiting = None;
         // Each direction has its own turn, so that neither starves the other.
         let is_tls = self.client.is_tls() || self.target.as_ref().is_some_and(Transport::is_tls);

@@ -20,6 +20,10 @@ impl Session {
         turn: &mut Turn,
     ) -> bool {
         let waited = !self.to_target.is_empty();
+        if self.awaited.is_some() && waited {
+            // One read is kept. A client that hangs up now is noticed by who waits for the target.
+            return false;
+        }
         if !self.flush_target(cx) {
             return false;
         }
@@ -116,6 +120,10 @@ impl Session {
                 }
                 Err(_) => self.target_lost(),
             }
+        }
+        if self.awaited.is_some() && self.uplink == Uplink::Open {
+            self.to_target.keep(payload);
+            self.bytes_to_target += payload.len() as u64;
         }
         match decoded.end {
             None => {}
