@@ -65,18 +65,18 @@ def test_a_client_of_the_agent_check_that_sends_or_stays_silent_is_answered(echo
             silent.enter_context(socket.create_connection(("127.0.0.1", agent), 5))
         with socket.create_connection(("127.0.0.1", agent), 5) as sock:
             sock.sendall(b"x" * 100)
-            assert sock.recv(100) == b"ready up 100%\n"
+            assert sock.recv(100).startswith(b"ready up ")
 
 
 def test_a_reload_adds_and_moves_the_listener(echo_target, directory, settings, agent):
     with Controlled(directory, echo_target.port) as instance:
         instance.write(settings)
         instance.reload()
-        assert answer(agent) == "ready up 100%\n"
+        assert becomes(agent, "ready up 100%\n")
         other = gateway.free_port()
         instance.write(settings.replace(str(agent), str(other)))
         instance.reload()
-        assert answer(other) == "ready up 100%\n"
+        assert becomes(other, "ready up 100%\n")
         with pytest.raises(ConnectionRefusedError):
             answer(agent)
 
@@ -84,7 +84,7 @@ def test_a_reload_adds_and_moves_the_listener(echo_target, directory, settings, 
 def test_an_upgrade_keeps_the_listener(echo_target, directory, settings, agent):
     with Controlled(directory, echo_target.port, settings) as instance:
         instance.ctl("upgrade", "vnc")
-        assert answer(agent) == "ready up 100%\n"
+        assert becomes(agent, "ready up 100%\n")
 
 
 def test_the_listener_of_clients_is_rejected(directory):

@@ -21,6 +21,13 @@ class Controlled(Instance):
         self.runtime = self.run_directory / "vnc"
         self.runtime.mkdir(parents=True)
         super().__init__(directory, target, settings, env={"RUNTIME_DIRECTORY": str(self.runtime)}, **options)
+        # It is opened a moment after the listener.
+        if options.get("wait", True):
+            assert processes.wait_for(self.is_controlled), self.log
+
+    def is_controlled(self):
+        with socket.socket(socket.AF_UNIX) as control:
+            return control.connect_ex(self.socket) == 0
 
     @property
     def socket(self):

@@ -17,7 +17,7 @@ pub(crate) struct Options {
     /// Directory of the control sockets, default /run/websockify, or $XDG_RUNTIME_DIR/websockify without root.
     #[arg(long, value_name = "DIR", global = true)]
     pub(crate) run: Option<PathBuf>,
-    /// Ask these machines over ssh, as [USER@]HOST: for list, sessions, revoke and drain.
+    /// Ask these machines over ssh, as HOST or USER@HOST: for list, sessions, revoke and drain.
     #[arg(short = 'H', long, value_name = "HOST,...", value_delimiter = ',', global = true)]
     #[arg(conflicts_with_all = ["config", "run"])]
     pub(crate) host: Vec<String>,
@@ -120,7 +120,7 @@ pub(crate) enum Command {
         name: String,
         #[command(flatten)]
         policy: Box<LinkPolicy>,
-        /// Print a link to this page of noVNC instead of the token, such as https://vnc.example.com/vnc.html.
+        /// Print a link to this page of noVNC instead of the token, such as `https://vnc.example.com/vnc.html`.
         #[arg(long, value_name = "URL")]
         url: Option<String>,
     },

@@ -101,7 +101,8 @@ mod tests {
     #[test]
     fn a_token_is_found_where_it_may_stand_and_nowhere_else() {
         let everywhere = ["query", "path", "cookie", "bearer", "subprotocol"];
-        let cases: [(&str, &str, &[(&str, &str)]); 8] = [
+        type Fields = &'static [(&'static str, &'static str)];
+        let cases: [(&str, &str, Fields); 8] = [
             ("query", "/?token=abc", &[]),
             ("path", "/vnc/abc", &[]),
             ("path", "/vnc/%61bc?x", &[]),
