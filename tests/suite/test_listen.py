@@ -256,6 +256,7 @@ def test_a_preloaded_library_for_proxies_is_reported_as_ineffective(echo_target,
         with gateway.start(echo_target.port, env={"LD_PRELOAD": preload}) as running:
             assert_echoes(running)
             if gateway.IS_OURS:
+                running.wait_log("connecting to: ")
                 assert ("has no effect on connections to targets" in running.log) == bool(preload)
 
 

@@ -22,6 +22,8 @@ def test_roles_that_hang_are_replaced(echo_target, directory):
         running.tls = authority.client()
         with running.websocket(tls=running.tls) as websocket:
             websocket.expect_echo()
+            # The connector reports a target some milliseconds after it has answered.
+            running.wait_log("connecting to: ")
             hung = [one_role(running, role) for role in ["gateway", "connector", "signer"]]
             for pid in hung:
                 os.kill(pid, signal.SIGSTOP)

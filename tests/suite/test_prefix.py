@@ -102,5 +102,6 @@ def test_cookie_and_token_path_are_beneath_the_prefix(directory, echo_target):
 
 def test_the_health_check_asks_beneath_the_prefix(beneath):
     ctl = pathlib.Path(gateway.command()).with_name("websockifyctl")
-    words = ["--config", beneath.config.parent, "health", "vnc"]
+    directory = beneath.config.parent
+    words = ["--config", directory, "--run", directory, "health", "vnc"]
     assert "healthy" in subprocess.run([ctl, *words], capture_output=True, text=True, timeout=30).stdout
