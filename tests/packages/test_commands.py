@@ -47,7 +47,7 @@ ELSEWHERE = {
     r"sudo ": "test_debian.py runs them, on a machine without the package",
     r"#!/bin/sh": "test_a_renewed_certificate runs it",
     r".* telnetd ": "Debian's program has another name: suite/test_wrap_programs.py",
-    r"\./run --help$|tests/run (prepare packages|reproducible)$|tests/bench/(run|mix|stalled)\b.*$": "they build",
+    r"\./run --help$|tests/run (prepare packages|reproducible)$|tests/bench/(run|mix|stalled|floods)\b.*$": "they build",
     r"packaging/(build|install( .*)?)$": "build-deb and others run them",
     r"systemctl --user\b": "systemd/test_user.py runs it",
     r"systemctl edit\b": "opens an editor",
