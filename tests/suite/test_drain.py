@@ -173,3 +173,13 @@ def test_systemd_is_told_to_wait(echo_target, directory):
             while b"EXTEND_TIMEOUT_USEC=30000000" not in told:
                 told += manager.recv(4096)
             assert b"STOPPING=1" in told
+
+
+def test_an_option_that_says_when_to_end_does_not_linger(echo_target, directory):
+    settings = "run-once = true\n" + stop_table(linger="1h")
+    with Controlled(directory, echo_target.port, settings) as instance:
+        with instance.websocket() as websocket:
+            websocket.expect_echo()
+            instance.wait_log("exiting due to --run-once")
+            assert processes.wait_for(lambda: refuses(instance))
+        assert ended(instance) == 0

@@ -8,6 +8,7 @@ import pytest
 from harness import processes
 from lookups import assert_refused, reached
 from policies import to
+from test_control import Controlled
 from test_uses import Counted, open_session
 
 pytestmark = pytest.mark.ours_only("the original's sessions outlive their tokens")
@@ -125,3 +126,36 @@ def test_many_sessions_end_at_once(table, here):
         for session in sessions:
             session.close()
         assert processes.wait_for(lambda: running.log.count("closed by revoked") == 200)
+
+
+class WithKeys(Controlled):
+    """An instance whose `target` is a table of tokens, with a key of their hashes that a case may replace."""
+
+    def write(self, settings="", listen=None, target=None):
+        self.keys = self.config.with_name("keys")
+        self.set_key("01")
+        self.config.write_text(
+            f'listen = "127.0.0.1:{self.port}"\n[web]\norigins = "*"\n[token]\nplugin = "TokenTable"\n'
+            f'source = "{self.target.file}"\nhash-keys = "{self.keys}"\n'
+        )
+
+    def set_key(self, byte):
+        self.keys.write_text(byte * 32)
+        self.keys.chmod(0o600)
+
+
+@pytest.mark.parametrize("upgrade", [False, True])
+def test_a_session_is_known_by_the_key_that_it_began_with(table, here, directory, upgrade):
+    table.set("a", target=to(here))
+    with WithKeys(directory, table) as running:
+        session = open_session(running, "a")
+        running.set_key("02")
+        running.reload()
+        if upgrade:
+            running.ctl("upgrade", "vnc")
+        table.set("b", target=to(here))
+        assert processes.wait_for(lambda: reached(running, "b") == b"here")
+        session.expect_echo()
+        if not upgrade:
+            table.remove("a")
+            expect_revoked(session)

@@ -75,7 +75,7 @@ struct Look {
     /// The files are checked, and one with an error counts as unchanged.
     are_tables: bool,
     /// The key of token hashes.
-    key: Option<Key>,
+    key: Key,
     /// Where targets are in the files, if their sockets are offered to the connector.
     targets: Option<Form>,
     /// The sockets that root may connect to, and their numbers.
@@ -120,7 +120,7 @@ struct FileContent {
 impl TokenSource {
     /// Creates the source of a configuration. Nothing is read yet. `sockets` receives the sockets that the files name.
     /// `key` is that of token hashes.
-    pub(crate) fn new(config: &Config, sockets: Rc<TargetSockets>, key: Option<Key>) -> Self {
+    pub(crate) fn new(config: &Config, sockets: Rc<TargetSockets>, key: Key) -> Self {
         let path = match config.target() {
             Target::Tokens(tokens) => match &tokens.plugin {
                 TokenPlugin::File(path)
@@ -261,8 +261,7 @@ impl Look {
     /// The policies in a table, by the keyed hashes of their tokens.
     fn policies_in(&self, content: &[u8]) -> Vec<(String, TokenPolicy)> {
         let tokens = table::parse(content, Path::new("")).unwrap_or_default().into_iter();
-        let Some(key) = &self.key else { return Vec::new() };
-        tokens.map(|(name, policy)| (name.fingerprint(key), policy)).collect()
+        tokens.map(|(name, policy)| (name.fingerprint(&self.key), policy)).collect()
     }
 
     /// The file at `path` as it was read last.

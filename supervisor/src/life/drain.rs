@@ -23,8 +23,10 @@ pub(crate) async fn time_to_end(intake: &Intake, signals: &mut Signals) -> Optio
         signal = signals.stop() => signal,
         reason = lifetime::over(intake) => {
             tracing::info!("{reason}");
+            // Where an option says when to end, no further client is served, whatever `stop.linger` says.
             if !intake.is_ending() {
                 intake.drain(None, None);
+                intake.stop_accepting();
             }
             tokio::select! {
                 signal = signals.stop() => signal,

@@ -65,7 +65,7 @@ pub(crate) struct Generation {
     pub(super) plugins: Vec<Rc<Plugin>>,
     pub(super) tokens: Rc<TokenSource>,
     /// The key of the hashes of tokens.
-    token_key: Option<Key>,
+    token_key: Key,
     users: Rc<UsersFile>,
     /// Targets that only root may connect to.
     pub(crate) sockets: Rc<TargetSockets>,
@@ -144,8 +144,9 @@ impl Generation {
         mint: Mint,
         program: Option<Rc<Program>>,
         sockets: SocketNames,
+        token_key: Key,
     ) -> Rc<Self> {
-        let origin = Origin::Adopted(Rc::new(TargetSockets::adopted(sockets)));
+        let origin = Origin::Adopted { sockets: Rc::new(TargetSockets::adopted(sockets)), token_key };
         Self::new(state, config, number, mint, origin, program, Vec::new())
     }
 
@@ -160,16 +161,16 @@ impl Generation {
     ) -> Rc<Self> {
         let is_started = matches!(origin, Origin::Started(_));
         let token_key = match &origin {
-            Origin::Started(setups) => Some(setups.connector.token_key.clone()),
-            Origin::Adopted(_) => state.token_key().ok(),
+            Origin::Started(setups) => setups.connector.token_key.clone(),
+            Origin::Adopted { token_key, .. } => token_key.clone(),
         };
         let confinement = match &origin {
             Origin::Started(setups) => Confinement::new(&config, setups.run_as, setups.no_user.clone()),
-            Origin::Adopted(_) => Confinement::new(&config, None, None),
+            Origin::Adopted { .. } => Confinement::new(&config, None, None),
         };
         let sockets = match &origin {
             Origin::Started(setups) => Rc::new(TargetSockets::new(&config, setups.run_as.is_some())),
-            Origin::Adopted(sockets) => sockets.clone(),
+            Origin::Adopted { sockets, .. } => sockets.clone(),
         };
         Rc::new_cyclic(|host: &Weak<Self>| {
             let scope = Rc::new(Scope {
@@ -297,7 +298,7 @@ impl Generation {
 
     /// Whether an earlier image has started the roles. They can't be started again then.
     pub(crate) fn is_adopted(&self) -> bool {
-        matches!(self.scope.origin, Origin::Adopted(_))
+        matches!(self.scope.origin, Origin::Adopted { .. })
     }
 
     /// Reads the certificate and token files if they have changed.
@@ -362,8 +363,8 @@ impl Generation {
     }
 
     /// The key of the hashes that stand for tokens.
-    pub(super) fn token_key(&self) -> Option<&Key> {
-        self.token_key.as_ref()
+    pub(crate) fn token_key(&self) -> &Key {
+        &self.token_key
     }
 
     /// Whether a later generation is in force.

@@ -50,9 +50,7 @@ impl Intake {
         connections.limit_targets(per_target.sessions);
         connections.set_places(generation.pool.places());
         drop(connections);
-        if let Some(key) = generation.token_key() {
-            self.state.set_token_key(key.clone());
-        }
+        self.state.set_token_key(generation.token_key().clone());
         self.generations.add(generation);
     }
 
@@ -78,6 +76,16 @@ impl Intake {
     /// How the service ends, by the configuration in force.
     pub(crate) fn stop_settings(&self) -> Stop {
         self.generations.current().map(|generation| generation.config.stop).unwrap_or_default()
+    }
+
+    /// Closes the listeners of a service that drains, at once.
+    pub(crate) fn stop_accepting(&self) {
+        let now = Instant::now();
+        self.state
+            .draining
+            .set(self.state.draining.get().map(|draining| Draining { accepts_until: now, ..draining }));
+        self.listeners.close();
+        self.state.note_change();
     }
 
     /// Begins to drain: soon no client is accepted, and the service ends with its last connection. Sessions that remain

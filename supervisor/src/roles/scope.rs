@@ -36,7 +36,7 @@ impl Scope {
     pub(crate) fn setups(&self) -> Result<&Setups, Outdated> {
         match &self.origin {
             Origin::Started(setups) => Ok(setups),
-            Origin::Adopted(_) => Err(Outdated),
+            Origin::Adopted { .. } => Err(Outdated),
         }
     }
 

@@ -67,7 +67,12 @@ pub(crate) enum Origin {
     Started(Setups),
     /// An earlier image. Its setups have another version, so that the roles can't be started again. Its connector may
     /// request these sockets.
-    Adopted(Rc<TargetSockets>),
+    Adopted {
+        /// The sockets that its connector may request.
+        sockets: Rc<TargetSockets>,
+        /// The key of the hashes of tokens.
+        token_key: Key,
+    },
 }
 
 /// The role belongs to an adopted generation and can't be started.

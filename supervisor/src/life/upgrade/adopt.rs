@@ -119,8 +119,9 @@ fn adopt_generation(
 ) -> Rc<Generation> {
     let intake = &control.intake;
     let mint = Mint::new(from.ticket_key, from.ticket_lifetime);
+    let (state, config) = (&intake.state, config.clone());
     let generation =
-        Generation::adopted(&intake.state, config.clone(), from.number, mint, program, from.sockets);
+        Generation::adopted(state, config, from.number, mint, program, from.sockets, from.token_key);
     intake.put_into_force(generation.clone());
     let number = from.number;
     let mut adopt = |name: RoleName, title: &str, from: Option<state::Role>| {

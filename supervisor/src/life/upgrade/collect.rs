@@ -109,6 +109,7 @@ fn of_generation(
     Ok(Generation {
         number: generation.number,
         ticket_key: generation.mint.key().clone(),
+        token_key: generation.token_key().clone(),
         ticket_lifetime: generation.mint.lifetime(),
         gateways,
         connector: of(connector)?,

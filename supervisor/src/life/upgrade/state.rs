@@ -105,6 +105,8 @@ pub(super) struct Exporter {
 pub(super) struct Generation {
     pub(super) number: u32,
     pub(super) ticket_key: Key,
+    /// The key of the hashes of tokens.
+    pub(super) token_key: Key,
     pub(super) ticket_lifetime: Duration,
     pub(super) gateways: Vec<Gateway>,
     pub(super) connector: Option<Role>,
